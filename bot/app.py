@@ -46,7 +46,6 @@ COGS = (
     "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
     "bot.cogs.feedback",
-    "bot.cogs.follow_ups",
     "bot.cogs.knowledge",
     "bot.cogs.message_menus",
     "bot.cogs.models",

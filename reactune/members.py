@@ -53,9 +53,8 @@ def show_vote_outcomes(
     as_json: AsJson = False,
 ) -> None:
     """Show what happened to a member's votes, newest first."""
-    from bot.text.lineage import outcome_text, weak_text
+    from bot.text.lineage import outcome_text
     from storage.insights.vote_outcomes import vote_outcomes
-    from storage.insights.weak_votes import weak_votes_by
     from storage.models.base_model import resolve_base_model
 
     settings = read_settings(config)
@@ -64,10 +63,5 @@ def show_vote_outcomes(
     with reading(settings) as session:
         found = personality_named(session, personality)
         outcomes = vote_outcomes(session, user_id, personality=found, settings=settings, base_revision=base.revision)
-        weak = weak_votes_by(session, user_id, settings)
-    data = {
-        "user_id": user_id,
-        "votes": [asdict(outcome) for outcome in outcomes],
-        "weak_votes": [asdict(outcome) for outcome in weak],
-    }
-    show_plain(data, outcome_text(outcomes, user_id) + weak_text(weak), as_json)
+    data = {"user_id": user_id, "votes": [asdict(outcome) for outcome in outcomes]}
+    show_plain(data, outcome_text(outcomes, user_id), as_json)

@@ -34,8 +34,5 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "liked": report.liked,
         "disliked": report.disliked,
         "examples": report.examples,
-        "emoji": [asdict(one) for one in report.emoji],
-        "weak_votes": report.weak_votes,
-        "weak": [asdict(one) for one in report.weak],
         "not_known_yet": report.open_questions,
     }

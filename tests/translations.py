@@ -54,7 +54,7 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
-WORDS = frozenset({"Cause", "GateVerdict", "Phase", "RoundStatus", "Sureness", "VoteStatus", "WeakVote"})
+WORDS = frozenset({"Cause", "GateVerdict", "Phase", "RoundStatus", "Sureness", "VoteStatus"})
 """Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 

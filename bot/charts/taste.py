@@ -77,7 +77,7 @@ def build_taste_figure(report: TasteReport, personality: str, now: datetime) -> 
         page = open_page(EMPTY_HEIGHT_IN, header, date)
         add_panel(page, page.add_gridspec(1, 1)[0], empty_words(report))
         return page
-    note = f"{texts.count_kinds(report.votes, report.choices, report.weak_votes)} · {date}"
+    note = f"{texts.count_kinds(report.votes, report.choices)} · {date}"
     if not report.effects:
         page = open_page(UNCLEAR_HEIGHT_IN, header, note)
         _arrange_unclear(page, report)

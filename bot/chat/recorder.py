@@ -27,12 +27,11 @@ from storage.conversations.replies import (
 )
 from storage.database.database import Database
 from storage.database.engine import is_away
-from storage.database.enums import Basis, Origin, Outcome
+from storage.database.enums import Basis, Outcome
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import still_exist
 from storage.settings.sections import Settings
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
-from storage.votes.follow_ups import watch_follow_up
 from storage.wording import gettext_noop
 
 ERASED = gettext_noop("Someone whose words I was answering has just deleted their data. Please ask again.")
@@ -119,10 +118,7 @@ class ReplyRecorder:
         self._require_undeleted(session, ask)
         of_chat = None if ask.has_outside_text else basis_of_chat(session, ask.speakers)
         basis = self._fixed_basis or of_chat
-        reply_id = start_reply(session, new_reply(ask, request, self._base_revision, basis))
-        if ask.origin is Origin.CHAT:
-            watch_follow_up(session, reply_id, self._settings)
-        return reply_id
+        return start_reply(session, new_reply(ask, request, self._base_revision, basis))
 
     async def restart(self, reply_id: int, ask: Ask, request: GenerationRequest) -> None:
         """Write that another version answers, before anybody has seen a word of the answer."""

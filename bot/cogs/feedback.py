@@ -22,7 +22,6 @@ from bot.text.splitting import answer_in_full, fit_lines
 from storage.conversations.replies import Reply, find_by_message, latest_in_channel
 from storage.database.enums import Cause, Origin
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
-from storage.insights.weak_votes import weak_votes_by
 from storage.votes import corrections
 from storage.wording import gettext_noop
 
@@ -99,11 +98,7 @@ class Feedback(BotCog):
         await interaction.response.defer(ephemeral=True)
         read, user_id = self.services.database.read, interaction.user.id
         outcomes = await read(self._outcomes, user_id)
-        weak = await read(weak_votes_by, user_id, self.services.settings)
-        lines, text = (
-            [*lineage.outcome_lines(outcomes), *lineage.weak_lines(weak)],
-            lineage.outcome_text(outcomes) + lineage.weak_text(weak),
-        )
+        lines, text = lineage.outcome_lines(outcomes), lineage.outcome_text(outcomes)
         await answer_in_full(interaction, lines, text, "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:
@@ -114,8 +109,6 @@ class Feedback(BotCog):
         lines = [lineage.describe_outcome(outcome) for outcome in outcomes] or [
             gettext("You have not voted on that answer.")
         ]
-        on_message = await read(replies_on_message, message.id)
-        lines += lineage.weak_lines(await read(weak_votes_by, user_id, self.services.settings, on_message))
         await answer_privately(interaction, fit_lines(lines, "-# " + gettext("… and {left} more: `/myvotes`")))
 
     def _outcomes_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:

@@ -10,7 +10,6 @@ from bot.localization.sentences import gettext, ngettext, number, percent
 from bot.text.actors import name_actor
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, GateVerdict, PairSource, RoundStatus, Split
-from storage.insights import weak_votes
 from storage.insights.lineage import (
     Lineage,
     SourceAnswer,
@@ -63,15 +62,6 @@ TASTE = {
     TasteUse.SWITCHED_OFF: gettext_noop(
         "doesn't count in what people here like: learning from reactions is switched off"
     ),
-}
-WEAK = {
-    weak_votes.WeakUse.COUNTS: gettext_noop("counts a little in what people here like"),
-    weak_votes.WeakUse.REPLACED: gettext_noop("doesn't count: the vote on the same answer replaces it"),
-    weak_votes.WeakUse.ONCE_REPLACED: gettext_noop(
-        "doesn't count: there was a vote on the same answer, and it stays replaced although that vote was withdrawn"
-    ),
-    weak_votes.WeakUse.OPTED_OUT: gettext_noop("doesn't count, because of `/privacy opt-out`"),
-    weak_votes.WeakUse.SWITCHED_OFF: gettext_noop("doesn't count: that is switched off here"),
 }
 VERDICTS = {
     GateVerdict.PASS: gettext_noop("passed the gate"),
@@ -131,36 +121,6 @@ def outcome_lines(outcomes: Sequence[VoteOutcome]) -> list[str]:
 def outcome_text(outcomes: Sequence[VoteOutcome], user_id: int | None = None) -> str:
     """Return the same for a file, or for the operator's terminal about a member."""
     return _without_bold(_outcome_lines(outcomes, _PLAIN, user_id))
-
-
-def weak_lines(outcomes: Sequence[weak_votes.WeakVoteOutcome]) -> list[str]:
-    """Return what a member did after answers that counts as a weak vote, one line each, under a headline."""
-    return _weak_lines(outcomes, _MARKDOWN)
-
-
-def weak_text(outcomes: Sequence[weak_votes.WeakVoteOutcome]) -> str:
-    """Return the same for a file or a terminal, below other text; nothing if there are none."""
-    return "".join(f"\n{line}" for line in _weak_lines(outcomes, _PLAIN))
-
-
-def _weak_lines(outcomes: Sequence[weak_votes.WeakVoteOutcome], style: _Style) -> list[str]:
-    headline = [_weak_headline(len(outcomes))] if outcomes else []
-    return [*headline, *(_weak_line(outcome, style) for outcome in outcomes)]
-
-
-def _weak_headline(votes: int) -> str:
-    return ngettext(
-        "{count} weak vote, read from what was done after an answer:",
-        "{count} weak votes, read from what was done after an answer:",
-        votes,
-    )
-
-
-def _weak_line(outcome: weak_votes.WeakVoteOutcome, style: _Style) -> str:
-    excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
-    where = style.link(f"{outcome.given_at:%Y-%m-%d}", outcome.link)
-    whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
-    return f"{gettext(outcome.kind)} {where} {whose}“{style.quote(excerpt)}”: {gettext(WEAK[outcome.use])}"
 
 
 def describe_outcome(outcome: VoteOutcome) -> str:
@@ -228,9 +188,6 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
     if len(voters) > VOTERS_SHOWN:
         voters[VOTERS_SHOWN:] = [gettext("and {number} more", number=len(voters) - VOTERS_SHOWN)]
     yield f"{gettext('Voters:')} {' · '.join(voters) or gettext('none left')}"
-    if any(pair.source is PairSource.TASTE for pair in round_.pairs) and round_.weak_votes:
-        told = ", ".join(f"{number(votes)} {gettext(kind)}" for kind, votes in round_.weak_votes.items())
-        yield gettext("Weak votes in what people like: {votes}", votes=told)
     for position, pair in enumerate(round_.pairs, start=1):
         yield f"{position}. {_pair(pair, style)}"
 
@@ -391,6 +348,5 @@ def _lines(reply: TracedReply) -> list[str]:
         f"  reply {reply.id} by {reply.version}, {reply.created_at:%Y-%m-%d %H:%M:%S} UTC: {reply.outcome}{took}",
         f"  shown in {', '.join(f'message {id_}' for id_ in reply.message_ids) or 'no message'}",
         f"  votes: {', '.join(f'{number} {kind}' for kind, number in reply.votes.items()) or 'none'}",
-        *([f"  weak votes: {', '.join(reply.weak_votes)}"] if reply.weak_votes else []),
         *(f"  round {r.id} learned from it: {r.status}{f', {r.version}' if r.version else ''}" for r in reply.rounds),
     ]

@@ -88,8 +88,6 @@ def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
         parts = [number(evidence["votes"])]
         parts.append(ngettext("{count} voter behind its pairs", "{count} voters behind its pairs", voters))
         parts += [gettext("the rules removed {shares}", shares=", ".join(removed))] if removed else []
-        weak = [f"{number(votes)} {gettext(kind)}" for kind, votes in evidence.get("weak_votes", {}).items()]
-        parts += [gettext("weak votes: {votes}", votes=", ".join(weak))] if weak else []
         lines.append(gettext("**Votes when the round began:** {votes}", votes="; ".join(parts)))
     return [*lines, *_notes(evidence)]
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.localization.sentences import day, decimal, gettext, listing, ngettext, number, percent
+from bot.localization.sentences import day, gettext, listing, ngettext, number, percent
 from bot.text.rounds import sentence
 from bot.text.sanitize import escape_inline, quote_plainly
-from storage.insights.taste_report import ShownEffect, ShownEmoji, ShownWeakVote, TasteReport
+from storage.insights.taste_report import ShownEffect, TasteReport
 from storage.taste.gain import CandidateGain
 from storage.taste.learning import FEWEST, UNJUDGED
 from storage.taste.words import Effect
 from storage.wording import gettext_noop, shorten
 
 QUOTE_CHARS = 110
-SAME = 0.1
-"""Weights as close to a thumb's are told as the same."""
 CLEAR_EVIDENCE = 20.0
 """E-value from which chance is a poor explanation: it reaches this at most once in twenty times."""
 MOST_EVIDENCE = 1_000
@@ -51,8 +49,6 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
     lines += [f"- {describe_effect(effect, report)}" for effect in report.effects]
     for sign, answers in (("👍", report.liked), ("👎", report.disliked)):
         lines += [f"{sign} {_quoted(answer, escaped)}" for answer in answers]
-    lines += [describe_emoji(one) for one in report.emoji if one.is_learned]
-    lines += describe_weak(report)
     if report.examples:
         lines += [gettext(EXAMPLES), *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
     if report.follows_card:
@@ -97,12 +93,11 @@ def count_votes(votes: int, choices: int, voters: int) -> str:
     return gettext("{votes} by {members}", votes=counted, members=by)
 
 
-def count_kinds(votes: int, choices: int, weak_votes: int = 0) -> str:
+def count_kinds(votes: int, choices: int) -> str:
     """Return what there is of each kind, such as "12 votes and 1 choice"."""
     parts = [
         ngettext("{count} vote", "{count} votes", votes) if votes else "",
         ngettext("{count} choice", "{count} choices", choices) if choices else "",
-        ngettext("{count} weak vote", "{count} weak votes", weak_votes) if weak_votes else "",
     ]
     return listing(list(filter(None, parts)))
 
@@ -149,54 +144,6 @@ def describe_effect(effect: ShownEffect, report: TasteReport) -> str:
 
 def describe_gain(effect: ShownEffect) -> str:
     return f"{100 * effect.share_before:.0f} → {percent(effect.share_after)}"
-
-
-def describe_emoji(one: ShownEmoji) -> str:
-    """Return for example "Here a ❤️ counts 1.9 times as much as a 👍 (95% interval 1.4 to 2.5, 63 votes)."."""
-    same = gettext_noop("Here a {emoji} counts about as much as a {thumb} ({interval}, {votes}).")
-    more = gettext_noop("Here a {emoji} counts {times} times as much as a {thumb} ({interval}, {votes}).")
-    values = {
-        "emoji": one.emoji,
-        "thumb": one.thumb,
-        "interval": _interval(one),
-        "votes": ngettext("{count} vote", "{count} votes", one.votes),
-    }
-    if abs(one.weight - 1) < SAME:
-        return gettext(same, **values)
-    return gettext(more, times=decimal(one.weight, 1), **values)
-
-
-def _interval(one: ShownEmoji | ShownWeakVote) -> str:
-    return gettext("95% interval {low} to {high}", low=decimal(one.low, 1), high=decimal(one.high, 1))
-
-
-def describe_weak(report: TasteReport) -> list[str]:
-    """Return what each kind of weak vote says, or that this cannot be told yet; nothing if there are none."""
-    if report.weak_votes and not report.weak:
-        return [
-            ngettext(
-                "{count} weak vote: too few votes tell me yet what they say.",
-                "{count} weak votes: too few votes tell me yet what they say.",
-                report.weak_votes,
-            )
-        ]
-    return [_describe_kind(one) for one in report.weak]
-
-
-def _describe_kind(one: ShownWeakVote) -> str:
-    """Return for example "Here “thanked” counts as 0.3 of a 👍 (95% interval 0.1 to 0.5, after 40 of 120 answers)."."""
-    after = ngettext(
-        "after {times} of {count} answer", "after {times} of {count} answers", one.watched, times=one.times
-    )
-    values = {"kind": gettext(one.kind), "interval": _interval(one), "after": after}
-    if one.low <= 0:
-        return gettext("Here “{kind}” says nothing clear ({interval}, {after}).", **values)
-    return gettext(
-        "Here “{kind}” counts as {weight} of a {thumb} ({interval}, {after}).",
-        weight=decimal(one.weight, 1),
-        thumb=one.thumb,
-        **values,
-    )
 
 
 def describe_unknown(report: TasteReport) -> str:

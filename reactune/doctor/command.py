@@ -86,6 +86,4 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Announcements", lambda: servers.check_channel("release.announce_channel", announcements)
     yield "Alerts", lambda: servers.check_channel("alerts.channel", settings.alerts.channel)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
-    if settings.votes.weak:
-        yield "Weak votes", lambda: training.check_weak_votes(settings)
     yield "Suites", lambda: ", ".join(f"{s.name} ({len(s.cases)} cases)" for s in load_suites(settings.gate))

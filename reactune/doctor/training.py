@@ -12,7 +12,6 @@ from storage.models.hardware import describe_training_format, describe_unlike
 from storage.models.layer_names import LayerNames, has_experts
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
-from storage.votes.follow_ups import reads_words
 from trainer.errors import TooLittleMemory
 from trainer.gpu_room import shares_gpu
 from trainer.rounds.readiness import check_round_memory
@@ -32,18 +31,6 @@ def check_training(settings: Settings) -> str:
     experts = LayerNames(base.path).left_out if has_experts(base.path) else ""
     parts = [way + together, experts, describe_unlike(settings), f"a round {_describe_memory(settings, base)}"]
     return "; ".join(filter(None, parts))
-
-
-def check_weak_votes(settings: Settings) -> str:
-    privacy, kinds = settings.privacy, ", ".join(settings.votes.weak)
-    if not privacy.learn_from_reactions:
-        raise Hint(f"{kinds} do not count: privacy.learn_from_reactions is false")
-    if reads_words(settings) and not privacy.discord_training_permission:
-        raise Hint(
-            "what members write after an answer counts in the browser demo only, because "
-            "privacy.discord_training_permission is false; 🔁 counts"
-        )
-    return kinds
 
 
 def _describe_memory(settings: Settings, base: BaseModel) -> str:

@@ -27,7 +27,6 @@ from storage.database.tables import (
     DocumentRow,
     ErasureRow,
     FactQuestionRow,
-    FollowUpRow,
     GreetingRow,
     HeartbeatRow,
     MemberRow,
@@ -66,7 +65,6 @@ TAKEN_BACK: Mapping[type[Base], tuple[str, ...]] = MappingProxyType(
     {
         ReplyRow: ("basis", "edited_at", "author_id"),
         CorrectionRow: ("withdrawn_at",),
-        FollowUpRow: ("said", "message_id", "said_at"),
         QuarantineRow: ("subject_id",),
         VersionRow: ("trained_on_deleted_data",),
     }
@@ -152,7 +150,7 @@ def deletions_since(now: Session, then: Session, made_at: datetime) -> RepeatedD
     documents = select(DocumentRow.id, DocumentRow.added_at)
     removed = {(id_, added) for id_, added in now.execute(documents.where(DocumentRow.removed_at.is_not(None)))}
     shown = {(id_, added) for id_, added in then.execute(documents.where(DocumentRow.removed_at.is_(None)))}
-    compared: set[type[Base]] = {ReplyRow, FollowUpRow, *(table for table, _ in naming_members(Fate.GONE))}
+    compared: set[type[Base]] = {ReplyRow, *(table for table, _ in naming_members(Fate.GONE))}
     gone = {table: _gone(now, then, table, left_out) for table in compared.difference(AS_THEY_ARE)}
     taken_back = {table: _taken_back(now, then, table) for table in TAKEN_BACK}
     return RepeatedDeletions(

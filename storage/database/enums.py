@@ -65,19 +65,6 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class WeakVote(StrEnum):
-    """Something a member does after an answer that says a little about it."""
-
-    THANKED = "thanked"
-    WENT_ON = "went on"
-    ASKED_AGAIN = "asked again"
-    """With 🔁, for another answer to the same question."""
-
-
-SAID_IN_WORDS = (WeakVote.THANKED, WeakVote.WENT_ON)
-"""Read from what a member writes. Thanks are the clearer sign."""
-
-
 class RoundStatus(StrEnum):
     REQUESTED = "requested"
     RUNNING = "running"

@@ -52,7 +52,6 @@ from storage.database.enums import (
     Scope,
     Split,
     TrainingSource,
-    WeakVote,
 )
 
 
@@ -329,19 +328,6 @@ class ReplyMeasuresRow(Base):
     """In little-endian float32."""
     relevance: Mapped[float | None] = mapped_column(default=None)
     """To its message, as in `storage.taste.relevance`; only of answers that a round ranked."""
-
-
-class FollowUpRow(Base):
-    """An answer whose asker lets their next words count as a weak vote, and what those were; never the words."""
-
-    __tablename__ = "follow_ups"
-
-    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
-    said: Mapped[WeakVote | None] = mapped_column(default=None)
-    """None as long as they said nothing that counts."""
-    message_id: Mapped[int | None] = mapped_column(BigInteger, index=True, default=None)
-    """The Discord message that said it."""
-    said_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class ReplyChoiceRow(Base):

@@ -11,12 +11,11 @@ from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, message_links
-from storage.database.enums import Basis, Cause, Origin, WeakVote
+from storage.database.enums import Basis, Cause, Origin
 from storage.database.rows import unindexed
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
 from storage.insights.tracing import TracedReply, trace_reply
 from storage.insights.visibility import Channels, in_channels
-from storage.insights.weak_votes import weak_votes_on
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import UNSETTLED, is_gap
 from storage.releases.versions import id_of, names_by_id, version_named
@@ -76,8 +75,6 @@ class ListedAnswer:
     votes: Tally
     link: str | None = None
     """To its message on Discord."""
-    weak_votes: tuple[WeakVote, ...] = ()
-    """What people did after it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def list_answers(session: Session, personality_id: int, query: AnswerQuery, limi
 
 def _linked(session: Session, found: Sequence[ListedAnswer]) -> list[ListedAnswer]:
     links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([one.id for one in found])))
-    return [replace(one, link=links.get(one.id), weak_votes=weak_votes_on(session, one.id)) for one in found]
+    return [replace(one, link=links.get(one.id)) for one in found]
 
 
 def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select[ReplyRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -97,8 +97,6 @@ class SourceRound:
     pairs: tuple[SourcePair, ...]
     voters: tuple[SourceVoter, ...]
     """Largest share first."""
-    weak_votes: Mapping[str, int] = field(default_factory=dict)
-    """How many of each kind counted in the taste that ranked pairs."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,6 @@ class _ManifestReader:
             manifest_digest=round_.manifest_digest,
             pairs=pairs,
             voters=_voters(pairs, answers.values(), self._voters[round_.id]),
-            weak_votes=round_.evidence.get("weak_votes", {}),
         )
 
     def _answer(self, reply_id: int, round_: RoundRow) -> SourceAnswer:
@@ -222,7 +219,7 @@ def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
     if any(pseudonym not in users for pseudonym in pseudonyms):
         # A recorded voter may be behind none of the pairs: their votes may only have prevented other pairs.
-        # Or they cast weak votes alone.
+        # Or they pressed 🔁 alone.
         everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id), select(ReplyRow.author_id))
         users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
     return users

@@ -13,14 +13,11 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
-from storage.emoji import DISLIKE, LIKE, THUMBS, VoteEmoji
 from storage.insights.answering_now import answering_with
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
-from storage.taste.emoji_weights import NO_EMOJI, WEIGHT_SD
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_taste_data
-from storage.taste.weak_votes import LEAST, MOST, SIDE, WeakMeaning
 from storage.taste.words import (
     Effect,
     Sureness,
@@ -56,44 +53,6 @@ class ShownEffect:
 
 
 @dataclass(frozen=True)
-class ShownEmoji:
-    """How much an emoji says, next to the thumb that says the same."""
-
-    emoji: str
-    """As Discord shows it."""
-    thumb: str
-    votes: int
-    """With this emoji."""
-    expected: float
-    """Its weight in the settings, without a sign."""
-    weight: float
-    """How many times as much as the thumb it says; as expected while votes say nothing."""
-    low: float
-    """Ends of the 95 % interval of `weight`."""
-    high: float
-    is_learned: bool
-    """Whether the votes say at least as much about it as the settings do."""
-
-
-@dataclass(frozen=True)
-class ShownWeakVote:
-    """How much a kind of weak vote says, next to the thumb of its side."""
-
-    kind: str
-    """"thanked", "went on" or "asked again"."""
-    thumb: str
-    times: int
-    """How often it happened."""
-    watched: int
-    """After how many answers it could have happened."""
-    weight: float
-    """How much of the thumb it says; never more than all of it."""
-    low: float
-    """Ends of the 95 % interval of `weight`."""
-    high: float
-
-
-@dataclass(frozen=True)
 class TasteReport:
     """What a personality's people like, as far as their votes say."""
 
@@ -121,12 +80,6 @@ class TasteReport:
     """Own answers that the base is shown as earlier turns; none once a version answers."""
     follows_card: bool = False
     """The base answers, and is shown examples of the personality's card too."""
-    emoji: tuple[ShownEmoji, ...] = ()
-    """Those that members voted with besides thumbs, the most used first."""
-    weak: tuple[ShownWeakVote, ...] = ()
-    """Those that count, once the votes are enough to tell what they say."""
-    weak_votes: int = 0
-    """How often members did what counts as a weak vote."""
 
     @property
     def is_empty(self) -> bool:
@@ -158,41 +111,6 @@ def read_taste_report(
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
         examples=now.liked,
         follows_card=now.follows_card,
-        emoji=_shown_emoji(taste, VoteEmoji(settings.votes.emoji)),
-        weak=tuple(map(_shown_weak, taste.weak.meanings)) if taste.weak else (),
-        weak_votes=sum(one.times for one in taste.data.weak),
-    )
-
-
-def _shown_weak(meaning: WeakMeaning) -> ShownWeakVote:
-    reach = Z_95 * meaning.spread
-    return ShownWeakVote(
-        kind=meaning.kind.value,
-        thumb=LIKE if SIDE[meaning.kind] > 0 else DISLIKE,
-        times=meaning.times,
-        watched=meaning.watched,
-        weight=meaning.weight,
-        low=max(LEAST, meaning.weight - reach),
-        high=min(MOST, meaning.weight + reach),
-    )
-
-
-def _shown_emoji(taste: LearnedTaste, known: VoteEmoji) -> tuple[ShownEmoji, ...]:
-    found, places = taste.posterior.emoji, taste.data.thumbs.emoji
-    votes = np.bincount(places[places != NO_EMOJI], minlength=len(found.names))
-    used = [place for place, name in enumerate(found.names) if votes[place] and name not in THUMBS]
-    return tuple(
-        ShownEmoji(
-            emoji=known.written(found.names[place]),
-            thumb=LIKE if found.sign[place] > 0 else DISLIKE,
-            votes=int(votes[place]),
-            expected=float(found.expected[place]),
-            weight=float(found.weight[place]),
-            low=max(0.0, float(found.weight[place] - Z_95 * found.spread[place])),
-            high=float(found.weight[place] + Z_95 * found.spread[place]),
-            is_learned=bool(2 * found.spread[place] ** 2 <= WEIGHT_SD**2),
-        )
-        for place in sorted(used, key=lambda place: -votes[place])
     )
 
 

@@ -10,11 +10,10 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import find_by_message
-from storage.database.enums import Outcome, RoundStatus, WeakVote
+from storage.database.enums import Outcome, RoundStatus
 from storage.database.ids import parse_id
 from storage.database.rows import from_row
 from storage.database.tables import ReplyMessageRow, ReplyRow, RoundPairRow, RoundRow, VersionRow
-from storage.insights.weak_votes import weak_votes_on
 from storage.releases.versions import find_version, name_of
 from storage.votes.votes import votes_on
 
@@ -43,8 +42,6 @@ class TracedReply:
     votes: dict[str, int]
     """Number of current votes by kind."""
     rounds: tuple[TracedRound, ...]
-    weak_votes: tuple[WeakVote, ...] = ()
-    """What people did after the answer."""
 
 
 def trace(session: Session, id_: str) -> list[TracedReply]:
@@ -73,7 +70,6 @@ def _traced(session: Session, row: ReplyRow) -> TracedReply:
         message_ids=tuple(messages),
         votes=dict(sorted(votes.items())),
         rounds=tuple(_rounds(session, row.id)),
-        weak_votes=weak_votes_on(session, row.id),
     )
 
 

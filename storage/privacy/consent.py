@@ -16,7 +16,6 @@ from storage.members import Pseudonym, read_pseudonyms
 from storage.privacy.erasure import lock_erasures, mark_versions_of_voter
 from storage.settings.sections import PrivacySettings
 from storage.votes.corrections import wrong_facts
-from storage.votes.follow_ups import forget_follow_ups_of
 from storage.votes.weights import quarantined
 
 
@@ -84,7 +83,6 @@ def withdraw_consent(session: Session, user_id: int) -> bool:
         mark_versions_of_voter(session, user_id)
         session.add(OptOutRow(user_id=user_id))
     session.execute(delete(ConsentRow).where(ConsentRow.user_id == user_id))
-    forget_follow_ups_of(session, user_id)
     return is_new
 
 

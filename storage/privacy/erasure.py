@@ -34,7 +34,6 @@ from storage.privacy.ownership import (
 )
 from storage.sentences import Sentence
 from storage.servers import schedule_of_arenas
-from storage.votes.follow_ups import forget_follow_ups_of, take_back_follow_ups
 from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
@@ -81,7 +80,6 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         session.execute(delete(table).where(column == user_id))
     session.execute(delete(tables.RoundVoterRow).where(tables.RoundVoterRow.pseudonym == pseudonym))
     replies = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(reply_ids)))
-    forget_follow_ups_of(session, user_id)
     _take_name_out(session, user_id)
     return Deletion(
         replies=changed_rows(replies),
@@ -108,13 +106,12 @@ def _take_name_out(session: Session, user_id: int, guild_id: int | None = None) 
 
 
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
-    """Return whether the text of one of the Discord messages, or what it said of an answer, is stored in any form."""
-    sources, said = tables.DocumentSourceRow, tables.FollowUpRow
+    """Return whether the text of one of the Discord messages is stored in any form."""
+    sources = tables.DocumentSourceRow
     kept: tuple[ReplyIds, ...] = (
         _replies_with(channel_id, message_ids),
         _summaries_of(channel_id, message_ids),
         select(sources.document_id).where(sources.message_id.in_(message_ids)),
-        select(said.reply_id).where(said.message_id.in_(message_ids)),
     )
     return any(any_row(session, query) for query in kept)
 
@@ -122,11 +119,9 @@ def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> 
 def erase_messages(session: Session, channel_id: int, message_ids: Collection[int]) -> Deletion:
     """Delete the text of deleted Discord messages wherever it is stored, and mark the versions trained on it.
 
-    An answer is deleted with any of its own messages, and with any message in its prompt. What the messages said of
-    other answers counts no more.
+    An answer is deleted with any of its own messages, and with any message in its prompt.
     """
     _lock(session)
-    take_back_follow_ups(session, message_ids)
     sources = tables.DocumentSourceRow
     documents = select(sources.document_id).where(sources.message_id.in_(message_ids))
     summaries = session.scalars(_summaries_of(channel_id, message_ids)).all()
@@ -199,19 +194,12 @@ def kept_messages(
 ) -> dict[int, set[int]]:
     """Return {channel id: message ids} of the messages behind the servers' answers since then, and their documents.
 
-    Among them are messages that said something of an answer.
     `direct` adds those of direct messages: a process without the bot's direct messages cannot check them.
     """
     found: dict[int, set[int]] = defaultdict(set)
     replies, asked, sources = tables.ReplyRow, tables.ReplySourceRow, tables.DocumentSourceRow
     here = replies.guild_id.in_(guild_ids)
     recent = (replies.created_at >= since) & (or_(replies.guild_id.is_(None), here) if direct else here)
-    said = tables.FollowUpRow
-    of_answers = (
-        select(replies.channel_id, said.message_id)
-        .join(replies, replies.id == said.reply_id)
-        .where(recent, said.message_id.is_not(None))
-    )
     own = select(tables.ReplyMessageRow.channel_id, tables.ReplyMessageRow.message_id).join(replies).where(recent)
     quoted = select(sources.message_id)  # their channel may differ from the answer's
     in_prompts = (
@@ -222,7 +210,7 @@ def kept_messages(
         .join(tables.DocumentRow)
         .where(tables.DocumentRow.guild_id.in_(guild_ids))
     )
-    for query in (own, in_prompts, in_documents, of_answers):
+    for query in (own, in_prompts, in_documents):
         for channel_id, message_id in session.execute(query):
             found[channel_id].add(message_id)
     return dict(found)
@@ -292,7 +280,6 @@ def erase_member_in(session: Session, guild_id: int, user_id: int, *, left_at: d
         if (inside := rows_in(table, in_guild(guild_id))) is not None:
             session.execute(delete(table).where(column == user_id, inside))
     erased = _erase(session, spoken_ids, documents, channels)
-    forget_follow_ups_of(session, user_id, guild_id)
     _take_name_out(session, user_id, guild_id)
     if not is_known(session, user_id, in_any_guild) and not _wrote_directly(session, user_id, left_at):
         delete_member(session, user_id)

@@ -22,7 +22,6 @@ from storage.database.tables import (
     DepartureRow,
     DocumentRow,
     DocumentSpeakerRow,
-    FollowUpRow,
     MemberNoteRow,
     MemberRow,
     OptOutRow,
@@ -122,7 +121,6 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
         "about": ABOUT,
         "answers": list(_answers(session, user_id)),
         "votes": list(_votes(session, user_id)),
-        "follow_ups": list(_follow_ups(session, user_id)),
         "suggestions": list(_suggestions(session, user_id)),
         "notes": [
             {"text": row.text, "server": _id(row.guild_id or None), "written_at": _moment(row.created_at)}
@@ -207,18 +205,6 @@ def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
             "emoji": known.written(row.emoji),
             "set": row.added,
             "at": _moment(row.created_at),
-        }
-
-
-def _follow_ups(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
-    """Yield what they said after answers to them, as weak votes."""
-    said = select(FollowUpRow).join(ReplyRow, ReplyRow.id == FollowUpRow.reply_id)
-    for row in session.scalars(said.where(ReplyRow.author_id == user_id, FollowUpRow.said.is_not(None))):
-        yield {
-            "answer": row.reply_id,
-            "message": str(row.message_id),
-            "said": row.said.value if row.said else None,
-            "at": _moment(row.said_at),
         }
 
 

@@ -37,11 +37,10 @@ from storage.releases.bases import of_base_in_use
 from storage.releases.versions import Version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import DECISIVE, bets_left, could_decide, e_value
+from storage.votes.voter_caps import largest_share
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, quarantined, read_histories
 
-CROWD = 2.0
-"""Among few people, one carries at most this many times an equal share of what is at stake."""
 VOICES = 3.0
 """So many people, by weight, have to choose before choices decide, if so many voted on the personality lately."""
 LATELY = timedelta(days=30)
@@ -455,7 +454,7 @@ def _weigh(
         for choice, weight in together:
             heaviest[choice.user_id] = max(heaviest.get(choice.user_id, 0.0), weight)
         people = sum(heaviest.values()) / max(heaviest.values())
-        largest = max(max_share, CROWD / people)
+        largest = largest_share(people, max_share)
         stake, whole = max(weight for _, weight in together), sum(weight for _, weight in together)
         shares = [(choice, stake * weight / whole) for choice, weight in together]
         total = sum(staked.values()) + stake

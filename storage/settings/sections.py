@@ -62,13 +62,6 @@ def _split_commas(value: Any) -> Any:
     return value.replace(",", " ").split()
 
 
-def _split_phrases(value: Any) -> Any:
-    """Split the same where an entry may be more than one word: "thanked, went on"."""
-    if not isinstance(value, str) or value.strip().startswith("["):
-        return _split_commas(value)
-    return [phrase.strip() for phrase in value.split(",") if phrase.strip()]
-
-
 def _require_name(value: Any) -> Any:
     if isinstance(value, str) and (not value.strip() or "\0" in value):
         raise ValueError("name a file or folder")
@@ -161,7 +154,6 @@ ChannelRules = Annotated[
 EmojiWeights = Annotated[
     dict[str, Annotated[float, Field(strict=True)]], _table_such_as('{"🎉": 1.5}'), AfterValidator(_check_emoji)
 ]
-WeakVotes = Annotated[tuple[Literal["thanked", "went on", "asked again"], ...], BeforeValidator(_split_phrases)]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
 _EngineServer = Annotated[str, AfterValidator(partial(_server_address, key_variable=KEY_VARIABLE))]
 Servers = Annotated[tuple[_EngineServer, ...], BeforeValidator(_split_commas)]
@@ -491,9 +483,7 @@ class VoteSettings(Section):
     """Rules for counting reactions."""
 
     emoji: EmojiWeights = {"❤️": 1.5, "⭐": 1.5, "🔥": 1.0, "😂": 0.5, "💩": -1.5, "😡": -1.5, "🥱": -0.5}
-    """Emoji that vote besides 👍 and 👎, and how much they say until votes tell; below 0: a dislike."""
-    weak: WeakVotes = ()
-    """Weak signals that count as votes: "thanked", "went on" (both only of members who opted in), "asked again"."""
+    """Emoji that vote besides 👍 and 👎, and how many thumbs each counts as in the taste; below 0: a dislike."""
     reconcile_days: Days = 7.0
     """Age in days up to which an answer's reactions are read again after a start or a lost session."""
     account_age_days: Days = 30.0
@@ -537,8 +527,6 @@ class TrainingSettings(Section):
     """Minimum pairs for a round, of people or ranked by the taste; with fewer it is skipped."""
     max_pairs: Count = 512
     """Maximum pairs in a round: the newest ones of people; the taste gets at least a quarter of the room."""
-    objective: Literal["dpo", "robust"] = "dpo"
-    """"dpo", or "robust": DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3
     """Strength of the pull towards the base or the starter (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0

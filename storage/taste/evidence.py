@@ -1,4 +1,4 @@
-"""What people said about a personality's answers: thumbs, choices, and weaker signs. It reads no word of a member."""
+"""What people said about a personality's answers: thumbs, choices, suggestions and 🔁. It reads no word of a member."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FINISHED_WHOLE
-from storage.database.enums import NOBODY, Origin, WeakVote
+from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
-from storage.emoji import DISLIKE, LIKE, THUMBS, VoteEmoji
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
-from storage.taste.voter_caps import cap_factors
-from storage.taste.weak_evidence import WeakSign, capped, read_weak_signs
 from storage.votes.corrections import wrong_facts
-from storage.votes.votes import Vote, read_emoji
+from storage.votes.voter_caps import cap_factors
+from storage.votes.votes import Vote, read_emoji_weights
 from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
 
 NEWEST_ANSWERS = 10_000
 """Votes on older answers are not read: they say little about today's members."""
 REPLACED_WEIGHT = 0.3
-"""Weight of asking for another answer, as a dislike of the one before, by an account that counts in full."""
+"""Weight of 🔁, as a dislike of the answer before, by an account that counts in full.
+
+Whoever asks for another answer may only be curious, so it says much less than a 👎. Chosen, not measured.
+"""
 
 
 class Opinion(NamedTuple):
@@ -37,8 +39,6 @@ class Opinion(NamedTuple):
     liked: bool
     weight: float
     given_at: datetime
-    emoji: str | None = None
-    """The plain emoji that says so; None if something else does."""
 
 
 class Preference(NamedTuple):
@@ -66,10 +66,6 @@ class TasteEvidence:
     choices: tuple[Preference, ...]
     factors: Mapping[Pseudonym, float] = field(default_factory=dict)
     """By how much to multiply the weights of those who said much more than others; 1 is absent."""
-    emoji: Mapping[str, float] = field(default_factory=lambda: THUMBS, compare=False)
-    """The configured weight of each emoji that votes, below 0 for dislikes."""
-    weak: tuple[WeakSign, ...] = ()
-    """What askers did after answers, with the weights that their caps leave; in no order."""
 
 
 def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:
@@ -80,16 +76,13 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
     silent = set(session.scalars(select(OptOutRow.user_id)))
     votes = list(counted_votes(session, personality_id, settings.votes, newest=NEWEST_ANSWERS))
     arenas = _arenas(session, personality_id)
-    emoji = VoteEmoji(settings.votes.emoji).weights
     opinions = _opinions(session, [vote for vote in votes if vote.reply_id not in arenas], pseudonyms)
     said = {(opinion.reply_id, opinion.voter) for opinion in opinions}
     # A vote that does not count must not come back as a suggestion.
     uncounted = quarantined(session, personality_id) | wrong_facts(session, personality_id)
     said |= {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id in uncounted}
-    replaced = list(_replaced(session, personality_id, settings))
-    learned = WeakVote.ASKED_AGAIN in settings.votes.weak  # then 🔁 says what the votes show it to say
-    weaker = [*_corrected(session, personality_id, settings), *([] if learned else replaced)]
-    for reply_id, user_id, weight, given_at in weaker:
+    weaker = (_corrected(session, personality_id, settings), _replaced(session, personality_id, settings))
+    for reply_id, user_id, weight, given_at in chain(*weaker):
         voter = pseudonyms.of(user_id)
         if user_id not in silent and (reply_id, voter) not in said:
             said.add((reply_id, voter))
@@ -102,17 +95,10 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
             if user_id not in silent
         ),
     ]
-    factors = _factors((*opinions, *choices), settings.votes.max_voter_share, emoji)
-    said |= {(reply_id, choice.voter) for choice in choices for reply_id in choice.reply_ids}
-    asked_again = {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id, _, _ in replaced}
-    signs = read_weak_signs(session, personality_id, settings, said, asked_again) if settings.votes.weak else []
-    whole = sum(one.weight * factors.get(one.voter, 1.0) for one in (*opinions, *choices))
     return TasteEvidence(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
-        factors,
-        emoji,
-        capped(signs, settings.votes.max_voter_share, whole),
+        _factors((*opinions, *choices), settings.votes.max_voter_share),
     )
 
 
@@ -128,27 +114,22 @@ def read_thumbs_on(
     return sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))
 
 
-def _factors(
-    said: Iterable[Opinion | Preference], max_share: float, emoji: Mapping[str, float]
-) -> dict[Pseudonym, float]:
-    """Return the factors of the caps; an emoji that is configured to say more than a thumb fills them faster."""
+def _factors(said: Iterable[Opinion | Preference], max_share: float) -> dict[Pseudonym, float]:
     totals: dict[Pseudonym, float] = defaultdict(float)
     for one in said:
-        strength = abs(emoji.get(one.emoji or "", 1.0)) if isinstance(one, Opinion) else 1.0
-        totals[one.voter] += one.weight * max(1.0, strength)
+        totals[one.voter] += one.weight
     return cap_factors(totals, max_share)
 
 
 def _opinions(session: Session, votes: Sequence[CurrentVote], pseudonyms: Pseudonyms) -> list[Opinion]:
-    others = read_emoji(session, {vote.reply_id for vote in votes})
+    others = read_emoji_weights(session, {vote.reply_id for vote in votes})
     return [
         Opinion(
             vote.reply_id,
             pseudonyms.of(vote.user_id),
             vote.vote is Vote.UP,
-            vote.weight,
+            vote.weight * others.get((vote.reply_id, vote.user_id), 1.0),
             vote.voted_at,
-            others.get((vote.reply_id, vote.user_id)) or (LIKE if vote.vote is Vote.UP else DISLIKE),
         )
         for vote in votes
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,8 @@ from sqlalchemy.orm import Session
 
 from storage import sentences
 from storage.database.tables import ReplyMeasuresRow, ReplyRow
-from storage.emoji import THUMBS
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
-from storage.taste.emoji_weights import NO_EMOJI
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.measures import (
     BANDS,
@@ -29,7 +27,6 @@ from storage.taste.measures import (
     unpack_numbers,
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
-from storage.taste.weak_votes import WeakEvidence, WeakMeaning, WeakSigns, arrange_signs, learn_meaning
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
@@ -65,10 +62,6 @@ class TasteData:
     """For each vote in the order of time, whether it is a thumb."""
     names: tuple[Pseudonym, ...]
     """Of those who gave a thumb, by index."""
-    emoji: Mapping[str, float] = field(default_factory=lambda: THUMBS)
-    """The configured weights of the emoji that vote, by index."""
-    weak: tuple[WeakSigns, ...] = ()
-    """What askers did after answers."""
 
     @property
     def voters(self) -> int:
@@ -97,14 +90,13 @@ class TasteData:
             ),
             self.order[votes],
             self.names,
-            self.emoji,
         )
 
     def with_thumbs(self, opinions: Sequence[Opinion], x: Floats) -> TasteData:
         """Return the data with newer thumbs; `x` has the scaled measures of their answers."""
         names = tuple(dict.fromkeys([*self.names, *(opinion.voter for opinion in opinions)]))
         places = {name: place for place, name in enumerate(names)}
-        mine, news = self.thumbs, _thumbs(opinions, x, places, self.emoji)
+        mine, news = self.thumbs, _thumbs(opinions, x, places)
         thumbs = Thumbs(*(np.concatenate(both) for both in zip(vars(mine).values(), vars(news).values(), strict=True)))
         order = np.append(self.order, np.ones(len(opinions), dtype=bool))
         return replace(self, thumbs=thumbs, order=order, names=names)
@@ -128,14 +120,6 @@ class Bettor:
 
 
 @dataclass(frozen=True)
-class LearnedWeak:
-    """What each kind of weak vote says, and what all of them say about the measures."""
-
-    meanings: tuple[WeakMeaning, ...]
-    evidence: WeakEvidence
-
-
-@dataclass(frozen=True)
 class LearnedTaste:
     """What a personality's people like, as far as their votes say."""
 
@@ -145,8 +129,6 @@ class LearnedTaste:
     likes."""
     data: TasteData
     bettor: Bettor
-    weak: LearnedWeak | None = None
-    """What weak votes add; None while they add nothing."""
 
     @property
     def may_act(self) -> bool:
@@ -208,22 +190,9 @@ def learn_taste(session: Session, personality_id: int, settings: Settings) -> Le
 
 
 def learn(data: TasteData) -> LearnedTaste:
-    start = prior(GROUPS, data.voters, data.emoji)
+    start = prior(GROUPS, data.voters)
     bettor = _bet(Bettor(np.ones(len(STAKES)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
-    of_votes = LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
-    return _with_weak(of_votes)
-
-
-def _with_weak(of_votes: LearnedTaste) -> LearnedTaste:
-    """Return the taste with what weak votes add, if votes alone say enough to tell what those mean."""
-    signs = [one for one in of_votes.data.weak if one.says_something]
-    if not signs or not of_votes.may_act:
-        return of_votes
-    data, known = of_votes.data, of_votes.posterior
-    meanings = tuple(learn_meaning(one, known.mean) for one in signs)
-    weak = LearnedWeak(meanings, WeakEvidence(signs, meanings, known.mean))
-    found = fit(data.thumbs, data.choices, GROUPS, known, hyper_steps=1, more=weak.evidence)
-    return replace(of_votes, posterior=found, weak=weak)
+    return LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
 
 
 def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mapping[int, NDArray[Any]]) -> LearnedTaste:
@@ -232,9 +201,8 @@ def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mappi
     data = taste.data.with_thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]))
     bettor = _bet(taste.bettor, data)
     steps = {"hyper_steps": 1} if len(data) < MANY else {"hyper_steps": 0, "newton_steps": 1}
-    more = taste.weak.evidence if taste.weak else None
-    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps, more=more)
-    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor, taste.weak)
+    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps)
+    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor)
 
 
 def _bet(bettor: Bettor, data: TasteData) -> Bettor:
@@ -252,8 +220,9 @@ def _bet(bettor: Bettor, data: TasteData) -> Bettor:
         ratios = np.concatenate(
             [_thumb_ratios(coming.thumbs, with_measures, without), _choice_ratios(coming.choices, with_measures)]
         )
-        weights = np.concatenate([coming.thumbs.weight, coming.choices.weight])
-        # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital.
+        # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital; none stakes more
+        # than there is, such as an emoji that counts more than a thumb.
+        weights = np.minimum(1.0, np.concatenate([coming.thumbs.weight, coming.choices.weight]))
         gains = np.log1p(STAKES[:, None] * weights * (ratios - 1)).sum(axis=1)
         capital = np.exp(np.clip(np.log(capital) + gains, -MOST_LOG_CAPITAL, MOST_LOG_CAPITAL))
         seen = soon
@@ -283,9 +252,8 @@ def _choice_ratios(choices: Choices, with_measures: Posterior) -> Floats:
 
 
 def _bare(thumbs: Thumbs) -> Thumbs:
-    """Return the thumbs without measures; which emoji they are says nothing then."""
-    nothing = np.full_like(thumbs.emoji, NO_EMOJI)
-    return Thumbs(np.zeros((len(thumbs.liked), 0)), thumbs.liked, thumbs.voter, thumbs.weight, nothing)
+    """Return the thumbs without measures."""
+    return replace(thumbs, x=np.zeros((len(thumbs.liked), 0)))
 
 
 def _bare_choices(choices: Choices) -> Choices:
@@ -302,14 +270,10 @@ def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
     ]
     wanted = {vote.reply_id for vote in votes if isinstance(vote, Opinion)}
     wanted |= {reply_id for vote in votes if isinstance(vote, Preference) for reply_id in vote.reply_ids}
-    measures = read_measures(session, wanted | {sign.reply_id for sign in evidence.weak})
-    rows = dict(zip(measures, _rows(measures, list(measures)), strict=True)) if evidence.weak else {}
-    return replace(arrange(votes, measures, evidence.emoji), weak=arrange_signs(evidence.weak, rows))
+    return arrange(votes, read_measures(session, wanted))
 
 
-def arrange(
-    votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArray[Any]], emoji: Mapping[str, float] = THUMBS
-) -> TasteData:
+def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArray[Any]]) -> TasteData:
     """Return the votes, oldest first, with the measures by reply; votes on answers without measures are left out."""
     known = [vote for vote in votes if _answers(vote) <= measures.keys()]
     opinions = [vote for vote in known if isinstance(vote, Opinion)]
@@ -320,7 +284,7 @@ def arrange(
     compared = [reply_id for choice in choices for reply_id in choice.reply_ids]
     sizes = np.array([len(choice.reply_ids) for choice in choices], dtype=np.intp)
     return TasteData(
-        _thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]), voters, emoji),
+        _thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]), voters),
         Choices(
             _rows(measures, compared),
             np.cumsum(sizes) - sizes,
@@ -329,20 +293,15 @@ def arrange(
         ),
         np.array([isinstance(vote, Opinion) for vote in known], dtype=bool),
         tuple(voters),
-        emoji,
     )
 
 
-def _thumbs(
-    opinions: Sequence[Opinion], x: Floats, places: Mapping[Pseudonym, int], emoji: Mapping[str, float]
-) -> Thumbs:
-    place_of = {one: place for place, one in enumerate(emoji)}
+def _thumbs(opinions: Sequence[Opinion], x: Floats, places: Mapping[Pseudonym, int]) -> Thumbs:
     return Thumbs(
         x,
         np.array([float(opinion.liked) for opinion in opinions]),
         np.array([places[opinion.voter] for opinion in opinions], dtype=np.intp),
         np.array([opinion.weight for opinion in opinions], dtype=float),
-        np.array([place_of.get(opinion.emoji or "", NO_EMOJI) for opinion in opinions], dtype=np.intp),
     )
 
 

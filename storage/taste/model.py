@@ -2,23 +2,19 @@
 
 The posterior is Laplace's approximation (MacKay 2003, chapter 27); the marginal likelihood sets the strength of each
 group's prior (MacKay 1992, "Bayesian Interpolation", section 4). A choice among several answers follows Plackett and
-Luce; "about the same" counts as an equal share of a win for each answer. Which emoji somebody chose says more: see
-`storage.taste.emoji_weights`.
+Luce; "about the same" counts as an equal share of a win for each answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
-
-from storage.emoji import THUMBS
-from storage.taste.emoji_weights import EmojiChoices, EmojiWeights, expected_weights
 
 Floats = NDArray[Any]
 Places = NDArray[np.intp]
@@ -52,8 +48,6 @@ class Thumbs:
     """Index of each vote's voter, (N,)."""
     weight: Floats
     """(N,)"""
-    emoji: Places
-    """Place of each vote's emoji, or NO_EMOJI, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,6 @@ class Posterior:
     """(V,)"""
     precision: Floats
     """Prior precision of each coefficient, (D,)."""
-    emoji: EmojiWeights
 
     def score(self, x: Floats) -> Floats:
         """Return the mean utility of the answers, (N,): the higher, the better liked."""
@@ -121,8 +114,8 @@ class Posterior:
         return variance
 
 
-def prior(groups: Sequence[str], voters: int = 0, emoji: Mapping[str, float] = THUMBS) -> Posterior:
-    """Return what is known without votes; `groups` names the group of each measure, `emoji` has configured weights."""
+def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
+    """Return what is known without votes; `groups` names the group of each measure."""
     size = len(groups)
     return Posterior(
         mean=np.zeros(size),
@@ -131,7 +124,6 @@ def prior(groups: Sequence[str], voters: int = 0, emoji: Mapping[str, float] = T
         likes_variance=LIKES_SD**2,
         leniency=np.zeros(voters),
         precision=np.full(size, PRECISION),
-        emoji=expected_weights(emoji),
     )
 
 
@@ -143,21 +135,15 @@ def fit(
     *,
     hyper_steps: int = HYPER_STEPS,
     newton_steps: int = NEWTON_STEPS,
-    more: MoreEvidence | None = None,
 ) -> Posterior:
     """Return the posterior; the search begins at `start`, whose precisions are kept if `hyper_steps` is 0."""
     found = start
     # One thread: on busy cores, waiting for a second one takes a hundred times as long as the products.
     with _libraries().limit(limits=1, user_api="blas"):
         for _ in range(hyper_steps):
-            found = _find_mode(thumbs, choices, found, newton_steps, more)
-            learned = _emoji_choices(thumbs, found).learn(found.mean, found.likes)
-            found = replace(found, precision=_precision(found, groups), emoji=learned)
-        return _find_mode(thumbs, choices, found, newton_steps, more)
-
-
-def _emoji_choices(thumbs: Thumbs, known: Posterior) -> EmojiChoices:
-    return EmojiChoices(known.emoji, thumbs.x, thumbs.emoji, thumbs.voter, thumbs.weight)
+            found = _find_mode(thumbs, choices, found, newton_steps)
+            found = replace(found, precision=_precision(found, groups))
+        return _find_mode(thumbs, choices, found, newton_steps)
 
 
 @cache
@@ -200,14 +186,6 @@ def _precision(found: Posterior, groups: Sequence[str]) -> Floats:
     return precision
 
 
-class MoreEvidence(Protocol):
-    """Other evidence about the coefficients of the measures; its log likelihood must be concave."""
-
-    def height(self, mean: Floats) -> float: ...
-
-    def add_slope(self, mean: Floats, gradient: Floats, curvature: Floats) -> None: ...
-
-
 class _Point(NamedTuple):
     """Parameters: the coefficients and the server's intercept, (D + 1,), and the voters' intercepts, (V,)."""
 
@@ -227,11 +205,9 @@ class _Slope(NamedTuple):
     """(V, D + 1)"""
 
 
-def _find_mode(
-    thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps: int, more: MoreEvidence | None
-) -> Posterior:
+def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps: int) -> Posterior:
     """Return the mode and the covariance there, by Newton's method; voters are eliminated from each step."""
-    problem = _Problem(thumbs, choices, start, more)
+    problem = _Problem(thumbs, choices, start)
     at = _Point(np.append(start.mean, start.likes), start.leniency)
     for _ in range(newton_steps):
         slope = problem.slope(at)
@@ -256,7 +232,7 @@ def _find_mode(
 class _Problem:
     """The log posterior, which is concave."""
 
-    def __init__(self, thumbs: Thumbs, choices: Choices, known: Posterior, more: MoreEvidence | None) -> None:
+    def __init__(self, thumbs: Thumbs, choices: Choices, known: Posterior) -> None:
         # Sorted by voter, so that sums by voter are sums of runs: np.add.at would take longer than everything else.
         order = np.argsort(thumbs.voter, kind="stable")
         self._x = np.empty((len(order), len(known.precision) + 1))
@@ -264,12 +240,11 @@ class _Problem:
         for start in range(0, len(order), ROWS_AT_ONCE):  # what fits into the processor's cache is copied faster
             rows = slice(start, start + ROWS_AT_ONCE)
             self._x[rows, :-1] = thumbs.x[order[rows]]
-        rest = (column[order] for column in (thumbs.liked, thumbs.voter, thumbs.weight, thumbs.emoji))
+        rest = (column[order] for column in (thumbs.liked, thumbs.voter, thumbs.weight))
         self._thumbs = Thumbs(self._x[:, :-1], *rest)
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
         self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it
         self._choices = choices
-        self._more = [_emoji_choices(thumbs, known), *([more] if more else [])]
         self._precision = np.append(known.precision, LIKES_SD**-2)
         self._centre = np.append(np.zeros(len(known.precision)), LIKES_MEAN)
 
@@ -290,8 +265,6 @@ class _Problem:
         bent = np.multiply(x, bend[:, None], out=self._bent)
         gradient, curvature = x.T @ error, x.T @ bent
         _add_choices(self._choices, at.shared[:-1], gradient, curvature)
-        for more in self._more:
-            more.add_slope(at.shared[:-1], gradient[:-1], curvature[:-1, :-1])
         cross = np.zeros((voters, x.shape[1]))
         if len(x):
             cross[self._voters] = np.add.reduceat(bent, self._runs)
@@ -317,7 +290,7 @@ class _Problem:
         if len(choices.starts):
             weight = np.repeat(choices.weight, choices.sizes)
             height += (weight * choices.share * np.log(choice_shares(choices, at.shared[:-1]))).sum()
-        return float(height) + sum(more.height(at.shared[:-1]) for more in self._more)
+        return float(height)
 
 
 def _add_choices(choices: Choices, mean: Floats, gradient: Floats, curvature: Floats) -> None:

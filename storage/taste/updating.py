@@ -57,7 +57,7 @@ def _news(
 ) -> list[Opinion] | None:
     """Return the votes on these answers that are new, oldest first; None if they do not simply come after the others.
 
-    They do not if a clock went back, or if one replaces what its voter did after the answer.
+    They do not if a clock went back.
     """
     if not settings.privacy.learn_from_reactions or len(reply_ids) > MOST_ANSWERS:
         return None
@@ -67,9 +67,8 @@ def _news(
     now = {(one.reply_id, one.voter): one for one in said}
     news = [one for key, one in now.items() if key not in before]
     is_changed = any(now.get(key) != one for key, one in before.items())
-    is_clearer = any((one.reply_id, one.voter) in now for one in known.evidence.weak)
     is_late = any(one.given_at < _newest(known.evidence) for one in news)
-    return None if is_changed or is_clearer or is_late else news
+    return None if is_changed or is_late else news
 
 
 def _newest(evidence: TasteEvidence) -> datetime:

@@ -136,8 +136,8 @@ def votes_by(session: Session, user_id: int, reply_ids: Collection[int]) -> dict
     return {reply_id: votes[user_id] for reply_id, votes in _votes(session, theirs).items()}
 
 
-def read_emoji(session: Session, reply_ids: Collection[int]) -> dict[tuple[int, int], str]:
-    """Return {(reply id, user id): plain emoji that counts} of those who gave a reply more than thumbs.
+def read_emoji_weights(session: Session, reply_ids: Collection[int]) -> dict[tuple[int, int], float]:
+    """Return {(reply id, user id): weight in thumbs, without a sign} of the votes where there is more than thumbs.
 
     Of several emoji under one reply, the strongest counts.
     """
@@ -152,8 +152,7 @@ def read_emoji(session: Session, reply_ids: Collection[int]) -> dict[tuple[int, 
         for reply_id, user_id, emoji in session.execute(query.where(VoteEventRow.reply_id.in_(with_others))):
             if emoji in known.spelled:
                 standing[reply_id, user_id].add(emoji)
-    counting = {key: known.strongest(emoji) for key, emoji in standing.items()}
-    return {key: emoji for key, emoji in counting.items() if emoji not in THUMBS}
+    return {key: abs(known.weights[known.strongest(emoji)]) for key, emoji in standing.items()}
 
 
 def _parts(reply_ids: Collection[int]) -> Iterator[list[int]]:

@@ -25,7 +25,7 @@ from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import load_evaluation_models
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.judging import RoundJudge
-from trainer.training.recipes import TrainingSplit, dpo_recipe
+from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, train_adapter
 
@@ -55,7 +55,7 @@ def train_ours(plan: Round, tell: TellRow) -> None:
     """Tell a row for the training of a round and, if it is judged, one for that."""
     training, watch = plan.settings.training, Watch()
     metrics = train_adapter(
-        dpo_recipe(training, 0.0),
+        DPO,
         TrainingSplit(_pairs(plan, load_tokenizer(plan.base))),
         training,
         base=plan.base,

@@ -77,32 +77,13 @@ def bench_few(
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
     picks: Annotated[int, typer.Option(min=0, help="Pairs that one person labels in place of votes.")] = 0,
     polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
-    heart: Annotated[float | None, typer.Option(min=0, max=5, help="Find out how many 👍 a ❤️ means.")] = None,
-    weak: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Only find out how much of a 👍 it means to go on.")
-    ] = None,
-    with_round: Annotated[bool, typer.Option("--round", help="With --heart: run a round too.")] = False,
     judge: Judge = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes.
-
-    With --heart, members also use ❤️, which means that many 👍 to them. Without --round, only what is learned of it is
-    measured then, in seconds. With --weak, they also go on with the conversation, twice for each vote, which means that
-    much of a 👍 in some servers, nothing in others, and is abused in the rest; no round runs.
-    """
+    """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes."""
     members = {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed}
-    if heart is not None and picks:
-        raise typer.BadParameter("hearts stand beside votes: leave out --picks", param_hint="--heart")
-    if weak is not None and (picks or heart is not None):
-        raise typer.BadParameter("it stands alone: leave out --picks and --heart", param_hint="--weak")
-    if weak is not None:
-        _run("weak", as_json, weak=weak, **members)
-    elif heart is None or with_round:
-        _run("few", as_json, picks=picks, heart=heart, judge=judge, **members)
-    else:
-        _run("hearts", as_json, heart=heart, **members)
+    _run("few", as_json, picks=picks, judge=judge, **members)
 
 
 @bench.command("server")
@@ -116,11 +97,10 @@ def bench_server(
     seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
     real: Annotated[bool, typer.Option("--real", help="Answer and train with the model: hours.")] = False,
-    weak: Annotated[bool, typer.Option("--weak", help="Weak votes count; going on means nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate small servers for months, with a stand-in for the model. Takes about 10 seconds a server and month."""
-    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed, real=real, weak=weak)
+    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed, real=real)
 
 
 @bench.command("demonstration")

@@ -48,12 +48,13 @@ from tests.benchmarks.community import (
     settings_of_bench,
     workshop,
 )
-from tests.benchmarks.hearts import POLITE_LIKES, Members, meaning_of_heart, shares, with_hearts
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_reply
 from trainer.evaluation.measures import losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample
 
+POLITE_LIKES = 0.96, 0.7
+"""Share of likes of polite members, under what pleases them and under what does not."""
 CANDIDATES = 4
 DRAWS = 8
 """Other draws of as many votes, at most one on each of the demo's answers: one draw says little."""
@@ -79,20 +80,18 @@ def run(
     picks: int = 0,
     noise: float = 0.1,
     polite: bool = False,
-    heart: float | None = None,
     judge: str = "",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Let members vote, learn their taste, run one round, and compare candidates and version with the base.
 
-    With `picks`, one person labels so many pairs in a sitting instead. With `heart`, members also give a ❤️, which means
-    so many 👍 to them.
+    With `picks`, one person labels so many pairs in a sitting instead.
     """
     began = time.monotonic()
     with workshop() as directory:
         settings = settings_of_bench(directory, seed, LONG_ANSWERS.get(taste, MAX_NEW_TOKENS))
         kind = Sitter if picks else SmallServer
-        server = kind(taste, picks or votes, noise, settings, polite=polite, heart=heart, judge=judge, seed=seed)
+        server = kind(taste, picks or votes, noise, settings, polite=polite, judge=judge, seed=seed)
         rows, summary = server.live()
     return {
         "machine": machine(),
@@ -103,7 +102,6 @@ def run(
             "picks": picks,
             "noise": noise,
             "polite": polite,
-            "heart": heart,
             "seed": seed,
         },
         "judge": server.critic.name,
@@ -123,23 +121,11 @@ class SmallServer(Simulation):
         settings: Settings,
         *,
         polite: bool,
-        heart: float | None,
         judge: str,
         seed: int,
     ) -> None:
-        likes = find_taste(taste)
-        super().__init__(
-            Community(likes, votes, noise, 0.0, single=True, seed=seed),
-            settings if heart is None else with_hearts(settings),
-            judge,
-        )
+        super().__init__(Community(find_taste(taste), votes, noise, 0.0, single=True, seed=seed), settings, judge)
         self._is_polite = polite
-        self._giving_hearts = None if heart is None else Members(likes, heart, shares(noise, polite), self._random)
-
-    def _reaction(self, message: str, answer: str) -> str:
-        if self._giving_hearts is None:
-            return super()._reaction(message, answer)
-        return self._giving_hearts.say(message, answer)
 
     def _likes(self, message: str, answer: str) -> bool:
         if not self._is_polite:
@@ -178,8 +164,6 @@ class SmallServer(Simulation):
         summary |= {f"approval_{name}_low": row["approval_low"] for name, row in zip(names, rows, strict=True)}
         summary |= {"approval_candidates_mean": fmean(draws)} if draws else {}
         summary |= {"overshoot": overshoot.distance if overshoot else 0.0, "seconds_of_round": seconds}
-        if self._giving_hearts is not None:
-            summary |= {f"heart_{key}": number for key, number in meaning_of_heart(taste).items()}
         served = [_choice(samples, taste) for samples in shown.samples]
         return rows, summary | self._soundness(base, version, made) | self._fitness(base, served, version)
 

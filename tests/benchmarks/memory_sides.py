@@ -22,7 +22,7 @@ from storage.settings.sections import GenerationSettings, ModelSettings, Trainin
 from tests.tiny_model import build_tiny_base
 from trainer.evaluation.sampling import Sampler
 from trainer.training.memory_plan import USUAL, RoundMemory, TrainingMemoryPlan
-from trainer.training.recipes import dpo_recipe
+from trainer.training.recipes import DPO
 from trainer.training.rows import Row
 from trainer.training.train import build_trainer
 
@@ -112,7 +112,7 @@ def _train(case: Case, base: BaseModel, folder: Path) -> float:
     plan: TrainingMemoryPlan = replace(USUAL, checkpointing=case.checkpointing)
     with cpu_threads(settings.threads):
         build_trainer(
-            replace(dpo_recipe(settings, 0.0), plan=plan),
+            replace(DPO, plan=plan),
             rows,
             [],
             settings,

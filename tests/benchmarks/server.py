@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -29,9 +29,9 @@ from bot.errors import BotError
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import UtcDateTime, utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import Basis, GateVerdict, Origin, Outcome, WeakVote
+from storage.database.enums import Basis, GateVerdict, Origin, Outcome
 from storage.database.migrate import PSEUDONYM_KEY_BYTES
-from storage.database.tables import Base, FollowUpRow, PseudonymKeyRow
+from storage.database.tables import Base, PseudonymKeyRow
 from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
@@ -39,7 +39,7 @@ from storage.privacy.retention import past_replies, prune_replies, read_expiry
 from storage.releases.evidence import find_rival, read_contest
 from storage.releases.judging import conclude
 from storage.releases.versions import Version, id_of, read_alias
-from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings, VoteSettings
+from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings
 from storage.taste.learning import LearnedTaste, learn_taste, style_of
 from storage.votes.arenas import PickGesture, close_arena, open_arena, pick, place_arena, prepare_arena
 from storage.votes.comparisons import Better, compare
@@ -57,8 +57,6 @@ SAME_SHARE = 0.8
 """Of the pairs that somebody likes equally well, those of which they say so."""
 TASTE_STRENGTH = 3.0
 """What a liked answer adds to the log odds of a 👍."""
-GOING_ON = 0.4
-"""Share of answers without a vote after which their member goes on."""
 LEARNS_AFTER = 40
 """Answers after which the taste is learned again."""
 PICKERS = 4
@@ -147,16 +145,10 @@ def run(
     seeds: int = 12,
     seed: int = 0,
     real: bool = False,
-    weak: bool = False,
 ) -> dict[str, Any]:
-    """Let several servers live, and return machine, versions, a row per server, and the summary.
-
-    With `weak`, weak votes count, everybody has opted in, and members also go on after answers, whether they like them
-    or not.
-    """
+    """Let several servers live, and return machine, versions, a row per server, and the summary."""
     began = time.monotonic()
-    community = replace(profile_of(profile, taste), opt_in_share=1.0) if weak else profile_of(profile, taste)
-    lives = [live(community, weeks, seed + number, real=real, weak=weak) for number in range(seeds)]
+    lives = [live(profile_of(profile, taste), weeks, seed + number, real=real) for number in range(seeds)]
     rows = [
         {"seed": seed + number, "ready_week": life.ready_week, "promotions": life.promotions, "harmful": life.harmful}
         | {"gains": life.gains, "votes": life.votes}
@@ -166,7 +158,7 @@ def run(
     return {
         "machine": machine(),
         "versions": versions("numpy", "sqlalchemy", *(["torch", "transformers", "trl", "peft"] if real else [])),
-        "server": {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "policy": policy, "weak": weak},
+        "server": {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "policy": policy},
         "rows": rows,
         "summary": summary_of(lives, weeks) | {"seconds": time.monotonic() - began},
     }
@@ -185,8 +177,8 @@ def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:
     }
 
 
-def live(profile: Profile, weeks: int, seed: int, *, real: bool = False, weak: bool = False) -> Life:
-    with _settings(seed, real=real, weak=weak) as settings, closing(open_database(settings)) as database:
+def live(profile: Profile, weeks: int, seed: int, *, real: bool = False) -> Life:
+    with _settings(seed, real=real) as settings, closing(open_database(settings)) as database:
         with database.transaction() as session:
             personality_id = ensure_personality(session)
         policy = RealModel(settings) if real else StandIn(database, settings, personality_id)
@@ -194,10 +186,9 @@ def live(profile: Profile, weeks: int, seed: int, *, real: bool = False, weak: b
 
 
 @contextmanager
-def _settings(seed: int, *, real: bool, weak: bool) -> Iterator[Settings]:
+def _settings(seed: int, *, real: bool) -> Iterator[Settings]:
     """Yield settings with a temporary data folder; promotions need no admin."""
     own: dict[str, Any] = {
-        "votes": VoteSettings(weak=("went on", "asked again") if weak else ()),
         "release": ReleaseSettings(auto_promote=True),
         "privacy": PrivacySettings(discord_training_permission=True),  # members still have to opt in
     }
@@ -303,9 +294,6 @@ class _Server:
             self._suggest(member, self._store(member, answer, champion))
         elif self._random.random() < self._profile.vote_share:
             self._vote(member, answer, self._store(member, answer, champion))
-        elif self._settings.votes.weak and member in self._opted_in:
-            said = WeakVote.WENT_ON if self._random.random() < GOING_ON else None
-            self._session.add(FollowUpRow(reply_id=self._store(member, answer, champion).id, said=said))
         return answer
 
     def _someone(self) -> int:

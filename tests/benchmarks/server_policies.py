@@ -155,7 +155,7 @@ def _learn(pairs: Sequence[Pair]) -> Floats:
         np.tile([1.0, 0.0], len(pairs)),
         weights / weights.mean(),  # AdamW's steps do not depend on the scale of the loss
     )
-    nothing = Thumbs(sides[:0], np.zeros(0), np.zeros(0, dtype=np.intp), np.zeros(0), np.zeros(0, dtype=np.intp))
+    nothing = Thumbs(sides[:0], np.zeros(0), np.zeros(0, dtype=np.intp), np.zeros(0))
     return fit(nothing, choices, GROUPS, prior(GROUPS)).mean
 
 

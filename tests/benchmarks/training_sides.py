@@ -23,7 +23,7 @@ from trainer.evaluation.measures import retention_text
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import USUAL
 from trainer.training.policy import new_adapter
-from trainer.training.recipes import dpo_recipe
+from trainer.training.recipes import DPO
 from trainer.training.rows import Row
 from trainer.training.train import build_trainer
 
@@ -123,7 +123,7 @@ def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, 
 
     tokenizer = load_tokenizer(base)
     trainer = build_trainer(
-        dpo_recipe(case.settings, 0.0),
+        DPO,
         _rows(case, tokenizer),
         [],
         case.settings,
@@ -162,7 +162,7 @@ def build_trl(
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
             return dataset
 
-    config = dpo_recipe(settings, 0.0).config(folder, settings, 0, USUAL, validates=False)
+    config = DPO.config(folder, settings, 0, USUAL, validates=False)
     config.precompute_ref_log_probs = False
     config.activation_checkpointing = recomputes
     config.train_sampling_strategy = "sequential"

@@ -507,13 +507,11 @@ def test_every_setting_can_be_set_by_its_variable(config: Path) -> None:
     }
     more = {
         variable_name("discord", "shard_count"): "3",
-        variable_name("votes", "weak"): "thanked, went on",
         variable_name("remote", "servers"): "http://gpu-1:8000, https://gpu-2/v1/",
     }
     settings = load_settings(config, values | more)
     assert settings.remote.servers == ("http://gpu-1:8000", "https://gpu-2")
     assert settings.discord.admin_roles == settings.discord.shards == (1, 2)
-    assert settings.votes.weak == ("thanked", "went on")
     assert settings.training == Settings().training
 
 

@@ -22,7 +22,7 @@ from trainer.data.pairs import example_of
 from trainer.data.plan import TrainingPlan
 from trainer.rendering import with_system_prompt
 from trainer.training.memory_plan import PlannedMemory
-from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
+from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
 
 Skip = str
@@ -136,7 +136,7 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
         tuple(example_of(pair, plan.prompts[pair.prompt]) for pair in pairs) for pairs in (plan.train, plan.validation)
     )
     return TrainingSet(
-        dpo_recipe(settings, plan.label_noise),
+        DPO,
         TrainingSplit(train, validation),
         settings,
         TrainingSource.VOTES,

@@ -19,7 +19,7 @@ from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
 from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
 from trainer.data.survey import Survey
 from trainer.data.taste_pairs import rank_by_taste, weigh_by_taste
-from trainer.data.voter_caps import cap_voters, label_noise, round_voters, shares
+from trainer.data.voter_caps import cap_voters, round_voters, shares
 
 VOTER_CAP = gettext_noop("voter cap")
 MIN_WEIGHT = 1e-6
@@ -38,7 +38,6 @@ class TrainingPlan:
     validation: tuple[Pair, ...]
     prompts: Mapping[str, str]
     """Rendered, by digest."""
-    label_noise: float
     voters: tuple[RoundVoter, ...]
     evidence: dict[str, Any]
     start: StartingPoint
@@ -72,7 +71,6 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
         train=tuple(train),
         validation=tuple(validation),
         prompts=of_people.prompts | of_taste.prompts,
-        label_noise=label_noise(survey.feedback.replies) or 0.0,
         voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights),
         evidence=_evidence(uncapped, capped, ranked, survey)
         | {
@@ -141,7 +139,6 @@ def _evidence(
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": len(voters),
         "pairs_by_source": dict(Counter(pair.source for pair in (*uncapped, *ranked))),
-        "weak_votes": {one.kind.value: one.times for one in survey.taste.weak.meanings} if survey.taste.weak else {},
     }
 
 

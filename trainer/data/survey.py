@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from storage.database.enums import WeakVote
 from storage.members import Pseudonym
 from storage.models.base_model import BaseModel
 from storage.releases.versions import StartingPoint, starting_point
 from storage.settings.sections import Settings
-from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
+from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
 from storage.taste.model import Floats
 from storage.taste.relevance import read_relevance
@@ -68,7 +67,7 @@ def survey_votes(
         votes=votes,
         start=starting_point(session, personality_id),
         taste=taste,
-        taste_weights=_weights(evidence, taste),
+        taste_weights=_weights(evidence),
         read=learned.read,
         ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
@@ -82,25 +81,16 @@ def _with_weaker_signs(
 ) -> dict[int, tuple[WeightedVote, ...]]:
     """Return the votes, and a dislike by each person who did not vote on an answer but asked for another one."""
     found = dict(votes)
-    disliked = [(one.reply_id, one.voter, one.weight) for one in evidence.opinions if not one.liked]
-    disliked += [
-        (sign.reply_id, sign.voter, REPLACED_WEIGHT * sign.weight)
-        for sign in evidence.weak
-        if sign.happened and sign.kind is WeakVote.ASKED_AGAIN
-    ]
-    for reply_id, voter, weight in disliked:
-        given = found.get(reply_id, ())
-        if all(vote.voter != voter for vote in given):
-            found[reply_id] = (*given, WeightedVote(voter, Vote.DOWN, weight))
+    for one in evidence.opinions:
+        given = found.get(one.reply_id, ())
+        if not one.liked and all(vote.voter != one.voter for vote in given):
+            found[one.reply_id] = (*given, WeightedVote(one.voter, Vote.DOWN, one.weight))
     return found
 
 
-def _weights(evidence: TasteEvidence, taste: LearnedTaste) -> dict[Pseudonym, float]:
+def _weights(evidence: TasteEvidence) -> dict[Pseudonym, float]:
     weights: dict[Pseudonym, float] = defaultdict(float)
     said: Iterable[Opinion | Preference] = (*evidence.opinions, *evidence.choices)
     for one in said:
         weights[one.voter] += one.weight
-    meanings = {meaning.kind: meaning.weight for meaning in taste.weak.meanings} if taste.weak else {}
-    for sign in evidence.weak:  # whether it happened or not: both tell the square of its weight of what a vote tells
-        weights[sign.voter] += sign.weight * meanings.get(sign.kind, 0.0) ** 2
     return weights

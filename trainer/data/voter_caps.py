@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import sqrt
 
 from storage.database.enums import NOBODY
 from storage.members import Pseudonym
-from storage.taste.voter_caps import fair_level
-from storage.training.evidence import RatedReply
 from storage.training.rounds import RoundVoter
+from storage.votes.voter_caps import factors_within
 from trainer.data.pairs import Pair, RoundFeedback, Rows, pair_by_people
 
 UNCAPPED = 16.0
@@ -27,14 +25,10 @@ def shares(pairs: Sequence[Pair]) -> dict[Pseudonym, float]:
 def cap_voters(pairs: Sequence[Pair], max_share: float) -> list[Pair]:
     """Return the pairs with weights lowered so that no voter carries more than UNCAPPED and more than `max_share`.
 
-    The share is one of what remains of all voters' weight. Each voter's part of every pair is scaled by that voter's
-    factor. The limit rises with every weight, so nothing that anybody adds lowers what others carry.
+    Each voter's part of every pair is scaled by that voter's factor. The limit rises with every weight, so nothing that
+    anybody adds lowers what others carry: that few people may hold more (`largest_share`) would not keep this.
     """
-    totals = _totals(pairs)
-    if not totals:
-        return list(pairs)
-    level = max(UNCAPPED, fair_level(sorted(totals.values()), max_share))
-    factors = {voter: level / total for voter, total in totals.items() if total > level}
+    factors = factors_within(_totals(pairs), max_share, UNCAPPED)
     return [_scaled(pair, factors) for pair in pairs]
 
 
@@ -100,19 +94,3 @@ def round_voters(
         if share or influence:
             voters.append(RoundVoter(voter, share, influence))
     return tuple(sorted(voters, key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym)))
-
-
-def label_noise(replies: Iterable[RatedReply]) -> float | None:
-    """Return the rate of wrong votes that explains how often two members disagree on one answer, or None.
-
-    If each vote is wrong with probability e, two votes on an answer differ with probability d = 2e(1 - e), so
-    e = (1 - sqrt(1 - 2d)) / 2. Votes count by weight; None if no answer has two votes.
-    """
-    differing = both = 0.0
-    for reply in replies:
-        up, down = reply.up, reply.down
-        differing += 2 * up * down
-        both += (up + down) ** 2 - sum(vote.weight**2 for vote in reply.votes)
-    if not both:
-        return None
-    return (1 - sqrt(max(0.0, 1 - 2 * differing / both))) / 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from trainer.training.rows import Example, Row, demonstration_row, pair_row
 
 ADAM_BETA2 = 0.95
 """A round has a few dozen steps: the default, 0.999, would average over a thousand."""
-MAX_LABEL_NOISE = 0.4
-"""Robust DPO divides by 1 - 2 * noise: near 0.5, one round would run away from the base."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Recipe:
     """The training procedure of one objective. It can be pickled, and imports TRL only when it is used."""
 
     objective: str
-    """dpo, robust or sft."""
+    """dpo or sft."""
     rate_setting: str
     """The setting to lower if training diverges."""
     row: Callable[[Any, ChatFormat], Row]
@@ -45,32 +42,12 @@ class Recipe:
     """USUAL until the examples are known."""
 
 
-def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
-    """Return DPO's recipe, or that of robust DPO (Chowdhury et al. 2024, arXiv 2403.00409).
-
-    `label_noise` is the probability that a pair is the wrong way round, at most 0.5. Only robust DPO uses it, up to
-    MAX_LABEL_NOISE.
-    """
-    if not 0 <= label_noise <= 0.5:
-        raise ValueError(f"label_noise = {label_noise} is not in [0, 0.5]")
-    config = partial(dpo_config, min(label_noise, MAX_LABEL_NOISE))
-    return Recipe(settings.objective, "training.learning_rate", pair_row, config, USUAL)
-
-
-def dpo_config(
-    label_noise: float,
-    output: Path,
-    settings: TrainingSettings,
-    _longest: int,
-    plan: TrainingMemoryPlan,
-    *,
-    validates: bool,
+def _dpo_config(
+    output: Path, settings: TrainingSettings, _longest: int, plan: TrainingMemoryPlan, *, validates: bool
 ) -> Any:
-    """Return TRL's settings for DPO with a likelihood term on the chosen answers."""
     from trl import DPOConfig
 
-    preference = "robust" if settings.objective == "robust" else "sigmoid"
-    losses = {preference: 1.0, "sft": settings.sft_weight}
+    losses = {"sigmoid": 1.0, "sft": settings.sft_weight}
     used = {name: weight for name, weight in losses.items() if weight > 0}
     return DPOConfig(
         **training_options(output, settings, plan, validates=validates),
@@ -78,7 +55,6 @@ def dpo_config(
         precompute_ref_log_probs=True,
         loss_type=list(used),
         loss_weights=list(used.values()),
-        label_smoothing=label_noise,
         per_device_train_batch_size=_rank_batch(settings),
         per_device_eval_batch_size=_rank_batch(settings),
     )
@@ -141,6 +117,8 @@ def training_options(
     }
 
 
+DPO = Recipe("dpo", "training.learning_rate", pair_row, _dpo_config, USUAL)
+"""Rafailov et al. 2023, eq. 7, with a likelihood term on the chosen answers."""
 SFT = Recipe("sft", "demonstration.learning_rate", demonstration_row, _sft_config, USUAL)
 """The loss is the mean over the answers' tokens and the end token after each answer."""
 

@@ -43,7 +43,7 @@ FEWEST_WATCHED = 8
 @dataclass(frozen=True)
 class TrainingMetrics:
     objective: str
-    """dpo, robust or sft."""
+    """dpo or sft."""
     train_loss: float
     """Mean over the steps."""
     steps: int

@@ -25,7 +25,6 @@ from storage.database.tables import (
     DepartureRow,
     DocumentRow,
     DocumentSpeakerRow,
-    FollowUpRow,
     MemberNoteRow,
     MemberRow,
     NoteOptOutRow,
@@ -74,7 +73,6 @@ def live(session: Session) -> None:
     whose = ensure_personality(session)
     own = add_reply(session, guild_id=HOME, basis=Basis.LIVE_CHAT)
     session.add(ReplySourceRow(reply_id=own, message_id=QUESTION, user_id=ALICE))
-    session.add(FollowUpRow(reply_id=own))
     other = add_reply(session, speakers=[BOB], author_id=BOB, guild_id=HOME)
     third = add_reply(session, speakers=[BOB], author_id=BOB, guild_id=HOME)
     add_reply(session, speakers=[BOB], author_id=BOB, guild_id=ELSEWHERE, channel_id=12)
@@ -192,7 +190,6 @@ CASES = {
         lambda s: allow_questions(s, ALICE, allowed=False), lambda s: rows(s, NoteOptOutRow.user_id)
     ),
     "a summary": Case(lambda s: erase_messages(s, SUMMARISED, {5}), lambda s: rows(s, ConversationRow.summary)),
-    "weak votes": Case(lambda s: withdraw_consent(s, ALICE), lambda s: rows(s, FollowUpRow.reply_id)),
 }
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-
-from bot.demo.community import question, read_community_answers
-from bot.text.taste import EXAMPLES, SWITCHED_OFF, describe_emoji, describe_finding, taste_lines, taste_text
+from bot.text.taste import EXAMPLES, SWITCHED_OFF, describe_finding, taste_text
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
-from storage.insights.taste_report import ShownEmoji, read_taste_report
+from storage.insights.taste_report import read_taste_report
 from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.words import Sureness
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
+from storage.votes.votes import Vote
 from tests.past import add_version, day
-from tests.seeding import ALICE, BOB, CAROL, add_reply, add_taste, message_of, vote
+from tests.seeding import ALICE, BOB, CAROL, add_reply, add_taste, vote
 
 SETTINGS = Settings()
 UP, DOWN = Vote.UP, Vote.DOWN
@@ -48,56 +45,6 @@ def test_effects_are_shares_around_that_of_an_average_answer(session, personalit
         assert 0 < effect.share_before < effect.share_after < 1
         assert effect.share_low < effect.share_after < effect.share_high
     assert {effect.share_before for effect in report.effects} == {asking.share_before}
-
-
-def add_hearts(session):
-    """Add 180 votes of those who like questions: a ❤️ in place of every other 👍, and hardly ever by mistake."""
-    answers = [answer for answered in read_community_answers() for answer in answered.answers]
-    for i, answer in enumerate(answers[:180]):
-        liked = "❤️" if i % 2 else "👍"
-        mistaken = "❤️" if i % 81 == 0 else "👍" if i % 9 == 0 else "👎"
-        emoji = liked if question("", answer) else mistaken
-        reply_id = add_reply(session, answer=answer)
-        thumb = Thumb(message_of(reply_id), (ALICE, BOB, CAROL)[i % 3], emoji)
-        append_events(session, [VoteEvent(reply_id, thumb, added=True)])
-
-
-def test_what_an_emoji_says_is_told_once_the_votes_tell(session, personality_id):
-    add_hearts(session)
-    report = read_taste_report(session, personality_id, SETTINGS)
-    (heart,) = report.emoji
-    assert (heart.emoji, heart.thumb, heart.expected, heart.is_learned) == ("❤️", "👍", 1.5, True)
-    assert 10 < heart.votes < report.votes
-    assert heart.low < heart.weight < heart.high
-    assert 1.2 < heart.weight < 3
-    told = f"Here a ❤️ counts {heart.weight:.1f} times as much as a 👍 (95% interval "
-    assert told in taste_text(report)
-    assert told in "\n".join(taste_lines(report))
-
-
-@pytest.mark.parametrize(
-    ("emoji", "said"),
-    [
-        (ShownEmoji("💩", "👎", 40, 1.0, 1.96, 1.2, 2.7, True), "Here a 💩 counts 2.0 times as much as a 👎 (95"),
-        (
-            ShownEmoji("😂", "👍", 1, 1.0, 1.04, 0.8, 1.3, True),
-            "counts about as much as a 👍 (95% interval 0.8 to 1.3, 1 vote).",
-        ),
-    ],
-)
-def test_how_an_emoji_is_told(emoji, said):
-    assert said in describe_emoji(emoji)
-
-
-def test_of_an_emoji_that_few_used_nothing_is_told(session, personality_id):
-    add_taste(session, 20)
-    reply_id = add_reply(session, answer="Who knows?")
-    append_events(session, [VoteEvent(reply_id, Thumb(message_of(reply_id), ALICE, "❤️"), added=True)])
-    report = read_taste_report(session, personality_id, SETTINGS)
-    (heart,) = report.emoji
-    assert (heart.votes, heart.is_learned) == (1, False)
-    assert heart.weight == pytest.approx(1.5, abs=0.3)
-    assert "❤️" not in taste_text(report)
 
 
 def test_without_other_answers_to_choose_from_it_is_not_used(session, personality_id):

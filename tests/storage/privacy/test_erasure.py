@@ -394,7 +394,7 @@ def test_votes_by_emoji_are_exported_taken_out_and_deleted_like_others(session: 
     reply_id = add_reply(session, answer="a heart for this", author_id=ALICE)
     append_events(session, [VoteEvent(reply_id, Thumb(message_of(reply_id), BOB, "❤️"), added=True)])
     assert [vote["emoji"] for vote in export_member(session, BOB)["votes"]] == ["❤️"]
-    assert [one.emoji for one in read_taste_evidence(session, whose, settings).opinions] == ["❤"]
+    assert [one.weight for one in read_taste_evidence(session, whose, settings).opinions] == [1.5]
     withdraw_consent(session, BOB)
     assert read_taste_evidence(session, whose, settings).opinions == ()
     assert delete_member(session, BOB).votes == 1

@@ -20,8 +20,8 @@ from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEv
 from storage.votes.arenas import PickGesture, open_arena, pick, read_arena_answers
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause, withdraw
-from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, pseudonyms_of, vote
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
+from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, message_of, pseudonyms_of, vote
 from tests.storage.votes.test_arenas import opened, prepare, rows_of
 from tests.storage.votes.test_weights import NO_RULES, NOON, quarantine, vote_at
 
@@ -68,6 +68,15 @@ def test_thumbs_are_opinions_under_pseudonyms(session: Session, personality_id: 
     assert {bob, carol}.isdisjoint({BOB, CAROL})
 
 
+@pytest.mark.parametrize(("emoji", "said"), [("❤️", (True, 1.5)), ("😂", (True, 0.5)), ("💩", (False, 1.5))])
+def test_an_emoji_counts_as_many_thumbs_as_the_settings_say(
+    session: Session, personality_id: int, emoji: str, said: tuple[bool, float]
+) -> None:
+    reply_id = add_reply(session)
+    append_events(session, [VoteEvent(reply_id, Thumb(message_of(reply_id), BOB, emoji), added=True)])
+    assert list(opinions(session, personality_id).values()) == [said]
+
+
 def test_a_personality_without_answers_has_no_evidence(session: Session, personality_id: int) -> None:
     assert read(session, personality_id) == NOTHING
 
@@ -90,9 +99,9 @@ def test_opinions_are_sorted_by_time(session: Session, personality_id: int) -> N
     session.execute(update(CorrectionRow).where(CorrectionRow.id == correction).values(created_at=an_hour_later))
     (bob,) = pseudonyms_of(session, BOB)
     assert read(session, personality_id).opinions == (
-        Opinion(third, bob, True, 1.0, NOON, "👍"),
+        Opinion(third, bob, True, 1.0, NOON),
         Opinion(second, bob, False, 1.0, an_hour_later),
-        Opinion(first, bob, False, 1.0, NOON + timedelta(hours=2), "👎"),
+        Opinion(first, bob, False, 1.0, NOON + timedelta(hours=2)),
     )
 
 

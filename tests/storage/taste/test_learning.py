@@ -433,6 +433,17 @@ def test_weaker_signs_move_the_taste_less() -> None:
     assert full[0] - full[1] > light[0] - light[1] > 0
 
 
+def test_emoji_that_count_as_several_thumbs_move_the_taste_more_and_can_lose_no_more_than_all() -> None:
+    votes, answers = votes_by(brief, 120)
+    turned = [one._replace(liked=(brief(answers[i]) > 0.5) is (i // 30 % 2 == 0)) for i, one in enumerate(votes)]
+    for said in (votes, turned):
+        thumb, heart = (learned([one._replace(weight=weight) for one in said], answers) for weight in (1.0, 3.0))
+        assert np.isfinite(heart.evidence)
+        if said is votes:
+            short, long = heart.score([SHORT, LONG]) - thumb.score([SHORT, LONG])
+            assert short > long
+
+
 def test_an_absurd_answer_counts_no_more_than_a_far_one() -> None:
     style = style_of(["!" * 2_000, SHORT])
     assert style.shape == (2, len(MEASURES))

@@ -15,7 +15,6 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from storage.taste.emoji_weights import NO_EMOJI
 from storage.taste.measures import FARTHEST, MEASURES
 from storage.taste.model import (
     LIKES_MEAN,
@@ -53,9 +52,8 @@ def thumbs_of(
     liked: Sequence[float] | Floats,
     voter: Sequence[int] | None = None,
     weight: Sequence[float] | None = None,
-    emoji: Sequence[int] | None = None,
 ) -> Thumbs:
-    """Return votes that count in full, are of one voter and without emoji, unless said otherwise."""
+    """Return votes that count in full, are of one voter, unless said otherwise."""
     count = len(x)
     voters = np.zeros(count) if voter is None else voter
     return Thumbs(
@@ -63,7 +61,6 @@ def thumbs_of(
         np.asarray(liked, dtype=float),
         np.asarray(voters, dtype=np.intp),
         np.ones(count) if weight is None else np.asarray(weight, dtype=float),
-        np.full(count, NO_EMOJI) if emoji is None else np.asarray(emoji, dtype=np.intp),
     )
 
 
@@ -136,13 +133,7 @@ def point(found: Posterior) -> Floats:
 
 
 def is_finite(found: Posterior) -> bool:
-    return all(np.isfinite(number).all() for number in numbers_of(found).values())
-
-
-def numbers_of(found: Posterior) -> dict[str, Any]:
-    """Return all of the posterior but names."""
-    numbers = vars(found) | {f"{name} of emoji": value for name, value in vars(found.emoji).items()}
-    return {name: value for name, value in numbers.items() if name not in ("emoji", "names of emoji")}
+    return all(np.isfinite(number).all() for number in vars(found).values())
 
 
 PROBLEMS = {
@@ -232,8 +223,8 @@ def test_measures_that_explain_votes_are_held_back_less_than_those_that_do_not()
 
 def test_without_votes_the_prior_stays() -> None:
     found, expected = fit(no_thumbs(), choices_of(), GROUPS, prior(GROUPS)), prior(GROUPS)
-    for name, value in numbers_of(found).items():
-        assert value == pytest.approx(numbers_of(expected)[name])
+    for name, value in vars(found).items():
+        assert value == pytest.approx(getattr(expected, name))
 
 
 # Choices

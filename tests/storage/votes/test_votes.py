@@ -32,7 +32,7 @@ from storage.votes.votes import (
     current_thumbs,
     current_votes,
     meanings,
-    read_emoji,
+    read_emoji_weights,
     votes_on,
 )
 from tests.past import quarantine
@@ -92,16 +92,16 @@ def test_the_strongest_emoji_of_a_member_counts(database: Database, reply_id: in
     heart, laugh, up = (set_thumb(reply_id, ALICE, emoji) for emoji in ("❤️", "😂", "👍🏿"))
     bored = set_thumb(reply_id, BOB, "🥱")
 
-    def counting() -> dict[int, str]:
+    def counting() -> dict[int, float]:
         with database.snapshot() as session:
-            return {user: emoji for (_, user), emoji in read_emoji(session, [reply_id]).items()}
+            return {user: weight for (_, user), weight in read_emoji_weights(session, [reply_id]).items()}
 
     append(database, up, laugh, heart, bored)
-    assert counting() == {ALICE: "❤", BOB: "🥱"}
+    assert counting() == {ALICE: 1.5, BOB: 0.5}
     append(database, take(heart), set_thumb(reply_id, BOB, "👎"))
-    assert counting() == {}  # both have a thumb that says more than 😂 and 🥱 do
+    assert counting() == {ALICE: 1.0, BOB: 1.0}  # both have a thumb that says more than 😂 and 🥱 do
     append(database, take(up), take(bored))
-    assert counting() == {ALICE: "😂"}
+    assert counting() == {ALICE: 0.5, BOB: 1.0}
     assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
 
 

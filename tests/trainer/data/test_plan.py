@@ -23,7 +23,7 @@ from storage.taste.measures import measure_style
 from storage.taste.relevance import NOISE
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.weights import WeightedVotes
-from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, reader, replies, sample, written
+from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, rated, reader, replies, sample, written
 from trainer.data.pairs import Pair, RoundFeedback
 from trainer.data.plan import TrainingPlan, make_plan
 from trainer.data.survey import Survey
@@ -387,19 +387,11 @@ def test_the_evidence_has_numbers_and_no_names() -> None:
         "removed_shares": {"account age": 0.25, "quarantine": 0.5, "voter cap": 0.0},
         "voters": 2,
         "pairs_by_source": {"siblings": 1},
-        "weak_votes": {},
         "notes": [],
     }
     told = json.dumps(plan.evidence)
     assert "987654321" not in told
     assert "123456789" not in told
-
-
-def test_disagreement_is_measured_for_the_objective() -> None:
-    quarrels = [rated(100 + i, up=crowd(3), down=[CAT], prompt=f"quarrel {i}") for i in range(4)]
-    plan = plan_of(survey([*siblings(2), *quarrels]))
-    assert 2 * plan.label_noise * (1 - plan.label_noise) == pytest.approx(1 / 2)
-    assert plan_of(survey(siblings(2))).label_noise == 0.0
 
 
 # Equal data, equal plans

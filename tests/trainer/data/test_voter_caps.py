@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,11 +11,9 @@ from hypothesis import strategies as st
 
 from storage.database.enums import NOBODY, PairSource
 from storage.training.evidence import RatedReply, WrittenCorrection
-from storage.votes.votes import Vote
-from storage.votes.weights import WeightedVote
-from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, replies, written
+from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, rated, replies, written
 from trainer.data.pairs import Pair, PairSide, RoundFeedback, pair_by_people
-from trainer.data.voter_caps import UNCAPPED, cap_voters, influences, label_noise, shares
+from trainer.data.voter_caps import UNCAPPED, cap_voters, influences, shares
 
 NEW = 99
 
@@ -162,34 +159,3 @@ def test_influence_is_what_a_round_without_the_voter_would_differ_by(
         after = {pair.rows: pair.weight for pair in pair_by_people(feedback.without(user_id))}
         change = sum(abs(before.get(rows, 0) - after.get(rows, 0)) for rows in before.keys() | after.keys())
         assert influence == pytest.approx(change / sum(before.values()))
-
-
-# Label noise
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.05, 0.2, 0.35])
-def test_the_rate_of_flipped_votes_is_found(rate: float) -> None:
-    chance = random.Random(3)
-    answers = []
-    for id_ in range(2_000):
-        wants = chance.choice([True, False])
-        says = {user_id: wants != (chance.random() < rate) for user_id in range(1, 5)}
-        answers.append(rated(id_, up=[u for u in says if says[u]], down=[u for u in says if not says[u]]))
-    assert label_noise(answers) == pytest.approx(rate, abs=0.02)
-
-
-def test_noise_comes_from_disagreement_and_not_from_lone_votes() -> None:
-    assert label_noise([rated(1, up=crowd(3)), rated(2, down=crowd(2))]) == 0.0
-    assert label_noise([rated(1, up=[ANN]), rated(2, down=[BEN]), rated(3)]) is None
-
-
-def test_one_quarrel_is_as_bad_as_a_coin() -> None:
-    assert label_noise([rated(1, up=[ANN], down=[BEN])]) == 0.5
-
-
-def test_light_votes_say_little_of_the_noise() -> None:
-    """One pair of votes that agree; another, of a tenth of the weight, that does not: 2e(1 - e) = 0.1 / 1.1."""
-    quarrel = (WeightedVote(ANN, Vote.UP, 1.0), WeightedVote(BEN, Vote.DOWN, 0.1))
-    noise = label_noise([rated(1, up=[ANN, BEN]), RatedReply(2, "p", "a", quarrel)])
-    assert noise is not None
-    assert 2 * noise * (1 - noise) == pytest.approx(0.1 / 1.1)

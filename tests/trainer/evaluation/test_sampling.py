@@ -22,7 +22,7 @@ from trainer.evaluation.sampling import (
     batch_tokens,
     split_by_memory,
 )
-from trainer.training.recipes import TrainingSplit, dpo_recipe
+from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair
 from trainer.training.train import train_adapter
 
@@ -87,7 +87,7 @@ def test_an_adapter_answers_and_can_be_turned_off(tiny_base: BaseModel, sampler:
     pairs = [PreferencePair(SHORT, "Yes, of course.", "No, sorry.")] * 4
     settings = TrainingSettings(dtype="float32", learning_rate=2e-2, epochs=6, lora_rank=8)
     train_adapter(
-        dpo_recipe(settings, 0.0),
+        DPO,
         TrainingSplit(tuple(pairs)),
         settings,
         base=tiny_base,

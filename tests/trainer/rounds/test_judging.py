@@ -20,7 +20,7 @@ from trainer.evaluation.evaluate import EvaluationModels
 from trainer.progress import RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
-from trainer.training.recipes import TrainingSplit, dpo_recipe
+from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.train import train_adapter
 
 
@@ -51,7 +51,7 @@ def test_the_trained_model_is_gone_before_the_gate_loads_its_own(
     with store.stage() as staging:
         train = partial(
             train_adapter,
-            dpo_recipe(SETTINGS, 0.0),
+            DPO,
             TrainingSplit(tuple(PAIRS[:2])),
             SETTINGS,
             base=tiny_base,

@@ -22,7 +22,7 @@ from tests.trainer.training.test_dpo import PROMPT
 from trainer.errors import TrainerError
 from trainer.progress import Phase
 from trainer.rounds.distributed import train_on_all
-from trainer.training.recipes import TrainingSplit, dpo_recipe
+from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair
 from trainer.training.train import TrainingMetrics, train_adapter
 
@@ -72,7 +72,7 @@ def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetric
     phases: list[Phase] = []
     work = partial(
         train_adapter,
-        dpo_recipe(settings, 0.0),
+        DPO,
         TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10])),
         settings,
         base=base,

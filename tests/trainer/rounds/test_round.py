@@ -204,7 +204,7 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
     seed(database, write)
     ended = run()
     evidence = ended.evidence
-    assert set(evidence) == {"votes", "weak_votes", "removed_shares", "voters", "pairs_by_source", "notes"}
+    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "notes"}
     assert (evidence["votes"], evidence["voters"]) == (12, 2)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
     assert "from answers to the same question" in ended.reason
@@ -378,47 +378,23 @@ def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
     assert published_folders(settings) == []
 
 
-# Objectives
+# What rounds learn from
 
 
-def add_quarrels(session: Session, revision: str, *, agreeing: int) -> None:
-    """Add answers without siblings that two members like, or like and dislike: they make no pair."""
+def add_quarrels(session: Session, revision: str) -> None:
+    """Add answers without siblings that one member likes and another dislikes: they make no pair."""
     for i in range(6):
         reply = add_reply(session, prompt=f"<|user|>quarrel {i}<|bot|>", base_revision=revision)
         vote(session, reply, ALICE, Vote.UP)
-        vote(session, reply, CAROL, Vote.UP if i < agreeing else Vote.DOWN)
+        vote(session, reply, CAROL, Vote.DOWN)
 
 
-@pytest.mark.parametrize(("objective", "matters"), [("robust", True), ("dpo", False)])
-def test_how_much_members_disagree_reaches_the_robust_objective_alone(
-    database: Database,
-    revision: str,
-    settings: Settings,
-    base: Path,
-    run: Callable[..., Round],
-    objective: str,
-    matters: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("storage.taste.learning.FEWEST", 1_000)  # the quarrels would change the taste, too
-    configured = tiny_settings(settings.data.directory, base, objective=objective, epochs=3.0)
-    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
-    calm = run(configured)
-    seed(database, lambda session: add_quarrels(session, revision, agreeing=4))
-    loud = run(configured)
-    assert calm.manifest_digest == loud.manifest_digest
-    assert calm.metrics["objective"] == objective
-    newer, older = versions(database)
-    assert (newer.digest != older.digest) == matters
-
-
-@pytest.mark.parametrize("objective", ["robust", "dpo"])
 def test_members_who_agree_on_nothing_do_not_stop_a_round(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round], objective: str
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
-    seed(database, lambda session: add_quarrels(session, revision, agreeing=0))
-    ended = run(tiny_settings(settings.data.directory, base, objective=objective))
+    seed(database, lambda session: add_quarrels(session, revision))
+    ended = run(tiny_settings(settings.data.directory, base))
     assert ended.status is RoundStatus.PUBLISHED, ended.reason
 
 

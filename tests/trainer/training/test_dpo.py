@@ -21,7 +21,7 @@ from trainer.errors import TrainerError, TrainingDiverged
 from trainer.evaluation.overshoot import StyleBound
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import micro_batch
-from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe
+from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, thin, train_adapter
 
@@ -48,12 +48,11 @@ def train(
     validation=(),
     starter=None,
     settings=SETTINGS,
-    label_noise=0.0,
     report=None,
     bound=None,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
     return train_adapter(
-        dpo_recipe(settings, label_noise),
+        DPO,
         TrainingSplit(train, validation),
         settings,
         base=base,
@@ -183,62 +182,6 @@ def test_long_pairs_are_computed_one_by_one_with_the_same_result(base, tmp_path)
 def test_as_many_items_are_computed_at_once_as_divide_the_step_and_fit():
     assert [micro_batch(4, tokens, 1024) for tokens in (1, 256, 257, 512, 513, 5000)] == [4, 4, 2, 2, 1, 1]
     assert [micro_batch(6, tokens, 1024) for tokens in (200, 400, 600)] == [3, 2, 1]
-
-
-def robust_loss(margin: float, noise: float) -> float:
-    """Chowdhury et al. 2024 (arXiv 2403.00409): unbiased where a share `noise` of pairs is the wrong way round."""
-
-    def loss(margin: float) -> float:
-        return math.log1p(math.exp(-margin))
-
-    return ((1 - noise) * loss(margin) - noise * loss(-margin)) / (1 - 2 * noise)
-
-
-@pytest.mark.parametrize(("noise", "used"), [(0.0, 0.0), (0.2, 0.2), (0.5, MAX_LABEL_NOISE)])
-def test_robust_loss_is_the_hand_computed_one(base, tmp_path, noise, used):
-    """The second step's loss follows from the margin after the first, where policy and reference differ."""
-    robust = SETTINGS.model_copy(update={"objective": "robust", "sft_weight": 0, "learning_rate": 5e-2})
-    after = {
-        steps: train(
-            base,
-            tmp_path / f"{steps} steps",
-            train=PAIRS[:1],
-            validation=PAIRS[:1],
-            settings=robust.model_copy(update={"epochs": steps}),
-            label_noise=noise,
-        )
-        for steps in (1, 2)
-    }
-    assert after[1].objective == "robust"
-    assert after[1].validation_margin is not None
-    assert after[1].validation_margin > 0.2
-    assert after[2].loss_curve[1] == pytest.approx(robust_loss(after[1].validation_margin, used), abs=1e-4)
-
-
-def test_robust_training_keeps_the_likelihood_term(base, tmp_path):
-    robust = SETTINGS.model_copy(update={"objective": "robust", "epochs": 1, "sft_weight": 0.5})
-    metrics = train(base, tmp_path / "robust", settings=robust, label_noise=0.2)
-    assert metrics.train_loss > 1.0  # -log(sigmoid(0)) alone is 0.69
-
-
-def test_label_noise_changes_nothing_without_the_robust_objective(base, tmp_path):
-    train(base, tmp_path / "a")
-    assert train(base, tmp_path / "b", label_noise=0.3).objective == "dpo"
-    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
-
-
-@pytest.mark.parametrize("noise", [-0.1, 0.6, float("nan")])
-def test_label_noise_that_is_none_is_refused(base, tmp_path, noise):
-    with pytest.raises(ValueError, match="label_noise"):
-        train(base, tmp_path / "out", label_noise=noise)
-
-
-def test_same_pairs_and_seed_give_the_same_bytes_with_the_robust_objective(base, tmp_path):
-    robust = SETTINGS.model_copy(update={"objective": "robust", "patience": 1})
-    for name in "ab":
-        train(base, tmp_path / name, validation=PAIRS[4:], settings=robust, label_noise=0.1)
-        torch.rand(3)
-    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
 
 
 AGAINST = [PreferencePair(pair.prompt, pair.rejected, pair.chosen) for pair in PAIRS[4:]]

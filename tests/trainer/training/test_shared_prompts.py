@@ -34,7 +34,7 @@ from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
-from trainer.training.recipes import dpo_recipe
+from trainer.training.recipes import DPO
 from trainer.training.rows import Row
 from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, reason_not_to_share, score
 from trainer.training.token_tree import TokenTree, split_by_tokens
@@ -125,7 +125,7 @@ def ours(
         return PreferenceTrainer(
             **_model(kind),
             processing_class=tokenizer,
-            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, plan, validates=False),
+            args=DPO.config(tmp_path / "ours", SETTINGS, 0, plan, validates=False),
             train_dataset=Dataset.from_list(list(pairs)),
             eval_dataset=None,
             patience=0,
@@ -143,7 +143,7 @@ def stock(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Any
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
             return dataset
 
-    args = dpo_recipe(SETTINGS, 0.0).config(tmp_path / "stock", SETTINGS, 0, USUAL, validates=False)
+    args = DPO.config(tmp_path / "stock", SETTINGS, 0, USUAL, validates=False)
     args.precompute_ref_log_probs, args.train_sampling_strategy = False, "sequential"
     order = SiblingSampler([pair["prompt_ids"] for pair in pairs], SETTINGS.seed)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")

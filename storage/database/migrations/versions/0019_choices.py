@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "19"
-down_revision = "17"
+down_revision = "18"
 branch_labels = None
 depends_on = None
 

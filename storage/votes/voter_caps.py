@@ -1,0 +1,46 @@
+"""The most that one person counts for: a share of all that counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from storage.members import Pseudonym
+
+CROWD = 2.0
+"""Among few people, one counts for at most this many times an equal share of the whole."""
+PRESENT = 5.0
+"""Votes that make one whole person of the crowd; fewer count as a fraction, so that single votes silence nobody."""
+
+
+def largest_share(people: float, max_share: float) -> float:
+    """Return the most that one of so many people may hold; from 1 on, which is two people, there is no limit."""
+    return max(max_share, CROWD / people)
+
+
+def cap_factors(totals: Mapping[Pseudonym, float], max_share: float) -> dict[Pseudonym, float]:
+    """Return by how much to multiply each voter's votes, given the weight of all their votes; 1 is absent."""
+    people = sum(min(1.0, total / PRESENT) for total in totals.values())
+    return factors_within(totals, largest_share(people, max_share)) if people else {}
+
+
+def factors_within(totals: Mapping[Pseudonym, float], share: float, least: float = 0.0) -> dict[Pseudonym, float]:
+    """Return the same where the limit is a share of all that counts then, but not below `least`."""
+    level = max(least, fair_level(sorted(total for total in totals.values() if total > 0), share))
+    return {voter: level / total for voter, total in totals.items() if total > level}
+
+
+def fair_level(totals: Sequence[float], share: float) -> float:
+    """Return the highest L for which L <= share * sum(min(total, L)), or 0; `totals` are ascending.
+
+    With the k largest at L: L = share * (sum of the rest + k * L). The smallest k whose rest fits below L is right.
+    """
+    rest = sum(totals)
+    for capped, largest in enumerate(reversed(totals)):
+        room = 1 - capped * share
+        if room <= 0:
+            break
+        level = share * rest / room
+        if largest <= level:
+            return level
+        rest -= largest
+    return totals[0] if len(totals) * share >= 1 else 0.0
