@@ -86,6 +86,15 @@ class TestSecondAnswer:
         status = said((await place.grace.slash(place.channel, "model status")).response)
         assert "v1 leads 1 to 0 in blind pairs, by 1 person; about" in status
 
+    async def test_a_tap_of_an_admin_is_a_verdict_of_their_own(self, place, rows, waiting):
+        waiting(1.0)
+        await place.ask("hi")
+        for who in (place.bo, place.grace):
+            await who.click(place.last, label="First")
+        assert {row.user_id: row.by_admin for row in rows(ComparisonRow)} == {place.bo.id: False, place.grace.id: True}
+        status = said((await place.grace.slash(place.channel, "model status")).response)
+        assert "v1 against base, you: " in status
+
     async def test_both_are_voted_on_like_any_answer(self, place, votes):
         await place.ask("hi")
         first, second = (m for m in place.channel.history() if m.author.bot)

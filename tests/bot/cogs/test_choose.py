@@ -251,3 +251,11 @@ async def test_a_pair_that_was_deleted_is_not_chosen(place, rows, query):
 async def test_a_personality_of_another_server_is_refused(place):
     result = await place.ada.slash(place.channel, "choose", personality="owl")
     assert "There is no personality 'owl'" in result.response.content
+
+
+async def test_it_speaks_german(place, env):
+    env.locales[place.ada.id] = "de"
+    shown = await choose(place)
+    assert "Welche Antwort ist besser?" in said(shown)
+    after = await press(place.ada, shown, "Etwa gleich")
+    assert "2 von 10 · nur du siehst das" in said(after)
