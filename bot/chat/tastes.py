@@ -49,7 +49,7 @@ class Tastes:
     def examples_of(self, personality_id: int) -> tuple[ExampleTurn, ...]:
         """Return the answers that show the base what people like; none while the taste may not act."""
         known = self._known.get(personality_id)
-        return known.examples if known and known.taste.may_act else ()
+        return known.examples if known and known.taste.may_teach else ()
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""
