@@ -14,8 +14,8 @@ from storage.taste.model import Choices, Floats, Posterior, Thumbs
 def clarity(thumbs: Thumbs, choices: Choices, found: Posterior, without: Posterior) -> float:
     """Return how many times as much the utilities of the answers vary as they would if each vote were turned by chance.
 
-    `found` is learned from the votes, `without` from the same votes without measures. A vote changes them by its share in
-    the slope of the log likelihood; with random signs, the mean of the squared sum is the sum of the squares.
+    `found` is learned from the votes, `without` from the same votes without measures. A vote changes utilities by its
+    share in the slope of the log likelihood; with random signs, the mean of the squared sum is the sum of the squares.
     """
     answers = np.vstack([thumbs.x, choices.x])
     spread = (answers - answers.mean(axis=0)) @ found.covariance

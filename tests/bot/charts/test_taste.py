@@ -196,7 +196,10 @@ class TestUse:
             (4e16, "it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000)."),
             (340.4, "it predicts votes clearly better than the share of 👍 alone does (e-value 340)."),
             (3.94, "it predicts votes at least as well as the share of 👍 alone does (e-value 3.9)."),
-            (0.81, "but so far the share of 👍 alone predicts votes as well (e-value 0.81)."),
+            (
+                0.81,
+                "so far it predicts votes no better than the share of 👍 alone does (e-value 0.81); it stops at 0.05.",
+            ),
         ],
     )
     def test_until_it_is_refuted(self, evidence, said):
