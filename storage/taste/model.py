@@ -32,8 +32,6 @@ PRECISION_SHAPE = 2.0
 """How many coefficients the prior of a group's precision is worth."""
 LONE_PRECISION = 1.0
 """Prior precision of a coefficient where its measure is looked at alone: nothing else competes for the votes."""
-MOST_KNOWN = 0.9
-"""Most of what is known of an answer that its own votes can have told."""
 HYPER_STEPS = 4
 NEWTON_STEPS = 25
 CONVERGED = 1e-4
@@ -114,17 +112,6 @@ class Posterior:
     def p_liked(self, x: Floats, leniency: Floats | float = 0.0) -> Floats:
         """Return the probability of a 👍 for each answer, averaged over the posterior."""
         return _averaged(x @ self.mean + self.likes + leniency, self._variance(x) + self.likes_variance)
-
-    def p_liked_without(self, x: Floats, up: Floats, down: Floats) -> Floats:
-        """Return the same as if so many likes and dislikes of each answer, (N,), had not been learned.
-
-        One Newton step takes them out (Pregibon 1981, "Logistic Regression Diagnostics", section 4).
-        """
-        utility, variance = x @ self.mean + self.likes, self._variance(x) + self.likes_variance
-        liked = _logistic(utility)
-        known = np.minimum(MOST_KNOWN, variance * (up + down) * liked * (1 - liked))
-        before = variance / (1 - known)
-        return _averaged(utility - before * (up * (1 - liked) - down * liked), before)
 
     def p_better(self, first: Floats, second: Floats) -> Floats:
         """Return the probability that a person prefers each first answer to the second, averaged over the posterior."""

@@ -66,9 +66,8 @@ def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
     """Return the pairs, those of siblings weighed by the votes on their answers together with the taste.
 
     One wrong vote can turn a pair of siblings around, and one 👍 more says little about two answers that are alike in
-    what people like. So what the taste expects of each answer is the prior of the share of members who like it. The
-    votes on that answer are taken out of it, so that they count once. A pair whose other answer is then the better one
-    is left out.
+    what people like. So what the taste expects of each answer is the prior of the share of members who like it. A pair
+    whose other answer is then the better one is left out.
     """
     siblings = [pair for pair in chosen.pairs if pair.source is PairSource.SIBLINGS]
     votes = {
@@ -77,10 +76,8 @@ def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
         for reply in chosen.feedback[prompt].replies
     }
     sides = [side for pair in siblings for side in (pair.chosen, pair.rejected)]
-    own = [votes[side.reply_id or 0] for side in sides]
-    up, down = np.array(own).reshape(-1, 2).T
-    expected = taste.posterior.p_liked_without(style_of([side.text or "" for side in sides]), up, down).tolist()
-    believed = [_believed(share, given) for share, given in zip(expected, own, strict=True)]
+    expected = taste.posterior.p_liked(style_of([side.text or "" for side in sides])).tolist()
+    believed = [_believed(share, votes[side.reply_id or 0]) for share, side in zip(expected, sides, strict=True)]
     weights = {
         pair.rows: weight_of(probability_better(*better, *worse))
         for pair, better, worse in zip(siblings, believed[::2], believed[1::2], strict=True)

@@ -252,22 +252,6 @@ def test_of_two_answers_one_is_chosen_as_likely_as_it_is_better() -> None:
     assert first + second == pytest.approx(1)
 
 
-def test_votes_on_an_answer_are_taken_out_of_what_is_expected_of_it() -> None:
-    thumbs, start = random_thumbs(11, count=40), start_of(1)
-    start = replace(start, precision=np.full(4, 5.0))
-    found = fit(thumbs, choices_of(), GROUPS, start, hyper_steps=0)
-    up, down = thumbs.weight * thumbs.liked, thumbs.weight * (1 - thumbs.liked)
-    expected, nearest = found.p_liked_without(thumbs.x, up, down), found.p_liked(thumbs.x)
-    without = []
-    for place in range(len(thumbs.liked)):
-        weight = thumbs.weight.copy()
-        weight[place] = 0
-        other = fit(replace(thumbs, weight=weight), choices_of(), GROUPS, start, hyper_steps=0)
-        without.append(other.p_liked(thumbs.x[[place]])[0])
-    assert np.abs(expected - without).max() < np.abs(nearest - without).max() / 2
-    assert np.abs(expected - without).mean() < np.abs(nearest - without).mean() / 1.5
-
-
 def test_what_is_unsure_is_expected_less_surely_of_many_answers_too() -> None:
     x = np.random.default_rng(4).normal(size=(4, len(GROUPS)))
     choices = choices_of((x, [1, 0, 0, 0]))
