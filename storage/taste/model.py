@@ -74,12 +74,12 @@ class Choices:
         return replace(self, x=self.x[:, :0])
 
     @property
-    def leads(self) -> Floats:
+    def shown_first(self) -> Floats:
         """1 for each answer that was shown first, else 0, (M,)."""
-        leads = np.zeros(len(self.x))
+        first = np.zeros(len(self.x))
         if self.in_order is not None:
-            leads[self.starts[self.in_order]] = 1
-        return leads
+            first[self.starts[self.in_order]] = 1
+        return first
 
     @property
     def sizes(self) -> Places:
@@ -135,7 +135,7 @@ class Posterior:
         centre = np.add.reduceat(choices.x / each[:, None], choices.starts)
         variance = np.add.reduceat(self._variance(choices.x - np.repeat(centre, size, axis=0)), choices.starts)
         between = 2 * variance / np.maximum(1, size - 1)  # the mean variance of the difference of two answers
-        utility = choices.x @ self.mean + self.lead * choices.leads
+        utility = choices.x @ self.mean + self.lead * choices.shown_first
         return choice_shares(choices, utility * np.repeat(_shrinking(between), size))
 
     def _variance(self, x: Floats) -> Floats:
@@ -275,7 +275,7 @@ class _Problem:
         self._thumbs = Thumbs(self._x[:, :-2], *rest)
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
         self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it
-        self._choices = replace(choices, x=np.column_stack([choices.x, choices.leads]))
+        self._choices = replace(choices, x=np.column_stack([choices.x, choices.shown_first]))
         self._precision = np.append(known.precision, (LEAD_SD**-2, LIKES_SD**-2))
         self._centre = np.append(np.zeros(len(known.precision)), (0, LIKES_MEAN))
 

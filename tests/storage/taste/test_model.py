@@ -118,7 +118,7 @@ def height(at: Floats, thumbs: Thumbs, choices: Choices, precision: Floats) -> f
     for start, end, weight in zip(choices.starts, ends, choices.weight, strict=True):
         found += (
             weight
-            * (choices.share[start:end] * log_softmax((choices.x @ mean + lead * choices.leads)[start:end])).sum()
+            * (choices.share[start:end] * log_softmax((choices.x @ mean + lead * choices.shown_first)[start:end])).sum()
         )
     return float(found)
 
