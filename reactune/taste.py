@@ -30,6 +30,7 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "evidence": report.evidence,
         "is_learning": report.is_learning,
         "is_used": report.is_used,
+        "teaches": report.teaches,
         "effects": [asdict(effect) for effect in report.effects],
         "liked": report.liked,
         "disliked": report.disliked,

@@ -76,7 +76,7 @@ class CandidateGeneration:
     @property
     def follows_taste(self) -> bool:
         """Whether enough is known of what people like to choose by it, even if there was no room for several."""
-        return self._taste is not None and self._taste.may_act
+        return self._taste is not None and self._taste.may_choose
 
     @property
     def completion(self) -> Completion:
@@ -138,14 +138,15 @@ class CandidateGeneration:
 
     def _choose(self, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
         utilities = taste.score_begun(_begun(drafts)).tolist()
-        best = max(range(len(drafts)), key=utilities.__getitem__)
+        best = max(utilities)
         explores = random.random() < self._exploration
-        shown = random.randrange(len(drafts)) if explores else best
-        by_chance = self._exploration / len(drafts)
+        shown = random.randrange(len(drafts)) if explores else utilities.index(best)
+        # Equal candidates are one: it is as likely to be shown as all of them together.
+        by_chance = self._exploration * utilities.count(utilities[shown]) / len(drafts)
         self.choice = CandidateChoice(
             utilities=tuple(utilities),
             shown=shown,
-            propensity=by_chance + (1 - self._exploration if shown == best else 0.0),
+            propensity=by_chance + (1 - self._exploration if utilities[shown] == best else 0.0),
         )
         return drafts[shown]
 
@@ -186,7 +187,7 @@ class CandidateDrawer:
         `beside` is as in `Ask`. Raises EngineBusy and EngineClosed.
         """
         taste = self._tastes.of(personality_id)
-        if taste is None or not taste.may_act:
+        if taste is None or not taste.may_choose:
             most = 1
         requests, generations = [request], [self._engine.submit(request)]
         with suppress(EngineBusy):

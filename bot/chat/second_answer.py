@@ -90,7 +90,8 @@ class SecondAnswers:
         except (UserFacingError, VersionRefused) as error:
             log.info("There is no second answer to compare: %s", error)
             return
-        if compared.outcome in FINISHED_WHOLE and compared.message is not None:
+        differs = compared.text != answered.text  # between equal answers there is nothing to choose
+        if compared.outcome in FINISHED_WHOLE and compared.message is not None and differs:
             await _ask(compared.message, answered.reply_id, compared.reply_id)
 
     async def _open(self, version: Version, ask: Ask) -> Release:

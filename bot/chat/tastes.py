@@ -47,9 +47,9 @@ class Tastes:
         return known.taste if known else None
 
     def examples_of(self, personality_id: int) -> tuple[ExampleTurn, ...]:
-        """Return the answers that show the base what people like; none while the taste may not act."""
+        """Return the answers that show the base what people like; none while the taste may not teach."""
         known = self._known.get(personality_id)
-        return known.examples if known and known.taste.may_act else ()
+        return known.examples if known and known.taste.may_teach else ()
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""

@@ -137,7 +137,7 @@ class Talks:
 def favourite(services: Services, personality_id: int, texts: Sequence[str]) -> int | None:
     """Return the index of the text that people would like most, or None while too little is known of them."""
     taste = services.tastes.of(personality_id)
-    return int(taste.score(texts).argmax()) if taste is not None and taste.may_act else None
+    return int(taste.score(texts).argmax()) if taste is not None and taste.may_choose else None
 
 
 async def _listen(prompts: Prompts, answer: GrowingAnswer, generation: Generation) -> DrawnAnswer | None:

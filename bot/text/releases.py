@@ -22,7 +22,6 @@ from storage.privacy.consent import describe_bases
 from storage.releases.announcements import Announcement, PromotionAnnouncement
 from storage.releases.versions import AliasMove, Version, name_of
 from storage.settings.sections import Settings
-from storage.taste.learning import FEWEST
 from storage.taste.words import Effect
 from storage.votes.votes import Tally
 
@@ -175,20 +174,12 @@ def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
 def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
     if not settings.pairs.ranked_prompts:
         return gettext("The taste ranks no answers (pairs.ranked_prompts = 0).")
-    if status.outlook.taste.may_act:
+    if status.outlook.taste.may_teach:
         return gettext(
             "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
             prompts=settings.pairs.ranked_prompts,
         )
-    votes = len(status.outlook.taste.data)
-    if votes < FEWEST:
-        return ngettext(
-            "The taste has {count} vote and needs {needed} before it ranks answers.",
-            "The taste has {count} votes and needs {needed} before it ranks answers.",
-            votes,
-            needed=FEWEST,
-        )
-    return gettext("The taste ranks no answers: it predicts votes no better than the share of 👍 does.")
+    return round_texts.sentence(translated(status.outlook.taste.why_unsure))
 
 
 def _trainer(status: model_status.ModelStatus, schedule: str) -> str:

@@ -9,7 +9,7 @@ from bot.text.rounds import sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.taste_report import ShownEffect, TasteReport
 from storage.taste.gain import CandidateGain
-from storage.taste.learning import FEWEST, UNJUDGED
+from storage.taste.learning import FEWEST, REFUTED, UNJUDGED
 from storage.taste.words import Effect
 from storage.wording import gettext_noop, shorten
 
@@ -103,9 +103,13 @@ def count_kinds(votes: int, choices: int) -> str:
 
 
 def describe_use(report: TasteReport) -> str:
-    """Return in one sentence whether the taste is used, and why."""
+    """Return whether the taste is used, why, and by what."""
     used, why = use_and_reason(report)
-    return sentence(f"{used}: {why}")
+    if not report.is_used:
+        return sentence(f"{used}: {why}")
+    follows = gettext("Examples and rounds follow it.")
+    waits = gettext("Examples and rounds do not follow it yet: the votes do not show clearly enough what people like.")
+    return f"{sentence(f'{used}: {why}')} {follows if report.teaches else waits}"
 
 
 def use_and_reason(report: TasteReport) -> tuple[str, str]:
@@ -125,6 +129,12 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
     if not report.is_used:
         why = gettext("the share of 👍 alone predicts votes better (e-value {value})", value=value)
         return gettext("It is not used now"), why
+    if report.evidence < 1:
+        return gettext("It is used"), gettext(
+            "so far it predicts votes no better than the share of 👍 alone does (e-value {value}); it stops at {least}",
+            value=value,
+            least=_e_value(REFUTED),
+        )
     clearly = gettext_noop("it predicts votes clearly better than the share of 👍 alone does (e-value {value})")
     as_well = gettext_noop("it predicts votes at least as well as the share of 👍 alone does (e-value {value})")
     return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well, value=value)

@@ -47,5 +47,5 @@ def answering_with(
         chosen = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
         liked = tuple(turn.answer for turn in chosen)
         follows_card = bool(examples_to_show(settings, read_personality(session, personality_id).card))
-    chooses = taste.may_act and settings.generation.candidates > 1
+    chooses = taste.may_choose and settings.generation.candidates > 1
     return AnsweringNow(champion, chooses, liked, follows_card)

@@ -69,6 +69,8 @@ class TasteReport:
     """Whether the bot begins several answers, among which a taste can choose."""
     is_used: bool
     """Whether it chooses among the answers that the bot begins."""
+    teaches: bool
+    """Whether examples and rounds follow it."""
     effects: tuple[ShownEffect, ...]
     """The surest first."""
     liked: tuple[str, ...]
@@ -105,6 +107,7 @@ def read_taste_report(
         evidence=taste.evidence,
         chooses=chooses,
         is_used=now.chooses,
+        teaches=taste.may_teach,
         effects=shown_effects(taste, told),
         liked=liked,
         disliked=disliked,

@@ -44,6 +44,8 @@ from storage.votes.weights import VoteWeights, quarantined, read_histories
 VOICES = 3.0
 """So many people, by weight, have to choose before choices decide, if so many voted on the personality lately."""
 LATELY = timedelta(days=30)
+LEADS = 3
+"""A version leads once its e-value has reached this: one choice alone, which makes it 1.5, is no lead."""
 WAITING = timedelta(days=28)
 """A scheduled round replaces a version that people are comparing after so long."""
 FIRST_DAYS = 3.0
@@ -206,7 +208,7 @@ class Contest:
 
     @property
     def leads(self) -> bool:
-        return any(standing.better > 1 for standing in self.standings)
+        return any(standing.better >= LEADS for standing in self.standings)
 
     @cached_property
     def dead_end(self) -> str:

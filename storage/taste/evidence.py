@@ -49,6 +49,8 @@ class Preference(NamedTuple):
     voter: Pseudonym
     weight: float
     given_at: datetime
+    in_order: bool = False
+    """The first answer was shown before the second, in the chat."""
 
     @property
     def shares(self) -> list[float]:
@@ -172,6 +174,7 @@ def _comparisons(
             ComparisonRow.created_at,
             ReplyRow.guild_id,
             ReplyRow.basis,
+            ReplyRow.origin,
         )
         .join(ReplyRow, ReplyRow.id == ComparisonRow.first_id)
         .where(ReplyRow.personality_id == personality_id)
@@ -179,7 +182,10 @@ def _comparisons(
     )
     for row, weight in weigh_by_account(session, settings.votes, rows):
         answers, voter = (row.first_id, row.second_id), pseudonyms.of(row.user_id)
-        yield row.user_id, Preference(answers, row.better_id, voter, weight, row.created_at)
+        yield (
+            row.user_id,
+            Preference(answers, row.better_id, voter, weight, row.created_at, in_order=row.origin is Origin.CHAT),
+        )
 
 
 def _corrected(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:

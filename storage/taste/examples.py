@@ -75,9 +75,9 @@ def choose_examples(
 ) -> tuple[ExampleTurn, ...]:
     """Return up to `most` answers to different messages, those first that the taste rates highest.
 
-    There are none while the taste may not act, or before people have liked anything.
+    There are none while the taste may not teach, or before people have liked anything.
     """
-    liked = liked_style_in(session, evidence) if most and taste.may_act else None
+    liked = liked_style_in(session, evidence) if most and taste.may_teach else None
     turns = _read_turns(session, personality_id) if liked else {}
     measures, relevance = read_measures(session, set(turns)), read_relevance(session, turns)
     relevant = are_relevant([relevance.get(reply_id) for reply_id in measures])

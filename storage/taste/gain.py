@@ -21,7 +21,8 @@ class ShownVote:
     """A vote on an answer that was shown out of several candidates."""
 
     liked: bool
-    candidates: int
+    share: float
+    """Of the candidates that are equal to it, itself included."""
     is_best: bool
     """The taste liked it best."""
     propensity: float
@@ -56,14 +57,14 @@ def read_gain(session: Session, personality_id: int, settings: VoteSettings) -> 
 
 
 def _shown(choice: ReplyChoiceRow, liked: bool) -> ShownVote:
-    utilities = choice.utilities
-    return ShownVote(liked, len(utilities), utilities[choice.shown] == max(utilities), choice.propensity)
+    utilities, shown = choice.utilities, choice.utilities[choice.shown]
+    return ShownVote(liked, utilities.count(shown) / len(utilities), shown == max(utilities), choice.propensity)
 
 
 def estimate_gain(shown: Sequence[ShownVote]) -> CandidateGain | None:
     """Weigh each vote by how much likelier each rule would have shown its answer (Owen 2013, section 9.2)."""
     best = [1 / one.propensity if one.is_best else 0.0 for one in shown]
-    chance = [1 / one.candidates / one.propensity for one in shown]
+    chance = [one.share / one.propensity for one in shown]
     if not sum(best) or all(one.is_best for one in shown):
         return None  # nothing was left to chance yet
     liked = [float(one.liked) for one in shown]

@@ -16,6 +16,7 @@ from storage import sentences
 from storage.database.tables import ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
+from storage.taste.clarity import clarity
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.measures import (
     BANDS,
@@ -26,7 +27,7 @@ from storage.taste.measures import (
     scaled,
     unpack_numbers,
 )
-from storage.taste.model import Choices, Floats, Posterior, Thumbs, choice_shares, fit, prior
+from storage.taste.model import Choices, Floats, Posterior, Thumbs, fit, prior
 
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
@@ -34,7 +35,12 @@ NEWEST = 10_000
 FEWEST = 10
 """With fewer votes, the taste is shown but chooses nothing."""
 UNJUDGED = 20
-"""The first votes are learned but not predicted: with so few, a prediction tells luck rather than taste."""
+"""The first votes are learned but not predicted, and teach nothing: they tell luck rather than taste."""
+REFUTED, REHABILITATED = 1 / 20, 1.0
+"""A taste whose e-value falls to the first chooses nothing until it reaches the second again."""
+CLEAR, UNCLEAR = 2.0, 1.5
+"""A taste teaches from the first clarity on, until it falls below the second. Calibrated on servers without a taste,
+simulated ones and ratings of people: docs/measurements.md, "When does a taste act?"."""
 GROWTH = 0.1
 """Predictions are made by the model of the votes so far, which is fitted again when they grow by this share."""
 STAKES = np.array([0.1, 0.3, 0.6, 1.0])
@@ -87,6 +93,7 @@ class TasteData:
                 self.choices.starts[choices] - ends[choices.start],
                 self.choices.share[answers],
                 self.choices.weight[choices],
+                None if self.choices.in_order is None else self.choices.in_order[choices],
             ),
             self.order[votes],
             self.names,
@@ -117,6 +124,9 @@ class Bettor:
     """The number of votes after which it fits its models again."""
     with_measures: Posterior
     without: Posterior
+    is_refuted: bool = False
+    is_clear: bool = False
+    """Both change only when the models are fitted again, and need more to change back: so they do not flicker."""
 
 
 @dataclass(frozen=True)
@@ -131,21 +141,30 @@ class LearnedTaste:
     bettor: Bettor
 
     @property
-    def may_act(self) -> bool:
-        """Return whether there are some votes and their predictions were no worse than the rate of likes."""
-        return len(self.data) >= FEWEST and self.evidence >= 1
+    def may_choose(self) -> bool:
+        """Return whether it chooses among candidates: from the first few votes on, until it proves harmful."""
+        return len(self.data) >= FEWEST and not self.bettor.is_refuted
+
+    @property
+    def may_teach(self) -> bool:
+        """Return whether it does what is slower to undo, examples and rounds: once it is clearer than chance."""
+        return self.may_choose and self.bettor.is_clear
 
     @property
     def why_unsure(self) -> str:
-        """Return why it does not act, in a sentence without a full stop."""
-        if len(self.data) < FEWEST:
+        """Return why it may not teach, in a sentence without a full stop."""
+        if len(self.data) < UNJUDGED:
             return sentences.counted(
                 "the taste has {count} vote and needs {needed} before it ranks answers",
                 "the taste has {count} votes and needs {needed} before it ranks answers",
                 len(self.data),
-                needed=FEWEST,
+                needed=UNJUDGED,
             )
-        return sentences.Sentence("the taste ranks no answers: it predicts votes no better than the share of 👍 does")
+        if not self.may_choose:
+            return sentences.Sentence("the taste ranks no answers: it predicts votes worse than the share of 👍 does")
+        return sentences.Sentence(
+            "the taste ranks no answers yet: the votes do not show clearly enough what people like"
+        )
 
     def score(self, answers: Sequence[str]) -> Floats:
         """Return the utility of each answer, (N,)."""
@@ -207,26 +226,41 @@ def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mappi
 
 def _bet(bettor: Bettor, data: TasteData) -> Bettor:
     """Return the bettor after the votes that it has not seen yet."""
-    capital, seen, fits_at = bettor.capital, bettor.seen, bettor.fits_at
     with_measures, without = (_for_voters(one, data.voters) for one in (bettor.with_measures, bettor.without))
-    while seen < len(data):
-        if seen == fits_at:
-            past = data.before(seen)
-            with_measures = fit(past.thumbs, past.choices, GROUPS, with_measures, hyper_steps=1)
-            without = fit(_bare(past.thumbs), _bare_choices(past.choices), (), without, hyper_steps=0)
-            fits_at = seen + max(1, int(seen * GROWTH))
-        soon = min(len(data), fits_at)
-        coming = data.between(seen, soon)
-        ratios = np.concatenate(
-            [_thumb_ratios(coming.thumbs, with_measures, without), _choice_ratios(coming.choices, with_measures)]
-        )
-        # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital; none stakes more
-        # than there is, such as an emoji that counts more than a thumb.
-        weights = np.minimum(1.0, np.concatenate([coming.thumbs.weight, coming.choices.weight]))
-        gains = np.log1p(STAKES[:, None] * weights * (ratios - 1)).sum(axis=1)
-        capital = np.exp(np.clip(np.log(capital) + gains, -MOST_LOG_CAPITAL, MOST_LOG_CAPITAL))
-        seen = soon
-    return Bettor(capital, seen, fits_at, with_measures, without)
+    now = replace(bettor, with_measures=with_measures, without=without)
+    while True:
+        if now.seen == now.fits_at <= len(data):
+            now = _look_again(now, data.before(now.seen))
+        if now.seen >= len(data):
+            return now
+        soon = min(len(data), now.fits_at)
+        now = replace(now, capital=_stake(now, data.between(now.seen, soon)), seen=soon)
+
+
+def _look_again(bettor: Bettor, past: TasteData) -> Bettor:
+    """Fit the models again, and decide whether the taste is refuted and whether it is clear."""
+    with_measures = fit(past.thumbs, past.choices, GROUPS, bettor.with_measures, hyper_steps=1)
+    without = fit(_bare(past.thumbs), past.choices.bare, (), bettor.without, hyper_steps=0)
+    clear = clarity(past.thumbs, past.choices, with_measures, without)
+    return replace(
+        bettor,
+        fits_at=bettor.seen + max(1, int(bettor.seen * GROWTH)),
+        with_measures=with_measures,
+        without=without,
+        is_refuted=bool(bettor.capital.mean() <= (REHABILITATED if bettor.is_refuted else REFUTED)),
+        is_clear=clear >= (UNCLEAR if bettor.is_clear else CLEAR),
+    )
+
+
+def _stake(bettor: Bettor, coming: TasteData) -> Floats:
+    """Return the capital after bets on these votes, (S,)."""
+    ratios = np.concatenate([_thumb_ratios(coming.thumbs, bettor), _choice_ratios(coming.choices, bettor)])
+    # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital; none stakes more than
+    # there is, such as an emoji that counts more than a thumb.
+    weights = np.minimum(1.0, np.concatenate([coming.thumbs.weight, coming.choices.weight]))
+    gains = np.log1p(STAKES[:, None] * weights * (ratios - 1)).sum(axis=1)
+    capital: Floats = np.exp(np.clip(np.log(bettor.capital) + gains, -MOST_LOG_CAPITAL, MOST_LOG_CAPITAL))
+    return capital
 
 
 def _for_voters(found: Posterior, voters: int) -> Posterior:
@@ -234,19 +268,20 @@ def _for_voters(found: Posterior, voters: int) -> Posterior:
     return replace(found, leniency=np.append(found.leniency, np.zeros(voters - len(found.leniency))))
 
 
-def _thumb_ratios(thumbs: Thumbs, with_measures: Posterior, without: Posterior) -> Floats:
+def _thumb_ratios(thumbs: Thumbs, bettor: Bettor) -> Floats:
     """Return how much more likely the model found each thumb than the rate of likes did, (N,)."""
+    with_measures, without = bettor.with_measures, bettor.without
     ours = with_measures.p_liked(thumbs.x, with_measures.leniency[thumbs.voter])
     theirs = without.p_liked(_bare(thumbs).x, without.leniency[thumbs.voter])
     ratios: Floats = np.where(thumbs.liked > 0, ours / theirs, (1 - ours) / (1 - theirs))
     return ratios
 
 
-def _choice_ratios(choices: Choices, with_measures: Posterior) -> Floats:
-    """Return how much more likely the model found each choice than chance did, (C,)."""
+def _choice_ratios(choices: Choices, bettor: Bettor) -> Floats:
+    """Return how much more likely the model found each choice than the order of the answers alone did, (C,)."""
     if len(choices.starts) == 0:
         return np.ones(0)
-    shares = choice_shares(choices, with_measures.mean) * np.repeat(choices.sizes, choices.sizes)
+    shares = bettor.with_measures.p_chosen(choices) / bettor.without.p_chosen(choices.bare)
     ratios: Floats = np.exp(np.add.reduceat(choices.share * np.log(shares), choices.starts))
     return ratios
 
@@ -254,11 +289,6 @@ def _choice_ratios(choices: Choices, with_measures: Posterior) -> Floats:
 def _bare(thumbs: Thumbs) -> Thumbs:
     """Return the thumbs without measures."""
     return replace(thumbs, x=np.zeros((len(thumbs.liked), 0)))
-
-
-def _bare_choices(choices: Choices) -> Choices:
-    """Return no choices: without measures, they say nothing."""
-    return Choices(np.zeros((0, 0)), choices.starts[:0], choices.share[:0], choices.weight[:0])
 
 
 def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
@@ -290,6 +320,7 @@ def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArra
             np.cumsum(sizes) - sizes,
             np.array([share for choice in choices for share in choice.shares]),
             np.array([choice.weight for choice in choices]),
+            np.array([choice.in_order for choice in choices], dtype=bool),
         ),
         np.array([isinstance(vote, Opinion) for vote in known], dtype=bool),
         tuple(voters),

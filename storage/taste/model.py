@@ -2,7 +2,8 @@
 
 The posterior is Laplace's approximation (MacKay 2003, chapter 27); the marginal likelihood sets the strength of each
 group's prior (MacKay 1992, "Bayesian Interpolation", section 4). A choice among several answers follows Plackett and
-Luce; "about the same" counts as an equal share of a win for each answer.
+Luce; "about the same" counts as an equal share of a win for each answer; the one that was shown first has an intercept
+of its own, because some people prefer whatever comes first.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LIKES_MEAN, LIKES_SD = 1.0, 1.5
 """Prior of the server's intercept: most people are polite."""
 VOTER_SD = 0.5
 """Prior of one voter's leniency."""
+LEAD_SD = 0.5
+"""Prior of what an answer gains by being shown first."""
 PRECISION = 100.0
 """Prior precision of a coefficient: together, the measures explain a standard deviation of 0.7 in log odds."""
 PRECISION_SHAPE = 2.0
@@ -62,6 +65,21 @@ class Choices:
     """What each answer got of its choice, (M,): 1 and 0, or equal shares for "about the same"."""
     weight: Floats
     """(C,)"""
+    in_order: NDArray[np.bool_] | None = None
+    """Whether the first answer was shown first, (C,); None if that is known of none."""
+
+    @property
+    def bare(self) -> Choices:
+        """The choices without measures: then only the order of the answers says something."""
+        return replace(self, x=self.x[:, :0])
+
+    @property
+    def shown_first(self) -> Floats:
+        """1 for each answer that was shown first, else 0, (M,)."""
+        first = np.zeros(len(self.x))
+        if self.in_order is not None:
+            first[self.starts[self.in_order]] = 1
+        return first
 
     @property
     def sizes(self) -> Places:
@@ -84,6 +102,8 @@ class Posterior:
     """(V,)"""
     precision: Floats
     """Prior precision of each coefficient, (D,)."""
+    lead: float
+    """What an answer gains by being shown first, in log odds."""
 
     def score(self, x: Floats) -> Floats:
         """Return the mean utility of the answers, (N,): the higher, the better liked."""
@@ -109,6 +129,15 @@ class Posterior:
         lesson: Floats = np.log1p(better * (1 - better) * self._variance(first - second))
         return lesson
 
+    def p_chosen(self, choices: Choices) -> Floats:
+        """Return the probability that each answer is chosen, (M,), averaged over the posterior."""
+        each, size = np.repeat(choices.sizes, choices.sizes), choices.sizes
+        centre = np.add.reduceat(choices.x / each[:, None], choices.starts)
+        variance = np.add.reduceat(self._variance(choices.x - np.repeat(centre, size, axis=0)), choices.starts)
+        between = 2 * variance / np.maximum(1, size - 1)  # the mean variance of the difference of two answers
+        utility = choices.x @ self.mean + self.lead * choices.shown_first
+        return choice_shares(choices, utility * np.repeat(_shrinking(between), size))
+
     def _variance(self, x: Floats) -> Floats:
         variance: Floats = ((x @ self.covariance) * x).sum(axis=1)
         return variance
@@ -124,6 +153,7 @@ def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
         likes_variance=LIKES_SD**2,
         leniency=np.zeros(voters),
         precision=np.full(size, PRECISION),
+        lead=0.0,
     )
 
 
@@ -187,7 +217,7 @@ def _precision(found: Posterior, groups: Sequence[str]) -> Floats:
 
 
 class _Point(NamedTuple):
-    """Parameters: the coefficients and the server's intercept, (D + 1,), and the voters' intercepts, (V,)."""
+    """Parameters: coefficients, the first answer's and the server's intercept, (D + 2,), and the voters', (V,)."""
 
     shared: Floats
     leniency: Floats
@@ -202,13 +232,13 @@ class _Slope(NamedTuple):
     """Of the voters' intercepts, (V,)."""
     own_curvature: Floats
     cross: Floats
-    """(V, D + 1)"""
+    """(V, D + 2)"""
 
 
 def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps: int) -> Posterior:
     """Return the mode and the covariance there, by Newton's method; voters are eliminated from each step."""
     problem = _Problem(thumbs, choices, start)
-    at = _Point(np.append(start.mean, start.likes), start.leniency)
+    at = _Point(np.append(start.mean, (start.lead, start.likes)), start.leniency)
     for _ in range(newton_steps):
         slope = problem.slope(at)
         ratio = slope.cross / slope.own_curvature[:, None]
@@ -221,8 +251,9 @@ def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps:
     covariance = np.linalg.inv(curvature)  # pyrefly: ignore[unbound-name]  # there is at least one step
     return replace(
         start,
-        mean=at.shared[:-1],
-        covariance=covariance[:-1, :-1],
+        mean=at.shared[:-2],
+        covariance=covariance[:-2, :-2],
+        lead=float(at.shared[-2]),
         likes=float(at.shared[-1]),
         likes_variance=float(covariance[-1, -1]),
         leniency=at.leniency,
@@ -235,18 +266,18 @@ class _Problem:
     def __init__(self, thumbs: Thumbs, choices: Choices, known: Posterior) -> None:
         # Sorted by voter, so that sums by voter are sums of runs: np.add.at would take longer than everything else.
         order = np.argsort(thumbs.voter, kind="stable")
-        self._x = np.empty((len(order), len(known.precision) + 1))
-        self._x[:, -1] = 1
+        self._x = np.empty((len(order), len(known.precision) + 2))
+        self._x[:, -2:] = 0, 1
         for start in range(0, len(order), ROWS_AT_ONCE):  # what fits into the processor's cache is copied faster
             rows = slice(start, start + ROWS_AT_ONCE)
-            self._x[rows, :-1] = thumbs.x[order[rows]]
+            self._x[rows, :-2] = thumbs.x[order[rows]]
         rest = (column[order] for column in (thumbs.liked, thumbs.voter, thumbs.weight))
-        self._thumbs = Thumbs(self._x[:, :-1], *rest)
+        self._thumbs = Thumbs(self._x[:, :-2], *rest)
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
         self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it
-        self._choices = choices
-        self._precision = np.append(known.precision, LIKES_SD**-2)
-        self._centre = np.append(np.zeros(len(known.precision)), LIKES_MEAN)
+        self._choices = replace(choices, x=np.column_stack([choices.x, choices.shown_first]))
+        self._precision = np.append(known.precision, (LEAD_SD**-2, LIKES_SD**-2))
+        self._centre = np.append(np.zeros(len(known.precision)), (0, LIKES_MEAN))
 
     def climb(self, at: _Point, step: _Point) -> _Point:
         """Return the point after the step, or after a shorter one if that would lead down."""
@@ -289,7 +320,7 @@ class _Problem:
         height -= (at.leniency**2).sum() / VOTER_SD**2 / 2
         if len(choices.starts):
             weight = np.repeat(choices.weight, choices.sizes)
-            height += (weight * choices.share * np.log(choice_shares(choices, at.shared[:-1]))).sum()
+            height += (weight * choices.share * np.log(choice_shares(choices, choices.x @ at.shared[:-1]))).sum()
         return float(height)
 
 
@@ -297,17 +328,16 @@ def _add_choices(choices: Choices, mean: Floats, gradient: Floats, curvature: Fl
     if len(choices.starts) == 0:
         return
     weight = np.repeat(choices.weight, choices.sizes)
-    share = choice_shares(choices, mean)
+    share = choice_shares(choices, choices.x @ mean)
     centre = np.add.reduceat(choices.x * share[:, None], choices.starts)
     spread = choices.x - np.repeat(centre, choices.sizes, axis=0)
     gradient[:-1] += choices.x.T @ (weight * (choices.share - share))
     curvature[:-1, :-1] += (spread * (weight * share)[:, None]).T @ spread
 
 
-def choice_shares(choices: Choices, mean: Floats) -> Floats:
-    """Return the probability that each answer is chosen, (M,)."""
-    utility = choices.x @ mean
-    utility -= np.repeat(np.maximum.reduceat(utility, choices.starts), choices.sizes)
+def choice_shares(choices: Choices, utility: Floats) -> Floats:
+    """Return the probability that each answer is chosen, (M,), if these are the utilities."""
+    utility = utility - np.repeat(np.maximum.reduceat(utility, choices.starts), choices.sizes)
     raw = np.exp(utility)
     shares: Floats = raw / np.repeat(np.add.reduceat(raw, choices.starts), choices.sizes)
     return shares
@@ -319,4 +349,9 @@ def _logistic(x: Floats) -> Floats:
 
 def _averaged(mean: Floats, variance: Floats) -> Floats:
     """Return the logistic function's mean under normal distributions (MacKay 1992, "The Evidence Framework")."""
-    return _logistic(mean / np.sqrt(1 + np.pi / 8 * variance))
+    return _logistic(mean * _shrinking(variance))
+
+
+def _shrinking(variance: Floats) -> Floats:
+    """Return by how much a logistic curve is flattened where its argument has this variance."""
+    return np.asarray(1 / np.sqrt(1 + np.pi / 8 * variance))

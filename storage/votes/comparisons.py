@@ -52,12 +52,16 @@ def compare(
 
 
 def find_blind_pairs(session: Session, reply_ids: Collection[int]) -> list[tuple[int, int]]:
-    """Return (first answer's id, second one's) of those of these second answers that people choose between blindly."""
+    """Return (first answer's id, second one's) of those of these second answers that people choose between blindly.
+
+    Between equal answers there is nothing to choose.
+    """
     first, second = aliased(ReplyRow), aliased(ReplyRow)
     pairs = (
         select(first.id, second.id)
         .join(second, (second.request_id == first.request_id) & (second.channel_id == first.channel_id))
         .where(second.id.in_(reply_ids), second.origin == Origin.ALTERNATIVE, first.origin == Origin.CHAT)
+        .where(second.answer != first.answer)
         .order_by(second.id)
     )
     return [(first_id, second_id) for first_id, second_id in session.execute(pairs)]

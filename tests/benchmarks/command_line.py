@@ -86,6 +86,17 @@ def bench_few(
     _run("few", as_json, picks=picks, judge=judge, **members)
 
 
+@bench.command("humans")
+def bench_humans(
+    *,
+    servers: Annotated[int, typer.Option(min=1, help="Servers of each kind and number of votes.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what the taste learns from ratings of real people, and when it acts. No model; takes a minute."""
+    _run("humans", as_json, servers=servers, seed=seed)
+
+
 @bench.command("server")
 def bench_server(
     *,

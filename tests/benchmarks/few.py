@@ -152,7 +152,8 @@ class SmallServer(Simulation):
         version, shown = self._answer_all(made), self._answer_all(None, examples)
         overshoot = _overshoot(base, version, liked)
         rows = [
-            {"answers": "base", "evidence": taste.evidence, "may_act": taste.may_act} | self._approval(base, None),
+            {"answers": "base", "evidence": taste.evidence, "may_choose": taste.may_choose}
+            | self._approval(base, None),
             {"answers": "base, candidates"} | self._approval(base, taste) | {"approval_of_draws": draws},
             {"answers": "version"} | self._approval(version, None) | described | _style(overshoot),
             {"answers": "version, candidates"} | self._approval(version, taste),
@@ -309,7 +310,7 @@ def _sameness(answered: Answered) -> dict[str, float]:
 
 def _choice(samples: Sequence[Sample], taste: LearnedTaste) -> Sample:
     """Return the candidate that the taste chooses as chat does: by their beginnings, and no broken one."""
-    if not taste.may_act:
+    if not taste.may_choose:
         return samples[0]
     words = [sample.text.split() for sample in samples]
     begun = [(" ".join(said[: DECIDING_WORDS + 1]), len(said) <= DECIDING_WORDS) for said in words]

@@ -301,7 +301,7 @@ class _Server:
 
     def _choose(self, version: Version | None) -> str:
         """Return the one of several candidates that the taste, or chance, chooses."""
-        if self._taste is None or not self._taste.may_act:
+        if self._taste is None or not self._taste.may_choose:
             return self._draw(version)
         candidates = [self._draw(version) for _ in range(CANDIDATES)]
         if self._random.random() < EXPLORATION:

@@ -38,6 +38,7 @@ NOTHING = TasteReport(
     evidence=1.0,
     chooses=True,
     is_used=False,
+    teaches=False,
     effects=(),
     liked=(),
     disliked=(),
@@ -57,6 +58,7 @@ CLEAR = replace(
     votes=160,
     choices=12,
     evidence=4e16,
+    teaches=True,
     effects=(
         effect("shorter answers", Sureness.SURE, 0.11),
         effect("a question at the end", Sureness.SURE, 0.06),
@@ -186,7 +188,7 @@ class TestUse:
         ],
     )
     def test_of_few_votes(self, votes, said):
-        assert describe_use(replace(UNCLEAR, votes=votes)) == said
+        assert describe_use(replace(UNCLEAR, votes=votes, is_used=votes >= 10)).startswith(said)
 
     @pytest.mark.parametrize(
         ("evidence", "said"),
@@ -194,14 +196,24 @@ class TestUse:
             (4e16, "it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000)."),
             (340.4, "it predicts votes clearly better than the share of 👍 alone does (e-value 340)."),
             (3.94, "it predicts votes at least as well as the share of 👍 alone does (e-value 3.9)."),
+            (
+                0.81,
+                "so far it predicts votes no better than the share of 👍 alone does (e-value 0.81); it stops at 0.05.",
+            ),
         ],
     )
-    def test_while_it_predicts_no_worse_than_the_share_of_likes(self, evidence, said):
-        assert describe_use(replace(CLEAR, evidence=evidence)) == f"It is used: {said}"
+    def test_until_it_is_refuted(self, evidence, said):
+        expected = f"It is used: {said} Examples and rounds follow it."
+        assert describe_use(replace(CLEAR, evidence=evidence)) == expected
 
-    def test_not_while_it_predicts_worse(self):
-        said = "It is not used now: the share of 👍 alone predicts votes better (e-value 0.21)."
-        assert describe_use(replace(CLEAR, evidence=0.21, is_used=False)) == said
+    def test_what_is_slower_to_undo_waits_until_the_votes_are_clear(self):
+        assert describe_use(replace(CLEAR, evidence=3.94, teaches=False)).endswith(
+            "Examples and rounds do not follow it yet: the votes do not show clearly enough what people like."
+        )
+
+    def test_not_once_it_is_refuted(self):
+        said = "It is not used now: the share of 👍 alone predicts votes better (e-value 0.05)."
+        assert describe_use(replace(CLEAR, evidence=0.05, is_used=False)) == said
 
     def test_not_without_a_choice(self):
         assert describe_use(CASES["not used"]).startswith("It is not used: the bot begins one answer only")

@@ -160,11 +160,16 @@ class TestChoice:
         await env.settle()
         assert (len(tastes.of(1).data), tastes.of(1).data.voters) == (FEWEST + 1, 2)
 
-    async def test_a_taste_that_predicts_badly_chooses_nothing(self, place, engine, env):
+    async def test_a_taste_that_is_no_better_than_chance_goes_on_to_choose_and_a_refuted_one_does_not(
+        self, place, engine, env
+    ):
         tastes = env.bot.services.tastes
-        tastes._known[1] = replace(tastes._known[1], taste=replace(tastes.of(1), evidence=0.9))
-        await place.ask("hi")
-        assert len(engine.requests) == 1
+        taste = tastes.of(1)
+        for changes, asked in (({"evidence": 0.9}, 4), ({"bettor": replace(taste.bettor, is_refuted=True)}, 1)):
+            tastes._known[1] = replace(tastes._known[1], taste=replace(taste, **changes))
+            engine.requests.clear()
+            await place.ask("hi")
+            assert len(engine.requests) == asked
 
 
 class TestSecondAnswer:
@@ -211,6 +216,13 @@ class TestExploration:
         assert (await place.ask("hi")).content.startswith(LOUD)
         choices = rows(ReplyChoiceRow)
         assert (choices[-1].shown, choices[-1].propensity) == (1, 0.25)
+
+    @pytest.mark.usefixtures("calm_people")
+    async def test_equal_ones_are_shown_as_likely_as_all_of_them_together(self, place, engine, rows, monkeypatch):
+        monkeypatch.setattr("bot.chat.candidates.random.randrange", lambda _most: 2)
+        engine.answers = [LOUD, CALM, CALM, CALM]
+        assert (await place.ask("hi")).content.startswith(CALM)
+        assert rows(ReplyChoiceRow)[-1].propensity == 0.75
 
 
 class TestSwitchedOff:

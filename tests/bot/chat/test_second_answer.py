@@ -95,6 +95,13 @@ class TestSecondAnswer:
         status = said((await place.grace.slash(place.channel, "model status")).response)
         assert "v1 against base, you: " in status
 
+    async def test_between_equal_answers_there_is_nothing_to_choose(self, place, engine):
+        engine.answers = ["the same", "the same"]
+        await place.ask("hi")
+        first, second = (m for m in place.channel.history() if m.author.bot)
+        assert (first.content.startswith("the same"), second.content.startswith("the same")) == (True, True)
+        assert second.components == []
+
     async def test_both_are_voted_on_like_any_answer(self, place, votes):
         await place.ask("hi")
         first, second = (m for m in place.channel.history() if m.author.bot)

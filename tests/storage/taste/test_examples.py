@@ -15,7 +15,7 @@ from storage.database.tables import ReplyRow
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import GenerationSettings, Settings
 from storage.taste.examples import ExampleTurn
-from storage.taste.learning import FEWEST
+from storage.taste.learning import UNJUDGED
 from storage.taste.relevance import store_relevance
 from storage.taste.updating import learn_all
 from tests.past import add_version
@@ -67,9 +67,9 @@ def test_none_is_chosen_where_they_are_switched_off(session: Session) -> None:
     assert chosen(session, examples=0) == ()
 
 
-def test_a_taste_that_may_not_act_chooses_none(session: Session) -> None:
+def test_a_taste_that_may_not_teach_chooses_none(session: Session) -> None:
     add_answer(session, QUESTION)
-    assert chosen(session, votes=FEWEST - 1) == ()
+    assert chosen(session, votes=UNJUDGED - 1) == ()
 
 
 def test_a_word_a_refusal_a_loop_and_nothing_are_no_examples(session: Session) -> None:

@@ -25,7 +25,7 @@ def simulate(votes, likes_best, likes_others, seed):
         is_best = not explores or chance.random() < 1 / CANDIDATES
         liked = chance.random() < (likes_best if is_best else likes_others)
         propensity = EXPLORATION / CANDIDATES + (1 - EXPLORATION if is_best else 0)
-        found.append(ShownVote(liked, CANDIDATES, is_best, propensity))
+        found.append(ShownVote(liked, 1 / CANDIDATES, is_best, propensity))
     return found
 
 
@@ -41,9 +41,9 @@ def test_without_a_difference_chance_is_seldom_taken_for_one():
     assert sum(certain) <= 30  # 5 % expected, and some more with few votes on random answers
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 8), st.floats(0.01, 1.0)), max_size=20))
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0.1, 1.0), st.floats(0.01, 1.0)), max_size=20))
 def test_any_votes_give_shares_or_nothing(rows):
-    gain = estimate_gain([ShownVote(liked, number, best, propensity) for liked, best, number, propensity in rows])
+    gain = estimate_gain([ShownVote(liked, share, best, propensity) for liked, best, share, propensity in rows])
     assert gain is None or (0 <= gain.chosen <= 1 + 1e-9 and 0 <= gain.random <= 1 + 1e-9)
 
 
@@ -57,6 +57,21 @@ def test_only_answers_with_candidates_count(session):
     gain = read_gain(session, 1, VoteSettings(account_age_days=0, membership_days=0))
     assert (gain.votes, gain.chosen) == (3, 1.0)
     assert gain.random < 1
+
+
+def test_equal_candidates_are_one_action(session):
+    """Shown by chance, the second of two equal best ones would else count twenty times as much as the first."""
+    for shown in (0, 1):
+        reply = add_reply(session, answer="ok")
+        record_choice(session, reply, CandidateChoice((0.9, 0.9, 0.1, 0.1), shown=shown, propensity=0.925))
+        vote(session, reply, ALICE, Vote.UP if shown else Vote.DOWN)
+    worse = add_reply(session, answer="no")
+    record_choice(session, worse, CandidateChoice((0.9, 0.9, 0.1, 0.1), shown=2, propensity=0.075))
+    vote(session, worse, ALICE, Vote.DOWN)
+    gain = read_gain(session, 1, VoteSettings(account_age_days=0, membership_days=0))
+    assert gain.chosen == pytest.approx(0.5)
+    best, other = 0.5 / 0.925, 0.5 / 0.075
+    assert gain.random == pytest.approx(best / (2 * best + other))
 
 
 def test_without_candidates_there_is_nothing_to_tell(session):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from storage.taste.learning import (
     TasteData,
     arrange,
     learn,
+    learn_more,
     learn_taste,
     read_taste_data,
     style_of,
@@ -290,7 +292,7 @@ def test_the_order_in_which_votes_were_stored_does_not_matter(
 def test_a_personality_without_votes_has_no_taste(session: Session, personality_id: int) -> None:
     add_reply(session)
     taste = learn_taste(session, personality_id, EVERYONE)
-    assert (len(taste.data), taste.evidence, taste.may_act) == (0, 1.0, False)
+    assert (len(taste.data), taste.evidence, taste.may_choose, taste.may_teach) == (0, 1.0, False, False)
     assert taste.score([SHORT, LONG]).tolist() == [0.0, 0.0]
     assert taste.score([]).shape == (0,)
 
@@ -299,7 +301,7 @@ def test_a_personality_without_votes_has_no_taste(session: Session, personality_
 def test_a_clear_taste_is_learned_and_ranks_answers_that_nobody_has_seen(seed: int) -> None:
     taste = learned(*votes_by(brief, 80, seed))
     assert taste.evidence > 20
-    assert taste.may_act
+    assert taste.may_teach
     unseen = [compose(random.Random(seed + 1_000 + i)) for i in range(200)]
     score = taste.score(unseen)
     is_brief = np.array([brief(answer) > 0.5 for answer in unseen])
@@ -327,10 +329,11 @@ def test_votes_of_members_teach_a_taste(session: Session, personality_id: int) -
 
 
 def test_the_first_votes_are_learned_but_not_judged() -> None:
-    opinions, answers = votes_by(brief, UNJUDGED)
-    taste = learned(opinions, answers)
-    assert (taste.evidence, taste.may_act) == (1.0, True)
-    assert learned(*votes_by(brief, UNJUDGED + 1)).evidence != 1.0
+    votes, answers = votes_by(brief, UNJUDGED + 1)
+    for count, chooses, teaches in ((9, False, False), (10, True, False), (19, True, False), (20, True, True)):
+        taste = learned(votes[:count], answers)
+        assert (taste.evidence, taste.may_choose, taste.may_teach) == (1.0, chooses, teaches)
+    assert learned(votes, answers).evidence != 1.0
 
 
 SEEDS = 30
@@ -351,12 +354,59 @@ def test_choices_without_a_taste_rarely_look_like_one() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_taste_that_keeps_changing_is_not_used(seed: int) -> None:
+def test_a_taste_that_keeps_changing_shows_no_evidence(seed: int) -> None:
     votes, answers = votes_by(brief, 120, seed)
     turned = [one._replace(liked=(brief(answers[i]) > 0.5) is (i // 30 % 2 == 0)) for i, one in enumerate(votes)]
     taste = learned(turned, answers)
     assert 0 < taste.evidence < 1
-    assert not taste.may_act
+    assert "clearly enough" in taste.why_unsure if not taste.may_teach else taste.bettor.is_clear
+
+
+def test_a_refuted_taste_does_nothing_until_it_predicts_as_well_as_the_share_of_likes_again() -> None:
+    votes, answers = votes_by(brief, 80)
+    measures = measures_of(answers)
+    taste = learned(votes[:60], answers)
+    for capital, chooses in ((0.06, True), (0.03, False), (0.4, False), (1.2, True), (0.4, True)):
+        told = replace(taste, bettor=replace(taste.bettor, capital=np.full(4, capital), fits_at=taste.bettor.seen))
+        taste = learn_more(told, [], measures)
+        assert taste.may_choose is chooses
+        assert taste.may_teach is chooses
+        assert (
+            chooses
+            or taste.why_unsure == "the taste ranks no answers: it predicts votes worse than the share of 👍 does"
+        )
+
+
+def test_a_taste_that_is_no_worse_than_chance_goes_on_to_choose() -> None:
+    tastes = [learned(*votes_by(polite, 60, seed)) for seed in range(SEEDS)]
+    assert min(taste.evidence for taste in tastes) < 1
+    assert all(taste.may_choose for taste in tastes)
+
+
+@pytest.mark.parametrize("count", [40, 80, 160])
+def test_votes_without_a_taste_rarely_teach(count: int) -> None:
+    tastes = [learned(*votes_by(polite, count, seed)) for seed in range(SEEDS)]
+    assert sum(taste.may_teach for taste in tastes) <= 0.2 * SEEDS
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_adding_votes_does_not_switch_it_on_and_off_again(seed: int) -> None:
+    """It is decided when the models are fitted again, and needs more to change back: a vote in between changes nothing.
+
+    Learned vote by vote or all at once, from the rows after a restart, it decides the same.
+    """
+    votes, answers = votes_by(lambda answer: 0.5 + 0.4 * brief(answer), 160, seed)
+    measures = measures_of(answers)
+    grown, acts = learned(votes[:19], answers), []
+    for count in range(20, len(votes) + 1):
+        fits_before = grown.bettor.fits_at
+        before, grown = grown, learn_more(grown, votes[count - 1 : count], measures)
+        again = learned(votes[:count], answers)
+        assert (grown.may_choose, grown.may_teach) == (again.may_choose, again.may_teach)
+        assert grown.bettor.fits_at > fits_before or grown.may_teach == before.may_teach
+        acts.append(grown.may_teach)
+    assert sum(now != before for before, now in itertools.pairwise(acts)) <= 2
+    assert acts[-1]
 
 
 @pytest.mark.parametrize("liked", [True, False])
@@ -374,7 +424,7 @@ def test_many_votes_on_one_answer_give_finite_numbers() -> None:
 
 def test_one_voter_alone_teaches_a_taste() -> None:
     taste = learned(*votes_by(brief, 80, members=1))
-    assert taste.may_act
+    assert taste.may_teach
     short, long = taste.score([SHORT, LONG])
     assert short > long
 

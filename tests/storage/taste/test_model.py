@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from storage.taste.measures import FARTHEST, MEASURES
 from storage.taste.model import (
+    LEAD_SD,
     LIKES_MEAN,
     LIKES_SD,
     PRECISION,
@@ -88,7 +89,7 @@ def random_thumbs(seed: int, count: int = 60, voters: int = 1) -> Thumbs:
 
 
 def random_choices(seed: int, sizes: Sequence[int] = (2, 3, 5, 2, 4, 2, 3)) -> Choices:
-    """Return choices by the true taste, and one "about the same"."""
+    """Return choices by the true taste, and one "about the same"; in some, the first answer was shown first."""
     random = np.random.default_rng(seed)
     chosen = []
     for size in sizes:
@@ -96,7 +97,8 @@ def random_choices(seed: int, sizes: Sequence[int] = (2, 3, 5, 2, 4, 2, 3)) -> C
         chosen.append((x, random.multinomial(1, np.exp(log_softmax(x @ TRUTH)))))
     same = (random.normal(size=(3, len(GROUPS))), [1 / 3] * 3)
     found = choices_of(*chosen, same)
-    return replace(found, weight=random.uniform(0.3, 1.0, len(found.starts)))
+    in_order = random.random(len(found.starts)) < 0.5
+    return replace(found, weight=random.uniform(0.3, 1.0, len(found.starts)), in_order=in_order)
 
 
 def start_of(voters: int, precision: Sequence[float] = (2.0, 3.0, 1.0, 5.0)) -> Posterior:
@@ -104,16 +106,20 @@ def start_of(voters: int, precision: Sequence[float] = (2.0, 3.0, 1.0, 5.0)) -> 
 
 
 def height(at: Floats, thumbs: Thumbs, choices: Choices, precision: Floats) -> float:
-    """Return the log posterior of the coefficients, the server's intercept and the voters', without its constant."""
+    """Return the log posterior without its constant: coefficients, first answer's and server's intercept, voters'."""
     size = len(precision)
-    mean, likes, leniency = at[:size], at[size], at[size + 1 :]
+    mean, lead, likes, leniency = at[:size], at[size], at[size + 1], at[size + 2 :]
     found = -0.5 * (precision * mean**2).sum() - 0.5 * ((likes - LIKES_MEAN) / LIKES_SD) ** 2
+    found -= 0.5 * (lead / LEAD_SD) ** 2
     found -= 0.5 * ((leniency / VOTER_SD) ** 2).sum()
     sign = np.where(thumbs.liked > 0, 1, -1)
     found += (thumbs.weight * log_expit(sign * (thumbs.x @ mean + likes + leniency[thumbs.voter]))).sum()
     ends = np.append(choices.starts, len(choices.x))[1:]
     for start, end, weight in zip(choices.starts, ends, choices.weight, strict=True):
-        found += weight * (choices.share[start:end] * log_softmax(choices.x[start:end] @ mean)).sum()
+        found += (
+            weight
+            * (choices.share[start:end] * log_softmax((choices.x @ mean + lead * choices.shown_first)[start:end])).sum()
+        )
     return float(found)
 
 
@@ -129,7 +135,7 @@ def hessian(at: Floats, *problem: Any, step: float = 1e-3) -> Floats:
 
 
 def point(found: Posterior) -> Floats:
-    return np.concatenate([found.mean, [found.likes], found.leniency])
+    return np.concatenate([found.mean, [found.lead, found.likes], found.leniency])
 
 
 def is_finite(found: Posterior) -> bool:
@@ -166,7 +172,7 @@ def test_the_covariance_is_the_inverse_curvature_with_the_voters_integrated_out(
     found = fit(thumbs, choices, GROUPS, start, hyper_steps=0)
     whole = np.linalg.inv(-hessian(point(found), thumbs, choices, start.precision))
     assert found.covariance == pytest.approx(whole[:size, :size], rel=1e-3, abs=1e-5)
-    assert found.likes_variance == pytest.approx(whole[size, size], rel=1e-3)
+    assert found.likes_variance == pytest.approx(whole[size + 1, size + 1], rel=1e-3)
 
 
 def test_choices_between_two_answers_are_scikit_learns_logistic_regression() -> None:
@@ -235,7 +241,42 @@ def test_an_answer_is_chosen_in_proportion_to_the_exponential_of_its_utility() -
     choices = choices_of((utility[:3, None], [0, 0, 1]), (utility[3:, None], [0, 1]), size=1)
     e = np.e
     expected = [1 / (1 + e + e**2), e / (1 + e + e**2), e**2 / (1 + e + e**2), 0, 1]
-    assert choice_shares(choices, np.ones(1)) == pytest.approx(expected)
+    assert choice_shares(choices, utility) == pytest.approx(expected)
+
+
+def test_of_two_answers_one_is_chosen_as_likely_as_it_is_better() -> None:
+    known = replace(prior(GROUPS), mean=TRUTH, covariance=np.diag([0.5, 2.0, 0.1, 3.0]))
+    x = np.random.default_rng(3).normal(size=(2, len(GROUPS)))
+    first, second = known.p_chosen(choices_of((x, [1, 0])))
+    assert first == pytest.approx(known.p_better(x[:1], x[1:])[0])
+    assert first + second == pytest.approx(1)
+
+
+def test_what_is_unsure_is_expected_less_surely_of_many_answers_too() -> None:
+    x = np.random.default_rng(4).normal(size=(4, len(GROUPS)))
+    choices = choices_of((x, [1, 0, 0, 0]))
+    sure, unsure = (replace(prior(GROUPS), mean=TRUTH, covariance=np.eye(4) * size) for size in (1e-9, 10.0))
+    assert sure.p_chosen(choices) == pytest.approx(choice_shares(choices, x @ TRUTH))
+    assert unsure.p_chosen(choices).sum() == pytest.approx(1)
+    assert np.ptp(unsure.p_chosen(choices)) < np.ptp(sure.p_chosen(choices)) / 2
+
+
+def test_members_who_prefer_whatever_comes_first_do_not_say_that_unusual_answers_are_bad() -> None:
+    """The second answer of a pair in the chat is the more unusual one, because its choice teaches more."""
+    random = np.random.default_rng(6)
+    pairs = []
+    for _ in range(200):
+        x = np.zeros((2, len(GROUPS)))
+        x[:, 0] = random.normal(), random.normal(1.5)
+        is_first = float(random.random() < 0.65)
+        pairs.append((x, [is_first, 1 - is_first]))
+    unknown = choices_of(*pairs)
+    shown = replace(unknown, in_order=np.ones(len(pairs), dtype=bool))
+    known = fit(no_thumbs(), shown, GROUPS, start_of(0), hyper_steps=0)
+    confused = fit(no_thumbs(), unknown, GROUPS, start_of(0), hyper_steps=0)
+    assert confused.mean[0] < -0.15
+    assert abs(known.mean[0]) < abs(confused.mean[0]) / 2
+    assert known.lead > 0.3
 
 
 def test_about_the_same_pulls_two_answers_together() -> None:

@@ -98,7 +98,7 @@ def test_one_member_with_two_hundred_votes_does_not_make_the_taste_of_nine(
     taste = learn_taste(session, personality_id, Settings())
     short, long = taste.score([SHORT, LONG])
     assert short > long
-    assert taste.may_act
+    assert taste.may_teach
     uncapped = learn_taste(session, personality_id, Settings(votes=VoteSettings(max_voter_share=1.0)))
     short, long = uncapped.score([SHORT, LONG])
     assert short < long

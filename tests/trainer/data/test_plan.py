@@ -159,17 +159,27 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
 def test_a_taste_that_knows_too_little_ranks_nothing_and_the_round_says_why() -> None:
     plan = plan_of(survey(siblings(1), ranked=fresh(4)))
     assert plan.evidence["pairs_by_source"] == {"siblings": 1}
-    assert plan.evidence["notes"] == ["the taste has 0 votes and needs 10 before it ranks answers"]
+    assert plan.evidence["notes"] == ["the taste has 0 votes and needs 20 before it ranks answers"]
     assert plan_of(survey(siblings(1)), settings(pairs={"ranked_prompts": 0})).evidence["notes"] == []
 
 
-def test_a_taste_that_predicts_no_better_than_the_share_of_likes_ranks_nothing() -> None:
-    worthless = replace(taste_for_short_answers(60), evidence=0.4)
-    plan = plan_of(survey([], taste=worthless, ranked=fresh(4)))
+@pytest.mark.parametrize(
+    ("judged", "why"),
+    [
+        ({"is_refuted": True}, "the taste ranks no answers: it predicts votes worse than the share of 👍 does"),
+        (
+            {"is_clear": False},
+            "the taste ranks no answers yet: the votes do not show clearly enough what people like",
+        ),
+    ],
+)
+def test_a_taste_that_may_not_teach_ranks_nothing_and_the_round_says_why(judged: dict[str, bool], why: str) -> None:
+    known = taste_for_short_answers(60)
+    unsure = replace(known, bettor=replace(known.bettor, **judged))
+    plan = plan_of(survey([], taste=unsure, ranked=fresh(4)))
     assert plan.manifest == []
-    assert plan.evidence["notes"] == [
-        "the taste ranks no answers: it predicts votes no better than the share of 👍 does"
-    ]
+    assert plan.evidence["notes"] == [why]
+    assert plan_of(survey([], taste=known, ranked=fresh(4))).manifest
 
 
 def test_answers_that_the_taste_is_not_sure_of_teach_nothing() -> None:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
+from bot.demo.community import read_community_answers
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.example_turns import ShownAs, turns_of
 from storage.conversations.prompt_bank import read_bank
@@ -440,7 +441,24 @@ def test_votes_of_one_kind_only_teach_what_they_can_and_the_round_says_what_is_m
     seed(database, like_everything)
     reason = skipped(prepare(ranking))
     assert reason.startswith("0 pairs to learn from, 2 needed: vote on answers, suggest better ones")
-    assert reason.endswith("; the taste has 9 votes and needs 10 before it ranks answers")
+    assert reason.endswith("; the taste has 9 votes and needs 20 before it ranks answers")
+
+
+def test_thumbs_that_do_not_show_what_people_like_start_no_round(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    """Twelve votes once were enough for a first version, which then kept its seat for days."""
+
+    def vote_by_chance(session: Session) -> None:
+        answers = [answer for answered in read_community_answers() for answer in answered.answers]
+        for i, answer in enumerate(answers[:24]):
+            reply = add_reply(session, answer=answer, prompt=f"p{i}", base_revision=tiny_base.revision)
+            vote(session, reply, (ALICE, BOB, CAROL)[i % 3], Vote.UP if i % 4 else Vote.DOWN)
+
+    seed(database, vote_by_chance)
+    reason = skipped(prepare(ranking))
+    assert reason.endswith("; the taste ranks no answers yet: the votes do not show clearly enough what people like")
+    assert samples(database) == []
 
 
 def test_the_ranking_can_be_turned_off(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
@@ -853,14 +871,16 @@ def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
     planned(prepare(requested_by="admin"))
 
 
-@pytest.mark.parametrize(("days", "waits"), [(2, True), (29, False)])
+@pytest.mark.parametrize(("days", "wins", "waits"), [(2, 3, True), (29, 3, False), (2, 1, False)])
 def test_a_version_that_leads_is_not_replaced_before_people_have_decided(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, waits: bool
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, wins: int, waits: bool
 ) -> None:
+    """One choice is no lead: then twice the votes make a better version."""
+
     def write(session: Session) -> None:
         add_siblings(session, 8, base_revision=tiny_base.revision)
         version = add_compared_version(session, personality, days)
-        for member in (ALICE, BOB, CAROL):
+        for member in (ALICE, BOB, CAROL)[:wins]:
             compare(session, *ask_twice(session, version, None), member, Better.FIRST)
 
     seed(database, write)
