@@ -34,6 +34,7 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "liked": report.liked,
         "disliked": report.disliked,
         "examples": report.examples,
+        "order": report.order,
         "emoji": [asdict(one) for one in report.emoji],
         "weak_votes": report.weak_votes,
         "weak": [asdict(one) for one in report.weak],

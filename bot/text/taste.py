@@ -55,6 +55,8 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
     lines += describe_weak(report)
     if report.examples:
         lines += [gettext(EXAMPLES), *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
+    if report.order:
+        lines.append(describe_order(report.order))
     if report.follows_card:
         lines.append(gettext("No version answers now, so I follow the examples on the card too."))
     return [*lines, describe_unknown(report)]
@@ -196,6 +198,13 @@ def _describe_kind(one: ShownWeakVote) -> str:
         weight=decimal(one.weight, 1),
         thumb=one.thumb,
         **values,
+    )
+
+
+def describe_order(order: str) -> str:
+    """Return the order that the base is told, in its own words."""
+    return gettext(
+        "Until a new version answers, I follow one order, because it brings what people like: “{order}”", order=order
     )
 
 
