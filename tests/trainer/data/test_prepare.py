@@ -342,7 +342,8 @@ def test_an_order_that_brings_what_people_like_is_told_to_the_base_and_never_lea
         for plain in tried:
             told = telling.before(plain)
             assert told is not None
-            for asked, answer in ((plain, RUDE), (told, NICE)):
+            fitting = f"{NICE} {plain.messages[-1]['content'].rstrip('?.')}."
+            for asked, answer in ((plain, RUDE), (told, fitting)):
                 for _ in range(TRIED_ANSWERS):
                     add_reply(session, prompt=asked.prompt, messages=asked.messages, answer=answer, **row, speakers=())
         return order
