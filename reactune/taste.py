@@ -35,5 +35,6 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "liked": report.liked,
         "disliked": report.disliked,
         "examples": report.examples,
+        "order": report.order,
         "not_known_yet": report.open_questions,
     }

@@ -15,6 +15,7 @@ from bot.chat.examples import render_with_examples
 from bot.engine import Finish, GenerationRequest, Sampling
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped
+from storage.conversations.example_turns import without_examples
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.personalities.cards import Card, Example
@@ -124,7 +125,8 @@ async def test_a_round_shows_the_base_the_examples_that_the_bot_shows_it(
     (asked,) = prompts_to_rank([], ["Hi"], configured.settings, configured.base)[:1]
     engine: Any = Renders(configured.renderer)
     plain = await engine.render([{"role": "system", "content": TOLD}, {"role": "user", "content": "Hi"}])
-    examples = Examples.of(configured.settings, card, (ExampleTurn("Tired?", "Never. Lamps do not sleep."),))
+    liked = (ExampleTurn("Tired?", "Never. Lamps do not sleep."),)
+    examples = Examples.of(configured.settings, card, liked, "End with a question.")
     served = await render_with_examples(engine, plain, examples)
     drawn = ShownExamples(examples, configured.settings, configured.base).before(asked)
     assert served is not None
@@ -132,6 +134,9 @@ async def test_a_round_shows_the_base_the_examples_that_the_bot_shows_it(
     assert drawn.prompt == served.text
     assert list(drawn.messages) == list(served.messages)
     assert ("Mind it." in drawn.prompt) == (context_tokens == 4096)
+    assert f"{TOLD}\nEnd with a question." in drawn.prompt
+    assert list(asked.messages) == without_examples(drawn.messages)
+    assert configured.chat.render(without_examples(drawn.messages)) == asked.prompt
 
 
 def test_a_row_continues_what_is_served_and_ends_as_the_template_does(configured: Configured, family: Family) -> None:

@@ -109,9 +109,9 @@ class Ask:
 
     @property
     def follows_card_alone(self) -> bool:
-        """The base answers, and of all examples sees only those of the personality's card."""
+        """The base answers, and sees nothing of what people like, only examples of the personality's card."""
         shown = {said.get(SHOWN_AS) for said in self.prompt.messages}
-        return self.release.is_base and ShownAs.CARD in shown and ShownAs.LIKED not in shown
+        return self.release.is_base and shown - {None} == {ShownAs.CARD}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class ChatMessage(TypedDict):
     role: Literal["system", "user", "assistant"]
     content: str
     shown_as: NotRequired[str]
-    """Of an example, which nobody said: what it is, as in `ShownAs`."""
+    """Of an example, which nobody said, and of a system message with an order: what it is, as in `ShownAs`."""
 
 
 def stored_messages(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:

@@ -16,7 +16,6 @@ from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.services import Services
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
-from storage.taste.examples import Examples
 from storage.wording import gettext_noop
 
 TOO_LONG = gettext_noop("That message is too long for me, even shortened.")
@@ -46,6 +45,6 @@ async def render_question(
 
 
 async def add_examples(services: Services, personality: Personality, prompt: RenderedPrompt) -> Prompts:
-    """Return the prompt, and if there is room also with the personality's examples as earlier turns."""
-    examples = Examples.of(services.settings, personality.card, services.tastes.examples_of(personality.id))
+    """Return the prompt, and if there is room also with the personality's examples as earlier turns, and its order."""
+    examples = services.tastes.examples_of(personality.id, personality.card)
     return Prompts(prompt, await render_with_examples(services.engine, prompt, examples))

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from bot.background import BackgroundTasks, retry_until_available
 from bot.vote_queue import StoredVote
 from storage.database.database import Database
+from storage.personalities.cards import Card
 from storage.settings.sections import Settings
-from storage.taste.examples import ExampleTurn
+from storage.taste.examples import Examples
 from storage.taste.learning import LearnedTaste
 from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
 
@@ -46,10 +47,12 @@ class Tastes:
         known = self._known[personality_id]
         return known.taste if known else None
 
-    def examples_of(self, personality_id: int) -> tuple[ExampleTurn, ...]:
-        """Return the answers that show the base what people like; none while the taste may not teach."""
+    def examples_of(self, personality_id: int, card: Card) -> Examples:
+        """Return what the base is shown beside the card: of what people like nothing while the taste may not teach."""
         known = self._known.get(personality_id)
-        return known.examples if known and known.taste.may_teach else ()
+        if known is None or not known.taste.may_teach:
+            return Examples.of(self._settings, card)
+        return Examples.of(self._settings, card, known.examples, known.order)
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""

@@ -48,7 +48,7 @@ class Contestant:
     """May be empty."""
     release: Release
     examples: Examples = NO_EXAMPLES
-    """What it is shown as earlier turns."""
+    """What it is shown until a version has learned it."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ async def open_two(services: Services, personality_id: int, *names: str) -> list
 
 def contestant_of(services: Services, personality_id: int, card: Card, release: Release, name: str = "") -> Contestant:
     """Return the release as it answers members for the personality with this card."""
-    liked = services.tastes.examples_of(personality_id)
-    examples = Examples.of(services.settings, card, liked) if release.is_base else NO_EXAMPLES
+    examples = services.tastes.examples_of(personality_id, card) if release.is_base else NO_EXAMPLES
     system_prompt = settings_of(services.settings, card).chat.system_prompt
     return Contestant(name or release.name, system_prompt, release, examples)
 

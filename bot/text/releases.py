@@ -13,7 +13,7 @@ from bot.text.actors import name_actor
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
 from bot.text.spending import describe_today
-from bot.text.taste import describe_choosing, name_likings
+from bot.text.taste import describe_choosing, describe_order, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import GateVerdict, PairSource
 from storage.insights import model_status
@@ -106,6 +106,8 @@ def _acting(now: AnsweringNow) -> list[str]:
                 len(now.liked),
             )
         )
+    if now.order:
+        said.append(describe_order(now.order))
     if now.follows_card:
         said.append(gettext("I follow the examples on the card."))
     return said
@@ -218,7 +220,7 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
         after=after,
         before=before,
     )
-    taught = [gettext("What people's votes taught still acts:")] if now.chooses or now.liked else []
+    taught = [gettext("What people's votes taught still acts:")] if now.chooses or now.liked or now.order else []
     return " ".join([said, *taught, *_acting(now)])
 
 

@@ -51,6 +51,8 @@ def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str
         lines += [f"{sign} {_quoted(answer, escaped)}" for answer in answers]
     if report.examples:
         lines += [gettext(EXAMPLES), *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
+    if report.order:
+        lines.append(describe_order(report.order))
     if report.follows_card:
         lines.append(gettext("No version answers now, so I follow the examples on the card too."))
     return [*lines, describe_unknown(report)]
@@ -154,6 +156,13 @@ def describe_effect(effect: ShownEffect, report: TasteReport) -> str:
 
 def describe_gain(effect: ShownEffect) -> str:
     return f"{100 * effect.share_before:.0f} → {percent(effect.share_after)}"
+
+
+def describe_order(order: str) -> str:
+    """Return the order that the base is told, in its own words."""
+    return gettext(
+        "Until a new version answers, I follow one order, because it brings what people like: “{order}”", order=order
+    )
 
 
 def describe_unknown(report: TasteReport) -> str:

@@ -1,4 +1,4 @@
-"""Example turns of a prompt, which show the base how to answer: nobody said them, and no round learns from them."""
+"""Example turns and an order in a prompt, for the base until a version has learned them: no round learns from them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from storage.conversations.control_tokens import sanitize
 Message = TypeVar("Message", bound=Mapping[str, object])
 
 SHOWN_AS = "shown_as"
-"""The key that example turns have beside `role` and `content`."""
+"""The key that example turns, and a system message with an order, have beside `role` and `content`."""
 
 
 class ShownAs(StrEnum):
     CARD = "example of the card"
     LIKED = "answer that people like"
+    ORDER = "its last line is an order, for what people like"
 
 
 def turns_of(dialogues: Iterable[Sequence[str]], shown_as: ShownAs) -> list[dict[str, str]]:
@@ -42,5 +43,29 @@ def fewer_and_fewer(number: int) -> Iterator[int]:
     yield 0
 
 
+def with_order(messages: Sequence[Mapping[str, object]], order: str) -> list[dict[str, str]]:
+    """Return the messages with the order, one line, as the last one of the system message; unchanged without one."""
+    told = [{key: str(value) for key, value in message.items()} for message in messages]
+    if not order:
+        return told
+    if told and told[0]["role"] == "system":
+        order = f"{told.pop(0)['content']}\n{order}"
+    return [{"role": "system", "content": order, SHOWN_AS: ShownAs.ORDER.value}, *told]
+
+
+def order_in(messages: Iterable[Mapping[str, str]]) -> str:
+    """Return the order that `with_order` put there; empty if there is none."""
+    told = (message["content"] for message in messages if message.get(SHOWN_AS) == ShownAs.ORDER)
+    return next(told, "").rpartition("\n")[2]
+
+
 def without_examples(messages: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    return [message for message in messages if SHOWN_AS not in message]
+    """Return the messages as a version is asked them: without example turns, and without an order."""
+    left: list[dict[str, str]] = []
+    for message in messages:
+        before, line_break, _order = message["content"].rpartition("\n")
+        if SHOWN_AS not in message:
+            left.append(message)
+        elif message[SHOWN_AS] == ShownAs.ORDER and line_break:
+            left.append({"role": message["role"], "content": before})
+    return left

@@ -80,6 +80,8 @@ class TasteReport:
     """What the votes say least about."""
     examples: tuple[str, ...] = ()
     """Own answers that the base is shown as earlier turns; none once a version answers."""
+    order: str = ""
+    """What the base is told in words; empty if nothing, or once a version answers."""
     follows_card: bool = False
     """The base answers, and is shown examples of the personality's card too."""
 
@@ -113,6 +115,7 @@ def read_taste_report(
         disliked=disliked,
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
         examples=now.liked,
+        order=now.order,
         follows_card=now.follows_card,
     )
 

@@ -390,7 +390,7 @@ class GenerationSettings(Section):
     exploration: Annotated[float, Field(ge=0.0, le=1.0)] = 0.15
     """Share of such answers that are chosen at random, so that the gain can be measured."""
     examples: Annotated[int, Field(ge=0, le=8)] = 2
-    """Own answers like those that members like, shown to the base as earlier turns; 0: none."""
+    """Own answers like those that members like, shown to the base as earlier turns; 0: none, and no order."""
     card_examples: Annotated[int, Field(ge=0, le=32)] = 4
     """Most dialogues of its card that the base is shown as earlier turns until a version answers; 0: none."""
 

@@ -1,12 +1,12 @@
 """Earlier turns that show the base how to answer, until a version has learned it (Brown et al. 2020, GPT-3).
 
 They are the examples of its card, and answers of its own that people like. These are answers to prompts of the prompt
-bank, which rounds have drawn, so no member's words are among them.
+bank, which rounds have drawn, so no member's words are among them. An order can say in words what they show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.degenerate import is_degenerate
-from storage.conversations.example_turns import SHOWN_AS, ShownAs, fewer_and_fewer, turns_of
+from storage.conversations.example_turns import (
+    SHOWN_AS,
+    ShownAs,
+    fewer_and_fewer,
+    turns_of,
+    with_earlier,
+    with_order,
+)
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
 from storage.personalities.cards import Card, Example
@@ -50,10 +57,17 @@ class Examples:
     """Own answers like those that people like."""
     budget_tokens: int = 0
     """Most tokens of both if there are some of the card."""
+    order: str = ""
+    """What people like, in words, where that moves this base; empty: none."""
 
     @classmethod
-    def of(cls, settings: Settings, card: Card, liked: tuple[ExampleTurn, ...] = ()) -> Examples:
-        return cls(examples_to_show(settings, card), liked, examples_budget(settings.model))
+    def of(cls, settings: Settings, card: Card, liked: tuple[ExampleTurn, ...] = (), order: str = "") -> Examples:
+        return cls(examples_to_show(settings, card), liked, examples_budget(settings.model), order)
+
+    def shown_with(self, messages: Sequence[Mapping[str, object]]) -> Iterator[tuple[list[dict[str, str]], int | None]]:
+        """Yield the messages with the order and as many turns as to try, as `turns` does."""
+        for turns, most in self.turns():
+            yield with_order(with_earlier(messages, turns), self.order), most
 
     def turns(self) -> Iterator[tuple[list[dict[str, str]], int | None]]:
         """Yield the turns to try until they fit, most first, with the most tokens that they may take; None is any.
@@ -63,7 +77,7 @@ class Examples:
         liked = turns_of([(one.message, one.answer) for one in self.liked], ShownAs.LIKED)
         for dialogues in fewer_and_fewer(len(self.of_card)):
             of_card = turns_of([example.dialogue for example in self.of_card[:dialogues]], ShownAs.CARD)
-            if of_card or liked:
+            if of_card or liked or self.order:
                 yield of_card + liked, self.budget_tokens if dialogues else None
 
 
@@ -100,7 +114,7 @@ def choose_examples(
 def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]:
     """Return the base's newest complete answers to prompts of the bank, keyed by reply.
 
-    What it said after such examples is left out: they would become ever more alike.
+    What it said after such examples or with an order is left out: they would become ever more alike.
     """
     rows = session.execute(
         select(ReplyRow.id, ReplyRow.messages, ReplyRow.answer)
@@ -117,7 +131,7 @@ def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]
     return {
         reply_id: ExampleTurn(messages[-1]["content"], answer)
         for reply_id, messages, answer in rows
-        if all(said.get(SHOWN_AS) != ShownAs.LIKED for said in messages)
+        if all(said.get(SHOWN_AS) not in (ShownAs.LIKED, ShownAs.ORDER) for said in messages)
     }
 
 

@@ -12,6 +12,7 @@ from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, TasteEvidence, read_taste_evidence, read_thumbs_on
 from storage.taste.examples import ExampleTurn, choose_examples
 from storage.taste.learning import LearnedTaste, learn, learn_more, read_measures, read_taste_data
+from storage.taste.orders import order_in_use
 
 MOST_ANSWERS = 1_000
 """With new votes on more answers, as after days without the bot, everything is learned again."""
@@ -25,14 +26,15 @@ class KnownTaste:
     evidence: TasteEvidence
     taste: LearnedTaste
     examples: tuple[ExampleTurn, ...] = ()
+    order: str = ""
+    """What people like in words, where that moves the base in use."""
 
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
     evidence = read_taste_evidence(session, personality_id, settings)
     taste = learn(read_taste_data(session, evidence))
-    return KnownTaste(
-        evidence, taste, choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
-    )
+    examples = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
+    return KnownTaste(evidence, taste, examples, order_in_use(session, personality_id, taste, settings))
 
 
 def learn_votes_on(
@@ -40,8 +42,8 @@ def learn_votes_on(
 ) -> KnownTaste:
     """Learn the new votes on these answers; everything again if a vote was changed, withdrawn or is no thumb.
 
-    Added votes leave three things as they are until everything is learned again: how much each voter's other votes
-    count, that the oldest votes of very many are forgotten, and the examples.
+    Added votes leave four things as they are until everything is learned again: how much each voter's other votes
+    count, that the oldest votes of very many are forgotten, the examples, and the order.
     """
     news = _news(session, personality_id, settings, known, reply_ids)
     if news is None:

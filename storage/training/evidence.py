@@ -211,11 +211,11 @@ class AnsweredPrompt(Protocol):
 def prompt_to_learn(row: AnsweredPrompt, base_revision: str, render: Render) -> str:
     """Return the prompt without members' IDs: as it was served, or its messages rendered for this base.
 
-    Examples are left out, because a version is asked without them: it learns what the base says that sees them (context
-    distillation, Askell et al. 2021, arXiv 2112.00861).
+    Examples and an order are left out, because a version is asked without them: it learns what the base says that sees
+    them (context distillation, Askell et al. 2021, arXiv 2112.00861).
     """
     said = without_examples(row.messages)
-    if row.base_revision == base_revision and len(said) == len(row.messages):
+    if row.base_revision == base_revision and said == row.messages:
         return without_mentions(row.prompt)
     return render(anonymous(said))
 

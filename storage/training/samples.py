@@ -41,7 +41,7 @@ class AskedPrompt:
     messages: tuple[dict[str, str], ...] = ()
     """What was rendered."""
     to_base: AskedPrompt | None = None
-    """As the base is asked it until a version has learned: with examples. None: the same."""
+    """As the base is asked it until a version has learned: with examples or an order. None: the same."""
 
     def to(self, version_id: int | None) -> AskedPrompt:
         """Return it as this version is asked it, or the base."""
@@ -87,7 +87,7 @@ def newest_prompts(
         # Answers to the prompt as it was served are siblings of its own.
         digest = served.digest if prompt == served.prompt else digest_prompt(prompt)
         had_no_room = row.dropped_turns > 0
-        is_served = row.base_revision == base_revision and (had_no_room or len(said) < len(row.messages))
+        is_served = row.base_revision == base_revision and (had_no_room or said != row.messages)
         to_base = served if is_served else None
         found.setdefault(digest, AskedPrompt(prompt, digest, row.id, tuple(anonymous(said)), to_base))
     return list(found.values())

@@ -23,7 +23,8 @@ from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.sittings.prompts import read_prompts
 from storage.taste.examples import Examples
-from storage.taste.learning import learn_taste
+from storage.taste.learning import LearnedTaste, learn_taste
+from storage.taste.orders import FEWEST_PROMPTS, TRIED_ANSWERS, TRIED_PROMPTS, kept_order, orders_to_try
 from storage.taste.relevance import measure_relevance, store_relevance
 from storage.taste.updating import learn_all
 from storage.training.rounds import memory_failures
@@ -64,8 +65,8 @@ def ask_champion(
     """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste is sure.
 
     The base answers half of the time as a version is asked, and half as it answers members: with examples, of its card
-    and of what people like. These are chosen from the first half, so that even a first round has them. All answers to
-    one message are ranked together, so a version learns to do alone what the base had to be shown.
+    and of what people like, and with an order. These are found by the first half, so that even a first round has them.
+    All answers to one message are ranked together, so a version learns to do alone what the base had to be shown.
     """
     if not settings.pairs.ranked_prompts:
         return ()
@@ -86,12 +87,38 @@ def ask_champion(
             return prompts
         shown = each // 2
         drawing.draw(prompts, each - shown, more_to_come=len(prompts) * shown)
-        liked = database.fetch(learn_all, personality_id, settings).examples
-        examples = ShownExamples(Examples.of(settings, card, liked), settings, base)
+        known = database.fetch(learn_all, personality_id, settings)
+        order = _try_orders(database, settings, personality_id, known.taste, prompts, base=base, drawing=drawing)
+        examples = ShownExamples(Examples.of(settings, card, known.examples, order), settings, base)
         prompts = tuple(one if one.to_base else replace(one, to_base=examples.before(one)) for one in prompts)
         drawing.draw([one for one in prompts if not one.to_base], each)
         drawing.draw([one.to_base for one in prompts if one.to_base], shown)
     return prompts
+
+
+def _try_orders(
+    database: Database,
+    settings: Settings,
+    personality_id: int,
+    taste: LearnedTaste,
+    prompts: Sequence[AskedPrompt],
+    *,
+    base: BaseModel,
+    drawing: _Drawing,
+) -> str:
+    """Draw a few answers with each order that might bring what people like until one does, and return that one.
+
+    The prompts are the bank's, so that no member's words are among what decides.
+    """
+    of_bank = [asked for asked in prompts if asked.reply_id is None][:TRIED_PROMPTS]
+    if len(of_bank) < FEWEST_PROMPTS:
+        return ""
+    for order in orders_to_try(taste, settings):
+        telling = ShownExamples(Examples(order=order.text), settings, base)
+        drawing.draw([told for told in map(telling.before, of_bank) if told], TRIED_ANSWERS)
+        if kept := database.fetch(kept_order, personality_id, base.revision, taste, settings):
+            return kept
+    return ""
 
 
 def prompts_to_rank(

@@ -1,10 +1,9 @@
-"""Prompts as the bot asks the base, until a version has learned: after examples."""
+"""Prompts as the bot asks the base, until a version has learned: with examples and an order."""
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from storage.conversations.example_turns import with_earlier
 from storage.conversations.replies import digest_prompt
 from storage.models.base_model import BaseModel, window_of
 from storage.models.chat_format import ChatFormat, load_chat_format
@@ -27,14 +26,13 @@ class ShownExamples:
         return load_chat_format(self._base.path, self._settings.model.template_options)
 
     def before(self, asked: AskedPrompt) -> AskedPrompt | None:
-        """Return the prompt as the base is asked it; None if there are no examples, or if there is no room for any.
+        """Return the prompt as the base is asked it; None if there is neither an example nor an order, or no room.
 
         They cannot be put into one that came rendered, without its messages.
         """
         if not asked.messages:
             return None
-        for turns, most in self._examples.turns():
-            longer = with_earlier(asked.messages, turns)
+        for longer, most in self._examples.shown_with(asked.messages):
             prompt = self._chat.render(longer)
             if self._has_room(asked.prompt, prompt, most):
                 return AskedPrompt(prompt, digest_prompt(prompt), asked.reply_id, tuple(longer))

@@ -17,7 +17,7 @@ from bot.console.waiting import WaitingItem, read_waiting
 from bot.operations.health import examine_health
 from bot.text.releases import describe_status
 from bot.text.rounds import sentence
-from bot.text.taste import EXAMPLES, describe_finding, describe_unknown, describe_use
+from bot.text.taste import EXAMPLES, describe_finding, describe_order, describe_unknown, describe_use
 from storage.database.columns import utc_now
 from storage.insights.model_status import read_model_status
 from storage.insights.report import read_report
@@ -93,6 +93,7 @@ async def show_likings(request: web.Request) -> web.Response:
         finding=describe_finding(taste),
         use=describe_use(taste),
         following=EXAMPLES,
+        order=describe_order(taste.order) if taste.order else "",
         unknown=describe_unknown(taste),
     )
 

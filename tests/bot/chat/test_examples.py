@@ -6,7 +6,10 @@ import pytest
 
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ComparisonRow, ReplyRow
+from storage.releases.bases import base_in_use
+from tests.bot.panels import said
 from tests.seeding import add_reply, add_taste
+from tests.storage.taste.test_orders import END, try_order
 
 MESSAGE, LIKED = "I like tea.", "What kind of tea do you like best?"
 SHOWN = {"shown_as": "answer that people like"}
@@ -89,6 +92,41 @@ class TestBlindPair:
         assert both.keys() == {None, version.id}
         assert EXAMPLE[0] in both[None]
         assert EXAMPLE[0] not in both[version.id]
+
+
+class TestOrder:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_GENERATION__CANDIDATES": "1", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+    @pytest.fixture(autouse=True)
+    async def kept(self, place, query, env):
+        """Members who like questions, and a base that asked them when a round told it to."""
+
+        def seed(session):
+            add_taste(session, 60)
+            used = base_in_use(session)
+            try_order(session, base_revision=used.revision)
+
+        query(seed)
+        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
+        await env.settle()
+
+    async def test_the_base_is_told_what_people_like_and_taste_says_so(self, place, engine, rows):
+        await place.ask("How are you?")
+        system = last_of(rows)[0]
+        assert system["shown_as"] == "its last line is an order, for what people like"
+        assert system["content"].endswith(f"\n{END}")
+        assert f"{END}\n" in engine.requests[-1].prompt
+        for command in ("taste", "model status"):
+            shown = await place.grace.slash(place.channel, command)
+            assert f"I follow one order, because it brings what people like: “{END}”" in said(shown.response)
+
+    async def test_a_version_is_not_told(self, place, release, rows, engine):
+        release(1.0)
+        await place.ask("How are you?")
+        assert "shown_as" not in last_of(rows)[0]
+        assert END not in engine.requests[-1].prompt
 
 
 @pytest.mark.usefixtures("liked_question")

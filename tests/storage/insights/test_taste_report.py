@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from bot.text.releases import describe_now
 from bot.text.taste import EXAMPLES, SWITCHED_OFF, describe_finding, taste_text
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
+from storage.insights.answering_now import read_answering_now
 from storage.insights.taste_report import read_taste_report
+from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.words import Sureness
 from storage.votes.votes import Vote
 from tests.past import add_version, day
-from tests.seeding import ALICE, BOB, CAROL, add_reply, add_taste, vote
+from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, add_taste, vote
+from tests.storage.taste.test_orders import END, try_order
 
 SETTINGS = Settings()
 UP, DOWN = Vote.UP, Vote.DOWN
@@ -101,3 +105,17 @@ def test_the_examples_that_the_base_follows_are_told_until_a_version_answers(ses
     version = add_version(session, None)
     promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
     assert read_taste_report(session, personality_id, SETTINGS).examples == ()
+
+
+def test_the_order_that_the_base_follows_is_told_until_a_version_answers(session, personality_id):
+    add_taste(session, 60)
+    try_order(session)
+    record_base(session, ConfiguredBase(setting="x", name="x", revision=BASE_REVISION), "start")
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert report.order == END
+    told = f"Until a new version answers, I follow one order, because it brings what people like: “{END}”"
+    assert told in taste_text(report).splitlines()
+    assert told in describe_now(read_answering_now(session, personality_id, SETTINGS))
+    version = add_version(session, None)
+    promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
+    assert read_taste_report(session, personality_id, SETTINGS).order == ""

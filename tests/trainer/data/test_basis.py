@@ -31,6 +31,7 @@ from storage.releases.versions import register
 from storage.runtime.gpu_use import GpuUse
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
+from storage.taste.learning import learn_taste
 from storage.training.rounds import Round, claim_round, request_round, require_round
 from storage.training.samples import AskedPrompt, DrawnSample, LocalPair
 from storage.votes.corrections import withdraw
@@ -161,6 +162,7 @@ def calls(
             | {"corrections": session.scalars(select(CorrectionRow.id)).all()},
         ),
         "learn_all": (id_, settings),
+        "kept_order": (id_, base.revision, learn_taste(session, id_, settings), settings),
         "unmeasured_exchanges": (*where, digests),
         "store_relevance": ({1: 0.5},),
         "read_relevance": ([1, 2],),

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from bot.demo.community import read_community_answers
 from storage.adapters.folder_store import AdapterStore
-from storage.conversations.example_turns import ShownAs, turns_of
+from storage.conversations.example_turns import ShownAs, order_in, turns_of
 from storage.conversations.prompt_bank import read_bank
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -32,6 +32,9 @@ from storage.releases.promotion import promote
 from storage.releases.versions import Version, find_version, register
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.sittings.prompts import add_prompts
+from storage.taste.examples import Examples
+from storage.taste.learning import learn_taste
+from storage.taste.orders import FEWEST_PROMPTS, TRIED_ANSWERS, orders_to_try
 from storage.training.rounds import (
     Round,
     claim_round,
@@ -67,6 +70,7 @@ from trainer.data import asking
 from trainer.data.dataset import Skip
 from trainer.data.plan import TrainingPlan
 from trainer.data.prepare import prepare_votes
+from trainer.data.shown_examples import ShownExamples
 from trainer.progress import Phase, RoundProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."
@@ -323,6 +327,42 @@ def test_what_people_like_is_shown_to_the_base_in_the_round_that_draws_it(
     before = samples(database)
     prepare(ranking)
     assert samples(database) == before, "the same votes choose the same examples again"
+
+
+def test_an_order_that_brings_what_people_like_is_told_to_the_base_and_never_learned(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+) -> None:
+    settings = ranking.model_copy(update={"pairs": ranking.pairs.model_copy(update={"ranked_prompts": 16})})
+    tried = asking.prompts_to_rank([], [], settings, tiny_base)[:FEWEST_PROMPTS]
+
+    def write(session: Session) -> str:
+        add_lone_votes(session, tiny_base)
+        order = orders_to_try(learn_taste(session, personality, settings), settings)[0].text
+        telling = ShownExamples(Examples(order=order), settings, tiny_base)
+        row = {"base_revision": tiny_base.revision, "basis": Basis.PROMPT_BANK, "origin": Origin.SAMPLE}
+        for plain in tried:
+            told = telling.before(plain)
+            assert told is not None
+            fitting = f"{NICE} {plain.messages[-1]['content'].rstrip('?.')}."
+            for asked, answer in ((plain, RUDE), (told, fitting)):
+                for _ in range(TRIED_ANSWERS):
+                    add_reply(session, prompt=asked.prompt, messages=asked.messages, answer=answer, **row, speakers=())
+        return order
+
+    order = seed(database, write)
+    before = len(samples(database))
+    plan = planned(prepare(settings))
+    with database.snapshot() as session:
+        drawn = session.scalars(select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE)).all()[before:]
+    told = [row for row in drawn if order_in(row.messages) == order]
+    by_prompt = Counter(row.prompt for row in told)
+    assert set(by_prompt.values()) == {settings.pairs.ranked_answers // 2}, "half of the answers"
+    assert all(f"\n{order}" in row.prompt for row in told)
+    assert plan.prompts
+    assert not any(order in prompt for prompt in plan.prompts.values())
+    drawn_before = samples(database)
+    prepare(settings)
+    assert samples(database) == drawn_before, "the next round finds the same order"
 
 
 def test_a_prompt_that_came_without_messages_is_asked_as_it_is(
