@@ -1,8 +1,8 @@
 """Twenty choices, one night, proven by people: one person chooses, a round runs, and the same person judges blind.
 
 Pairs are drawn, asked and counted by the product's own code (`bot/sittings/drawer.py`, `storage/sittings`) as `/choose`
-asks an admin, and so is the evidence. Both arms of a judgement are as they are served, each a single sample. Approvals are of such samples too, to
-messages that nobody chose about.
+asks an admin, and so is the evidence. Both arms of a judgement are as they are served, each a single sample. Approvals
+are of such samples too, to messages that nobody chose about.
 """
 
 from __future__ import annotations
