@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 
 from bot.chat.tastes import Tastes
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest
@@ -22,6 +21,8 @@ from storage.words import count_words, first_words
 
 Embed = Callable[[Sequence[str]], Awaitable[Floats | None]]
 """Returns vectors of length 1, (N, D); None without an encoder."""
+Beginning = tuple[str, bool]
+"""An answer's text so far, and whether that is all of it."""
 
 EMBEDDED_WITHIN_S = 1.0
 """How long candidates wait for the encoder, which may be loading or busy with a document; then style alone decides."""
@@ -92,10 +93,10 @@ class CandidateGeneration:
                 yield delta
             return
         drafts = await self._read_ahead()
-        choose = self._choose if self._beside is None else partial(self._choose_beside, self._beside)
         usable = [draft for draft in drafts if self._is_usable(draft)] or drafts
         sound = [draft for draft in usable if not is_degenerate(draft.text)] or usable
-        chosen = choose(await self._relevant(sound), self._taste)
+        relevant = await self._relevant(sound)
+        chosen = relevant[self._choose([(draft.text, draft.is_whole) for draft in relevant], self._taste)]
         self._shown = chosen.place
         for draft in drafts:
             if draft is not chosen:
@@ -136,31 +137,37 @@ class CandidateGeneration:
         relevant = are_relevant((vectors[1:] @ vectors[0]).tolist())
         return [draft for draft, is_relevant in zip(drafts, relevant, strict=True) if is_relevant]
 
-    def _choose(self, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
-        utilities = taste.score_begun(_begun(drafts)).tolist()
-        best = max(utilities)
-        explores = random.random() < self._exploration
-        shown = random.randrange(len(drafts)) if explores else utilities.index(best)
-        # Equal candidates are one: it is as likely to be shown as all of them together.
-        by_chance = self._exploration * utilities.count(utilities[shown]) / len(drafts)
-        self.choice = CandidateChoice(
-            utilities=tuple(utilities),
-            shown=shown,
-            propensity=by_chance + (1 - self._exploration if utilities[shown] == best else 0.0),
-        )
-        return drafts[shown]
-
-    @staticmethod
-    def _choose_beside(first: str, drafts: Sequence[Draft], taste: LearnedTaste) -> Draft:
-        """Return the one whose choice against the first answer teaches most about what people like."""
-        begun = first_words(first, DECIDING_WORDS + 1)
-        is_whole = count_words(begun) <= DECIDING_WORDS
-        lessons = taste.lessons((begun, is_whole), _begun(drafts)).tolist()
-        return drafts[max(range(len(drafts)), key=lessons.__getitem__)]
+    def _choose(self, begun: Sequence[Beginning], taste: LearnedTaste) -> int:
+        if self._beside is not None:
+            return choose_beside(beginning_of(self._beside), begun, taste)
+        self.choice = choose_liked(begun, taste, self._exploration)
+        return self.choice.shown
 
 
-def _begun(drafts: Sequence[Draft]) -> list[tuple[str, bool]]:
-    return [(draft.text, draft.is_whole) for draft in drafts]
+def beginning_of(answer: str) -> Beginning:
+    """Return the part of a whole answer by which candidates are compared."""
+    begun = first_words(answer, DECIDING_WORDS + 1)
+    return begun, count_words(begun) <= DECIDING_WORDS
+
+
+def choose_liked(begun: Sequence[Beginning], taste: LearnedTaste, exploration: float) -> CandidateChoice:
+    """Choose the one that the taste likes best; any of them, by chance, in the share `exploration`."""
+    utilities = taste.score_begun(begun).tolist()
+    best = max(utilities)
+    shown = random.randrange(len(begun)) if random.random() < exploration else utilities.index(best)
+    # Equal candidates are one: it is as likely to be shown as all of them together.
+    by_chance = exploration * utilities.count(utilities[shown]) / len(begun)
+    return CandidateChoice(
+        utilities=tuple(utilities),
+        shown=shown,
+        propensity=by_chance + (1 - exploration if utilities[shown] == best else 0.0),
+    )
+
+
+def choose_beside(first: Beginning, begun: Sequence[Beginning], taste: LearnedTaste) -> int:
+    """Return the place of the one whose choice against the first answer teaches most about what people like."""
+    lessons = taste.lessons(first, begun).tolist()
+    return max(range(len(begun)), key=lessons.__getitem__)
 
 
 async def _read_ahead(place: int, generation: Generation) -> Draft:

@@ -34,7 +34,8 @@ class Tastes:
         """By personality; None until it is learned."""
         self._stale: dict[int, set[int] | None] = {}
         """The answers with new votes, by personality; None means that everything must be learned again."""
-        self._is_learning = False
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self._rests_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -80,14 +81,19 @@ class Tastes:
         """Learn all tastes in memory again."""
         self._learn_soon(dict.fromkeys(self._known))
 
+    async def settle(self) -> None:
+        """Wait until all that was noted is learned."""
+        while not self._is_idle.is_set():
+            await self._is_idle.wait()
+
     def _learn_soon(self, stale: Mapping[int, set[int] | None]) -> None:
         for personality_id, reply_ids in stale.items():
             waiting = self._stale.get(personality_id, set())
             both = None if waiting is None or reply_ids is None else waiting | reply_ids
             self._stale[personality_id] = both
-        if not self._stale or self._is_learning:
+        if not self._stale or not self._is_idle.is_set():
             return
-        self._is_learning = True
+        self._is_idle.clear()
         if (rest := self._rests_until - time.perf_counter()) > 0:
             self._timer = asyncio.get_running_loop().call_later(rest, self._begin)
         else:
@@ -108,7 +114,7 @@ class Tastes:
             self._known[personality_id], took = await retry_until_available(work, "Learning a taste")
         finally:
             self._rests_until = time.perf_counter() + REST * took
-            self._is_learning = False
+            self._is_idle.set()
             self._learn_soon({})
 
 

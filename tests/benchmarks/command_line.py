@@ -75,15 +75,34 @@ def bench_few(
     taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
     votes: Annotated[int, typer.Option(min=1, help="Lone votes, each on another answer.")] = 40,
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
-    picks: Annotated[int, typer.Option(min=0, help="Pairs that one person labels in place of votes.")] = 0,
     polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
     judge: Judge = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what a few single thumbs teach: candidates, one round, and both. Takes ten minutes."""
+    """Measure what a few single thumbs on served answers teach: what is served before a round, and after it.
+
+    It takes twenty minutes.
+    """
     members = {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed}
-    _run("few", as_json, picks=picks, judge=judge, **members)
+    _run("few", as_json, judge=judge, **members)
+
+
+@bench.command("night")
+def bench_night(
+    *,
+    taste: Annotated[str, typer.Option(help=f"What the person likes: {', '.join(TASTES)} or module:function.")] = (
+        "question"
+    ),
+    choices: Annotated[int, typer.Option(min=0, help="Pairs in which the person chooses, before the round.")] = 40,
+    judged: Annotated[int, typer.Option(min=1, help="Pairs in which the same person judges the version blind.")] = 60,
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of answers that the person gets wrong.")] = 0.1,
+    judge: Judge = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the person and training.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Let one person choose, run a round, and let the same person judge its version blind. Takes fifteen minutes."""
+    _run("night", as_json, taste=taste, choices=choices, judged=judged, noise=noise, judge=judge, seed=seed)
 
 
 @bench.command("humans")
@@ -108,10 +127,12 @@ def bench_server(
     seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
     real: Annotated[bool, typer.Option("--real", help="Answer and train with the model: hours.")] = False,
+    sitting: Annotated[bool, typer.Option("--sitting", help="An admin labels 40 pairs on day one.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate small servers for months, with a stand-in for the model. Takes about 10 seconds a server and month."""
-    _run("server", as_json, profile=profile, taste=taste, weeks=weeks, seeds=seeds, seed=seed, real=real)
+    """Simulate small servers for months, with a stand-in for the model. Takes about 20 seconds a server and month."""
+    who = {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "seed": seed}
+    _run("server", as_json, real=real, sitting=sitting, **who)
 
 
 @bench.command("demonstration")

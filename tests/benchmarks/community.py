@@ -1,20 +1,23 @@
 """A simulated server: members with a hidden taste talk, get answers, vote; rounds run; every version is judged.
 
-Storage, pairs, training, gate and aliases are the product's own; only Discord and the members are simulated. The taste
-is hidden from everything but the members' thumbs.
+Prompts, examples, candidates, storage, pairs, training, gate and aliases are the product's own (`served.py`); only
+Discord and the members are simulated. The taste is hidden from everything but the members' thumbs.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,18 +25,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bot.demo.community import Taste, find_taste
-from storage.adapters.folder_store import AdapterStore
 from storage.conversations.degenerate import is_degenerate
-from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
-from storage.database.database import Database, open_database
-from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
+from storage.database.database import Database
+from storage.database.enums import CHAMPION, Basis, GateVerdict
 from storage.emoji import DISLIKE, LIKE
 from storage.members import note_members, read_pseudonyms
-from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.models.bundled import resolve_coherence_model
-from storage.models.chat_format import load_chat_format
-from storage.models.fit import Exchange, Fit, measure_fits
-from storage.personalities.personalities import ensure_personality
+from storage.models.fit import Fit
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, name_of, read_alias
 from storage.runtime.processes import HEARTBEAT_S, worker_name
@@ -41,23 +38,22 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, claim_round, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
+from tests.benchmarks.critic import Critic, describe_fits, interval
 from tests.benchmarks.report import machine, versions
+from tests.benchmarks.served import AT_ONCE, FIRST_MESSAGE, GUILD, Question, Served, ServedBot, served_bot
 from tests.seeding import read_voters
-from trainer.evaluation.measures import answer_log_probabilities, answer_losses, losses_by_position, surprise_ratio
-from trainer.evaluation.sampling import Sample, open_adapter, open_sampler
+from trainer.evaluation.measures import losses_by_position, surprise_ratio
 from trainer.rounds.round import run_round
 
-SYSTEM_PROMPT = "You are Reactune, a friendly member of this Discord server."
-GUILD, CHANNEL = 7_001, 7_002
 MEMBERS, COLLUDERS = 40, 15
 SIBLINGS = 4
 HELD_OUT_PROMPTS = 96
 EXAMPLES = 5
 """Held-out messages that every row shows with their answers."""
-MAX_NEW_TOKENS = 64
+CANDIDATES_AT_ONCE = 4 * AT_ONCE
+"""Places and queue of the engine: a busy server would draw fewer candidates."""
 MIN_WORDS, MAX_WORDS = 4, 25
 DISCORD_EPOCH_MS = 1_420_070_400_000
-RESAMPLES = 2_000
 SHARED = Path(tempfile.gettempdir()) / "reactune-bench"
 """Keeps the converted models from one run to the next."""
 
@@ -81,25 +77,17 @@ class Community:
 
 
 @dataclass(frozen=True)
-class Held:
-    """A message nobody trains on, as the model is served it."""
-
-    message: str
-    prompt: str
-
-
-@dataclass(frozen=True)
 class Standing:
-    """How a version does on held-out messages."""
+    """How one way to answer does on held-out messages."""
 
     approvals: tuple[float, ...]
-    """P(👍) of the answer to each message."""
+    """Mean P(👍) of the answers to each message."""
     losses: list[list[float]]
-    """Of its answers' tokens under the independent model, in nats."""
+    """Of the first answers' tokens under the independent model, in nats."""
     fits: list[Fit]
-    """Of its answers to their messages, under the same model."""
+    """Of the first answers to their messages, under the same model."""
     answers: tuple[tuple[str, str], ...]
-    """Each message and its answer."""
+    """Each message and an answer; all answers to one message are neighbours."""
 
     @property
     def broken(self) -> list[str]:
@@ -124,8 +112,8 @@ def run(
     """Simulate `rounds` rounds of `votes` votes and return machine, versions, a row per round, and the summary."""
     community = Community(find_taste(taste), votes, noise, brigade, single, seed)
     began = time.monotonic()
-    with workshop() as directory:
-        simulation = Simulation(community, settings_of_bench(directory, seed), judge)
+    with workshop() as directory, served_bot(settings_of_bench(directory, seed), basis=Basis.LOCAL) as bot:
+        simulation = Simulation(community, bot, judge)
         rows = [simulation.judge_base(), *(simulation.run_round(number) for number in range(1, rounds + 1))]
     return {
         "machine": machine(),
@@ -146,13 +134,13 @@ def workshop() -> Iterator[Path]:
         yield Path(folder)
 
 
-def settings_of_bench(directory: Path, seed: int, max_new_tokens: int = MAX_NEW_TOKENS) -> Settings:
+def settings_of_bench(directory: Path, seed: int) -> Settings:
     """Return config.toml's settings, with the environment's: REACTUNE_TRAINING__BETA=0.1 tries another beta."""
     fixed = {
         "REACTUNE_DATA__DIRECTORY": str(directory),
         "REACTUNE_DATABASE__URL": "",
-        "REACTUNE_CHAT__SYSTEM_PROMPT": SYSTEM_PROMPT,
-        "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(max_new_tokens),
+        "REACTUNE_GENERATION__BATCH_SIZE": str(CANDIDATES_AT_ONCE),
+        "REACTUNE_GENERATION__QUEUE_SIZE": str(CANDIDATES_AT_ONCE),
         "REACTUNE_TRAINING__SEED": str(17 + seed),
         "REACTUNE_TRAINING__THREADS": "0",
     }
@@ -160,22 +148,21 @@ def settings_of_bench(directory: Path, seed: int, max_new_tokens: int = MAX_NEW_
 
 
 class Simulation:
-    basis: Basis | None = Basis.LOCAL
-    """Whether what members say may be trained on."""
+    at_once = AT_ONCE
+    """Messages that are answered before anybody votes on them."""
 
-    def __init__(self, community: Community, settings: Settings, judge: str = "") -> None:
+    def __init__(self, community: Community, bot: ServedBot, judge: str = "") -> None:
         self._community = community
-        self._settings = settings
-        self._base = resolve_base_model(settings.model.base, settings.data.directory, log.warning)
-        self._store = AdapterStore(settings.data.directory / "adapters")
+        self._bot = bot
+        self._settings = bot.services.settings
+        self._database = bot.services.database
+        self._personality = bot.personality.id
         self._random = random.Random(community.seed)
-        self._chat = load_chat_format(self._base.path, settings.model.template_options)
         talk, self._held_out = self._messages()
         self._talk = iter(talk)
-        self.critic = Critic(self._base, settings, judge)
+        self.critic = Critic(bot.services.base, self._settings, judge)
         self._base_standing: Standing | None = None
-        with closing(open_database(settings)) as database, database.transaction() as session:
-            self._personality = ensure_personality(session)
+        with self._database.transaction() as session:
             _settle(session)
 
     def judge_base(self) -> dict[str, Any]:
@@ -186,14 +173,14 @@ class Simulation:
     def run_round(self, number: int) -> dict[str, Any]:
         """Let members talk and vote, train, promote what does not fail, and judge who answers then."""
         began = time.monotonic()
-        with closing(open_database(self._settings)) as database:
-            self._converse(database)
-            talked = time.monotonic()
-            round_ = self._train(database)
-            trained = time.monotonic()
-            made = self._made(database, round_)
-            champion = self._release(database, made)
-            row = self._describe(database, round_) | {"version_made": made.name if made else None}
+        self._converse()
+        talked = time.monotonic()
+        round_ = self._train()
+        trained = time.monotonic()
+        made = self._made(round_)
+        champion = self._release(made)
+        self._bot.learn()
+        row = self._describe(round_) | {"version_made": made.name if made else None}
         assert self._base_standing is not None, "the base is judged first"
         standing = self._judge(champion)
         row |= _row(champion, standing, self._base_standing)
@@ -207,41 +194,49 @@ class Simulation:
         log.warning("%s", _line(row))
         return row
 
-    def _messages(self) -> tuple[list[str], list[Held]]:
-        """Return what members say, and what nobody trains on, split by conversation."""
+    def _messages(self) -> tuple[list[str], list[str]]:
+        """Return what members say, and what nobody votes on or trains on, split by conversation."""
         found = conversations()
         self._random.shuffle(found)
         messages = [self._random.choice(conversation) for conversation in found]
         seen: set[str] = set()
         distinct = [m for m in messages if not (m.lower() in seen or seen.add(m.lower()))]  # type: ignore[func-returns-value]
-        held_out = [Held(m, self._render(m)) for m in distinct[:HELD_OUT_PROMPTS]]
-        return distinct[HELD_OUT_PROMPTS:], held_out
+        return distinct[HELD_OUT_PROMPTS:], distinct[:HELD_OUT_PROMPTS]
 
-    def _render(self, message: str) -> str:
-        return self._chat.render(chat(message))
-
-    def _converse(self, database: Database) -> None:
-        """Get answers from the champion and votes from members."""
+    def _converse(self) -> None:
+        """Let the champion answer members, who vote, and the taste learn their votes."""
         community = self._community
         honest = round(community.votes * (1 - community.brigade))
         each = 1 if community.single else SIBLINGS
         asked = [next(self._talk) for _ in range(max(1, honest // each))]
         messages = [message for message in asked for _ in range(each)]
-        with database.snapshot() as session:
+        with self._database.snapshot() as session:
             champion = read_alias(session, self._personality, CHAMPION).version
-        answers = self._answer(champion, [self._render(m) for m in messages], seed=self._random.getrandbits(31))
-        with database.transaction() as session:
-            replies = [
-                self._store_reply(session, message, answer, champion)
-                for message, answer in zip(messages, answers, strict=True)
+        said: list[Served] = []
+        for start in range(0, len(messages), self.at_once):
+            questions = [
+                Question(one, self._random.choice(members())) for one in messages[start : start + self.at_once]
             ]
-            said = list(zip(replies, messages, (answer.text for answer in answers), strict=True))
-            for reply_id, message, answer in said:
-                self._vote(session, reply_id, self._random.choice(members()), self._reaction(message, answer))
-            for number in range(community.votes - honest):
-                reply_id, message, answer = self._random.choice(said)
-                wants = self._random.random() >= community.taste(message, answer)
-                self._vote(session, reply_id, _colluders()[number % COLLUDERS], LIKE if wants else DISLIKE)
+            answers = self._bot.ask(questions, champion)
+            self._let_vote(
+                (one, self._random.choice(members()), self._reaction(one.message, one.text)) for one in answers
+            )
+            said += answers
+        self._let_vote(self._collude(said, community.votes - honest))
+
+    def _collude(self, said: Sequence[Served], votes: int) -> Iterator[tuple[Served, int, str]]:
+        for number in range(votes):
+            one = self._random.choice(said)
+            wants = self._random.random() >= self._community.taste(one.message, one.text)
+            yield one, _colluders()[number % COLLUDERS], LIKE if wants else DISLIKE
+
+    def _let_vote(self, votes: Iterable[tuple[Served, int, str]]) -> None:
+        given = list(votes)
+        with self._database.transaction() as session:
+            for one, member, emoji in given:
+                thumb = Thumb(FIRST_MESSAGE + one.reply_id, member, emoji)
+                append_events(session, [VoteEvent(one.reply_id, thumb, added=True)])
+        self._bot.note_votes([one.reply_id for one, _, _ in given])
 
     def _reaction(self, message: str, answer: str) -> str:
         """Return the emoji that a member gives the answer."""
@@ -251,56 +246,24 @@ class Simulation:
         likes = self._random.random() < self._community.taste(message, answer)
         return likes != (self._random.random() < self._community.noise)
 
-    def _vote(self, session: Session, reply_id: int, user_id: int, emoji: str) -> None:
-        thumb = Thumb(_message_of(reply_id), user_id, emoji)
-        append_events(session, [VoteEvent(reply_id, thumb, added=True)])
-
-    def _store_reply(self, session: Session, message: str, answer: Sample, version: Version | None) -> int:
-        asker = self._random.choice(members())
-        generation = self._settings.generation
-        reply_id = start_reply(
-            session,
-            NewReply(
-                personality_id=self._personality,
-                version_id=version.id if version else None,
-                base_revision=self._base.revision,
-                prompt=self._render(message),
-                messages=chat(message),
-                sampling=generation.model_dump(mode="json", include={"temperature", "top_p", "presence_penalty"}),
-                seed=self._community.seed,
-                prompt_tokens=len(answer.prompt_ids),
-                dropped_turns=0,
-                guild_id=GUILD,
-                channel_id=CHANNEL,
-                author_id=asker,
-                source_message_id=None,
-                basis=self.basis,
-                speakers=[asker],
-            ),
-        )
-        outcome = Outcome.LENGTH if answer.is_cut else Outcome.COMPLETE
-        finish_reply(session, reply_id, FinishedReply(answer=answer.text, outcome=outcome))
-        add_message(session, reply_id, _message_of(reply_id), CHANNEL, 0)
-        return reply_id
-
-    def _train(self, database: Database) -> Round:
-        with database.transaction() as session:
+    def _train(self) -> Round:
+        with self._database.transaction() as session:
             request_round(session, self._personality, "the simulation")
             round_ = claim_round(session, worker_name(self._settings.data.directory))
         assert round_ is not None, "the round was just asked for"
-        with _held(database, round_.id):
-            run_round(self._settings, round_.id)
-        with database.snapshot() as session:
+        with _held(self._database, round_.id):
+            self._bot.beside(partial(run_round, self._settings, round_.id))
+        with self._database.snapshot() as session:
             return require_round(session, round_.id)
 
-    def _made(self, database: Database, round_: Round) -> Version | None:
+    def _made(self, round_: Round) -> Version | None:
         """Return the version that the round made, if it made one."""
-        with database.snapshot() as session:
+        with self._database.snapshot() as session:
             return next((v for v in list_versions(session, self._personality) if v.round_id == round_.id), None)
 
-    def _release(self, database: Database, made: Version | None) -> Version | None:
+    def _release(self, made: Version | None) -> Version | None:
         """Promote a round's version unless the gate says fail, as an admin would who read its reasons."""
-        with database.transaction() as session:
+        with self._database.transaction() as session:
             champion = read_alias(session, self._personality)
             if made is None or made.verdict is GateVerdict.FAIL:
                 return champion.version
@@ -314,8 +277,8 @@ class Simulation:
                 override=True,
             ).version
 
-    def _describe(self, database: Database, round_: Round) -> dict[str, Any]:
-        with database.snapshot() as session:
+    def _describe(self, round_: Round) -> dict[str, Any]:
+        with self._database.snapshot() as session:
             voters = read_voters(session, round_.id)
             colluders = set(map(read_pseudonyms(session).of, _colluders()))
         metrics = round_.metrics
@@ -335,60 +298,34 @@ class Simulation:
             "seconds_of_steps": metrics.get("seconds"),
         }
 
-    def _judge(self, version: Version | None) -> Standing:
-        answers = self._answer(version, [held.prompt for held in self._held_out], seed=self._community.seed)
-        exchanges = [(held.message, answer.text) for held, answer in zip(self._held_out, answers, strict=True)]
+    def _judge(
+        self, version: Version | None, *, each: int = 1, shows_examples: bool = True, candidates: int = 0
+    ) -> Standing:
+        """Judge a version as members are served it, or without some of that."""
+        asked = [message for message in self._held_out for _ in range(each)]
+        said = self._bot.answer(asked, version, shows_examples=shows_examples, candidates=candidates)
+        exchanges = [(one.message, one.text) for one in said]
+        likes = [self._community.taste(*exchange) for exchange in exchanges]
+        firsts = exchanges[::each]
         return Standing(
-            approvals=tuple(self._community.taste(message, answer) for message, answer in exchanges),
-            losses=self.critic.losses(exchanges),
-            fits=self.critic.fits(exchanges),
+            approvals=tuple(fmean(likes[start : start + each]) for start in range(0, len(likes), each)),
+            losses=self.critic.losses(firsts),
+            fits=self.critic.fits(firsts),
             answers=tuple(exchanges),
         )
-
-    def _answer(self, version: Version | None, prompts: Sequence[str], seed: int) -> list[Sample]:
-        sampler = open_sampler(self._settings, self._base, open_adapter(self._store, version, self._base))
-        return sampler.answer(prompts, self._settings.generation, seed)
-
-
-class Critic:
-    """A model that reads answers: the named one; else that of the gate, Gemma 3 270M if installed; else the base."""
-
-    def __init__(self, base: BaseModel, settings: Settings, judge: str = "") -> None:
-        name, directory = judge or settings.gate.coherence_model, settings.data.directory
-        self._model = resolve_coherence_model(name, directory, log.warning) or base
-        self.name = self._model.name
-
-    def losses(self, exchanges: Sequence[Exchange]) -> list[list[float]]:
-        return answer_losses(*self._load(), exchanges)
-
-    def fits(self, exchanges: Sequence[Exchange]) -> list[Fit]:
-        model, tokenizer = self._load()
-        return measure_fits(exchanges, lambda asked: answer_log_probabilities(model, tokenizer, asked))
-
-    def _load(self) -> tuple[Any, Any]:
-        return load_model(self._model, "bfloat16"), load_tokenizer(self._model)
-
-
-def describe_fits(fits: Sequence[Fit]) -> dict[str, float]:
-    """Return the share of answers whose own message is the likeliest of six, and the mean fit in nats."""
-    return {"fit_share": fmean(fit.is_likeliest for fit in fits), "fit_nats": fmean(fit.nats for fit in fits)}
 
 
 def conversations() -> list[list[str]]:
     """Return the messages of a usual length of every conversation of the dataset."""
-    from chitchat_dataset import Dataset
-
+    # Not its Dataset, which leaves the file open.
+    dataset = json.loads((files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8"))
     found = []
-    for _, conversation in sorted(Dataset().items()):
+    for _, conversation in sorted(dataset.items()):
         turns = [" ".join(part["text"].split()) for turn in conversation["messages"] for part in turn[:1]]
         usual = [turn for turn in turns if MIN_WORDS <= len(turn.split()) <= MAX_WORDS]
         if usual:
             found.append(usual)
     return found
-
-
-def chat(message: str) -> list[dict[str, str]]:
-    return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": message}]
 
 
 def _account(created_at: datetime, number: int) -> int:
@@ -413,49 +350,56 @@ def _settle(session: Session) -> None:
     note_members(session, GUILD, dict.fromkeys(_colluders(), _NOW - timedelta(days=1)))
 
 
-def _message_of(reply_id: int) -> int:
-    return 10**9 + reply_id
-
-
 def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[str, Any]:
     """Return how the version does that answers, the base where None; of one that nobody promoted it tells nothing."""
-    found = champion.metrics if champion else {"retention_loss_ratio": 1.0, "divergence": 0.0}
-    approval, low, high = interval(standing.approvals)
     gains = [after - before for after, before in zip(standing.approvals, base.approvals, strict=True)]
     gain, gain_low, gain_high = interval(gains)
     return {
         "version": name_of(champion),
-        "approval": approval,
-        "approval_low": low,
-        "approval_high": high,
+        **describe_way(standing),
+        **compare_ways(base, standing, champion),
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
-        "coherence_ratio": surprise_ratio(standing.losses, losses_by_position(base.losses)),
         "coherence_ratio_whole": _per_token(standing.losses) / _per_token(base.losses),
-        **describe_fits(standing.fits),
-        "degenerate_share": standing.degenerate_share,
         "degenerate_share_base": base.degenerate_share,
-        "broken_answers": standing.broken,
-        "examples": [{"message": message, "answer": answer} for message, answer in standing.answers[:EXAMPLES]],
-        "retention_loss_ratio": found["retention_loss_ratio"],
-        "divergence": found["divergence"],
+        "divergence": champion.metrics["divergence"] if champion else 0.0,
     }
+
+
+def describe_way(way: Standing) -> dict[str, Any]:
+    """Return how one way to answer does, by itself."""
+    approval, low, high = interval(way.approvals)
+    return {
+        "approval": approval,
+        "approval_low": low,
+        "approval_high": high,
+        **describe_fits(way.fits),
+        "degenerate_share": way.degenerate_share,
+        "broken_answers": way.broken,
+        "examples": [{"message": message, "answer": answer} for message, answer in way.answers[:EXAMPLES]],
+    }
+
+
+def compare_ways(before: Standing, after: Standing, made: Version | None) -> dict[str, float]:
+    """Return what it costs that a version answers, against what was served before."""
+    return {
+        "fit_ratio": fit_ratio(before, after),
+        "coherence_ratio": surprise_ratio(after.losses, losses_by_position(before.losses)),
+        "retention_loss_ratio": made.metrics["retention_loss_ratio"] if made else 1.0,
+        "degenerate_share": after.degenerate_share,
+    }
+
+
+def fit_ratio(before: Standing, after: Standing) -> float:
+    """Return how many times as many answers fit their messages."""
+    fit_before, fit_after = (describe_fits(way.fits)["fit_share"] for way in (before, after))
+    return fit_after / fit_before if fit_before else float("nan")
 
 
 def _per_token(losses: Sequence[Sequence[float]]) -> float:
     tokens = [loss for answer in losses for loss in answer]
     return fmean(tokens) if tokens else float("nan")
-
-
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean and its 95 % bootstrap interval over messages."""
-    import numpy as np
-
-    numbers = np.array(values)
-    draws = np.random.default_rng(0).choice(numbers, (RESAMPLES, len(numbers))).mean(axis=1)
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return float(numbers.mean()), float(low), float(high)
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -479,7 +423,7 @@ def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "retention_loss_ratio": final["retention_loss_ratio"],
         "coherence_ratio": final["coherence_ratio"],
         "coherence_ratio_whole": final["coherence_ratio_whole"],
-        "fit_ratio": final["fit_share"] / base["fit_share"],
+        "fit_ratio": final["fit_ratio"],
         "degenerate_share": final["degenerate_share"],
         "degenerate_share_base": final["degenerate_share_base"],
         "pairs": sum(row.get("pairs", 0) for row in rows),

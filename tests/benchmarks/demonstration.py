@@ -25,7 +25,8 @@ from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.community import Critic, conversations, describe_fits, interval, workshop
+from tests.benchmarks.community import conversations, workshop
+from tests.benchmarks.critic import Critic, describe_fits, interval
 from tests.benchmarks.report import machine, versions
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.context import ServedContext

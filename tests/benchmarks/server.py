@@ -1,7 +1,7 @@
-"""A small server over months: members talk, react and choose; rounds run each week; what people prefer is promoted.
+"""A small server over months: members talk, react and choose; each night a round is due; what they prefer is promoted.
 
-Taste, pairs, evidence, releases and retention are the product's own, in a temporary database whose rows grow a week
-older each week. The model is real, which takes hours, or a stand-in, which takes seconds.
+Taste, candidates, pairs, evidence, releases and retention are the product's own, in a temporary database whose rows
+grow a day older each night. The model is real, which takes hours, or a stand-in, which takes seconds.
 """
 
 from __future__ import annotations
@@ -13,44 +13,50 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
+from bot.chat.candidates import beginning_of, choose_beside, choose_liked
 from bot.demo.community import find_taste
 from bot.errors import BotError
+from storage.conversations.degenerate import is_degenerate
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import UtcDateTime, utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import Basis, GateVerdict, Origin, Outcome
+from storage.database.enums import NOBODY, OPERATOR, Basis, GateVerdict, Origin, Outcome
 from storage.database.migrate import PSEUDONYM_KEY_BYTES
 from storage.database.tables import Base, PseudonymKeyRow
 from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.retention import past_replies, prune_replies, read_expiry
-from storage.releases.evidence import find_rival, read_contest
+from storage.releases.evidence import Contest, find_rival, read_contest
 from storage.releases.judging import conclude
-from storage.releases.versions import Version, id_of, read_alias
+from storage.releases.pair_share import read_pair_share
+from storage.releases.versions import Version, id_of, list_versions, read_alias
 from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings
-from storage.taste.learning import LearnedTaste, learn_taste, style_of
+from storage.sittings.choosing import choose_two
+from storage.sittings.sittings import Answer, add_pair, begin_sitting, end_sitting, label_pair, next_pair
+from storage.taste.learning import LearnedTaste
+from storage.taste.updating import learn_all
+from storage.training.rounds import require_round
 from storage.votes.arenas import PickGesture, close_arena, open_arena, pick, place_arena, prepare_arena
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.community import settings_of_bench, workshop
+from tests.benchmarks.night import HOME, say
 from tests.benchmarks.report import machine, versions
-from tests.benchmarks.server_policies import Floats, Policy, RealModel, StandIn, pool
+from tests.benchmarks.served import served_bot
+from tests.benchmarks.server_policies import Policy, RealModel, StandIn, pool
 
-CANDIDATES, EXPLORATION, SECOND_ANSWERS = 4, 0.15, 0.1
-"""As in the default settings."""
 CHOOSING_SHARE = 0.5
 """Of the blind pairs that are shown, those that somebody chooses in."""
 SAME_SHARE = 0.8
@@ -64,9 +70,13 @@ PICKERS = 4
 FIRST_MEMBER = 1 << 40
 """Accounts as old as Discord."""
 GUILD, CHANNEL = 7, 1
-JUDGED = 200
+SITTING = 40
+"""Pairs that an admin labels on day one."""
+JUDGED = 400
 """Answers by which the true utility of a version is measured."""
-WEEK = timedelta(days=7)
+DAYS = 7
+READY_SOON = 4
+"""Weeks."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,30 @@ def profile_of(name: str, taste: str) -> Profile:
         raise UnknownProfile(name) from error
 
 
+@dataclass
+class Candidacy:
+    """A version, and how people took it."""
+
+    version: str
+    day: int
+    """On which it was made."""
+    votes: float
+    """Behind its round, by weight."""
+    pairs: int
+    strength: float
+    utility: float
+    """Mean of its answers, each a single one, by the true taste."""
+    utility_before: float
+    """The same of what was served when it was made."""
+    shown: int = 0
+    """Blind pairs with it."""
+    won: int = 0
+    tied: int = 0
+    lost: int = 0
+    e_value: float = 1.0
+    ended: str = "waits"
+
+
 @dataclass(frozen=True)
 class Life:
     """What happened on one server."""
@@ -125,16 +159,17 @@ class Life:
     ready_week: int | None
     """The week in which the first version was ready."""
     gains: tuple[float, ...]
-    """Utility of what members saw in each week, above the base's mean."""
+    """Utility of what members saw in each week, above what the base said at first."""
     promotions: int
     harmful: int
-    """Promotions to a version that is truly worse than the one before."""
+    """Promotions to a version that is truly worse than what was served before."""
     asked: int = 0
     """Blind pairs that were shown."""
     unanswered: int = 0
     """Blind pairs that nobody chose in."""
     votes: int = 0
     """Votes and choices that the taste knew at the end."""
+    versions: tuple[Candidacy, ...] = ()
 
 
 def run(
@@ -145,22 +180,29 @@ def run(
     seeds: int = 12,
     seed: int = 0,
     real: bool = False,
+    sitting: bool = False,
 ) -> dict[str, Any]:
-    """Let several servers live, and return machine, versions, a row per server, and the summary."""
+    """Let several servers live, and return machine, versions, a row per version and per server, and the summary.
+
+    With `sitting`, an admin labels pairs on day one.
+    """
     began = time.monotonic()
-    lives = [live(profile_of(profile, taste), weeks, seed + number, real=real) for number in range(seeds)]
-    rows = [
-        {"seed": seed + number, "ready_week": life.ready_week, "promotions": life.promotions, "harmful": life.harmful}
+    community = profile_of(profile, taste)
+    lives = {number: live(community, weeks, number, real=real, sitting=sitting) for number in range(seed, seed + seeds)}
+    servers = [
+        {"seed": number, "ready_week": life.ready_week, "promotions": life.promotions, "harmful": life.harmful}
         | {"gains": life.gains, "votes": life.votes}
-        for number, life in enumerate(lives)
+        for number, life in lives.items()
     ]
+    made = [{"seed": number} | asdict(one) for number, life in lives.items() for one in life.versions]
     policy = "real model" if real else "stand-in"
+    asked = {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "sitting": sitting}
     return {
         "machine": machine(),
         "versions": versions("numpy", "sqlalchemy", *(["torch", "transformers", "trl", "peft"] if real else [])),
-        "server": {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "policy": policy},
-        "rows": rows,
-        "summary": summary_of(lives, weeks) | {"seconds": time.monotonic() - began},
+        "server": asked | {"policy": policy},
+        "rows": made + servers,
+        "summary": summary_of(list(lives.values()), weeks) | {"seconds": time.monotonic() - began},
     }
 
 
@@ -169,6 +211,7 @@ def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:
     looks = [week for week in (1, 4, 8, 26) if week <= weeks]
     return {
         "weeks_to_ready_median": median(life.ready_week or weeks + 1 for life in lives),
+        "ready_within_4_weeks_share": fmean((life.ready_week or READY_SOON + 1) <= READY_SOON for life in lives),
         **{f"utility_gain_week_{week}": fmean(life.gains[week - 1] for life in lives) for week in looks},
         "harmful_promotions_share": sum(life.harmful for life in lives) / promotions if promotions else 0.0,
         "promotions": promotions,
@@ -177,12 +220,22 @@ def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:
     }
 
 
-def live(profile: Profile, weeks: int, seed: int, *, real: bool = False) -> Life:
-    with _settings(seed, real=real) as settings, closing(open_database(settings)) as database:
+def live(profile: Profile, weeks: int, seed: int, *, real: bool = False, sitting: bool = False) -> Life:
+    with _settings(seed, real=real) as settings, _policy(settings, real=real) as (database, policy):
         with database.transaction() as session:
             personality_id = ensure_personality(session)
-        policy = RealModel(settings) if real else StandIn(database, settings, personality_id)
-        return _Server(database, settings, personality_id, policy, profile, seed).live(weeks)
+        server = _Server(database, settings, personality_id, policy, profile, seed)
+        return server.live(weeks, sitting=sitting)
+
+
+@contextmanager
+def _policy(settings: Settings, *, real: bool) -> Iterator[tuple[Database, Policy]]:
+    if real:
+        with served_bot(settings) as bot:
+            yield bot.services.database, RealModel(bot)
+    else:
+        with closing(open_database(settings)) as database:
+            yield database, StandIn(database, settings, database.call(ensure_personality))
 
 
 @contextmanager
@@ -200,14 +253,9 @@ def _settings(seed: int, *, real: bool) -> Iterator[Settings]:
             yield Settings(data=DataSettings(directory=Path(name)), **own)
 
 
-@cache
-def _style(answer: str) -> Floats:
-    return style_of([answer])[0]
-
-
 class _Server:
     _session: Session
-    """Of the week that is being lived."""
+    """Of the day that is being lived."""
 
     def __init__(
         self,
@@ -231,22 +279,31 @@ class _Server:
         self._good = [answer for answer in pool() if self._likes(answer) >= 0.5]
         self._opted_in = set(range(round(profile.members * profile.opt_in_share)))
         self._taste: LearnedTaste | None = None
-        self._questions = 0
+        self._questions = self._day = 0
         self._ready_week: int | None = None
+        self._versions: dict[int, Candidacy] = {}
         self._promotions = self._harmful = self._asked = self._unanswered = 0
 
-    def live(self, weeks: int) -> Life:
+    def live(self, weeks: int, *, sitting: bool = False) -> Life:
         self._settle()
         base, gains = self._utility(None), []
-        for week in range(1, weeks + 1):
+        if sitting:
             with self._database.transaction() as self._session:
-                gains.append(self._week(week) - base)
-            self._policy.train()
-            with self._database.transaction() as session:
-                _grow_older(session)
+                self._sit()
+        for _ in range(weeks):
+            seen: list[float] = []
+            for _ in range(DAYS):
+                self._day += 1
+                with self._database.transaction() as self._session:
+                    seen += self._live_a_day()
+                self._policy.train()
+                with self._database.transaction() as self._session:
+                    self._note_version()
+                    _grow_older(self._session)
+            gains.append(fmean(seen or [base]) - base)
         votes = len(self._taste.data) if self._taste else 0
         counts = self._promotions, self._harmful, self._asked, self._unanswered, votes
-        return Life(self._ready_week, tuple(gains), *counts)
+        return Life(self._ready_week, tuple(gains), *counts, tuple(self._versions.values()))
 
     def _settle(self) -> None:
         joined = utc_now() - timedelta(days=365)
@@ -257,17 +314,65 @@ class _Server:
             for member in self._opted_in:
                 give_consent(session, FIRST_MEMBER + member)
 
-    def _week(self, week: int) -> float:
-        """Let members talk for a week, and return the mean utility of what they saw."""
-        for _ in range(self._often(self._profile.arena_per_week)):
-            self._hold_arena(week)
+    def _live_a_day(self) -> list[float]:
+        """Let members talk for a day, and return the utility of all that they saw."""
+        for _ in range(self._often(self._profile.arena_per_week / DAYS)):
+            self._hold_arena()
         seen = []
-        for number in range(self._profile.answers_per_week):
+        self._learn()
+        for number in range(1, self._often(self._profile.answers_per_week / DAYS) + 1):
             if number % LEARNS_AFTER == 0:
-                self._taste = learn_taste(self._session, self._personality, self._settings)
-            seen.append(self._likes(self._talk(week)))
+                self._learn()
+            seen.append(self._likes(self._talk()))
         self._forget()
-        return fmean(seen)
+        return seen
+
+    def _learn(self) -> None:
+        known = learn_all(self._session, self._personality, self._settings)
+        self._taste = known.taste
+        self._policy.learned(known)
+
+    def _sit(self) -> None:
+        """Let an admin label pairs, which are chosen as those of a sitting are."""
+        sitting = begin_sitting(self._session, self._personality, OPERATOR)
+        for _ in range(SITTING):
+            self._learn()
+            texts = [self._draw(None) for _ in range(self._settings.generation.candidates)]
+            places, chosen_by = choose_two(texts, self._taste, self._random)
+            self._questions += 1
+            shown = [self._labelled(f"question {self._questions}", texts[place]) for place in places]
+            add_pair(self._session, sitting.id, f"question {self._questions}", (*shown,), chosen_by=chosen_by)
+            self._session.flush()
+            pair = next_pair(self._session, sitting.id)
+            assert pair is not None, "it was just added"
+            likes = [self._likes(side.text) > self._random.random() for side in (pair.first, pair.second)]
+            wrong = [self._random.random() < self._profile.noise for _ in likes]
+            label = say(*(one != other for one, other in zip(likes, wrong, strict=True)))
+            label_pair(self._session, sitting, pair.id, label, HOME, by_admin=True)
+        end_sitting(self._session, sitting.id)
+
+    def _labelled(self, question: str, answer: str) -> Answer:
+        of_chat = self._reply(0, question, None, Origin.SITTING, Basis.PROMPT_BANK)
+        return replace(of_chat, guild_id=None, channel_id=NOBODY, author_id=NOBODY, speakers=()), _finished(answer)
+
+    def _note_version(self) -> None:
+        """Keep what is known of a version that the night's round made."""
+        for version in list_versions(self._session, self._personality):
+            if version.id in self._versions or version.round_id is None:
+                continue
+            for waiting in self._versions.values():
+                waiting.ended = "replaced" if waiting.ended == "waits" else waiting.ended
+            round_ = require_round(self._session, version.round_id)
+            self._versions[version.id] = Candidacy(
+                version=version.name,
+                day=self._day,
+                votes=round_.evidence["votes"],
+                pairs=sum(round_.evidence["pairs_by_source"].values()),
+                strength=round_.metrics.get("strength", 1.0),
+                utility=self._utility(version),
+                utility_before=self._utility(read_alias(self._session, self._personality).version),
+                ended="failed the gate" if version.verdict is GateVerdict.FAIL else "waits",
+            )
 
     def _forget(self) -> None:
         expiry = read_expiry(self._settings.privacy)
@@ -278,12 +383,14 @@ class _Server:
         """Return a whole number that is `mean` on average."""
         return math.floor(mean) + (self._random.random() < mean % 1)
 
-    def _talk(self, week: int) -> str:
+    def _talk(self) -> str:
         """Answer a question, and return the answer that its member saw last."""
         member = self._someone()
         champion = read_alias(self._session, self._personality).version
-        if self._random.random() < SECOND_ANSWERS:
-            return self._ask_twice(week, member, champion)
+        rival = find_rival(self._session, self._personality)
+        second_answers = self._settings.chat.second_answers
+        if self._random.random() < read_pair_share(self._session, self._personality, rival, second_answers):
+            return self._ask_twice(member, champion, rival)
         answer = self._choose(champion)
         is_liked = self._likes(answer) > self._random.random()
         if not is_liked and self._random.random() < self._profile.regenerate_share:
@@ -299,33 +406,40 @@ class _Server:
     def _someone(self) -> int:
         return self._random.choices(range(self._profile.members), self._activity)[0]
 
-    def _choose(self, version: Version | None) -> str:
-        """Return the one of several candidates that the taste, or chance, chooses."""
+    def _choose(self, version: Version | None, beside: str | None = None) -> str:
+        """Return the one of several candidates that is shown, by itself or as the second of two by one version."""
         if self._taste is None or not self._taste.may_choose:
             return self._draw(version)
-        candidates = [self._draw(version) for _ in range(CANDIDATES)]
-        if self._random.random() < EXPLORATION:
-            return candidates[0]
-        utility = self._taste.posterior.score(np.array([_style(answer) for answer in candidates]))
-        return candidates[int(utility.argmax())]
+        drawn = [self._draw(version) for _ in range(self._settings.generation.candidates)]
+        sound = [answer for answer in drawn if not is_degenerate(answer)] or drawn
+        begun = [beginning_of(answer) for answer in sound]
+        if beside is not None:
+            return sound[choose_beside(beginning_of(beside), begun, self._taste)]
+        if self._random.random() < self._settings.generation.exploration:
+            return self._random.choice(sound)
+        return sound[choose_liked(begun, self._taste, exploration=0.0).shown]
 
-    def _draw(self, version: Version | None) -> str:
-        return self._policy.draw(version, self._random)
+    def _draw(self, version: Version | None, *, is_judged: bool = False) -> str:
+        return self._policy.draw(version, self._random, is_judged=is_judged)
 
-    def _ask_twice(self, week: int, member: int, champion: Version | None) -> str:
-        """Show two blind answers, the champion's and the newest waiting version's if there is one."""
-        rival = find_rival(self._session, self._personality)
+    def _ask_twice(self, member: int, champion: Version | None, rival: Version | None) -> str:
+        """Show two blind answers: the champion's and the waiting version's, or two of the champion's."""
         both = [champion, rival or champion]
         self._random.shuffle(both)
-        answers = [self._draw(version) for version in both]
+        if rival:
+            answers = [self._draw(version, is_judged=True) for version in both]
+            self._versions[rival.id].shown += 1
+        else:
+            first = self._draw(champion)
+            answers = [first, self._choose(champion, beside=first)]
         self._asked += 1
         if self._random.random() >= CHOOSING_SHARE or answers[0] == answers[1]:
             self._unanswered += 1
             return answers[1]
-        first = self._store(member, answers[0], both[0])
-        second = self._store(member, answers[1], both[1], question=first.question, origin=Origin.ALTERNATIVE)
-        compare(self._session, first.id, second.id, FIRST_MEMBER + member, self._prefer(*answers))
-        self._judge(week)
+        stored = self._store(member, answers[0], both[0])
+        second = self._store(member, answers[1], both[1], question=stored.question, origin=Origin.ALTERNATIVE)
+        compare(self._session, stored.id, second.id, FIRST_MEMBER + member, self._prefer(*answers))
+        self._judge()
         return answers[1]
 
     def _prefer(self, first: str, second: str) -> Better:
@@ -335,13 +449,13 @@ class _Server:
         is_first = (better > 0) != (self._random.random() < self._profile.noise)
         return Better.FIRST if is_first else Better.SECOND
 
-    def _hold_arena(self, week: int) -> None:
+    def _hold_arena(self) -> None:
         """Let some members pick the best of four answers: half of them are the rival's, if there is one."""
         champion = read_alias(self._session, self._personality).version
         rival = find_rival(self._session, self._personality)
         both = [champion, champion, *([rival] * 2 if rival else [champion] * 2)]
         self._random.shuffle(both)
-        answers = [self._draw(version) for version in both]
+        answers = [self._draw(version, is_judged=rival is not None) for version in both]
         soon = utc_now() + timedelta(hours=1)
         where = {"personality_id": self._personality, "guild_id": GUILD, "channel_id": CHANNEL, "closes_at": soon}
         self._questions += 1
@@ -357,22 +471,33 @@ class _Server:
             place = self._random.randrange(len(answers)) if self._random.random() < self._profile.noise else best
             pick(self._session, arena.id, FIRST_MEMBER + member, place + 1, PickGesture.PRESSED)
         close_arena(self._session, arena.id)
-        self._judge(week)
+        self._judge()
 
-    def _judge(self, week: int) -> None:
+    def _judge(self) -> None:
         """Do what people's choices decide, as the bot does after each."""
         contest = read_contest(self._session, self._personality, self._settings.votes)
-        if contest is None or contest.decision is None:
+        if contest is None:
+            return
+        self._note_choices(contest)
+        if contest.decision is None:
             return
         conclude(self._session, contest, contest.decision, self._settings.release)
+        judged = self._versions[contest.rival.id]
+        judged.ended = "dropped"
         if contest.decision.verdict is GateVerdict.PASS:
-            self._ready_week = self._ready_week or week
+            judged.ended = "promoted"
+            self._ready_week = self._ready_week or math.ceil(self._day / DAYS)
             self._promotions += 1
-            self._harmful += self._utility(contest.rival) < self._utility(contest.champion) - 0.01
+            self._harmful += judged.utility < self._utility(contest.champion) - 0.01
+
+    def _note_choices(self, contest: Contest) -> None:
+        judged, found = self._versions[contest.rival.id], contest.evidence
+        judged.won, judged.tied, judged.lost = found.wins, found.ties, found.losses
+        judged.e_value = found.better
 
     def _utility(self, version: Version | None) -> float:
         chance = random.Random(0)
-        return fmean(self._likes(self._policy.draw(version, chance)) for _ in range(JUDGED))
+        return fmean(self._likes(self._policy.draw(version, chance, is_judged=True)) for _ in range(JUDGED))
 
     def _find_intercept(self) -> float:
         """Return the server's log odds of a 👍 under what it does not like, so that `like_share` of all are 👍."""
@@ -451,13 +576,12 @@ def _finished(answer: str) -> FinishedReply:
 
 
 def _grow_older(session: Session) -> None:
-    """Make every row a week older, to the microsecond: what happened first stays first."""
+    """Make every row a day older, to the microsecond: what happened first stays first."""
     for table in Base.metadata.sorted_tables:
         moments = [column for column in table.columns if isinstance(column.type, UtcDateTime)]
         if moments:
-            earlier = f"-{WEEK.days} days"
             older = {
-                moment: func.strftime("%Y-%m-%d %H:%M:%S", moment, earlier).concat(func.substr(moment, SECONDS_END))
+                moment: func.strftime("%Y-%m-%d %H:%M:%S", moment, "-1 days").concat(func.substr(moment, SECONDS_END))
                 for moment in moments
             }
             session.execute(update(table).values(older))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -14,45 +14,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.demo.community import read_community_answers
-from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus
-from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.chat_format import load_chat_format
+from storage.models.base_model import BaseModel
 from storage.releases.versions import Version, id_of, read_alias, register
 from storage.settings.sections import Settings
-from storage.taste.learning import GROUPS, style_of
+from storage.taste.learning import GROUPS, LearnedTaste, style_of
 from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
+from storage.taste.updating import KnownTaste
 from storage.training.evidence import RatedReply, Texts
-from storage.training.rounds import SCHEDULE, claim_round, finish_round, request_round, set_manifest
+from storage.training.rounds import (
+    SCHEDULE,
+    claim_round,
+    digest_manifest,
+    finish_round,
+    request_round,
+    set_manifest,
+)
+from tests.benchmarks.served import ServedBot
 from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import Pair
 from trainer.data.plan import make_plan
 from trainer.data.prepare import candidate_waits
 from trainer.data.survey import Survey, survey_votes
-from trainer.evaluation.sampling import open_adapter, open_sampler
-from trainer.rendering import with_system_prompt
 from trainer.rounds.worker import train_now
 
 Floats = NDArray[Any]
 
+SERVED_ANSWERS = Path(__file__).with_name("served_answers.jsonl")
+"""Four answers of the bundled base to each of 200 prompts of the bank, as members are served it with the default card
+and settings, 30 November 2026: 58 % short, 28 % with a question at the end, 15 % warm, 96 % calm, 7 % of middle length.
+Without the card's examples it answers at more length: 25, 26, 28, 78 and 25 %.
+"""
 DRAWN = 8
-"""Pool answers of which a stand-in gives one."""
+"""Answers of which a version of a stand-in gives one."""
+DRAWN_BESIDE_EXAMPLES = 3
+"""Answers of which the base of a stand-in gives the best while it is shown liked ones: about as much as the model gains
+from them (docs/measurements.md)."""
 SHARPNESS = 4.0
 """How much more a stand-in prefers what its round's pairs prefer."""
-ASKED, EACH = 64, 8
-"""Messages that each real version answers once it is made, and answers to each; members get some of these."""
+ASKED, EACH = 64, 4
+"""Messages that a real version answers, and answers to each; members get some of these."""
 ASKED_SEED = 1
-MAX_NEW_TOKENS = 64
 
 
 class Policy(Protocol):
     base: BaseModel
 
-    def draw(self, version: Version | None, chance: random.Random) -> str:
-        """Return an answer of the version, or of the base."""
+    def learned(self, known: KnownTaste) -> None:
+        """Serve from now on as a bot does that knows this taste."""
+        ...
+
+    def draw(self, version: Version | None, chance: random.Random, *, is_judged: bool = False) -> str:
+        """Return one answer of the version, or of the base, as it is served.
+
+        Answers that are judged against another version's are to other messages than those that members vote on.
+        """
         ...
 
     def train(self) -> None:
@@ -61,14 +80,15 @@ class Policy(Protocol):
 
 
 @cache
-def pool() -> tuple[str, ...]:
-    """Return answers of the bundled base to everyday messages."""
-    return tuple(answer for answered in read_community_answers() for answer in answered.answers if answer)
+def pool(*, is_judged: bool = False) -> tuple[str, ...]:
+    """Return the served answers to one half of the messages."""
+    half = read_community_answers(SERVED_ANSWERS)[is_judged::2]
+    return tuple(answer for answered in half for answer in answered.answers if answer)
 
 
 @cache
-def _pool_styles() -> Floats:
-    return style_of(pool())
+def _pool_styles(is_judged: bool) -> Floats:
+    return style_of(pool(is_judged=is_judged))
 
 
 @cache
@@ -87,12 +107,23 @@ class StandIn:
         self._database = database
         self._settings = settings
         self._personality = personality_id
-        self._weights: dict[int | None, Floats] = {None: np.zeros(_pool_styles().shape[1])}
+        self._weights: dict[int, Floats] = {}
+        self._known: KnownTaste | None = None
+        self._trained_on: str | None = None
+        """Digest of the pairs of the last round: the next one waits for others. Its draws hold the examples."""
 
-    def draw(self, version: Version | None, chance: random.Random) -> str:
-        places = chance.sample(range(len(pool())), DRAWN)
-        utility = SHARPNESS * _pool_styles()[places] @ self._weights[id_of(version)]
-        return pool()[chance.choices(places, np.exp(utility - utility.max()))[0]]
+    def learned(self, known: KnownTaste) -> None:
+        self._known = known
+
+    def draw(self, version: Version | None, chance: random.Random, *, is_judged: bool = False) -> str:
+        answers, styles = pool(is_judged=is_judged), _pool_styles(is_judged)
+        if version is not None:
+            places = chance.sample(range(len(answers)), DRAWN)
+            utility = SHARPNESS * styles[places] @ self._weights[version.id]
+            return answers[chance.choices(places, np.exp(utility - utility.max()))[0]]
+        if self._known is not None and self._known.taste.may_teach and self._trained_on:
+            return _draw_beside_examples(self._known.taste, chance, is_judged=is_judged)
+        return chance.choice(answers)
 
     def train(self) -> None:
         if candidate_waits(self._database, self._settings, self._personality):
@@ -101,8 +132,10 @@ class StandIn:
             survey = survey_votes(session, self._settings, self.base, self._personality)
             champion = read_alias(session, self._personality).version
             plan = make_plan(self._with_fresh(survey, champion), self._settings, lambda _pair: True)
-            if plan.pairs < self._settings.training.min_pairs:
+            digest = digest_manifest(plan.manifest)
+            if plan.pairs < self._settings.training.min_pairs or digest == self._trained_on:
                 return
+            self._trained_on = digest
             request_round(session, self._personality, SCHEDULE)
             round_ = claim_round(session, "here")
             assert round_ is not None, "the round was just asked for"
@@ -122,17 +155,30 @@ class StandIn:
         self._weights[version.id] = _learn(plan.train)
 
     def _with_fresh(self, survey: Survey, version: Version | None) -> Survey:
-        """Return the survey with the version's answers to the prompts of the bank."""
-        pairs, chance = self._settings.pairs, random.Random(id_of(version) or 0)
+        """Return the survey with the version's answers to the prompts of the bank.
+
+        Half of the base's are drawn beside liked examples, which in a first round are chosen from the other half.
+        """
+        pairs, drawn = self._settings.pairs, self._draw_fresh(survey.taste, version)
         fresh = tuple(
-            RatedReply(
-                10**6 + number, f"bank {number // pairs.ranked_answers}", self.draw(version, chance), is_sample=True
-            )
+            RatedReply(10**6 + number, f"bank {number // pairs.ranked_answers}", next(drawn), is_sample=True)
             for number in range(pairs.ranked_prompts * pairs.ranked_answers)
         )
         texts = Texts({one.prompt: one.prompt for one in fresh}, {one.id: one.answer or "" for one in fresh})
         measures = {id_: _measures_of(answer) for id_, answer in texts.answers.items()}
         return replace(survey, ranked=fresh, measures=measures, read=_reading(survey.read, texts))
+
+    def _draw_fresh(self, taste: LearnedTaste, version: Version | None) -> Iterator[str]:
+        chance = random.Random(id_of(version) or 0)
+        while True:
+            yield self.draw(version, chance) if version else chance.choice(pool())
+            yield self.draw(version, chance) if version else _draw_beside_examples(taste, chance)
+
+
+def _draw_beside_examples(taste: LearnedTaste, chance: random.Random, *, is_judged: bool = False) -> str:
+    answers = pool(is_judged=is_judged)
+    places = chance.sample(range(len(answers)), DRAWN_BESIDE_EXAMPLES)
+    return answers[places[int(taste.posterior.score(_pool_styles(is_judged)[places]).argmax())]]
 
 
 def _reading(stored: ReadTexts, fresh: Texts) -> ReadTexts:
@@ -160,33 +206,32 @@ def _learn(pairs: Sequence[Pair]) -> Floats:
 
 
 class RealModel:
-    """Answers with the model, and trains as the trainer does."""
+    """Answers and trains as the product does."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.base = resolve_base_model(settings.model.base, settings.data.directory)
-        self._settings = settings
-        self._store = AdapterStore(settings.data.directory / "adapters")
-        self._answers: dict[int | None, list[str]] = {}
+    def __init__(self, bot: ServedBot) -> None:
+        self.base = bot.services.base
+        self._bot = bot
+        self._answers: dict[tuple[int | None, tuple[Any, ...]], list[list[str]]] = {}
+        """To each half of the messages, by who answers and by the liked answers that the base is shown."""
 
-    def draw(self, version: Version | None, chance: random.Random) -> str:
-        if id_of(version) not in self._answers:
-            self._answers[id_of(version)] = self._ask(version)
-        return chance.choice(self._answers[id_of(version)])
+    def learned(self, known: KnownTaste) -> None:
+        self._bot.learn()
+
+    def draw(self, version: Version | None, chance: random.Random, *, is_judged: bool = False) -> str:
+        tastes, personality = self._bot.services.tastes, self._bot.personality.id
+        key = id_of(version), () if version else tastes.examples_of(personality)
+        if key not in self._answers:
+            self._answers[key] = self._ask(version)
+        return chance.choice(self._answers[key][is_judged])
 
     def train(self) -> None:
         request = partial(request_round, requested_by=SCHEDULE)
-        train_now(self._settings, "default", request, lambda _round: None, threading.Event())
+        settings = self._bot.services.settings
+        self._bot.beside(partial(train_now, settings, "default", request, lambda _round: None, threading.Event()))
 
-    def _ask(self, version: Version | None) -> list[str]:
+    def _ask(self, version: Version | None) -> list[list[str]]:
         """Return the version's answers to messages of the bank, which were chosen by chance."""
         prompts = random.Random(ASKED_SEED).sample(read_bank("").prompts, ASKED)
-        chat = load_chat_format(self.base.path, self._settings.model.template_options)
-        system = self._settings.chat.system_prompt
-        rendered = [
-            chat.render(with_system_prompt(system, [{"role": "user", "content": prompt.text}]))
-            for prompt in prompts
-            for _ in range(EACH)
-        ]
-        sampler = open_sampler(self._settings, self.base, open_adapter(self._store, version, self.base))
-        generation = self._settings.generation.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})
-        return [sample.text for sample in sampler.answer(rendered, generation, ASKED_SEED) if sample.text]
+        asked = [prompt.text for prompt in prompts for _ in range(EACH)]
+        said = self._bot.answer(asked, version, candidates=1)
+        return [[one.text for one in half if one.text] for half in (said[: len(said) // 2], said[len(said) // 2 :])]

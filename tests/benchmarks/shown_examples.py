@@ -28,7 +28,8 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
-from tests.benchmarks.community import Critic, describe_fits, interval, workshop
+from tests.benchmarks.community import workshop
+from tests.benchmarks.critic import Critic, describe_fits, interval
 from tests.benchmarks.demonstration import (
     HABITS,
     MAX_NEW_TOKENS,

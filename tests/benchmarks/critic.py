@@ -1,0 +1,52 @@
+"""A model that took no part in a bench, which judges whether answers make sense."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.bundled import resolve_coherence_model
+from storage.models.fit import Exchange, Fit, measure_fits
+from storage.settings.sections import Settings
+from trainer.evaluation.measures import answer_log_probabilities, answer_losses
+
+RESAMPLES = 2_000
+
+log = logging.getLogger(__name__)
+
+
+class Critic:
+    """A model that reads answers: the named one; else that of the gate, Gemma 3 270M if installed; else the base."""
+
+    def __init__(self, base: BaseModel, settings: Settings, judge: str = "") -> None:
+        name, directory = judge or settings.gate.coherence_model, settings.data.directory
+        self._model = resolve_coherence_model(name, directory, log.warning) or base
+        self.name = self._model.name
+
+    def losses(self, exchanges: Sequence[Exchange]) -> list[list[float]]:
+        return answer_losses(*self._load(), exchanges)
+
+    def fits(self, exchanges: Sequence[Exchange]) -> list[Fit]:
+        model, tokenizer = self._load()
+        return measure_fits(exchanges, lambda asked: answer_log_probabilities(model, tokenizer, asked))
+
+    def _load(self) -> tuple[Any, Any]:
+        return load_model(self._model, "bfloat16"), load_tokenizer(self._model)
+
+
+def describe_fits(fits: Sequence[Fit]) -> dict[str, float]:
+    """Return the share of answers whose own message is the likeliest of six, and the mean fit in nats."""
+    return {"fit_share": fmean(fit.is_likeliest for fit in fits), "fit_nats": fmean(fit.nats for fit in fits)}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean and its 95 % bootstrap interval over messages."""
+    import numpy as np
+
+    numbers = np.array(values)
+    draws = np.random.default_rng(0).choice(numbers, (RESAMPLES, len(numbers))).mean(axis=1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return float(numbers.mean()), float(low), float(high)
