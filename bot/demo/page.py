@@ -49,14 +49,15 @@ has ❤️, 🔥 and others, which count as votes too.
 4. Switch to **grace**, the admin, and enter `/model status`, then `/model train`. When the new version is \
 ready, enter `/model promote v1` and ask again. If you don't like it, enter `/model rollback`. `/model report` shows \
 it all in a picture.
-5. Faster: **Label**, above. Say which of two answers is better, one key for each pair, and train there.
+5. Faster: `/choose` shows ten pairs of answers, and you say which one is better. **Label**, above, does the same with \
+one key for each pair.
 6. Attach a text file and ask about it. I can't see pictures here, unless `pictures.server` names a model that can.
 7. Look around: in <#{questions}> I answer only questions, in <#{pirates}> Captain Brine answers. `⋯` at a message \
 opens a thread, and lists under **Apps** what I can do with that message."""
 FOR_A_HANDFUL = """
--# A pair is one question with a better and a worse answer. A round needs two pairs. After ten votes it also ranks \
-fresh answers by what you like: see `/taste`. People decide about a new version by choosing between two answers. To \
-promote it before they have, enter `/model promote v1 override:True reason:I like it`."""
+-# A pair is one question with a better and a worse answer. A round needs two pairs. Once your votes show \
+clearly what you like, it also ranks fresh answers: see `/taste`. People decide about a new version by choosing \
+between two answers. To promote it before they have, enter `/model promote v1 override:True reason:I like it`."""
 FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So start with \
 step 4: the first round takes about two minutes on two cores."""
