@@ -136,11 +136,14 @@ def ask_twice(session: Session, first: Version | None, second: Version | None, *
     )
 
 
-def choose(session: Session, version: Version, champion: Version | None, *, wins: int = 0, losses: int = 0) -> None:
+def choose(
+    session: Session, version: Version, champion: Version | None, *, wins: int = 0, losses: int = 0, ties: int = 0
+) -> None:
     """Let as many people choose between the two versions, each at a question of their own."""
-    for person in range(wins + losses):
+    said = [Better.FIRST] * wins + [Better.SECOND] * losses + [Better.SAME] * ties
+    for person, better in enumerate(said):
         first, second = ask_twice(session, version, champion, personality_id=version.personality_id)
-        compare(session, first, second, 1_000 + person, Better.FIRST if person < wins else Better.SECOND)
+        compare(session, first, second, 1_000 + person, better)
 
 
 def add_correction(

@@ -31,6 +31,12 @@ def what_decides(contest: Contest, weekly: float) -> str:
     evidence = contest.evidence if contest.evidence.bets else max(contest.standings, key=lambda one: len(one.bets))
     left = evidence.choices_left
     names = {"version": contest.rival.name, "champion": name_of(contest.champion)}
+    if contest.is_as_good:
+        return gettext(
+            "{version} is as good as {champion}, within ten points, and needs no examples for it: an admin may promote "
+            "it with `/model promote {version} override:True reason:as good`.",
+            **names,
+        )
     if evidence.needs_people:
         said = gettext("Choices of more people decide whether {version} is better than {champion}.", **names)
     elif left is None or left > MANY_CHOICES:

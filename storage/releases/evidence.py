@@ -46,6 +46,10 @@ VOICES = 3.0
 LATELY = timedelta(days=30)
 LEADS = 3
 """A version leads once its e-value has reached this: one choice alone, which makes it 1.5, is no lead."""
+AS_GOOD = 0.1
+"""A version is as good as the base if people choose it at most this much less often. Simulated, in the median 52 pairs
+show it where both are liked in 98 % of cases, 123 where both are in 90 %, 290 where both are in 60 %; where the version
+is liked ten points less often, 2 to 3 % of 300 comparisons of 600 pairs showed it."""
 WAITING = timedelta(days=28)
 """A scheduled round replaces a version that people are comparing after so long."""
 FIRST_DAYS = 3.0
@@ -108,6 +112,11 @@ class Standing:
     @cached_property
     def worse(self) -> float:
         return e_value([-amount for amount in self._amounts])
+
+    @cached_property
+    def as_good(self) -> float:
+        """Return the e-value for "people like the version better at most AS_GOOD less often than the champion"."""
+        return e_value([*(amount + AS_GOOD * abs(amount) for amount in self._amounts), *[AS_GOOD] * self.ties])
 
     @cached_property
     def choices_left(self) -> int | None:
@@ -207,8 +216,15 @@ class Contest:
         return self.evidence, *self.admins.values()
 
     @property
+    def is_as_good(self) -> bool:
+        """Return whether it is as good as the base, which needs examples for that: an admin may promote it by hand."""
+        members = self.evidence
+        is_told = members.as_good >= DECISIVE and not members.needs_people
+        return self.champion is None and is_told and members.verdict is not GateVerdict.FAIL
+
+    @property
     def leads(self) -> bool:
-        return any(standing.better >= LEADS for standing in self.standings)
+        return self.is_as_good or any(standing.better >= LEADS for standing in self.standings)
 
     @cached_property
     def dead_end(self) -> str:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from bot.text.contests import what_decides
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, GateVerdict, Origin, QuarantineRule
@@ -498,6 +499,34 @@ def test_a_version_that_people_prefer_is_ready_and_needs_no_override(
     assert not ask_gate(session, ready, override=False, reason="")
     assert read_alias(session, personality_id).target == "base"
     assert find_rival(session, personality_id) is None
+
+
+@pytest.mark.parametrize(
+    ("sides", "is_as_good"),
+    [
+        ({"wins": 1, "losses": 1, "ties": 70}, True),
+        ({"wins": 1, "losses": 1, "ties": 30}, False),
+        ({"wins": 3, "losses": 12, "ties": 70}, False),
+    ],
+    ids=str,
+)
+def test_a_version_may_be_as_good_as_a_base_that_people_nearly_always_like(
+    session: Session, personality_id: int, v1: Version, sides: dict[str, int], *, is_as_good: bool
+) -> None:
+    choose(session, v1, None, **sides)
+    contest = contest_of(session, v1)
+    assert (contest.is_as_good, contest.decision) == (is_as_good, None), "it is never promoted by itself"
+    assert ("as good as base, within ten points" in what_decides(contest, weekly=40)) is is_as_good
+    with pytest.raises(GateNotPassed):
+        promote(session, personality_id, v1, expected_generation=0, by="grace", reason="as good")
+    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="as good", override=True)
+
+
+def test_only_a_first_version_may_be_as_good(session: Session, personality_id: int, v1: Version) -> None:
+    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="try it", override=True)
+    v2 = add(session, personality_id, digit="e")
+    choose(session, v2, v1, ties=80)
+    assert not contest_of(session, v2).is_as_good
 
 
 def test_a_version_that_people_like_less_is_dropped(session: Session, v1: Version) -> None:
