@@ -186,7 +186,7 @@ class Answerer:
         return end_of(ask, completion, is_first=self._is_first(attempt))
 
     async def _fall_back(self, attempt: _Attempt, refusal: VersionRefused) -> None:
-        """Let another version answer in place of a refused one; for a second answer, raise the error."""
+        """Let another version answer if the engine refuses one; raise the error if it was to give a second answer."""
         refused = attempt.ask
         if refused.origin is Origin.ALTERNATIVE:
             raise refusal

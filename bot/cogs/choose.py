@@ -44,7 +44,7 @@ BUTTONS = {
     Label.SECOND: gettext_noop("Right"),
     Label.SAME: gettext_noop("About the same"),
 }
-STILL_DRAWING = gettext_noop("I am still drawing pairs: try again in a minute.")
+STILL_DRAWING = gettext_noop("I'm still preparing pairs. Please try again in a minute.")
 OPTED_OUT = gettext_noop(
     "You don't want me to learn from you, so your choices would not count. `/privacy opt-in` changes that."
 )
@@ -112,7 +112,7 @@ class Choose(BotCog):
             votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
             said.append(describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste))))
         if await self.services.database.read(find_rival, personality_id):
-            said.append(gettext("Your choices help to decide whether a new version answers from now on."))
+            said.append(gettext("Your choices help decide whether the new version takes over."))
         view = _text_view("\n".join(said), MorePairsButton(personality_id, 0, gettext("Ten more")))
         await interaction.edit_original_response(view=view)
 

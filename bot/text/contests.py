@@ -151,7 +151,9 @@ def _verdict(standing: Standing) -> str:
 
 
 def how_to_choose() -> str:
-    return gettext("Blind pairs in chat ask people; `/choose` shows ten more, and `/arena start` asks everybody.")
+    return gettext(
+        "Some answers in chat come as blind pairs. `/choose` shows ten more, and `/arena start` asks everybody at once."
+    )
 
 
 def _two_digits(evidence: float) -> str:

@@ -1,4 +1,4 @@
-"""Example turns and an order in a prompt, for the base until a version has learned them: no round learns from them."""
+"""What a prompt shows the base until a version has learned it: example turns and an order. No round learns them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,10 @@ MISPLACED = {
 REMOVED = dict.fromkeys(
     ("release.canary_share", "release.canary_days"),
     "delete it (while a version waits, three answers in ten come as blind pairs by themselves)",
-)
+) | {
+    "training.objective": "delete it (rounds train by DPO)",
+    "votes.weak": "delete it (🔁 counts as a third of a 👎, and nothing else that members write counts)",
+}
 CLOSE = 0.7
 """Minimum difflib similarity for a "did you mean" suggestion."""
 

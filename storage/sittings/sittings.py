@@ -221,7 +221,7 @@ def drop_outdated(session: Session, sitting: Sitting) -> None:
 
 
 def asked_prompts(session: Session, sitting: Sitting) -> set[str]:
-    """Return the prompts that the person was asked about for the personality, in all of their sittings."""
+    """Return every prompt of the personality for which the person has been shown a pair."""
     return set(session.scalars(_asked(sitting)))
 
 

@@ -65,20 +65,16 @@ class Examples:
         return cls(examples_to_show(settings, card), liked, examples_budget(settings.model), order)
 
     def shown_with(self, messages: Sequence[Mapping[str, object]]) -> Iterator[tuple[list[dict[str, str]], int | None]]:
-        """Yield the messages with the order and as many turns as to try, as `turns` does."""
-        for turns, most in self.turns():
-            yield with_order(with_earlier(messages, turns), self.order), most
+        """Yield the messages with the order and fewer and fewer examples, to try until they fit.
 
-    def turns(self) -> Iterator[tuple[list[dict[str, str]], int | None]]:
-        """Yield the turns to try until they fit, most first, with the most tokens that they may take; None is any.
-
-        Dialogues of the card are left out first.
+        Beside them stands how many tokens the examples may take; None is any number. The card's are left out first.
         """
         liked = turns_of([(one.message, one.answer) for one in self.liked], ShownAs.LIKED)
         for dialogues in fewer_and_fewer(len(self.of_card)):
             of_card = turns_of([example.dialogue for example in self.of_card[:dialogues]], ShownAs.CARD)
             if of_card or liked or self.order:
-                yield of_card + liked, self.budget_tokens if dialogues else None
+                shown = with_order(with_earlier(messages, of_card + liked), self.order)
+                yield shown, self.budget_tokens if dialogues else None
 
 
 NO_EXAMPLES = Examples()

@@ -126,7 +126,7 @@ class Bettor:
     without: Posterior
     is_refuted: bool = False
     is_clear: bool = False
-    """Both change only when the models are fitted again, and need more to change back: so they do not flicker."""
+    """Both change only when the models are fitted again, and need more to change back, so that they do not flicker."""
 
 
 @dataclass(frozen=True)

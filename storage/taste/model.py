@@ -144,7 +144,7 @@ class Posterior:
 
 
 def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
-    """Return what is known without votes; `groups` names the group of each measure."""
+    """Return what is believed before the first vote; `groups` names the group of each measure."""
     size = len(groups)
     return Posterior(
         mean=np.zeros(size),

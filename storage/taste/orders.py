@@ -163,7 +163,7 @@ def _differences(session: Session, drawn: Drawn, order: Order, taste: LearnedTas
 
 
 def _read_numbers(session: Session, reply_ids: set[int], order: Order, taste: LearnedTaste) -> dict[int, Floats]:
-    """Return of each answer how much of what is liked it has, its utility and its relevance."""
+    """Return for each answer how much it has of what is liked, its utility and its relevance."""
     measures, relevance = read_measures(session, reply_ids), read_relevance(session, reply_ids)
     style = scaled(np.array(list(measures.values())).reshape(-1, len(MEASURES)))
     known = [relevance.get(reply_id, np.nan) for reply_id in measures]

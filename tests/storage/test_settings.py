@@ -192,6 +192,10 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
             "knowledge.max_chars?",
         ),
         (
+            '[training]\nobjective = "robust"',
+            "training.objective is not a setting any more: delete it (rounds train by DPO)",
+        ),
+        (
             "[release]\ncanary_days = 7",
             "release.canary_days is not a setting any more: delete it (while a version waits, three answers in ten "
             "come as blind pairs by themselves)",
