@@ -34,7 +34,6 @@ class Phase(StrEnum):
     REFERENCE = "Scoring answers before training"
     TRAINING = "Training the new version"
     VALIDATING = "Choosing the strength of the new version"
-    RESTRAINING = "Comparing its answers with those that people liked"
     ANSWERING = "Answering test messages with the new version"
     ANSWERING_MEMBERS = "Answering members' messages with the new version"
     COHERENCE = "Judging the coherence of the answers"

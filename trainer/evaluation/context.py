@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel
-from storage.models.chat_format import load_chat_format
 from storage.personalities.cards import Card
 from storage.personalities.personalities import read_personality
 from storage.settings.sections import Settings
@@ -18,8 +16,8 @@ from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
 from storage.training.rounds import memory_failures
 from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
-from trainer.evaluation.model_measurements import ServedMessage, neutral_messages
-from trainer.evaluation.overshoot import ENOUGH_LIKED, Overshoot, StyleBound
+from trainer.evaluation.model_measurements import ServedMessage
+from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.sampling import UNLIMITED, MemoryLimits
 from trainer.rendering import renderer_of
 
@@ -27,8 +25,6 @@ MEMBERS_MESSAGES = 24
 """Most messages of members that the gate lets both models answer."""
 MODEL_ANSWERS = 48
 """Most answers that people liked, or examples of a card, with which the version's are compared."""
-BOUND_ANSWERS = 48
-"""Answers by which an adapter's strength is bounded: some messages are answered twice if there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +67,6 @@ class ServedContext:
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers with what people liked; `base` has the base's answers to the same messages."""
         return Overshoot.measure(answers, base, self.liked) if self.liked and answers else None
-
-    def bound(self, settings: Settings, base: BaseModel) -> StyleBound | None:
-        """Return what bounds an adapter's strength; None if people have not liked enough answers to tell."""
-        if self.liked is None or self.liked.answers < ENOUGH_LIKED:
-            return None
-        chat = load_chat_format(base.path, settings.model.template_options)
-        asked = [*neutral_messages(settings.chat.system_prompt, chat), *self.messages]
-        prompts = tuple(one.prompt for one in islice(cycle(asked), BOUND_ANSWERS))
-        generation, seed, most = settings.generation, settings.training.seed, settings.gate.max_overshoot
-        return StyleBound(self.liked, prompts, generation, seed, most, self.limits)
 
 
 def _examples(card: Card) -> list[Exchange]:

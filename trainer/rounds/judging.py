@@ -17,9 +17,11 @@ from storage.settings.sections import Settings
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, EvaluationModels, evaluate
 from trainer.evaluation.gate import NOT_A_NUMBER, Verdict, decide
-from trainer.evaluation.overshoot import MILDER
 from trainer.progress import ReportProgress
 from trainer.training.train import TrainingMetrics
+
+MILDER = (0.75, 0.5, 0.25)
+"""Fractions of the chosen strength, tried in this order until the version no longer goes too far."""
 
 log = logging.getLogger(__name__)
 

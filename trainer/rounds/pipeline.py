@@ -112,7 +112,6 @@ def _train(
             base=base,
             starter=starter_path,
             output=staging,
-            bound=context.bound(settings, base),
             template_options=settings.model.template_options,
         )
         trained = judge.judge(staging, train_on_all(train, settings, report))

@@ -16,8 +16,6 @@ from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import TrainingSettings
 from storage.wording import gettext_noop
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.evaluation.overshoot import StyleBound
-from trainer.evaluation.sampling import Sampler
 from trainer.progress import (
     Advance,
     Phase,
@@ -59,9 +57,9 @@ class TrainingMetrics:
     demonstrations: how much likelier the answers became, in nats per token.
     """
     strength: float
-    """The share of what was learned that the adapter has, chosen on the validation pairs, within gate.max_overshoot."""
+    """The share of what was learned that the adapter has, chosen on the validation pairs."""
     lowered_for: str | None
-    """Why it was lowered: a measure that went beyond the liked answers, or a check of the gate that failed."""
+    """The check of the gate that failed at a higher strength."""
     left_out: int
     """Examples longer than training.max_tokens, validation ones included."""
     seconds: float
@@ -81,12 +79,10 @@ def train_adapter(
     output: Path,
     report: ReportProgress,
     template_options: chat_format.TemplateOptions,
-    bound: StyleBound | None = None,
 ) -> TrainingMetrics:
     """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
 
-    With `settings.patience`, the pass with the lowest loss on the validation examples is kept. An adapter whose answers
-    are beyond `bound` gets a lower strength. Equal examples, settings
+    With `settings.patience`, the pass with the lowest loss on the validation examples is kept. Equal examples, settings
     and threads give equal bytes on one machine. Raises TrainingDiverged if the loss is not a number, TrainerError if no
     example fits into training.max_tokens.
     """
@@ -114,9 +110,7 @@ def train_adapter(
             run = trainer.learn()
         except TrainingDiverged as error:
             raise TrainingDiverged(error.step, recipe.rate_setting) from error
-        strength, lowered_for = _strongest(trainer, watched, before, recipe, report), None
-        if bound is not None and trainer.is_finite:
-            strength, lowered_for = _within(bound, strength, trainer, chat, report)
+        strength = _strongest(trainer, watched, before, recipe, report)
         trainer.set_strength(strength)
         margins = _margins(trainer, watched, before, begin_phase(report, Phase.VALIDATING, len(watched)))
         if trainer.is_world_process_zero():
@@ -131,7 +125,7 @@ def train_adapter(
         validation_accuracy=sum(margin > 0 for margin in margins) / len(margins) if margins else None,
         validation_margin=sum(margins) / len(margins) if margins else None,
         strength=strength,
-        lowered_for=lowered_for,
+        lowered_for=None,
         left_out=[*rows, *validation].count(None),
         seconds=time.monotonic() - started,
         loss_curve=thin(run.losses),
@@ -156,21 +150,6 @@ def _strongest(
         margins = _margins(trainer, watched, before, after_others(advance, place * len(watched)))
         losses[strength] = _preference_loss(margins, weights)
     return min(STRENGTHS, key=losses.__getitem__)
-
-
-def _within(
-    bound: StyleBound, strength: float, trainer: RowTrainer, chat: chat_format.ChatFormat, report: ReportProgress
-) -> tuple[float, str | None]:
-    """Return the largest strength up to this one whose answers stay within the bound, and what was beyond it."""
-    sampler = Sampler(trainer.accelerator.unwrap_model(trainer.model).eval(), chat, limits=bound.limits)
-
-    def answer(strength: float) -> list[str]:
-        trainer.set_strength(strength)
-        advance = begin_phase(report, Phase.RESTRAINING, len(bound.prompts))
-        with trainer.accelerator.autocast():
-            return [one.text for one in sampler.answer(bound.prompts, bound.generation, bound.seed, advance)]
-
-    return bound.find_strength(strength, answer)
 
 
 def _margins(trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], advance: Advance) -> list[float]:

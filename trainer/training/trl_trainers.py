@@ -102,11 +102,6 @@ class RowTrainer:
         for name, weight in _trained(self.model):
             weight.data.copy_(torch.lerp(self._start[name], self._end[name], strength))
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether everything that was learned is a number, so that answers can be sampled."""
-        return all(bool(weight.isfinite().all()) for weight in self._end.values())
-
     def scores(self, rows: Sequence[Row], advance: Advance) -> list[float]:
         """Return how much the model leans to each row's answer now, in nats.
 

@@ -1,7 +1,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,13 +11,10 @@ from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_on_device, load_tokenizer, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.hardware import cpu_threads
-from storage.settings.sections import GenerationSettings, TrainingSettings
-from storage.taste.liked import liked_style
-from storage.taste.measures import MEASURES, measure_style
+from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.evaluation.overshoot import StyleBound
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import micro_batch
 from trainer.training.recipes import DPO, TrainingSplit
@@ -49,7 +45,6 @@ def train(
     starter=None,
     settings=SETTINGS,
     report=None,
-    bound=None,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
     return train_adapter(
         DPO,
@@ -60,7 +55,6 @@ def train(
         output=output,
         report=report or (lambda _progress: None),
         template_options=NO_OPTIONS,
-        bound=bound,
     )
 
 
@@ -233,26 +227,6 @@ def test_peoples_pairs_choose_the_strength(base, tmp_path, wanted, strength):
 
 def test_too_few_pairs_choose_no_strength(base, tmp_path):
     assert train(base, tmp_path / "out", validation=AGAINST * 7).strength == 1.0
-
-
-def bound_of(liked: str, most: float) -> StyleBound:
-    style = liked_style(np.array([measure_style(liked)] * 20), np.ones(20))
-    generation = GenerationSettings(max_new_tokens=8)
-    return StyleBound(style, tuple(pair.prompt for pair in PAIRS), generation, seed=1, most=most)
-
-
-def test_an_adapter_whose_answers_go_too_far_is_made_weaker(base, tmp_path):
-    whole = train(base, tmp_path / "whole", bound=bound_of("No, sorry.", most=100.0))
-    assert (whole.strength, whole.lowered_for) == (1.0, None)
-    phases: list[RoundProgress] = []
-    weak = train(base, tmp_path / "weak", bound=bound_of("No, sorry.", most=1e-9), report=phases.append)
-    assert weak.strength == 0.25
-    assert weak.lowered_for in {measure.name for measure in MEASURES}
-    assert Phase.RESTRAINING in {each.phase for each in phases}
-    everything, quarter = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("whole", "weak"))
-    for name in everything:
-        if "lora_B" in name:  # it starts at 0
-            torch.testing.assert_close(quarter[name], everything[name] / 4)
 
 
 def test_training_continues_while_validation_improves(base, tmp_path):
