@@ -98,7 +98,7 @@ def make_services(
     adapters = open_store(settings)
     releases = ReleaseResolver(database, adapters, base, engine)
     metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)
-    tastes = Tastes(database, settings, tasks)
+    tastes = Tastes(database, settings, tasks, partial(client.dispatch, "taste_learned"))
     setups = ServerSetups(database)
     on_contradiction, on_first_vote = (partial(client.dispatch, event) for event in ("contradiction", "first_vote"))
     vote_queue = VoteQueue(database, tasks, (metrics.count_vote, tastes.note_stored), on_contradiction, on_first_vote)

@@ -39,7 +39,8 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     from bot.text.releases import describe_versions
     from storage.insights.model_status import read_versions
 
-    found = look_up(config, personality, read_versions)
+    settings = read_settings(config)
+    found = look_up(config, personality, lambda session, id_: read_versions(session, id_, settings))
     data = {
         "champion": found.champion.target,
         "challenger": found.rival.name if found.rival else None,

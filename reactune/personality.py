@@ -8,10 +8,10 @@ from reactune.exporting_personality import export_personality
 from reactune.importing_personality import import_personality
 from reactune.picturing_personality import picture_personality
 from reactune.shared import AsJson, Config, PersonalityName, read_settings, show, show_plain, with_cards
+from storage.insights.answering_now import read_answering_now
 from storage.personalities.cards import format_card
 from storage.personalities.personalities import list_personalities, personality_named
-from storage.personalities.shown_examples import what_answers
-from storage.releases.versions import read_alias
+from storage.releases.versions import name_of
 
 personality = typer.Typer(no_args_is_help=True, help="List, show, picture, export or import personalities.")
 
@@ -21,12 +21,9 @@ def list_all_personalities(config: Config = None, as_json: AsJson = False) -> No
     """List the personalities and their champions."""
     settings = read_settings(config)
     with with_cards(settings) as session:
-        found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
-    lines = [
-        f"- **{p.name}** · champion {what_answers(target, settings, p.card)} · {p.card.description or 'no description'}"
-        for p, target in found
-    ]
-    data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
+        found = [(p, read_answering_now(session, p.id, settings)) for p in list_personalities(session)]
+    lines = [f"- **{p.name}** · champion {now.in_short} · {p.card.description or 'no description'}" for p, now in found]
+    data = [{"name": p.name, "champion": name_of(now.champion), "card": p.card.as_dict()} for p, now in found]
     show({"personalities": data}, "\n".join(lines), as_json)
 
 
@@ -36,10 +33,9 @@ def show_personality(name: PersonalityName, config: Config = None, as_json: AsJs
     settings = read_settings(config)
     with with_cards(settings) as session:
         found = personality_named(session, name)
-        champion = read_alias(session, found.id).target
-    data = {"name": found.name, "champion": champion, "card": found.card.as_dict()}
-    answering = what_answers(champion, settings, found.card)
-    show_plain(data, f"# champion: {answering}\n{format_card(found.card)}", as_json)
+        now = read_answering_now(session, found.id, settings)
+    data = {"name": found.name, "champion": name_of(now.champion), "card": found.card.as_dict()}
+    show_plain(data, f"# champion: {now.in_short}\n{format_card(found.card)}", as_json)
 
 
 personality.command("export")(export_personality)

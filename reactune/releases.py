@@ -53,14 +53,15 @@ def roll_back_model(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Go back to the previous champion."""
-    from bot.text.releases import describe_now
+    from bot.text.answering_now import describe_now
 
     command = operator_action("model rollback", reason=reason)
     with operating(config, personality, command) as (database, action, personality_id):
         move = roll_back_champion(database, action, personality_id, reason)
         with database.snapshot() as session:
             now = read_answering_now(session, personality_id, read_settings(config))
-        _show_champion(move, as_json, describe_now(now))
+        offer = " To switch that off too, run `reactune taste --switch off`." if now.taste_acts else ""
+        _show_champion(move, as_json, describe_now(now) + offer)
 
 
 def _request(config: Path | None, personality_id: int, version: str, reason: str, *, override: bool) -> ReleaseRequest:

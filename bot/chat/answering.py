@@ -137,7 +137,7 @@ class Answerer:
         is_alone = bool(ask.citations) or (ask.label is not None and ask.beside is None)
         most = 1 if is_alone else self._generation.candidates // self.at_work
         message = ask.prompt.messages[-1]["content"]
-        return request, self._drawer.submit(request, ask.personality.id, most, message=message, beside=ask.beside)
+        return request, self._drawer.submit(request, ask.personality, most, message=message, beside=ask.beside)
 
     async def _show(self, attempt: _Attempt, stream: MessageStream, is_deleted: Callable[[], bool]) -> FinishedReply:
         """Show the answer from its first word to its reactions, and record its end."""
@@ -183,7 +183,7 @@ class Answerer:
                 "The model's thought left no room for an answer: raise generation.max_thought_tokens, and "
                 "model.context_tokens with it."
             )
-        return end_of(ask, completion, is_first=self._is_first(attempt))
+        return end_of(ask, completion, is_first=self._is_first(attempt), because=attempt.generation.because)
 
     async def _fall_back(self, attempt: _Attempt, refusal: VersionRefused) -> None:
         """Let another version answer if the engine refuses one; raise the error if it was to give a second answer."""

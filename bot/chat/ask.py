@@ -18,7 +18,7 @@ from bot.releases.resolver import Release
 from bot.text.addresses import without_invented
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
-from storage.conversations.example_turns import SHOWN_AS, ShownAs
+from storage.conversations.example_turns import SHOWN_AS, ShownAs, order_in
 from storage.conversations.replies import (
     FINISHED_WHOLE,
     NO_SOURCES,
@@ -30,6 +30,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality
 from storage.settings.sections import GenerationSettings
+from storage.taste.words import Effect
 from storage.wording import gettext_noop, not_learned_yet
 
 REGENERATE = "🔁"
@@ -171,10 +172,11 @@ def finished_reply(completion: Completion, prompt: RenderedPrompt) -> FinishedRe
     )
 
 
-def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
+def end_of(ask: Ask, completion: Completion, *, is_first: bool, because: Effect | None = None) -> AnswerEnd:
     """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes.
 
-    The first one in a channel says in full that nothing is learned yet, if so.
+    The first one in a channel says in full that nothing is learned yet, if so. `because` is what people like of which
+    this one of several answers has more.
     """
     finished = finished_reply(completion, ask.prompt)
     if ask.citations and finished.outcome is Outcome.TIMEOUT:
@@ -183,6 +185,7 @@ def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
     label = label_of(ask.personality, ask.release)
     if is_first and ask.follows_card_alone:
         label = f"{label} · {gettext(not_learned_yet(follows_card=True))}"
+    label = " · ".join([label, *_what_acts(ask, because)])
     if finished.outcome not in FINISHED_WHOLE:
         words = finished.answer or gettext(WITHOUT_WORDS[finished.outcome])
         return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish, notes))
@@ -192,6 +195,19 @@ def end_of(ask: Ask, completion: Completion, *, is_first: bool) -> AnswerEnd:
     if ask.citations:
         lines.append(cite(ask.citations))
     return AnswerEnd(finished, finished.answer, "\n".join(lines))
+
+
+def _what_acts(ask: Ask, because: Effect | None) -> list[str]:
+    """Return what of people's likings made the answer, besides the version."""
+    messages = ask.prompt.messages
+    said = []
+    if any(message.get(SHOWN_AS) == ShownAs.LIKED for message in messages):
+        said.append(gettext("follows answers that you like"))
+    if order := order_in(messages):
+        said.append(gettext("told: “{order}”", order=order))
+    if because is not None:
+        said.append(gettext("chosen for: {liking}", liking=gettext(because.words)))
+    return said
 
 
 def _keeps_to_lines(ask: Ask, answer: str) -> bool:

@@ -14,16 +14,16 @@ from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed,
 from bot.errors import EngineBusy
 from storage.conversations.candidates import CandidateChoice
 from storage.conversations.degenerate import is_degenerate
-from storage.taste.learning import LearnedTaste
+from storage.personalities.personalities import Personality
+from storage.taste.learning import Beginning, LearnedTaste
 from storage.taste.model import Floats
 from storage.taste.relevance import are_relevant
+from storage.taste.updating import KnownTaste
+from storage.taste.words import Effect, why_chosen
 from storage.words import count_words, first_words
 
 Embed = Callable[[Sequence[str]], Awaitable[Floats | None]]
 """Returns vectors of length 1, (N, D); None without an encoder."""
-Beginning = tuple[str, bool]
-"""An answer's text so far, and whether that is all of it."""
-
 EMBEDDED_WITHIN_S = 1.0
 """How long candidates wait for the encoder, which may be loading or busy with a document; then style alone decides."""
 DECIDING_WORDS = 32
@@ -50,7 +50,7 @@ class CandidateGeneration:
         self,
         requests: Sequence[GenerationRequest],
         generations: Sequence[Generation],
-        taste: LearnedTaste | None,
+        known: KnownTaste | None,
         exploration: float,
         *,
         message: str,
@@ -59,7 +59,7 @@ class CandidateGeneration:
     ) -> None:
         self._requests = requests
         self._generations = generations
-        self._taste = taste
+        self._known = known
         self._exploration = exploration
         self._message = message
         self._beside = beside
@@ -67,6 +67,8 @@ class CandidateGeneration:
         self._shown = 0
         self.choice: CandidateChoice | None = None
         """How the shown one was chosen by what people like, once it is."""
+        self.because: Effect | None = None
+        """The liking that spoke most for the shown one, if it was not chosen by chance."""
         self.unshown: tuple[Completion, ...] = ()
         """The other candidates that had ended by then."""
 
@@ -76,8 +78,8 @@ class CandidateGeneration:
 
     @property
     def follows_taste(self) -> bool:
-        """Whether enough is known of what people like to choose by it, even if there was no room for several."""
-        return self._taste is not None and self._taste.may_choose
+        """Whether what people like may choose, even if there was no room for several."""
+        return self._known is not None
 
     @property
     def completion(self) -> Completion:
@@ -88,7 +90,7 @@ class CandidateGeneration:
             generation.cancel()
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        if self._taste is None or len(self._generations) == 1:
+        if self._known is None or len(self._generations) == 1:
             async for delta in self._generations[0]:
                 yield delta
             return
@@ -96,7 +98,7 @@ class CandidateGeneration:
         usable = [draft for draft in drafts if self._is_usable(draft)] or drafts
         sound = [draft for draft in usable if not is_degenerate(draft.text)] or usable
         relevant = await self._relevant(sound)
-        chosen = relevant[self._choose([(draft.text, draft.is_whole) for draft in relevant], self._taste)]
+        chosen = relevant[self._choose([(draft.text, draft.is_whole) for draft in relevant], self._known)]
         self._shown = chosen.place
         for draft in drafts:
             if draft is not chosen:
@@ -137,11 +139,14 @@ class CandidateGeneration:
         relevant = are_relevant((vectors[1:] @ vectors[0]).tolist())
         return [draft for draft, is_relevant in zip(drafts, relevant, strict=True) if is_relevant]
 
-    def _choose(self, begun: Sequence[Beginning], taste: LearnedTaste) -> int:
+    def _choose(self, begun: Sequence[Beginning], known: KnownTaste) -> int:
         if self._beside is not None:
-            return choose_beside(beginning_of(self._beside), begun, taste)
-        self.choice = choose_liked(begun, taste, self._exploration)
-        return self.choice.shown
+            return choose_beside(beginning_of(self._beside), begun, known.taste)
+        self.choice = choose_liked(begun, known.taste, self._exploration)
+        shown = self.choice.shown
+        if self.choice.is_best:
+            self.because = why_chosen(known.liked, begun[shown], [*begun[:shown], *begun[shown + 1 :]])
+        return shown
 
 
 def beginning_of(answer: str) -> Beginning:
@@ -187,14 +192,20 @@ class CandidateDrawer:
         self._embed = embed
 
     def submit(
-        self, request: GenerationRequest, personality_id: int, most: int, *, message: str, beside: str | None = None
+        self,
+        request: GenerationRequest,
+        personality: Personality,
+        most: int,
+        *,
+        message: str,
+        beside: str | None = None,
     ) -> CandidateGeneration:
         """Submit the request, and up to `most` candidates in all if there is a taste to choose by and room for them.
 
         `beside` is as in `Ask`. Raises EngineBusy and EngineClosed.
         """
-        taste = self._tastes.of(personality_id)
-        if taste is None or not taste.may_choose:
+        known = self._tastes.chooser_for(personality)
+        if known is None:
             most = 1
         requests, generations = [request], [self._engine.submit(request)]
         with suppress(EngineBusy):
@@ -203,5 +214,5 @@ class CandidateDrawer:
                 generations.append(self._engine.submit(another))
                 requests.append(another)
         return CandidateGeneration(
-            requests, generations, taste, self._exploration, message=message, beside=beside, embed=self._embed
+            requests, generations, known, self._exploration, message=message, beside=beside, embed=self._embed
         )

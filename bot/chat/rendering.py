@@ -46,5 +46,5 @@ async def render_question(
 
 async def add_examples(services: Services, personality: Personality, prompt: RenderedPrompt) -> Prompts:
     """Return the prompt, and if there is room also with the personality's examples as earlier turns, and its order."""
-    examples = services.tastes.examples_of(personality.id, personality.card)
+    examples = services.tastes.examples_of(personality)
     return Prompts(prompt, await render_with_examples(services.engine, prompt, examples))

@@ -23,7 +23,7 @@ from bot.localization.sentences import gettext
 from bot.personalities.selection import chooses_as_admin
 from bot.releases.resolver import Release
 from bot.services import Services
-from storage.conversations.replies import FINISHED_WHOLE, find_reply
+from storage.conversations.replies import FINISHED_WHOLE, Reply, find_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Origin
 from storage.errors import AdapterError
@@ -129,15 +129,17 @@ class BetterButton(
         user = interaction.user
         home = (user.guild.id, user.joined_at) if isinstance(user, discord.Member) and user.joined_at else None
 
-        async def store() -> Better | None:
+        async def store() -> tuple[Better | None, Reply | None]:
             reply = await services.database.read(find_reply, self.first_id)
             by_admin = reply is not None and await chooses_as_admin(services, user, reply.personality_id)
             stored = partial(compare, home=home, by_admin=by_admin)
-            return await services.database.run(stored, self.first_id, self.second_id, user.id, self.better)
+            said = await services.database.run(stored, self.first_id, self.second_id, user.id, self.better)
+            return said, reply
 
         try:
-            said = await retry_until_available(store, "A choice between two answers")
+            said, reply = await retry_until_available(store, "A choice between two answers")
         except LookupError as error:
             raise UserFacingError(GONE) from error
-        await services.tastes.refresh()
+        if reply is not None:
+            services.tastes.note_choice(reply.personality_id, reply.id)
         await answer_privately(interaction, gettext(NOTED[said]))

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bot.background import BackgroundTasks, retry_until_available
 from bot.vote_queue import StoredVote
 from storage.database.database import Database
-from storage.personalities.cards import Card
+from storage.personalities.personalities import Personality
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
 from storage.taste.learning import LearnedTaste
@@ -26,7 +26,15 @@ REFRESH_S = 600.0
 
 
 class Tastes:
-    def __init__(self, database: Database, settings: Settings, tasks: BackgroundTasks) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        tasks: BackgroundTasks,
+        on_learned: Callable[[int, int], object] = lambda _personality_id, _reply_id: None,
+    ) -> None:
+        """`on_learned` gets a personality and one of its answers after what people said of it has been learned."""
+        self._on_learned = on_learned
         self._database = database
         self._settings = settings
         self._tasks = tasks
@@ -34,6 +42,8 @@ class Tastes:
         """By personality; None until it is learned."""
         self._stale: dict[int, set[int] | None] = {}
         """The answers with new votes, by personality; None means that everything must be learned again."""
+        self._said_of: dict[int, int] = {}
+        """The answer that people spoke of last, by personality, until that is learned."""
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._rests_until = 0.0
@@ -48,12 +58,18 @@ class Tastes:
         known = self._known[personality_id]
         return known.taste if known else None
 
-    def examples_of(self, personality_id: int, card: Card) -> Examples:
+    def chooser_for(self, personality: Personality) -> KnownTaste | None:
+        """Return what may choose among the personality's answers now; None while nothing may."""
+        self.of(personality.id)
+        known = self._known[personality.id] if personality.follows_taste else None
+        return known if known and known.taste.may_choose else None
+
+    def examples_of(self, personality: Personality) -> Examples:
         """Return what the base is shown beside the card: of what people like nothing while the taste may not teach."""
-        known = self._known.get(personality_id)
+        known = self._known.get(personality.id) if personality.follows_taste else None
         if known is None or not known.taste.may_teach:
-            return Examples.of(self._settings, card)
-        return Examples.of(self._settings, card, known.examples, known.order)
+            return Examples.of(self._settings, personality.card)
+        return Examples.of(self._settings, personality.card, known.examples, known.order)
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""
@@ -61,16 +77,21 @@ class Tastes:
 
     def close(self) -> None:
         """Stop learning, and forget all tastes."""
-        self._stale.clear()
-        self._known.clear()
+        for forgotten in (self._stale, self._known, self._said_of):
+            forgotten.clear()
         for waiting in (self._timer, self._watching):
             if waiting is not None:
                 waiting.cancel()
 
     def note_vote(self, personality_id: int, reply_id: int) -> None:
         """Learn from a new vote on this answer of the personality, soon."""
-        if personality_id in self._known:
-            self._learn_soon({personality_id: {reply_id}})
+        self._said_of[personality_id] = reply_id
+        self._learn_soon({personality_id: {reply_id} if personality_id in self._known else None})
+
+    def note_choice(self, personality_id: int, reply_id: int) -> None:
+        """Learn from a choice between this answer of the personality and another one, soon."""
+        self._said_of[personality_id] = reply_id
+        self._learn_soon({personality_id: None})
 
     def note_stored(self, vote: StoredVote) -> None:
         """Learn from a stored vote, unless its answer was deleted."""
@@ -101,10 +122,10 @@ class Tastes:
 
     def _begin(self) -> None:
         personality_id = next(iter(self._stale))
-        reply_ids = self._stale.pop(personality_id)
-        self._tasks.spawn(self._learn(personality_id, reply_ids), "learn a taste")
+        reply_ids, said_of = self._stale.pop(personality_id), self._said_of.pop(personality_id, None)
+        self._tasks.spawn(self._learn(personality_id, reply_ids, said_of), "learn a taste")
 
-    async def _learn(self, personality_id: int, reply_ids: set[int] | None) -> None:
+    async def _learn(self, personality_id: int, reply_ids: set[int] | None, said_of: int | None) -> None:
         known, took = self._known.get(personality_id), 0.0
         learn: Callable[[Session, int, Settings], KnownTaste] = learn_all
         if known is not None and reply_ids is not None:
@@ -112,6 +133,8 @@ class Tastes:
         work = partial(self._database.read, _timed, learn, personality_id, self._settings)
         try:
             self._known[personality_id], took = await retry_until_available(work, "Learning a taste")
+            if said_of is not None:
+                self._on_learned(personality_id, said_of)
         finally:
             self._rests_until = time.perf_counter() + REST * took
             self._is_idle.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from re import Match
 from typing import Any
 
@@ -12,6 +13,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.arenas.board import fit_fairly
+from bot.chat.taste_news import tell_privately
 from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog, PersistentButton
 from bot.localization.sentences import gettext
@@ -73,7 +75,8 @@ class Choose(BotCog):
         self.drawer.keep_spares(personality_id)
         pair, problem = await self._next_pair(sitting)
         if pair is not None:
-            view = self._pair_view(pair, done)
+            news = await tell_privately(self.services, personality_id, self.services.tastes.of(personality_id))
+            view = self._pair_view(pair, done, news)
         else:
             view = _text_view(
                 problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done, gettext("Try again"))
@@ -90,10 +93,11 @@ class Choose(BotCog):
             await asyncio.sleep(LOOK_EVERY_S)
         return None, None
 
-    def _pair_view(self, pair: SittingPair, done: int) -> discord.ui.LayoutView:
+    def _pair_view(self, pair: SittingPair, done: int, news: Sequence[str]) -> discord.ui.LayoutView:
         output = self.services.settings.output
         where = gettext("{number} of {all} · only you see this", number=done + 1, all=PAIRS)
-        head = f"**{gettext('Which answer is better?')}**\n-# {where}\n>>> {sanitize_markdown(pair.prompt, output)}"
+        asked = f"**{gettext('Which answer is better?')}**\n-# {where}\n>>> {sanitize_markdown(pair.prompt, output)}"
+        head = "\n".join([*news, asked])
         texts = [show_tables(sanitize_markdown(side.text, output)) for side in (pair.first, pair.second)]
         left, right = fit_fairly(texts, MAX_PANEL_CHARS - len(head) - AROUND_CHARS)
         return panel(
@@ -110,7 +114,8 @@ class Choose(BotCog):
             # The taste in memory may lag behind the tenth choice.
             taste = await self.services.database.read(learn_taste, personality_id, self.services.settings)
             votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
-            said.append(describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste))))
+            liked = describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste)))
+            said += await tell_privately(self.services, personality_id, taste) or [liked]
         if await self.services.database.read(find_rival, personality_id):
             said.append(gettext("Your choices help decide whether the new version takes over."))
         view = _text_view("\n".join(said), MorePairsButton(personality_id, 0, gettext("Ten more")))

@@ -87,7 +87,7 @@ async def show_comparison(
             content=gettext("Asking {versions} … {done} of {of} answers", versions=names, done=done, of=of)
         )
 
-    contestants = [contestant_of(services, whose.id, whose.card, release) for release in releases]
+    contestants = [contestant_of(services, whose, release) for release in releases]
     comparisons = await compare_versions(
         services.engine, contestants, prompts, generation=settings.generation, report=report
     )

@@ -13,10 +13,11 @@ from discord.ext import commands
 
 from bot.charts import report as charts
 from bot.cogs.comparison import ComparisonCommand
+from bot.cogs.taste import SwitchOffButton
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited, run_audited_action
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import AdminCog
+from bot.guards.interactions import AdminCog, button_row
 from bot.guards.requests import defer_publicly
 from bot.personalities import selection
 from bot.releases.announcer import ReleaseAnnouncer
@@ -86,7 +87,8 @@ class Models(
         """List the versions with their votes."""
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
-        text = texts.describe_versions(await self.services.database.read(model_status.read_versions, chosen.id))
+        found = await self.services.database.read(model_status.read_versions, chosen.id, self.services.settings)
+        text = texts.describe_versions(found)
         await answer_privately(
             interaction,
             splitting.fit_lines(selection.signed(chosen, text).split("\n"), texts.older_versions()),
@@ -195,8 +197,9 @@ class Models(
         before, after = move.before.target, move.after.target
         log.info("%s rolled back %s from %s to %s", user_label(interaction.user), chosen.name, before, after)
         now = await self.services.database.read(read_answering_now, chosen.id, self.services.settings)
-        text = texts.describe_rollback(after, before, now)
-        await interaction.edit_original_response(content=selection.signed(chosen, text))
+        text = selection.signed(chosen, texts.describe_rollback(after, before, now))
+        view = button_row([SwitchOffButton(chosen.id)]) if now.taste_acts else None
+        await interaction.edit_original_response(content=text, view=view)
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -1,45 +1,114 @@
-"""`/taste`: what a personality's people like, in words and a picture."""
+"""`/taste`: what a personality's people like, in words and a picture; admins switch off and on whether that acts.
+
+One command with an option, not subcommands: Discord takes no bare `/taste` beside `/taste off`, and everybody is told
+of `/taste`. Its rights hold for a whole command too, so a member who sets `switch` is refused here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from io import BytesIO
+from re import Match
+from typing import Literal
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
 from bot.charts.taste import draw_taste
-from bot.guards.interactions import AdminCog
+from bot.chat.taste_news import tell_channel
+from bot.guards.access import is_admin, require_admin
+from bot.guards.audit import action_of, run_audited_as
+from bot.guards.error_handler import report_error
+from bot.guards.interactions import BotCog, PersistentButton
+from bot.guards.visibility import visible_channels
+from bot.localization.sentences import gettext
 from bot.personalities import selection
 from bot.services import Services
 from bot.text.panels import MAX_PANEL_CHARS, text_panel
 from bot.text.splitting import fit_lines
-from bot.text.taste import describe_picture, taste_lines
+from bot.text.taste import describe_picture, describe_switch, taste_lines
 from storage.database.columns import utc_now
 from storage.insights.taste_report import read_taste_report
-from storage.insights.visibility import in_server
+from storage.insights.visibility import in_channels, in_server
+from storage.personalities.personalities import Personality, read_personality
+from storage.taste.acting import switch_taste
+
+SWITCH = "taste switch"
+"""Its name in the audit trail."""
 
 
-class Taste(AdminCog):
+class Taste(BotCog):
     @app_commands.command()
     @app_commands.guild_only()
-    @app_commands.default_permissions(manage_guild=True)
-    @app_commands.describe(personality=selection.WHOSE)
+    @app_commands.describe(
+        personality=selection.WHOSE, switch="For admins: whether what people like acts on answers and training"
+    )
     @app_commands.autocomplete(personality=selection.offer_personalities)
-    async def taste(self, interaction: discord.Interaction, personality: str | None = None) -> None:
-        """Show what people like, how sure that is, and answers that show it."""
+    async def taste(
+        self,
+        interaction: discord.Interaction,
+        personality: str | None = None,
+        switch: Literal["on", "off"] | None = None,
+    ) -> None:
+        """Show what people like, how sure that is, and what follows it."""
         await interaction.response.defer(ephemeral=True)
         chosen = await selection.chosen_personality(self.services, interaction, personality)
-        report = await self.services.database.read(
-            read_taste_report, chosen.id, self.services.settings, in_server(interaction.guild_id or 0)
-        )
+        if switch is None:
+            await self._show(interaction, chosen)
+            return
+        try:
+            said = await switch_as_admin(interaction, self.services, chosen, on=switch == "on")
+        except Exception as error:
+            await report_error(interaction, error, SWITCH)
+        else:
+            await interaction.edit_original_response(content=said)
+
+    async def _show(self, interaction: discord.Interaction, chosen: Personality) -> None:
+        user, guild_id = interaction.user, interaction.guild_id or 0
+        # An admin reads all answers of the server in other commands too.
+        may_see_all = is_admin(user, self.services.settings.discord) or not isinstance(user, discord.Member)
+        seen = in_server(guild_id) if may_see_all else in_channels({guild_id: visible_channels(user)})
+        report = await self.services.database.read(read_taste_report, chosen.id, self.services.settings, seen)
         picture = await asyncio.to_thread(draw_taste, report, chosen.name, utc_now())
         lines = selection.signed(chosen, "\n".join(taste_lines(report))).split("\n")
         text, alone = fit_lines(lines, "…", MAX_PANEL_CHARS), describe_picture(report)
         file = discord.File(BytesIO(picture), "taste.png", description=alone)
         await interaction.edit_original_response(view=text_panel([text], file.filename, alone), attachments=[file])
 
+    @commands.Cog.listener()
+    async def on_taste_learned(self, personality_id: int, reply_id: int) -> None:
+        await tell_channel(self.bot, self.services, personality_id, reply_id)
+
+
+async def switch_as_admin(interaction: discord.Interaction, services: Services, whose: Personality, *, on: bool) -> str:
+    """Let what people like act on the personality, or not, and say so; raises UserFacingError and NotAnAdmin."""
+    require_admin(interaction.user, services.settings.discord)
+    selection.require_administrator(services, interaction.user, whose)
+    action = action_of(interaction, SWITCH, f"{'on' if on else 'off'}, of {whose.name}")
+    await run_audited_as(interaction, action, switch_taste, whose.id, on=on)
+    return selection.signed(whose, describe_switch(on=on))
+
+
+class SwitchOffButton(PersistentButton, template=r"reactune:taste:off:(?P<personality>\d+)"):
+    action = SWITCH
+
+    def __init__(self, personality_id: int) -> None:
+        self.personality_id = personality_id
+        super().__init__(f"reactune:taste:off:{personality_id}", gettext("Switch that off too"))
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> SwitchOffButton:
+        return cls(int(match["personality"]))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        await interaction.response.defer()
+        whose = await services.database.read(read_personality, self.personality_id)
+        said = await switch_as_admin(interaction, services, whose, on=False)
+        await interaction.edit_original_response(view=None)
+        await interaction.followup.send(said)
+
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(SwitchOffButton)
     await bot.add_cog(Taste(bot, services))

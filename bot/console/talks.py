@@ -117,7 +117,7 @@ class Talks:
             raise UserFacingError(NO_ANSWER)
         reply_ids = await self._services.database.run(self._write, talk.question, drawn)
         texts = [one.finished.answer for one in drawn]
-        best = favourite(self._services, talk.question.personality.id, texts)
+        best = favourite(self._services, talk.question.personality, texts)
         talk.chosen_id = reply_ids[best or 0]
 
     def _write(self, session: Session, question: TalkQuestion, drawn: Sequence[DrawnAnswer]) -> list[int]:
@@ -134,10 +134,10 @@ class Talks:
         return store_answers(session, answers)
 
 
-def favourite(services: Services, personality_id: int, texts: Sequence[str]) -> int | None:
-    """Return the index of the text that people would like most, or None while too little is known of them."""
-    taste = services.tastes.of(personality_id)
-    return int(taste.score(texts).argmax()) if taste is not None and taste.may_choose else None
+def favourite(services: Services, personality: Personality, texts: Sequence[str]) -> int | None:
+    """Return the index of the text that people would like most, or None while nothing may choose by that."""
+    known = services.tastes.chooser_for(personality)
+    return int(known.taste.score(texts).argmax()) if known else None
 
 
 async def _listen(prompts: Prompts, answer: GrowingAnswer, generation: Generation) -> DrawnAnswer | None:

@@ -17,6 +17,7 @@ from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
 from storage.errors import PersonalityNotFound
+from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.personalities.bindings import (
     ActivePersonality,
     Binding,
@@ -27,9 +28,9 @@ from storage.personalities.bindings import (
 from storage.personalities.cards import CardSampling
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
 from storage.personalities.shown_examples import examples_to_show
-from storage.releases.versions import list_versions, read_alias
+from storage.releases.versions import list_versions, name_of
 from storage.settings.sections import Settings
-from storage.wording import BASE_NAME, gettext_noop, not_learned_yet
+from storage.wording import BASE_NAME, gettext_noop
 
 CHOICES = 25  # Discord's limit
 WHOSE = gettext_noop("A personality; without it, the one that answers here")
@@ -213,7 +214,7 @@ def list_lines(session: Session, guild_id: int, settings: Settings) -> list[str]
     lines = []
     for personality in list_personalities(session, guild_id):
         about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
-        version = _describe_version(read_alias(session, personality.id).target, personality, settings)
+        version = _describe_version(read_answering_now(session, personality.id, settings))
         examples = ngettext("{count} example", "{count} examples", len(personality.card.examples))
         bound = _describe_bindings(session, personality, guild_id)
         lines.append(f"**{personality.name}**{about} · {version} · {examples} · {bound}")
@@ -221,14 +222,14 @@ def list_lines(session: Session, guild_id: int, settings: Settings) -> list[str]
 
 
 def card_lines(session: Session, personality: Personality, guild_id: int, settings: Settings) -> list[str]:
-    card, version = personality.card, read_alias(session, personality.id).target
-    shown = examples_to_show(settings, card) if version == BASE_NAME else ()
+    card, now = personality.card, read_answering_now(session, personality.id, settings)
+    shown = () if now.champion else examples_to_show(settings, card)
     bound = _describe_bindings(session, personality, guild_id)
     number = gettext("**Examples:** {number}", number=len(card.examples))
     used = gettext("the base is shown {number} of them", number=len(shown))
     examples = [map(escape_inline, example.dialogue[:2]) for example in card.examples[:SHOWN_EXAMPLES]]
     lines = [
-        f"**{personality.name}** · {_describe_version(version, personality, settings)}",
+        f"**{personality.name}** · {_describe_version(now)}",
         escape_inline(card.description),
         f"⚠️ {gettext('It is archived.')}" if personality.archived_at else "",
         f"{bound[0].upper()}{bound[1:]}.",
@@ -255,13 +256,10 @@ def _describe_bindings(session: Session, personality: Personality, guild_id: int
     )
 
 
-def _describe_version(version: str, personality: Personality, settings: Settings) -> str:
-    """Return the version that answers; of the base, also that the personality has not learned yet."""
-    name = gettext("version {version}", version=version)
-    if version != BASE_NAME:
-        return name
-    follows_card = bool(examples_to_show(settings, personality.card))
-    return f"{name} ({gettext(not_learned_yet(follows_card=follows_card))})"
+def _describe_version(now: AnsweringNow) -> str:
+    """Return the version that answers; of the base, also what it has learned."""
+    name = gettext("version {version}", version=name_of(now.champion))
+    return f"{name} ({gettext(now.about_base)})" if now.about_base else name
 
 
 def describe_place(place: BindingPlace) -> str:

@@ -19,7 +19,8 @@ from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import PromptBank
-from storage.personalities.cards import Card, settings_of
+from storage.personalities.cards import settings_of
+from storage.personalities.personalities import Personality
 from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias, version_named
 from storage.settings.sections import GenerationSettings
@@ -74,10 +75,10 @@ async def open_two(services: Services, personality_id: int, *names: str) -> list
     return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
-def contestant_of(services: Services, personality_id: int, card: Card, release: Release, name: str = "") -> Contestant:
-    """Return the release as it answers members for the personality with this card."""
-    examples = services.tastes.examples_of(personality_id, card) if release.is_base else NO_EXAMPLES
-    system_prompt = settings_of(services.settings, card).chat.system_prompt
+def contestant_of(services: Services, personality: Personality, release: Release, name: str = "") -> Contestant:
+    """Return the release as it answers members for the personality."""
+    examples = services.tastes.examples_of(personality) if release.is_base else NO_EXAMPLES
+    system_prompt = settings_of(services.settings, personality.card).chat.system_prompt
     return Contestant(name or release.name, system_prompt, release, examples)
 
 

@@ -10,10 +10,11 @@ from bot.localization.sentences import gettext, ngettext, translated
 from bot.text import contests
 from bot.text import rounds as round_texts
 from bot.text.actors import name_actor
+from bot.text.answering_now import describe_now, what_acts
 from bot.text.lineage import from_source
 from bot.text.sanitize import sanitize_reason
 from bot.text.spending import describe_today
-from bot.text.taste import describe_choosing, describe_order, name_likings
+from bot.text.taste import describe_choosing, name_likings
 from bot.text.votes import describe_counted
 from storage.database.enums import GateVerdict, PairSource
 from storage.insights import model_status
@@ -81,36 +82,6 @@ def describe_marked_champion(champion: Version | None) -> str:
         "version to replace {version}.",
         version=champion.name,
     )
-
-
-def describe_now(now: AnsweringNow) -> str:
-    """Return what shapes the answers besides the version."""
-    if now.has_learned:
-        without = gettext("No version answers, but what people's votes have taught still acts.")
-        return " ".join([*([] if now.champion else [without]), *_acting(now)])
-    if now.follows_card:
-        return gettext("The personality has not learned yet and follows the examples on its card.")
-    return gettext("The personality has not learned yet.")
-
-
-def _acting(now: AnsweringNow) -> list[str]:
-    """Return sentences about what acts without a version, or beside it."""
-    said = []
-    if now.chooses:
-        said.append(gettext("I begin several answers and finish the one that people would like best."))
-    if now.liked:
-        said.append(
-            ngettext(
-                "I follow {count} example that I wrote myself, in the style that people like.",
-                "I follow {count} examples that I wrote myself, in the style that people like.",
-                len(now.liked),
-            )
-        )
-    if now.order:
-        said.append(describe_order(now.order))
-    if now.follows_card:
-        said.append(gettext("I follow the examples on the card."))
-    return said
 
 
 def _what_decides(status: model_status.ModelStatus) -> str:
@@ -192,8 +163,9 @@ def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
 
 
 def describe_versions(found: model_status.VersionList) -> str:
-    """Return a line per version, newest first, the base model last."""
-    return "\n".join(_version_line(version, found) for version in (*found.versions, None))
+    """Return what acts besides the version, and a line per version, newest first, the base model last."""
+    lines = [describe_now(found.now), *(_version_line(version, found) for version in (*found.versions, None))]
+    return "\n".join(filter(None, lines))
 
 
 def older_versions() -> str:
@@ -220,8 +192,8 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
         after=after,
         before=before,
     )
-    taught = [gettext("What people's votes taught still acts:")] if now.chooses or now.liked or now.order else []
-    return " ".join([said, *taught, *_acting(now)])
+    taught = [gettext("What people's votes taught still acts:")] if now.taste_acts else []
+    return " ".join([said, *taught, *what_acts(now)])
 
 
 def _version_line(version: Version | None, found: model_status.VersionList) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bot.localization.sentences import day, gettext, listing, ngettext, number, percent
+from bot.text.answering_now import describe_now
 from bot.text.rounds import sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.taste_report import ShownEffect, TasteReport
+from storage.taste.acting import TasteUse
 from storage.taste.gain import CandidateGain
-from storage.taste.learning import FEWEST, REFUTED, UNJUDGED
-from storage.taste.words import Effect
+from storage.taste.learning import FEWEST, REFUTED, UNJUDGED, LearnedTaste
+from storage.taste.words import Effect, likings
 from storage.wording import gettext_noop, shorten
 
 QUOTE_CHARS = 110
@@ -18,7 +20,7 @@ CLEAR_EVIDENCE = 20.0
 """E-value from which chance is a poor explanation: it reaches this at most once in twenty times."""
 MOST_EVIDENCE = 1_000
 """E-value from which its size says nothing more."""
-EXAMPLES = gettext_noop("Until a new version answers, I follow these examples, which I wrote for the prompt bank:")
+MOST_IN_NEWS = 3
 STYLE_ONLY = gettext_noop("I see style only, not whether an answer is right, funny or helpful.")
 SWITCHED_OFF = gettext_noop(
     "I don't learn from reactions here: the operator has turned that off (privacy.learn_from_reactions)."
@@ -42,20 +44,18 @@ def taste_text(report: TasteReport) -> str:
 
 def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str]:
     lines = [describe_finding(report)]
-    if not report.is_learning or report.is_empty:
+    if not report.is_learning:
         return lines
+    if report.is_empty:
+        return [*lines, describe_now(report.now)] if report.now.is_switched_off else lines
     since = gettext("First vote: {date}.", date=day(report.since)) if report.since else ""
     lines.append(" ".join(filter(None, (describe_use(report), since))))
     lines += [f"- {describe_effect(effect, report)}" for effect in report.effects]
     for sign, answers in (("👍", report.liked), ("👎", report.disliked)):
         lines += [f"{sign} {_quoted(answer, escaped)}" for answer in answers]
-    if report.examples:
-        lines += [gettext(EXAMPLES), *(f"✏️ {_quoted(answer, escaped)}" for answer in report.examples)]
-    if report.order:
-        lines.append(describe_order(report.order))
-    if report.follows_card:
-        lines.append(gettext("No version answers now, so I follow the examples on the card too."))
-    return [*lines, describe_unknown(report)]
+    lines.append(describe_now(report.now))
+    lines += [f"✏️ {_quoted(answer, escaped)}" for answer in report.now.liked]
+    return [*filter(None, lines), describe_unknown(report)]
 
 
 def _quoted(answer: str, escaped: Callable[[str], str]) -> str:
@@ -79,6 +79,36 @@ def describe_liked(votes: int, choices: int, voters: int, told: Sequence[ShownEf
             votes=counted,
         )
     return gettext("After {votes}, people like: {liked}.", votes=counted, liked=name_likings(told))
+
+
+def describe_beginning(use: TasteUse, taste: LearnedTaste, *, by_examples: bool, by_rounds: bool) -> str:
+    """Return the news that what people like acts from now on; `by_examples` and `by_rounds` say on what it acts."""
+    votes = count_kinds(len(taste.data.thumbs.liked), len(taste.data.choices.starts))
+    liked = name_likings(likings(taste, MOST_IN_NEWS))
+    if use is TasteUse.CHOOSING:
+        sees = gettext("After {votes}, I begin to see what you like: {liked}.", votes=votes, liked=liked)
+        learns = gettext("After {votes}, I begin to learn what you like.", votes=votes)
+        acts = [gettext("From now on, I begin several answers and finish the one that you'd like best.")]
+    else:
+        sees = gettext("After {votes}, it is clear enough what you like: {liked}.", votes=votes, liked=liked)
+        learns = gettext("After {votes}, it is clear enough which answers you like.", votes=votes)
+        acts = [
+            *([gettext("From now on, new versions of me learn it.")] if by_rounds else []),
+            *([gettext("Until one answers, I follow answers of my own in that style.")] if by_examples else []),
+        ]
+    return " ".join([sees if liked else learns, *acts, gettext("`/taste` says more.")])
+
+
+def describe_switch(*, on: bool) -> str:
+    """Return what has changed for a personality."""
+    if on:
+        return gettext(
+            "The taste is on: once it knows enough, it chooses among my answers, and examples and training follow it."
+        )
+    return gettext(
+        "The taste is off, from the next answer on: it chooses no answers, and neither examples nor training follow "
+        "it. It still learns from votes; `/taste switch:on` lets it act again."
+    )
 
 
 def name_likings(told: Sequence[Effect | ShownEffect]) -> str:
@@ -107,7 +137,7 @@ def count_kinds(votes: int, choices: int) -> str:
 def describe_use(report: TasteReport) -> str:
     """Return whether the taste is used, why, and by what."""
     used, why = use_and_reason(report)
-    if not report.is_used:
+    if not report.now.chooses:
         return sentence(f"{used}: {why}")
     follows = gettext("Examples and rounds follow it.")
     waits = gettext("Examples and rounds do not follow it yet: the votes do not show clearly enough what people like.")
@@ -117,10 +147,8 @@ def describe_use(report: TasteReport) -> str:
 def use_and_reason(report: TasteReport) -> tuple[str, str]:
     """Return whether the taste is used, and why, as two halves of a sentence."""
     votes = report.votes + report.choices
-    if not report.chooses:
-        return gettext("It is not used"), gettext(
-            "the bot begins one answer only (generation.candidates is 1), so there is nothing to choose"
-        )
+    if why := _why_it_may_not(report):
+        return gettext("It is not used"), why
     if votes < FEWEST:
         return gettext("It is not used yet"), gettext("it needs {votes} votes", votes=FEWEST)
     if votes <= UNJUDGED:
@@ -128,7 +156,7 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
             "from vote {vote} on, votes are predicted before they are learned", vote=UNJUDGED + 1
         )
     value = _e_value(report.evidence)
-    if not report.is_used:
+    if not report.now.chooses:
         why = gettext("the share of 👍 alone predicts votes better (e-value {value})", value=value)
         return gettext("It is not used now"), why
     if report.evidence < 1:
@@ -140,6 +168,15 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
     clearly = gettext_noop("it predicts votes clearly better than the share of 👍 alone does (e-value {value})")
     as_well = gettext_noop("it predicts votes at least as well as the share of 👍 alone does (e-value {value})")
     return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well, value=value)
+
+
+def _why_it_may_not(report: TasteReport) -> str:
+    """Return why people decided that the taste chooses nothing, or an empty text."""
+    if report.now.is_switched_off:
+        return gettext("an admin has switched it off")
+    if not report.chooses:
+        return gettext("the bot begins one answer only (generation.candidates is 1), so there is nothing to choose")
+    return ""
 
 
 def _e_value(evidence: float) -> str:
@@ -156,13 +193,6 @@ def describe_effect(effect: ShownEffect, report: TasteReport) -> str:
 
 def describe_gain(effect: ShownEffect) -> str:
     return f"{100 * effect.share_before:.0f} → {percent(effect.share_after)}"
-
-
-def describe_order(order: str) -> str:
-    """Return the order that the base is told, in its own words."""
-    return gettext(
-        "Until a new version answers, I follow one order, because it brings what people like: “{order}”", order=order
-    )
 
 
 def describe_unknown(report: TasteReport) -> str:

@@ -19,6 +19,11 @@ class CandidateChoice:
     propensity: float
     """Probability with which it was shown, given the candidates."""
 
+    @property
+    def is_best(self) -> bool:
+        """Whether the shown one is better than some others, and none is better than it."""
+        return min(self.utilities) < self.utilities[self.shown] == max(self.utilities)
+
 
 def record_choice(session: Session, reply_id: int, choice: CandidateChoice) -> None:
     """Store how the answer was chosen, unless it was deleted in the meantime."""

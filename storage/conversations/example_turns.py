@@ -53,9 +53,9 @@ def with_order(messages: Sequence[Mapping[str, object]], order: str) -> list[dic
     return [{"role": "system", "content": order, SHOWN_AS: ShownAs.ORDER.value}, *told]
 
 
-def order_in(messages: Iterable[Mapping[str, str]]) -> str:
+def order_in(messages: Iterable[Mapping[str, object]]) -> str:
     """Return the order that `with_order` put there; empty if there is none."""
-    told = (message["content"] for message in messages if message.get(SHOWN_AS) == ShownAs.ORDER)
+    told = (str(message["content"]) for message in messages if message.get(SHOWN_AS) == ShownAs.ORDER)
     return next(told, "").rpartition("\n")[2]
 
 

@@ -94,6 +94,11 @@ class PersonalityRow(Base):
     picture_digest: Mapped[str | None] = mapped_column(String(64))
     """Of its picture; null without one."""
     archived_at: Mapped[datetime | None]
+    follows_taste: Mapped[bool] = mapped_column(default=True)
+    """What its people like acts on its answers and rounds; an admin can switch that off."""
+    told_of_choosing: Mapped[bool] = mapped_column(default=False)
+    told_of_teaching: Mapped[bool] = mapped_column(default=False)
+    """Whether people were told that what they like acts: it chooses among answers, it teaches the base and versions."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 
 from storage.personalities.personalities import read_personality
 from storage.personalities.shown_examples import examples_to_show
-from storage.releases.versions import Version, read_alias
+from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import Settings
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.examples import choose_examples
-from storage.taste.learning import LearnedTaste, learn, read_taste_data
+from storage.taste.learning import LearnedTaste, learn_from
 from storage.taste.orders import order_in_use
+from storage.wording import gettext_noop, not_learned_yet
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,35 @@ class AnsweringNow:
     """What the base is told beside them; empty if nothing. A version is told nothing."""
     follows_card: bool
     """The base is shown examples of the personality's card; a version sees none."""
+    is_switched_off: bool
+    """An admin does not let what people like act."""
 
     @property
-    def has_learned(self) -> bool:
-        """Whether votes changed something: a version answers, or what people like acts without one."""
-        return self.champion is not None or self.chooses or bool(self.liked) or bool(self.order)
+    def taste_acts(self) -> bool:
+        """Whether what people like acts without a version, or beside it."""
+        return self.chooses or bool(self.liked) or bool(self.order)
+
+    @property
+    def about_base(self) -> str:
+        """Return what is said beside the base's name; empty if a version answers."""
+        if self.champion is not None:
+            return ""
+        if self.is_switched_off:
+            return gettext_noop("its taste is switched off")
+        if self.taste_acts:
+            return gettext_noop("has no version yet, but follows what people like")
+        return not_learned_yet(follows_card=self.follows_card)
+
+    @property
+    def in_short(self) -> str:
+        """Return what answers, such as "v3" or "base (has not learned yet)"."""
+        name = name_of(self.champion)
+        return f"{name} ({self.about_base})" if self.about_base else name
 
 
 def read_answering_now(session: Session, personality_id: int, settings: Settings) -> AnsweringNow:
     evidence = read_taste_evidence(session, personality_id, settings)
-    taste = learn(read_taste_data(session, evidence))
+    taste = learn_from(session, personality_id, evidence)
     return answering_with(session, personality_id, settings, evidence, taste)
 
 
@@ -52,4 +72,4 @@ def answering_with(
         order = order_in_use(session, personality_id, taste, settings)
         follows_card = bool(examples_to_show(settings, read_personality(session, personality_id).card))
     chooses = taste.may_choose and settings.generation.candidates > 1
-    return AnsweringNow(champion, chooses, liked, order, follows_card)
+    return AnsweringNow(champion, chooses, liked, order, follows_card, is_switched_off=not taste.is_on)

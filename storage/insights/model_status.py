@@ -46,6 +46,7 @@ class VersionList:
     """The version that people compare with the champion."""
     tallies: Mapping[int | None, Tally]
     """Votes on each version's answers, by version id."""
+    now: AnsweringNow
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ class VersionDetails:
     failed_checks: list[str]
 
 
-def read_versions(session: Session, personality_id: int) -> VersionList:
+def read_versions(session: Session, personality_id: int, settings: Settings) -> VersionList:
     return VersionList(
         versions=list_versions(session, personality_id),
         champion=read_alias(session, personality_id),
         rival=find_rival(session, personality_id),
         tallies=tally_by_version(session, personality_id),
+        now=read_answering_now(session, personality_id, settings),
     )
 
 

@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
-from storage.insights.answering_now import answering_with
+from storage.insights.answering_now import AnsweringNow, answering_with
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
 from storage.taste.evidence import TasteEvidence, read_taste_evidence
-from storage.taste.learning import LearnedTaste, learn, read_taste_data
+from storage.taste.learning import LearnedTaste, learn_from
 from storage.taste.words import (
     Effect,
     Sureness,
@@ -67,8 +67,8 @@ class TasteReport:
     """The e-value of the predictions: above 1, they were better than the share of 👍."""
     chooses: bool
     """Whether the bot begins several answers, among which a taste can choose."""
-    is_used: bool
-    """Whether it chooses among the answers that the bot begins."""
+    now: AnsweringNow
+    """What acts: whether it chooses among the answers that the bot begins, and what the base is shown and told."""
     teaches: bool
     """Whether examples and rounds follow it."""
     effects: tuple[ShownEffect, ...]
@@ -78,12 +78,6 @@ class TasteReport:
     disliked: tuple[str, ...]
     open_questions: tuple[str, ...]
     """What the votes say least about."""
-    examples: tuple[str, ...] = ()
-    """Own answers that the base is shown as earlier turns; none once a version answers."""
-    order: str = ""
-    """What the base is told in words; empty if nothing, or once a version answers."""
-    follows_card: bool = False
-    """The base answers, and is shown examples of the personality's card too."""
 
     @property
     def is_empty(self) -> bool:
@@ -95,7 +89,7 @@ def read_taste_report(
 ) -> TasteReport:
     """Return what people like; only answers that `may_be_seen` selects are among the examples."""
     evidence = read_taste_evidence(session, personality_id, settings)
-    taste = learn(read_taste_data(session, evidence))
+    taste = learn_from(session, personality_id, evidence)
     is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
     now = answering_with(session, personality_id, settings, evidence, taste)
     told = likings(taste)
@@ -108,15 +102,12 @@ def read_taste_report(
         since=_first_vote(evidence),
         evidence=taste.evidence,
         chooses=chooses,
-        is_used=now.chooses,
+        now=now,
         teaches=taste.may_teach,
         effects=shown_effects(taste, told),
         liked=liked,
         disliked=disliked,
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
-        examples=now.liked,
-        order=now.order,
-        follows_card=now.follows_card,
     )
 
 

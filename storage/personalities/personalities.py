@@ -46,6 +46,8 @@ class Personality:
     archived_at: datetime | None
     picture_digest: str | None
     """Of its picture; None without one."""
+    follows_taste: bool
+    """Whether what its people like acts on it; an admin can switch that off."""
 
     @property
     def is_default(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from storage.personalities.cards import Card, Example
 from storage.settings.sections import ModelSettings, Settings
-from storage.wording import BASE_NAME, not_learned_yet
 
 WINDOW_SHARE = 0.25
 """Most of the context that they take."""
@@ -30,10 +29,3 @@ def examples_to_show(settings: Settings, card: Card) -> tuple[Example, ...]:
             chosen.append(example)
             left -= chars
     return tuple(chosen)
-
-
-def what_answers(version: str, settings: Settings, card: Card) -> str:
-    """Return the version's name; of the base, also that the personality with this card has not learned yet."""
-    if version != BASE_NAME:
-        return version
-    return f"{version} ({not_learned_yet(follows_card=bool(examples_to_show(settings, card)))})"

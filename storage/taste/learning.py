@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import sentences
-from storage.database.tables import ReplyMeasuresRow, ReplyRow
+from storage.database.tables import PersonalityRow, ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
 from storage.taste.clarity import clarity
@@ -29,6 +29,8 @@ from storage.taste.measures import (
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, fit, prior
 
+Beginning = tuple[str, bool]
+"""An answer's text so far, and whether that is all of it."""
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
 """Most opinions and choices to learn from: older ones say little about today's members."""
@@ -139,11 +141,13 @@ class LearnedTaste:
     likes."""
     data: TasteData
     bettor: Bettor
+    is_on: bool = True
+    """Whether an admin lets it act."""
 
     @property
     def may_choose(self) -> bool:
         """Return whether it chooses among candidates: from the first few votes on, until it proves harmful."""
-        return len(self.data) >= FEWEST and not self.bettor.is_refuted
+        return self.is_on and len(self.data) >= FEWEST and not self.bettor.is_refuted
 
     @property
     def may_teach(self) -> bool:
@@ -153,6 +157,8 @@ class LearnedTaste:
     @property
     def why_unsure(self) -> str:
         """Return why it may not teach, in a sentence without a full stop."""
+        if not self.is_on:
+            return sentences.Sentence("the taste ranks no answers: an admin has switched it off")
         if len(self.data) < UNJUDGED:
             return sentences.counted(
                 "the taste has {count} vote and needs {needed} before it ranks answers",
@@ -170,16 +176,16 @@ class LearnedTaste:
         """Return the utility of each answer, (N,)."""
         return self.posterior.score(style_of(answers))
 
-    def score_begun(self, drafts: Sequence[tuple[str, bool]]) -> Floats:
-        """Return the utility of each draft, (N,): its text so far, and whether that is all of it."""
-        return self.posterior.score(_style_begun(drafts))
+    def score_begun(self, drafts: Sequence[Beginning]) -> Floats:
+        """Return the utility of each draft, (N,)."""
+        return self.posterior.score(style_begun(drafts))
 
-    def lessons(self, first: tuple[str, bool], drafts: Sequence[tuple[str, bool]]) -> Floats:
+    def lessons(self, first: Beginning, drafts: Sequence[Beginning]) -> Floats:
         """Return how much a person's choice between the first draft and each of the others would teach, (N,)."""
-        return self.posterior.lesson(_style_begun([first]), _style_begun(drafts))
+        return self.posterior.lesson(style_begun([first]), style_begun(drafts))
 
 
-def _style_begun(drafts: Sequence[tuple[str, bool]]) -> Floats:
+def style_begun(drafts: Sequence[Beginning]) -> Floats:
     """Return the scaled measures of the drafts, (N, D). An unfinished draft gets its expected length."""
     numbers = np.array([measure_style(text) for text, _ in drafts]).reshape(-1, len(MEASURES))
     for row, (_, is_whole) in zip(numbers, drafts, strict=True):
@@ -205,7 +211,13 @@ def style_of(answers: Sequence[str]) -> Floats:
 
 def learn_taste(session: Session, personality_id: int, settings: Settings) -> LearnedTaste:
     """Learn from all that counts now."""
-    return learn(read_taste_data(session, read_taste_evidence(session, personality_id, settings)))
+    return learn_from(session, personality_id, read_taste_evidence(session, personality_id, settings))
+
+
+def learn_from(session: Session, personality_id: int, evidence: TasteEvidence) -> LearnedTaste:
+    """Learn from evidence that has been read; the taste acts if the personality's admins let it."""
+    follows = select(PersonalityRow.follows_taste).where(PersonalityRow.id == personality_id)
+    return replace(learn(read_taste_data(session, evidence)), is_on=session.scalars(follows).one())
 
 
 def learn(data: TasteData) -> LearnedTaste:
@@ -221,7 +233,7 @@ def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mappi
     bettor = _bet(taste.bettor, data)
     steps = {"hyper_steps": 1} if len(data) < MANY else {"hyper_steps": 0, "newton_steps": 1}
     found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps)
-    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor)
+    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor, taste.is_on)
 
 
 def _bet(bettor: Bettor, data: TasteData) -> Bettor:

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, TasteEvidence, read_taste_evidence, read_thumbs_on
 from storage.taste.examples import ExampleTurn, choose_examples
-from storage.taste.learning import LearnedTaste, learn, learn_more, read_measures, read_taste_data
+from storage.taste.learning import MANY, LearnedTaste, learn, learn_more, read_measures, read_taste_data
 from storage.taste.orders import order_in_use
+from storage.taste.words import Effect, likings
 
 MOST_ANSWERS = 1_000
 """With new votes on more answers, as after days without the bot, everything is learned again."""
@@ -21,10 +22,12 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class KnownTaste:
-    """A taste, what was said for it, and what shows it to the base."""
+    """A taste, what was said for it, and what shows it to the base, as if admins let it act."""
 
     evidence: TasteEvidence
     taste: LearnedTaste
+    liked: tuple[Effect, ...] = ()
+    """What people like, in words."""
     examples: tuple[ExampleTurn, ...] = ()
     order: str = ""
     """What people like in words, where that moves the base in use."""
@@ -34,7 +37,8 @@ def learn_all(session: Session, personality_id: int, settings: Settings) -> Know
     evidence = read_taste_evidence(session, personality_id, settings)
     taste = learn(read_taste_data(session, evidence))
     examples = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
-    return KnownTaste(evidence, taste, examples, order_in_use(session, personality_id, taste, settings))
+    order = order_in_use(session, personality_id, taste, settings)
+    return KnownTaste(evidence, taste, tuple(likings(taste)), examples, order)
 
 
 def learn_votes_on(
@@ -42,8 +46,8 @@ def learn_votes_on(
 ) -> KnownTaste:
     """Learn the new votes on these answers; everything again if a vote was changed, withdrawn or is no thumb.
 
-    Added votes leave four things as they are until everything is learned again: how much each voter's other votes
-    count, that the oldest votes of very many are forgotten, the examples, and the order.
+    Added votes leave some things as they are until everything is learned again: how much each voter's other votes
+    count, that the oldest votes of very many are forgotten, the examples, the order, and the words of many votes.
     """
     news = _news(session, personality_id, settings, known, reply_ids)
     if news is None:
@@ -51,7 +55,9 @@ def learn_votes_on(
     factors = known.evidence.factors
     weighed = [one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in news]
     taste = learn_more(known.taste, weighed, read_measures(session, {one.reply_id for one in news}))
-    return replace(known, evidence=replace(known.evidence, opinions=(*known.evidence.opinions, *news)), taste=taste)
+    liked = tuple(likings(taste)) if len(taste.data) < MANY else known.liked
+    evidence = replace(known.evidence, opinions=(*known.evidence.opinions, *news))
+    return replace(known, evidence=evidence, taste=taste, liked=liked)
 
 
 def _news(

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from storage.database.tables import OptOutRow, ReplyRow
-from storage.taste.learning import LearnedTaste
+from storage.taste.learning import Beginning, LearnedTaste, style_begun
 from storage.taste.measures import MEASURES, Group, Measure, everyday_correlation
 from storage.taste.model import Floats, Posterior, lone_effects
 
@@ -87,6 +87,15 @@ def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
             told.append(place)
     found = (effects[place] for place in told if effects[place].size > 0 or not effects[place].is_band)
     return sorted(found, key=lambda effect: -effect.certainty)[:most]
+
+
+def why_chosen(liked: Sequence[Effect], chosen: Beginning, others: Sequence[Beginning]) -> Effect | None:
+    """Return the liking that spoke most for the chosen draft beside the others, if one did."""
+    x = style_begun([chosen, *others])
+    ahead = x[0] - x[1:].mean(axis=0)
+    weighed = [(effect.size * ahead[MEASURES.index(effect.measure)], effect) for effect in liked]
+    most, effect = max(weighed, key=lambda one: one[0], default=(0.0, None))
+    return effect if most > 0 else None
 
 
 def _rank(effect: Effect) -> tuple[bool, float]:

@@ -22,7 +22,7 @@ from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
 from storage.taste.evidence import Preference, read_taste_evidence
-from storage.taste.learning import LearnedTaste, learn, read_taste_data
+from storage.taste.learning import LearnedTaste, learn_from
 from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
@@ -257,7 +257,7 @@ def look_ahead(session: Session, personality_id: int, settings: Settings, base_r
     pairs = count_possible_pairs(
         session, personality_id, settings.privacy, base_revision, votes=votes.by_reply, choices=evidence.choices
     )
-    return Outlook(votes, pairs, learn(read_taste_data(session, evidence)))
+    return Outlook(votes, pairs, learn_from(session, personality_id, evidence))
 
 
 def count_possible_pairs(

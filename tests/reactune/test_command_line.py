@@ -30,6 +30,7 @@ from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.card_files import read_any_card
 from storage.personalities.personalities import ensure_personality
+from storage.releases.promotion import promote
 from storage.releases.versions import register
 from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
 from storage.settings.loading import load_settings
@@ -484,6 +485,26 @@ def test_taste_answers_before_there_is_a_vote_and_when_it_is_switched_off(reactu
     assert (
         off == "I don't learn from reactions here: the operator has turned that off (privacy.learn_from_reactions).\n"
     )
+
+
+def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, seeded):
+    def write(session):
+        add_taste(session, 40)
+        promote(session, 1, add_version(session, None), expected_generation=0, by="ann", reason="")
+
+    seeded(write)
+    said = " ".join(reactune("model", "rollback")[1].split())
+    assert "No version answers, but what people's votes have taught acts." in said
+    assert said.endswith("To switch that off too, run reactune taste --switch off.")
+    assert "It is not used: an admin has switched it off." in reactune("taste", "--switch", "off")[1]
+    found = json.loads(reactune("taste", "--json")[1])
+    assert (found["is_switched_off"], found["is_used"], found["teaches"]) == (True, False, False)
+    assert "An admin has switched the taste off" in " ".join(reactune("model", "list")[1].split())
+    assert "its taste is switched off" in " ".join(reactune("personality", "list")[1].split())
+    reactune("taste", "--switch", "on")
+    assert json.loads(reactune("taste", "--json")[1])["is_used"]
+    trail = " ".join(reactune("audit")[1].split())
+    assert trail.index("on, of default") < trail.index("off, of default")
 
 
 def test_the_taste_of_an_unknown_personality_is_one_sentence(reactune, seeded):

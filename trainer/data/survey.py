@@ -13,7 +13,7 @@ from storage.models.base_model import BaseModel
 from storage.releases.versions import StartingPoint, starting_point
 from storage.settings.sections import Settings
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
-from storage.taste.learning import LearnedTaste, learn, read_measures, read_taste_data
+from storage.taste.learning import LearnedTaste, learn_from, read_measures
 from storage.taste.model import Floats
 from storage.taste.relevance import read_relevance
 from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies
@@ -58,7 +58,7 @@ def survey_votes(
     evidence = read_taste_evidence(session, personality_id, settings)
     answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
-    taste = learn(read_taste_data(session, evidence))
+    taste = learn_from(session, personality_id, evidence)
     render = renderer_of(base, settings.model)
     learned = LearnedPrompts.find(session, where, render, answers=answers, choices=evidence.choices, prompts=prompts)
     ranked = learned.group(read_answers_to(session, *where, learned.to_rank))

@@ -39,7 +39,7 @@ async def compare_side_by_side(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     services, own = here.services, here.personality
     releases = await open_two(services, own.id, form.text("a"), form.text("b"))
-    contestants = [contestant_of(services, own.id, own.card, release) for release in releases]
+    contestants = [contestant_of(services, own, release) for release in releases]
     generation = tuned(services.settings.generation, own.card)
     return await show_answers_of(
         here, contestants, form.text("prompt", ""), generation, is_blind=form.is_checked("blind")

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from enum import StrEnum
 from itertools import chain
 
 from aiohttp import web
 
 from bot.charts.report import describe_report, draw_report
-from bot.console.page import Here, find_here
+from bot.console.page import Here, find_here, read_form
 from bot.console.waiting import WaitingItem, read_waiting
 from bot.operations.health import examine_health
+from bot.text.answering_now import describe_now
 from bot.text.releases import describe_status
 from bot.text.rounds import sentence
-from bot.text.taste import EXAMPLES, describe_finding, describe_order, describe_unknown, describe_use
+from bot.text.taste import describe_finding, describe_unknown, describe_use
 from storage.database.columns import utc_now
 from storage.insights.model_status import read_model_status
 from storage.insights.report import read_report
 from storage.insights.taste_report import read_taste_report
 from storage.insights.visibility import in_channels
+from storage.taste.acting import switch_taste
 
 CHECKS = {
     "gateway": "Discord",
@@ -31,6 +34,18 @@ CHECKS = {
     "trainer": "Trainer",
     "disk": "Disk of the data folder",
 }
+
+
+class Switch(StrEnum):
+    ON = "on"
+    OFF = "off"
+
+
+class SwitchPage(StrEnum):
+    """Pages that have the switch of the taste."""
+
+    OVERVIEW = "/"
+    VERSIONS = "/versions"
 
 
 async def show_overview(request: web.Request) -> web.Response:
@@ -92,10 +107,19 @@ async def show_likings(request: web.Request) -> web.Response:
         taste=taste,
         finding=describe_finding(taste),
         use=describe_use(taste),
-        following=EXAMPLES,
-        order=describe_order(taste.order) if taste.order else "",
+        now=describe_now(taste.now),
         unknown=describe_unknown(taste),
     )
+
+
+async def switch_taste_of(request: web.Request) -> web.Response:
+    """Let what people like act on the personality, or not, as `/taste switch` does."""
+    here, form = await find_here(request), await read_form(request)
+    to, page = form.choice("switch", Switch), form.choice("page", SwitchPage)
+    action = here.action("taste switch", f"{to}, of {here.personality.name}")
+    await here.require_administrator(action)
+    await here.run_audited(action, switch_taste, here.personality.id, on=to is Switch.ON)
+    return here.go(here.address(page))
 
 
 async def show_report(request: web.Request) -> web.Response:
@@ -114,4 +138,5 @@ ROUTES = [
     web.get("/overview/taste", show_likings),
     web.get("/overview/report", show_report),
     web.get("/overview/health", show_health),
+    web.post("/taste/switch", switch_taste_of),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from aiohttp import web
@@ -15,12 +15,12 @@ from bot.console.pages.comparison import show_answers_of
 from bot.console.places import visible_servers
 from bot.releases.comparison import contestant_of
 from storage.errors import PersonalityConflict
+from storage.insights.answering_now import read_answering_now
 from storage.personalities import personalities
 from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, list_bindings
 from storage.personalities.cards import Card, format_card, parse_card, tuned
 from storage.personalities.personalities import Personality
-from storage.personalities.shown_examples import what_answers
-from storage.releases.versions import list_versions, read_alias
+from storage.releases.versions import list_versions
 
 PAGE = "/personalities"
 DRAFT = "the draft"
@@ -77,7 +77,7 @@ def _read(session: Session, here: Here) -> PersonalityFacts:
         listed=[
             ListedPersonality(
                 personality=one,
-                version=what_answers(read_alias(session, one.id).target, here.services.settings, one.card),
+                version=read_answering_now(session, one.id, here.services.settings).in_short,
                 bindings=[binding for binding in bindings if binding.personality_id == one.id],
             )
             for one in here.personalities
@@ -107,7 +107,8 @@ async def try_card(request: web.Request) -> web.Response:
     services, own = here.services, here.personality
     release, draft = await services.releases.current(own.id), await _parse(form)
     contestants = [
-        contestant_of(services, own.id, card, release, name) for name, card in (("now", own.card), (DRAFT, draft))
+        contestant_of(services, replace(own, card=card), release, name)
+        for name, card in (("now", own.card), (DRAFT, draft))
     ]
     generation = tuned(services.settings.generation, draft)
     return await show_answers_of(here, contestants, form.text("prompt", ""), generation)

@@ -140,7 +140,7 @@ async def vote(request: web.Request) -> web.Response:
 async def _talk(here: Here, chosen_ids: tuple[int, ...]) -> dict[str, object]:
     exchanges = await here.services.database.read(read_talk, here.personality.id, here.visitor.user_id, chosen_ids)
     newest = [answer.text for answer in exchanges[-1].answers] if exchanges else []
-    liked = favourite(here.services, here.personality.id, newest) if len(newest) > 1 else None
+    liked = favourite(here.services, here.personality, newest) if len(newest) > 1 else None
     return {
         "exchanges": exchanges,
         "talk": _named([one.chosen.id for one in exchanges]),

@@ -7,6 +7,7 @@ from functools import partial
 from aiohttp import web
 from sqlalchemy.orm import Session
 
+from bot.chat.taste_news import tell_privately
 from bot.console.page import Here, find_here, number_in_path, read_form, read_number
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
@@ -157,6 +158,7 @@ async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> d
         "pair": pair,
         "progress": progress,
         "learned": _learned(here),
+        "news": await tell_privately(here.services, here.personality.id, here.services.tastes.of(here.personality.id)),
         "problem": problem,
         "corrected": corrected,
     }

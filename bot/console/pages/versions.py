@@ -9,16 +9,18 @@ from sqlalchemy.orm import Session
 
 from bot.console.drawings import lay_out_tree
 from bot.console.page import Here, SentForm, find_here, read_form
+from bot.text.answering_now import describe_now
 from bot.text.contests import describe_contest
 from bot.text.lineage import lineage_text
 from bot.text.releases import describe_evidence, describe_version
+from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.insights.lineage import lineage_of
 from storage.insights.model_status import VersionDetails, read_version
 from storage.insights.version_tree import TreeNode, read_version_tree
 from storage.releases import promotion
 from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import Alias, read_alias
-from storage.settings.sections import VoteSettings
+from storage.settings.sections import Settings, VoteSettings
 from storage.votes.votes import Tally, tally_by_version
 from storage.wording import BASE_NAME
 
@@ -66,14 +68,22 @@ def _read(session: Session, personality_id: int, votes: VoteSettings) -> Version
 
 
 async def show_version_list(request: web.Request) -> web.Response:
-    """Return the versions with their votes."""
+    """Return the versions with their votes, and what acts besides them."""
     here = await find_here(request)
-    tree, tallies = await here.services.database.read(_read_with_votes, here.personality.id)
-    return here.fill("version_list.html", **_table(here, _newest_first(tree), tallies))
+    tree, tallies, now = await here.services.database.read(
+        _read_with_votes, here.personality.id, here.services.settings
+    )
+    return here.fill("version_list.html", **_table(here, _newest_first(tree), tallies), now=describe_now(now))
 
 
-def _read_with_votes(session: Session, personality_id: int) -> tuple[list[TreeNode], dict[int | None, Tally]]:
-    return read_version_tree(session, personality_id), tally_by_version(session, personality_id)
+def _read_with_votes(
+    session: Session, personality_id: int, settings: Settings
+) -> tuple[list[TreeNode], dict[int | None, Tally], AnsweringNow]:
+    return (
+        read_version_tree(session, personality_id),
+        tally_by_version(session, personality_id),
+        read_answering_now(session, personality_id, settings),
+    )
 
 
 def _newest_first(tree: list[TreeNode]) -> list[TreeNode]:

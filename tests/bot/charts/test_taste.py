@@ -21,6 +21,7 @@ from bot.charts.taste import (
 from bot.localization.catalogues import SHIPPED, read_catalogues
 from bot.localization.sentences import Language, speaking
 from bot.text.taste import describe_use
+from storage.insights.answering_now import AnsweringNow
 from storage.insights.taste_report import TasteReport
 from storage.taste.measures import MEASURES
 from storage.taste.words import Sureness
@@ -29,6 +30,7 @@ from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
 NOW = datetime(2026, 11, 4, tzinfo=UTC)
 GERMAN = Language("de", read_catalogues(SHIPPED)["de"])
 LONG = "An answer of many words 🎉🎉 for <@123456789012345678> and everybody else. " * 20
+IDLE = AnsweringNow(champion=None, chooses=False, liked=(), order="", follows_card=False, is_switched_off=False)
 NOTHING = TasteReport(
     is_learning=True,
     votes=0,
@@ -37,7 +39,7 @@ NOTHING = TasteReport(
     since=None,
     evidence=1.0,
     chooses=True,
-    is_used=False,
+    now=IDLE,
     teaches=False,
     effects=(),
     liked=(),
@@ -49,7 +51,7 @@ UNCLEAR = replace(
     votes=12,
     voters=9,
     since=NOW,
-    is_used=True,
+    now=replace(IDLE, chooses=True),
     liked=("Hello!",),
     open_questions=("lists", "a capital letter at the start", "“not” and “never”"),
 )

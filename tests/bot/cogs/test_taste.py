@@ -1,19 +1,24 @@
-"""Admins see what people like; members and admins of other servers see nothing of it."""
+"""Everybody sees what people like, as far as they may read it; admins switch off and on whether it acts."""
 
 from __future__ import annotations
 
+import discord
 import pytest
 
-from storage.database.enums import Basis, Origin
+from storage.database.enums import AuditOutcome, Basis, Origin
+from storage.database.tables import AuditRow, PersonalityRow, ReplyRow
 from storage.members import DIRECT, note_members
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
 from storage.privacy.consent import withdraw_consent
+from storage.taste.acting import switch_taste
 from storage.votes.votes import Vote
 from tests.bot.charts.drawn import PNG
 from tests.bot.panels import said
 from tests.past import day
 from tests.seeding import ALICE, BOB, add_reply, add_taste, vote
+
+TEA = "What kind of tea do you like best?"
 
 
 @pytest.fixture
@@ -62,9 +67,89 @@ async def test_a_personality_of_another_server_is_refused(place, query):
     assert shown.flags.ephemeral
 
 
-async def test_members_may_not(place, voted):
-    with pytest.raises(Exception, match="taste"):
-        await place.ada.slash(place.channel, "taste")
+async def test_a_member_sees_it_too_with_answers_of_channels_that_they_can_read(place, query):
+    hidden = place.channel.guild.create_text_channel(
+        "admins", overwrites={place.channel.guild.default_role: discord.PermissionOverwrite(view_channel=False)}
+    )
+
+    def write(session):
+        here = place.channel.guild.id
+        note_members(session, here, {BOB: day(0)})
+        for channel, answer in ((place.channel, "in public"), (hidden, "among admins")):
+            where = {"guild_id": here, "channel_id": channel.id, "basis": Basis.LIVE_CHAT}
+            vote(session, add_reply(session, answer=answer, **where), BOB, Vote.UP)
+
+    query(write)
+    shown = (await place.ada.slash(place.channel, "taste")).response
+    assert shown.flags.ephemeral
+    assert "“in public”" in said(shown)
+    assert "among admins" not in said(shown)
+    assert "“among admins”" in said((await taste(place)).response)
+
+
+class TestSwitch:
+    """Admins switch off and on whether what people like acts; that holds from the next answer on."""
+
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_GENERATION__EXPLORATION": "0"}
+
+    @pytest.fixture
+    async def liked_question(self, place, query, env, engine):
+        """Members who like questions, and a question among the answers that a round drew."""
+
+        def seed(session):
+            add_taste(session, 60)
+            add_reply(session, prompt="I like tea.", answer=TEA, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+
+        query(seed)
+        await place.ask("hi")  # the bot learns it
+        await env.settle()
+
+    async def asked(self, place, engine, rows) -> tuple[int, bool]:
+        """Return how many answers are begun to a question, and whether the base is shown what people like."""
+        engine.requests.clear()
+        await place.ask("hi")
+        shown = [row for row in rows(ReplyRow) if row.origin is Origin.CHAT][-1]
+        return len(engine.requests), any(said["content"] == TEA for said in shown.messages)
+
+    @pytest.mark.usefixtures("liked_question")
+    async def test_off_and_on_hold_from_the_next_answer_on(self, place, engine, rows):
+        assert await self.asked(place, engine, rows) == (4, True)
+        off = (await taste(place, switch="off")).response
+        assert off.content.startswith("The taste is off, from the next answer on")
+        assert off.flags.ephemeral
+        assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
+        assert await self.asked(place, engine, rows) == (1, False)
+        assert place.last.content.endswith("-# base")
+        shown = said((await taste(place)).response)
+        assert "a question at the end: " in shown, "what people like is still learned"
+        assert "It is not used: an admin has switched it off." in shown
+        await taste(place, switch="on")
+        assert await self.asked(place, engine, rows) == (4, True)
+        assert [(row.action, row.subject, row.outcome) for row in rows(AuditRow)] == [
+            ("taste switch", "off, of default", AuditOutcome.DONE),
+            ("taste switch", "on, of default", AuditOutcome.DONE),
+        ]
+
+    @pytest.mark.usefixtures("liked_question")
+    async def test_a_switch_by_another_process_holds_from_the_next_answer_on_and_after_a_restart(
+        self, place, engine, rows, query, env, new_bot
+    ):
+        query(lambda session: switch_taste(session, 1, on=False))
+        assert await self.asked(place, engine, rows) == (1, False)
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await self.asked(place, engine, rows)
+        await env.settle()
+        assert await self.asked(place, engine, rows) == (1, False)
+        await old.close()
+
+    async def test_a_member_is_refused_and_that_is_recorded(self, place, rows):
+        refused = await place.ada.slash(place.channel, "taste", switch="off")
+        assert "Only admins can do this" in (refused.response or refused.followups[-1]).content
+        assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
+        assert [(row.action, row.outcome) for row in rows(AuditRow)] == [("taste switch", AuditOutcome.REFUSED)]
 
 
 async def test_no_answer_of_another_server_or_a_direct_message_is_quoted(place, query):

@@ -7,14 +7,14 @@ import re
 import pytest
 
 from storage.database.enums import AuditOutcome, Cause, GateVerdict, RoundStatus
-from storage.database.tables import AliasMoveRow, AuditRow
+from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
 from storage.releases.versions import read_alias
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, account, add_reply, vote
+from tests.seeding import ALICE, account, add_reply, add_taste, vote
 
 
 @pytest.mark.parametrize("path", ["/", "/label", "/versions", "/rounds"])
@@ -45,6 +45,24 @@ async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, row
     assert query(lambda session: read_alias(session, 1).target) == "base"
     assert [row.action for row in rows(AuditRow)] == ["console promote", "console roll back"]
     assert rows(AuditRow)[0].reason == "nicer"
+
+
+async def test_an_admin_switches_the_taste_off_and_on(visitor, place, query, rows):
+    query(lambda session: add_taste(session, 40))
+    assert "begin several answers" in (await visitor.get("/overview/taste")).text
+    after = await visitor.change("/taste/switch", switch="off", page="/versions")
+    assert after.path == "/versions"
+    assert "The taste is off: it chooses no answers" in after.text
+    assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
+    for page in ("/overview/taste", "/overview/status", "/versions/list"):
+        assert "An admin has switched the taste off" in (await visitor.get(page)).text
+    assert "its taste is switched off" in (await visitor.get("/personalities")).text
+    assert (await visitor.change("/taste/switch", switch="on", page="/")).path == "/"
+    assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
+    assert [(row.action, row.subject) for row in rows(AuditRow)] == [
+        ("console taste switch", "off, of default"),
+        ("console taste switch", "on, of default"),
+    ]
 
 
 async def test_a_version_that_waits_needs_an_override_with_a_reason(visitor, waiting, query, rows):

@@ -12,8 +12,8 @@ from sqlalchemy import update
 from bot.app import ReactuneBot
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.database.columns import utc_now
-from storage.database.enums import Cause, RoundStatus
-from storage.database.tables import AliasMoveRow, ReplyRow, RoundRow, VersionRow
+from storage.database.enums import AuditOutcome, Cause, RoundStatus
+from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow, ReplyRow, RoundRow, VersionRow
 from storage.privacy.consent import withdraw_consent
 from storage.releases.promotion import promote
 from storage.releases.versions import read_alias, register, version_named
@@ -284,8 +284,30 @@ class TestReleases:
             f"taught still acts: {chooses}"
         )
         status = said((await place.grace.slash(place.channel, "model status")).response)
-        assert f"No version answers, but what people's votes have taught still acts. {chooses}" in status
+        acts = f"No version answers, but what people's votes have taught acts. {chooses}"
+        assert acts in status
         assert "not learned" not in status
+        assert (await place.grace.slash(place.channel, "model list")).response.content.startswith(acts)
+
+    async def test_a_rollback_offers_to_switch_off_what_still_acts(self, place, make_version, query, rows):
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        query(lambda session: add_taste(session, 60))
+        back = (await place.grace.slash(place.channel, "model rollback")).response
+        refused = await place.ada.click(back, label="Switch that off too")
+        assert "Only admins can do this" in (refused.response or refused.followups[-1]).content
+        assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
+        await place.grace.click(back, label="Switch that off too")
+        assert place.last.content.startswith("The taste is off, from the next answer on: it chooses no answers")
+        assert place.last.components == []
+        assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
+        assert [(row.action, row.outcome) for row in rows(AuditRow)][-2:] == [
+            ("taste switch", AuditOutcome.REFUSED),
+            ("taste switch", AuditOutcome.DONE),
+        ]
+        status = said((await place.grace.slash(place.channel, "model status")).response)
+        assert "An admin has switched the taste off" in status
+        assert "The taste ranks no answers: an admin has switched it off." in status
 
     async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, make_version):
         make_version()

@@ -17,11 +17,20 @@ import pytest
 from sqlalchemy import Connection, Inspector, MetaData, Table, create_engine, event, inspect, select, text
 from sqlalchemy.engine import Engine
 
+from storage.conversations.candidates import CandidateChoice, record_choice
 from storage.database import migrate as migrating
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR, GateVerdict, PairChoice, PairSource, Split
 from storage.database.migrate import MIGRATIONS, newest_schema
-from storage.database.tables import AliasMoveRow, AliasRow, ComparisonRow, ReplyRow, SittingPairRow, VersionRow
+from storage.database.tables import (
+    AliasMoveRow,
+    AliasRow,
+    ComparisonRow,
+    PersonalityRow,
+    ReplyRow,
+    SittingPairRow,
+    VersionRow,
+)
 from storage.errors import DatabaseError
 from storage.operations.console_sessions import begin_session, find_session
 from storage.personalities.personalities import ensure_personality
@@ -195,6 +204,8 @@ def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema
 
 def back_to_17(connection: Connection) -> None:
     """Take back what the migrations after the seventeenth did to the tables."""
+    for column in ("follows_taste", "told_of_choosing", "told_of_teaching"):
+        connection.execute(text(f"ALTER TABLE personalities DROP COLUMN {column}"))
     connection.execute(text("ALTER TABLE reply_measures DROP COLUMN relevance"))
     connection.execute(text("ALTER TABLE comparisons DROP COLUMN by_admin"))
     connection.execute(text("ALTER TABLE alerts ADD COLUMN lasts BOOLEAN DEFAULT TRUE NOT NULL"))
@@ -312,6 +323,26 @@ def test_a_canary_becomes_a_version_that_waits_and_sitters_are_admins(empty_url:
         assert set(session.scalars(select(AliasRow.name))) == {"champion", "last-good"}
         chosen = session.execute(select(ComparisonRow.first_id, ComparisonRow.by_admin)).all()
         assert dict(chosen) == {pairs[0][0]: True, pairs[1][0]: False}
+
+
+def test_whoever_has_met_a_taste_that_acts_is_not_told_that_it_begins(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
+        chooses = [ensure_personality(session, name) for name in ("default", "keeper", "owl")][1]
+        chosen = add_reply(session, personality_id=chooses)
+        record_choice(session, chosen, CandidateChoice((0.1, 0.2), 1, 0.9))
+        reply = add_reply(session)
+        add_round(session, 0, [pair(reply, reply, source=PairSource.TASTE)])
+        session.flush()
+        connection = session.connection()
+        back_to_17(connection)
+        connection.execute(text("UPDATE alembic_version SET version_num = '17'"))
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        found = session.scalars(select(PersonalityRow).order_by(PersonalityRow.id)).all()
+        assert [(one.follows_taste, one.told_of_choosing, one.told_of_teaching) for one in found] == [
+            (True, False, True),
+            (True, True, False),
+            (True, False, False),
+        ]
 
 
 def test_whoever_is_signed_in_to_the_console_stays_so_as_the_operator(empty_url: str) -> None:

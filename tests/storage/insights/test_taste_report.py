@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.text.releases import describe_now
-from bot.text.taste import EXAMPLES, SWITCHED_OFF, describe_finding, taste_text
+from bot.text.answering_now import describe_now
+from bot.text.taste import SWITCHED_OFF, describe_finding, taste_text
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
 from storage.insights.answering_now import read_answering_now
@@ -11,6 +11,7 @@ from storage.insights.taste_report import read_taste_report
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
+from storage.taste.acting import switch_taste
 from storage.taste.words import Sureness
 from storage.votes.votes import Vote
 from tests.past import add_version, day
@@ -25,7 +26,7 @@ def test_nothing_is_known_before_the_first_vote(session, personality_id):
     add_reply(session)
     report = read_taste_report(session, personality_id, SETTINGS)
     assert report.is_empty
-    assert (report.since, report.is_used) == (None, False)
+    assert (report.since, report.now.chooses) == (None, False)
     assert (report.effects, report.liked, report.disliked, report.open_questions) == ((), (), (), ())
 
 
@@ -53,10 +54,10 @@ def test_effects_are_shares_around_that_of_an_average_answer(session, personalit
 
 def test_without_other_answers_to_choose_from_it_is_not_used(session, personality_id):
     add_taste(session, 40)
-    assert read_taste_report(session, personality_id, SETTINGS).is_used
+    assert read_taste_report(session, personality_id, SETTINGS).now.chooses
     single = Settings(generation=GenerationSettings(candidates=1))
     report = read_taste_report(session, personality_id, single)
-    assert (report.is_used, report.chooses) == (False, False)
+    assert (report.now.chooses, report.chooses) == (False, False)
 
 
 def test_examples_are_answers_whose_votes_agree_with_the_taste(session, personality_id):
@@ -100,11 +101,31 @@ def test_the_examples_that_the_base_follows_are_told_until_a_version_answers(ses
     liked = "What kind of tea do you like best?"
     add_reply(session, prompt="I like tea.", answer=liked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
     report = read_taste_report(session, personality_id, SETTINGS)
-    assert report.examples == (liked,)
-    assert taste_text(report).splitlines()[-3:-1] == [EXAMPLES, f"✏️ “{liked}”"]
+    assert report.now.liked == (liked,)
+    now = "I follow 1 example that I wrote myself, in the style that people like."
+    said, quoted = taste_text(report).splitlines()[-3:-1]
+    assert (said.endswith(now), quoted) == (True, f"✏️ “{liked}”")
     version = add_version(session, None)
     promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
-    assert read_taste_report(session, personality_id, SETTINGS).examples == ()
+    assert read_taste_report(session, personality_id, SETTINGS).now.liked == ()
+
+
+def test_a_taste_that_is_switched_off_is_told_but_nothing_follows_it(session, personality_id):
+    add_taste(session, 60)
+    liked = "What kind of tea do you like best?"
+    add_reply(session, prompt="I like tea.", answer=liked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+    assert read_answering_now(session, personality_id, SETTINGS).in_short == (
+        "base (has no version yet, but follows what people like)"
+    )
+    switch_taste(session, personality_id, on=False)
+    report = read_taste_report(session, personality_id, SETTINGS)
+    assert report.effects
+    assert (report.now.taste_acts, report.teaches) == (False, False)
+    assert report.now.in_short == "base (its taste is switched off)"
+    text = taste_text(report)
+    assert "It is not used: an admin has switched it off." in text
+    assert "An admin has switched the taste off: it chooses no answers" in text
+    assert "not learned" not in text
 
 
 def test_the_order_that_the_base_follows_is_told_until_a_version_answers(session, personality_id):
@@ -112,10 +133,10 @@ def test_the_order_that_the_base_follows_is_told_until_a_version_answers(session
     try_order(session)
     record_base(session, ConfiguredBase(setting="x", name="x", revision=BASE_REVISION), "start")
     report = read_taste_report(session, personality_id, SETTINGS)
-    assert report.order == END
-    told = f"Until a new version answers, I follow one order, because it brings what people like: “{END}”"
-    assert told in taste_text(report).splitlines()
+    assert report.now.order == END
+    told = f"I follow one order, because it brings what people like: “{END}”"
+    assert told in taste_text(report)
     assert told in describe_now(read_answering_now(session, personality_id, SETTINGS))
     version = add_version(session, None)
     promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
-    assert read_taste_report(session, personality_id, SETTINGS).order == ""
+    assert read_taste_report(session, personality_id, SETTINGS).now.order == ""

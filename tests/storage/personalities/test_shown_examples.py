@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.personalities.cards import Card, Example
-from storage.personalities.shown_examples import CHARS_PER_TOKEN, examples_budget, examples_to_show, what_answers
+from storage.personalities.shown_examples import CHARS_PER_TOKEN, examples_budget, examples_to_show
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 
 SIZES = st.lists(st.integers(1, 600), max_size=12)
@@ -33,12 +33,3 @@ def test_they_fit_into_number_and_budget_and_one_is_left_out_only_if_it_does_not
         if example not in shown and len(shown) < most:
             before = tuple(one for one in card.examples[:place] if one in shown)
             assert chars_of((*before, example)) > room
-
-
-def test_what_answers_says_what_the_base_is_shown() -> None:
-    assert what_answers("v3", Settings(), card_of([3])) == "v3"
-    assert what_answers("base", Settings(), card_of([])) == "base (has not learned yet)"
-    assert (
-        what_answers("base", Settings(), card_of([3]))
-        == "base (has not learned yet and follows the examples on its card)"
-    )

@@ -1,0 +1,196 @@
+"""Once what people like acts, they are told so, once; and small print says what acted on an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.database.enums import Basis, Origin, Rule
+from storage.database.tables import OwnPromptRow, PersonalityRow
+from storage.servers import ServerChoices, apply_setup
+from storage.taste.acting import switch_taste
+from storage.taste.learning import FEWEST
+from tests.bot.panels import said
+from tests.seeding import add_reply, add_taste
+
+CALM, LOUD = "That sounds fine to me.", "Wow! That is great! So great!"
+BEGINS = "I begin to see what you like: "
+FROM_NOW = "From now on, I begin several answers and finish the one that you'd like best. `/taste` says more."
+
+
+@pytest.fixture
+def overrides():
+    return {"REACTUNE_GENERATION__EXPLORATION": "0", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+
+async def vote_calmly(place, engine, count: int = FEWEST, channel=None) -> None:
+    """Let bo like calm answers and dislike loud ones."""
+    there = channel or place.channel
+    for number in range(count):
+        engine.answers = [f"{LOUD} {number}" if number % 2 else f"{CALM} {number}"] * 4
+        await place.ada.send(there, f"{place.mention} hi")
+        await place.bo.react(there.last_message, "👎" if number % 2 else "👍")
+        await place.env.settle()
+
+
+def news_in(channel) -> list[str]:
+    return [message.content for message in channel.history() if message.content.endswith("`/taste` says more.")]
+
+
+class TestInTheChannel:
+    async def test_the_vote_that_begins_it_is_answered_once_and_never_again(self, place, engine, rows, env, new_bot):
+        await vote_calmly(place, engine, FEWEST - 1)
+        assert news_in(place.channel) == []
+        await vote_calmly(place, engine, 1)
+        (news,) = news_in(place.channel)
+        assert news.startswith(f"After {FEWEST} votes, {BEGINS}")
+        assert "few exclamation marks (" in news or "no exclamation mark (" in news
+        assert news.endswith(FROM_NOW)
+        assert "<@" not in news
+        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
+        await vote_calmly(place, engine, 2)
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await vote_calmly(place, engine, 2)
+        assert len(news_in(place.channel)) == 1
+        await old.close()
+
+    async def test_after_a_restart_a_vote_on_an_older_answer_is_enough(self, place, engine, env, new_bot):
+        await vote_calmly(place, engine, FEWEST - 1)
+        answer = await place.ask("hi")
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await place.bo.react(answer, "👍")
+        await env.settle()
+        assert len(news_in(place.channel)) == 1
+        await old.close()
+
+    async def test_the_news_that_it_teaches_comes_when_the_votes_are_clear(self, place, engine, query, rows, env):
+        query(lambda session: add_taste(session, 60))
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "👎")
+        await env.settle()
+        begins, teaches = news_in(place.channel)
+        assert begins.endswith(FROM_NOW)
+        assert teaches.startswith("After 61 votes, it is clear enough what you like: a question at the end (sure)")
+        assert "From now on, new versions of me learn it." in teaches
+        assert "Until one answers, I follow answers of my own in that style." in teaches
+        assert [(row.told_of_choosing, row.told_of_teaching) for row in rows(PersonalityRow)] == [(True, True)]
+
+    async def test_where_the_bot_may_not_write_another_channel_hears_it(self, place, engine, rows):
+        other = place.channel.guild.create_text_channel("other")
+        await vote_calmly(place, engine, FEWEST - 1)
+        answer = await place.ask("hi")
+        channel = place.env.bot.get_channel(place.channel.id)
+        await channel.set_permissions(channel.guild.me, send_messages=False)
+        await place.bo.react(answer, "👎")
+        await place.env.settle()
+        assert news_in(place.channel) == []
+        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
+        await vote_calmly(place, engine, 1, other)
+        assert len(news_in(other)) == 1
+
+    async def test_news_that_discord_refuses_are_told_after_the_next_vote(self, place, engine, rows, env):
+        await vote_calmly(place, engine, FEWEST - 1)
+        answer = await place.ask("hi")
+        env.inject_error("POST", "/channels/*/messages", status=403, times=1)
+        await place.bo.react(answer, "👎")
+        await env.settle()
+        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
+        await vote_calmly(place, engine, 1)
+        assert len(news_in(place.channel)) == 1
+
+    async def test_nothing_is_said_where_admins_chose_silence(self, place, engine, query, env):
+        await vote_calmly(place, engine, FEWEST - 1)
+        answer = await place.ask("hi")
+        choices = ServerChoices(rules={place.channel.id: Rule.NEVER})
+        query(lambda s: apply_setup(s, place.channel.guild.id, choices, None, expected_generation=0, by="grace"))
+        await env.bot.services.setups.load()
+        await place.bo.react(answer, "👎")
+        await env.settle()
+        assert news_in(place.channel) == []
+
+    async def test_nothing_is_said_while_the_taste_is_off(self, place, engine, query, rows):
+        query(lambda session: switch_taste(session, 1, on=False))
+        await vote_calmly(place, engine)
+        assert news_in(place.channel) == []
+        query(lambda session: switch_taste(session, 1, on=True))
+        await vote_calmly(place, engine, 1)
+        assert len(news_in(place.channel)) == 1
+
+    async def test_in_german_where_the_server_speaks_it(self, place, engine, query, env):
+        choices = ServerChoices(language="de")
+        query(lambda s: apply_setup(s, place.channel.guild.id, choices, None, expected_generation=0, by="grace"))
+        await env.bot.services.setups.load()
+        await vote_calmly(place, engine)
+        assert any(text.startswith(f"Nach {FEWEST} Stimmen") for text in place.contents)
+
+
+class TestInQuietHours:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_CHAT__QUIET_HOURS": "00:00-23:59", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+    async def test_the_bot_starts_no_message_of_its_own(self, place, engine, rows):
+        await vote_calmly(place, engine, FEWEST + 1)
+        assert news_in(place.channel) == []
+        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
+
+
+class TestWithOneAnswer:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_GENERATION__CANDIDATES": "1", "REACTUNE_CHAT__COOLDOWN_S": "0"}
+
+    async def test_nothing_is_said_of_what_it_does_not_do(self, place, engine):
+        await vote_calmly(place, engine, FEWEST + 1)
+        assert news_in(place.channel) == []
+
+
+class TestInPrivate:
+    async def test_a_private_choice_that_begins_it_is_told_to_whoever_chose(self, place, query, rows):
+        def write(session):
+            add_taste(session, FEWEST - 1)
+            session.add_all(
+                OwnPromptRow(personality_id=1, text=f"What about {i}?", digest=str(i), added_by="grace")
+                for i in range(30)
+            )
+
+        query(write)
+        shown = (await place.ada.slash(place.channel, "choose")).response
+        assert "you like" not in said(shown)
+        for _ in range(3):  # the taste in memory may lag a press behind
+            if FROM_NOW not in said(shown):
+                shown = (await place.ada.click(shown, label="Left")).response or shown
+                await place.env.settle()
+        assert said(shown).startswith(f"After {FEWEST - 1} votes and ")
+        assert shown.flags.ephemeral
+        assert news_in(place.channel) == []
+        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
+        shown = (await place.ada.click(shown, label="Left")).response or shown
+        assert FROM_NOW not in said(shown)
+
+
+class TestSmallPrint:
+    async def test_it_says_what_the_taste_chose_the_answer_for(self, place, engine):
+        await vote_calmly(place, engine)
+        engine.answers = [LOUD, CALM, LOUD, LOUD]
+        answer = await place.ask("hi")
+        last = answer.content.splitlines()[-1]
+        assert last.startswith("-# base · chosen for: ")
+        assert "exclamation mark" in last
+
+    async def test_equal_answers_were_chosen_for_nothing(self, place, engine):
+        await vote_calmly(place, engine)
+        engine.answers = [CALM] * 4
+        assert (await place.ask("hi")).content.endswith("-# base")
+
+    async def test_it_says_that_examples_are_followed(self, place, query, env):
+        def seed(session):
+            add_taste(session, 60)
+            asked = "What kind of tea do you like best?"
+            add_reply(session, prompt="I like tea.", answer=asked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+
+        query(seed)
+        await place.ask("hi")
+        await env.settle()
+        assert "-# base · follows answers that you like" in (await place.ask("hi")).content
