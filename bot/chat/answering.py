@@ -205,7 +205,8 @@ class Answerer:
         A blind one of two shows nothing.
         """
         ask = attempt.ask
-        if not ask.follows_card_alone or attempt.generation.follows_taste or ask.label is not None:
+        may_learn = ask.personality.follows_taste and not attempt.generation.follows_taste
+        if not (ask.follows_card_alone and may_learn) or ask.label is not None:
             return False
         where = (ask.channel_id, ask.personality.id)
         is_first = where not in self._introduced
