@@ -153,7 +153,7 @@ class ServedBot:
         generation = tuned(self.services.settings.generation, ask.personality.card)
         request = request_answer(ask.prompt, ask.release, generation, lane=ask.personality.id)
         most, message = candidates or generation.candidates, ask.prompt.messages[-1]["content"]
-        return self._drawer.submit(request, ask.personality.id, most, message=message)
+        return self._drawer.submit(request, ask.personality, most, message=message)
 
     async def _finish(self, ask: Ask, drawn: CandidateGeneration) -> tuple[CandidateGeneration, AnswerEnd]:
         async for _ in drawn:
