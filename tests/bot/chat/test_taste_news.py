@@ -13,7 +13,6 @@ from tests.bot.panels import said
 from tests.seeding import add_reply, add_taste
 
 CALM, LOUD = "That sounds fine to me.", "Wow! That is great! So great!"
-BEGINS = "I begin to see what you like: "
 FROM_NOW = "From now on, I begin several answers and finish the one that you'd like best. `/taste` says more."
 
 
@@ -42,8 +41,7 @@ class TestInTheChannel:
         assert news_in(place.channel) == []
         await vote_calmly(place, engine, 1)
         (news,) = news_in(place.channel)
-        assert news.startswith(f"After {FEWEST} votes, {BEGINS}")
-        assert "few exclamation marks (" in news or "no exclamation mark (" in news
+        assert news.startswith(f"After {FEWEST} votes, I begin to see what you like: no “very” (")
         assert news.endswith(FROM_NOW)
         assert "<@" not in news
         assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
@@ -71,7 +69,8 @@ class TestInTheChannel:
         await env.settle()
         begins, teaches = news_in(place.channel)
         assert begins.endswith(FROM_NOW)
-        assert teaches.startswith("After 61 votes, it is clear enough what you like: a question at the end (sure)")
+        assert teaches.startswith("After 61 votes, it is clear enough what you like: ")
+        assert "a question at the end (sure)" in teaches
         assert "From now on, new versions of me learn it." in teaches
         assert "Until one answers, I follow answers of my own in that style." in teaches
         assert [(row.told_of_choosing, row.told_of_teaching) for row in rows(PersonalityRow)] == [(True, True)]
@@ -176,8 +175,7 @@ class TestSmallPrint:
         engine.answers = [LOUD, CALM, LOUD, LOUD]
         answer = await place.ask("hi")
         last = answer.content.splitlines()[-1]
-        assert last.startswith("-# base · chosen for: ")
-        assert "exclamation mark" in last
+        assert last == "-# base · chosen for: few warm words"
 
     async def test_equal_answers_were_chosen_for_nothing(self, place, engine):
         await vote_calmly(place, engine)
