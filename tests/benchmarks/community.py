@@ -36,6 +36,7 @@ from storage.releases.versions import Version, list_versions, name_of, read_alia
 from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from storage.taste.examples import Examples
 from storage.training.rounds import Round, claim_round, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.critic import Critic, describe_fits, interval
@@ -299,11 +300,11 @@ class Simulation:
         }
 
     def _judge(
-        self, version: Version | None, *, each: int = 1, shows_examples: bool = True, candidates: int = 0
+        self, version: Version | None, *, each: int = 1, shown: Examples | None = None, candidates: int = 0
     ) -> Standing:
-        """Judge a version as members are served it, or without some of that."""
+        """Judge a version as members are served it, or with `shown` instead of what the base is shown then."""
         asked = [message for message in self._held_out for _ in range(each)]
-        said = self._bot.answer(asked, version, shows_examples=shows_examples, candidates=candidates)
+        said = self._bot.answer(asked, version, shown=shown, candidates=candidates)
         exchanges = [(one.message, one.text) for one in said]
         likes = [self._community.taste(*exchange) for exchange in exchanges]
         firsts = exchanges[::each]

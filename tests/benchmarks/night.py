@@ -163,7 +163,7 @@ class Night(Simulation):
 
     async def _next_pair(self, sitting: Sitting, drawer: PairDrawer) -> SittingPair:
         drawer.keep_ahead(sitting)
-        while (pair := await self._bot.services.database.read(next_pair, sitting.id)) is None:
+        while (pair := await self._bot.services.database.read(next_pair, sitting)) is None:
             if problem := drawer.take_problem(sitting):
                 raise BotError(problem)
             drawer.keep_ahead(sitting)

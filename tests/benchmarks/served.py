@@ -15,6 +15,7 @@ from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.ask import AnswerEnd, Ask, Prompts, end_of, request_answer
 from bot.chat.candidates import CandidateDrawer, CandidateGeneration
 from bot.chat.conversation import Conversation
+from bot.chat.examples import render_with_examples
 from bot.chat.prompting import Turn
 from bot.chat.recorder import ReplyRecorder
 from bot.chat.rendering import add_examples, render_question
@@ -28,6 +29,7 @@ from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality, open_personality
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
+from storage.taste.examples import Examples
 
 T = TypeVar("T")
 
@@ -102,10 +104,14 @@ class ServedBot:
         return cast(list[Served], self.wait(self._side_by_side(self._ask(one, version) for one in questions)))
 
     def answer(
-        self, messages: Sequence[str], version: Version | None, *, shows_examples: bool = True, candidates: int = 0
+        self, messages: Sequence[str], version: Version | None, *, shown: Examples | None = None, candidates: int = 0
     ) -> list[Served]:
-        """Return answers that nobody sees; `candidates` are those of each, as many as members are served if it is 0."""
-        answers = (self._answer(one, version, shows_examples, candidates) for one in messages)
+        """Return answers that nobody sees.
+
+        `shown` is what the base is shown, what members are served if it is None; `candidates` are those of each answer,
+        as many as members are served if it is 0.
+        """
+        answers = (self._answer(one, version, shown, candidates) for one in messages)
         return cast(list[Served], self.wait(self._side_by_side(answers)))
 
     async def _side_by_side(self, answers: Iterator[Coroutine[Any, Any, Served]]) -> list[Served]:
@@ -117,8 +123,8 @@ class ServedBot:
 
         return await asyncio.gather(*map(in_turn, answers))
 
-    async def _answer(self, message: str, version: Version | None, shows_examples: bool, candidates: int) -> Served:
-        ask = await self._make_ask(Question(message), version, shows_examples=shows_examples)
+    async def _answer(self, message: str, version: Version | None, shown: Examples | None, candidates: int) -> Served:
+        ask = await self._make_ask(Question(message), version, shown)
         _, end = await self._finish(ask, self._submit(ask, candidates))
         return Served(message, end.finished.answer)
 
@@ -131,14 +137,17 @@ class ServedBot:
         await self.services.database.run(add_message, reply_id, FIRST_MESSAGE + reply_id, CHANNEL, 0)
         return Served(question.message, end.finished.answer, reply_id)
 
-    async def _make_ask(self, question: Question, version: Version | None, *, shows_examples: bool = True) -> Ask:
+    async def _make_ask(self, question: Question, version: Version | None, shown: Examples | None = None) -> Ask:
         services, personality = self.services, self.personality
         people = frozenset({question.asker})
         conversation = Conversation((Turn(MEMBER, question.message),), people)
         rendered = await render_question(services, personality, conversation, author=MEMBER, notes=(), lines=())
-        prompts = Prompts(rendered.prompt)
+        if shown is None:
+            prompts = await add_examples(services, personality, rendered.prompt)
+        else:
+            prompts = Prompts(rendered.prompt, await render_with_examples(services.engine, rendered.prompt, shown))
         return Ask(
-            prompts=await add_examples(services, personality, rendered.prompt) if shows_examples else prompts,
+            prompts=prompts,
             personality=personality,
             release=await asyncio.to_thread(services.releases.open, version),
             channel=cast(discord.abc.Messageable, None),  # only what delivers an answer needs it

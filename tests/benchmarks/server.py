@@ -343,7 +343,7 @@ class _Server:
             shown = [self._labelled(f"question {self._questions}", texts[place]) for place in places]
             add_pair(self._session, sitting.id, f"question {self._questions}", (*shown,), chosen_by=chosen_by)
             self._session.flush()
-            pair = next_pair(self._session, sitting.id)
+            pair = next_pair(self._session, sitting)
             assert pair is not None, "it was just added"
             likes = [self._likes(side.text) > self._random.random() for side in (pair.first, pair.second)]
             wrong = [self._random.random() < self._profile.noise for _ in likes]

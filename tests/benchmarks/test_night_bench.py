@@ -45,10 +45,17 @@ def test_a_night_is_chosen_trained_and_judged() -> None:
 @pytest.mark.usefixtures("tiny")
 def test_few_votes_are_given_on_what_is_served() -> None:
     found = few.run(taste=f"{__name__}:even", votes=12, noise=0.0)
-    assert [row["answers"] for row in found["rows"]] == ["base", "served", "adapter", "both"]
-    names = [f"approval_{way}{end}" for end in ("", "_low") for way in ("base", "served", "adapter", "both")]
+    *ways, round_ = found["rows"]
+    names = [f"approval_{way}{end}" for end in ("", "_low") for way in ("base", "served", "told", "adapter", "both")]
     costs = ["fit_ratio", "coherence_ratio", "retention_loss_ratio", "degenerate_share"]
-    assert list(found["summary"]) == [*names, *costs, "fit_ratio_served", "degenerate_share_base", "seconds"]
+    rest = ["fit_ratio_served", "degenerate_share_base", "versions_made", "seconds"]
+    assert list(found["summary"]) == [*names, *costs, *rest]
+    assert [way["answers"] for way in ways] == ["base", "served", "told"], "twelve votes teach nothing"
+    assert ways[2]["order"] == ""
+    assert round_["version_made"] is None
+    assert "the taste has 12 votes and needs 20" in round_["reason"]
+    assert found["summary"]["versions_made"] == 0
+    assert [found["summary"][name] for name in ("approval_adapter", "approval_both_low", *costs)] == [None] * 6
 
 
 def contest(*won: bool) -> Contest:

@@ -12,6 +12,7 @@ from storage.conversations.example_turns import SHOWN_AS, ShownAs
 from storage.database.rows import count_rows
 from storage.database.tables import ReplyChoiceRow, ReplyRow
 from storage.members import note_members
+from storage.taste.examples import NO_EXAMPLES
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from storage.votes.weights import DISCORD_EPOCH
 from tests.benchmarks.community import settings_of_bench
@@ -46,7 +47,7 @@ def test_the_base_is_asked_with_its_card_and_chosen_for_once_there_are_votes(bot
 
 
 def test_answers_that_nobody_sees_leave_no_row(bot: ServedBot) -> None:
-    said = bot.answer(["Tea?", "Coffee?"], None, shows_examples=False, candidates=1)
+    said = bot.answer(["Tea?", "Coffee?"], None, shown=NO_EXAMPLES, candidates=1)
     assert [one.message for one in said] == ["Tea?", "Coffee?"]
     with bot.services.database.snapshot() as session:
         assert count_rows(session, select(ReplyRow)) == 0
