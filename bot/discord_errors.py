@@ -16,6 +16,8 @@ SLOW_MODE = 20016
 """The code of Discord's error for a message that comes too soon in a channel with slow mode."""
 UNKNOWN_WEBHOOK = 10015
 """The code of Discord's error for a webhook that was deleted; its messages stay."""
+INVALID_WEBHOOK_TOKEN = 50027
+"""The code of Discord's error for an interaction that is older than 15 minutes."""
 TOO_MANY_WEBHOOKS = 30007
 ALREADY_ACKNOWLEDGED = 40060
 """The code of Discord's error for a second answer to an interaction."""

@@ -86,7 +86,7 @@ class Choose(BotCog):
     async def _next_pair(self, sitting: Sitting) -> tuple[SittingPair | None, str | None]:
         """Return the pair, or why none could be drawn; neither of the two if that takes long."""
         for _ in range(round(WAIT_S / LOOK_EVERY_S)):
-            if pair := await self.services.database.read(next_pair, sitting.id):
+            if pair := await self.services.database.read(next_pair, sitting):
                 return pair, None
             if problem := self.drawer.take_problem(sitting):
                 return None, problem

@@ -10,7 +10,7 @@ import discord
 from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.discord_errors import DISCORD_ERRORS, INVALID_WEBHOOK_TOKEN, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.audit import action_of, record_outcome
 from bot.localization.languages import languages_of
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 OUTDATED = gettext_noop("That command has changed in an update. Reload Discord (Ctrl+R), then try again.")
 TOO_LATE = gettext_noop("Sorry, that took me too long for Discord. Please check whether it worked; if not, try again.")
 UNKNOWN_INTERACTION = 10062  # Discord's error code if there was no reply within three seconds
+EXPIRED = UNKNOWN_INTERACTION, INVALID_WEBHOOK_TOKEN
 NOT_MINE = gettext_noop("That message isn't one of my answers.")
 OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
 
@@ -72,7 +73,7 @@ def _describe_outage(cause: BaseException) -> str | None:
         return gettext_noop(
             "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
         )
-    if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
+    if isinstance(cause, discord.HTTPException) and cause.code in EXPIRED:
         log.error("A reply to a command or button came too late for Discord: this machine is too busy.")
         return TOO_LATE
     if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_temporary(cause):

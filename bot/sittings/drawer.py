@@ -65,6 +65,7 @@ class PairDrawer:
         """Draw what is missing, in the background."""
         if sitting.user_id not in self._drawing:
             self._drawing.add(sitting.user_id)
+            self._problems.pop(sitting.id, None)  # it may be over by now
             self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
 
     def keep_spares(self, personality_id: int) -> None:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, delete, func, select, true, update
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, NOBODY, Label, PairChoice
 from storage.database.rows import changed_rows, count_rows, from_row, read_first
-from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
+from storage.database.tables import CardRevisionRow, ComparisonRow, ReplyRow, SittingPairRow, SittingRow
 from storage.errors import SittingConflict
 from storage.personalities.personalities import lock_personality
 from storage.releases.bases import base_in_use
@@ -148,9 +148,12 @@ def add_pair(
 def add_shared_pair(session: Session, sitting: Sitting) -> bool:
     """Ask about a pair that somebody else labelled lately and this person did not; return whether there was one.
 
-    Only answers of the version that answers now: what people said of others no longer matters.
+    Only answers of what answers now: what people said of others no longer matters. There is none while a version waits.
     """
+    if find_rival(session, sitting.personality_id):
+        return False
     champion = read_alias(session, sitting.personality_id, CHAMPION).version
+    base = base_in_use(session)
     second = aliased(ReplyRow)
     candidates = (
         select(SittingPairRow)
@@ -164,6 +167,7 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
             SittingPairRow.label != Label.SKIPPED,
             ReplyRow.version_id.is_not_distinct_from(id_of(champion)),
             second.version_id.is_not_distinct_from(id_of(champion)),
+            ReplyRow.base_revision == base.revision if base else true(),
             SittingPairRow.prompt.not_in(_asked(sitting)),
         )
         .order_by(SittingPairRow.id.desc())
@@ -200,24 +204,39 @@ def take_spare(session: Session, sitting: Sitting) -> bool:
 
 
 def drop_outdated(session: Session, sitting: Sitting) -> None:
-    """Drop pairs that nobody labelled and that no longer ask what matters.
+    """Drop pairs that nobody labelled and that no longer ask what matters."""
+    session.execute(delete(SittingPairRow).where(SittingPairRow.id.in_(_outdated(session, sitting))))
 
-    That are answers of another base, of a version that neither leads nor waits, and those from before a version waits.
+
+def _outdated(session: Session, sitting: Sitting) -> list[int]:
+    """Return the ids of pairs that nobody labelled and that no longer ask what matters.
+
+    These are answers of another base, of a version that neither leads nor waits, or from before the card was changed,
+    and pairs from before a version waits.
     """
-    champion = read_alias(session, sitting.personality_id, CHAMPION).version
-    rival, base = find_rival(session, sitting.personality_id), base_in_use(session)
+    waiting = session.scalars(_waiting(sitting.id)).all()
+    if not waiting:
+        return []
+    personality_id = sitting.personality_id
+    champion = read_alias(session, personality_id, CHAMPION).version
+    rival, base = find_rival(session, personality_id), base_in_use(session)
     contenders = {id_of(champion), rival.id if rival else id_of(champion)}
+    revisions = select(func.max(CardRevisionRow.changed_at)).where(CardRevisionRow.personality_id == personality_id)
+    changed_at = session.scalar(revisions)
     outdated = []
-    for row in session.scalars(_waiting(sitting.id)).all():
+    for row in waiting:
         answers = session.scalars(select(ReplyRow).where(ReplyRow.id.in_((row.first_id, row.second_id)))).all()
+        # Whatever a clock says that was set back, an answer of the waiting version is no older than it.
+        compares = {reply.version_id for reply in answers} == contenders
         if any(
             reply.version_id not in contenders
             or (base and reply.base_revision != base.revision)
-            or (rival and reply.created_at < rival.created_at)
+            or (changed_at and reply.created_at < changed_at)
+            or (rival and not compares and reply.created_at < rival.created_at)
             for reply in answers
         ):
             outdated.append(row.id)
-    session.execute(delete(SittingPairRow).where(SittingPairRow.id.in_(outdated)))
+    return outdated
 
 
 def asked_prompts(session: Session, sitting: Sitting) -> set[str]:
@@ -231,9 +250,10 @@ def _asked(sitting: Sitting) -> Select[str]:
     return select(asked.prompt).join(SittingRow, SittingRow.id == asked.sitting_id).where(*theirs)
 
 
-def next_pair(session: Session, sitting_id: int) -> SittingPair | None:
+def next_pair(session: Session, sitting: Sitting) -> SittingPair | None:
     """Return the pair that the person should look at now; None if none is drawn yet."""
-    return _read_pair(session, _waiting(sitting_id).order_by(SittingPairRow.id).limit(1))
+    current = _waiting(sitting.id).where(SittingPairRow.id.not_in(_outdated(session, sitting)))
+    return _read_pair(session, current.order_by(SittingPairRow.id).limit(1))
 
 
 def count_drawn_ahead(session: Session, sitting_id: int) -> int:

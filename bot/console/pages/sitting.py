@@ -100,7 +100,7 @@ async def correct(request: web.Request) -> web.Response:
     """Store a better answer that the person wrote in place of one of the two."""
     here, form = await find_here(request), await read_form(request)
     sitting = await _sitting_of(here)
-    pair = await here.services.database.read(next_pair, sitting.id)
+    pair = await here.services.database.read(next_pair, sitting)
     sides = {str(side.reply_id): side for side in ((pair.first, pair.second) if pair else ())}
     side = sides.get(form.text("reply"))
     if side is None:
@@ -150,7 +150,7 @@ async def _show_desk(here: Here, sitting: Sitting, corrected: int | None = None)
 
 async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> dict[str, object]:
     """Return what the desk shows: the pair, how far the person is, and what their labels have taught."""
-    pair, progress = await here.services.database.read(_read_desk, sitting.id)
+    pair, progress = await here.services.database.read(_read_desk, sitting)
     problem = None if pair else here.drawer.take_problem(sitting)
     if problem is None:
         here.drawer.keep_ahead(sitting)
@@ -164,8 +164,8 @@ async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> d
     }
 
 
-def _read_desk(session: Session, sitting_id: int) -> tuple[SittingPair | None, SittingProgress]:
-    return next_pair(session, sitting_id), read_progress(session, sitting_id)
+def _read_desk(session: Session, sitting: Sitting) -> tuple[SittingPair | None, SittingProgress]:
+    return next_pair(session, sitting), read_progress(session, sitting.id)
 
 
 def _learned(here: Here) -> dict[str, object]:

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import update
 
 from bot.cogs.choose import OPTED_OUT, STILL_DRAWING
+from bot.engine import GenerationFailed
 from bot.sittings.drawer import AHEAD, SPARES
+from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Basis, GateVerdict, Label, Origin, PairChoice
 from storage.database.tables import (
     ComparisonRow,
@@ -19,10 +21,12 @@ from storage.database.tables import (
     SittingRow,
     VersionRow,
 )
+from storage.personalities.cards import Card
+from storage.personalities.personalities import change_card, read_personality
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member
-from storage.releases.evidence import read_contest
+from storage.releases.evidence import LeftOut, read_contest
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.evidence import read_taste_evidence
 from tests.bot.panels import said
@@ -246,6 +250,70 @@ async def test_a_pair_that_was_deleted_is_not_chosen(place, rows, query):
     clicked = await place.ada.click(shown, label="Left")
     assert "That pair is gone." in clicked.followups[-1].content
     assert rows(ComparisonRow) == []
+
+
+async def test_after_the_card_was_edited_pairs_are_of_the_new_one(place, rows, query):
+    shown = await choose(place)
+    await drawn(rows)
+
+    def edit(session):
+        personality = read_personality(session, 1)
+        change_card(session, personality, Card(system_prompt="You keep a lighthouse."), by="grace")
+
+    query(edit)
+    for who, seen in ((place.ada, await press(place.ada, shown, "Left")), (place.bo, await choose(place, place.bo))):
+        assert "answer" in said(seen)
+        pair = next(row for row in of(rows, who) if row.label is None)
+        prompts = [row.messages[0]["content"] for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)]
+        assert prompts == ["You keep a lighthouse."] * 2
+    assert len(rows(ComparisonRow)) == 1, "what was chosen before counts"
+
+
+async def test_a_version_that_is_deleted_while_its_pair_is_shown_ends_the_comparison(place, rows, query, waiting):
+    version = waiting(1.0)
+    shown = await choose(place)
+    query(lambda session: session.execute(update(VersionRow).values(withdrawn_at=utc_now())))
+    after = await press(place.ada, shown, "Left")
+    assert "2 of 10" in said(after)
+    (_, asked, *_) = of(rows, place.ada)
+    versions = {row.id: row.version_id for row in rows(ReplyRow)}
+    assert version.id not in (versions[asked.first_id], versions[asked.second_id])
+    assert len(query(lambda session: read_taste_evidence(session, 1, Settings())).choices) == 1
+
+
+async def test_ten_accounts_of_one_evening_change_nothing(place, rows, env, query, waiting):
+    waiting(1.0)
+    for number in range(10):
+        newcomer = env.guild.add_member(env.create_user(f"new{number}"))
+        env.backend.guilds[env.guild.id].members[newcomer.id].joined_at = utc_now().isoformat()
+        assert "2 of 10" in said(await press(newcomer, await choose(place, newcomer), "Left"))
+    assert len(rows(ComparisonRow)) == 10
+    assert query(lambda session: read_taste_evidence(session, 1, Settings())).choices == ()
+    contest = query(lambda session: read_contest(session, 1, VoteSettings()))
+    assert (contest.evidence.bets, contest.evidence.left_out) == ((), {LeftOut.NEW: 10})
+    status = said((await place.grace.slash(place.channel, "model status")).response)
+    assert "0 of 10 choices count, the others not: 10 by new accounts or members." in status
+
+
+async def test_a_broken_engine_is_said_and_the_button_tries_again(place, engine):
+    engine.failure = GenerationFailed("out of memory")
+    shown = await choose(place)
+    assert "The model failed: the operator finds the reason in the log." in said(shown)
+    engine.failure = None
+    assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
+
+
+async def test_a_choice_stands_if_discord_no_longer_lets_the_private_message_change(place, rows, env, caplog):
+    """After 15 minutes, or where the machine slept: a press on what is still there goes on."""
+    shown = await choose(place)
+    first = said(shown)
+    env.inject_error("PATCH", "/webhooks/*/*/messages/@original", status=401, code=50027, times=1)
+    await place.ada.click(shown, label="Right")
+    assert of(rows, place.ada)[0].label is Label.SECOND
+    assert [record for record in caplog.records if record.exc_info] == []
+    after = await press(place.ada, shown, "Right")
+    assert said(after) != first
+    assert [row.label for row in of(rows, place.ada) if row.label] == [Label.SECOND]
 
 
 async def test_a_personality_of_another_server_is_refused(place):

@@ -33,9 +33,12 @@ async def test_only_the_admin_who_called_a_command_sees_why_it_is_refused(place,
     assert place.channel.history() == []
 
 
-def test_an_expired_interaction_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    response = SimpleNamespace(status=404, reason="Not Found")
-    late = discord.NotFound(response, {"code": 10062, "message": "Unknown interaction"})  # type: ignore[arg-type]
+@pytest.mark.parametrize(("status", "code"), [(404, 10062), (401, 50027)])
+def test_an_expired_interaction_is_one_line_in_the_log(
+    caplog: pytest.LogCaptureFixture, status: int, code: int
+) -> None:
+    response = SimpleNamespace(status=status, reason="")
+    late = discord.HTTPException(response, {"code": code, "message": "too late"})  # type: ignore[arg-type]
     with caplog.at_level(logging.INFO):
         assert member_message(late) == TOO_LATE
     (record,) = caplog.records

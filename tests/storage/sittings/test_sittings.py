@@ -12,14 +12,16 @@ from storage.conversations.replies import FinishedReply, NewReply
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import OPERATOR, Basis, GateVerdict, Label, Origin, Outcome, PairChoice
-from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
+from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow, VersionRow
 from storage.errors import SittingConflict
 from storage.members import DIRECT
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.cards import Card
+from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.erasure import delete_member
 from storage.privacy.retention import past_replies, prune_rest, read_expiry
 from storage.releases.base_change import begin_base
 from storage.releases.bases import ConfiguredBase
+from storage.releases.evidence import read_contest
 from storage.settings.sections import PrivacySettings, Settings
 from storage.sittings.agreement import measure_agreement, read_rater_agreement
 from storage.sittings.sittings import (
@@ -86,7 +88,7 @@ def draw(session: Session, sitting: Sitting, *prompts: str) -> None:
 
 def label(session: Session, sitting: Sitting, said: Label) -> int:
     """Label the pair that comes next, and return its id."""
-    pair = next_pair(session, sitting.id)
+    pair = next_pair(session, sitting)
     assert pair is not None
     label_pair(session, sitting, pair.id, said, HOME)
     session.flush()
@@ -104,13 +106,13 @@ def test_a_person_has_one_open_sitting_with_a_personality(session: Session, sitt
 
 
 def test_pairs_come_in_the_order_in_which_they_were_drawn(session: Session, sitting: Sitting) -> None:
-    assert next_pair(session, sitting.id) is None
+    assert next_pair(session, sitting) is None
     draw(session, sitting, "tea?", "rain?")
     assert count_drawn_ahead(session, sitting.id) == 2
-    pair = next_pair(session, sitting.id)
+    pair = next_pair(session, sitting)
     assert (pair.prompt, pair.first.text, pair.second.text) == ("tea?", "tea? yes", "tea? no")
     label(session, sitting, Label.FIRST)
-    assert next_pair(session, sitting.id).prompt == "rain?"
+    assert next_pair(session, sitting).prompt == "rain?"
 
 
 @pytest.mark.parametrize(("said", "chosen"), [(Label.FIRST, 0), (Label.SECOND, 1), (Label.BOTH_GOOD, None)])
@@ -163,7 +165,7 @@ def test_two_windows_cannot_label_the_same_pair(session: Session, sitting: Sitti
 
 def test_nobody_labels_in_the_sitting_of_somebody_else(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "tea?")
-    pair_id = next_pair(session, sitting.id).id
+    pair_id = next_pair(session, sitting).id
     with pytest.raises(SittingConflict):
         label_pair(session, begin_sitting(session, 1, BOB), pair_id, Label.FIRST, HOME)
 
@@ -175,7 +177,7 @@ def test_the_last_label_can_be_taken_back(session: Session, sitting: Sitting, sa
     pair_id = label(session, sitting, said)
     undo_label(session, sitting)
     session.flush()
-    assert next_pair(session, sitting.id).id == pair_id
+    assert next_pair(session, sitting).id == pair_id
     evidence = read_taste_evidence(session, 1, Settings())
     assert (len(evidence.choices), evidence.opinions) == (1, ())
     label(session, sitting, Label.SECOND)
@@ -222,12 +224,26 @@ class TestAgreement:
         other = begin_sitting(session, 1, BOB)
         assert add_shared_pair(session, other)
         assert not add_shared_pair(session, other)
-        pair = next_pair(session, other.id)
+        pair = next_pair(session, other)
         assert (pair.prompt, pair.chosen_by) == ("tea?", PairChoice.SHARED)
         label(session, other, Label.SECOND)
         assert len(read_taste_evidence(session, 1, Settings()).choices) == 2
         found = read_rater_agreement(session, 1)
         assert (found.pairs, found.share) == (1, 0.0)
+
+    def test_pairs_of_another_base_are_not_shared_nor_any_while_a_version_waits(
+        self, session: Session, sitting: Sitting
+    ) -> None:
+        draw(session, sitting, "tea?", "rain?")
+        for _ in range(2):
+            label(session, sitting, Label.FIRST)
+        other = begin_sitting(session, 1, BOB)
+        assert add_shared_pair(session, other)
+        version = add_version(session, None, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+        assert not add_shared_pair(session, other), "its own pairs come first"
+        session.execute(update(VersionRow).where(VersionRow.id == version.id).values(verdict=GateVerdict.FAIL))
+        begin_base(session, ConfiguredBase(setting="another", name="another", revision="f" * 64), by="grace")
+        assert not add_shared_pair(session, other)
 
     def test_kappa_is_one_where_people_agree_and_zero_at_chance(self) -> None:
         agreed = measure_agreement([("first", "first"), ("second", "second"), ("same", "same")])
@@ -277,7 +293,7 @@ def test_nobody_gets_a_prompt_twice(session: Session, sitting: Sitting) -> None:
     assert take_spare(session, again)
     assert not take_spare(session, again)
     assert asked_prompts(session, again) == {"a", "b"}
-    assert (pair := next_pair(session, again.id)) is not None
+    assert (pair := next_pair(session, again)) is not None
     assert pair.prompt == "b"
 
 
@@ -295,8 +311,48 @@ def test_pairs_that_no_longer_ask_what_matters_are_dropped(session: Session, sit
     drop_outdated(session, sitting)
     assert count_drawn_ahead(session, sitting.id) == 1
     begin_base(session, ConfiguredBase(setting="another", name="another", revision="f" * 64), by="grace")
+    assert next_pair(session, sitting) is None, "another base gave the answers"
     drop_outdated(session, sitting)
-    assert count_drawn_ahead(session, sitting.id) == 0, "another base gave the answers"
+    assert count_drawn_ahead(session, sitting.id) == 0
+
+
+def test_answers_from_before_the_card_was_edited_are_not_compared(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "a")
+    change_card(session, read_personality(session, 1), Card(system_prompt="Be brief."), by="grace")
+    draw(session, sitting, "b")
+    assert (pair := next_pair(session, sitting)) is not None
+    assert pair.prompt == "b"
+    drop_outdated(session, sitting)
+    assert count_drawn_ahead(session, sitting.id) == 1
+
+
+def test_a_clock_that_was_set_back_loses_no_pair_of_the_waiting_version(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "a")
+    version = add_version(session, None, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    pair = session.scalars(select(SittingPairRow)).one()
+    session.execute(update(ReplyRow).where(ReplyRow.id == pair.second_id).values(version_id=version.id))
+    session.execute(update(ReplyRow).values(created_at=utc_now() - timedelta(hours=3)))
+    assert next_pair(session, sitting) is not None
+    drop_outdated(session, sitting)
+    assert label(session, sitting, Label.SECOND) == pair.id
+    contest = read_contest(session, 1, Settings().votes)
+    assert contest is not None
+    assert len(contest.evidence.bets) == 1
+
+
+def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(session: Session, sitting: Sitting) -> None:
+    begin_base(session, ConfiguredBase(setting="tiny", name="tiny", revision=BASE_REVISION), by="grace")
+    version = add_version(session, None, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    draw(session, sitting, "a")
+    session.execute(update(ReplyRow).where(ReplyRow.answer == "a no").values(version_id=version.id))
+    label(session, sitting, Label.SECOND)
+    begin_base(session, ConfiguredBase(setting="another", name="another", revision="f" * 64), by="grace")
+    assert read_contest(session, 1, Settings().votes) is None
+    assert len(read_taste_evidence(session, 1, Settings()).choices) == 1
+    begin_base(session, ConfiguredBase(setting="tiny", name="tiny", revision=BASE_REVISION), by="grace")
+    contest = read_contest(session, 1, Settings().votes)
+    assert contest is not None
+    assert contest.evidence.wins == 1, "it waits again, with what was chosen"
 
 
 def test_about_the_same_is_a_choice_without_thumbs(session: Session, sitting: Sitting) -> None:
