@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.localization.sentences import gettext, ngettext, number, translated
 from storage.database.enums import GateVerdict
 from storage.releases.evidence import Contest, LeftOut, Standing
-from storage.releases.versions import name_of
+from storage.releases.versions import Version, name_of
 from storage.statistics import DECISIVE
 from storage.wording import gettext_noop
 
@@ -153,6 +153,17 @@ def _verdict(standing: Standing) -> str:
 def how_to_choose() -> str:
     return gettext(
         "Some answers in chat come as blind pairs. `/choose` shows ten more, and `/arena start` asks everybody at once."
+    )
+
+
+def describe_luck(champion: Version | None, compared: int) -> str:
+    """Return what several versions in turn mean for the chance that one is ready by luck; empty if there is one."""
+    if compared <= 1:
+        return ""
+    return gettext(
+        "People have compared {count} versions with {champion} so far: each may be ready by luck in 1 of 20 cases.",
+        count=compared,
+        champion=name_of(champion),
     )
 
 

@@ -100,7 +100,9 @@ def _what_decides(status: model_status.ModelStatus) -> str:
 
 def _next_version(status: model_status.ModelStatus, viewer_id: int | None) -> str:
     if status.contest is not None:
-        news = f"{contests.describe_contest(status.contest, viewer_id)} {contests.how_to_choose()}"
+        said = contests.describe_contest(status.contest, viewer_id)
+        luck = contests.describe_luck(status.contest.champion, status.compared)
+        news = " ".join(filter(None, [said, contests.how_to_choose(), luck]))
         return gettext("**Next version:** {news}", news=news)
     newest = status.newest
     if newest is None:

@@ -14,7 +14,7 @@ from storage.database.enums import LAST_GOOD
 from storage.database.tables import ComparisonRow, ReplyRow, VoteEventRow
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
-from storage.releases.evidence import LATELY, Contest, find_rival, read_contest
+from storage.releases.evidence import LATELY, Contest, count_compared, find_rival, read_contest
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import (
     Alias,
@@ -93,6 +93,8 @@ class ModelStatus:
     last_good: Alias
     contest: Contest | None
     """The comparison of the champion with a newer version."""
+    compared: int
+    """Versions that people have compared with the champion."""
     said_weekly: float
     """Votes and choices of people in a week, lately."""
     first_choices_left: int
@@ -117,6 +119,7 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
         now=read_answering_now(session, personality_id, settings),
         last_good=read_alias(session, personality_id, LAST_GOOD),
         contest=read_contest(session, personality_id, settings.votes),
+        compared=count_compared(session, personality_id),
         said_weekly=count_said_weekly(session, personality_id),
         first_choices_left=first_choices_left(session, personality_id),
         newest=newest_after(session, personality_id, champion.version),

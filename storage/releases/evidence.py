@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, aliased, load_only
 from storage import sentences
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
-from storage.database.rows import read_first, unindexed
+from storage.database.rows import count_rows, read_first, unindexed
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
@@ -56,6 +56,10 @@ FIRST_DAYS = 3.0
 """Before, it is not asked whether the days left can decide."""
 HASTE = 3.0
 """So many times as many choices a day as until now might still come."""
+CLOCK_SLACK = timedelta(days=1)
+"""A clock that was set back by less than this after a version was made takes no choice from it."""
+SAME_QUESTION = timedelta(days=7)
+"""The same words are another question after so long: "hi" is not answered once for all."""
 NEEDED = ("guild_id", "basis", "messages", "source_message_id", "version_id", "strength")
 """What is read of an answer."""
 
@@ -281,6 +285,18 @@ def find_rival(session: Session, personality_id: int) -> Version | None:
     return read_first(session, Version, waiting)
 
 
+def count_compared(session: Session, personality_id: int) -> int:
+    """Return how many versions people have compared with the champion, the one that waits included."""
+    champion = read_alias(session, personality_id).version
+    compared = select(VersionRow).where(
+        VersionRow.personality_id == personality_id,
+        VersionRow.number > (champion.number if champion else 0),
+        or_(VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE, VersionRow.decided_at.is_not(None)),
+        of_base_in_use(session),
+    )
+    return count_rows(session, compared)
+
+
 def read_contest(session: Session, personality_id: int, settings: VoteSettings) -> Contest | None:
     """Return the current comparison, or None. This writes nothing."""
     rival = find_rival(session, personality_id)
@@ -368,7 +384,7 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
         .join(second, second.id == ComparisonRow.second_id)
         .where(
             unindexed(first.personality_id) == version.personality_id,  # there are far more answers
-            first.created_at >= version.created_at,
+            first.created_at >= version.created_at - CLOCK_SLACK,
             one_each,
         )
     )
@@ -392,7 +408,7 @@ def _picks(session: Session, version: Version, champion: Version | None) -> Iter
         .join(ReplyRow, ReplyRow.id == ArenaAnswerRow.reply_id)
         .where(
             unindexed(ReplyRow.personality_id) == version.personality_id,
-            ReplyRow.created_at >= version.created_at,
+            ReplyRow.created_at >= version.created_at - CLOCK_SLACK,
             ArenaRow.closed_at.is_not(None),
         )
     ):
@@ -432,7 +448,7 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
     """Return the unit of each choice, oldest choice first: its question or its conversation.
 
     Outcomes of one unit resemble each other, so together they are one piece of evidence. Prompts with the same last
-    words are one unit, and so are those that quote the question with which a unit began.
+    words are one unit for a while, and so are those that quote the question with which a unit began.
     """
     replies = {choice.reply_id for choice in choices}
     quoted: dict[int, set[int]] = defaultdict(set)
@@ -444,7 +460,9 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
     units = []
     for position, choice in enumerate(choices):
         known = [by_message[message] for message in quoted[choice.reply_id] if message in by_message]
-        unit = by_words.get(choice.words, min(known, default=position))
+        unit = by_words.get(choice.words)
+        if unit is None or choice.said_at - choices[unit].said_at >= SAME_QUESTION:
+            unit = min(known, default=position)
         if unit == position:
             by_words[choice.words] = by_message[choice.message_id] = position
         units.append(unit)

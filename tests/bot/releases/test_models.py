@@ -110,6 +110,13 @@ class TestStatus:
         text = said((await place.grace.slash(place.channel, "model status")).response)
         assert "**Trainer:** `gpu1:/data` is training round 1, `here` is idle" in text
 
+    async def test_it_says_that_each_of_several_versions_has_its_own_luck(self, place, waiting):
+        waiting(1.0)
+        assert "luck" not in said((await place.grace.slash(place.channel, "model status")).response)
+        waiting(2.0)
+        luck = "People have compared 2 versions with base so far: each may be ready by luck in 1 of 20 cases."
+        assert luck in said((await place.grace.slash(place.channel, "model status")).response)
+
 
 class TestStatusOnDiscord:
     @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from storage.database.enums import ArenaStatus, GateVerdict, Origin, QuarantineR
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
+    ComparisonRow,
     OptOutRow,
     QuarantinedVoteRow,
     QuarantineRow,
@@ -36,6 +38,7 @@ from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
+from storage.sittings.choosing import choose_two
 from storage.statistics import DECISIVE, e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
@@ -113,7 +116,7 @@ def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id:
     for pair in ((v1, other), (other, None), (v1, v1), (None, None)):
         compare(session, *ask_twice(session, *pair), ALICE, NEW)
     early = ask_twice(session, v1, None)
-    session.execute(update(ReplyRow).where(ReplyRow.id.in_(early)).values(created_at=utc_now() - timedelta(days=1)))
+    session.execute(update(ReplyRow).where(ReplyRow.id.in_(early)).values(created_at=utc_now() - timedelta(days=2)))
     weak = ask_twice(session, v1, None)
     session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
     for found in (early, weak):
@@ -162,6 +165,16 @@ def test_prompts_with_the_same_last_words_are_one_unit(session: Session, v1: Ver
     for prompt, user, better in zip((*words, "something else"), (ALICE, BOB, CAROL), (NEW, OLD, OLD), strict=True):
         compare(session, *ask_twice(session, v1, None, prompt=prompt), user, better)
     assert score(session, v1) == (1, 1, 0, 2)
+
+
+def test_the_same_words_are_another_question_a_week_later(session: Session, v1: Version) -> None:
+    for days, better in ((9, NEW), (8, OLD), (1, OLD), (0, NEW)):
+        first, second = ask_twice(session, v1, None, prompt="hi")
+        compare(session, first, second, ALICE, better)
+        said_at = utc_now() - timedelta(days=days)
+        session.execute(update(ComparisonRow).where(ComparisonRow.first_id == first).values(created_at=said_at))
+    assert score(session, v1) == (1, 1, 0, 1), "one bet in each week, the first of it"
+    assert evidence_of(session, v1).left_out == {LeftOut.REPEATED: 2}
 
 
 def test_of_several_people_at_one_question_the_first_who_decides_counts(session: Session, v1: Version) -> None:
@@ -265,6 +278,33 @@ def test_equally_active_people_are_not_capped(session: Session, v1: Version) -> 
 
 def choose_one(session: Session, version: Version, user_id: int, better: Better) -> None:
     compare(session, *ask_twice(session, version, None), user_id, better)
+
+
+def test_two_who_always_contradict_each_other_decide_nothing(session: Session, v1: Version) -> None:
+    for _ in range(40):
+        choose_one(session, v1, ALICE, NEW)
+        choose_one(session, v1, BOB, OLD)
+    found = evidence_of(session, v1)
+    assert (found.wins, found.losses) == (40, 40)
+    assert found.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
+    together = ask_twice(session, v1, None)
+    compare(session, *together, ALICE, NEW)
+    compare(session, *together, BOB, OLD)
+    assert evidence_of(session, v1).left_out == {LeftOut.REPEATED: 1}, "of one pair the first choice counts"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_always_presses_one_button_decides_nothing(session: Session, v1: Version, seed: int) -> None:
+    """Which of the two answers stands left is chosen by chance."""
+    rng = random.Random(seed)
+    for number in range(60):
+        (left, _), _ = choose_two(["Tea.", "Rain."], None, rng)
+        choose_one(session, v1, ALICE, OLD if left else NEW)
+        compare(session, *ask_twice(session, v1, None, prompt=f"same {number}"), BOB, SAME)
+    found = evidence_of(session, v1)
+    assert min(found.wins, found.losses) > 15
+    assert found.ties == 60
+    assert found.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
 
 
 # Arenas
