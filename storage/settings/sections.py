@@ -540,7 +540,7 @@ class TrainingSettings(Section):
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of the steps in which the learning rate rises from 0 to its peak."""
     patience: Annotated[int, Field(ge=0)] = 1
-    """Passes without a lower loss on people's validation pairs before training stops; 0 disables it."""
+    """Passes without a lower loss on people's validation pairs, if 8 or more, before training stops; 0 disables it."""
     batch_size: Count = 4
     """Pairs per training step."""
     max_tokens: Annotated[int, Field(ge=32)] = 768

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,8 @@ class TasteData:
     """For each vote in the order of time, whether it is a thumb."""
     names: tuple[Pseudonym, ...]
     """Of those who gave a thumb, by index."""
+    about: tuple[frozenset[int], ...]
+    """The answers that each vote is about, in the order of time."""
 
     @property
     def voters(self) -> int:
@@ -85,6 +88,26 @@ class TasteData:
         start, end = (int(self.order[:votes].sum()) for votes in (first, last))
         return self._part(slice(start, end), slice(first - start, last - end), slice(first, last))
 
+    def without(self, reply_ids: Collection[int]) -> TasteData:
+        """Return the votes that are about none of these answers."""
+        kept = np.array([about.isdisjoint(reply_ids) for about in self.about], dtype=bool)
+        thumbs, choices = kept[self.order], kept[~self.order]
+        answers, sizes = np.repeat(choices, self.choices.sizes), self.choices.sizes[choices]
+        mine = self.choices
+        return TasteData(
+            Thumbs(*(column[thumbs] for column in vars(self.thumbs).values())),
+            Choices(
+                mine.x[answers],
+                np.cumsum(sizes) - sizes,
+                mine.share[answers],
+                mine.weight[choices],
+                None if mine.in_order is None else mine.in_order[choices],
+            ),
+            self.order[kept],
+            self.names,
+            tuple(compress(self.about, kept)),
+        )
+
     def _part(self, thumbs: slice, choices: slice, votes: slice) -> TasteData:
         mine, ends = self.thumbs, np.append(self.choices.starts, len(self.choices.x))
         answers = slice(ends[choices.start], ends[choices.stop])
@@ -99,6 +122,7 @@ class TasteData:
             ),
             self.order[votes],
             self.names,
+            self.about[votes],
         )
 
     def with_thumbs(self, opinions: Sequence[Opinion], x: Floats) -> TasteData:
@@ -108,7 +132,8 @@ class TasteData:
         mine, news = self.thumbs, _thumbs(opinions, x, places)
         thumbs = Thumbs(*(np.concatenate(both) for both in zip(vars(mine).values(), vars(news).values(), strict=True)))
         order = np.append(self.order, np.ones(len(opinions), dtype=bool))
-        return replace(self, thumbs=thumbs, order=order, names=names)
+        about = (*self.about, *map(_answers, opinions))
+        return replace(self, thumbs=thumbs, order=order, names=names, about=about)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -171,6 +196,11 @@ class LearnedTaste:
         return sentences.Sentence(
             "the taste ranks no answers yet: the votes do not show clearly enough what people like"
         )
+
+    def without(self, reply_ids: Collection[int]) -> Posterior:
+        """Return what the votes on other answers alone say, with priors as strong as those of all votes."""
+        data = self.data.without(reply_ids)
+        return fit(data.thumbs, data.choices, GROUPS, self.posterior, hyper_steps=0)
 
     def score(self, answers: Sequence[str]) -> Floats:
         """Return the utility of each answer, (N,)."""
@@ -336,6 +366,7 @@ def arrange(votes: Sequence[Opinion | Preference], measures: Mapping[int, NDArra
         ),
         np.array([isinstance(vote, Opinion) for vote in known], dtype=bool),
         tuple(voters),
+        tuple(map(_answers, known)),
     )
 
 
@@ -348,8 +379,8 @@ def _thumbs(opinions: Sequence[Opinion], x: Floats, places: Mapping[Pseudonym, i
     )
 
 
-def _answers(vote: Opinion | Preference) -> set[int]:
-    return {vote.reply_id} if isinstance(vote, Opinion) else set(vote.reply_ids)
+def _answers(vote: Opinion | Preference) -> frozenset[int]:
+    return frozenset([vote.reply_id] if isinstance(vote, Opinion) else vote.reply_ids)
 
 
 def _rows(measures: Mapping[int, NDArray[Any]], reply_ids: Sequence[int]) -> Floats:

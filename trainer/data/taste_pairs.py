@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from zlib import crc32
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probabili
 
 TASTE_VOTES = 8
 """How many votes on an answer are worth what the taste expects of it: see docs/pairs.md, "Wrong votes"."""
+PARTS = 8
+"""Of the prompts; what is expected of the answers to one part is learned from the votes on the others."""
 
 
 def rank_by_taste(
@@ -66,27 +70,45 @@ def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
     """Return the pairs, those of siblings weighed by the votes on their answers together with the taste.
 
     One wrong vote can turn a pair of siblings around, and one 👍 more says little about two answers that are alike in
-    what people like. So what the taste expects of each answer is the prior of the share of members who like it. A pair
-    whose other answer is then the better one is left out.
+    what people like. So what the taste expects of each answer is the prior of the share of members who like it, without
+    the votes on answers to the same prompt, so that these count once. A pair whose other answer is then the better one
+    is left out.
     """
     siblings = [pair for pair in chosen.pairs if pair.source is PairSource.SIBLINGS]
-    votes = {
-        reply.id: (reply.up, reply.down)
+    expected = _expected(taste, siblings, chosen.feedback)
+    believed = {
+        reply.id: _believed(expected[reply.id], reply.up, reply.down)
         for prompt in {pair.prompt for pair in siblings}
         for reply in chosen.feedback[prompt].replies
+        if reply.id in expected
     }
-    sides = [side for pair in siblings for side in (pair.chosen, pair.rejected)]
-    expected = taste.posterior.p_liked(style_of([side.text or "" for side in sides])).tolist()
-    believed = [_believed(share, votes[side.reply_id or 0]) for share, side in zip(expected, sides, strict=True)]
     weights = {
-        pair.rows: weight_of(probability_better(*better, *worse))
-        for pair, better, worse in zip(siblings, believed[::2], believed[1::2], strict=True)
+        pair.rows: weight_of(
+            probability_better(*believed[pair.chosen.reply_id or 0], *believed[pair.rejected.reply_id or 0])
+        )
+        for pair in siblings
     }
     weighed = [replace(pair, weight=weights.get(pair.rows, pair.weight)) for pair in chosen.pairs]
     return [pair for pair in weighed if pair.weight > 0]
 
 
-def _believed(expected: float, votes: tuple[float, float]) -> tuple[float, float]:
+def _expected(taste: LearnedTaste, siblings: Sequence[Pair], feedback: Mapping[str, RoundFeedback]) -> dict[int, float]:
+    """Return the share of members who like each answer, by reply, as the votes on answers to other prompts say.
+
+    The taste is learned again without each part of the prompts in turn; without each prompt alone would take too long.
+    """
+    parts: dict[int, list[Pair]] = defaultdict(list)
+    for pair in siblings:
+        parts[crc32(pair.prompt.encode()) % PARTS].append(pair)
+    expected: dict[int, float] = {}
+    for part in parts.values():
+        texts = {side.reply_id or 0: side.text or "" for pair in part for side in (pair.chosen, pair.rejected)}
+        asked = {reply.id for prompt in {pair.prompt for pair in part} for reply in feedback[prompt].replies}
+        shares = taste.without(asked).p_liked(style_of(list(texts.values())))
+        expected |= dict(zip(texts, shares.tolist(), strict=True))
+    return expected
+
+
+def _believed(expected: float, up: float, down: float) -> tuple[float, float]:
     """Return an answer's likes and dislikes, with those that the taste expects added."""
-    up, down = votes
     return up + TASTE_VOTES * expected, down + TASTE_VOTES * (1 - expected)

@@ -35,7 +35,7 @@ MAX_CURVE_POINTS = 200
 STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
 """Shares of what was learned; the first of equally good ones is chosen."""
 FEWEST_WATCHED = 8
-"""Validation pairs that can choose a strength."""
+"""Validation pairs that can stop training early, or choose a strength: what fewer say is chance."""
 
 
 @dataclass(frozen=True)
@@ -191,15 +191,20 @@ def build_trainer(
     output: Path,
     report: ReportProgress,
 ) -> RowTrainer:
-    """Return a trainer that continues `starter` (a new adapter if None). It validates only with `settings.patience`."""
+    """Return a trainer that continues `starter` (a new adapter if None).
+
+    It validates, and may stop early, only with `settings.patience` and enough pairs.
+    """
     from datasets import Dataset
 
     from trainer.training.trl_trainers import DemonstrationTrainer, PreferenceTrainer
 
-    kept, watched = _fitting(rows), _fitting(validation) if settings.patience else []
+    kept, held_out = _fitting(rows), _fitting(validation)
     if not kept:
         raise _none_fits(recipe, len(rows), settings)
-    longest = max(map(row_tokens, [*kept, *watched]))
+    may_stop = settings.patience and (recipe.objective == SFT.objective or len(held_out) >= FEWEST_WATCHED)
+    watched = held_out if may_stop else []
+    longest = max(map(row_tokens, [*kept, *held_out]))
     settings = for_so_many(len(kept), settings)
     trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer
     return trainer(

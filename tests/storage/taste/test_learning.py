@@ -20,12 +20,13 @@ from sqlalchemy import Delete, Update, delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, finish_reply
-from storage.database.enums import Outcome
+from storage.database.enums import Label, Outcome
 from storage.database.tables import ReplyMeasuresRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings
+from storage.sittings.choosing import choose_two
 from storage.taste.evidence import Opinion, Preference, read_taste_evidence
 from storage.taste.learning import (
     UNJUDGED,
@@ -440,6 +441,41 @@ def test_voters_who_contradict_each_other_teach_nothing(seed: int) -> None:
     ]
     taste = learned([vote for both in zip(votes, opposite, strict=True) for vote in both], answers)
     assert 0 < taste.evidence < 20
+    assert np.abs(taste.posterior.mean).max() < 0.05
+
+
+def by_one_button(always: Label, seed: int) -> LearnedTaste:
+    """Return a taste learned from sixty pairs in each of which somebody presses the same button."""
+    rng = random.Random(seed)
+    answers = [compose(rng) for _ in range(120)]
+    choices = []
+    for number in range(0, len(answers), 2):
+        (first, second), _ = choose_two(answers[number : number + 2], None, rng)
+        ids = number + first, number + second
+        chosen = ids[0] if always is Label.FIRST else None
+        choices.append(Preference(ids, chosen, Pseudonym(1), 1.0, later(number)))
+    return learned(choices, answers)
+
+
+def test_whoever_always_presses_one_button_teaches_nothing() -> None:
+    """Which answer stands left is chosen by chance, so "always left" is a coin."""
+    assert sum(by_one_button(Label.FIRST, seed).may_teach for seed in range(SEEDS)) <= 0.2 * SEEDS
+    assert not any(by_one_button(Label.SAME, seed).may_teach for seed in range(SEEDS))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_who_always_choose_the_opposite_teach_nothing(seed: int) -> None:
+    choices, answers = choices_by(brief, 60, seed, size=2)
+    opposite = [
+        one._replace(
+            voter=Pseudonym(2),
+            chosen=next(reply_id for reply_id in one.reply_ids if reply_id != one.chosen),
+            given_at=one.given_at + timedelta(seconds=1),
+        )
+        for one in choices
+    ]
+    taste = learned([one for both in zip(choices, opposite, strict=True) for one in both], answers)
+    assert not taste.may_teach
     assert np.abs(taste.posterior.mean).max() < 0.05
 
 

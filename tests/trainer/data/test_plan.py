@@ -240,6 +240,20 @@ def test_a_pair_that_votes_and_taste_agree_on_weighs_more_and_one_that_they_do_n
     assert [round(pair.weight, 3) for pair in alone.train] == [0.667] * 3
 
 
+def test_the_votes_on_a_pair_count_once() -> None:
+    """What the taste expects of two answers is learned from the votes on others."""
+
+    def weight_with_taste_of(first: int) -> float:
+        opinions = [Opinion(first + i % 2, i % 7, i % 2 == 0, 1.0, NOW) for i in range(60)]
+        taste = learn(arrange(opinions, {first + i: measure_style(text[0]) for i, text in enumerate((SHORT, LONG))}))
+        assert taste.may_teach
+        answers = [rated(2, SHORT[0], up=[ANN]), rated(3, LONG[0], down=[BEN])]
+        return weight(plan_of(survey(answers, taste=taste)).train)
+
+    assert weight_with_taste_of(2) < 2 / 3, "two votes, next to eight that see no difference"
+    assert weight_with_taste_of(102) > 0.9
+
+
 def test_a_suggestion_or_a_choice_weighs_the_same_whatever_the_taste_says() -> None:
     answers = [rated(1, SHORT[0], prompt="p"), rated(2, SHORT[1], prompt="q"), rated(3, LONG[1], prompt="q")]
     choice = Preference((2, 3), 3, CAT, 1.0, NOW)
@@ -263,9 +277,9 @@ def test_a_full_round_keeps_room_for_the_taste_and_the_surest_pairs_of_people() 
 
 
 def test_the_newest_pairs_of_people_come_first_then_the_surest_of_the_taste() -> None:
-    found = survey(siblings(3), taste=taste_for_short_answers(60), ranked=fresh(4))
+    found = survey(siblings(3, first=50), taste=taste_for_short_answers(60), ranked=fresh(4))
     plan = plan_of(found, settings(max_pairs=5))
-    assert [pair.chosen.reply_id for pair in plan.train[:3]] == [6, 4, 2]
+    assert [pair.chosen.reply_id for pair in plan.train[:3]] == [104, 102, 100]
     ranked = [pair for pair in plan_of(found).train if pair.source is PairSource.TASTE]
     assert [pair.weight for pair in plan.train[3:]] == sorted((pair.weight for pair in ranked), reverse=True)[:2]
 

@@ -73,7 +73,7 @@ def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetric
     work = partial(
         train_adapter,
         DPO,
-        TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10])),
+        TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10]) * 4),
         settings,
         base=base,
         starter=None,
