@@ -54,6 +54,7 @@ def show_model(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show a version's parent, round, measurements, votes and releases."""
+    from bot.text.before_after import before_after_text
     from bot.text.releases import describe_version
     from storage.insights.model_status import read_version
 
@@ -65,8 +66,9 @@ def show_model(
         "name": details.version.name,
         "votes": asdict(details.votes),
         "moves": [asdict(move) for move in details.moves],
+        "before_after": details.compared and asdict(details.compared),
     }
-    show(data, describe_version(details), as_json)
+    show(data, describe_version(details) + before_after_text(details.compared), as_json)
 
 
 model.command("promote")(releases.promote_model)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from storage.database.database import open_database
 from storage.insights.answering_now import read_answering_now
 from storage.operations.audit import record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
+from storage.releases.before_after import BeforeAfter, compare_answers
 from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Version
 
@@ -46,7 +47,10 @@ def promote_model(
     command = operator_action("model promote", f"version: {version}, override: {override}", reason)
     with operating(config, personality, command) as (database, action, personality_id):
         request = _request(config, personality_id, version, reason, override=override)
-        _show_champion(promote_version(database, action, request), as_json)
+        move = promote_version(database, action, request)
+        with database.snapshot() as session:
+            compared = compare_answers(session, move.before.version, move.after.version)
+        _show_champion(move, as_json, compared=compared)
 
 
 def roll_back_model(
@@ -74,10 +78,15 @@ def _request(config: Path | None, personality_id: int, version: str, reason: str
     return ReleaseRequest(personality_id, version, reason, override, open_files)
 
 
-def _show_champion(move: ChampionMove, as_json: bool, more: str = "") -> None:
+def _show_champion(move: ChampionMove, as_json: bool, more: str = "", compared: BeforeAfter | None = None) -> None:
+    from bot.text.before_after import before_after_text
+
     champion = move.after
-    data = {"champion": champion.target, "generation": champion.generation}
-    show(data, f"**{champion.target}** is now the champion. {more}".rstrip(), as_json)
+    data: dict[str, Any] = {"champion": champion.target, "generation": champion.generation}
+    if compared:
+        data["before_after"] = asdict(compared)
+    text = f"**{champion.target}** is now the champion. {more}".rstrip()
+    show(data, text + before_after_text(compared), as_json)
 
 
 def prune_models(

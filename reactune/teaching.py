@@ -15,7 +15,7 @@ from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import AlreadyChampion
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.promotion import ReleaseRequest, promote_version
-from storage.releases.versions import Version, list_versions, read_alias
+from storage.releases.versions import Version, read_alias, version_of_round
 from storage.settings.sections import Settings
 from storage.training.rounds import Round
 
@@ -55,7 +55,7 @@ def _saying(say: Callable[[str], None], name: str) -> Callable[[str], None]:
 def _lead(config: Path | None, settings: Settings, personality: Personality, round_: Round) -> str | None:
     """Promote the version that the round made, if it passed the gate, and return its name."""
     with reading(settings) as session:
-        version = next((one for one in list_versions(session, personality.id) if one.round_id == round_.id), None)
+        version = version_of_round(session, round_.id)
     if version is None or version.verdict is not GateVerdict.PASS:
         return None
     store = open_store(settings)

@@ -16,6 +16,7 @@ from reactune.shared import (
     AsJson,
     Config,
     Personality,
+    look_up,
     operating,
     operator_action,
     plain_text_of,
@@ -28,6 +29,7 @@ from reactune.shared import (
 from storage.database.enums import TrainingSource
 from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
+from storage.releases.before_after import compare_round
 from storage.runtime.log_setup import set_up_logs
 from storage.training.rounds import Round, request_round
 from storage.wording import count
@@ -43,6 +45,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Run one training round now and wait for its result."""
+    from bot.text.before_after import before_after_text
     from bot.text.rounds import describe_round
     from storage.database.enums import RoundStatus
     from trainer.rounds.worker import stopped_by_signals
@@ -53,7 +56,9 @@ def train(
         pass  # this may be the first command, and the personality may be a new card
     with progress() as say, stopped_by_signals() as stop:
         round_ = train_personality(config, personality, learns_from, say, stop)
-    show(asdict(round_), describe_round(round_), as_json)
+    compared = look_up(config, personality, lambda session, _: compare_round(session, round_.id))
+    data = asdict(round_) | {"before_after": compared and asdict(compared)}
+    show(data, describe_round(round_) + before_after_text(compared), as_json)
     if round_.is_open:  # stopped by Ctrl-C while another trainer runs the round
         raise typer.Exit(130)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED, RoundStatus.REJECTED):

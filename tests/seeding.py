@@ -19,6 +19,7 @@ from storage.database.rows import read_all
 from storage.database.tables import ReplyRow, RoundPairRow, RoundVoterRow
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
+from storage.releases.before_after import measured_before
 from storage.releases.versions import Version, id_of
 from storage.settings.sections import (
     ConsoleSettings,
@@ -175,6 +176,12 @@ def add_taste(session: Session, count: int) -> None:
         value = Vote.UP if question("", answer) else Vote.DOWN
         events.append(VoteEvent(reply_id, Thumb(message_of(reply_id), (ALICE, BOB, CAROL)[i % 3], EMOJI[value]), True))
     append_events(session, events)  # all at once, as the bot stores votes: it takes a third less time than one by one
+
+
+def compared_metrics(word: str, before: Version | None = None, said_before: str = "hm") -> dict[str, Any]:
+    """Return the measurements of a version that says this to two messages, where another answer came before."""
+    messages = ("Hi, how are you?", "What is tea?")
+    return {"everyday": [[message, word] for message in messages]} | measured_before(before, [said_before] * 2)
 
 
 def tiny_settings(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from storage.conversations.replies import digest_prompt
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import load_chat_format
 from storage.settings.sections import ModelSettings
 from storage.training.evidence import Render
+from storage.training.samples import AskedPrompt
 
 
 def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -16,6 +18,13 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
     if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def ask_alone(message: str, system_prompt: str, render: Render) -> AskedPrompt:
+    """Return a message of ours as the prompt of a conversation that begins with it."""
+    messages = with_system_prompt(system_prompt, [{"role": "user", "content": message}])
+    prompt = render(messages)
+    return AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages))
 
 
 def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:

@@ -27,6 +27,7 @@ from bot.services import Services
 from bot.text import lineage as lineages
 from bot.text import releases as texts
 from bot.text import rounds, splitting
+from bot.text.before_after import before_after_embeds
 from bot.text.panels import text_panel
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
@@ -35,6 +36,7 @@ from storage.insights.answering_now import read_answering_now
 from storage.insights.lineage import lineage_of
 from storage.insights.report import read_report
 from storage.releases import promotion
+from storage.releases.before_after import compare_answers
 from storage.training.rounds import request_round, show_progress_in
 from storage.wording import message_link
 
@@ -105,7 +107,8 @@ class Models(
         base = self.services.base
         of_base = texts.describe_base(base.name, base.revision)
         text = texts.describe_version(details) if details else of_base
-        await answer_privately(interaction, selection.signed(chosen, text))
+        embeds = before_after_embeds(details.compared if details else None)
+        await answer_privately(interaction, selection.signed(chosen, text), embeds=embeds)
 
     @app_commands.command()
     @app_commands.describe(version=selection.VERSION, personality=selection.WHOSE)
@@ -182,7 +185,10 @@ class Models(
         before, after = move.before.target, move.after.target
         log.info("%s promoted %s of %s (before: %s)", user_label(interaction.user), after, chosen.name, before)
         text = texts.describe_promotion(after, before)
-        await interaction.edit_original_response(content=selection.signed(chosen, text))
+        compared = await self.services.database.read(compare_answers, move.before.version, move.after.version)
+        await interaction.edit_original_response(
+            content=selection.signed(chosen, text), embeds=before_after_embeds(compared)
+        )
 
     @app_commands.command()
     @app_commands.describe(reason=selection.REASON, personality=selection.WHOSE)

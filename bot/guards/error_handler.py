@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Sequence
 
 import aiohttp
 import discord
@@ -98,7 +99,13 @@ def _cause(error: BaseException) -> BaseException:
     return error.original if isinstance(error, app_commands.CommandInvokeError) else error
 
 
-async def answer_privately(interaction: discord.Interaction, text: str, view: discord.ui.View | None = None) -> None:
+async def answer_privately(
+    interaction: discord.Interaction,
+    text: str,
+    view: discord.ui.View | None = None,
+    *,
+    embeds: Sequence[discord.Embed] = (),
+) -> None:
     """Send a message that only this user sees, cut to Discord's limit.
 
     The items of a view must be dynamic. If Discord refuses the message, a warning is logged.
@@ -108,9 +115,9 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
         view.stop()  # dynamic items work without it, and a waiting view keeps a task for a quarter of an hour
     try:
         if interaction.response.is_done():
-            await interaction.followup.send(text, ephemeral=True, view=shown)
+            await interaction.followup.send(text, ephemeral=True, view=shown, embeds=embeds)
         else:
-            await interaction.response.send_message(text, ephemeral=True, view=shown)
+            await interaction.response.send_message(text, ephemeral=True, view=shown, embeds=embeds)
     except DISCORD_ERRORS as error:
         log.warning("Discord refused a reply to %s: %s", interaction.user.id, error)
 

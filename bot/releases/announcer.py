@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
 from functools import partial
 
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.quiet_hours import is_quiet
-from bot.localization.languages import languages_of
-from bot.localization.sentences import speaking
-from bot.personalities.selection import signed
+from bot.releases.news_channels import News, NewsChannels
 from bot.releases.watcher import ReleaseState
 from bot.services import Services
 from bot.text.releases import describe_announcement
-from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.operations.outbox import announce_waiting
-from storage.personalities.bindings import speaks_in
 from storage.personalities.personalities import Personality, list_personalities
-from storage.releases.announcements import Announceable, PromotionAnnouncement, prepare_announcement, unannounced
-from storage.servers import ServerSetup
+from storage.releases.announcements import (
+    Announceable,
+    PromotionAnnouncement,
+    find_comparison,
+    prepare_announcement,
+    unannounced,
+)
 from storage.settings.sections import Settings
 from storage.taste.learning import learn_taste
 from storage.taste.words import Effect, likings
 
 log = logging.getLogger(__name__)
-
-CHOSEN_IN = "/setup, or release.announce_channel"
 
 
 class ReleaseAnnouncer:
@@ -42,12 +40,10 @@ class ReleaseAnnouncer:
     """
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self._bot = bot
         self._services = services
-        self._closed: set[int] = set()
-        """Channels that the log has named because the bot may not write there."""
-        self._late: list[tuple[int, Personality, Callable[[], str]]] = []
-        """Channels that do not have news that others have, whose news they are, and what they say."""
+        self._channels = NewsChannels(bot, services)
+        self._late: list[tuple[int, News]] = []
+        """Channels that do not have news that others have."""
 
     async def __call__(self, _before: ReleaseState | None, _now: ReleaseState) -> bool:
         """Return False if something is still not announced everywhere, so that the watcher calls again."""
@@ -55,7 +51,7 @@ class ReleaseAnnouncer:
             return True
         if is_quiet(self._services.settings.chat, utc_now()):
             return False
-        self._late = [late for late in self._late if not await self._tell(*late)]
+        self._late = [late for late in self._late if not await self._channels.tell(*late)]
         personalities = await self._services.database.read(list_personalities, archived=None)
         return all([await self._announce_all(personality) for personality in personalities]) and not self._late
 
@@ -71,76 +67,27 @@ class ReleaseAnnouncer:
         )
         return not await database.read(find)
 
-    async def _announce(self, personality: Personality, news: Announceable) -> bool:
+    async def _announce(self, personality: Personality, entry: Announceable) -> bool:
         """Return False if Discord has trouble with all channels, so that the announcement is sent later."""
         try:
-            channel_ids = await self._channels_for(personality)
+            channel_ids = await self._channels.of(personality)
         except DISCORD_ERRORS as error:
             log.warning("A release cannot be announced now; trying again: %s", error)
             return False
         if not channel_ids:
             return True
-        announcement = await self._services.database.read(prepare_announcement, news)
+        announcement = await self._services.database.read(prepare_announcement, entry)
         liked: list[Effect] = []
         if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
             liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
-        describe = partial(describe_announcement, announcement, liked)
-        to_tell = [(channel_id, personality, describe) for channel_id in channel_ids]
-        late = [one for one in to_tell if not await self._tell(*one)]
+        compared = await self._services.database.read(find_comparison, announcement)
+        news = News(personality, partial(describe_announcement, announcement, liked), compared)
+        to_tell = [(channel_id, news) for channel_id in channel_ids]
+        late = [one for one in to_tell if not await self._channels.tell(*one)]
         if late == to_tell:
             return False
         self._late += late
         return True
-
-    async def _tell(self, channel_id: int, personality: Personality, describe: Callable[[], str]) -> bool:
-        """Return False if Discord has trouble."""
-        with speaking(languages_of(self._bot).of_channel(channel_id)):
-            text = signed(personality, describe())
-        try:
-            await self._bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
-        except DISCORD_ERRORS as error:
-            if is_temporary(error):
-                log.warning("A release cannot be announced now; trying again: %s", error)
-                return False
-            if channel_id not in self._closed:
-                log.error(
-                    "Releases cannot be announced in channel %d (%s): let the bot see it and send messages there, or "
-                    "choose another channel in %s.",
-                    channel_id,
-                    error,
-                    CHOSEN_IN,
-                )
-            self._closed.add(channel_id)
-        return True
-
-    async def _channels_for(self, personality: Personality) -> list[int]:
-        """Return where servers chose to hear of it, and the operator's channel, unless its server chose otherwise."""
-        chosen = await self._services.database.read(_chosen_channels, self._services.setups.all(), personality)
-        default = self._services.settings.release.announce_channel
-        return [*chosen, default] if default and await self._concerns(default, personality) else chosen
-
-    async def _concerns(self, channel_id: int, personality: Personality) -> bool:
-        """Return whether the operator's channel is to hear of it: not of another server's own personality."""
-        # Another process may serve the channel's server, so it may not be in the cache.
-        try:
-            channel = self._bot.get_channel(channel_id) or await self._bot.fetch_channel(channel_id)
-        except DISCORD_ERRORS as error:
-            if is_temporary(error):
-                raise
-            return True  # the attempt to write there says what is wrong
-        guild = getattr(channel, "guild", None)
-        if guild is None:
-            return personality.guild_id is None
-        return self._services.setups.find(guild.id) is None and personality.guild_id in (None, guild.id)
-
-
-def _chosen_channels(session: Session, setups: Sequence[ServerSetup], personality: Personality) -> list[int]:
-    """Return the channels that those servers chose in which the personality answers."""
-    return [
-        setup.choices.announce_channel
-        for setup in setups
-        if setup.choices.announce_channel and speaks_in(session, personality, setup.guild_id)
-    ]
 
 
 def _what_people_like(session: Session, personality_id: int, settings: Settings) -> list[Effect]:

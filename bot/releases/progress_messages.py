@@ -12,11 +12,13 @@ from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import signed
 from bot.services import Services
+from bot.text.before_after import before_after_embeds
 from bot.text.rounds import describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.enums import GateVerdict
 from storage.personalities.personalities import Personality, read_personality
-from storage.releases.versions import Version, list_versions, read_alias
+from storage.releases.before_after import compare_round
+from storage.releases.versions import Version, read_alias, version_of_round
 from storage.runtime.processes import TRAINER, is_alive
 from storage.training.rounds import Round, shown_rounds, stop_showing_progress
 
@@ -69,15 +71,17 @@ class ProgressMessages:
         """
         if round_.progress_channel_id is None or round_.progress_message_id is None:
             return False
+        compared = None if round_.is_open else await self._services.database.read(compare_round, round_.id)
         with speaking(languages_of(self._bot).of_channel(round_.progress_channel_id)):
             text = await self.text_of(round_)
+            embeds = before_after_embeds(compared)
         if self._shown.get(round_.id) == text:
             return True
         # Not with the interaction's token, which expires after 15 minutes: a round can take longer.
         channel = self._bot.get_partial_messageable(round_.progress_channel_id)
         message = channel.get_partial_message(round_.progress_message_id)
         try:
-            await message.edit(content=text)
+            await message.edit(content=text, embeds=embeds)
         except DISCORD_ERRORS as error:
             if is_temporary(error):
                 raise
@@ -95,7 +99,7 @@ def _next_step(session: Session, round_: Round) -> str:
             if is_alive(session, TRAINER)
             else gettext("⚠️ No trainer is running. The round starts when one does: `reactune trainer`.")
         )
-    made = next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
+    made = version_of_round(session, round_.id)
     return _advice(session, made) if made else ""
 
 

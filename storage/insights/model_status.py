@@ -14,6 +14,7 @@ from storage.database.enums import LAST_GOOD
 from storage.database.tables import ComparisonRow, ReplyRow, VoteEventRow
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
+from storage.releases.before_after import BeforeAfter, compare_with_before
 from storage.releases.evidence import LATELY, Contest, count_compared, find_rival, read_contest
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import (
@@ -59,6 +60,8 @@ class VersionDetails:
     """On its answers."""
     moves: list[AliasMove]
     failed_checks: list[str]
+    compared: BeforeAfter | None
+    """With what answered when it was made."""
 
 
 def read_versions(session: Session, personality_id: int, settings: Settings) -> VersionList:
@@ -83,6 +86,7 @@ def read_version(session: Session, personality_id: int, name: str) -> VersionDet
         votes=tally_by_version(session, personality_id).get(version.id, Tally()),
         moves=moves_of(session, version),
         failed_checks=failed_checks(session, version),
+        compared=compare_with_before(session, version),
     )
 
 

@@ -10,10 +10,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import CHAMPION, PairSource, Split
+from storage.database.enums import CHAMPION, GateVerdict, PairSource, Split
 from storage.database.rows import any_row, count_rows, from_row
 from storage.database.tables import AliasMoveRow, ReplyRow, RoundPairRow, VersionRow, VoteEventRow
 from storage.operations.outbox import OutboxMessage
+from storage.releases.before_after import BeforeAfter, compare_answers, compare_with_before
 from storage.releases.versions import AliasMove, Version, failed_checks, find_version, id_of, line_of_parents
 from storage.votes.votes import not_quarantined
 
@@ -94,6 +95,14 @@ def prepare_announcement(session: Session, news: Announceable) -> Announcement:
         votes=_votes_since_last_move(session, news),
         failed_checks=failed_checks(session, after) if after and news.overrides_gate else [],
     )
+
+
+def find_comparison(session: Session, announcement: Announcement) -> BeforeAfter | None:
+    """Return answers before and after a version that was promoted, or that an admin may promote now."""
+    if isinstance(announcement, Version):
+        is_ready = announcement.verdict is GateVerdict.PASS
+        return compare_with_before(session, announcement) if is_ready else None
+    return None if announcement.is_return else compare_answers(session, announcement.before, announcement.after)
 
 
 def _answered_before(session: Session, move: AliasMove) -> bool:

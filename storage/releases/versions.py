@@ -202,6 +202,11 @@ def list_versions(session: Session, personality_id: int) -> list[Version]:
     return read_all(session, Version, rows)
 
 
+def version_of_round(session: Session, round_id: int) -> Version | None:
+    """Return the version that the round made; None if it made none."""
+    return read_first(session, Version, select(VersionRow).where(VersionRow.round_id == round_id))
+
+
 def names_by_id(session: Session, personality_id: int) -> dict[int | None, str]:
     """Return {version id: name}; None is the base."""
     return {None: BASE_NAME} | {version.id: version.name for version in list_versions(session, personality_id)}

@@ -213,7 +213,7 @@ def lock_database(settings: Settings, env: Env) -> Iterator[Callable[[], None]]:
 def add_version(settings, base, query):
     """Publish an adapter and register it as the next version."""
 
-    def make(value: float, verdict: GateVerdict = GateVerdict.PASS) -> Version:
+    def make(value: float, verdict: GateVerdict = GateVerdict.PASS, metrics: dict[str, Any] | None = None) -> Version:
         digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
 
         def write(session):
@@ -225,7 +225,7 @@ def add_version(settings, base, query):
                 base_revision=base.revision,
                 parent_id=id_of(read_alias(session, 1).version),
                 round_id=None,
-                metrics={},
+                metrics=metrics or {},
                 verdict=verdict,
             )
 

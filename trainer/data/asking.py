@@ -11,7 +11,6 @@ from functools import cached_property
 
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.prompt_bank import read_bank
-from storage.conversations.replies import digest_prompt
 from storage.database.database import Database
 from storage.errors import EncoderError
 from storage.models.base_model import BaseModel
@@ -40,7 +39,7 @@ from trainer.data.shown_examples import ShownExamples
 from trainer.evaluation.sampling import AnswerSampler, MemoryLimits, Sample, open_adapter, open_sampler
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
-from trainer.rendering import renderer_of, with_system_prompt
+from trainer.rendering import ask_alone, renderer_of
 
 SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 AT_ONCE = 256
@@ -136,9 +135,8 @@ def prompts_to_rank(
     for text in (*own, *sorted(bank, key=lambda text: _rank(text, settings))):
         if len(asked) >= most:
             break
-        messages = with_system_prompt(settings.chat.system_prompt, [{"role": "user", "content": text}])
-        prompt = render(messages)
-        asked.setdefault(digest_prompt(prompt), AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages)))
+        prompt = ask_alone(text, settings.chat.system_prompt, render)
+        asked.setdefault(prompt.digest, prompt)
     return tuple(asked.values())
 
 

@@ -35,13 +35,15 @@ from trainer.evaluation.measures import (
     mean_divergence,
     surprise_ratio,
 )
-from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings
+from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings, neutral_messages
 from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
 from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 
 FINDINGS = TypeAdapter(Findings)
+SHOWN = 3
+"""Messages whose answers people see, before and after."""
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,8 @@ class Evaluation:
     overshoot: Overshoot | None
     """None if there are no answers that people liked."""
     suites: tuple[SuiteResult, ...]
+    everyday: tuple[tuple[str, str], ...]
+    """The first of our own messages with the version's answers, for people to read."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,7 @@ def evaluate(
             sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
     good.append(answers_base)
+    everyday = (one.message for one in neutral_messages(settings.chat.system_prompt, sampler.chat)[:SHOWN])
     return Evaluation(
         divergence=divergence,
         retention_loss_ratio=found.retention_loss / original.retention_loss,
@@ -194,6 +199,7 @@ def evaluate(
             )
             for result in compare_suites(suite, of_base, of_version, min(english))
         ),
+        everyday=tuple(zip(everyday, found.answers.whole, strict=False)),
     )
 
 

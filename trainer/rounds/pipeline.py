@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
+from storage.releases.before_after import EVERYDAY
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer import gpu_room
@@ -25,6 +26,7 @@ from trainer.evaluation.evaluate import EvaluationModels, load_evaluation_models
 from trainer.evaluation.gate import Verdict
 from trainer.evaluation.sampling import open_adapter
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
+from trainer.rounds.before import ask_before
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
 from trainer.rounds.readiness import other_base, plan_memory, ready_base
@@ -86,7 +88,14 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     reserved = gpu_room.make_room(database, settings, base, report)
     context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base, reserved=reserved)
     planned = plan_memory(prepared, settings, base, context, models)
-    return _train(planned, models, settings, context, base=base, store=store, report=report)
+    judged = _train(planned, models, settings, context, base=base, store=store, report=report)
+    if isinstance(judged, Rejected):
+        return judged
+    messages = [message for message, _answer in judged.metrics[EVERYDAY]]
+    before = ask_before(
+        database, settings, personality.id, messages, base=base, store=store, limits=context.limits, report=report
+    )
+    return replace(judged, metrics=judged.metrics | before)
 
 
 def _train(

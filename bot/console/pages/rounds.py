@@ -16,6 +16,7 @@ from bot.errors import UserFacingError
 from bot.text.rounds import HEADLINES, describe_round
 from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource
 from storage.insights.report import Curve, GateCheck, curve_of, gate_of, pairs_of_rounds
+from storage.releases.before_after import BeforeAfter, compare_round
 from storage.runtime.processes import TRAINER, is_alive
 from storage.training.rounds import Round, list_rounds, request_round
 
@@ -35,6 +36,7 @@ class ShownRound:
     gate: Words | None
     checks: list[tuple[str, GateCheck]]
     """What the gate measured, each with its sign."""
+    compared: BeforeAfter | None
 
 
 async def show_rounds(request: web.Request) -> web.Response:
@@ -61,10 +63,11 @@ def _read(
 ) -> tuple[list[ShownRound], bool]:
     rounds = list_rounds(session, personality_id, limit, before_id)
     pairs = {found.round_id: found.by_source for found in pairs_of_rounds(session, [one.id for one in rounds])}
-    return [_shown(one, pairs.get(one.id, {})) for one in rounds], is_alive(session, TRAINER)
+    shown = [_shown(one, pairs.get(one.id, {}), compare_round(session, one.id)) for one in rounds]
+    return shown, is_alive(session, TRAINER)
 
 
-def _shown(one: Round, pairs: Mapping[PairSource, int]) -> ShownRound:
+def _shown(one: Round, pairs: Mapping[PairSource, int], compared: BeforeAfter | None) -> ShownRound:
     _, *lines = describe_round(one).split("\n")
     curve, gate = curve_of(one.id, one.metrics), gate_of(one.id, one.gate)
     return ShownRound(
@@ -75,6 +78,7 @@ def _shown(one: Round, pairs: Mapping[PairSource, int]) -> ShownRound:
         curve=(lay_out_curve(curve.losses), _describe_losses(curve)) if curve else None,
         gate=describe_gate(gate) if gate else None,
         checks=[(SIGNS[check.outcome], check) for check in gate.checks] if gate else [],
+        compared=compared,
     )
 
 

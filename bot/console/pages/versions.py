@@ -102,6 +102,7 @@ async def show_version(request: web.Request) -> web.Response:
         "version.html",
         version=details.version,
         lines=describe_version(details).split("\n"),
+        compared=details.compared,
         lineage=lineage if here.may_administer else "",  # it names voters, of all servers
     )
 

@@ -199,6 +199,7 @@ class TestTrain:
             "`███░░░░░░░░░` **training** · step 3 of 12 · loss 0.512 · about 43 s left"
         )
         make_version(round_id=1)
+        assert place.last.embeds == []
         query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))
         final = await text()
         assert "A new version is ready" in final

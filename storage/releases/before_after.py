@@ -1,0 +1,92 @@
+"""The same everyday messages, answered before a version and by it: what a round or a promotion changes for people.
+
+Nobody chooses the messages: they are always the first ones that the gate asks every version, and no member wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from storage.releases.versions import Version, find_version, id_of, list_versions, name_of, version_of_round
+
+EVERYDAY = "everyday"
+"""The measurement of a version that has these messages, each with the version's answer."""
+BEFORE = "before"
+"""The measurement that has what answered when its round ended, and the answers to the same messages."""
+
+
+@dataclass(frozen=True)
+class TwoAnswers:
+    message: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    before: str
+    """The name of the version, or of the base."""
+    after: str
+    answers: tuple[TwoAnswers, ...]
+
+
+def measured_before(version: Version | None, answers: Sequence[str]) -> dict[str, Any]:
+    """Return the measurement BEFORE; `answers` are those of what answers now."""
+    return {BEFORE: {"version_id": id_of(version), "answers": list(answers)}}
+
+
+def compare_with_before(session: Session, version: Version) -> BeforeAfter | None:
+    """Compare the version with what answered when it was made; None if that is not known."""
+    told = version.metrics.get(BEFORE)
+    return compare_answers(session, find_version(session, told["version_id"]), version) if told else None
+
+
+def compare_round(session: Session, round_id: int) -> BeforeAfter | None:
+    """Compare the version that the round made with what answered before."""
+    version = version_of_round(session, round_id)
+    return compare_with_before(session, version) if version else None
+
+
+def compare_answers(session: Session, before: Version | None, after: Version | None) -> BeforeAfter | None:
+    """Compare a version with another one or the base; None if the answers of one are not known.
+
+    A version that learned from data that was deleted since is not quoted.
+    """
+    if after is None or any(version and version.trained_on_deleted_data for version in (before, after)):
+        return None
+    said = _answers_to_compare(session, before, after)
+    answers = (TwoAnswers(message, said[message], answer) for message, answer in _own(after) if message in said)
+    found = BeforeAfter(name_of(before), after.name, tuple(answers))
+    return found if found.answers else None
+
+
+def _answers_to_compare(session: Session, before: Version | None, after: Version) -> dict[str, str]:
+    """Return what `before` answered to each message when `after` was made, or else the last time it was asked."""
+    if _was_asked(before, after):
+        return _before(after)
+    if before is not None:
+        return dict(_own(before))
+    others = (
+        other
+        for other in list_versions(session, after.personality_id)
+        if other.base_revision == after.base_revision and _was_asked(None, other)
+    )
+    return next(map(_before, others), {})
+
+
+def _own(version: Version) -> list[tuple[str, str]]:
+    return [(message, answer) for message, answer in version.metrics.get(EVERYDAY, ())]
+
+
+def _was_asked(before: Version | None, version: Version) -> bool:
+    """Return whether this is what answered when the version's round ended."""
+    return BEFORE in version.metrics and version.metrics[BEFORE]["version_id"] == id_of(before)
+
+
+def _before(version: Version) -> dict[str, str]:
+    answers = version.metrics[BEFORE]["answers"]
+    return {message: answer for (message, _), answer in zip(_own(version), answers, strict=False)}

@@ -1,0 +1,138 @@
+"""The same messages before and after stand under a finished round and a promotion."""
+
+from __future__ import annotations
+
+import discord
+import pytest
+from sqlalchemy import update
+
+from storage.database.enums import RoundStatus
+from storage.database.tables import VersionRow
+from storage.personalities.personalities import ensure_personality, read_personality
+from storage.releases.evidence import read_contest
+from storage.releases.judging import conclude
+from storage.servers import ServerChoices, apply_setup
+from storage.training.rounds import claim_round, finish_round
+from tests.seeding import choose, compared_metrics
+
+FIELDS = [
+    ("Hi, how are you?", "**base:** hm\n**v1:** Fine! And you?"),
+    ("What is tea?", "**base:** hm\n**v1:** Fine! And you?"),
+]
+
+
+def fields_of(message: discord.Message) -> list[tuple[str | None, str | None]]:
+    (embed,) = message.embeds
+    assert embed.title == "The same messages, before and after"
+    assert "chosen by nobody" in (embed.footer.text or "")
+    return [(one.name, one.value) for one in embed.fields]
+
+
+@pytest.fixture
+def compared(add_version):
+    """Add a version whose round has asked the same messages before and after."""
+    return lambda: add_version(1.0, metrics=compared_metrics("Fine! And you?"))
+
+
+@pytest.fixture
+async def news(place, env, query):
+    """Let the server hear of releases in a channel of their own."""
+    channel = place.channel.guild.create_text_channel("news")
+    choices = ServerChoices(announce_channel=channel.id)
+
+    def write(session):
+        default = read_personality(session, ensure_personality(session))
+        apply_setup(session, channel.guild.id, choices, default, expected_generation=0, by="test")
+
+    query(write)
+    await env.bot.services.setups.load()
+    return channel
+
+
+async def test_under_a_finished_round(place, env, query, compared):
+    shown = (await place.grace.slash(place.channel, "model train")).response
+    assert shown.embeds == []
+    query(lambda session: claim_round(session, "here"))
+    version = compared()
+    query(lambda s: s.execute(update(VersionRow).where(VersionRow.id == version.id).values(round_id=1)))
+    query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", {}))
+    await env.advance_time(2)
+    message = await env.bot.get_channel(place.channel.id).fetch_message(shown.id)
+    assert "A new version is ready" in message.content
+    assert fields_of(message) == FIELDS
+
+
+async def test_under_a_promotion_and_its_announcement_but_not_under_a_rollback(place, env, news, compared):
+    compared()
+    promoted = await place.grace.slash(place.channel, "model promote", version="v1")
+    assert fields_of(promoted.response) == FIELDS
+    await env.advance_time(4)
+    (announced,) = news.history()
+    assert announced.content.startswith("📣 **v1** answers from now on (before: base).")
+    assert fields_of(announced) == FIELDS
+    await place.grace.slash(place.channel, "model rollback")
+    await env.advance_time(4)
+    assert news.last_message.content.startswith("↩️")
+    assert news.last_message.embeds == []
+
+
+async def test_under_the_news_that_a_version_is_ready(place, env, news, compared, query, settings):
+    version = compared()
+    query(lambda s: s.execute(update(VersionRow).values(verdict="not enough evidence")))
+
+    def decide(session):
+        choose(session, version, None, wins=30, losses=1)
+        contest = read_contest(session, 1, settings.votes)
+        conclude(session, contest, contest.decision, settings.release)
+
+    query(decide)
+    await env.advance_time(4)
+    assert "✓ **v1** is ready" in news.last_message.content
+    assert fields_of(news.last_message) == FIELDS
+
+
+async def test_under_the_details_of_a_version(place, compared, query):
+    compared()
+    shown = await place.grace.slash(place.channel, "model show", version="v1")
+    assert fields_of(shown.response) == FIELDS
+    query(lambda session: session.execute(update(VersionRow).values(trained_on_deleted_data=True)))
+    assert (await place.grace.slash(place.channel, "model show", version="v1")).response.embeds == []
+    assert (await place.grace.slash(place.channel, "model show", version="base")).response.embeds == []
+
+
+async def test_a_long_answer_ends_after_a_word_and_nothing_in_it_pings_or_breaks_a_limit(place, add_version):
+    answer = f"<@{place.ada.id}> @everyone " + "very " * 500
+    add_version(1.0, metrics=compared_metrics(answer, said_before="*" * 900))
+    (embed,) = (await place.grace.slash(place.channel, "model show", version="v1")).response.embeds
+    value = embed.fields[0].value
+    before, after = value.split("\n")
+    assert before.endswith("\\* …")
+    assert after.endswith("very very …")
+    assert "<@" not in value
+    assert "@everyone" not in value
+    assert len(value) <= 1024
+
+
+async def test_an_empty_answer_is_called_so(place, add_version):
+    add_version(1.0, metrics=compared_metrics("", said_before="hm"))
+    (embed,) = (await place.grace.slash(place.channel, "model show", version="v1")).response.embeds
+    assert embed.fields[0].value == "**base:** hm\n**v1:** empty answer"
+
+
+async def test_a_german_server_reads_it_in_german(place, env, news, compared, query):
+    query(
+        lambda session: apply_setup(
+            session,
+            news.guild.id,
+            ServerChoices(announce_channel=news.id, language="de"),
+            None,
+            expected_generation=1,
+            by="test",
+        )
+    )
+    await env.bot.services.setups.load()
+    compared()
+    await place.grace.slash(place.channel, "model promote", version="v1")
+    await env.advance_time(4)
+    (embed,) = news.last_message.embeds
+    assert embed.title == "Dieselben Nachrichten, vorher und nachher"
