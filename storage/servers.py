@@ -41,6 +41,8 @@ class ServerChoices(BaseModel):
     arena_channel: int = 0
     announce_channel: int = 0
     """Where releases are announced; 0: nowhere."""
+    weekly: bool = False
+    """Whether it is also told there each week what people taught."""
     language: str = ""
     """Of what the bot says to everybody, such as "de"; empty: the operator's or Discord's."""
 
@@ -78,6 +80,7 @@ def choices_of(settings: Settings, channel_ids: Collection[int]) -> ServerChoice
         arena_schedule=arena.schedule if has_arenas else "",
         arena_channel=arena.channel if has_arenas else 0,
         announce_channel=announces if announces in channel_ids else 0,
+        weekly=settings.release.weekly and announces in channel_ids,
     )
 
 
@@ -92,7 +95,7 @@ def apply_setup(
 ) -> ServerSetup:
     """Store the choices, and let the personality answer in the whole server; None leaves who answers.
 
-    Scheduled arenas count from now. Raises SetupConflict unless the server still has this generation,
+    Scheduled arenas and weeks count from now. Raises SetupConflict unless the server still has this generation,
     PersonalityConflict if the personality is archived.
     """
     _write(session, guild_id, choices, expected_generation, by)
@@ -100,6 +103,8 @@ def apply_setup(
         _let_answer(session, guild_id, personality, by)
     if choices.arena_schedule:
         begin_schedule(session, schedule_of_arenas(guild_id), database_now(session))
+    if choices.weekly:
+        begin_schedule(session, schedule_of_weeks(guild_id), database_now(session))
     found = find_setup(session, guild_id)
     assert found is not None
     return found
@@ -108,6 +113,11 @@ def apply_setup(
 def schedule_of_arenas(guild_id: int) -> str:
     """Return the name of the server's schedule."""
     return f"arenas in {guild_id}"
+
+
+def schedule_of_weeks(guild_id: int) -> str:
+    """Return the name of the server's schedule of weekly messages."""
+    return f"weeks in {guild_id}"
 
 
 def _write(session: Session, guild_id: int, choices: ServerChoices, expected_generation: int, by: str) -> None:

@@ -23,6 +23,7 @@ from bot.personalities import selection
 from bot.releases.announcer import ReleaseAnnouncer
 from bot.releases.judge import Judge
 from bot.releases.progress_messages import ProgressMessages
+from bot.releases.weekly import WeeklyMessages
 from bot.services import Services
 from bot.text import lineage as lineages
 from bot.text import releases as texts
@@ -57,6 +58,7 @@ class Models(
     async def cog_load(self) -> None:
         self._progress.start()
         Judge(self.services).start()
+        await WeeklyMessages(self.bot, self.services).start()
 
     @app_commands.command()
     @app_commands.describe(personality=selection.WHOSE)

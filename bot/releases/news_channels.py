@@ -69,9 +69,9 @@ class NewsChannels:
         """Return where servers chose to hear of it, and the operator's channel, unless its server chose otherwise."""
         chosen = await self._services.database.read(_chosen_channels, self._services.setups.all(), personality)
         default = self._services.settings.release.announce_channel
-        return [*chosen, default] if default and await self._concerns(default, personality) else chosen
+        return [*chosen, default] if default and await self.concerns(default, personality) else chosen
 
-    async def _concerns(self, channel_id: int, personality: Personality) -> bool:
+    async def concerns(self, channel_id: int, personality: Personality) -> bool:
         """Return whether the operator's channel is to hear of it: not of another server's own personality."""
         # Another process may serve the channel's server, so it may not be in the cache.
         try:

@@ -34,6 +34,7 @@ ARENA_TIMES = {
     "0 18 * * mon,thu": gettext_noop("on Mondays and Thursdays at 18:00 UTC"),
     "0 18 * * fri": gettext_noop("on Fridays at 18:00 UTC"),
 }
+WEEKLY_WORDS = {False: gettext_noop("none"), True: gettext_noop("on Mondays at 18:00 UTC")}
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class SetupDraft:
         """Raise UserFacingError if something is missing."""
         if self.choices.arena_schedule and not self.choices.arena_channel:
             raise UserFacingError("Choose the channel for arenas, or switch them off.")
+        if self.choices.weekly and not self.choices.announce_channel:
+            raise UserFacingError("Choose the channel for releases, or switch the weekly message off.")
 
     def apply(self, session: Session, guild_id: int, by: str) -> None:
         """Store it; raises SetupConflict, or PersonalityConflict, as `apply_setup` does."""
@@ -145,6 +148,7 @@ def describe_state(choices: ServerChoices, personality: str) -> list[str]:
         (gettext("Personality:"), personality),
         (gettext("Arenas:"), describe_arenas(choices)),
         (gettext("Releases:"), announced),
+        (gettext("Weekly message:"), gettext(WEEKLY_WORDS[choices.weekly])),
         (gettext("Language:"), language),
     ]
     return [f"**{label}{END_OF_LABEL}{value}" for label, value in lines]

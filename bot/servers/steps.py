@@ -13,7 +13,7 @@ from bot.localization.languages import Languages
 from bot.localization.sentences import gettext, language_name
 from bot.servers.checks import WARNING, lacking_to_appear
 from bot.servers.components import MOST_CHOICES, ChannelChoice, OneChoice, Pages, RoleChoice
-from bot.servers.draft import ARENA_TIMES, RULE_WORDS, SetupDraft, describe_time
+from bot.servers.draft import ARENA_TIMES, RULE_WORDS, WEEKLY_WORDS, SetupDraft, describe_time
 from bot.text.sanitize import quote_plainly
 from storage.database.enums import Rule
 from storage.settings.sections import Settings
@@ -37,6 +37,10 @@ LEFT_OUT = gettext_noop(
 )
 ARENAS = gettext_noop("In an arena I give several blind answers to a prompt of my operator, and members pick the best.")
 RELEASES = gettext_noop("A line for each new version of me that is released, ready or dropped.")
+WEEKLY = gettext_noop(
+    "What you taught me in a week, in the channel for releases: votes, choices, what I now see that people like, and "
+    "what to do next. Nothing in a week in which nothing happened."
+)
 LANGUAGE = gettext_noop(
     "The language of what I say to everybody here. What only one member sees is in the language that they have chosen "
     "in Discord, and answers are as my prompt says."
@@ -115,6 +119,10 @@ def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     chosen = draft.choices.arena_schedule
     times = dict.fromkeys(("", *ARENA_TIMES, chosen))
     options = [_option(_capitalised(describe_time(time)), time or "off", time == chosen) for time in times]
+    weekly = [
+        _option(_capitalised(gettext(words)), "on" if is_on else "off", is_on is draft.choices.weekly)
+        for is_on, words in WEEKLY_WORDS.items()
+    ]
     arena = _existing(guild, ARENA_PLACES, [draft.choices.arena_channel])
     announce = _existing(guild, NEWS_PLACES, [draft.choices.announce_channel])
     return [
@@ -125,6 +133,8 @@ def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
         _row(_one_channel("arena-channel", arena, lambda id_: draft.choose(arena_channel=id_), ARENA_PLACES)),
         ui.TextDisplay(f"**{gettext('Releases')}**\n{gettext(RELEASES)}"),
         _row(_one_channel("announce", announce, lambda id_: draft.choose(announce_channel=id_), NEWS_PLACES)),
+        ui.TextDisplay(f"**{gettext('Weekly message')}**\n{gettext(WEEKLY)}"),
+        _row(OneChoice("weekly", weekly, lambda value: draft.choose(weekly=value == "on"))),
     ]
 
 

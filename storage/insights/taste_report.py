@@ -98,7 +98,7 @@ def read_taste_report(
         is_learning=is_learning,
         votes=len(taste.data.thumbs.liked),
         choices=len(taste.data.choices.starts),
-        voters=taste.data.voters,
+        voters=evidence.people,
         since=_first_vote(evidence),
         evidence=taste.evidence,
         chooses=chooses,

@@ -33,7 +33,7 @@ from storage.privacy.ownership import (
     rows_in,
 )
 from storage.sentences import Sentence
-from storage.servers import schedule_of_arenas
+from storage.servers import schedule_of_arenas, schedule_of_weeks
 from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
@@ -229,7 +229,8 @@ def erase_guild(session: Session, guild_id: int) -> Deletion:
     erased = _erase(session, replies, documents, channels)
     for table, column in naming_servers(Fate.GONE):
         session.execute(delete(table).where(column == guild_id))
-    session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name == schedule_of_arenas(guild_id)))
+    schedules = (schedule_of_arenas(guild_id), schedule_of_weeks(guild_id))
+    session.execute(delete(tables.ScheduleRow).where(tables.ScheduleRow.name.in_(schedules)))
     return erased
 
 

@@ -614,6 +614,8 @@ class ReleaseSettings(Section):
     """Release a version without waiting for an admin, once people's choices say that it is better."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
     """ID of the channel where releases, and versions that are ready or dropped, are announced; 0: none."""
+    weekly: bool = False
+    """Post there on Mondays what people taught the bot in the week before."""
 
 
 class ArenaSettings(Section):

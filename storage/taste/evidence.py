@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
@@ -68,6 +68,17 @@ class TasteEvidence:
     choices: tuple[Preference, ...]
     factors: Mapping[Pseudonym, float] = field(default_factory=dict)
     """By how much to multiply the weights of those who said much more than others; 1 is absent."""
+
+    @property
+    def people(self) -> int:
+        """Return how many voted or chose."""
+        return len({one.voter for one in (*self.opinions, *self.choices)})
+
+    def between(self, begins: datetime, ends: datetime) -> TasteEvidence:
+        """Return what was said from `begins` up to `ends`, which is not included."""
+        opinions = tuple(one for one in self.opinions if begins <= one.given_at < ends)
+        choices = tuple(one for one in self.choices if begins <= one.given_at < ends)
+        return replace(self, opinions=opinions, choices=choices)
 
 
 def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:

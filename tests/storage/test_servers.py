@@ -19,7 +19,15 @@ from storage.personalities.personalities import (
 )
 from storage.privacy.erasure import erase_guild
 from storage.privacy.ownership import known_guilds
-from storage.servers import ServerChoices, apply_setup, choices_of, find_setup, list_setups, schedule_of_arenas
+from storage.servers import (
+    ServerChoices,
+    apply_setup,
+    choices_of,
+    find_setup,
+    list_setups,
+    schedule_of_arenas,
+    schedule_of_weeks,
+)
 from storage.settings.sections import Settings
 
 HERE, THERE = 1_456_074_443_980_800_021, 1_456_074_443_980_800_022
@@ -31,6 +39,7 @@ CHOICES = ServerChoices(
     arena_schedule="0 18 * * fri",
     arena_channel=7,
     announce_channel=9,
+    weekly=True,
 )
 
 
@@ -89,9 +98,9 @@ def test_the_personality_answers_in_the_whole_server_until_the_default_one_is_ch
     assert (speaks_in(session, keeper, HERE), speaks_in(session, default, HERE)) == (False, True)
 
 
-def test_scheduled_arenas_count_from_the_choice(session, apply):
+def test_scheduled_arenas_and_weeks_count_from_the_choice(session, apply):
     apply()
-    assert session.scalars(select(ScheduleRow.name)).all() == [schedule_of_arenas(HERE)]
+    assert set(session.scalars(select(ScheduleRow.name))) == {schedule_of_arenas(HERE), schedule_of_weeks(HERE)}
 
 
 def test_what_a_later_release_chose_is_kept_from_harm(session, apply):
@@ -115,7 +124,7 @@ def test_the_operators_settings_are_what_a_server_starts_from():
         discord={"free_response_channels": (7, 8)},
         chat={"channel_rules": {8: "question", 99: "always"}},
         arena={"schedule": "0 4 * * *", "channel": 7},
-        release={"announce_channel": 99},
+        release={"announce_channel": 99, "weekly": True},
     )
     assert choices_of(settings, {7, 8, 9}) == ServerChoices(
         rules={7: Rule.ALWAYS, 8: Rule.QUESTION}, arena_schedule="0 4 * * *", arena_channel=7

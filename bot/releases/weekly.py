@@ -1,0 +1,101 @@
+"""Tells servers that want it each week what their people taught the bot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.discord_errors import DISCORD_ERRORS
+from bot.due_times import DueTimes
+from bot.guards.quiet_hours import is_quiet
+from bot.releases.news_channels import News, NewsChannels
+from bot.services import Services
+from bot.text.week import describe_week
+from storage.database.columns import utc_now
+from storage.insights.week import Week, read_week, week_trigger
+from storage.personalities.bindings import speaks_in
+from storage.personalities.personalities import Personality, list_personalities
+from storage.runtime.schedules import begin_schedule
+from storage.servers import schedule_of_weeks
+
+INTERVAL_S = 60.0
+OF_OPERATOR = "weeks of the operator"
+
+
+class WeeklyPlace(NamedTuple):
+    """A channel that hears of each week, and the schedule that says when."""
+
+    schedule: str
+    generation: int
+    channel_id: int
+    guild_id: int | None
+    """None for the operator's channel."""
+
+
+class WeeklyMessages:
+    """A week is marked as told before it is told, so that nothing repeats it, whatever happens in between.
+
+    Where Discord has trouble, it is told later, unless the bot restarts before.
+    """
+
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self._services = services
+        self._channels = NewsChannels(bot, services)
+        self._due = DueTimes(services.database)
+        self._trigger = week_trigger()
+        self._late: list[tuple[int, News]] = []
+        """What channels were not told yet."""
+
+    async def start(self) -> None:
+        if self._is_operators:
+            await self._services.database.run(begin_schedule, OF_OPERATOR, None)
+        self._services.tasks.repeat(self._tell_due, INTERVAL_S, "tell what people taught")
+
+    @property
+    def _is_operators(self) -> bool:
+        release = self._services.settings.release
+        return release.weekly and bool(release.announce_channel)
+
+    async def _tell_due(self) -> None:
+        services = self._services
+        if not services.shards.lead or is_quiet(services.settings.chat, utc_now()):
+            return
+        self._late = [late for late in self._late if not await self._channels.tell(*late)]
+        for place in self._places():
+            if await self._due.take(place.schedule, place.generation, self._trigger):
+                # The bot waits for this task when it closes: what is marked as told must be sent.
+                services.tasks.spawn(self._tell(place), "weekly message")
+
+    def _places(self) -> Iterator[WeeklyPlace]:
+        for setup in self._services.setups.all():
+            if setup.choices.weekly and setup.choices.announce_channel:
+                channel_id, schedule = setup.choices.announce_channel, schedule_of_weeks(setup.guild_id)
+                yield WeeklyPlace(schedule, setup.generation, channel_id, setup.guild_id)
+        if self._is_operators:
+            yield WeeklyPlace(OF_OPERATOR, 0, self._services.settings.release.announce_channel, None)
+
+    async def _tell(self, place: WeeklyPlace) -> None:
+        """Tell the channel of every personality that answers there, and for which something happened."""
+        for personality in await self._services.database.read(_speaking_in, place.guild_id):
+            if place.guild_id is None and not await self._concerns(place.channel_id, personality):
+                continue
+            week: Week = await self._services.database.read(read_week, personality.id, self._services.settings)
+            news = News(personality, partial(describe_week, week), None)
+            if not week.is_empty and not await self._channels.tell(place.channel_id, news):
+                self._late.append((place.channel_id, news))
+
+    async def _concerns(self, channel_id: int, personality: Personality) -> bool:
+        try:
+            return await self._channels.concerns(channel_id, personality)
+        except DISCORD_ERRORS:
+            return personality.guild_id is None
+
+
+def _speaking_in(session: Session, guild_id: int | None) -> list[Personality]:
+    """Return the personalities that answer somewhere in the server; all of them for None."""
+    known = list_personalities(session, guild_id)
+    return [one for one in known if guild_id is None or speaks_in(session, one, guild_id)]

@@ -1,0 +1,92 @@
+"""What people taught a personality in a week, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from apscheduler.triggers.base import BaseTrigger
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.database.enums import CHAMPION
+from storage.database.rows import database_now, read_all
+from storage.database.tables import AliasMoveRow, VersionRow
+from storage.insights.model_status import WEEK, newest_after
+from storage.releases.evidence import find_rival
+from storage.releases.pair_share import first_choices_left
+from storage.releases.versions import Alias, AliasMove, Version, read_alias
+from storage.runtime.schedules import parse_schedule
+from storage.settings.sections import Settings
+from storage.taste.evidence import read_taste_evidence
+from storage.taste.learning import learn, read_taste_data
+from storage.taste.words import Effect, likings
+
+ENDS = "0 18 * * mon"
+"""When a week ends, and people are told of it; a cron expression in UTC."""
+
+
+@dataclass(frozen=True)
+class Week:
+    begins: datetime
+    ends: datetime
+    votes: int
+    choices: int
+    people: int
+    """Who voted or chose."""
+    liked: tuple[Effect, ...]
+    """What people like by all votes so far, the surest first."""
+    made: tuple[Version, ...]
+    """Versions that were made, oldest first."""
+    was_promoted: bool
+    """Whether the champion is another one since."""
+    champion: Alias
+    rival: Version | None
+    """The version that people compare with the champion now."""
+    newest: Version | None
+    """The newest version, unless it is the champion or older."""
+    first_choices_left: int
+    """Choices that the first round should still have."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing happened."""
+        return not (self.votes or self.choices or self.made or self.was_promoted)
+
+
+def week_trigger() -> BaseTrigger:
+    trigger = parse_schedule("the end of a week", ENDS)
+    assert trigger is not None
+    return trigger
+
+
+def read_week(session: Session, personality_id: int, settings: Settings) -> Week:
+    """Return the last week that has ended; what people like, compare and may do next is that of now."""
+    ends = week_trigger().get_next_fire_time(None, database_now(session) - WEEK + timedelta(microseconds=1))
+    begins = ends - WEEK
+    evidence = read_taste_evidence(session, personality_id, settings)
+    taste, said = learn(read_taste_data(session, evidence)), evidence.between(begins, ends)
+    of_week, champion = read_taste_data(session, said), read_alias(session, personality_id)
+    made = select(VersionRow).where(
+        VersionRow.personality_id == personality_id, VersionRow.created_at >= begins, VersionRow.created_at < ends
+    )
+    moves = select(AliasMoveRow).where(
+        AliasMoveRow.personality_id == personality_id,
+        AliasMoveRow.alias == CHAMPION,
+        AliasMoveRow.moved_at >= begins,
+        AliasMoveRow.moved_at < ends,
+    )
+    return Week(
+        begins=begins,
+        ends=ends,
+        votes=len(of_week.thumbs.liked),
+        choices=len(of_week.choices.starts),
+        people=said.people,
+        liked=tuple(likings(taste)),
+        made=tuple(read_all(session, Version, made.order_by(VersionRow.number))),
+        was_promoted=bool(read_all(session, AliasMove, moves)),
+        champion=champion,
+        rival=find_rival(session, personality_id),
+        newest=newest_after(session, personality_id, champion.version),
+        first_choices_left=first_choices_left(session, personality_id),
+    )

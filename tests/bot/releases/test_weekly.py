@@ -1,0 +1,174 @@
+"""Once a week, where a server wants it, people are told what they taught."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from bot.app import ReactuneBot
+from bot.localization.sentences import day_of_year
+from storage.database.columns import utc_now
+from storage.database.enums import GateVerdict
+from storage.database.tables import AliasMoveRow, ComparisonRow, ScheduleRow, ServerRow, VersionRow, VoteEventRow
+from storage.insights.model_status import WEEK
+from storage.insights.week import week_trigger
+from storage.personalities.personalities import ensure_personality, read_personality
+from storage.servers import ServerChoices, apply_setup
+from tests.bot.panels import said
+from tests.bot.servers.test_setup import Wizard
+from tests.seeding import add_taste, choose
+
+MINUTE_S = 61.0
+
+
+@pytest.fixture
+def ends():
+    """The end of the last week that has ended."""
+    return week_trigger().get_next_fire_time(None, utc_now() - WEEK + timedelta(seconds=1))
+
+
+@pytest.fixture
+async def news(place, env, query):
+    """Let the server hear of each week in a channel of their own, the next one being due now."""
+    channel = place.channel.guild.create_text_channel("news")
+    choices = ServerChoices(announce_channel=channel.id, weekly=True)
+
+    def write(session):
+        default = read_personality(session, ensure_personality(session))
+        apply_setup(session, channel.guild.id, choices, default, expected_generation=0, by="test")
+        session.execute(update(ScheduleRow).values(seen_until=utc_now() - 3 * WEEK))
+
+    query(write)
+    await env.bot.services.setups.load()
+    return channel
+
+
+@pytest.fixture
+def in_last_week(query, ends):
+    """Let everything that was said and made until now have been in that week."""
+
+    def move():
+        for table in (VoteEventRow, ComparisonRow, VersionRow):
+            query(lambda session, table=table: session.execute(update(table).values(created_at=ends - WEEK / 2)))
+
+    return move
+
+
+async def test_it_says_what_people_said_what_they_like_and_what_to_do_next(place, env, news, query, in_last_week, ends):
+    query(lambda session: add_taste(session, 60))
+    in_last_week()
+    await env.advance_time(MINUTE_S)
+    (message,) = news.history()
+    title, counted, liked, next_step = message.content.split("\n")
+    assert title == f"🗓️ **What you taught me, {day_of_year(ends - WEEK)} to {day_of_year(ends)}**"
+    assert counted == "I got 60 votes by 3 members. Thank you!"
+    assert liked.startswith("By everything so far, people like: a question at the end (sure)")
+    assert next_step == "Next: 40 more choices make a good first version. `/choose` shows ten pairs."
+    taste = said((await place.grace.slash(place.channel, "taste")).followups[-1])
+    assert "After 60 votes by 3 members, people like: a question at the end (sure)" in taste
+
+
+async def test_it_tells_of_the_version_that_is_compared(env, news, waiting, query, in_last_week):
+    version = waiting(1.0)
+    query(lambda session: choose(session, version, None, wins=2, losses=1, ties=1))
+    in_last_week()
+    await env.advance_time(MINUTE_S)
+    (message,) = news.history()
+    assert "I got 4 choices by 4 members. Thank you!" in message.content
+    assert "A new version was made: v1. v1 is being compared with base, blind.\n" in message.content
+    assert message.content.endswith("Next: `/choose` shows ten blind pairs; they decide about v1.")
+
+
+async def test_it_tells_of_a_promotion_and_of_a_version_that_an_admin_may_promote(
+    env, news, release, add_version, in_last_week, query, ends
+):
+    release(1.0)
+    query(lambda session: session.execute(update(AliasMoveRow).values(moved_at=ends - WEEK / 2)))
+    add_version(2.0, GateVerdict.PASS)
+    in_last_week()
+    await env.advance_time(MINUTE_S)
+    message = next(one for one in news.history() if "What you taught me" in one.content)
+    assert "Nobody voted or chose." in message.content
+    assert "New versions were made: v1 and v2. v1 answers since this week." in message.content
+    assert message.content.endswith("Next: an admin decides about v2, with `/model promote v2`.")
+
+
+async def test_a_week_in_which_nothing_happened_is_not_told(env, news, query, rows):
+    query(lambda session: add_taste(session, 20))  # today: that week is not over
+    await env.advance_time(MINUTE_S)
+    assert news.history() == []
+    (schedule,) = rows(ScheduleRow)
+    assert schedule.seen_until > utc_now() - timedelta(minutes=5)
+
+
+async def test_after_three_weeks_away_one_is_told_and_after_a_restart_none_again(
+    env, news, query, in_last_week, engine, base
+):
+    query(lambda session: add_taste(session, 20))
+    in_last_week()
+    await env.advance_time(3 * MINUTE_S)
+    assert len(news.history()) == 1
+    old = env.bot
+    await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
+    await env.advance_time(3 * MINUTE_S)
+    assert len(news.history()) == 1
+    await old.close()
+
+
+async def test_while_discord_has_trouble_it_waits(env, news, query, in_last_week):
+    query(lambda session: add_taste(session, 20))
+    in_last_week()
+    env.inject_error("POST", f"/channels/{news.id}/messages", status=503, times=5)
+    await env.advance_time(MINUTE_S)
+    assert news.history() == []
+    for _ in range(4):
+        await env.advance_time(MINUTE_S)
+    assert len(news.history()) == 1
+
+
+async def test_a_channel_in_which_it_may_not_write_is_named_in_the_log(env, news, query, in_last_week, caplog):
+    query(lambda session: add_taste(session, 20))
+    in_last_week()
+    env.inject_error("POST", f"/channels/{news.id}/messages", status=403, times=5)
+    await env.advance_time(3 * MINUTE_S)
+    assert news.history() == []
+    assert f"Releases cannot be announced in channel {news.id}" in caplog.text
+
+
+async def test_the_operators_channel_hears_of_it_if_one_line_says_so(place, env, settings, query, in_last_week):
+    release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
+    query(lambda session: add_taste(session, 20))
+    in_last_week()
+    old = env.bot
+    again = settings.model_copy(update={"release": release})
+    await env.restart_bot(ReactuneBot(again, engine=old.services.engine, base=old.services.base))
+    await env.advance_time(MINUTE_S)
+    assert place.channel.history() == [], "the first week ends on Monday"
+    query(lambda session: session.execute(update(ScheduleRow).values(seen_until=utc_now() - WEEK)))
+    latest = env.bot
+    await env.restart_bot(ReactuneBot(again, engine=old.services.engine, base=old.services.base))
+    await env.advance_time(MINUTE_S)
+    assert "I got 20 votes by 3 members." in place.last.content
+    await old.close()
+    await latest.close()
+
+
+async def test_setup_switches_it_on(place, env, rows):
+    wizard = await Wizard(place.grace, place.channel).open()
+    await wizard.press("Next", 5)
+    assert "What you taught me in a week" in wizard.text
+    await wizard.choose("weekly", "on")
+    await wizard.press("Next", 2)
+    assert "**Weekly message:** on Mondays at 18:00 UTC" in wizard.text
+    refused = await wizard.press("Finish")
+    assert "Choose the channel for releases, or switch the weekly message off." in refused.followups[-1].content
+    assert rows(ServerRow) == []
+    await wizard.press("Back", 2)
+    await wizard.choose("announce", place.channel)
+    await wizard.press("Next", 2)
+    await wizard.press("Finish")
+    (row,) = rows(ServerRow)
+    assert (row.choices["weekly"], row.choices["announce_channel"]) == (True, place.channel.id)
+    assert [one.name for one in rows(ScheduleRow)] == [f"weeks in {place.channel.guild.id}"]
