@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from datasets import load_dataset
+from sqlalchemy import update
 
 from bot.demo.community import TASTES
 from bot.demo.folder import claim_folder
@@ -26,7 +27,7 @@ from reactune.run import supervised_trainer
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict, TrainingSource
-from storage.database.tables import ReplyRow, RoundRow
+from storage.database.tables import ReplyRow, RoundRow, VersionRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.card_files import read_any_card
 from storage.personalities.personalities import ensure_personality
@@ -38,7 +39,7 @@ from storage.settings.sections import Settings
 from storage.training.rounds import request_round
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
-from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, vote
+from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, compared_metrics, vote
 from tests.storage.adapters.test_folder_store import publish
 from tests.storage.personalities.test_appearance import portrait
 from tests.storage.personalities.test_tavern import card_of, picture_of
@@ -277,6 +278,24 @@ def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
     shown = json.loads(reactune("model", "show", "v1", "--json")[1])
     assert "(command line)" in shown["moves"][0]["moved_by"]
     assert json.loads(reactune("model", "rollback", "--json")[1]) == {"champion": "base", "generation": 2}
+
+
+def test_a_version_is_shown_and_promoted_with_the_same_messages_before_and_after(reactune, seeded, version):
+    metrics = compared_metrics("Fine! And you?")
+    seeded(lambda session: session.execute(update(VersionRow).values(metrics=metrics)))
+    row = {"message": "Hi, how are you?", "before": "hm", "after": "Fine! And you?"}
+    compared = {"before": "base", "after": "v1", "answers": [row, row | {"message": "What is tea?"}]}
+    assert json.loads(reactune("model", "show", "v1", "--json")[1])["before_after"] == compared
+    _, shown, _ = reactune("model", "show", "v1")
+    assert "“Hi, how are you?”" in shown
+    assert "base: hm" in shown
+    assert "v1: Fine! And you?" in shown
+    assert "chosen by nobody" in shown
+    _, promoted, _ = reactune("model", "promote", "v1")
+    assert "v1 is now the champion." in promoted
+    assert "v1: Fine! And you?" in promoted
+    reactune("model", "rollback")
+    assert json.loads(reactune("model", "promote", "v1", "--json")[1])["before_after"] == compared
 
 
 def test_only_a_version_of_this_base_becomes_a_file_for_llama_cpp(reactune, version, tmp_path):
@@ -803,7 +822,10 @@ class TestPersonalities:
         }
         code, out, err = reactune("train", "--personality", "keeper", "--from", "examples", "--json", **quick)
         assert code == 0, err
-        assert json.loads(out)["reason"].startswith("v1 learned from ")
+        trained = json.loads(out)
+        assert trained["reason"].startswith("v1 learned from ")
+        assert (trained["before_after"]["before"], trained["before_after"]["after"]) == ("base", "v1")
+        assert len(trained["before_after"]["answers"]) == 3
         reason = ("--override", "--reason", "a test", "--personality", "keeper")
         assert reactune("model", "promote", "v1", *reason)[0] == 0
         code, out, _ = reactune(

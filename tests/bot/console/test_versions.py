@@ -7,12 +7,13 @@ import re
 import pytest
 from sqlalchemy import update
 
-from storage.database.enums import AuditOutcome
+from storage.database.enums import AuditOutcome, RoundStatus
 from storage.database.tables import AuditRow, VersionRow
 from storage.releases.evidence import read_contest
 from storage.releases.versions import note_evidence, read_alias
 from storage.settings.sections import VoteSettings
-from tests.seeding import choose
+from storage.training.rounds import claim_round, finish_round, request_round
+from tests.seeding import choose, compared_metrics
 
 CHANGED = "Someone else just changed the champion (generation 1, not 0): check the change, then try again."
 
@@ -54,6 +55,18 @@ class TestList:
         assert '<g class="champion"><circle' in page.html
         assert "v1 came from base: answers now" in page.text
         assert "v2 came from v1" in page.text
+
+
+async def test_a_version_and_its_round_show_the_same_messages_before_and_after(visitor, add_version, query):
+    query(lambda session: request_round(session, 1, "somebody"))
+    query(lambda session: claim_round(session, "here"))
+    version = add_version(1.0, metrics=compared_metrics("Fine! <b>And</b> you?", said_before=""))
+    query(lambda s: s.execute(update(VersionRow).where(VersionRow.id == version.id).values(round_id=1)))
+    query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", {}))
+    for path in ("/versions/v1", "/rounds", "/rounds/newest"):
+        text = (await visitor.get(path)).text
+        assert "Hi, how are you? base (empty answer) v1 Fine! <b>And</b> you? What is tea? base" in text, path
+        assert "chosen by nobody" in text
 
 
 class TestTwoAdmins:

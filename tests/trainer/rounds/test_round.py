@@ -44,6 +44,7 @@ from storage.training.rounds import (
 )
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
+from tests.few_questions import EVERY
 from tests.seeding import (
     ALICE,
     BOB,
@@ -60,6 +61,7 @@ from tests.seeding import (
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.errors import TrainingDiverged
+from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
 from trainer.evaluation.sampling import Sampler
 from trainer.progress import Phase, ProgressLog, RoundProgress
 from trainer.rounds.round import run_round
@@ -184,6 +186,9 @@ def test_votes_become_a_version_with_its_lineage(
     )
     assert (version.metrics["messages"], version.metrics["real_messages"]) == (11, 6)
     assert "answers to 5 messages of our own and 6 of members" in json.dumps(ended.gate)
+    everyday, before = version.metrics["everyday"], version.metrics["before"]
+    assert [message for message, _ in everyday] == list(NEUTRAL_MESSAGES[::EVERY][:3])
+    assert (before["version_id"], len(before["answers"])) == (None, 3)
     assert AdapterStore(settings.data.directory / "adapters").path(version.digest).is_dir()
     assert published_folders(settings) == [version.digest]
     manifest = manifest_of(database, ended)
@@ -225,6 +230,7 @@ def test_the_next_round_starts_from_the_base_again_and_learns_all_that_stands(
     seed(database, lambda session: add_more_siblings(session, 4, revision))
     ended = run()
     second, before = versions(database)
+    assert second.metrics["before"]["version_id"] == before.id
     assert ended.parent_version_id is None
     assert (second.name, second.parent_id) == ("v2", None)
     assert second.digest != before.digest

@@ -1,0 +1,92 @@
+"""What answers now is asked the everyday messages too, as it answers members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from storage.adapters.folder_store import AdapterStore
+from storage.database.database import Database, open_database
+from storage.database.enums import GateVerdict
+from storage.models.base_model import BaseModel
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import create_personality
+from storage.releases.promotion import promote
+from storage.releases.versions import register
+from storage.settings.sections import Settings
+from tests.trainer.rounds.test_judging import quiet
+from trainer.evaluation.sampling import UNLIMITED
+from trainer.rounds.before import ask_before
+
+MESSAGES = ["Hi, how are you?", "What is tea?", "Good night!"]
+ANSWER = "I am " + "so very " * 40 + "well."
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = open_database(settings)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ask(settings: Settings, database: Database, tiny_base: BaseModel):
+    """Ask what answers for a personality."""
+
+    def ask(personality_id: int) -> dict[str, Any]:
+        store = AdapterStore(settings.data.directory / "adapters")
+        return ask_before(
+            database,
+            settings,
+            personality_id,
+            MESSAGES,
+            base=tiny_base,
+            store=store,
+            limits=UNLIMITED,
+            report=quiet,
+        )
+
+    return ask
+
+
+@pytest.fixture
+def create(database: Database):
+    """Return a new personality's ID."""
+
+    def create(name: str, *examples: Example) -> int:
+        with database.transaction() as session:
+            return create_personality(session, name, Card(examples=examples), by="test").id
+
+    return create
+
+
+def test_the_base_answers_with_the_examples_of_its_card(ask, create) -> None:
+    plain, again = ask(create("plain")), ask(create("same"))
+    assert plain == again, "the same messages, the same seed"
+    assert plain["before"]["version_id"] is None
+    assert len(plain["before"]["answers"]) == len(MESSAGES)
+    with_examples = ask(create("shown", Example(dialogue=("How are you?", ANSWER))))
+    assert with_examples["before"]["answers"] != plain["before"]["answers"]
+
+
+def test_a_champion_that_cannot_answer_ends_no_round(
+    ask, create, database: Database, tiny_base: BaseModel, caplog
+) -> None:
+    id_ = create("lost")
+    with database.transaction() as session:
+        version = register(
+            session,
+            id_,
+            digest="d" * 64,
+            base_name=tiny_base.name,
+            base_revision=tiny_base.revision,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+            verdict=GateVerdict.PASS,
+        )
+        promote(session, id_, version, expected_generation=0, by="test", reason="")
+    assert ask(id_) == {}
+    assert "the round has no answers from before" in caplog.text
