@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,16 @@ from storage.servers import ServerSetup
 log = logging.getLogger(__name__)
 
 CHOSEN_IN = "/setup, or release.announce_channel"
+
+
+async def send_with(embeds: Sequence[discord.Embed], send: Callable[..., Awaitable[object]], text: str) -> None:
+    """Send the text with embeds, or alone where the bot lacks *Embed Links*; `send` may edit a message."""
+    try:
+        await send(content=text, embeds=embeds)
+    except discord.Forbidden:
+        if not embeds:
+            raise
+        await send(content=text)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class NewsChannels:
             text = signed(news.personality, news.describe())[:MAX_MESSAGE_CHARS]
             embeds = before_after_embeds(news.compared)
         try:
-            await self._bot.get_partial_messageable(channel_id).send(text, embeds=embeds)
+            await send_with(embeds, self._bot.get_partial_messageable(channel_id).send, text)
         except DISCORD_ERRORS as error:
             if is_temporary(error):
                 log.warning("A release cannot be announced now; trying again: %s", error)

@@ -11,6 +11,7 @@ from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import signed
+from bot.releases.news_channels import send_with
 from bot.services import Services
 from bot.text.before_after import before_after_embeds
 from bot.text.rounds import describe_round
@@ -81,7 +82,7 @@ class ProgressMessages:
         channel = self._bot.get_partial_messageable(round_.progress_channel_id)
         message = channel.get_partial_message(round_.progress_message_id)
         try:
-            await message.edit(content=text, embeds=embeds)
+            await send_with(embeds, message.edit, text)
         except DISCORD_ERRORS as error:
             if is_temporary(error):
                 raise

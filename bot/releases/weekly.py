@@ -64,7 +64,8 @@ class WeeklyMessages:
         services = self._services
         if not services.shards.lead or is_quiet(services.settings.chat, utc_now()):
             return
-        self._late = [late for late in self._late if not await self._channels.tell(*late)]
+        waiting, self._late = self._late, []
+        self._late += [late for late in waiting if not await self._channels.tell(*late)]
         for place in self._places():
             if await self._due.take(place.schedule, place.generation, self._trigger):
                 # The bot waits for this task when it closes: what is marked as told must be sent.

@@ -76,6 +76,17 @@ async def test_under_a_promotion_and_its_announcement_but_not_under_a_rollback(p
     assert news.last_message.embeds == []
 
 
+async def test_without_embed_links_the_promotion_is_announced_alone(place, env, news, compared, caplog):
+    compared()
+    env.inject_error("POST", f"/channels/{news.id}/messages", status=403, times=1)
+    await place.grace.slash(place.channel, "model promote", version="v1")
+    await env.advance_time(4)
+    (announced,) = news.history()
+    assert announced.content.startswith("📣 **v1** answers from now on (before: base).")
+    assert announced.embeds == []
+    assert "cannot be announced" not in caplog.text
+
+
 async def test_under_the_news_that_a_version_is_ready(place, env, news, compared, query, settings):
     version = compared()
     query(lambda s: s.execute(update(VersionRow).values(verdict="not enough evidence")))
