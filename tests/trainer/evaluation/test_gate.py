@@ -41,6 +41,7 @@ JUDGEMENT = Evaluation(
     real_messages=0,
     overshoot=None,
     suites=(FLATTERY, KNOWLEDGE),
+    everyday=(),
 )
 NAN = float("nan")
 
