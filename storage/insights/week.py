@@ -19,7 +19,7 @@ from storage.releases.versions import Alias, AliasMove, Version, read_alias
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
-from storage.taste.learning import learn, read_taste_data
+from storage.taste.learning import learn_from, read_taste_data
 from storage.taste.words import Effect, likings
 
 ENDS = "0 18 * * mon"
@@ -65,7 +65,7 @@ def read_week(session: Session, personality_id: int, settings: Settings) -> Week
     ends = week_trigger().get_next_fire_time(None, database_now(session) - WEEK + timedelta(microseconds=1))
     begins = ends - WEEK
     evidence = read_taste_evidence(session, personality_id, settings)
-    taste, said = learn(read_taste_data(session, evidence)), evidence.between(begins, ends)
+    taste, said = learn_from(session, personality_id, evidence), evidence.between(begins, ends)
     of_week, champion = read_taste_data(session, said), read_alias(session, personality_id)
     made = select(VersionRow).where(
         VersionRow.personality_id == personality_id, VersionRow.created_at >= begins, VersionRow.created_at < ends

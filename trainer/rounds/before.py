@@ -64,6 +64,8 @@ def _read_champion(session: Session, personality_id: int, settings: Settings) ->
     champion = read_alias(session, personality_id).version
     if champion:
         return champion, NO_EXAMPLES
+    personality = read_personality(session, personality_id)
+    if not personality.follows_taste:
+        return None, Examples.of(settings, personality.card)
     known = learn_all(session, personality_id, settings)
-    card = read_personality(session, personality_id).card
-    return None, Examples.of(settings, card, known.examples, known.order)
+    return None, Examples.of(settings, personality.card, known.examples, known.order)
