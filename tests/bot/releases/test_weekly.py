@@ -64,10 +64,12 @@ async def test_it_says_what_people_said_what_they_like_and_what_to_do_next(place
     title, counted, liked, next_step = message.content.split("\n")
     assert title == f"🗓️ **What you taught me, {day_of_year(ends - WEEK)} to {day_of_year(ends)}**"
     assert counted == "I got 60 votes by 3 members. Thank you!"
-    assert liked.startswith("By everything so far, people like: a question at the end (sure)")
+    assert liked.startswith("By everything so far, people like: a question at the end")
     assert next_step == "Next: 40 more choices make a good first version. `/choose` shows ten pairs."
-    taste = said((await place.grace.slash(place.channel, "taste")).followups[-1])
-    assert "After 60 votes by 3 members, people like: a question at the end (sure)" in taste
+    told = liked.partition(": ")[2]
+    assert f"After 60 votes by 3 members, people like: {told}" in said(
+        (await place.grace.slash(place.channel, "taste")).response
+    )
 
 
 async def test_it_tells_of_the_version_that_is_compared(env, news, waiting, query, in_last_week):
