@@ -64,7 +64,8 @@ class WeeklyMessages:
         services = self._services
         if not services.shards.lead or is_quiet(services.settings.chat, utc_now()):
             return
-        waiting, self._late = self._late, []
+        waiting = self._late.copy()
+        self._late.clear()
         self._late += [late for late in waiting if not await self._channels.tell(*late)]
         for place in self._places():
             if await self._due.take(place.schedule, place.generation, self._trigger):
