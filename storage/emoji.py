@@ -57,6 +57,10 @@ class VoteEmoji:
         found = {self.spelled[spelling] for spelling in spellings}
         return max(sorted(found, key=order.index), key=lambda emoji: abs(self.weights[emoji]))
 
+    def strength(self, spellings: Iterable[str]) -> float:
+        """Return the weight in thumbs of the strongest, without a sign; all of them must be votes."""
+        return abs(self.weights[self.strongest(spellings)])
+
     def written(self, emoji: str) -> str:
         """Return a plain emoji as Discord shows it; unchanged if it is no vote any more."""
         return self._written.get(emoji, emoji)

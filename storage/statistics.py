@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, exp, log, sqrt
+from math import ceil, log, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 Z_95 = 1.959964
 """Half-width, in standard deviations, of the middle 95 % of a normal distribution."""
@@ -37,12 +41,12 @@ def e_value(bets: Sequence[float]) -> float:
     most 1/x (Ville's inequality), however often one looks. Choices that decide nothing are no bets and cost nothing.
     Betting: Waudby-Smith and Ramdas 2023; e-values: Ramdas, Gruenwald, Vovk and Shafer 2023.
     """
-    return _mean(_log_capitals(bets))
+    return mean_capital(log_capitals(bets))
 
 
 def bets_left(bets: Sequence[float]) -> int | None:
     """Return about how many more bets decide if they go on as they did; None if the wins do not lead."""
-    growth = max(_log_capitals(bets)) / max(1, len(bets))
+    growth = float(log_capitals(bets).max()) / max(1, len(bets))
     if growth <= 0:
         return None
     return ceil(max(0.0, log(DECISIVE) - log(e_value(bets))) / growth)
@@ -60,13 +64,18 @@ def could_decide(bets: Sequence[float], more: float) -> bool:
 
 def _e_value_after(bets: Sequence[float], more: float, share: float) -> float:
     """Estimate the e-value after `more` further bets of 1, of which the fraction `share` is won."""
-    growth = [share * log(1 + fraction) + (1 - share) * log(1 - fraction) for fraction in FRACTIONS]
-    return _mean([now + more * each for now, each in zip(_log_capitals(bets), growth, strict=True)])
+    won, lost = log_capitals([1]), log_capitals([-1])
+    return mean_capital(log_capitals(bets) + more * (share * won + (1 - share) * lost))
 
 
-def _log_capitals(bets: Sequence[float]) -> list[float]:
-    return [sum(log(1 + fraction * bet) for bet in bets) for fraction in FRACTIONS]
+def log_capitals(bets: ArrayLike) -> NDArray[Any]:
+    """Return what each bettor has in the end, by FRACTIONS, as a logarithm: added up, those of more bets go on.
+
+    A bet is what was won of each unit at stake, at least -1.
+    """
+    capitals: NDArray[Any] = np.log1p(np.multiply.outer(FRACTIONS, np.asarray(bets, float))).sum(axis=1)
+    return capitals
 
 
-def _mean(log_capitals: Sequence[float]) -> float:
-    return sum(exp(min(LARGEST_LOG, capital)) for capital in log_capitals) / len(log_capitals)
+def mean_capital(logs: NDArray[Any]) -> float:
+    return float(np.exp(np.minimum(LARGEST_LOG, logs)).mean())

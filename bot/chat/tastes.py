@@ -98,9 +98,9 @@ class Tastes:
         if vote.personality_id is not None:
             self.note_vote(vote.personality_id, vote.reply_id)
 
-    async def refresh(self) -> None:
-        """Learn all tastes in memory again."""
-        self._learn_soon(dict.fromkeys(self._known))
+    async def refresh(self, personality_id: int | None = None) -> None:
+        """Learn the taste of the personality again if it is in memory; without one, all that are."""
+        self._learn_soon(dict.fromkeys(known for known in self._known if personality_id in (None, known)))
 
     async def settle(self) -> None:
         """Wait until all that was noted is learned."""

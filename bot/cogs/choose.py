@@ -175,7 +175,7 @@ class ChooseButton(
             return self.done + 1
 
         done = await database.run(store)
-        await services.tastes.refresh()
+        await services.tastes.refresh(sitting.personality_id)
         if done < PAIRS:
             await _cog_of(interaction).show_pair(interaction, sitting.personality_id, done)
         else:

@@ -20,7 +20,7 @@ from storage.settings.sections import Settings
 from storage.votes.corrections import wrong_facts
 from storage.votes.voter_caps import cap_factors
 from storage.votes.votes import Vote, read_emoji_weights
-from storage.votes.weights import CurrentVote, counted_votes, quarantined, weigh_by_account
+from storage.votes.weights import CurrentVote, counted_votes, counted_votes_on, quarantined, weigh_by_account
 
 NEWEST_ANSWERS = 10_000
 """Votes on older answers are not read: they say little about today's members."""
@@ -122,8 +122,10 @@ def read_thumbs_on(
     if session.scalar(select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(reply_ids)).limit(1)):
         return None
     pseudonyms = read_pseudonyms(session)
-    votes = list(counted_votes(session, personality_id, settings.votes, reply_ids=reply_ids))
-    opinions = _opinions(session, votes, pseudonyms)
+    opinions = [
+        _opinion(vote, emoji, pseudonyms)
+        for vote, emoji in counted_votes_on(session, personality_id, settings.votes, reply_ids)
+    ]
     return sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))
 
 
@@ -136,16 +138,13 @@ def _factors(said: Iterable[Opinion | Preference], max_share: float) -> dict[Pse
 
 def _opinions(session: Session, votes: Sequence[CurrentVote], pseudonyms: Pseudonyms) -> list[Opinion]:
     others = read_emoji_weights(session, {vote.reply_id for vote in votes})
-    return [
-        Opinion(
-            vote.reply_id,
-            pseudonyms.of(vote.user_id),
-            vote.vote is Vote.UP,
-            vote.weight * others.get((vote.reply_id, vote.user_id), 1.0),
-            vote.voted_at,
-        )
-        for vote in votes
-    ]
+    return [_opinion(vote, others.get((vote.reply_id, vote.user_id), 1.0), pseudonyms) for vote in votes]
+
+
+def _opinion(vote: CurrentVote, emoji: float, pseudonyms: Pseudonyms) -> Opinion:
+    """Return the vote as an opinion; `emoji` is the weight of its emoji, in thumbs."""
+    voter = pseudonyms.of(vote.user_id)
+    return Opinion(vote.reply_id, voter, vote.vote is Vote.UP, vote.weight * emoji, vote.voted_at)
 
 
 def _arenas(session: Session, personality_id: int) -> dict[int, tuple[int, ...]]:

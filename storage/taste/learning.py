@@ -17,6 +17,7 @@ from storage import sentences
 from storage.database.tables import PersonalityRow, ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
+from storage.statistics import FRACTIONS, log_capitals, mean_capital
 from storage.taste.clarity import clarity
 from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.measures import (
@@ -28,7 +29,7 @@ from storage.taste.measures import (
     scaled,
     unpack_numbers,
 )
-from storage.taste.model import Choices, Floats, Posterior, Thumbs, fit, prior
+from storage.taste.model import Choices, Floats, Posterior, Thumbs, add_thumbs, fit, prior
 
 Beginning = tuple[str, bool]
 """An answer's text so far, and whether that is all of it."""
@@ -46,12 +47,10 @@ CLEAR, UNCLEAR = 2.0, 1.5
 simulated ones and ratings of people: docs/measurements.md, "When does a taste act?"."""
 GROWTH = 0.1
 """Predictions are made by the model of the votes so far, which is fitted again when they grow by this share."""
-STAKES = np.array([0.1, 0.3, 0.6, 1.0])
-"""Shares of the capital that are staked on each prediction, side by side (Waudby-Smith and Ramdas 2023, section 4)."""
 MOST_LOG_CAPITAL = 100.0
-"""Without this limit, the capital would leave the range of numbers after some thousand clear votes."""
-MANY = 2_000
-"""With so many votes, one more does not change how strong the priors should be, and one Newton step finds the rest."""
+"""Without this limit, a taste that thousands of votes have shown could hardly be refuted when people change."""
+MANY, FEW = 2_000, 0.01
+"""With so many votes, this share more changes neither how strong the priors should be nor what the others say."""
 IDS_AT_ONCE = 1_000
 PACKED_BYTES = len(pack_numbers([0.0] * len(MEASURES)))
 WORDS = [measure.name for measure in MEASURES].index("words")
@@ -143,8 +142,8 @@ class TasteData:
 class Bettor:
     """Bets on each vote before it is learned, by a model of the votes so far, against the plain share of 👍."""
 
-    capital: Floats
-    """What it has now with each of the stakes, (S,); it started with 1."""
+    log_capitals: Floats
+    """Logarithms of what it has now with each of FRACTIONS at stake, (S,); it started with 1."""
     seen: int
     """Votes that it has bet on, or only learned from at the beginning."""
     fits_at: int
@@ -155,19 +154,26 @@ class Bettor:
     is_clear: bool = False
     """Both change only when the models are fitted again, and need more to change back, so that they do not flicker."""
 
+    @property
+    def capital(self) -> float:
+        return mean_capital(self.log_capitals)
+
 
 @dataclass(frozen=True)
 class LearnedTaste:
     """What a personality's people like, as far as their votes say."""
 
     posterior: Posterior
-    evidence: float
-    """The e-value: the capital of a bettor who starts with 1 and bets on the votes by this model, against the rate of
-    likes."""
     data: TasteData
     bettor: Bettor
     is_on: bool = True
     """Whether an admin lets it act."""
+
+    @property
+    def evidence(self) -> float:
+        """Return the e-value: the capital of a bettor who starts with 1 and bets on the votes by this model, against
+        the rate of likes."""
+        return self.bettor.capital
 
     @property
     def may_choose(self) -> bool:
@@ -252,8 +258,8 @@ def learn_from(session: Session, personality_id: int, evidence: TasteEvidence) -
 
 def learn(data: TasteData) -> LearnedTaste:
     start = prior(GROUPS, data.voters)
-    bettor = _bet(Bettor(np.ones(len(STAKES)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
-    return LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), float(bettor.capital.mean()), data, bettor)
+    bettor = _bet(Bettor(np.zeros(len(FRACTIONS)), UNJUDGED, UNJUDGED, start, prior((), data.voters)), data)
+    return LearnedTaste(fit(data.thumbs, data.choices, GROUPS, start), data, bettor)
 
 
 def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mapping[int, NDArray[Any]]) -> LearnedTaste:
@@ -261,14 +267,17 @@ def learn_more(taste: LearnedTaste, opinions: Sequence[Opinion], measures: Mappi
     opinions = [opinion for opinion in opinions if opinion.reply_id in measures]
     data = taste.data.with_thumbs(opinions, _rows(measures, [opinion.reply_id for opinion in opinions]))
     bettor = _bet(taste.bettor, data)
-    steps = {"hyper_steps": 1} if len(data) < MANY else {"hyper_steps": 0, "newton_steps": 1}
-    found = fit(data.thumbs, data.choices, GROUPS, _for_voters(taste.posterior, data.voters), **steps)
-    return LearnedTaste(found, float(bettor.capital.mean()), data, bettor, taste.is_on)
+    start = taste.posterior.for_voters(data.voters)
+    if len(data) >= MANY and len(opinions) <= FEW * len(data):
+        found = add_thumbs(start, data.between(len(taste.data), len(data)).thumbs)
+    else:
+        found = fit(data.thumbs, data.choices, GROUPS, start, hyper_steps=1)
+    return LearnedTaste(found, data, bettor, taste.is_on)
 
 
 def _bet(bettor: Bettor, data: TasteData) -> Bettor:
     """Return the bettor after the votes that it has not seen yet."""
-    with_measures, without = (_for_voters(one, data.voters) for one in (bettor.with_measures, bettor.without))
+    with_measures, without = (one.for_voters(data.voters) for one in (bettor.with_measures, bettor.without))
     now = replace(bettor, with_measures=with_measures, without=without)
     while True:
         if now.seen == now.fits_at <= len(data):
@@ -276,7 +285,7 @@ def _bet(bettor: Bettor, data: TasteData) -> Bettor:
         if now.seen >= len(data):
             return now
         soon = min(len(data), now.fits_at)
-        now = replace(now, capital=_stake(now, data.between(now.seen, soon)), seen=soon)
+        now = replace(now, log_capitals=_stake(now, data.between(now.seen, soon)), seen=soon)
 
 
 def _look_again(bettor: Bettor, past: TasteData) -> Bettor:
@@ -289,25 +298,19 @@ def _look_again(bettor: Bettor, past: TasteData) -> Bettor:
         fits_at=bettor.seen + max(1, int(bettor.seen * GROWTH)),
         with_measures=with_measures,
         without=without,
-        is_refuted=bool(bettor.capital.mean() <= (REHABILITATED if bettor.is_refuted else REFUTED)),
+        is_refuted=bettor.capital <= (REHABILITATED if bettor.is_refuted else REFUTED),
         is_clear=clear >= (UNCLEAR if bettor.is_clear else CLEAR),
     )
 
 
 def _stake(bettor: Bettor, coming: TasteData) -> Floats:
-    """Return the capital after bets on these votes, (S,)."""
+    """Return the logarithms of the capital after bets on these votes, (S,)."""
     ratios = np.concatenate([_thumb_ratios(coming.thumbs, bettor), _choice_ratios(coming.choices, bettor)])
     # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital; none stakes more than
     # there is, such as an emoji that counts more than a thumb.
     weights = np.minimum(1.0, np.concatenate([coming.thumbs.weight, coming.choices.weight]))
-    gains = np.log1p(STAKES[:, None] * weights * (ratios - 1)).sum(axis=1)
-    capital: Floats = np.exp(np.clip(np.log(bettor.capital) + gains, -MOST_LOG_CAPITAL, MOST_LOG_CAPITAL))
-    return capital
-
-
-def _for_voters(found: Posterior, voters: int) -> Posterior:
-    """Return the posterior with room for voters who are new."""
-    return replace(found, leniency=np.append(found.leniency, np.zeros(voters - len(found.leniency))))
+    gains = log_capitals(weights * (ratios - 1))
+    return np.clip(bettor.log_capitals + gains, -MOST_LOG_CAPITAL, MOST_LOG_CAPITAL)
 
 
 def _thumb_ratios(thumbs: Thumbs, bettor: Bettor) -> Floats:
@@ -399,7 +402,7 @@ def read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[An
         for reply_id, numbers in session.execute(stored):
             if len(numbers) == PACKED_BYTES and np.isfinite(unpacked := unpack_numbers(numbers)).all():
                 found[reply_id] = unpacked
-        missing = [reply_id for reply_id in some if reply_id not in found]
-        answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_(missing), ReplyRow.answer != "")
-        found |= {reply_id: np.array(measure_style(answer)) for reply_id, answer in session.execute(answers)}
+        if missing := [reply_id for reply_id in some if reply_id not in found]:
+            answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_(missing), ReplyRow.answer != "")
+            found |= {reply_id: np.array(measure_style(answer)) for reply_id, answer in session.execute(answers)}
     return found

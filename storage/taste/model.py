@@ -87,6 +87,17 @@ class Choices:
         return np.diff(np.append(self.starts, len(self.x)))
 
 
+class Curvature(NamedTuple):
+    """Of the negative log posterior at its mode: of the coefficients, the first answer's and the server's intercept."""
+
+    shared: Floats
+    """(D + 2, D + 2)"""
+    own: Floats
+    """Of the voters' intercepts, (V,)."""
+    cross: Floats
+    """Between the two, (V, D + 2)."""
+
+
 @dataclass(frozen=True)
 class Posterior:
     """The coefficients of the D measures and the intercepts of V voters, and how sure they are."""
@@ -104,6 +115,15 @@ class Posterior:
     """Prior precision of each coefficient, (D,)."""
     lead: float
     """What an answer gains by being shown first, in log odds."""
+    curvature: Curvature
+
+    def for_voters(self, voters: int) -> Posterior:
+        """Return the posterior with room for voters who are new."""
+        new = voters - len(self.leniency)
+        own = np.append(self.curvature.own, np.full(new, VOTER_SD**-2))
+        cross = np.vstack([self.curvature.cross, np.zeros((new, self.curvature.cross.shape[1]))])
+        leniency = np.append(self.leniency, np.zeros(new))
+        return replace(self, leniency=leniency, curvature=Curvature(self.curvature.shared, own, cross))
 
     def score(self, x: Floats) -> Floats:
         """Return the mean utility of the answers, (N,): the higher, the better liked."""
@@ -146,15 +166,24 @@ class Posterior:
 def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
     """Return what is believed before the first vote; `groups` names the group of each measure."""
     size = len(groups)
+    precision = np.full(size, PRECISION)
     return Posterior(
         mean=np.zeros(size),
         covariance=np.eye(size) / PRECISION,
         likes=LIKES_MEAN,
         likes_variance=LIKES_SD**2,
         leniency=np.zeros(voters),
-        precision=np.full(size, PRECISION),
+        precision=precision,
         lead=0.0,
+        curvature=Curvature(
+            np.diag(_shared_precision(precision)), np.full(voters, VOTER_SD**-2), np.zeros((voters, size + 2))
+        ),
     )
+
+
+def _shared_precision(precision: Floats) -> Floats:
+    """Return the prior precisions of coefficients, the first answer's and the server's intercept, (D + 2,)."""
+    return np.append(precision, (LEAD_SD**-2, LIKES_SD**-2))
 
 
 def fit(
@@ -164,16 +193,38 @@ def fit(
     start: Posterior,
     *,
     hyper_steps: int = HYPER_STEPS,
-    newton_steps: int = NEWTON_STEPS,
 ) -> Posterior:
     """Return the posterior; the search begins at `start`, whose precisions are kept if `hyper_steps` is 0."""
     found = start
     # One thread: on busy cores, waiting for a second one takes a hundred times as long as the products.
     with _libraries().limit(limits=1, user_api="blas"):
         for _ in range(hyper_steps):
-            found = _find_mode(thumbs, choices, found, newton_steps)
+            found = _find_mode(thumbs, choices, found)
             found = replace(found, precision=_precision(found, groups))
-        return _find_mode(thumbs, choices, found, newton_steps)
+        return _find_mode(thumbs, choices, found)
+
+
+def add_thumbs(found: Posterior, news: Thumbs) -> Posterior:
+    """Return the posterior after a few more votes of voters it knows, by one Newton step.
+
+    At the mode only the new votes have a slope, so the others are not looked at: however many there are, it takes as
+    long.
+    """
+    with _libraries().limit(limits=1, user_api="blas"):
+        at = _Point(np.append(found.mean, (found.lead, found.likes)), found.leniency)
+        x = np.column_stack([news.x, np.zeros(len(news.x)), np.ones(len(news.x))])
+        liked = _logistic(x @ at.shared + at.leniency[news.voter])
+        error = news.weight * (news.liked - liked)
+        bent = x * (news.weight * liked * (1 - liked))[:, None]
+        before, voters = found.curvature, len(at.leniency)
+        cross = before.cross.copy()
+        np.add.at(cross, news.voter, bent)
+        curvature = Curvature(
+            before.shared + x.T @ bent, before.own + np.bincount(news.voter, bent[:, -1], voters), cross
+        )
+        step = _newton_step(curvature, x.T @ error, np.bincount(news.voter, error, voters))
+        there = _Point(at.shared + step.shared, at.leniency + step.leniency)
+        return _at_mode(found, there, curvature)
 
 
 @cache
@@ -227,28 +278,39 @@ class _Slope(NamedTuple):
     """Gradient and curvature of the log posterior."""
 
     gradient: Floats
-    curvature: Floats
     own_gradient: Floats
     """Of the voters' intercepts, (V,)."""
-    own_curvature: Floats
-    cross: Floats
-    """(V, D + 2)"""
+    curvature: Curvature
 
 
-def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps: int) -> Posterior:
-    """Return the mode and the covariance there, by Newton's method; voters are eliminated from each step."""
+def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior) -> Posterior:
+    """Return the mode and the covariance there, by Newton's method."""
     problem = _Problem(thumbs, choices, start)
     at = _Point(np.append(start.mean, (start.lead, start.likes)), start.leniency)
-    for _ in range(newton_steps):
+    for _ in range(NEWTON_STEPS):
         slope = problem.slope(at)
-        ratio = slope.cross / slope.own_curvature[:, None]
-        curvature = slope.curvature - slope.cross.T @ ratio
-        step = np.linalg.solve(curvature, slope.gradient - ratio.T @ slope.own_gradient)
-        own_step = (slope.own_gradient - slope.cross @ step) / slope.own_curvature
-        at = problem.climb(at, _Point(step, own_step))
-        if np.abs(np.append(step, own_step)).max() < CONVERGED:
+        step = _newton_step(slope.curvature, slope.gradient, slope.own_gradient)
+        at = problem.climb(at, step)
+        if np.abs(np.append(step.shared, step.leniency)).max() < CONVERGED:
             break
-    covariance = np.linalg.inv(curvature)  # pyrefly: ignore[unbound-name]  # there is at least one step
+    return _at_mode(start, at, slope.curvature)  # pyrefly: ignore[unbound-name]  # there is at least one step
+
+
+def _newton_step(curvature: Curvature, gradient: Floats, own_gradient: Floats) -> _Point:
+    """Return the step to where the slope ends; the voters are eliminated from the equations."""
+    ratio = curvature.cross / curvature.own[:, None]
+    shared = np.linalg.solve(_without_voters(curvature), gradient - ratio.T @ own_gradient)
+    return _Point(shared, (own_gradient - curvature.cross @ shared) / curvature.own)
+
+
+def _without_voters(curvature: Curvature) -> Floats:
+    """Return the curvature where the voters' intercepts follow the rest, (D + 2, D + 2)."""
+    left: Floats = curvature.shared - curvature.cross.T @ (curvature.cross / curvature.own[:, None])
+    return left
+
+
+def _at_mode(start: Posterior, at: _Point, curvature: Curvature) -> Posterior:
+    covariance = np.linalg.inv(_without_voters(curvature))
     return replace(
         start,
         mean=at.shared[:-2],
@@ -257,6 +319,7 @@ def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior, newton_steps:
         likes=float(at.shared[-1]),
         likes_variance=float(covariance[-1, -1]),
         leniency=at.leniency,
+        curvature=curvature,
     )
 
 
@@ -276,7 +339,7 @@ class _Problem:
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
         self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it
         self._choices = replace(choices, x=np.column_stack([choices.x, choices.shown_first]))
-        self._precision = np.append(known.precision, (LEAD_SD**-2, LIKES_SD**-2))
+        self._precision = _shared_precision(known.precision)
         self._centre = np.append(np.zeros(len(known.precision)), (0, LIKES_MEAN))
 
     def climb(self, at: _Point, step: _Point) -> _Point:
@@ -301,10 +364,10 @@ class _Problem:
             cross[self._voters] = np.add.reduceat(bent, self._runs)
         return _Slope(
             gradient - self._precision * (at.shared - self._centre),
-            curvature + np.diag(self._precision),
             np.bincount(thumbs.voter, error, voters) - at.leniency / VOTER_SD**2,
-            np.bincount(thumbs.voter, bend, voters) + VOTER_SD**-2,
-            cross,
+            Curvature(
+                curvature + np.diag(self._precision), np.bincount(thumbs.voter, bend, voters) + VOTER_SD**-2, cross
+            ),
         )
 
     def _utility(self, at: _Point) -> Floats:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.example_turns import order_in, without_examples
+from storage.conversations.example_turns import SHOWN_AS, ShownAs, order_in, without_examples
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ReplyRow
@@ -37,8 +37,8 @@ CLEAR = 2.0
 """Standard errors that tell a difference from noise."""
 TINY = 1e-9
 """Least standard error: the same difference everywhere is clear."""
-NEWEST = 4_000
-"""Newest answers among which those with an order and those without are searched."""
+NEWEST = 1_000
+"""Most answers that are read with an order, and without one: a round tries an order on a few prompts."""
 ALONE = 2
 """Messages of a prompt without examples: the system message, and one of the prompt bank."""
 ORDERS: Mapping[str, tuple[str, str]] = {
@@ -128,7 +128,7 @@ Drawn = Mapping[str, Mapping[tuple[str, ...], list[int]]]
 
 def _read_drawn(session: Session, personality_id: int, base_revision: str) -> Drawn:
     """Return the answers of this base to prompts of the bank that it gave without examples."""
-    rows = session.execute(
+    drawn = (
         select(ReplyRow.id, ReplyRow.messages)
         .where(
             ReplyRow.personality_id == personality_id,
@@ -143,10 +143,16 @@ def _read_drawn(session: Session, personality_id: int, base_revision: str) -> Dr
         .order_by(ReplyRow.id.desc())
         .limit(NEWEST)
     )
+    shown = ReplyRow.messages[0][SHOWN_AS].as_string()
+    told = session.execute(drawn.where(shown == ShownAs.ORDER)).all()
+    # Every taste is learned again now and then, and most prompts were tried with no order: their answers are not read.
+    tried = {messages[-1]["content"] for _, messages in told}
+    said = [ReplyRow.messages[place]["content"].as_string() for place in range(ALONE)]
+    plain = drawn.where(shown.is_(None), or_(*(one.in_(tried) for one in said)))
     found: dict[str, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
-    for reply_id, messages in rows:
-        plain = tuple(said["content"] for said in without_examples(messages))
-        found[order_in(messages)][plain].append(reply_id)
+    for reply_id, messages in [*told, *(session.execute(plain) if tried else ())]:
+        prompt = tuple(message["content"] for message in without_examples(messages))
+        found[order_in(messages)][prompt].append(reply_id)
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyMeasuresRow
@@ -68,6 +68,7 @@ def read_relevance(session: Session, reply_ids: Collection[int]) -> dict[int, fl
 
 def store_relevance(session: Session, relevance: Mapping[int, float]) -> None:
     """Store the relevance of these answers; one that was deleted meanwhile has no row."""
-    for reply_id, found in relevance.items():
-        row = update(ReplyMeasuresRow).where(ReplyMeasuresRow.reply_id == reply_id)
-        session.execute(row.values(relevance=found))
+    row = update(ReplyMeasuresRow).where(ReplyMeasuresRow.reply_id == bindparam("id"))
+    row = row.values(relevance=bindparam("found"))
+    if relevance:
+        session.connection().execute(row, [{"id": id_, "found": found} for id_, found in relevance.items()])

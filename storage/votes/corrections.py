@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Select, select
@@ -37,13 +38,16 @@ def cause_given_by(session: Session, reply_id: int, user_id: int) -> Cause | Non
     return row.cause if row else None
 
 
-def given_causes(session: Session, personality_id: int) -> dict[tuple[int, int], Cause]:
-    """Return the cause by reply and user, whether or not they still have a 👎 there."""
-    rows = session.execute(
+def given_causes(
+    session: Session, personality_id: int, reply_ids: Collection[int] | None = None
+) -> dict[tuple[int, int], Cause]:
+    """Return the cause by reply and user, whether or not they still have a 👎 there; of these answers, or of all."""
+    given = (
         select(VoteCauseRow.reply_id, VoteCauseRow.user_id, VoteCauseRow.cause)
         .join(ReplyRow)
         .where(ReplyRow.personality_id == personality_id)
     )
+    rows = session.execute(given if reply_ids is None else given.where(VoteCauseRow.reply_id.in_(reply_ids)))
     return {(reply_id, user_id): cause for reply_id, user_id, cause in rows}
 
 
@@ -55,12 +59,14 @@ def count_causes(session: Session, personality_id: int) -> dict[Cause, int]:
     return dict(found.most_common())
 
 
-def wrong_facts(session: Session, personality_id: int) -> set[tuple[int, int]]:
-    """Return (reply id, user id) of each report of wrong facts.
+def wrong_facts(
+    session: Session, personality_id: int, reply_ids: Collection[int] | None = None
+) -> set[tuple[int, int]]:
+    """Return (reply id, user id) of each report of wrong facts, on these answers or on all.
 
     Such a 👎 asks for knowledge, not for another behaviour: training on it would teach facts that become outdated.
     """
-    causes = given_causes(session, personality_id)
+    causes = given_causes(session, personality_id, reply_ids)
     return {key for key, cause in causes.items() if cause is Cause.WRONG_FACT}
 
 

@@ -1,4 +1,10 @@
-"""The most that one person counts for: a share of all that counts. Pure."""
+"""The most that one person counts for: `votes.max_voter_share` of all that counts. Pure.
+
+One rule, used in three ways. In a taste and where people compare versions, one of few people may count for more: twice
+an equal share. The comparison applies it to each choice as it comes, since a stake must be known before the choice. In
+a round, one more voter would so take weight from others, and more data must never teach less: there everybody may carry
+a few pairs instead (`trainer.data.voter_caps`).
+"""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def read_emoji_weights(session: Session, reply_ids: Collection[int]) -> dict[tup
         for reply_id, user_id, emoji in session.execute(query.where(VoteEventRow.reply_id.in_(with_others))):
             if emoji in known.spelled:
                 standing[reply_id, user_id].add(emoji)
-    return {key: abs(known.weights[known.strongest(emoji)]) for key, emoji in standing.items()}
+    return {key: known.strength(emoji) for key, emoji in standing.items()}
 
 
 def _parts(reply_ids: Collection[int]) -> Iterator[list[int]]:

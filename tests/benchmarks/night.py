@@ -158,7 +158,7 @@ class Night(Simulation):
         pair = await self._next_pair(sitting, drawer)
         label = say(*(self._likes(pair.prompt, side.text) for side in (pair.first, pair.second)))
         await services.database.run(label_pair, sitting, pair.id, label, HOME, by_admin=True)
-        await services.tastes.refresh()
+        await services.tastes.refresh(sitting.personality_id)
         await services.tastes.settle()
 
     async def _next_pair(self, sitting: Sitting, drawer: PairDrawer) -> SittingPair:

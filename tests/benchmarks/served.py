@@ -96,7 +96,7 @@ class ServedBot:
 
     async def learn_everything(self) -> None:
         self.services.tastes.of(self.personality.id)  # the first look starts it
-        await self.services.tastes.refresh()
+        await self.services.tastes.refresh(self.personality.id)
         await self.services.tastes.settle()
 
     def ask(self, questions: Sequence[Question], version: Version | None) -> list[Served]:

@@ -64,7 +64,7 @@ async def improve(request: web.Request) -> web.Response:
     author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id) or here.member)
     basis = details.basis if _is_ours(details) else None
     await here.run_audited(action, suggest_as_visitor, details.listed.id, author, text, basis)
-    await here.services.tastes.refresh()
+    await here.services.tastes.refresh(here.personality.id)
     return here.go(here.address(f"/answers/{details.listed.id}"))
 
 

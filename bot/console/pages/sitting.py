@@ -84,7 +84,7 @@ async def give_label(request: web.Request) -> web.Response:
     pair_id, label = number_in_path(request, "pair"), form.choice("label", Label)
     stored = partial(label_pair, by_admin=here.may_administer)
     await here.services.database.run(stored, sitting, pair_id, label, _author(here).home)
-    await here.services.tastes.refresh()
+    await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting)
 
 
@@ -92,7 +92,7 @@ async def undo(request: web.Request) -> web.Response:
     here = await find_here(request)
     sitting = await _sitting_of(here)
     await here.services.database.run(undo_label, sitting)
-    await here.services.tastes.refresh()
+    await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting)
 
 
@@ -108,7 +108,7 @@ async def correct(request: web.Request) -> web.Response:
     text = check_correction(sanitize(form.text("text")), side.text, here.services.settings.corrections)
     action = here.action("suggest", f"answer {side.reply_id}")
     await here.run_audited(action, suggest_as_visitor, side.reply_id, _author(here), text, Basis.PROMPT_BANK)
-    await here.services.tastes.refresh()
+    await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting, corrected=side.reply_id)
 
 

@@ -98,7 +98,7 @@ async def decide_votes(request: web.Request) -> web.Response:
         by=here.visitor.name,
         reason=reason,
     )
-    await here.services.tastes.refresh()
+    await here.services.tastes.refresh(here.personality.id)
     raise web.HTTPSeeOther(here.address("/trust"))
 
 

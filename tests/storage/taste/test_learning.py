@@ -368,7 +368,9 @@ def test_a_refuted_taste_does_nothing_until_it_predicts_as_well_as_the_share_of_
     measures = measures_of(answers)
     taste = learned(votes[:60], answers)
     for capital, chooses in ((0.06, True), (0.03, False), (0.4, False), (1.2, True), (0.4, True)):
-        told = replace(taste, bettor=replace(taste.bettor, capital=np.full(4, capital), fits_at=taste.bettor.seen))
+        told = replace(
+            taste, bettor=replace(taste.bettor, log_capitals=np.full(4, np.log(capital)), fits_at=taste.bettor.seen)
+        )
         taste = learn_more(told, [], measures)
         assert taste.may_choose is chooses
         assert taste.may_teach is chooses

@@ -25,6 +25,7 @@ from storage.taste.model import (
     Choices,
     Posterior,
     Thumbs,
+    add_thumbs,
     choice_shares,
     fit,
     lone_effects,
@@ -139,7 +140,12 @@ def point(found: Posterior) -> Floats:
 
 
 def is_finite(found: Posterior) -> bool:
-    return all(np.isfinite(number).all() for number in vars(found).values())
+    return all(np.isfinite(number).all() for number in numbers_of(found))
+
+
+def numbers_of(found: Posterior) -> list[Floats]:
+    numbers = dict(vars(found))
+    return [*numbers.pop("curvature"), *map(np.asarray, numbers.values())]
 
 
 PROBLEMS = {
@@ -229,8 +235,20 @@ def test_measures_that_explain_votes_are_held_back_less_than_those_that_do_not()
 
 def test_without_votes_the_prior_stays() -> None:
     found, expected = fit(no_thumbs(), choices_of(), GROUPS, prior(GROUPS)), prior(GROUPS)
-    for name, value in vars(found).items():
-        assert value == pytest.approx(getattr(expected, name))
+    for value, known in zip(numbers_of(found), numbers_of(expected), strict=True):
+        assert value == pytest.approx(known)
+
+
+def test_a_few_more_votes_are_added_as_if_all_had_been_there() -> None:
+    every = random_thumbs(11, count=2_020, voters=7)
+    before, news = (
+        Thumbs(*(column[part] for column in vars(every).values())) for part in (slice(2_000), slice(2_000, None))
+    )
+    start = fit(before, choices_of(), GROUPS, prior(GROUPS, 7))
+    added, whole = add_thumbs(start, news), fit(every, choices_of(), GROUPS, start, hyper_steps=0)
+    for name in ("mean", "covariance", "leniency", "likes", "likes_variance"):
+        assert getattr(added, name) == pytest.approx(getattr(whole, name), abs=1e-3)
+    assert np.abs(added.mean - start.mean).max() > 5e-3
 
 
 # Choices

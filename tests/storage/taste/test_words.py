@@ -140,7 +140,8 @@ def test_what_few_votes_show_alone_is_a_guess_at_most(size: float, alone: float,
 def test_guesses_are_not_told_while_the_votes_are_predicted_no_better_with_the_taste() -> None:
     told = likings(CLEAR, most=len(MEASURES))
     surer = [effect for effect in told if effect.sureness is not Sureness.GUESS]
-    assert likings(replace(CLEAR, evidence=0.9), most=len(MEASURES)) == surer != told
+    unlucky = replace(CLEAR, bettor=replace(CLEAR.bettor, log_capitals=np.full(4, np.log(0.9))))
+    assert likings(unlucky, most=len(MEASURES)) == surer != told
 
 
 # How often it is right, in simulated servers of the bundled model's answers
