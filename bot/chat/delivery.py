@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import discord
@@ -31,10 +32,22 @@ from storage.settings.sections import OutputSettings
 
 log = logging.getLogger(__name__)
 
+TYPING_S = 3.0
+"""The most that an answer waits for Discord to show that the bot is typing."""
 REACTION_PAUSES_S = (30.0, 120.0, 600.0)
 """Until reactions that Discord had trouble with are tried again; discord.py has tried for 25 s by then."""
 FORBIDDEN_PAUSE_S = 600.0
 """Until the end of an answer is tried again after somebody took a permission away; every start tries it too."""
+
+
+@contextlib.asynccontextmanager
+async def typing_in(channel: discord.abc.Messageable) -> AsyncIterator[None]:
+    """Show that the bot is typing; if Discord refuses that, the answer comes without it."""
+    async with contextlib.AsyncExitStack() as stack:
+        with contextlib.suppress(*DISCORD_ERRORS):
+            async with asyncio.timeout(TYPING_S):  # discord.py tries again for half a minute
+                await stack.enter_async_context(channel.typing())
+        yield
 
 
 class AnswerDelivery:

@@ -13,6 +13,7 @@ import discord
 
 from bot.background import retry_until_available
 from bot.chat.ask import Ask
+from bot.chat.delivery import typing_in
 from bot.chat.voices import SentMessage
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError, VersionRefused
@@ -86,7 +87,8 @@ class SecondAnswers:
             ask, label=gettext(SECOND_LABEL), origin=Origin.ALTERNATIVE, release=second, beside=beside
         )
         try:
-            compared = await services.answerer.answer(alternative)
+            async with typing_in(ask.channel):  # the first answer has ended it
+                compared = await services.answerer.answer(alternative)
         except (UserFacingError, VersionRefused) as error:
             log.info("There is no second answer to compare: %s", error)
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,9 @@ from bot.chat import second_answer
 from bot.chat.another_answer import gather_again, require_written
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
-from bot.chat.context import gather
-from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, own_words
+from bot.chat.context import Context, gather
+from bot.chat.conversation import SPOKEN, Conversation, History, HistoryReader, own_words
+from bot.chat.delivery import typing_in
 from bot.chat.fixed_answers import FixedAnswers, fixed_small_print
 from bot.chat.missed_questions import MissedQuestions
 from bot.chat.own_threads import move_to_own_thread
@@ -43,7 +44,6 @@ from storage.database.columns import utc_now
 log = logging.getLogger(__name__)
 
 NOTICE_S = 20.0
-TYPING_S = 3.0
 
 
 class Chat(BotCog):
@@ -142,45 +142,69 @@ class Chat(BotCog):
 
     async def _respond(self, message: discord.Message) -> None:
         asked_at = utc_now()
-        history = await self._reader.read(message)
         if command := self._command_in(message):
             raise UserFacingError(
                 "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that "
                 "opens, and fill in its fields. Some commands are for admins only.",
                 command=command,
             )
-        attachments = self.services.attachments
-        if not history.asks and not attachments.can_read(history):
-            # A picture in a free-response channel is not a mistake; a mention without words may be one.
-            if self._calls.is_addressed(message):
-                excuse = attachments.excuse(history)
-                raise UserFacingError(excuse) if excuse else NothingAsked
-            return
-        self.services.rate_limiter.require_pause(message.author.id)
-        async with _typing(message.channel):
+        async with contextlib.AsyncExitStack() as typing:
+            has_words = bool(own_words(message, self.bot.user))
+            if has_words:  # before what was said earlier is read, which takes a request for each message
+                await self._begin(message, typing)
+            history = await self._reader.read(message)
+            if not has_words:
+                if not self._is_asked(message, history):
+                    return
+                await self._begin(message, typing)
             await self._say_if_warming_up(message)
-            history = await attachments.read(history)
+            history = await self.services.attachments.read(history)
             if not history.asks:
                 raise UserFacingError(" ".join(history.notes))
             if fixed := await self._fixed_answers.find(history, message):
                 await self._fixed_answers.say(fixed, message, asked_at)
                 return
-            context = await gather(self.services, history, message, asked_at)
-            if not context.is_greeted:
-                await send_first_notice(self.services, message)
-            ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
-            if context.unsure:
-                await self.services.answerer.say(ask, context.unsure, fixed_small_print(ask.citations))
-            elif not ask.citations and self._second_answers.is_due(message.author.id, context.pair_share):
-                await self._second_answers.answer_twice(ask, context.rival)
-            else:
-                answer = await self.services.answerer.answer(ask)
-                if answer.outcome in replies.FINISHED_WHOLE:
-                    question = propose_fact(self.services, message, own_words(message, self.bot.user), ask.channel)
-                    self.services.tasks.spawn(question, f"question about {message.id}")
+            context = await self._answer_message(message, history, asked_at, typing)
         prompt = context.ask.prompt
         if context.conversation.is_full or (prompt.dropped and history.is_continuous):
             self._remember(message.channel, context.conversation, prompt)
+
+    async def _begin(self, message: discord.Message, typing: contextlib.AsyncExitStack) -> None:
+        """Let the member see that an answer is on its way; raises RateLimited if it is too soon for one."""
+        self.services.rate_limiter.require_pause(message.author.id)
+        await typing.enter_async_context(typing_in(message.channel))
+
+    def _is_asked(self, message: discord.Message, history: History) -> bool:
+        """Return whether there is something to answer; raises an error if its author must be told why not."""
+        attachments = self.services.attachments
+        if history.asks or attachments.can_read(history):
+            return True
+        # A picture in a free-response channel is not a mistake; a mention without words may be one.
+        if self._calls.is_addressed(message):
+            excuse = attachments.excuse(history)
+            raise UserFacingError(excuse) if excuse else NothingAsked
+        return False
+
+    async def _answer_message(
+        self, message: discord.Message, history: History, asked_at: datetime, typing: contextlib.AsyncExitStack
+    ) -> Context:
+        """Answer, and return what the answer was made from."""
+        context = await gather(self.services, history, message, asked_at)
+        has_written = not context.is_greeted and await send_first_notice(self.services, message)
+        ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
+        if has_written or ask.channel is not message.channel:  # Discord ends it with each message of the bot
+            await typing.aclose()
+            await typing.enter_async_context(typing_in(ask.channel))
+        if context.unsure:
+            await self.services.answerer.say(ask, context.unsure, fixed_small_print(ask.citations))
+        elif not ask.citations and self._second_answers.is_due(message.author.id, context.pair_share):
+            await self._second_answers.answer_twice(ask, context.rival)
+        else:
+            answer = await self.services.answerer.answer(ask)
+            if answer.outcome in replies.FINISHED_WHOLE:
+                question = propose_fact(self.services, message, own_words(message, self.bot.user), ask.channel)
+                self.services.tasks.spawn(question, f"question about {message.id}")
+        return context
 
     async def _regenerate(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
@@ -193,7 +217,7 @@ class Chat(BotCog):
         return ask
 
     async def _answer(self, ask: Ask) -> None:
-        async with _typing(ask.channel):
+        async with typing_in(ask.channel):
             await self.services.answerer.answer(ask)
 
     def _remember(
@@ -258,16 +282,6 @@ class Chat(BotCog):
 def _by_a_bot(payload: discord.RawReactionActionEvent, bot: commands.AutoShardedBot) -> bool:
     own = bot.user is not None and payload.user_id == bot.user.id
     return own or (payload.member is not None and payload.member.bot)
-
-
-@contextlib.asynccontextmanager
-async def _typing(channel: discord.abc.Messageable) -> AsyncIterator[None]:
-    """Show that the bot is typing; if Discord refuses that, the answer comes without it."""
-    async with contextlib.AsyncExitStack() as stack:
-        with contextlib.suppress(*DISCORD_ERRORS):
-            async with asyncio.timeout(TYPING_S):  # discord.py tries again for half a minute
-                await stack.enter_async_context(channel.typing())
-        yield
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

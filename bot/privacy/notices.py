@@ -293,11 +293,11 @@ async def opt_in(services: Services, user_id: int) -> str:
     return describe_opt_in(services.settings.privacy, is_new=is_new, on_discord=services.fixed_basis is None)
 
 
-async def send_first_notice(services: Services, message: discord.Message) -> None:
-    """Send the notice below the message, unless the member has it already; outside Discord there is none."""
+async def send_first_notice(services: Services, message: discord.Message) -> bool:
+    """Send the notice below the message, unless the member has it or is outside Discord; return whether it was sent."""
     member, privacy = message.author.id, services.settings.privacy
     if services.fixed_basis is not None or not await services.database.run(greet, member):
-        return
+        return False
     can_allow = privacy.discord_training_permission
     actions = (PrivacyAction.SHOW, PrivacyAction.ALLOW) if can_allow else (PrivacyAction.SHOW,)
     try:
@@ -305,6 +305,8 @@ async def send_first_notice(services: Services, message: discord.Message) -> Non
     except DISCORD_ERRORS as error:
         log.warning("Discord refused the privacy notice to %d (%s); their next message brings it.", member, error)
         await services.database.run(take_back_greeting, member)
+        return False
+    return True
 
 
 def pack(export: dict[str, Any], limit_bytes: int) -> list[tuple[str, bytes]]:

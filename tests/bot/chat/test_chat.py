@@ -36,6 +36,14 @@ async def test_a_mention_is_answered_with_the_version_in_small_print(place, engi
     assert rows(ReplyMessageRow)[0].message_id == answer.id
 
 
+async def test_the_bot_is_typing_before_it_reads_what_was_said_earlier(env, place):
+    await place.ada.send_dm("first")
+    before = len(env.http_requests)
+    await place.ada.send_dm("second")
+    asked = [(one.method, one.path.rpartition("/")[2]) for one in env.http_requests[before:]]
+    assert asked[:2] == [("POST", "typing"), ("GET", "messages")]
+
+
 async def test_both_thumbs_and_another_answer_stand_ready_to_click(place):
     answer = await place.ask("hi")
     assert [str(reaction.emoji) for reaction in answer.reactions] == ["👍", "👎", "🔁"]
@@ -187,8 +195,10 @@ class TestCooldown:
 
     async def test_a_member_in_cooldown_is_asked_to_wait_and_others_are_not(self, place, engine):
         await place.ask("one")
+        before = len(place.env.http_requests)
         refused = await place.ask("two")
         assert "You can ask me again in" in refused.content
+        assert not any(one.path.endswith("/typing") for one in place.env.http_requests[before:])
         assert (await place.ask("three", who=place.bo)).content.startswith("answer 2")
 
 

@@ -52,6 +52,8 @@ async def test_a_call_in_a_channel_is_answered_in_a_thread_and_goes_on_there(pla
     (thread,) = place.channel.threads
     assert thread.name == "what is red?"
     assert thread.last_message.content == "answer 1\n-# base"
+    typing = [one.path for one in place.env.http_requests if one.path.endswith("/typing")]
+    assert typing == [f"/channels/{where.id}/typing" for where in (place.channel, thread)]
     await place.ada.send(thread, "and blue?")
     assert "what is red?" in engine.requests[1].prompt
     assert "answer 1" in engine.requests[1].prompt

@@ -37,6 +37,8 @@ class TestSecondAnswer:
         first, second = (m for m in place.channel.history() if m.author.bot)
         assert first.content == "answer 1\n-# first answer"
         assert second.content == "answer 2\n-# second answer · which one is better?"
+        sent = [one.path.rpartition("/")[2] for one in place.env.http_requests if one.method == "POST"]
+        assert [one for one in sent if one in ("typing", "messages")] == ["typing", "messages"] * 2
         for message in (first, second):
             assert [str(reaction.emoji) for reaction in message.reactions] == ["👍", "👎", "🔁"]
         one, other = rows(ReplyRow)
