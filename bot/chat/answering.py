@@ -135,7 +135,7 @@ class Answerer:
         # A blind comparison of versions must compare what each would say by itself.
         # What quotes a fact is drawn once: taste chooses by style.
         is_alone = bool(ask.citations) or (ask.label is not None and ask.beside is None)
-        most = 1 if is_alone else self._generation.candidates // self.at_work
+        most = 1 if is_alone else min(self._generation.candidates // self.at_work, self._drawer.pace.most)
         message = ask.prompt.messages[-1]["content"]
         return request, self._drawer.submit(request, ask.personality, most, message=message, beside=ask.beside)
 

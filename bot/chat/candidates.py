@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from bot.chat.pace import Pace
 from bot.chat.tastes import Tastes
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
@@ -31,6 +33,8 @@ DECIDING_WORDS = 32
 
 Most of what the whole answers would tell is known by then: see docs/taste.md.
 """
+ENOUGH_WORDS = 16
+"""The same once one has ended: a short answer must not wait long for the others."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,10 @@ class CandidateGeneration:
         message: str,
         beside: str | None,
         embed: Embed,
+        pace: Pace,
     ) -> None:
+        # Not time.monotonic: a Discord simulator moves that clock.
+        self._began_at = time.perf_counter()
         self._requests = requests
         self._generations = generations
         self._known = known
@@ -64,6 +71,8 @@ class CandidateGeneration:
         self._message = message
         self._beside = beside
         self._embed = embed
+        self._pace = pace
+        self._has_one_ended = False
         self._shown = 0
         self.choice: CandidateChoice | None = None
         """How the shown one was chosen by what people like, once it is."""
@@ -93,6 +102,7 @@ class CandidateGeneration:
         if self._known is None or len(self._generations) == 1:
             async for delta in self._generations[0]:
                 yield delta
+            self._pace.note(1, 0.0, 0, self.completion)
             return
         drafts = await self._read_ahead()
         usable = [draft for draft in drafts if self._is_usable(draft)] or drafts
@@ -108,19 +118,31 @@ class CandidateGeneration:
             for draft in drafts
             if draft is not chosen and draft.is_whole and self._is_usable(draft)
         )
+        chosen_s = time.perf_counter() - self._began_at
         yield chosen.text
         async for delta in chosen.rest:
             yield delta
+        self._pace.note(len(drafts), chosen_s, len(chosen.text), self.completion)
 
     async def _read_ahead(self) -> list[Draft]:
         """Return the beginnings of the candidates that did not fail; raises GenerationFailed if all did."""
-        readings = [_read_ahead(place, generation) for place, generation in enumerate(self._generations)]
+        readings = [self._begin(place, generation) for place, generation in enumerate(self._generations)]
         found = await asyncio.gather(*readings, return_exceptions=True)
         drafts = [draft for draft in found if isinstance(draft, Draft)]
         for error in found:
             if isinstance(error, BaseException) and (not drafts or not isinstance(error, GenerationFailed)):
                 raise error
         return drafts
+
+    async def _begin(self, place: int, generation: Generation) -> Draft:
+        text, deltas = "", aiter(generation)
+        async for delta in deltas:
+            text += delta
+            # The last word may be incomplete.
+            if count_words(text) > (ENOUGH_WORDS if self._has_one_ended else DECIDING_WORDS):
+                return Draft(place, text, is_whole=False, rest=deltas)
+        self._has_one_ended |= text.strip() != ""
+        return Draft(place, text, is_whole=True, rest=deltas)
 
     def _is_usable(self, draft: Draft) -> bool:
         if not draft.is_whole:
@@ -130,6 +152,8 @@ class CandidateGeneration:
 
     async def _relevant(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Return those that have to do with the message, if that can be told in time: style must not cost sense."""
+        if len(drafts) == 1:
+            return list(drafts)
         vectors = None
         with suppress(TimeoutError):
             async with asyncio.timeout(EMBEDDED_WITHIN_S):
@@ -175,21 +199,13 @@ def choose_beside(first: Beginning, begun: Sequence[Beginning], taste: LearnedTa
     return max(range(len(begun)), key=lessons.__getitem__)
 
 
-async def _read_ahead(place: int, generation: Generation) -> Draft:
-    text, deltas = "", aiter(generation)
-    async for delta in deltas:
-        text += delta
-        if count_words(text) > DECIDING_WORDS:  # the last word may be incomplete
-            return Draft(place, text, is_whole=False, rest=deltas)
-    return Draft(place, text, is_whole=True, rest=deltas)
-
-
 class CandidateDrawer:
     def __init__(self, engine: Engine, tastes: Tastes, exploration: float, embed: Embed) -> None:
         self._engine = engine
         self._tastes = tastes
         self._exploration = exploration
         self._embed = embed
+        self.pace = Pace()
 
     def submit(
         self,
@@ -214,5 +230,12 @@ class CandidateDrawer:
                 generations.append(self._engine.submit(another))
                 requests.append(another)
         return CandidateGeneration(
-            requests, generations, known, self._exploration, message=message, beside=beside, embed=self._embed
+            requests,
+            generations,
+            known,
+            self._exploration,
+            message=message,
+            beside=beside,
+            embed=self._embed,
+            pace=self.pace,
         )

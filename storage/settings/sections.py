@@ -386,7 +386,7 @@ class GenerationSettings(Section):
     queue_size: Count = 32
     """Maximum waiting answers per personality; beyond that the bot says that it is busy."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 4
-    """Answers begun for a question, of which the one that members like most is finished; fewer when busy; 1: off."""
+    """Answers begun for a question; the one that members like most is finished; fewer when busy or slow; 1: off."""
     exploration: Annotated[float, Field(ge=0.0, le=1.0)] = 0.15
     """Share of such answers that are chosen at random, so that the gain can be measured."""
     examples: Annotated[int, Field(ge=0, le=8)] = 2

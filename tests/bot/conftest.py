@@ -71,6 +71,12 @@ def _tastes_learn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.chat.tastes.REST", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def _candidates_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, tests would begin fewer of them."""
+    monkeypatch.setattr("bot.chat.pace.MOST_EXTRA", 1e6)
+
+
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from bot.chat.candidates import DECIDING_WORDS
+from bot.chat.candidates import DECIDING_WORDS, ENOUGH_WORDS
 from bot.engine import Finish, GenerationFailed
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyChoiceRow, ReplyRow
@@ -75,6 +75,12 @@ class TestChoice:
         stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
         assert all(DECIDING_WORDS < count_words(text) <= DECIDING_WORDS + 6 for text in stopped), "a sentence more"
 
+    async def test_once_one_has_ended_the_others_are_compared_by_shorter_beginnings(self, place, engine):
+        engine.answers = [CALM, f"{LOUD} {LONG}", f"{LOUD} {LONG}", f"{LOUD} {LONG}"]
+        assert (await place.ask("hi")).content.startswith(CALM)
+        stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
+        assert [len(text.split()) for text in stopped] == [ENOUGH_WORDS + 1] * 3
+
     async def test_what_was_not_shown_is_kept_as_unseen_answers(self, place, engine, rows):
         engine.answers = [CALM, LOUD, LOUD, LOUD]
         await place.ask("hi")
@@ -132,6 +138,24 @@ class TestChoice:
         assert (await place.ask("hi")).content.startswith(CALM)
         assert len(engine.requests) == 2
 
+    async def test_fewer_are_begun_where_members_would_wait_too_long(self, place, engine, monkeypatch):
+        monkeypatch.setattr("bot.chat.pace.MOST_EXTRA", 0.0)
+        engine.answers = [LOUD, CALM]
+        assert (await place.ask("hi")).content.startswith(CALM)
+        assert len(engine.requests) == 2
+
+    async def test_the_bot_is_typing_before_the_first_is_begun(self, place, engine, env):
+        before, submit, seen = len(env.http_requests), engine.submit, []
+
+        def note_requests(request):
+            seen.append([one.path for one in env.http_requests[before:]])
+            return submit(request)
+
+        engine.submit = note_requests
+        await place.ask("hi")
+        assert len(seen) == 4
+        assert all(paths == [f"/channels/{place.channel.id}/typing"] for paths in seen)
+
     async def test_another_answer_to_the_same_question_is_chosen_too(self, place, engine, env):
         engine.answers = [LOUD] * 4
         answer = await place.ask("hi")
@@ -165,8 +189,9 @@ class TestChoice:
     ):
         tastes = env.bot.services.tastes
         taste = tastes.of(1)
-        for changes, asked in (({"evidence": 0.9}, 4), ({"bettor": replace(taste.bettor, is_refuted=True)}, 1)):
-            tastes._known[1] = replace(tastes._known[1], taste=replace(taste, **changes))
+        unlucky = replace(taste.bettor, log_capitals=taste.bettor.log_capitals - 0.1)
+        for bettor, asked in ((unlucky, 4), (replace(unlucky, is_refuted=True), 1)):
+            tastes._known[1] = replace(tastes._known[1], taste=replace(taste, bettor=bettor))
             engine.requests.clear()
             await place.ask("hi")
             assert len(engine.requests) == asked
