@@ -230,7 +230,7 @@ class ReactuneBot(ServicesBot):
             log.info("%s with %s on %s. %s", who, release.name, services.base.name, bases)
             self.status, self.activity = discord.Status.online, None
             self.tasks.repeat(self._show_pause, POLL_INTERVAL_S, "show whether the engine has stepped aside")
-            # Not earlier: only one thread at a time loads the model or the encoder, and members wait for the model.
+            # Not earlier: members wait for the model.
             self.tasks.spawn(services.library.prepare(), "prepare documents")
             await self._show_status()
 

