@@ -25,12 +25,12 @@ from storage.database.columns import utc_now
 from storage.database.enums import Rule
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import read_personality
-from storage.taste.acting import TasteUse, untold_uses
+from storage.taste.acting import TasteRole, untold_roles
 from storage.taste.learning import LearnedTaste
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[TasteUse], Awaitable[bool]]
+Tell = Callable[[TasteRole], Awaitable[bool]]
 """Returns False if the news could not be told."""
 
 
@@ -38,9 +38,9 @@ async def tell_privately(services: Services, personality_id: int, taste: Learned
     """Return the news for the reply to a private choice; they count as told then."""
     news: list[str] = []
 
-    async def tell(use: TasteUse) -> bool:
+    async def tell(role: TasteRole) -> bool:
         assert taste is not None
-        news.append(await _describe(services, personality_id, taste, use))
+        news.append(await _describe(services, personality_id, taste, role))
         return True
 
     if taste is not None and taste.may_choose:
@@ -53,7 +53,7 @@ async def tell_channel(bot: commands.AutoShardedBot, services: Services, persona
     taste = services.tastes.of(personality_id)
     if taste is None or not taste.may_choose or is_quiet(services.settings.chat, utc_now()):
         return
-    if not await services.database.read(untold_uses, personality_id, taste, services.settings):
+    if not await services.database.read(untold_roles, personality_id, taste, services.settings):
         return
     reply = await services.database.read(find_reply, reply_id)
     if reply is None or not _may_write(bot, services, reply):
@@ -61,9 +61,9 @@ async def tell_channel(bot: commands.AutoShardedBot, services: Services, persona
     personality = await services.database.read(read_personality, personality_id)
     channel = bot.get_partial_messageable(reply.channel_id)
 
-    async def tell(use: TasteUse) -> bool:
+    async def tell(role: TasteRole) -> bool:
         with speaking(languages_of(bot).of_channel(channel.id)):
-            text = signed(personality, await _describe(services, personality_id, taste, use))
+            text = signed(personality, await _describe(services, personality_id, taste, role))
         try:
             await channel.send(text, silent=True, allowed_mentions=discord.AllowedMentions.none())
         except DISCORD_ERRORS as error:
@@ -75,18 +75,18 @@ async def tell_channel(bot: commands.AutoShardedBot, services: Services, persona
 
 
 async def _tell_all(services: Services, personality_id: int, taste: LearnedTaste, tell: Tell) -> None:
-    find = partial(untold_uses, personality_id=personality_id, taste=taste, settings=services.settings)
+    find = partial(untold_roles, personality_id=personality_id, taste=taste, settings=services.settings)
     if await services.database.read(find):
         # The bot waits for this task when it closes: what is marked as told must be sent.
         telling = services.tasks.spawn(announce_waiting(services.database, find, tell), "tell what people like")
         await asyncio.shield(telling)
 
 
-async def _describe(services: Services, personality_id: int, taste: LearnedTaste, use: TasteUse) -> str:
+async def _describe(services: Services, personality_id: int, taste: LearnedTaste, role: TasteRole) -> str:
     settings, release = services.settings, await services.releases.current(personality_id)
     return await asyncio.to_thread(
         describe_beginning,
-        use,
+        role,
         taste,
         by_examples=release.is_base and settings.generation.examples > 0,
         by_rounds=settings.pairs.ranked_prompts > 0,

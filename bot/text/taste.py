@@ -9,7 +9,7 @@ from bot.text.answering_now import describe_now
 from bot.text.rounds import sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.taste_report import ShownEffect, TasteReport
-from storage.taste.acting import TasteUse
+from storage.taste.acting import TasteRole
 from storage.taste.gain import CandidateGain
 from storage.taste.learning import FEWEST, REFUTED, UNJUDGED, LearnedTaste
 from storage.taste.words import Effect, likings
@@ -81,11 +81,11 @@ def describe_liked(votes: int, choices: int, voters: int, told: Sequence[ShownEf
     return gettext("After {votes}, people like: {liked}.", votes=counted, liked=name_likings(told))
 
 
-def describe_beginning(use: TasteUse, taste: LearnedTaste, *, by_examples: bool, by_rounds: bool) -> str:
+def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: bool, by_rounds: bool) -> str:
     """Return the news that what people like acts from now on; `by_examples` and `by_rounds` say on what it acts."""
     votes = count_kinds(len(taste.data.thumbs.liked), len(taste.data.choices.starts))
     liked = name_likings(likings(taste, MOST_IN_NEWS))
-    if use is TasteUse.CHOOSING:
+    if role is TasteRole.CHOOSING:
         sees = gettext("After {votes}, I begin to see what you like: {liked}.", votes=votes, liked=liked)
         learns = gettext("After {votes}, I begin to learn what you like.", votes=votes)
         acts = [gettext("From now on, I begin several answers and finish the one that you'd like best.")]

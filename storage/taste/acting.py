@@ -14,14 +14,14 @@ from storage.settings.sections import Settings
 from storage.taste.learning import LearnedTaste
 
 
-class TasteUse(StrEnum):
+class TasteRole(StrEnum):
     CHOOSING = "choosing"
     """Of several answers that are begun, it chooses the one that is finished."""
     TEACHING = "teaching"
     """Examples for the base and rounds follow it."""
 
 
-TOLD = {TasteUse.CHOOSING: PersonalityRow.told_of_choosing, TasteUse.TEACHING: PersonalityRow.told_of_teaching}
+TOLD = {TasteRole.CHOOSING: PersonalityRow.told_of_choosing, TasteRole.TEACHING: PersonalityRow.told_of_teaching}
 
 
 def switch_taste(session: Session, personality_id: int, *, on: bool) -> bool:
@@ -32,13 +32,13 @@ def switch_taste(session: Session, personality_id: int, *, on: bool) -> bool:
     return changed_rows(session.execute(switched.values(follows_taste=on))) == 1
 
 
-def untold_uses(
+def untold_roles(
     session: Session, personality_id: int, taste: LearnedTaste, settings: Settings
-) -> list[OutboxMessage[TasteUse]]:
+) -> list[OutboxMessage[TasteRole]]:
     """Return how the taste acts now that people have not been told."""
     acting = {
-        TasteUse.CHOOSING: taste.may_choose and settings.generation.candidates > 1,
-        TasteUse.TEACHING: taste.may_teach and bool(settings.generation.examples or settings.pairs.ranked_prompts),
+        TasteRole.CHOOSING: taste.may_choose and settings.generation.candidates > 1,
+        TasteRole.TEACHING: taste.may_teach and bool(settings.generation.examples or settings.pairs.ranked_prompts),
     }
     told = session.execute(
         select(*TOLD.values()).where(PersonalityRow.id == personality_id, PersonalityRow.follows_taste)
@@ -46,7 +46,7 @@ def untold_uses(
     if told is None:
         return []
     return [
-        OutboxMessage(use, personality_id, mark)
-        for (use, mark), is_told in zip(TOLD.items(), told, strict=True)
-        if acting[use] and not is_told
+        OutboxMessage(role, personality_id, mark)
+        for (role, mark), is_told in zip(TOLD.items(), told, strict=True)
+        if acting[role] and not is_told
     ]

@@ -64,6 +64,7 @@ class TestInTheChannel:
 
     async def test_the_news_that_it_teaches_comes_when_the_votes_are_clear(self, place, engine, query, rows, env):
         query(lambda session: add_taste(session, 60))
+        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
         answer = await place.ask("hi")
         await place.bo.react(answer, "👎")
         await env.settle()
@@ -189,6 +190,6 @@ class TestSmallPrint:
             add_reply(session, prompt="I like tea.", answer=asked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
 
         query(seed)
-        await place.ask("hi")
+        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
         await env.settle()
         assert "-# base · follows answers that you like" in (await place.ask("hi")).content

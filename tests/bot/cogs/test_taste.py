@@ -103,7 +103,7 @@ class TestSwitch:
             add_reply(session, prompt="I like tea.", answer=TEA, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
 
         query(seed)
-        await place.ask("hi")  # the bot learns it
+        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
         await env.settle()
 
     async def asked(self, place, engine, rows) -> tuple[int, bool]:
