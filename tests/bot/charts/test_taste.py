@@ -86,7 +86,7 @@ CASES = {
     "one effect": replace(CLEAR, effects=CLEAR.effects[:1]),
     "clear": CLEAR,
     "full": FULL,
-    "not used": replace(CLEAR, is_used=False, chooses=False),
+    "not used": replace(CLEAR, now=IDLE, chooses=False),
     "no questions left": replace(CLEAR, open_questions=()),
     "tiny effects": replace(CLEAR, effects=(effect("emoji", Sureness.SURE, 0.0, before=0.5),)),
 }
@@ -190,7 +190,7 @@ class TestUse:
         ],
     )
     def test_of_few_votes(self, votes, said):
-        assert describe_use(replace(UNCLEAR, votes=votes, is_used=votes >= 10)).startswith(said)
+        assert describe_use(replace(UNCLEAR, votes=votes, now=replace(IDLE, chooses=votes >= 10))).startswith(said)
 
     @pytest.mark.parametrize(
         ("evidence", "said"),
@@ -215,7 +215,7 @@ class TestUse:
 
     def test_not_once_it_is_refuted(self):
         said = "It is not used now: the share of 👍 alone predicts votes better (e-value 0.05)."
-        assert describe_use(replace(CLEAR, evidence=0.05, is_used=False)) == said
+        assert describe_use(replace(CLEAR, evidence=0.05, now=IDLE)) == said
 
     def test_not_without_a_choice(self):
         assert describe_use(CASES["not used"]).startswith("It is not used: the bot begins one answer only")
