@@ -139,7 +139,8 @@ def describe_use(report: TasteReport) -> str:
     used, why = use_and_reason(report)
     if not report.now.chooses:
         return sentence(f"{used}: {why}")
-    follows = gettext("Examples and rounds follow it.")
+    both = gettext("Examples and rounds follow it.")
+    follows = gettext("Rounds follow it.") if report.now.champion else both  # a version is shown no examples
     waits = gettext("Examples and rounds do not follow it yet: the votes do not show clearly enough what people like.")
     return f"{sentence(f'{used}: {why}')} {follows if report.teaches else waits}"
 

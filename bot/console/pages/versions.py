@@ -49,6 +49,7 @@ async def show_versions(request: web.Request) -> web.Response:
     return here.fill(
         "versions.html",
         **_table(here, listed, None),
+        now="",
         has_versions=bool(versions),
         seen=facts.champion.generation,
         promotable=others if champion == BASE_NAME else [*others, BASE_NAME],

@@ -50,14 +50,14 @@ async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, row
 async def test_an_admin_switches_the_taste_off_and_on(visitor, place, query, rows):
     query(lambda session: add_taste(session, 40))
     assert "begin several answers" in (await visitor.get("/overview/taste")).text
-    after = await visitor.change("/taste/switch", switch="off", page="/versions")
+    after = await visitor.post("/taste/switch", switch="off", page="/versions")
     assert after.path == "/versions"
     assert "The taste is off: it chooses no answers" in after.text
     assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
     for page in ("/overview/taste", "/overview/status", "/versions/list"):
         assert "An admin has switched the taste off" in (await visitor.get(page)).text
     assert "its taste is switched off" in (await visitor.get("/personalities")).text
-    assert (await visitor.change("/taste/switch", switch="on", page="/")).path == "/"
+    assert (await visitor.post("/taste/switch", switch="on", page="/")).path == "/"
     assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
     assert [(row.action, row.subject) for row in rows(AuditRow)] == [
         ("console taste switch", "off, of default"),

@@ -47,7 +47,7 @@ from tests.seeding import ALICE, add_reply, ask_twice, read_manifest
 from tests.storage.conftest import settings_for
 
 NEWEST = newest_schema()
-SEED = 8  # leaves few tables empty
+SEED = 4  # leaves few tables empty
 NEXT = "next"
 NEXT_MIGRATION = f"""
 import sqlalchemy as sa
