@@ -82,7 +82,7 @@ async def test_where_votes_have_taught_something_it_does_not_say_that_it_has_not
     assert thread.last_message.content.endswith("-# base")
     back = said((await place.grace.slash(place.channel, "model status")).response)
     assert (
-        "still acts. I begin several answers and finish the one that people would like best. I follow the examples"
+        "acts. I begin several answers and finish the one that people would like best. I follow the examples"
         in back
     )
     told = said((await place.grace.slash(place.channel, "taste")).response)

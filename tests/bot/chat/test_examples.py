@@ -118,7 +118,7 @@ class TestOrder:
         assert system["shown_as"] == "its last line is an order, for what people like"
         assert system["content"].endswith(f"\n{END}")
         assert f"{END}\n" in engine.requests[-1].prompt
-        assert place.last.content.endswith(f"-# base · told: “{END}”")
+        assert place.last.content.endswith(f"-# base · follows answers that you like · told: “{END}”")
         for command in ("taste", "model status"):
             shown = await place.grace.slash(place.channel, command)
             assert f"I follow one order, because it brings what people like: “{END}”" in said(shown.response)
