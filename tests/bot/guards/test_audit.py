@@ -51,7 +51,6 @@ OPTIONS = {
     "personality show": {"personality": "default"},
     "personality unbind": {},
     "setup": {},
-    "taste": {},
     "votes history": {},
     "votes review": {},
 }
