@@ -58,6 +58,22 @@ def test_few_votes_are_given_on_what_is_served() -> None:
     assert [found["summary"][name] for name in ("approval_adapter", "approval_both_low", *costs)] == [None] * 6
 
 
+def brief(_message: str, answer: str) -> float:
+    """The answer has at most twelve characters, as a third of the answers of random weights have."""
+    return float(len(answer) <= 12)
+
+
+@pytest.mark.bench
+@pytest.mark.usefixtures("tiny")
+def test_a_clear_taste_is_told_to_the_base_and_makes_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REACTUNE_PAIRS__RANKED_PROMPTS", "16")
+    found = few.run(taste=f"{__name__}:brief", votes=80, noise=0.0)
+    assert [row.get("answers") for row in found["rows"]] == ["base", "served", "told", "adapter", "both", None]
+    assert found["rows"][2]["order"].endswith("."), "one line for the base"
+    assert (found["rows"][-1]["version_made"], found["summary"]["versions_made"]) == ("v1", 1)
+    assert None not in found["summary"].values()
+
+
 def contest(*won: bool) -> Contest:
     bets = tuple(Bet(datetime.now(UTC), 1.0 if one else -1.0) for one in won)
     return Contest(FIRST, None, Standing(), {OPERATOR: Standing(bets, people=1)}, has_few_members=True)
