@@ -136,8 +136,8 @@ class Answerer:
         # What quotes a fact is drawn once: taste chooses by style.
         is_alone = bool(ask.citations) or (ask.label is not None and ask.beside is None)
         most = 1 if is_alone else min(self._generation.candidates // self.at_work, self._drawer.pace.most)
-        message = ask.prompt.messages[-1]["content"]
-        return request, self._drawer.submit(request, ask.personality, most, message=message, beside=ask.beside)
+        asked = ask.prompt.messages
+        return request, self._drawer.submit(request, ask.personality, most, asked=asked, beside=ask.beside)
 
     async def _show(self, attempt: _Attempt, stream: MessageStream, is_deleted: Callable[[], bool]) -> FinishedReply:
         """Show the answer from its first word to its reactions, and record its end."""

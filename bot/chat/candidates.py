@@ -11,11 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bot.chat.pace import Pace
+from bot.chat.prompting import ChatMessage
 from bot.chat.tastes import Tastes
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
 from storage.conversations.candidates import CandidateChoice
 from storage.conversations.degenerate import is_degenerate
+from storage.conversations.example_turns import shown_exchanges
+from storage.conversations.repeats import repeats_answer
 from storage.personalities.personalities import Personality
 from storage.taste.learning import Beginning, LearnedTaste
 from storage.taste.model import Floats
@@ -57,7 +60,7 @@ class CandidateGeneration:
         known: KnownTaste | None,
         exploration: float,
         *,
-        message: str,
+        asked: Sequence[ChatMessage],
         beside: str | None,
         embed: Embed,
         pace: Pace,
@@ -68,7 +71,8 @@ class CandidateGeneration:
         self._generations = generations
         self._known = known
         self._exploration = exploration
-        self._message = message
+        self._message = asked[-1]["content"]
+        self._examples = shown_exchanges(asked)
         self._beside = beside
         self._embed = embed
         self._pace = pace
@@ -106,7 +110,7 @@ class CandidateGeneration:
             return
         drafts = await self._read_ahead()
         usable = [draft for draft in drafts if self._is_usable(draft)] or drafts
-        sound = [draft for draft in usable if not is_degenerate(draft.text)] or usable
+        sound = [draft for draft in usable if self._is_sound(draft.text)] or usable
         relevant = await self._relevant(sound)
         chosen = relevant[self._choose([(draft.text, draft.is_whole) for draft in relevant], self._known)]
         self._shown = chosen.place
@@ -149,6 +153,9 @@ class CandidateGeneration:
             return True
         ended_well = self._generations[draft.place].completion.finish in (Finish.STOP, Finish.LENGTH)
         return ended_well and draft.text.strip() != ""
+
+    def _is_sound(self, text: str) -> bool:
+        return not is_degenerate(text) and not repeats_answer(self._message, text, self._examples)
 
     async def _relevant(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Return those that have to do with the message, if that can be told in time: style must not cost sense."""
@@ -213,12 +220,12 @@ class CandidateDrawer:
         personality: Personality,
         most: int,
         *,
-        message: str,
+        asked: Sequence[ChatMessage],
         beside: str | None = None,
     ) -> CandidateGeneration:
         """Submit the request, and up to `most` candidates in all if there is a taste to choose by and room for them.
 
-        `beside` is as in `Ask`. Raises EngineBusy and EngineClosed.
+        `asked` are the prompt's messages; `beside` is as in `Ask`. Raises EngineBusy and EngineClosed.
         """
         known = self._tastes.chooser_for(personality)
         if known is None:
@@ -234,7 +241,7 @@ class CandidateDrawer:
             generations,
             known,
             self._exploration,
-            message=message,
+            asked=asked,
             beside=beside,
             embed=self._embed,
             pace=self.pace,

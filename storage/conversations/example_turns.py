@@ -53,6 +53,12 @@ def with_order(messages: Sequence[Mapping[str, object]], order: str) -> list[dic
     return [{"role": "system", "content": order, SHOWN_AS: ShownAs.ORDER.value}, *told]
 
 
+def shown_exchanges(messages: Iterable[Mapping[str, object]]) -> list[tuple[str, str]]:
+    """Return each answer of the example turns with the message before it."""
+    turns = [str(said["content"]) for said in messages if said.get(SHOWN_AS) in (ShownAs.CARD, ShownAs.LIKED)]
+    return list(zip(turns[::2], turns[1::2], strict=True))
+
+
 def order_in(messages: Iterable[Mapping[str, object]]) -> str:
     """Return the order that `with_order` put there; empty if there is none."""
     told = (str(message["content"]) for message in messages if message.get(SHOWN_AS) == ShownAs.ORDER)

@@ -142,6 +142,12 @@ class Card(_Part):
         """SHA-256 of the content, 64 hex digits; it does not depend on the order of keys or the layout of a file."""
         return _digest(self.as_dict())
 
+    @property
+    def exchanges(self) -> list[tuple[str, str]]:
+        """Return each of the bot's answers in the examples with the message before it."""
+        dialogues = [example.dialogue for example in self.examples]
+        return [exchange for said in dialogues for exchange in zip(said[::2], said[1::2], strict=True)]
+
     def as_dict(self) -> dict[str, Any]:
         """Return the keys that differ from an empty card, as in JSON and in the TOML file."""
         return self.model_dump(mode="json", exclude_defaults=True)

@@ -161,8 +161,8 @@ class ServedBot:
     def _submit(self, ask: Ask, candidates: int = 0) -> CandidateGeneration:
         generation = tuned(self.services.settings.generation, ask.personality.card)
         request = request_answer(ask.prompt, ask.release, generation, lane=ask.personality.id)
-        most, message = candidates or generation.candidates, ask.prompt.messages[-1]["content"]
-        return self._drawer.submit(request, ask.personality, most, message=message)
+        most = candidates or generation.candidates
+        return self._drawer.submit(request, ask.personality, most, asked=ask.prompt.messages)
 
     async def _finish(self, ask: Ask, drawn: CandidateGeneration) -> tuple[CandidateGeneration, AnswerEnd]:
         async for _ in drawn:

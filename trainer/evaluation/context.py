@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
+from statistics import fmean
 
+from storage.conversations.repeats import repeats_answer, repeats_pieces
 from storage.database.database import Database
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel
-from storage.personalities.cards import Card
 from storage.personalities.personalities import read_personality
 from storage.settings.sections import Settings
 from storage.taste.evidence import read_taste_evidence
@@ -36,6 +38,10 @@ class ServedContext:
     """Of the memory in which both models answer."""
     model_answers: tuple[Exchange, ...] = ()
     """The newest answers that people liked, or the card's examples, with their messages."""
+    of_card: tuple[Exchange, ...] = ()
+    """All examples of the card."""
+    liked_answers: tuple[Exchange, ...] = ()
+    """The newest answers that people liked."""
 
     @classmethod
     def read(
@@ -55,21 +61,25 @@ class ServedContext:
             # A card's owner wrote its examples: they need not resemble what people liked so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
-            if is_voted:
-                reply_ids = liked_replies(read_taste_evidence(session, personality_id, settings))
-                answers = newest_exchanges(session, *where, reply_ids, limit=MODEL_ANSWERS)
-            else:
-                answers = _examples(read_personality(session, personality_id).card)
+            reply_ids = liked_replies(read_taste_evidence(session, personality_id, settings))
+            liked_answers = newest_exchanges(session, *where, reply_ids, limit=MODEL_ANSWERS)
+            of_card = read_personality(session, personality_id).card.exchanges
             limits = MemoryLimits(reserved, memory_failures(session, personality_id))
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
-        return cls(tuple(messages), liked, limits, tuple(answers))
+        answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]
+        return cls(tuple(messages), liked, limits, tuple(answers), tuple(of_card), tuple(liked_answers))
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers with what people liked; `base` has the base's answers to the same messages."""
         return Overshoot.measure(answers, base, self.liked) if self.liked and answers else None
 
+    def repeated_share(self, messages: Sequence[str], answers: Sequence[str]) -> float:
+        """Return the share of these answers that repeat examples; the messages may be more than the answers.
 
-def _examples(card: Card) -> list[Exchange]:
-    """Return each of the bot's answers in the card's examples with the message before it."""
-    dialogues = [example.dialogue for example in card.examples]
-    return [exchange for said in dialogues for exchange in zip(said[::2], said[1::2], strict=True)][:MODEL_ANSWERS]
+        Of the card's examples pieces count, too. Answers that people liked are the base's own and share their pieces.
+        """
+        repeated = [
+            repeats_pieces(message, answer, self.of_card) or repeats_answer(message, answer, self.liked_answers)
+            for message, answer in zip(messages, answers, strict=False)
+        ]
+        return fmean(repeated) if repeated else nan

@@ -82,6 +82,9 @@ class Evaluation:
     """Messages that both answered."""
     real_messages: int
     """Of those, members' own."""
+    repeated_share: float
+    """Share of answers that repeat examples, or an answer that people liked, word for word after other messages."""
+    repeated_share_base: float
     overshoot: Overshoot | None
     """None if there are no answers that people liked."""
     suites: tuple[SuiteResult, ...]
@@ -172,7 +175,8 @@ def evaluate(
             sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
     good.append(answers_base)
-    everyday = (one.message for one in neutral_messages(settings.chat.system_prompt, sampler.chat)[:SHOWN])
+    neutral = [one.message for one in neutral_messages(settings.chat.system_prompt, sampler.chat)]
+    messages = [*neutral, *(one.message for one in asked)]
     return Evaluation(
         divergence=divergence,
         retention_loss_ratio=found.retention_loss / original.retention_loss,
@@ -191,6 +195,8 @@ def evaluate(
         cut_share_base=answers_base.cut_share,
         messages=len(answers.whole),
         real_messages=len(asked),
+        repeated_share=context.repeated_share(messages, answers.whole),
+        repeated_share_base=context.repeated_share(messages, answers_base.whole),
         overshoot=context.overshoot(answers.whole, answers_base.whole),
         suites=tuple(
             result
@@ -199,7 +205,7 @@ def evaluate(
             )
             for result in compare_suites(suite, of_base, of_version, min(english))
         ),
-        everyday=tuple(zip(everyday, found.answers.whole, strict=False)),
+        everyday=tuple(zip(neutral[:SHOWN], found.answers.whole, strict=False)),
     )
 
 

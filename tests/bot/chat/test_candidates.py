@@ -11,6 +11,8 @@ from bot.chat.candidates import DECIDING_WORDS, ENOUGH_WORDS
 from bot.engine import Finish, GenerationFailed
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyChoiceRow, ReplyRow
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, read_personality
 from storage.taste.learning import FEWEST
 from storage.words import count_words
 
@@ -18,6 +20,12 @@ CALM = "That sounds fine to me."
 LOUD = "Wow! That is great! So great!"
 LONG = "".join(f"word{number} " for number in range(3 * DECIDING_WORDS))
 BROKEN = f"{CALM} {'la ' * 20}"
+
+
+def give_examples(query, *exchanges: tuple[str, str]) -> None:
+    """Give the default personality's card these examples, which the base is shown."""
+    card = Card(examples=tuple(Example(dialogue=said) for said in exchanges))
+    query(lambda session: change_card(session, read_personality(session, 1), card, by="test"))
 
 
 @pytest.fixture
@@ -95,6 +103,18 @@ class TestChoice:
         engine.answers = [BROKEN, LOUD, BROKEN, BROKEN]
         assert (await place.ask("hi")).content.startswith(LOUD)
         assert {row.answer for row in rows(ReplyRow) if row.origin is Origin.SAMPLE} == {BROKEN.strip()}
+
+    async def test_a_candidate_that_repeats_an_example_of_another_message_is_not_shown(self, place, engine, query):
+        give_examples(query, ("How is the sea?", "It sounds fine to me."), ("hi", "Hello, nice of you to come."))
+        engine.answers = ["it sounds  fine to me!", LOUD, LOUD, LOUD]
+        assert (await place.ask("hi")).content.startswith(LOUD)
+        engine.answers = [LOUD, LOUD, "Hello, nice of you to come.", LOUD]
+        assert (await place.ask("hi")).content.startswith("Hello, nice"), "this is its message"
+
+    async def test_short_examples_may_be_repeated(self, place, engine, query):
+        give_examples(query, ("How is the sea?", "Fine for now."))
+        engine.answers = ["Fine for now.", LOUD, LOUD, LOUD]
+        assert (await place.ask("hi")).content.startswith("Fine for now.")
 
     async def test_a_candidate_that_has_nothing_to_do_with_the_message_is_not_shown_however_much_people_like_its_style(
         self, place, engine

@@ -147,6 +147,7 @@ def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_pat
     assert judgement.coherence_ratio <= 1.0 + 1e-6
     assert judgement.disorder <= judgement.disorder_good
     assert judgement.degenerate_share == judgement.degenerate_share_base == 0.0
+    assert judgement.repeated_share == judgement.repeated_share_base == 0.0
     assert judgement.answer_tokens == judgement.answer_tokens_base > 0.0
     assert [result.suite for result in judgement.suites] == [
         "flattery",
@@ -282,6 +283,15 @@ def test_members_messages_are_answered_too_and_never_kept(base, adapter, tmp_pat
     assert (both.divergence, both.suites) == (ours.divergence, ours.suites)
     (file,) = findings(tmp_path)
     assert len(json.loads(file.read_text())["answers"]["whole"]) == MESSAGES
+
+
+def test_liked_answers_are_repeated_whole_and_those_of_the_card_in_pieces():
+    shown = (("Hi", "It is good to have you. What brought you here?"),)
+    asked = ["I like soup.", "I am bored."]
+    answers = ["It is good to have you! What brought you here?", "It is good to have you. Bored again?"]
+    assert ServedContext(of_card=shown).repeated_share(asked, answers) == 1.0
+    assert ServedContext(liked_answers=shown).repeated_share(asked, answers) == 0.5
+    assert ServedContext(of_card=shown).repeated_share(["hi", "hi!"], answers) == 0.0
 
 
 def test_progress_says_when_members_messages_are_answered(base, adapter, tmp_path):

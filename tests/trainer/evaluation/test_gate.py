@@ -39,6 +39,8 @@ JUDGEMENT = Evaluation(
     cut_share_base=0.125,
     messages=24,
     real_messages=0,
+    repeated_share=0.05,
+    repeated_share_base=0.0,
     overshoot=None,
     suites=(FLATTERY, KNOWLEDGE),
     everyday=(),
@@ -72,6 +74,7 @@ def test_every_check_reports_its_numbers():
     assert {check.name: check.sentence for check in judged().checks[1:]} == {
         "broken answers": "10% of answers are broken (base 5%; limit +15%)",
         "variety": "4% of answers resemble another one (base 0%; limit +25%)",
+        "repeated examples": "5% of answers repeat examples of other messages word for word (base 0%; limit +5%)",
         "coherence": "answers are 1.04× as surprising to gemma3-270m as good ones (limit 1.1×)",
         "fit": "gemma3-270m is 70% sure which of six messages an answer belongs to (base 72%; limit -10%)",
         "word order": "answers are 0.55× as surprising to gemma3-270m as their words in random order "
@@ -99,6 +102,10 @@ def test_the_gate_says_how_many_messages_were_members_own():
         ({"divergence": 3.01}, "answers moved 3.01 nats per token away from the base (limit 3)"),
         ({"degenerate_share": 0.3}, "30% of answers are broken (base 5%; limit +15%)"),
         ({"alike_share": 0.26}, "26% of answers resemble another one (base 0%; limit +25%)"),
+        (
+            {"repeated_share": 0.06},
+            "6% of answers repeat examples of other messages word for word (base 0%; limit +5%)",
+        ),
         ({"coherence_ratio": 1.11}, "answers are 1.11× as surprising to gemma3-270m as good ones (limit 1.1×)"),
         (
             {"fitness": Fitness(0.49, 0.72, error=0.07)},
@@ -126,6 +133,7 @@ def test_number_beyond_its_limit_fails_and_comes_first(change, sentence):
         {"divergence": 3.0},
         {"degenerate_share": 0.2},
         {"degenerate_share": 0.0, "degenerate_share_base": 0.9},
+        {"repeated_share": 0.5, "repeated_share_base": 0.45},
         {"coherence_ratio": 1.1},
         {"coherence_ratio": 0.4},
         {"fitness": Fitness(0.49, 0.72, error=0.08)},
@@ -351,6 +359,8 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "Schlüssigkeit": "Antworten überraschen gemma3-270m 1,04-mal so sehr wie gute (Grenze 1,1-mal)",
         "Bezug zur Nachricht": "gemma3-270m ist sich zu 70 % sicher, zu welcher von sechs Nachrichten eine Antwort "
         "gehört (Basismodell 72 %; Grenze -10 %)",
+        "wiederholte Beispiele": "5 % der Antworten wiederholen wörtlich Beispiele zu anderen Nachrichten "
+        "(Basismodell 0 %; Grenze +5 %)",
         "Wortfolge": "Antworten überraschen gemma3-270m 0,55-mal so sehr wie ihre Wörter in zufälliger Folge "
         "(gute 0,60-mal; Grenze 0,65-mal)",
         "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
