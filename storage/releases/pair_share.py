@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.database.enums import TrainingSource
 from storage.database.rows import any_row, count_rows
-from storage.database.tables import ComparisonRow, ReplyRow, VersionRow
+from storage.database.tables import ComparisonRow, ReplyRow, RoundRow, VersionRow
 from storage.releases.bases import of_base_in_use
 from storage.releases.versions import Version
 
@@ -27,9 +28,20 @@ def read_pair_share(session: Session, personality_id: int, rival: Version | None
 
 
 def first_choices_left(session: Session, personality_id: int) -> int:
-    """Return how many more choices the first round should have; 0 once there was one on this base."""
-    made = select(VersionRow.id).where(VersionRow.personality_id == personality_id, of_base_in_use(session))
-    if any_row(session, made):
+    """Return how many more choices the first round on votes should have; 0 once there was one on this base.
+
+    A starter, made from a card's examples or imported, has learned from nobody's choices yet.
+    """
+    learned = (
+        select(VersionRow.id)
+        .join(RoundRow, RoundRow.id == VersionRow.round_id)
+        .where(
+            VersionRow.personality_id == personality_id,
+            RoundRow.learns_from == TrainingSource.VOTES,
+            of_base_in_use(session),
+        )
+    )
+    if any_row(session, learned):
         return 0
     chosen = (
         select(ComparisonRow.user_id)

@@ -27,6 +27,8 @@ from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member
 from storage.releases.evidence import LeftOut, read_contest
+from storage.releases.pair_share import FIRST_CHOICES, first_choices_left
+from storage.releases.versions import starting_point
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.evidence import read_taste_evidence
 from tests.bot.panels import said
@@ -138,6 +140,19 @@ async def test_while_a_version_waits_it_is_compared_blind_with_what_answers_now(
     assert all({versions[pair.first_id], versions[pair.second_id]} == {None, version.id} for pair in pairs)
     contest = query(lambda session: read_contest(session, 1, VoteSettings()))
     assert contest.evidence.wins + contest.evidence.losses == 3
+
+
+async def test_with_a_starter_in_use_choices_go_on_as_before_the_first_round(place, rows, query, release):
+    starter = release(1.0)
+    shown = await choose(place)
+    assert {row.version_id for row in rows(ReplyRow)} == {starter.id}
+    await press(place.ada, shown, "Left")
+    (choice,) = rows(ComparisonRow)
+    assert choice.user_id == place.ada.id
+    taste = query(lambda session: read_taste_evidence(session, 1, Settings()))
+    assert len(taste.choices) == 1
+    assert query(lambda session: starting_point(session, 1).starter) == starter
+    assert query(lambda session: first_choices_left(session, 1)) == FIRST_CHOICES - 1
 
 
 async def test_pairs_from_before_a_version_waits_are_not_asked_any_more(place, rows, waiting):
