@@ -316,6 +316,20 @@ def test_a_version_that_goes_too_far_for_a_check_gets_weaker_until_it_passes(
     assert first.digest != second.digest
 
 
+def test_more_passes_go_further_and_the_gate_holds_them_back(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    once = run(settings)
+    further = run(tiny_settings(settings.data.directory, base, epochs=3.0))
+    limit = 1.1 * once.metrics["divergence"]
+    held = run(tiny_settings(settings.data.directory, base, epochs=3.0, max_divergence=limit))
+    assert [ended.metrics["epochs_trained"] for ended in (once, further, held)] == [1.0, 3.0, 3.0]
+    assert (further.metrics["strength"], further.metrics["divergence"] > limit) == (1.0, True)
+    assert held.metrics["divergence"] <= limit
+    assert (held.metrics["strength"] < 1.0, held.metrics["lowered_for"]) == (True, "divergence")
+
+
 @pytest.fixture(scope="module")
 def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A tiny base that answers in a whole sentence."""
