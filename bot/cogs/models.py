@@ -15,19 +15,19 @@ from bot.charts import report as charts
 from bot.cogs.comparison import ComparisonCommand
 from bot.cogs.taste import SwitchOffButton
 from bot.guards.access import user_label
-from bot.guards.audit import run_audited, run_audited_action
+from bot.guards.audit import action_of, run_audited_action
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog, button_row
 from bot.guards.requests import defer_publicly
 from bot.personalities import selection
 from bot.releases.announcer import ReleaseAnnouncer
 from bot.releases.judge import Judge
-from bot.releases.progress_messages import ProgressMessages
+from bot.releases.progress_messages import ProgressMessages, request_shown_round
 from bot.releases.weekly import WeeklyMessages
 from bot.services import Services
 from bot.text import lineage as lineages
 from bot.text import releases as texts
-from bot.text import rounds, splitting
+from bot.text import splitting
 from bot.text.before_after import before_after_embeds
 from bot.text.panels import text_panel
 from storage.database.columns import utc_now
@@ -38,8 +38,6 @@ from storage.insights.lineage import lineage_of
 from storage.insights.report import read_report
 from storage.releases import promotion
 from storage.releases.before_after import compare_answers
-from storage.training.rounds import request_round, show_progress_in
-from storage.wording import message_link
 
 log = logging.getLogger(__name__)
 
@@ -153,15 +151,7 @@ class Models(
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await defer_publicly(interaction)
         chosen = await selection.administered_personality(self.services, interaction, personality)
-        by = user_label(interaction.user)
-        round_, _ = await run_audited(interaction, request_round, chosen.id, by, TrainingSource(learn_from))
-        if round_.progress_channel_id is not None:
-            link = message_link(interaction.guild_id, round_.progress_channel_id, round_.progress_message_id)
-            text = rounds.describe_open(round_, link)
-            await interaction.edit_original_response(content=selection.signed(chosen, text))
-            return
-        message = await interaction.edit_original_response(content=await self._progress.text_of(round_))
-        await self.services.database.run(show_progress_in, round_.id, message.channel.id, message.id)
+        await request_shown_round(interaction, action_of(interaction), chosen, TrainingSource(learn_from))
 
     @app_commands.command()
     @app_commands.describe(

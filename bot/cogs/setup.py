@@ -14,6 +14,7 @@ from bot.guards.requests import begin_interaction
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.servers.components import PREFIX, edit_to
+from bot.servers.first_version import FirstVersionButton
 from bot.servers.welcome import introduce
 from bot.servers.wizard import RESTARTED, SetupView, read_now
 from bot.services import Services
@@ -57,3 +58,4 @@ class Setup(AdminCog):
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
     await bot.add_cog(Setup(bot, services))
+    bot.add_dynamic_items(FirstVersionButton)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from bot.operations.alerts import shared_alerts
 from bot.text.contests import describe_contest
 from bot.text.releases import describe_evidence, describe_marked_champion
-from bot.text.rounds import sentence
+from bot.text.rounds import describe_first_version, sentence
 from storage.database.enums import GateVerdict
 from storage.insights.alert_facts import read_facts
 from storage.insights.model_status import newest_after
@@ -19,7 +19,8 @@ from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
 from storage.releases.evidence import read_contest
 from storage.releases.versions import read_alias
-from storage.settings.sections import VoteSettings
+from storage.settings.sections import Settings, VoteSettings
+from storage.training.first_version import offered_examples
 from storage.wording import count
 
 PAGE_OF_ALERT = {
@@ -36,19 +37,31 @@ class WaitingItem:
     words: str
     page: str
     link: str
-    """The words of the link to the page."""
+    """The words of the link to the page, or of the button."""
+    asks_for_first_version: bool = False
+    """It is a button that asks for a round on the card's examples."""
 
 
 def read_waiting(
-    session: Session, personalities: Iterable[Personality], channels: Collection[int] | None, votes: VoteSettings
+    session: Session,
+    personalities: Iterable[Personality],
+    channels: Collection[int] | None,
+    settings: Settings,
+    new: Personality | None,
 ) -> list[WaitingItem]:
-    """Return what waits, for these personalities and channels; None means all channels."""
+    """Return what waits, for these personalities and channels; None means all channels.
+
+    `new` is offered a first version, if it can make one.
+    """
     found: list[WaitingItem] = []
     by_id = {personality.id: personality for personality in personalities}
     for facts in read_facts(session):
         if personality := by_id.get(facts.personality_id):
-            found += _about_versions(session, personality, votes)
+            found += _about_versions(session, personality, settings.votes)
             found += (_about_alert(personality, alert) for alert in shared_alerts([facts]))
+    if new and (examples := offered_examples(session, new, settings.demonstration)):
+        words = describe_first_version(new.name, examples)
+        found.append(WaitingItem(new, words, "/rounds", "Make a first version", asks_for_first_version=True))
     if gaps := count_gaps(session, channels):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import logging
 
+import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.guards.audit import run_audited_as
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import signed
 from bot.releases.news_channels import send_with
-from bot.services import Services
+from bot.services import Services, services_of
 from bot.text.before_after import before_after_embeds
-from bot.text.rounds import describe_round
+from bot.text.rounds import describe_open, describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.enums import GateVerdict
+from storage.database.enums import GateVerdict, TrainingSource
+from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import Personality, read_personality
 from storage.releases.before_after import compare_round
 from storage.releases.versions import Version, read_alias, version_of_round
 from storage.runtime.processes import TRAINER, is_alive
-from storage.training.rounds import Round, shown_rounds, stop_showing_progress
+from storage.training.rounds import Round, request_round, show_progress_in, shown_rounds, stop_showing_progress
+from storage.wording import message_link
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +45,6 @@ class ProgressMessages:
 
     def start(self) -> None:
         self._services.tasks.repeat(self._update, PROGRESS_INTERVAL_S, "show the progress of rounds")
-
-    async def text_of(self, round_: Round) -> str:
-        def read(session: Session) -> tuple[Personality, str]:
-            return read_personality(session, round_.personality_id), _next_step(session, round_)
-
-        whose, next_step = await self._services.database.read(read)
-        end = f"\n{next_step}" if next_step else ""
-        return signed(whose, describe_round(round_))[: MAX_MESSAGE_CHARS - len(end)] + end
 
     async def _update(self) -> None:
         """Edit the rounds' messages whose text has changed, and forget a message after its last edit."""
@@ -74,7 +70,7 @@ class ProgressMessages:
             return False
         compared = None if round_.is_open else await self._services.database.read(compare_round, round_.id)
         with speaking(languages_of(self._bot).of_channel(round_.progress_channel_id)):
-            text = await self.text_of(round_)
+            text = await _text_of(self._services, round_)
             embeds = before_after_embeds(compared)
         if self._shown.get(round_.id) == text:
             return True
@@ -90,6 +86,29 @@ class ProgressMessages:
             return False
         self._shown[round_.id] = text
         return True
+
+
+async def request_shown_round(
+    interaction: discord.Interaction, action: AuditedAction, whose: Personality, learns_from: TrainingSource
+) -> None:
+    """Request a round in answer to a deferred interaction, and show its progress there, or where it is shown."""
+    services = services_of(interaction)
+    round_, _ = await run_audited_as(interaction, action, request_round, whose.id, action.actor, learns_from)
+    if round_.progress_channel_id is not None:
+        link = message_link(interaction.guild_id, round_.progress_channel_id, round_.progress_message_id)
+        await interaction.edit_original_response(content=signed(whose, describe_open(round_, link)))
+        return
+    message = await interaction.edit_original_response(content=await _text_of(services, round_))
+    await services.database.run(show_progress_in, round_.id, message.channel.id, message.id)
+
+
+async def _text_of(services: Services, round_: Round) -> str:
+    def read(session: Session) -> tuple[Personality, str]:
+        return read_personality(session, round_.personality_id), _next_step(session, round_)
+
+    whose, next_step = await services.database.read(read)
+    end = f"\n{next_step}" if next_step else ""
+    return signed(whose, describe_round(round_))[: MAX_MESSAGE_CHARS - len(end)] + end
 
 
 def _next_step(session: Session, round_: Round) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import discord
 from discord import SelectDefaultValue, SelectDefaultValueType, ui
 
+from bot.guards.interactions import PersistentButton
 from bot.localization.sentences import gettext
 from storage.wording import shorten
 
@@ -86,10 +88,13 @@ class OneChoice(ui.Select[Pages]):
         await self.view.show(interaction)
 
 
-async def edit_to(interaction: discord.Interaction, text: str) -> None:
+async def edit_to(interaction: discord.Interaction, text: str, button: PersistentButton | None = None) -> None:
     """Let the message say only this from now on."""
     closed: ui.LayoutView = ui.LayoutView(timeout=None)
     closed.add_item(ui.TextDisplay(text))
+    if button is not None:
+        row: tuple[Any, ...] = (button,)  # discord.py's types do not know that rows take dynamic items
+        closed.add_item(ui.ActionRow(*row))
     if interaction.response.is_done():
         await interaction.edit_original_response(view=closed)
     else:

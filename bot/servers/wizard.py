@@ -19,13 +19,14 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_outcome, run_audited_as
 from bot.guards.error_handler import report_error
-from bot.guards.interactions import check_access
+from bot.guards.interactions import PersistentButton, check_access
 from bot.guards.requests import begin_interaction
 from bot.localization.languages import Languages
 from bot.localization.sentences import ENGLISH, gettext, speaking
 from bot.servers.checks import WARNING, find_problems, first_try
 from bot.servers.components import PREFIX, Pages, edit_to
 from bot.servers.draft import Known, SetupDraft, describe_state, read_known
+from bot.servers.first_version import offer_first_version
 from bot.servers.steps import steps_of
 from bot.services import Services
 from bot.text.sanitize import escape_inline
@@ -110,11 +111,13 @@ class SetupView(Pages):
         except Exception:
             log.warning("What a server chose is stored, and read again in a moment.", exc_info=True)
         log.info("%s set up server %d.", user_label(interaction.user), self._guild.id)
-        await self.end(interaction, "\n".join(self._outcome()))
+        offer = await offer_first_version(self._services, interaction, self._draft.personality)
+        said, button = offer or ("", None)
+        await self.end(interaction, "\n".join([*self._outcome(), said]).rstrip(), button)
 
-    async def end(self, interaction: discord.Interaction, text: str) -> None:
+    async def end(self, interaction: discord.Interaction, text: str, button: PersistentButton | None = None) -> None:
         self.stop()
-        await edit_to(interaction, text)
+        await edit_to(interaction, text, button)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_interaction(interaction)

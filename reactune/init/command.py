@@ -19,6 +19,7 @@ Ctrl-C stops it; started again, it begins with what is set."""
 def init(config: Config = None) -> None:
     """Set up the bot by answering questions, then start it."""
     from reactune.init.discord_side import choose_servers, log_in, offer_message_content
+    from reactune.init.first_version import propose_first_version
     from reactune.init.model_side import choose_base
     from reactune.init.prompts import confirm, require_terminal, say
     from reactune.init.server_side import set_up_server
@@ -29,8 +30,9 @@ def init(config: Config = None) -> None:
     account = offer_message_content(log_in(settings), settings, file)
     servers = choose_servers(account, settings, file)
     choose_base(config)
-    for server in servers:
-        set_up_server(account, server, config)
+    speakers = [set_up_server(account, server, config) for server in servers]
+    for name in dict.fromkeys(speakers):
+        propose_first_version(name, config, _program())
     say(f"Done. `/setup` in Discord asks for more, and `{_program()} doctor` checks everything.")
     if confirm("Start the bot now? (Ctrl-C stops it)"):
         run(config)

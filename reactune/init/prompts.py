@@ -37,8 +37,8 @@ def ask_secret(question: str) -> str:
     return str(questionary.password(question).unsafe_ask()).strip()
 
 
-def confirm(question: str) -> bool:
-    return bool(questionary.confirm(question).unsafe_ask())
+def confirm(question: str, *, default: bool = True) -> bool:
+    return bool(questionary.confirm(question, default).unsafe_ask())
 
 
 def choose(question: str, options: Mapping[T, str], default: T) -> T:

@@ -22,8 +22,11 @@ from storage.operations.audit import record_action
 from storage.settings.sections import Settings
 
 
-def set_up_server(account: Account, server_id: int, config: Path | None) -> None:
-    """Ask where and as whom the bot answers in a server, keep it as `/setup` does, and say what is missing there."""
+def set_up_server(account: Account, server_id: int, config: Path | None) -> str:
+    """Ask where and as whom the bot answers in a server, keep it as `/setup` does, and say what is missing there.
+
+    Return the personality's name.
+    """
     settings, server = read_settings(config), fetch_server(account.token, server_id)
     with with_cards(settings) as session:
         known = read_known(session, settings, server_id, [channel.id for channel in server.channels])
@@ -40,6 +43,7 @@ def set_up_server(account: Account, server_id: int, config: Path | None) -> None
     for problem in find_problems(draft, settings, server.channels, server.me):
         say(_readable(problem, server))
     say(_readable(first_try(draft.choices, settings, server.channels, server.me, here=0), server))
+    return draft.personality
 
 
 def _apply(settings: Settings, server_id: int, draft: SetupDraft) -> None:

@@ -25,10 +25,13 @@ from reactune.init.discord_side import PERMISSIONS
 from storage.database.database import open_database
 from storage.database.enums import Rule, Scope
 from storage.personalities.bindings import BindingPlace, active_personality_at
+from storage.releases.versions import list_versions, read_alias
 from storage.servers import find_setup
 from storage.settings.loading import load_settings
+from tests.few_questions import run_short_round
 from tests.reactune.discord_api import BOT, application
 from tests.tiny_model import build_tiny_base
+from trainer.rounds import worker
 
 T = TypeVar("T")
 
@@ -254,6 +257,45 @@ def test_a_character_card_is_imported_and_answers_in_the_server(
     assert "There is no file none.json." in said
     assert "mia was created" in said
     assert what_answers_in(folder, HOME) == ("mia", {}, 1)
+
+
+def test_a_first_version_is_offered_and_can_be_made_later(
+    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
+    write_card(folder, examples=8)
+    keys.send_text(ENTER * 5 + "n")
+    assert run_init(keys) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "First version: default can learn the 8 examples on its card now." in said
+    assert "train --from examples --personality default" in said
+
+
+def test_a_first_version_is_made_at_once_if_the_operator_agrees(
+    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_run_in_process", run_short_round)
+    (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
+    base = build_tiny_base(folder / "tiny")
+    quick = '[gate]\ncoherence_model = "base"\n[training]\ndtype = "float32"\n[generation]\nmax_new_tokens = 8\n'
+    (folder / "config.toml").write_text(f'[model]\nbase = "{base}"\n[demonstration]\nepochs = 1\n{quick}')
+    write_card(folder, examples=8)
+    keys.send_text(ENTER * 4 + "yn")
+    assert run_init(keys) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "v1 learned from 6 example answers" in said
+    assert "model promote v1 --personality default" in said
+    settings = load_settings(folder / "config.toml", environment={})
+    with closing(open_database(settings)) as database, database.snapshot() as session:
+        (version,) = list_versions(session, 1)
+        assert read_alias(session, 1).version is None
+    assert version.name == "v1"
+
+
+def write_card(folder: Path, examples: int) -> None:
+    shown = "".join(f'[[examples]]\ndialogue = ["How are you, {n}?", "Fine."]\n' for n in range(examples))
+    (folder / "personalities").mkdir()
+    (folder / "personalities" / "default.toml").write_text(shown)
 
 
 def test_without_a_terminal_one_sentence_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

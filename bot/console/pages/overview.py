@@ -61,7 +61,8 @@ async def show_waiting(request: web.Request) -> web.Response:
     decides_on = [one for one in here.personalities if here.about(one).may_administer]
     channels = here.visitor.channels
     shown = None if channels is None else list(chain.from_iterable(channels.values()))
-    waiting = await here.services.database.read(read_waiting, decides_on, shown, here.services.settings.votes)
+    new = here.personality if here.may_administer else None
+    waiting = await here.services.database.read(read_waiting, decides_on, shown, here.services.settings, new)
     return here.fill("waiting.html", waiting=[(one, _address_of(here, one)) for one in waiting])
 
 

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from bot.charts.frame import Words
 from bot.charts.rounds import describe_curve, describe_gate
 from bot.console.drawings import DrawnCurve, lay_out_curve
-from bot.console.page import find_here, read_before
+from bot.console.page import find_here, read_before, read_form
 from bot.errors import UserFacingError
 from bot.text.rounds import HEADLINES, describe_round
-from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource
+from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource, TrainingSource
 from storage.insights.report import Curve, GateCheck, curve_of, gate_of, pairs_of_rounds
 from storage.releases.before_after import BeforeAfter, compare_round
 from storage.runtime.processes import TRAINER, is_alive
@@ -88,11 +88,12 @@ def _describe_losses(curve: Curve) -> str:
 
 
 async def ask_for_round(request: web.Request) -> web.Response:
-    """Ask for a round; if one is already open, show that one."""
-    here = await find_here(request)
-    action = here.action("train")
+    """Ask for a round, on what people said or on the card's examples; if one is already open, show that one."""
+    here, form = await find_here(request), await read_form(request)
+    learns_from = TrainingSource.EXAMPLES if form.is_checked("from_examples") else TrainingSource.VOTES
+    action = here.action("train", f"learn_from: {learns_from}")
     await here.require_administrator(action)
-    await here.run_audited(action, request_round, here.personality.id, here.visitor.name)
+    await here.run_audited(action, request_round, here.personality.id, here.visitor.name, learns_from)
     raise web.HTTPSeeOther(here.address("/rounds"))
 
 

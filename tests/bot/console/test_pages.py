@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from storage.database.enums import AuditOutcome, Cause, GateVerdict, RoundStatus
-from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow
-from storage.personalities.cards import Card
-from storage.personalities.personalities import create_personality
+from storage.database.enums import AuditOutcome, Cause, GateVerdict, RoundStatus, TrainingSource
+from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow, RoundRow
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, create_personality, read_personality
 from storage.releases.versions import read_alias
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round
 from storage.votes.corrections import give_cause
@@ -93,6 +93,19 @@ async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, quer
     running = await visitor.get("/rounds/newest")
     assert 'max="12" value="3"' in running.html
     assert 'hx-trigger="load delay:2s"' in running.html
+
+
+async def test_a_new_personality_is_offered_its_first_version_and_a_press_asks_for_it(visitor, query, rows):
+    shown = tuple(Example(dialogue=(f"How are you, {n}?", "Fine, thank you.")) for n in range(8))
+    query(lambda session: change_card(session, read_personality(session, 1), Card(examples=shown), by="test"))
+    offer = await visitor.get("/overview/waiting")
+    assert "First version: default can learn the 8 examples on its card now." in offer.text
+    assert "Make a first version" in offer.text
+    assert "Waiting for the trainer" in (await visitor.post("/rounds", from_examples="on")).text
+    (round_,) = rows(RoundRow)
+    assert (round_.learns_from, round_.status) == (TrainingSource.EXAMPLES, RoundStatus.REQUESTED)
+    assert rows(AuditRow)[0].subject == "learn_from: examples"
+    assert "First version" not in (await visitor.get("/overview/waiting")).text
 
 
 async def test_a_second_request_shows_the_open_round(visitor, query):

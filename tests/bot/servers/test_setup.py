@@ -13,11 +13,12 @@ from bot.arenas.host import ArenaSchedule
 from bot.localization.languages import Languages, languages_of
 from bot.servers.draft import Known, ServerState, SetupDraft
 from storage.database.columns import utc_now
-from storage.database.enums import AuditOutcome, Rule
-from storage.database.tables import ArenaRow, AuditRow, BindingRow, ScheduleRow, ServerRow
-from storage.personalities.cards import Card
-from storage.personalities.personalities import create_personality, ensure_personality, read_personality
+from storage.database.enums import AuditOutcome, RoundStatus, Rule, TrainingSource
+from storage.database.tables import ArenaRow, AuditRow, BindingRow, RoundRow, ScheduleRow, ServerRow
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, create_personality, ensure_personality, read_personality
 from storage.servers import ServerChoices, apply_setup
+from storage.training.rounds import request_round
 from tests.bot.chat.test_calling import is_answered
 
 __all__ = ["is_answered"]
@@ -573,3 +574,68 @@ class TestWhatItStarts:
         await env.advance_time(4)
         assert [len(channel.history()) for channel in (news, theirs)] == [1, 0]
         await old.close()
+
+
+class TestFirstVersion:
+    """After Finish, a personality whose card has enough examples is offered a first version."""
+
+    @pytest.fixture
+    def examples(self, query):
+        """Give the default personality's card this many."""
+
+        def give(number: int) -> None:
+            shown = [Example(dialogue=(f"How are you, {n}?", "Fine, thank you.")) for n in range(number)]
+
+            def write(session):
+                default = read_personality(session, ensure_personality(session))
+                change_card(session, default, Card(examples=tuple(shown)), by="test")
+
+            query(write)
+
+        return give
+
+    async def test_a_press_asks_for_a_round_on_the_examples_and_everybody_sees_it(self, place, wizard, rows, examples):
+        examples(8)
+        await wizard.open()
+        await wizard.press("Finish")
+        assert "First version:** default can learn the 8 examples on its card now." in wizard.text
+        shown = (await wizard.press("Make a first version")).response
+        assert not shown.ephemeral
+        assert shown.content.startswith("**Waiting for the trainer** (round 1)")
+        (round_,) = rows(RoundRow)
+        assert (round_.learns_from, round_.status) == (TrainingSource.EXAMPLES, RoundStatus.REQUESTED)
+        assert round_.progress_message_id == shown.id
+        assert [row.action for row in rows(AuditRow)] == ["setup", "model train"]
+
+    async def test_the_button_works_after_a_restart_and_asks_no_second_time(
+        self, place, env, wizard, rows, examples, new_bot
+    ):
+        examples(8)
+        await wizard.open()
+        await wizard.press("Finish")
+        await wizard.press("Make a first version")
+        await env.bot.close()
+        await env.restart_bot(new_bot())
+        again = (await wizard.press("Make a first version")).response
+        assert again.content.startswith("Round 1 is already requested.")
+        assert len(rows(RoundRow)) == 1
+
+    @pytest.mark.parametrize("what", ["too few examples", "a version", "a round"])
+    async def test_otherwise_nothing_is_offered(self, wizard, query, examples, add_version, what):
+        examples(7 if what == "too few examples" else 8)
+        if what == "a version":
+            add_version(1.0)
+        if what == "a round":
+            query(lambda session: request_round(session, 1, "grace"))
+        await wizard.open()
+        await wizard.press("Finish")
+        assert "First version" not in wizard.text
+
+    async def test_who_may_not_train_is_offered_nothing(self, place, env, wizard, examples):
+        """The bot serves another server, which the default personality answers in too."""
+        examples(8)
+        other = env.create_guild("elsewhere")
+        other.create_text_channel("general")
+        await wizard.open()
+        await wizard.press("Finish")
+        assert "First version" not in wizard.text

@@ -1,0 +1,21 @@
+"""Whether a personality is offered its first version, which a round makes from the examples on its card."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.database.rows import any_row
+from storage.database.tables import RoundRow, VersionRow
+from storage.personalities.personalities import Personality
+from storage.settings.sections import DemonstrationSettings
+from storage.training.rounds import OPEN, TRAINED
+
+
+def offered_examples(session: Session, personality: Personality, settings: DemonstrationSettings) -> int:
+    """Return how many example dialogues it could learn now; 0 if it has too few, a version or a round that made one."""
+    number = len(personality.card.examples)
+    version = select(VersionRow).where(VersionRow.personality_id == personality.id)
+    made = select(RoundRow).where(RoundRow.personality_id == personality.id, RoundRow.status.in_((*OPEN, *TRAINED)))
+    is_offered = number >= settings.min_examples and not any_row(session, version) and not any_row(session, made)
+    return number if is_offered else 0
