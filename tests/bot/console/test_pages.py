@@ -47,7 +47,8 @@ async def test_an_admin_promotes_and_rolls_back(visitor, add_version, query, row
     assert rows(AuditRow)[0].reason == "nicer"
 
 
-async def test_an_admin_switches_the_taste_off_and_on(visitor, place, query, rows):
+async def test_an_admin_switches_the_taste_off_and_on(visitor, add_version, query, rows):
+    add_version(1.0)
     query(lambda session: add_taste(session, 40))
     assert "begin several answers" in (await visitor.get("/overview/taste")).text
     after = await visitor.post("/taste/switch", switch="off", page="/versions")
