@@ -43,6 +43,7 @@ class WeeklyMessages:
     """
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self._bot = bot
         self._services = services
         self._channels = NewsChannels(bot, services)
         self._due = DueTimes(services.database)
@@ -62,7 +63,8 @@ class WeeklyMessages:
 
     async def _tell_due(self) -> None:
         services = self._services
-        if not services.shards.lead or is_quiet(services.settings.chat, utc_now()):
+        # A week that is marked as told before the bot is connected would be lost.
+        if not (services.shards.lead and self._bot.is_ready()) or is_quiet(services.settings.chat, utc_now()):
             return
         waiting = self._late.copy()
         self._late.clear()
