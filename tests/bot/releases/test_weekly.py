@@ -9,12 +9,14 @@ from sqlalchemy import update
 
 from bot.app import ReactuneBot
 from bot.localization.sentences import day_of_year
+from bot.releases.weekly import OF_OPERATOR
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.database.tables import AliasMoveRow, ComparisonRow, ScheduleRow, ServerRow, VersionRow, VoteEventRow
 from storage.insights.model_status import WEEK
 from storage.insights.week import week_trigger
 from storage.personalities.personalities import ensure_personality, read_personality
+from storage.runtime.schedules import begin_schedule
 from storage.servers import ServerChoices, apply_setup
 from tests.bot.panels import said
 from tests.bot.servers.test_setup import Wizard
@@ -139,22 +141,29 @@ async def test_a_channel_in_which_it_may_not_write_is_named_in_the_log(env, news
     assert f"Releases cannot be announced in channel {news.id}" in caplog.text
 
 
-async def test_the_operators_channel_hears_of_it_if_one_line_says_so(place, env, settings, query, in_last_week):
-    release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
+async def test_the_operators_channel_hears_of_it_if_one_line_says_so(
+    place, env, settings, query, in_last_week, engine, base
+):
     query(lambda session: add_taste(session, 20))
     in_last_week()
+    query(lambda session: begin_schedule(session, OF_OPERATOR, utc_now() - WEEK))
+    release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
     old = env.bot
-    again = settings.model_copy(update={"release": release})
-    await env.restart_bot(ReactuneBot(again, engine=old.services.engine, base=old.services.base))
-    await env.advance_time(MINUTE_S)
-    assert place.channel.history() == [], "the first week ends on Monday"
-    query(lambda session: session.execute(update(ScheduleRow).values(seen_until=utc_now() - WEEK)))
-    latest = env.bot
-    await env.restart_bot(ReactuneBot(again, engine=old.services.engine, base=old.services.base))
+    await env.restart_bot(ReactuneBot(settings.model_copy(update={"release": release}), engine=engine, base=base))
     await env.advance_time(MINUTE_S)
     assert "I got 20 votes by 3 members." in place.last.content
     await old.close()
-    await latest.close()
+
+
+async def test_switching_it_on_tells_no_week_that_is_over(place, env, settings, query, in_last_week, engine, base):
+    query(lambda session: add_taste(session, 20))
+    in_last_week()
+    release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
+    old = env.bot
+    await env.restart_bot(ReactuneBot(settings.model_copy(update={"release": release}), engine=engine, base=base))
+    await env.advance_time(MINUTE_S)
+    assert place.channel.history() == []
+    await old.close()
 
 
 async def test_setup_switches_it_on(place, env, rows):
