@@ -142,21 +142,21 @@ async def test_a_channel_in_which_it_may_not_write_is_named_in_the_log(env, news
 
 
 async def test_the_operators_channel_hears_of_it_if_one_line_says_so(
-    place, env, settings, query, in_last_week, engine, base
+    place, env, settings, query, waiting, in_last_week, engine, base
 ):
-    query(lambda session: add_taste(session, 20))
+    waiting(1.0)
     in_last_week()
     query(lambda session: begin_schedule(session, OF_OPERATOR, utc_now() - WEEK))
     release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
     old = env.bot
     await env.restart_bot(ReactuneBot(settings.model_copy(update={"release": release}), engine=engine, base=base))
     await env.advance_time(MINUTE_S)
-    assert "I got 20 votes by 3 members." in place.last.content
+    assert "A new version was made: v1." in place.last.content
     await old.close()
 
 
-async def test_switching_it_on_tells_no_week_that_is_over(place, env, settings, query, in_last_week, engine, base):
-    query(lambda session: add_taste(session, 20))
+async def test_switching_it_on_tells_no_week_that_is_over(place, env, settings, waiting, in_last_week, engine, base):
+    waiting(1.0)
     in_last_week()
     release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
     old = env.bot
