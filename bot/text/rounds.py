@@ -15,7 +15,7 @@ from storage.wording import LEAST_SHOWN_SHARE, Duration, gettext_noop
 
 BAR_CELLS = 12
 FIRST_VERSION_MINUTES = 10
-"""The bundled cards took 8 to 10 on one core that other work shared: training 3.5, then the gate twice."""
+"""The bundled cards took 8, 10 and 17 on a core that other work shared; the gate judged two or three times."""
 HEADLINES = {
     RoundStatus.REQUESTED: gettext_noop("Waiting for the trainer"),
     RoundStatus.RUNNING: gettext_noop("Training a new version"),
