@@ -277,13 +277,15 @@ def test_a_first_version_is_made_at_once_if_the_operator_agrees(
     monkeypatch.setattr(worker, "_run_in_process", run_short_round)
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     base = build_tiny_base(folder / "tiny")
-    quick = '[gate]\ncoherence_model = "base"\n[training]\ndtype = "float32"\n[generation]\nmax_new_tokens = 8\n'
-    (folder / "config.toml").write_text(f'[model]\nbase = "{base}"\n[demonstration]\nepochs = 1\n{quick}')
+    quick = '[training]\ndtype = "float32"\n[demonstration]\nepochs = 1\n[generation]\nmax_new_tokens = 8\n'
+    model = f'[model]\nbase = "{base}"\nengine = "transformers"\n[gate]\ncoherence_model = "base"\n'
+    (folder / "config.toml").write_text(model + quick)
     write_card(folder, examples=8)
     keys.send_text(ENTER * 4 + "yn")
     assert run_init(keys) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "v1 learned from 6 example answers" in said
+    assert "The same messages, before and after" in said
     assert "model promote v1 --personality default" in said
     settings = load_settings(folder / "config.toml", environment={})
     with closing(open_database(settings)) as database, database.snapshot() as session:
