@@ -112,7 +112,7 @@ class SmallServer(Simulation):
     def _describe_taste(self) -> dict[str, Any]:
         """Return whether the taste acts, and what the base is shown of it."""
         known = self._bot.services.tastes
-        taste, shown = known.of(self._personality), known.examples_of(self._personality, self._bot.personality.card)
+        taste, shown = known.of(self._personality), known.examples_of(self._bot.personality)
         acts = (
             {"evidence": taste.evidence, "may_choose": taste.may_choose, "may_teach": taste.may_teach} if taste else {}
         )
