@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.chat.ask import Prompts, finished_reply, request_answer
 from bot.chat.prompting import stored_messages
-from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest
+from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release, ReleaseResolver
 from bot.services import Services
@@ -44,6 +44,7 @@ class ArenaFailed(UserFacingError):
 @dataclass(frozen=True)
 class DrawnAnswer:
     release: Release
+    prompt: RenderedPrompt
     request: GenerationRequest
     finished: replies.FinishedReply
 
@@ -55,20 +56,20 @@ async def answer_arena(
     versions, rival = await services.database.read(_versions, personality.id)
     releases = await asyncio.to_thread(_contenders, services.releases, versions, rival, number)
     generation = tuned(services.settings.generation, personality.card)
-    drawn = await draw_answers(services.engine, prompts, releases, generation, report, lane=personality.id)
+    asked = [(release, prompts.of(release)) for release in releases]
+    drawn = await draw_answers(services.engine, asked, generation, report, lane=personality.id)
     return random.sample(drawn, len(drawn))
 
 
 async def draw_answers(
     engine: Engine,
-    prompts: Prompts,
-    releases: Sequence[Release],
+    asked: Sequence[tuple[Release, RenderedPrompt]],
     generation: GenerationSettings,
     report: ReportReady,
     *,
     lane: int = 0,
 ) -> list[DrawnAnswer]:
-    """Return whole answers that all differ, the champion's first.
+    """Return whole answers that all differ, one of each release to its prompt; the first is the champion's.
 
     An empty or repeated answer is sampled again, and dropped after the last attempt. Raises ArenaFailed if the
     champion's is dropped, if fewer than two are left, or if the engine fails or times out; EngineBusy and EngineClosed
@@ -77,20 +78,21 @@ async def draw_answers(
     drawn: dict[int, DrawnAnswer] = {}
     for _ in range(ATTEMPTS):
         requests = {
-            position: request_answer(prompts.of(release), release, generation, lane=lane)
-            for position, release in enumerate(releases)
+            position: request_answer(prompt, release, generation, lane=lane)
+            for position, (release, prompt) in enumerate(asked)
             if position not in drawn
         }
         async with aclosing(_complete(engine, requests)) as completions:
             async for position, completion in completions:
-                finished = finished_reply(completion, prompts.of(releases[position]))
+                release, prompt = asked[position]
+                finished = finished_reply(completion, prompt)
                 if finished.outcome not in replies.FINISHED_WHOLE:
                     raise ArenaFailed("the model timed out or was stopped: try again later")
                 if finished.answer not in {"", *(other.finished.answer for other in drawn.values())}:
-                    drawn[position] = DrawnAnswer(releases[position], requests[position], finished)
+                    drawn[position] = DrawnAnswer(release, prompt, requests[position], finished)
                     await report(len(drawn))
     if 0 not in drawn:
-        raise ArenaFailed("the champion ({version}) gave an empty answer: try another prompt", version=releases[0].name)
+        raise ArenaFailed("the champion ({version}) gave an empty answer: try another prompt", version=asked[0][0].name)
     if len(drawn) < FEWEST_ANSWERS:
         raise ArenaFailed("all answers are the same: raise generation.temperature, or try another prompt")
     return [drawn[position] for position in sorted(drawn)]
@@ -119,7 +121,6 @@ async def _complete(
 def reply_row(
     services: Services,
     personality: Personality,
-    prompts: Prompts,
     answer: DrawnAnswer,
     *,
     guild_id: int | None,
@@ -127,7 +128,7 @@ def reply_row(
     origin: Origin = Origin.ARENA,
 ) -> replies.NewReply:
     """Return the answer as a reply to a prompt of the bank, in which no member spoke."""
-    version, prompt = answer.release.version, prompts.of(answer.release)
+    version, prompt = answer.release.version, answer.prompt
     return replies.NewReply(
         personality_id=personality.id,
         version_id=version.id if version else None,

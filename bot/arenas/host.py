@@ -207,7 +207,7 @@ class ArenaHost:
         try:
             async with self._drawing if plan.started_by == SCHEDULE else contextlib.nullcontext():
                 drawn = await answer_arena(self._services, personality, prompts, plan.answers, report)
-            row_of = partial(reply_row, self._services, personality, prompts, guild_id=guild_id, channel_id=channel_id)
+            row_of = partial(reply_row, self._services, personality, guild_id=guild_id, channel_id=channel_id)
             rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
             await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))

@@ -129,7 +129,7 @@ class Talks:
             raise UserFacingError(ERASED)
         basis = Basis.LOCAL if author.member is None else basis_of_chat(session, speakers)
         about = {"origin": Origin.PLAYGROUND, "basis": basis, "author_id": author.user_id, "speakers": speakers}
-        rows = [reply_row(self._services, question.personality, question.prompts, one, guild_id=None) for one in drawn]
+        rows = [reply_row(self._services, question.personality, one, guild_id=None) for one in drawn]
         answers = [(replace(row, **about), one.finished) for row, one in zip(rows, drawn, strict=True)]
         return store_answers(session, answers)
 
@@ -147,6 +147,7 @@ async def _listen(prompts: Prompts, answer: GrowingAnswer, generation: Generatio
             answer.text += delta
     except (GenerationFailed, EngineStopped):
         return None
-    finished = finished_reply(generation.completion, prompts.of(answer.release))
+    prompt = prompts.of(answer.release)
+    finished = finished_reply(generation.completion, prompt)
     is_whole = finished.outcome in FINISHED_WHOLE and finished.answer
-    return DrawnAnswer(answer.release, answer.request, finished) if is_whole else None
+    return DrawnAnswer(answer.release, prompt, answer.request, finished) if is_whole else None

@@ -126,12 +126,12 @@ class PairDrawer:
         raise failure
 
     async def _contenders(self, personality_id: int) -> list[Release]:
-        """Return the champion and the version that waits for people's choices, or the champion several times."""
+        """Return the champion, and the version that waits for people's choices if there is one."""
         releases = self._services.releases
         champion = await releases.current(personality_id)
         rival = await self._services.database.read(find_rival, personality_id)
         challengers = await asyncio.to_thread(open_usable, releases, [rival]) if rival else []
-        return [champion, *challengers] if challengers else [champion] * ANSWERS
+        return [champion, *challengers]
 
     async def _next_prompts(self, sitting: Sitting) -> Sequence[str]:
         """Return the prompts to try, of those that the person was not asked yet; raises UserFacingError if none is."""
@@ -151,35 +151,39 @@ class PairDrawer:
         self, sitting: Sitting, personality: Personality, text: str, prompts: Prompts, contenders: list[Release]
     ) -> None:
         services = self._services
-        is_contest = len({release.name for release in contenders}) > 1
-        if not is_contest:
-            prompts = await self._to_teach(personality, prompts.plain)
+        is_contest = len(contenders) > 1
+        if is_contest:
+            asked = [(release, prompts.of(release)) for release in contenders]
+        else:
+            asked = await self._to_teach(personality, prompts.plain, *contenders)
         generation = tuned(services.settings.generation, personality.card)
         # In a lane of its own: members take turns with it.
-        drawn = await draw_answers(
-            services.engine, prompts, contenders, generation, _report_nothing, lane=-personality.id
-        )
+        drawn = await draw_answers(services.engine, asked, generation, _report_nothing, lane=-personality.id)
         if is_contest and len(drawn) < len(contenders):
             raise ArenaFailed("both versions gave the same answers")
         texts = [answer.finished.answer for answer in drawn]
         indices, chosen_by = choose_two(texts, services.tastes.of(personality.id), self._rng)
         shown = [drawn[index] for index in indices]
-        first, second = (self._row(personality, prompts, answer, Origin.SITTING) for answer in shown)
-        unshown = [self._row(personality, prompts, answer, Origin.SAMPLE) for answer in drawn if answer not in shown]
+        first, second = (self._row(personality, answer, Origin.SITTING) for answer in shown)
+        unshown = [self._row(personality, answer, Origin.SAMPLE) for answer in drawn if answer not in shown]
         if is_contest:
             chosen_by = PairChoice.RIVALS
         await services.database.run(add_pair, sitting.id, text, (first, second), chosen_by=chosen_by, unshown=unshown)
 
-    async def _to_teach(self, personality: Personality, plain: RenderedPrompt) -> Prompts:
-        """Return what is asked if the pair teaches the taste: without the answers by which it steers the base in chat.
+    async def _to_teach(
+        self, personality: Personality, plain: RenderedPrompt, champion: Release
+    ) -> list[tuple[Release, RenderedPrompt]]:
+        """Return what is asked for a pair that teaches the taste: as rounds do, half plain and half with the card.
 
-        They would show it again what it knows, and the prompt would be another one than that of rounds.
+        Answers of both kinds differ more, so that people more often prefer one. Liked answers would show the taste
+        again what it knows.
         """
         of_card = Examples.of(self._services.settings, personality.card)
-        return Prompts(plain, await render_with_examples(self._services.engine, plain, of_card))
+        shown = await render_with_examples(self._services.engine, plain, of_card) if champion.is_base else None
+        return [(champion, prompt) for _ in range(ANSWERS // 2) for prompt in (plain, shown or plain)]
 
-    def _row(self, personality: Personality, prompts: Prompts, answer: DrawnAnswer, origin: Origin) -> Answer:
-        row = reply_row(self._services, personality, prompts, answer, guild_id=None, origin=origin)
+    def _row(self, personality: Personality, answer: DrawnAnswer, origin: Origin) -> Answer:
+        row = reply_row(self._services, personality, answer, guild_id=None, origin=origin)
         return row, answer.finished
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bot.engine import Finish
-from bot.sittings.drawer import AHEAD
+from bot.sittings.drawer import AHEAD, ANSWERS
 from storage.database.enums import Label, Origin, PairChoice
 from storage.database.tables import (
     ComparisonRow,
@@ -150,16 +150,17 @@ async def test_a_waiting_version_is_compared_with_the_champion(visitor, desk, wa
     assert version.name not in page, "it is blind"
 
 
-async def test_the_base_is_asked_with_the_examples_of_its_card(visitor, desk, engine, query, rows):
+async def test_half_of_the_bases_answers_are_drawn_beside_the_examples_of_its_card(visitor, desk, engine, query, rows):
     card = Card(examples=(Example(dialogue=("How is the sea?", "Flat. For now.")),))
     query(lambda session: change_card(session, read_personality(session, 1), card, by="test"))
     await desk()
-    pair = rows(SittingPairRow)[0]
-    drawn = [row for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)]
+    drawn = rows(ReplyRow)[:ANSWERS]
     assert {row.prompt for row in drawn} <= {request.prompt for request in engine.requests}
-    for row in drawn:
-        assert "<user>How is the sea?\n<assistant>Flat. For now.\n<user>" in row.prompt
+    shown = [row for row in drawn if "<user>How is the sea?\n<assistant>Flat. For now.\n<user>" in row.prompt]
+    assert len(shown) == ANSWERS / 2
+    for row in shown:
         assert [said.get("shown_as") for said in row.messages[-3:]] == [*["example of the card"] * 2, None]
+    assert all("sea" not in row.prompt for row in drawn if row not in shown)
 
 
 async def test_a_version_is_asked_without_examples(visitor, desk, release, query, rows):
