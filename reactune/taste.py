@@ -56,6 +56,7 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "is_switched_off": report.now.is_switched_off,
         "is_used": report.now.chooses,
         "teaches": report.teaches,
+        "ranks": report.ranks,
         "effects": [asdict(effect) for effect in report.effects],
         "liked": report.liked,
         "disliked": report.disliked,

@@ -149,7 +149,7 @@ def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
 def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
     if not settings.pairs.ranked_prompts:
         return gettext("The taste ranks no answers (pairs.ranked_prompts = 0).")
-    if status.outlook.taste.may_teach:
+    if status.outlook.taste.may_rank:
         return gettext(
             "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
             prompts=settings.pairs.ranked_prompts,

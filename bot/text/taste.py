@@ -141,7 +141,11 @@ def describe_use(report: TasteReport) -> str:
         return sentence(f"{used}: {why}")
     both = gettext("Examples and rounds follow it.")
     follows = gettext("Rounds follow it.") if report.now.champion else both  # a version is shown no examples
-    waits = gettext("Examples and rounds do not follow it yet: the votes do not show clearly enough what people like.")
+    waits = (
+        gettext("Rounds follow it. Examples do not yet: the votes do not show clearly enough what people like.")
+        if report.ranks
+        else gettext("Examples and rounds do not follow it yet: the votes do not show clearly enough what people like.")
+    )
     return f"{sentence(f'{used}: {why}')} {follows if report.teaches else waits}"
 
 

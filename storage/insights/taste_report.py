@@ -71,6 +71,8 @@ class TasteReport:
     """What acts: whether it chooses among the answers that the bot begins, and what the base is shown and told."""
     teaches: bool
     """Whether examples and rounds follow it."""
+    ranks: bool
+    """Whether rounds do."""
     effects: tuple[ShownEffect, ...]
     """The surest first."""
     liked: tuple[str, ...]
@@ -104,6 +106,7 @@ def read_taste_report(
         chooses=chooses,
         now=now,
         teaches=taste.may_teach,
+        ranks=taste.may_rank,
         effects=shown_effects(taste, told),
         liked=liked,
         disliked=disliked,

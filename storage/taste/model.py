@@ -86,6 +86,11 @@ class Choices:
         """Number of answers in each choice, (C,)."""
         return np.diff(np.append(self.starts, len(self.x)))
 
+    @property
+    def decided(self) -> float:
+        """The sum of the weights of choices that were for one answer."""
+        return float(np.repeat(self.weight, self.sizes)[self.share == 1].sum())
+
 
 class Curvature(NamedTuple):
     """Of the negative log posterior at its mode: of the coefficients, the first answer's and the server's intercept."""

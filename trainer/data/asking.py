@@ -70,7 +70,7 @@ def ask_champion(
     if not settings.pairs.ranked_prompts:
         return ()
     with database.snapshot() as session:
-        if not learn_taste(session, personality_id, settings).may_teach:
+        if not learn_taste(session, personality_id, settings).may_rank:
             return ()
         most = settings.pairs.ranked_prompts
         where = (personality_id, settings.privacy, base.revision)

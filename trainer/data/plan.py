@@ -60,7 +60,7 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
     most = settings.training.max_pairs
     choose = partial(choose_pairs, fits=fits, read=survey.read)
     of_people = choose(survey.feedback.by_prompt(), pair_by_people, _heavy_and_newest, most)
-    fresh = RoundFeedback(survey.ranked if survey.taste.may_teach else ()).by_prompt()
+    fresh = RoundFeedback(survey.ranked if survey.taste.may_rank else ()).by_prompt()
     rank = partial(rank_by_taste, survey.taste, survey.measures, survey.relevance, settings.pairs.min_probability)
     of_taste = choose(fresh, rank, _surest, most)
     weighed = weigh_by_taste(survey.taste, of_people) if survey.taste.may_teach else of_people.pairs
@@ -152,7 +152,7 @@ def _notes(survey: Survey, settings: Settings) -> Iterator[str]:
             "{count} suggested answers by new accounts or new members not counted",
             unheard,
         )
-    if settings.pairs.ranked_prompts and not survey.taste.may_teach:
+    if settings.pairs.ranked_prompts and not survey.taste.may_rank:
         yield survey.taste.why_unsure
 
 

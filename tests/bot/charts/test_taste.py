@@ -41,6 +41,7 @@ NOTHING = TasteReport(
     chooses=True,
     now=IDLE,
     teaches=False,
+    ranks=False,
     effects=(),
     liked=(),
     disliked=(),
@@ -61,6 +62,7 @@ CLEAR = replace(
     choices=12,
     evidence=4e16,
     teaches=True,
+    ranks=True,
     effects=(
         effect("shorter answers", Sureness.SURE, 0.11),
         effect("a question at the end", Sureness.SURE, 0.06),
@@ -209,8 +211,13 @@ class TestUse:
         assert describe_use(replace(CLEAR, evidence=evidence)) == expected
 
     def test_what_is_slower_to_undo_waits_until_the_votes_are_clear(self):
-        assert describe_use(replace(CLEAR, evidence=3.94, teaches=False)).endswith(
+        assert describe_use(replace(CLEAR, evidence=3.94, teaches=False, ranks=False)).endswith(
             "Examples and rounds do not follow it yet: the votes do not show clearly enough what people like."
+        )
+
+    def test_rounds_follow_choices_before_that(self):
+        assert describe_use(replace(CLEAR, teaches=False)).endswith(
+            "Rounds follow it. Examples do not yet: the votes do not show clearly enough what people like."
         )
 
     def test_not_once_it_is_refuted(self):

@@ -99,8 +99,9 @@ def filled(session: Session) -> Session:
             session.execute(update(table).values({column.key: MEMBER_ID}))
     session.execute(update(DocumentRow).values(revision=1))  # the largest number cannot be counted up
     pseudonym = read_pseudonyms(session).of(MEMBER_ID)
-    first = session.scalars(select(RoundVoterRow.round_id).limit(1)).one()
-    session.execute(update(RoundVoterRow).where(RoundVoterRow.round_id == first).values(pseudonym=pseudonym))
+    round_id, other = session.execute(select(RoundVoterRow.round_id, RoundVoterRow.pseudonym).limit(1)).one()
+    voter = RoundVoterRow.round_id == round_id, RoundVoterRow.pseudonym == other
+    session.execute(update(RoundVoterRow).where(*voter).values(pseudonym=pseudonym))
     # Authors of messages in a prompt are among its speakers, summaries are of channels with answers, removed documents
     # have no speakers.
     spoken = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == MEMBER_ID).scalar_subquery()

@@ -459,6 +459,15 @@ def by_one_button(always: Label, seed: int) -> LearnedTaste:
     return learned(choices, answers)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_ten_decided_choices_let_a_round_rank_before_the_taste_is_clear(seed: int) -> None:
+    choices, answers = choices_by(brief, 12, seed, size=2)
+    taste = learned(choices, answers)
+    assert (taste.may_teach, taste.may_rank) == (False, True)
+    mostly_the_same = [*choices[:9], *(one._replace(chosen=None) for one in choices[9:])]
+    assert not learned(mostly_the_same, answers).may_rank
+
+
 def test_whoever_always_presses_one_button_teaches_nothing() -> None:
     """Which answer stands left is chosen by chance, so "always left" is a coin."""
     assert sum(by_one_button(Label.FIRST, seed).may_teach for seed in range(SEEDS)) <= 0.2 * SEEDS
