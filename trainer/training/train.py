@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import fsum
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from storage.models import chat_format
@@ -16,6 +18,7 @@ from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import TrainingSettings
 from storage.wording import gettext_noop
 from trainer.errors import TrainerError, TrainingDiverged
+from trainer.evaluation.overshoot import Z_ONE_SIDED_95
 from trainer.progress import (
     Advance,
     Phase,
@@ -136,7 +139,7 @@ def train_adapter(
 def _strongest(
     trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], recipe: Recipe, report: ReportProgress
 ) -> float:
-    """Return the strength with the lowest preference loss on people's pairs.
+    """Return the strength with the lowest preference loss on people's pairs, if chance does not explain that.
 
     With too few pairs, and for demonstrations, it is 1.
     """
@@ -144,24 +147,26 @@ def _strongest(
         return 1.0
     advance = begin_phase(report, Phase.VALIDATING, len(STRENGTHS) * len(watched))
     weights = [row.get(WEIGHT, 1.0) for row in watched]
-    losses: dict[float, float] = {}
+    losses: dict[float, list[float]] = {}
     for place, strength in enumerate(STRENGTHS):
         trainer.set_strength(strength)
         margins = _margins(trainer, watched, before, after_others(advance, place * len(watched)))
-        losses[strength] = _preference_loss(margins, weights)
-    return min(STRENGTHS, key=losses.__getitem__)
+        losses[strength] = _preference_losses(margins, weights)
+    best = min(STRENGTHS, key=lambda strength: fsum(losses[strength]))
+    gains = [whole - less for whole, less in zip(losses[1.0], losses[best], strict=True)]
+    return best if fmean(gains) > Z_ONE_SIDED_95 * stdev(gains) / math.sqrt(len(gains)) else 1.0
 
 
 def _margins(trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], advance: Advance) -> list[float]:
     return [now - then for now, then in zip(trainer.scores(watched, advance), before, strict=True)]
 
 
-def _preference_loss(margins: Sequence[float], weights: Sequence[float]) -> float:
-    """Return DPO's loss of the margins, summed by weight (Rafailov et al. 2023, eq. 7)."""
-    return sum(
+def _preference_losses(margins: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Return DPO's loss of each margin, by weight (Rafailov et al. 2023, eq. 7)."""
+    return [
         weight * (max(0.0, -margin) + math.log1p(math.exp(-abs(margin))))
         for margin, weight in zip(margins, weights, strict=True)
-    )
+    ]
 
 
 def tokenise(

@@ -231,6 +231,10 @@ def test_peoples_pairs_choose_the_strength(base, tmp_path, wanted, strength):
     assert (margin(base, tmp_path / "out", None, PAIRS[4]) > everything) == (strength > 1)
 
 
+def test_pairs_that_disagree_choose_no_strength(base, tmp_path):
+    assert train(base, tmp_path / "out", validation=[*ENOUGH[:3], *AGAINST[:1] * 5]).strength == 1.0
+
+
 def test_too_few_pairs_choose_no_strength(base, tmp_path):
     assert train(base, tmp_path / "out", validation=AGAINST[1:]).strength == 1.0
 
