@@ -186,7 +186,7 @@ class Answerer:
         return end_of(ask, completion, is_first=self._is_first(attempt), because=attempt.generation.because)
 
     async def _fall_back(self, attempt: _Attempt, refusal: VersionRefused) -> None:
-        """Let another version answer if the engine refuses one; raise the error if it was to give a second answer."""
+        """Let another version answer if the engine refuses one; raise the error if this is a second answer."""
         refused = attempt.ask
         if refused.origin is Origin.ALTERNATIVE:
             raise refusal

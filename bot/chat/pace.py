@@ -30,7 +30,7 @@ class Pace:
         return 1 + int(allowed_s / max(LEAST_EXTRA_S, self._extra_s / self._further))
 
     def note(self, begun: int, chosen_s: float, chosen_chars: int, whole: Completion) -> None:
-        """Learn from an answer that was one of `begun` until, after `chosen_s`, it had so many characters."""
+        """Learn from an answer, chosen among `begun` after `chosen_s`, when it had `chosen_chars` characters."""
         chars, first_s = len(whole.text), whole.first_token_s
         if first_s is None or not chars:
             return

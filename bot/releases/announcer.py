@@ -43,7 +43,7 @@ class ReleaseAnnouncer:
         self._services = services
         self._channels = NewsChannels(bot, services)
         self._late: list[tuple[int, News]] = []
-        """Channels that do not have news that others have."""
+        """Channels that have not received news that others have."""
 
     async def __call__(self, _before: ReleaseState | None, _now: ReleaseState) -> bool:
         """Return False if something is still not announced everywhere, so that the watcher calls again."""

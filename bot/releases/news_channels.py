@@ -77,7 +77,7 @@ class NewsChannels:
         return True
 
     async def of(self, personality: Personality) -> list[int]:
-        """Return where servers chose to hear of it, and the operator's channel, unless its server chose otherwise."""
+        """Return the channels that servers chose for news, and the operator's unless its server chose another."""
         chosen = await self._services.database.read(_chosen_channels, self._services.setups.all(), personality)
         default = self._services.settings.release.announce_channel
         return [*chosen, default] if default and await self.concerns(default, personality) else chosen

@@ -100,6 +100,6 @@ class WeeklyMessages:
 
 
 def _speaking_in(session: Session, guild_id: int | None) -> list[Personality]:
-    """Return the personalities that answer somewhere in the server; all of them for None."""
+    """Return the personalities that answer somewhere in the server, or all of them if it is None."""
     known = list_personalities(session, guild_id)
     return [one for one in known if guild_id is None or speaks_in(session, one, guild_id)]

@@ -9,7 +9,7 @@ from storage.insights.answering_now import AnsweringNow
 def describe_now(now: AnsweringNow) -> str:
     """Return what shapes the answers besides the version, or in place of one."""
     if now.champion is None and now.taste_acts:
-        learned = gettext("No version answers, but what people's votes have taught acts.")
+        learned = gettext("No version answers yet, but people's votes already shape the answers.")
         return " ".join([learned, *what_acts(now)])
     if now.champion is not None or now.is_switched_off:
         return " ".join(what_acts(now))

@@ -286,7 +286,7 @@ def find_rival(session: Session, personality_id: int) -> Version | None:
 
 
 def count_compared(session: Session, personality_id: int) -> int:
-    """Return how many versions people have compared with the champion, the one that waits included."""
+    """Return how many versions people have compared with the champion, including the one that waits."""
     champion = read_alias(session, personality_id).version
     compared = select(VersionRow).where(
         VersionRow.personality_id == personality_id,

@@ -513,7 +513,7 @@ def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, s
 
     seeded(write)
     said = " ".join(reactune("model", "rollback")[1].split())
-    assert "No version answers, but what people's votes have taught acts." in said
+    assert "No version answers yet, but people's votes already shape the answers." in said
     assert said.endswith("To switch that off too, run reactune taste --switch off.")
     assert "It is not used: an admin has switched it off." in reactune("taste", "--switch", "off")[1]
     found = json.loads(reactune("taste", "--json")[1])

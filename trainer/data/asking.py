@@ -61,7 +61,7 @@ def ask_champion(
     store: AdapterStore,
     report: ReportProgress,
 ) -> tuple[AskedPrompt, ...]:
-    """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste is sure.
+    """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste may rank.
 
     The base answers half of the time as a version is asked, and half as it answers members: with examples, of its card
     and of what people like, and with an order. These are found by the first half, so that even a first round has them.

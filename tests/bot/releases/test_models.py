@@ -292,7 +292,7 @@ class TestReleases:
             f"taught still acts: {chooses}"
         )
         status = said((await place.grace.slash(place.channel, "model status")).response)
-        acts = f"No version answers, but what people's votes have taught acts. {chooses}"
+        acts = f"No version answers yet, but people's votes already shape the answers. {chooses}"
         assert acts in status
         assert "not learned" not in status
         assert (await place.grace.slash(place.channel, "model list")).response.content.startswith(acts)
