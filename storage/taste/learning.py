@@ -203,10 +203,13 @@ class LearnedTaste:
             return sentences.Sentence("the taste ranks no answers: an admin has switched it off")
         if len(self.data) < UNJUDGED:
             return sentences.counted(
-                "the taste has {count} vote and needs {needed} before it ranks answers",
-                "the taste has {count} votes and needs {needed} before it ranks answers",
+                "the taste has {count} vote; it ranks answers after {needed}, or after {decided} choices that preferred"
+                " an answer",
+                "the taste has {count} votes; it ranks answers after {needed}, or after {decided} choices that"
+                " preferred an answer",
                 len(self.data),
                 needed=UNJUDGED,
+                decided=DECIDED,
             )
         if not self.may_choose:
             return sentences.Sentence("the taste ranks no answers: it predicts votes worse than the share of 👍 does")

@@ -85,7 +85,7 @@ class TestStatus:
         text = said((await place.grace.slash(place.channel, "model status")).response)
         assert "**Champion:** base on tiny" in text
         assert "**Votes:** 1\n" in text
-        assert "**Pairs:** none from people yet; a round needs 8. The taste has 1 vote and needs 20 before" in text
+        assert "**Pairs:** none from people yet; a round needs 8. The taste has 1 vote; it ranks answers" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Training basis: everything said here." in text
 
@@ -212,7 +212,7 @@ class TestTrain:
             "votes": 1200,
             "voters": 1,
             "removed_shares": {"quarantine": 0.25, "account age": 0.001},
-            "notes": ["the taste has 4 votes and needs 20 before it ranks answers"],
+            "notes": ["the taste has 4 votes; it ranks answers after 20, or after 10 choices that preferred an answer"],
         }
         round_ = query(lambda session: claim_round(session, "host"))
         query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
@@ -220,7 +220,7 @@ class TestTrain:
         await env.advance_time(1.5)
         assert (
             "**Votes when the round began:** 1,200; 1 voter behind its pairs; the rules removed 25% (quarantine)\n"
-            "The taste has 4 votes and needs 20 before it ranks answers."
+            "The taste has 4 votes; it ranks answers after 20, or after 10 choices that preferred an answer."
         ) in place.last.content
 
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
