@@ -16,7 +16,7 @@ BENCH ?= loop
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo init run test test-busy test-benches locales pictures coverage check bench gpu-check clean
+.PHONY: help demo init run test test-slow test-busy test-benches locales pictures coverage check bench gpu-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ init: $(VENV)/.run ## Set up the bot by answering questions, then start it
 run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 	@$(BIN)/reactune run $(ARGS)
 
-test: check ## Check style and types, and run every test
+test: check ## Check style and types, and run the tests
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-slow: $(VENV)/.dev ## Run what `make test` leaves out for time: browsers, real servers, kills, memory, PostgreSQL, more examples
+	$(BIN)/python -m pytest $(PARALLEL) -m "(slow or examples) and not bench and not ranks" --hypothesis-profile thorough $(ARGS)
 
 # A busy process ends with its parent.
 BUSY := $(PYTHON) -c 'import os; parent = os.getppid(); exec("while os.getppid() == parent: pass")'

@@ -42,9 +42,10 @@ SEEN: set[str] = set()
 
 multiprocessing.set_forkserver_preload(["tests.preloaded"])
 
-# A busy machine is not a defect.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
+# A busy machine is not a defect: no profile has a deadline.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
+hypothesis.settings.load_profile("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,8 +74,18 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)  # before those are left out that `-m` does not name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that no process works alone at the end."""
+    """Leave to `make test-slow` what SQLite shows as well as PostgreSQL, and mark what it repeats with more examples.
+
+    The longest files come first, so that no process works alone at the end.
+    """
+    for item in items:
+        values = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        if "postgresql" in values and item.get_closest_marker("both_databases") is None:
+            item.add_marker("slow")
+        if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
+            item.add_marker("examples")
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 

@@ -33,6 +33,8 @@ from tests.seeding import BOB, CAROL, add_reply, vote
 from tests.storage.adapters.test_folder_store import full_disk, publish
 from tests.storage.conftest import NUMBERS, TEMPLATE
 
+pytestmark = pytest.mark.both_databases
+
 Within = Callable[[Settings, Callable[[Session], Any]], Any]
 
 

@@ -61,6 +61,8 @@ from tests.seeding import ALICE, BOB, add_reply, message_of, vote
 from tests.storage.backups.test_backup import place, quietly, within
 from tests.storage.privacy.test_consent import train_on
 
+pytestmark = pytest.mark.both_databases
+
 __all__ = ["place"]  # a fixture
 HOME, ELSEWHERE = 71, 72
 QUESTION = 5_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
@@ -16,6 +17,8 @@ from storage.conversations.memory import (
 )
 from storage.privacy.erasure import delete_member
 from tests.seeding import ALICE, BOB, CHANNEL
+
+pytestmark = pytest.mark.both_databases
 
 FIRST = Memory("They plan a picnic.", 50, 0, frozenset({ALICE, BOB}))
 

@@ -37,6 +37,8 @@ from storage.database.enums import NOBODY, Basis, Outcome
 from storage.personalities.personalities import ensure_personality
 from tests.seeding import ALICE, BOB, CHANNEL, add_reply, message_of
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def new(personality_id: int) -> NewReply:

@@ -26,6 +26,8 @@ from storage.personalities.personalities import ensure_personality, find_persona
 from tests.postgres import PostgresServer
 from tests.storage.conftest import TEMPLATE, settings_for
 
+pytestmark = pytest.mark.both_databases
+
 NOBODY = 65534
 RACES = 3
 """A race shows itself only sometimes."""

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 from storage.database.ids import LARGEST_ID, LARGEST_NUMBER, parse_id
 from storage.database.tables import AuditRow, DocumentRow, QuarantineRow, ReplyRow, SittingPairRow
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.mark.parametrize(
     ("text", "number"),

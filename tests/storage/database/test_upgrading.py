@@ -46,6 +46,8 @@ from tests.random_rows import fill
 from tests.seeding import ALICE, add_reply, ask_twice, read_manifest
 from tests.storage.conftest import settings_for
 
+pytestmark = pytest.mark.both_databases
+
 NEWEST = newest_schema()
 SEED = 4  # leaves few tables empty
 NEXT = "next"

@@ -38,6 +38,8 @@ from storage.settings.sections import KnowledgeSettings
 from tests.seeding import ALICE
 from tests.word_encoder import DIMENSIONS, WordEncoder
 
+pytestmark = pytest.mark.both_databases
+
 GUILD, OTHER_GUILD = 71, 72
 GENERAL, STAFF, THREAD = 81, 82, 83
 SETTINGS = KnowledgeSettings()

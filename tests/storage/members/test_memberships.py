@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
 from storage.members import Memberships, note_members
 from tests.seeding import ALICE, BOB, CAROL, add_reply
+
+pytestmark = pytest.mark.both_databases
 
 GUILD = 7
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)

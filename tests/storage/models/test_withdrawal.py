@@ -43,6 +43,8 @@ from storage.training.rounds import claim_round, request_round, set_manifest
 from tests.past import add_round
 from tests.storage.together import together
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> AdapterStore:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
+import pytest
+
 from storage.database.database import Database
 from storage.operations.token_spend import Spend, add_spend, is_used_up, spent_on
 from storage.settings.sections import RemoteSettings
+
+pytestmark = pytest.mark.both_databases
 
 TODAY, YESTERDAY = date(2026, 11, 26), date(2026, 11, 25)
 

@@ -22,6 +22,8 @@ from storage.personalities.tavern.png_text import SIGNATURE, read_text_chunks, w
 from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook, webhooks_in
 from tests.storage.personalities.test_tavern import card_of
 
+pytestmark = pytest.mark.both_databases
+
 
 def portrait(kind: str, seed: int = 0, size: tuple[int, int] = (60, 90), text: bytes = b"") -> bytes:
     """Return a file with a picture of noise, which may hold a character card."""

@@ -38,6 +38,8 @@ from storage.personalities.personalities import (
 from storage.releases.versions import read_alias
 from storage.settings.sections import PersonalitySettings, Settings
 
+pytestmark = pytest.mark.both_databases
+
 GUILD, OTHER_GUILD = 100, 200
 KEEPER = Card(system_prompt="You keep a lighthouse.")
 CHANNEL = BindingPlace(Scope.CHANNEL, 11)

@@ -52,6 +52,8 @@ from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_v
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
 from tests.storage.privacy.test_consent import marked, train_on
 
+pytestmark = pytest.mark.both_databases
+
 HOME, ELSEWHERE = 71, 72
 QUESTION, LATER = 5_000, 5_001
 

@@ -44,6 +44,8 @@ from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, ask_twice, vote
 from tests.storage.privacy.test_consent import train_on
 
+pytestmark = pytest.mark.both_databases
+
 PRIVACY = PrivacySettings()
 KEPT_DAYS = PRIVACY.retention_days
 TAUGHT_BY_WORDS_ALONE = PrivacySettings(learn_from_reactions=False, discord_training_permission=True)

@@ -32,6 +32,8 @@ from tests.storage.releases.test_versions import add, add_chain
 from tests.storage.together import together
 from tests.storage.trail import trail_of
 
+pytestmark = pytest.mark.both_databases
+
 
 def make_champion(session: Session, personality_id: int, to: Version | None) -> None:
     generation = read_alias(session, personality_id).generation

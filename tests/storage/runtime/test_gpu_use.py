@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -11,6 +12,8 @@ from storage.database.columns import utc_now
 from storage.database.tables import HeartbeatRow
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import SILENT_AFTER_S
+
+pytestmark = pytest.mark.both_databases
 
 
 def users(session: Session, use: GpuUse, gpu: str) -> list[str]:

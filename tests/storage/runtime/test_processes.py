@@ -29,6 +29,8 @@ from storage.runtime.processes import (
     worker_name,
 )
 
+pytestmark = pytest.mark.both_databases
+
 HOLDER = """
 import sys, time
 from pathlib import Path

@@ -13,6 +13,8 @@ from storage.errors import SettingsError
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
 from tests.storage.together import together
 
+pytestmark = pytest.mark.both_databases
+
 WEDNESDAY_NOON = datetime(2026, 11, 4, 12, tzinfo=UTC)
 
 

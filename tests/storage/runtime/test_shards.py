@@ -21,6 +21,8 @@ from storage.runtime.shards import ALL, Shards, last_stop, leave_shards, note_st
 from storage.settings.sections import DiscordSettings
 from tests.seeding import add_reply, message_of
 
+pytestmark = pytest.mark.both_databases
+
 HERE, ELSEWHERE = "here:/data", "elsewhere:/data"
 GUILD_IDS = st.one_of(st.none(), st.integers(1 << 22, 2**63 - 1))
 

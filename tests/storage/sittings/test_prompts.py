@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from random import Random
 
+import pytest
 from sqlalchemy.orm import Session
 
 from storage.conversations.prompt_bank import parse_bank
 from storage.database.columns import utc_now
 from storage.sittings.prompts import add_prompts, order_prompts, read_prompts, remove_prompts
+
+pytestmark = pytest.mark.both_databases
 
 BANK = parse_bank("tea?\nrain?\nhello", "a file")
 

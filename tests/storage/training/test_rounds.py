@@ -39,6 +39,8 @@ from storage.training.rounds import (
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, read_manifest, read_voters
 from tests.storage.together import together
 
+pytestmark = pytest.mark.both_databases
+
 ENDED = [RoundStatus.PUBLISHED, RoundStatus.SKIPPED, RoundStatus.REJECTED, RoundStatus.FAILED, RoundStatus.INTERRUPTED]
 WORKER = "here:/data"
 

@@ -25,6 +25,8 @@ from storage.votes.votes import Tally, Vote, tally_by_version, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together
 
+pytestmark = pytest.mark.both_databases
+
 MESSAGE = 777
 IN_AN_HOUR = timedelta(hours=1)
 PRESSED, REACTED, UNREACTED, FOUND = PickGesture

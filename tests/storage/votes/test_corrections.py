@@ -22,6 +22,8 @@ from storage.votes.corrections import (
 )
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply
 
+pytestmark = pytest.mark.both_databases
+
 LIMITS = CorrectionSettings(min_chars=2, max_chars=10)
 
 

@@ -41,6 +41,8 @@ from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of
 from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
 from tests.storage.together import together
 
+pytestmark = pytest.mark.both_databases
+
 UPS = ("👍", "👍🏻", "👍🏿", "❤️", "❤", "😂")
 DOWNS = ("👎", "👎🏽", "🥱")
 NEITHER = ("🎉",)
