@@ -67,6 +67,7 @@ UNREACHABLE = "net::ERR_", "htmx:afterRequest", "htmx:sendError"
 QUESTION = "What makes a good cup of tea?"
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
     # Playwright's own event loop, closed a moment after its test.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -357,7 +358,7 @@ def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, page: Page) ->
 def test_the_talk_is_there_again_after_the_restart(demo: Demo, page: Page) -> None:
     page.goto(f"{demo.address}/channel/ada/lounge")
     expect(page.get_by_text(QUESTION).first).to_be_visible(timeout=ANSWER_MS)
-    expect(reactions(page, "👎").first).to_contain_text("2")
+    expect(reactions(page, "👎").first).to_contain_text("1")
     expect(page.get_by_role("link", name="↳ Green or black?").first).to_be_visible()
 
 
@@ -387,13 +388,17 @@ def test_documents_are_added_by_files(demo: Demo, page: Page) -> None:
     expect(page.locator("#documents").get_by_role("link", name="tea.txt")).to_be_visible(timeout=ANSWER_MS)
 
 
-@pytest.mark.parametrize(("scheme", "viewport"), [("light", SCREEN), ("dark", PHONE)])
-def test_every_page_is_for_screen_readers_and_phones(demo: Demo, page: Page, scheme: str, viewport: dict) -> None:
-    page.emulate_media(color_scheme=scheme)
+@pytest.mark.parametrize(("theme", "viewport"), [("light", SCREEN), ("dark", PHONE)])
+def test_every_page_is_for_screen_readers_and_phones(demo: Demo, page: Page, theme: str, viewport: dict) -> None:
     page.set_viewport_size(viewport)
+    page.goto(demo.address)
+    root = page.locator("html")
+    while root.get_attribute("data-theme") != theme:  # the other pages of the module may have chosen
+        page.get_by_role("button", name="Light or dark").click()
     findings = []
     for path in PAGES:
         page.goto(demo.address + path, wait_until="networkidle" if path in LOADED_IN_PARTS else "load")
+        expect(root).to_have_attribute("data-theme", theme)
         findings += serious_findings(page)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{path} scrolls aside"
     assert findings == []

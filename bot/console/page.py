@@ -52,6 +52,7 @@ PAGES = (
     ("/playground", "Playground"),
     ("/trust", "Trust"),
 )
+THEMES = ("light", "dark")
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
 TALKS: Final = web.AppKey("talks", Talks)
 
@@ -86,6 +87,12 @@ class Here:
     def pages(self) -> tuple[tuple[str, str], ...]:
         """The address and name of each page; the demo has more than PAGES."""
         return self.request.app[NAVIGATION]
+
+    @property
+    def theme(self) -> str:
+        """The colours that the visitor chose; else dark in the demo, as in Discord, and elsewhere the browser's."""
+        chosen = self.request.cookies.get("theme", "")
+        return chosen if chosen in THEMES else "" if self.pages == PAGES else "dark"
 
     @property
     def is_partial(self) -> bool:

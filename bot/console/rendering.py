@@ -26,6 +26,13 @@ def show_moment(moment: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(timespec="seconds"), said)
 
 
+def show_clock(moment: datetime) -> Markup:
+    """Return the time of day in UTC; the page's script shows the reader's, and the date when hovered."""
+    return Markup('<time class="clock" datetime="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"), f"{moment:%H:%M}"
+    )
+
+
 _loader = ChoiceLoader([PackageLoader("bot.console")])
 
 
@@ -42,7 +49,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"emphasis": _with_emphasis, "moment": show_moment, "duration": Duration}
+    environment.filters |= {
+        "emphasis": _with_emphasis,
+        "moment": show_moment,
+        "clock": show_clock,
+        "duration": Duration,
+    }
     return environment
 
 

@@ -33,8 +33,22 @@ document.addEventListener("htmx:sendError", () => {
 });
 
 function showTimes() {
-  for (const time of document.querySelectorAll("time")) {
-    time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  for (const time of document.querySelectorAll("time:not([title])")) {
+    const moment = new Date(time.dateTime);
+    const whole = moment.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    time.title = whole;
+    time.textContent = time.matches(".clock") ? moment.toLocaleTimeString([], { timeStyle: "short" }) : whole;
   }
 }
 showTimes();
+
+const theme = document.getElementById("theme");
+if (theme) {
+  const root = document.documentElement;
+  const isDark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "")) === "dark";
+  theme.hidden = false;
+  theme.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
+  });
+}

@@ -18,8 +18,8 @@ from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, read_call
 from bot.demo.channel.controls import read_select
 from bot.demo.channel.forms import Field, Given, Look, modal_fields, read_modal
-from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
-from bot.demo.channel.timeline import PICTURES, read_timeline, summarize
+from bot.demo.channel.places import BOT_NAME, LOUNGE, MAX_THREAD_NAME_CHARS
+from bot.demo.channel.timeline import BOT_PICTURE, PICTURES, read_timeline, summarize
 from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
+STARTERS = ("Good morning!", "What makes a good cup of tea?", "I baked bread today.")
+"""What somebody may say first. The bundled model answers these sensibly more often than most."""
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
 FIELD = "field."
@@ -85,10 +87,14 @@ class ChannelPage:
         query = SentForm(request.query)
         before, replied = _id(query, "before"), _id(query, "reply")
         reply = seat.message(replied) if replied else None
+        first_new = seat.first_new_id
         response = here.fill(
             "channel/page.html",
             engine=here.services.engine.state(),
-            **self._facts(seat, before),
+            **self._facts(seat, before) | {"first_new": first_new},
+            starters=STARTERS if seat.place.key == LOUNGE and not seat.has_spoken else (),
+            bot_name=BOT_NAME,
+            bot_picture=BOT_PICTURE,
             people=self._world.titles,
             commands=list_commands(seat),
             form=self._asked_form(here, seat),
@@ -233,6 +239,7 @@ class ChannelPage:
             "seat": seat,
             "seats": self._world.seats_of(seat.member.name),
             "timeline": read_timeline(seat, before),
+            "first_new": None,
             "menus": seat.menus(),
             "emojis": self._world.emoji,
             "look": Look,

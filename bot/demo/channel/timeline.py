@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
 
 import discord
 from markupsafe import Markup
@@ -13,13 +15,14 @@ from simcord.components import component_mentions
 
 from bot.demo.channel.components import Part, PartReader
 from bot.demo.channel.markdown import SMALL_PRINT, to_html
-from bot.demo.channel.places import BOT_NAME
 from bot.demo.channel.world import Seat
 
 MOST_SHOWN = 50
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 BOT_PICTURE = "/static/icon.svg"
 SUMMARY_CHARS = 80
+TOGETHER = timedelta(minutes=7)
+"""Between messages of one author that stand under one name, as in Discord."""
 DELETED = "a deleted message"
 
 
@@ -29,6 +32,7 @@ class Chip:
 
     emoji: str
     people: tuple[str, ...]
+    """Without the bot, which begins a reaction so that people need only click on it."""
     is_own: bool
 
 
@@ -40,7 +44,7 @@ class ShownMessage:
     avatar: str
     """The address of the author's picture; empty for the first letter of the name."""
     answers: str
-    """The message that it replies to, or what it responds to, if anything."""
+    """The message that it replies to, unless that is right above it, or what it responds to, if anything."""
     html: Markup
     embeds: tuple[tuple[discord.Embed, Markup], ...]
     """Each with the HTML of its description."""
@@ -49,6 +53,8 @@ class ShownMessage:
     """Rows of buttons and selects, or the whole message where Discord lays it out."""
     thread: Seat | None
     """Where the thread of the message is, if it has one."""
+    continues: bool
+    """It stands under the name above the message before it."""
     state: int
     """Differs after each change."""
 
@@ -90,7 +96,19 @@ def read_timeline(seat: Seat, before: int | None = None) -> Timeline:
     earlier = [message for message in reader.messages if before is None or message.id < before]
     window = earlier[-MOST_SHOWN:]
     has_more = len(earlier) > len(window)
-    return Timeline(tuple(map(reader.show, window)), window[0].id if has_more else None, changes)
+    shown = tuple(reader.show(message, before) for before, message in pairwise([None, *window]) if message)
+    return Timeline(shown, window[0].id if has_more else None, changes)
+
+
+def _continues(message: discord.Message, before: discord.Message | None) -> bool:
+    """Return whether one author goes on talking, and it is no answer to something else."""
+    return (
+        before is not None
+        and message.author == before.author
+        and message.author.display_name == before.author.display_name
+        and message.created_at - before.created_at < TOGETHER
+        and not (message.reference or message.flags.ephemeral or before.flags.ephemeral)
+    )
 
 
 class _Reader:
@@ -106,10 +124,11 @@ class _Reader:
         self._paths = {id_: other.path for id_, other in self._seats.items()}
         self._parts = PartReader(seat.world, self._html)
 
-    def show(self, message: discord.Message) -> ShownMessage:
-        me, answers, thread = self._seat.member.id, self._answers(message), self._seats.get(message.id)
+    def show(self, message: discord.Message, before: discord.Message | None) -> ShownMessage:
+        me, answers, thread = self._seat.member.id, self._answers(message, before), self._seats.get(message.id)
         # discord.Message says how many reacted, but not who.
         stored = self._seat.world.env.backend.get_message(message.channel.id, message.id)
+        continues = not answers and _continues(message, before)
         return ShownMessage(
             message,
             is_own=message.author.id == me,
@@ -119,12 +138,13 @@ class _Reader:
             html=self._html(message.system_content if message.is_system() else message.content),
             embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
             reactions=tuple(
-                Chip(one.emoji, tuple(self._names.get(id_, BOT_NAME) for id_ in one.user_ids), me in one.user_ids)
+                Chip(one.emoji, tuple(filter(None, map(self._names.get, one.user_ids))), me in one.user_ids)
                 for one in stored.reactions
             ),
             parts=self._parts.read(stored.components),
             thread=thread,
-            state=zlib.crc32(repr((stored, answers, thread and thread.newest_id)).encode()),
+            continues=continues,
+            state=zlib.crc32(repr((stored, answers, thread and thread.newest_id, continues)).encode()),
         )
 
     def _avatar(self, message: discord.Message, stored: Message) -> str:
@@ -137,9 +157,11 @@ class _Reader:
     def _html(self, content: str) -> Markup:
         return to_html(content, self._mentions, self._paths)
 
-    def _answers(self, message: discord.Message) -> str:
+    def _answers(self, message: discord.Message, before: discord.Message | None) -> str:
         if message.reference is None or message.reference.message_id is None:
             return self._seat.world.causes.get(message.id, "")
+        if before is not None and message.reference.message_id == before.id:
+            return ""
         answered = self._by_id.get(message.reference.message_id)
         return summarize(answered, self._mentions) if answered else DELETED
 

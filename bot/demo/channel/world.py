@@ -49,6 +49,8 @@ MEMBERS = ("ada", "bo")
 ADMIN = "grace"
 NO_VOTES = ("🎉", "👀")
 """Emoji that say nothing of an answer."""
+MOST_EVENTS = 60
+"""Of the newest ones, which say whether the bot is typing."""
 MESSAGE_GONE = "That message was deleted."
 FORM_GONE = "That form was sent before, or the demo was restarted. Open it again."
 NOT_ANSWERED = "The bot did not respond to that. The terminal may say why."
@@ -261,6 +263,28 @@ class Seat:
     @property
     def has_news(self) -> bool:
         return self.newest_id > self.world.read_to.get((self.member.id, self.channel.id), 0)
+
+    @property
+    def first_new_id(self) -> int | None:
+        """The ID of the oldest message since this person last looked; None if there is none, or they never did."""
+        read_to = self.world.read_to.get((self.member.id, self.channel.id))
+        return next((one.id for one in self.messages() if one.id > read_to), None) if read_to else None
+
+    @property
+    def has_spoken(self) -> bool:
+        return any(one.author.id == self.member.id for one in self.messages())
+
+    @property
+    def is_bot_typing(self) -> bool:
+        """Whether the bot has begun to type here and not said anything since."""
+        here, me = str(self.channel.id), str(self.world.env.backend.bot_user.id)
+        for _, event, payload in reversed(self.world.env.backend.transcript[-MOST_EVENTS:]):
+            if isinstance(payload, dict) and payload.get("channel_id") == here:
+                if event == "TYPING_START" and payload["user_id"] == me:
+                    return True
+                if event in ("MESSAGE_CREATE", "MESSAGE_UPDATE") and payload.get("author", {}).get("id") == me:
+                    return False
+        return False
 
     def note_read(self) -> None:
         self.world.read_to[self.member.id, self.channel.id] = self.newest_id

@@ -31,7 +31,7 @@ from tests.bot.attachments.conftest import picture
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.llama_server import serve
 
-pytestmark = pytest.mark.bundled
+pytestmark = [pytest.mark.slow, pytest.mark.bundled]
 
 STARTER = Path(__file__).resolve().parents[3] / "personalities" / "starters" / "default"
 QUESTIONS = ("What is the capital of France?", "Tell me about cats.", "I lost my keys today.")

@@ -23,6 +23,8 @@ from storage.settings.sections import Settings
 from tests.bot.engine.test_engine import finished, request
 from tests.tiny_model import build_tiny_base
 
+pytestmark = pytest.mark.slow
+
 LONGEST_S = 20.0
 
 

@@ -159,7 +159,9 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
 def test_a_taste_that_knows_too_little_ranks_nothing_and_the_round_says_why() -> None:
     plan = plan_of(survey(siblings(1), ranked=fresh(4)))
     assert plan.evidence["pairs_by_source"] == {"siblings": 1}
-    assert plan.evidence["notes"] == ["the taste has 0 votes; it ranks answers after 20, or after 10 choices that preferred an answer"]
+    assert plan.evidence["notes"] == [
+        "the taste has 0 votes; it ranks answers after 20, or after 10 choices that preferred an answer"
+    ]
     assert plan_of(survey(siblings(1)), settings(pairs={"ranked_prompts": 0})).evidence["notes"] == []
 
 

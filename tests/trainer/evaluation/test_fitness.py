@@ -94,6 +94,7 @@ def test_an_untaught_model_finds_nothing_lost(tmp_path):
     assert max({**sound, **lost}.values()) < MAX_FIT_LOSS
 
 
+@pytest.mark.slow
 @pytest.mark.bundled
 def test_the_bundled_model_tells_lost_sense_from_a_style(bundled_base):
     """German is left out: it cannot read it."""

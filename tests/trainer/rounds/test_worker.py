@@ -172,6 +172,7 @@ def check_versions(database: Database, settings: Settings) -> int:
     return len(versions)
 
 
+@pytest.mark.slow
 def test_a_trainer_killed_while_it_trains_or_publishes_is_made_up_for_by_the_next(
     database: Database, settings: Settings
 ) -> None:

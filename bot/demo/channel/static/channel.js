@@ -37,6 +37,7 @@ htmx.defineExtension("messages", {
     const fresh = fragment.querySelector("#messages");
     if (Number(fresh.dataset.seen) < Number(shown.dataset.seen)) return [];
     shown.dataset.seen = fresh.dataset.seen;
+    document.getElementById("typing").hidden = fresh.dataset.typing !== "true";
     const isAtEnd = usesNewest || timeline.scrollTop > -AT_END_PX;
     const beginning = beginningOf(newest());
     const gone = new Map([...shown.children].map((one) => [one.id, one]));
@@ -63,6 +64,7 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
     if (!usesNewest) showEnd();
   }
   if (detail.elt === composer.form || commands.contains(detail.elt)) {
+    document.querySelector(".starters")?.remove();
     sent = composer.value;
     sentFiles = files.files;
     composer.value = files.value = "";

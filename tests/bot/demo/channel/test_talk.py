@@ -26,11 +26,12 @@ async def test_a_message_is_answered_and_voted_on(channel, world, rows):
     question, answer = articles(seen)
     assert "What makes a good cup of tea?" in question
     assert "Reactune APP" in answer
-    assert "👍 1 👎 1 🔁 1" in answer
+    assert "👍 👎 🔁 ⋯" in answer, "nobody has voted, and the bot's own reactions are no votes"
 
     reply = world.lounge.last_message.id
     pressed = await channel.act("ada", reply, react="👎")
     assert 'name="unreact" value="👎"' in pressed.html
+    assert "👍 👎 1 🔁 ⋯" in articles(pressed)[-1]
     await channel.act("ada", reply, react="👎")  # a second click changes nothing
     assert [(row.emoji, row.added) for row in rows(VoteEventRow)] == [("👎", True)]
     assert 'name="unreact"' not in (await channel.look("bo")).html
@@ -108,9 +109,46 @@ async def test_a_reply_names_what_it_answers(channel, world):
     message = world.seat("bo", "mentions").messages()[-1].id
     assert "↪ bo: The kettle whistles" in (await channel.look("ada", "mentions", f"?reply={message}")).text
     seen = await channel.say("ada", "Then pour", "mentions", reply=str(message))
+    assert "↪" not in articles(seen)[-1], "it is right above"
+    seen = await channel.say("ada", "And wait", "mentions", reply=str(message))
     assert "↪ bo: The kettle whistles" in articles(seen)[-1]
     await channel.act("bo", message, "mentions", delete="yes")
     assert "↪ a deleted message" in articles(await channel.look("ada", "mentions"))[-1]
+
+
+async def test_what_one_person_says_in_a_row_stands_under_one_name(channel):
+    await channel.say("ada", "First", "mentions")
+    await channel.say("ada", "Second", "mentions")
+    seen = await channel.say("bo", "Third", "mentions")
+    assert ["ada" in one.split() for one in articles(seen)] == [True, False, False]
+
+
+async def test_whoever_comes_back_sees_what_is_new(channel):
+    await channel.say("ada", "Before", "mentions")
+    await channel.say("bo", "Meanwhile", "mentions")
+    await channel.say("bo", "And then", "mentions")
+    marked = [one.startswith("New ") for one in articles(await channel.look("ada", "mentions"))]
+    assert marked == [False, True, False]
+    assert not any(one.startswith("New ") for one in articles(await channel.look("ada", "mentions")))
+
+
+async def test_something_to_say_is_offered_until_somebody_has_said_something(channel):
+    assert ">Good morning!</button>" in (await channel.look("ada")).html
+    seen = await channel.say("ada", "Good morning!")
+    assert ">Good morning!</button>" not in (await channel.look("ada")).html
+    assert 'data-typing="false"' in seen.html, "it has answered"
+
+
+async def test_the_page_says_while_the_bot_types(channel, world):
+    async with world.env.bot.get_channel(world.lounge.id).typing():
+        assert 'data-typing="true"' in (await channel.look("ada")).html
+    assert 'data-typing="false"' in (await channel.look("ada", "mentions")).html
+    await channel.say("ada", "Hello")
+    assert 'data-typing="false"' in (await channel.look("ada")).html
+
+
+async def test_the_colours_are_dark_until_somebody_chooses(channel):
+    assert 'data-theme="dark"' in (await channel.look("ada")).html
 
 
 async def test_a_picture_is_sent_and_shown_and_nobody_claims_to_have_seen_it(channel):
