@@ -26,7 +26,7 @@ from storage.database.enums import DocumentKind
 from storage.errors import EncoderError
 from storage.knowledge import documents
 from storage.knowledge.search import Passage, Question, search
-from storage.knowledge.vectors import VectorIndex, prepare_vectors
+from storage.knowledge.vectors import VectorIndex
 from storage.models.bundled import BATCH, BundledEncoder, Encoder
 from storage.models.english import InEnglish
 from storage.privacy.erasure import lock_erasures
@@ -70,8 +70,7 @@ class FoundPassage:
 
 
 class EncoderThread:
-    def __init__(self, database: Database, load: Callable[[], Encoder]) -> None:
-        self._database = database
+    def __init__(self, load: Callable[[], Encoder]) -> None:
         self._load = load
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._encoder: Encoder | None = None
@@ -108,9 +107,6 @@ class EncoderThread:
             self.problem = str(error)
             log.warning("Search in documents matches words only: %s.", error)
             return
-        dimensions = int(encoder.encode([""]).shape[1])
-        with self._database.transaction() as session:
-            prepare_vectors(session, dimensions, encoder.name)
         self._encoder = encoder
 
 
@@ -144,7 +140,7 @@ class Library:
         self._database = database
         self._settings = settings
         self._deletions = deletions or Deletions()
-        self._encoder = EncoderThread(database, lambda: InEnglish(load_encoder()))
+        self._encoder = EncoderThread(lambda: InEnglish(load_encoder()))
         self._index = VectorIndex()
         self._embedding = asyncio.Lock()
         self._is_closed = False

@@ -12,7 +12,6 @@ from reactune.shared import reading
 from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
 from storage.database.tables import HeartbeatRow, ReplyRow
-from storage.knowledge.vectors import has_pgvector
 from storage.privacy.retention import LONGEST_WAIT, count_past, read_expiry
 from storage.runtime.processes import TRAINER, live_processes
 from storage.settings.sections import DatabaseSettings, Settings
@@ -34,7 +33,6 @@ def _describe_postgres(session: Session, settings: DatabaseSettings) -> Iterator
     yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections per process"
     if settings.statement_timeout_s and session.scalar(text("SHOW statement_timeout")) == "0":
         yield "a pooler drops the time limits: set them with ALTER ROLE (docs/database.md)"
-    yield "document search with pgvector" if has_pgvector(session) else "document search without pgvector"
 
 
 def check_backups(settings: Settings) -> str:

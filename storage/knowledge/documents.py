@@ -17,7 +17,6 @@ from storage.database.enums import DocumentKind
 from storage.database.rows import any_row, column_values, count_rows, read_all
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
-from storage.knowledge.vectors import mirror_vectors
 from storage.settings.sections import KnowledgeSettings
 
 JUST_REMOVED = "that document was just removed, so nothing was changed"
@@ -283,7 +282,6 @@ def store_embeddings(session: Session, encoder: str, embeddings: Mapping[int, by
     session.execute(update(DocumentRow).where(DocumentRow.id.in_(affected)).values(revision=DocumentRow.revision + 1))
     for chunk_id, embedding in embeddings.items():
         session.execute(update(ChunkRow).where(ChunkRow.id == chunk_id).values(encoder=encoder, embedding=embedding))
-    mirror_vectors(session, embeddings)
 
 
 def _digest(text: str) -> str:

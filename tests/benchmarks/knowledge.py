@@ -32,7 +32,7 @@ from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow
 from storage.knowledge.documents import SearchScope
 from storage.knowledge.search import Question, documents_in, find_near, search
-from storage.knowledge.vectors import VectorIndex, prepare_vectors
+from storage.knowledge.vectors import VectorIndex
 from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.english import InEnglish
@@ -266,7 +266,6 @@ def _fill(name: str, database: Database, count: int, encoder: Encoder, embedding
                 ],
             )
             progress.advance(filling, size)
-        prepare_vectors(session, embeddings.shape[1], encoder.name)
     _analyze(database)
     return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex(), encoder, {})
 
@@ -284,8 +283,7 @@ def _analyze(database: Database) -> None:
     """Do at once what PostgreSQL's autovacuum does within minutes; SQLite needs nothing."""
     if database.engine.dialect.name == "postgresql":
         with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            for table in ("chunks", "chunk_vectors"):
-                connection.execute(text(f"VACUUM (ANALYZE) {table}"))
+            connection.execute(text("VACUUM (ANALYZE) chunks"))
 
 
 def _measure_speed(shelf: Shelf, encoder: Encoder, asked: Sequence[Asked], count: int) -> Row:

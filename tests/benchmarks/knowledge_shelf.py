@@ -19,7 +19,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import DocumentKind
 from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
 from storage.knowledge.search import Question
-from storage.knowledge.vectors import VectorIndex, prepare_vectors
+from storage.knowledge.vectors import VectorIndex
 from storage.models.bundled import Encoder
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import DatabaseSettings, KnowledgeSettings, Settings
@@ -124,4 +124,3 @@ def _embed(session: Session, encoder: Encoder) -> None:
     waiting = waiting_chunks(session, encoder.name, limit=10_000)
     vectors: Any = encoder.encode([one.chunk.embedded_text for one in waiting])
     store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})
-    prepare_vectors(session, vectors.shape[1], encoder.name)

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
@@ -30,13 +29,13 @@ from storage.knowledge.documents import (
     waiting_chunks,
 )
 from storage.knowledge.search import WORDS_WEIGHT, Passage, Question, in_context, search
-from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in, has_pgvector, prepare_vectors
+from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in
 from storage.knowledge.words import find_words
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import KnowledgeSettings
 from tests.seeding import ALICE
-from tests.word_encoder import DIMENSIONS, WordEncoder
+from tests.word_encoder import WordEncoder
 
 pytestmark = pytest.mark.both_databases
 
@@ -331,52 +330,3 @@ def test_the_nearest_of_many_chunks_are_those_of_a_plain_sort() -> None:
         assert _nearest_in(matrix, [1, 2], query, 10) == order[:10].tolist()
         assert _nearest_in(matrix, [2], query, 10) == order[order % 2 == 1][:10].tolist()
         assert len(_nearest_in(matrix, [2], query, 2_000)) == 500
-
-
-# pgvector
-
-
-def test_pgvector_is_used_if_possible_and_finds_the_same(database: Database) -> None:
-    encoder = WordEncoder()
-    with database.transaction() as session:
-        add(session, "A kitten sleeps", "Bread and butter", "An automobile")
-        embed(session, encoder)
-        before = ask(session, "cat", encoder)
-        is_postgres = database.engine.dialect.name == "postgresql"
-        assert prepare_vectors(session, DIMENSIONS, encoder.name) is is_postgres
-        assert has_pgvector(session) is is_postgres
-        assert ask(session, "cat", encoder)[0] == before[0]
-        add(session, "The car park", title="Later")
-        embed(session, encoder)
-        assert ask(session, "automobile", encoder)[0] in ("An automobile", "The car park")
-        assert prepare_vectors(session, DIMENSIONS, encoder.name) is is_postgres
-
-
-def test_without_the_right_to_create_the_extension_memory_is_used(database: Database) -> None:
-    if database.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has no extension to make")
-    encoder = WordEncoder()
-    with database.transaction() as session:
-        ensure_personality(session)
-        add(session, "A kitten sleeps")
-        embed(session, encoder)
-        session.execute(text("CREATE ROLE guest"))
-        session.execute(text("GRANT ALL ON ALL TABLES IN SCHEMA public TO guest"))
-        session.execute(text("SET LOCAL ROLE guest"))
-        assert not prepare_vectors(session, DIMENSIONS, encoder.name)
-        assert ask(session, "cat", encoder) == ["A kitten sleeps"]
-        session.execute(text("RESET ROLE"))
-        session.execute(text("DROP OWNED BY guest"))
-        session.execute(text("DROP ROLE guest"))
-
-
-def test_another_encoder_replaces_the_vectors_in_pgvector(database: Database) -> None:
-    old, new = WordEncoder("words 1"), WordEncoder("words 2")
-    with database.transaction() as session:
-        add(session, "A kitten sleeps")
-        embed(session, old)
-        prepare_vectors(session, DIMENSIONS, old.name)
-        prepare_vectors(session, DIMENSIONS, new.name)
-        assert ask(session, "cat", new) == []
-        embed(session, new)
-        assert ask(session, "cat", new) == ["A kitten sleeps"]
