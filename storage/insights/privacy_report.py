@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.database import tables
 from storage.database.rows import count_rows
 from storage.privacy.erasure import names_of
-from storage.privacy.ownership import naming_members
+from storage.privacy.ownership import naming_members, naming_pseudonyms
 from storage.privacy.retention import count_past, read_expiry
 from storage.settings.sections import PrivacySettings
 
@@ -19,8 +19,7 @@ NO_BASIS = "none"
 AGES = (("under 1 day", 1), ("1 to 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90))
 OLDER = "over 90 days"
 TABLES: tuple[type[tables.Base], ...] = (
-    *dict.fromkeys(table for table, _ in naming_members()),
-    tables.RoundVoterRow,
+    *dict.fromkeys(table for table, _ in (*naming_members(), *naming_pseudonyms())),
     tables.ReplyMessageRow,
     tables.ReplyNoteRow,
     tables.ConversationRow,

@@ -29,6 +29,7 @@ from storage.privacy.ownership import (
     in_guild,
     is_known,
     naming_members,
+    naming_pseudonyms,
     naming_servers,
     rows_in,
 )
@@ -78,7 +79,8 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     documents = remove_words_of(session, user_id)
     for table, column in naming_members(Fate.GONE):
         session.execute(delete(table).where(column == user_id))
-    session.execute(delete(tables.RoundVoterRow).where(tables.RoundVoterRow.pseudonym == pseudonym))
+    for table, column in naming_pseudonyms(Fate.GONE):
+        session.execute(delete(table).where(column == pseudonym))
     replies = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(reply_ids)))
     _take_name_out(session, user_id)
     return Deletion(

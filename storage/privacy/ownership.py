@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from storage.database.columns import MEMBER, SERVER, Fate
+from storage.database.columns import MEMBER, PSEUDONYM, SERVER, Fate
 from storage.database.enums import NOBODY
 from storage.database.rows import any_row
 from storage.database.tables import Base, ConversationRow, ReplyRow
@@ -33,6 +33,11 @@ class Naming(NamedTuple):
 def naming_members(*fates: Fate) -> list[Naming]:
     """Return the columns with IDs of members whose rows have one of the fates; without fates, all."""
     return list(_naming(MEMBER, fates))
+
+
+def naming_pseudonyms(*fates: Fate) -> list[Naming]:
+    """Return the columns with pseudonyms of members whose rows have one of the fates; without fates, all."""
+    return list(_naming(PSEUDONYM, fates))
 
 
 def naming_servers(*fates: Fate) -> list[Naming]:
