@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_226_538  # an arbitrary number that nothing else on the server locks
 REVISION = "SELECT version_num FROM alembic_version"
-DEVELOPMENT = frozenset(f"{number:04}" for number in range(1, 13))
-"""Schemas from before the first release, which cannot be upgraded."""
+LAST_WITH_OLDER = "ec2e8892"
+"""The last commit that upgrades schemas from before the first one here."""
 PSEUDONYM_KEY_BYTES = 32
 
 # An index over the chunks' own text (FTS5 calls it external content), kept in step by triggers.
@@ -120,10 +120,12 @@ def refuse_unknown(schema: str, what: str = "the database") -> None:
     known = {script.revision for script in _scripts().walk_revisions()}
     if set(schema.split(", ")) <= known:
         return
-    if schema in DEVELOPMENT:
+    first = str(_scripts().get_base())
+    if schema.isdecimal() and int(schema) < int(first):
         raise DatabaseError(
-            f"{what} was written by a development version of Reactune (schema {schema}), which no release can "
-            "upgrade: start with a new database"
+            f"{what} has schema {schema}, and this program begins with {first}: bring it there with the last program "
+            f"that can (`git checkout {LAST_WITH_OLDER}`, then `reactune db migrate`, or `reactune restore` and "
+            "`reactune backup` for a backup), then use this one again"
         )
     raise DatabaseError(
         f"{what} was written by a newer Reactune (schema {schema}): "

@@ -256,9 +256,13 @@ class TestRestoring:
             restore_backup(settings, tmp_path / "nowhere.tar.gz", quietly)
 
     @pytest.mark.parametrize(
-        ("schema", "outcome"), [("9999", "was written by a newer Reactune (schema 9999): upgrade this program")]
+        ("schema", "outcome"),
+        [
+            ("9999", "was written by a newer Reactune (schema 9999): upgrade this program"),
+            ("20", "`reactune restore` and `reactune backup` for a backup"),
+        ],
     )
-    def test_a_backup_of_a_newer_program_is_refused(
+    def test_a_backup_of_a_newer_or_much_older_program_is_refused(
         self, file: Path, place: Callable[..., Settings], schema: str, outcome: str
     ) -> None:
         with tarfile.open(file) as tar:

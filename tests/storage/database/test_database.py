@@ -279,12 +279,14 @@ def test_a_newer_schema(empty_url: str) -> None:
     )
 
 
-def test_a_schema_from_before_the_first_release(empty_url: str) -> None:
+@pytest.mark.parametrize("schema", ["20", "1", "0012"])
+def test_a_schema_from_before_the_first(empty_url: str, schema: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+        session.execute(text("UPDATE alembic_version SET version_num = :schema"), {"schema": schema})
     assert refusal(empty_url) == (
-        "the database was written by a development version of Reactune (schema 0012), which no release can upgrade: "
-        "start with a new database"
+        f"the database has schema {schema}, and this program begins with 21: bring it there with the last program that "
+        "can (`git checkout ec2e8892`, then `reactune db migrate`, or `reactune restore` and `reactune backup` for a "
+        "backup), then use this one again"
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now
-from storage.database.tables import FactQuestionRow, ReplyRow
+from storage.database.tables import FactQuestionRow, MemberNoteRow, ReplyRow
 from storage.errors import NoteRefused
 from storage.privacy.erasure import delete_member, erase_guild, erase_member_in, forget_notes
 from storage.privacy.member_data import export_member, summarize_member_data
@@ -59,6 +59,12 @@ def test_a_note_is_used_only_where_it_was_given(session: Session) -> None:
     forget_notes(session, ALICE, HOME)
     assert summarize_member_data(session, ALICE).notes == 2
     assert {note["server"] for note in export_member(session, ALICE)["notes"]} == {str(ELSEWHERE), None}
+
+
+def test_a_note_without_a_server_is_used_everywhere(session: Session) -> None:
+    """As earlier programs kept them."""
+    session.add(MemberNoteRow(user_id=ALICE, text=BEES))
+    assert [texts(session, ALICE, place) for place in (HOME, ELSEWHERE, None)] == [[BEES]] * 3
 
 
 @pytest.mark.parametrize(

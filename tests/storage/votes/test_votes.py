@@ -130,6 +130,12 @@ def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, migra
 # One member and one reply
 
 
+def test_a_servers_own_emoji_has_an_id_of_up_to_20_digits(database: Database, reply_id: int) -> None:
+    append(database, set_thumb(reply_id, ALICE, "1" * 20))
+    with database.snapshot() as session:
+        assert {thumb.emoji for thumb in current_thumbs(session, [reply_id])} == {"1" * 20}
+
+
 @pytest.mark.parametrize(("emoji", "vote"), [("👍", Vote.UP), ("👎🏿", Vote.DOWN)])
 def test_a_thumb_is_a_vote(database: Database, reply_id: int, emoji: str, vote: Vote) -> None:
     assert append(database, set_thumb(reply_id, ALICE, emoji)) == 1

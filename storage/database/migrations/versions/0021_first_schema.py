@@ -1,0 +1,12 @@
+"""The first schema, which `migrate` creates from the tables."""
+
+from __future__ import annotations
+
+revision = "21"  # 1 to 20 were those of development versions; databases that these brought to 21 need no change
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
