@@ -142,8 +142,6 @@ class EngineState:
     """Versions in memory; includes the base model if it takes its own memory."""
     failure_reason: str = ""
     """Why it cannot answer now, without a full stop; empty if it can. Admins are alerted."""
-    degraded_reason: str = ""
-    """What is wrong although it answers; admins are alerted."""
     pause_reason: str = ""
     """Why it does not answer for a while although nothing is wrong, without a full stop."""
     name: str = "the model"

@@ -109,12 +109,6 @@ def _engine(engine: EngineState) -> Iterator[AlertKind]:
             engine.who_answers(),
             Sentence('fix that and restart the bot, or set model.engine = "transformers" to accept it'),
         )
-    if engine.degraded_reason:
-        yield AlertKind(
-            "servers",
-            Sentence("some model servers cannot answer: {reason}", reason=engine.degraded_reason),
-            Sentence("restart them, or remove them from remote.servers; the other servers answer in the meantime"),
-        )
     if engine.refused_versions:
         yield AlertKind(
             "refused",

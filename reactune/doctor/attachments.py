@@ -10,8 +10,7 @@ from typing import Any
 
 from bot.attachments.pictures import look_at, look_with
 from bot.attachments.voice import write_down
-from bot.engine.remote.replicas import problem_of
-from bot.engine.remote.server import ServerError
+from bot.engine.remote.server import ServerError, problem_of
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
 from reactune.doctor.findings import Hint, Problem

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot.operations.alerts import FALLBACK
 from reactune.doctor.findings import Problem
-from reactune.doctor.servers import examine_servers
+from reactune.doctor.servers import examine_server
 from reactune.shared import notes, reading
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
@@ -61,7 +61,7 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
     if settings.model.engine == "remote":
         folder = settings.data.directory  # the files themselves are not checked here
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
-        return examine_servers(settings, adapters)
+        return examine_server(settings, adapters)
     require_full_weights(base.path)
     transformers = f"transformers, {describe_serving_format(settings.model)}"
     if not prefers_graphs(settings.model):

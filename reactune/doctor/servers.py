@@ -1,4 +1,4 @@
-"""Checks of Discord's settings and of remote model servers."""
+"""Checks of Discord's settings and of the remote model server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import discord
 
 from bot.arenas.host import arena_trigger
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
-from bot.engine.remote.replicas import problem_of, served_models
-from bot.engine.remote.server import Refused, Server, ServerError, open_session
+from bot.engine.remote.server import Refused, Server, ServerError, connect, problem_of, served_models
 from bot.errors import BotError
 from bot.guards.access import allows_server
 from bot.runner import NO_INTENT, NO_MEMBERS_INTENT, require_token
@@ -128,36 +127,23 @@ async def _describe_intents(client: discord.Client, flags: discord.ApplicationFl
     return f"{reach}, and its privileged intents need no review up to {USERS_WITHOUT_REVIEW:,} different users"
 
 
-def examine_servers(settings: Settings, champions: Sequence[AdapterRef]) -> str:
-    """Return a phrase about each server; raises Problem if one of them needs the operator.
+def examine_server(settings: Settings, champions: Sequence[AdapterRef]) -> str:
+    """Return a phrase about the model server; raises Problem if it needs the operator.
 
-    `champions` are the current champions: llama.cpp servers must have been started with them.
+    `champions` are the current champions: llama.cpp's server must have been started with them.
     """
-    found = asyncio.run(_examine(settings, champions))
-    working = [phrase for phrase in found if isinstance(phrase, str)]
-    problems = [problem_of(error) for error in found if isinstance(error, ServerError)]
-    if problems:
-        raise Problem("; ".join(problems + working))
-    return "; ".join(working)
+    try:
+        return asyncio.run(_describe_server(settings, champions))
+    except ServerError as error:
+        raise Problem(problem_of(error)) from error
 
 
-async def _examine(settings: Settings, champions: Sequence[AdapterRef]) -> list[str | ServerError]:
-    """Return for each server a phrase, or what is wrong with it."""
-
-    async def look(url: str) -> str | ServerError:
-        try:
-            return await _describe_server(Server(url, session, settings.remote), settings.remote, champions)
-        except ServerError as error:
-            return error
-
-    async with open_session(settings.remote_api_key, settings.remote) as session:
-        return await asyncio.gather(*map(look, settings.remote.servers))
-
-
-async def _describe_server(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:
-    models = await served_models(server, settings)
-    model = settings.model or next(iter(models), "an unnamed model")
-    return f"{server.url} serves {model}, {await _versions(server, settings, champions)}"
+async def _describe_server(settings: Settings, champions: Sequence[AdapterRef]) -> str:
+    remote = settings.remote
+    async with connect(remote.url, settings.remote_api_key, remote) as server:
+        models = await served_models(server, remote)
+        model = remote.model or next(iter(models), "an unnamed model")
+        return f"{server.url} serves {model}, {await _versions(server, remote, champions)}"
 
 
 async def _versions(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:

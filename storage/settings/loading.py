@@ -38,7 +38,7 @@ VOICE_KEY_NAMES = ("voice_api_key", "voice.api_key", "voice.key")
 CLIENT_SECRET_NAMES = ("client_secret", "discord_client_secret", "console.client_secret", "discord.client_secret")
 MISPLACED = {
     **dict.fromkeys(TOKEN_NAMES, f"set the bot's token as {TOKEN_VARIABLE}"),
-    **dict.fromkeys(KEY_NAMES, f"set the servers' key as {KEY_VARIABLE}"),
+    **dict.fromkeys(KEY_NAMES, f"set the server's key as {KEY_VARIABLE}"),
     **dict.fromkeys(PICTURES_KEY_NAMES, f"set the server's key as {PICTURES_KEY_VARIABLE}"),
     **dict.fromkeys(VOICE_KEY_NAMES, f"set the server's key as {VOICE_KEY_VARIABLE}"),
     **dict.fromkeys(CLIENT_SECRET_NAMES, f"set the OAuth2 client secret as {CLIENT_SECRET_VARIABLE}"),
@@ -47,6 +47,8 @@ REMOVED = dict.fromkeys(
     ("release.canary_share", "release.canary_days"),
     "delete it (while a version waits, three answers in ten come as blind pairs by themselves)",
 ) | {
+    "remote.servers": "set remote.url to one address; several servers need a router before them (docs/remote.md)",
+    "remote.health_interval_s": "delete it (a server that fails an answer is checked at once)",
     "training.objective": "delete it (rounds train by DPO)",
     "votes.weak": "delete it (🔁 counts as a third of a 👎, and nothing else that members write counts)",
 }
@@ -211,8 +213,8 @@ def _conflicts(settings: Settings) -> Iterator[str]:
             f"it must be at most half of knowledge.chunk_tokens = {knowledge.chunk_tokens}"
         )
     yield from _training_conflicts(settings.training)
-    if settings.model.engine == "remote" and not settings.remote.servers:
-        yield 'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
+    if settings.model.engine == "remote" and not settings.remote.url:
+        yield 'model.engine = "remote" needs a server: set remote.url to its address (docs/remote.md)'
     if settings.model.engine == "openvino" and settings.model.quantization:
         yield (
             f'model.quantization = "{settings.model.quantization}" is for transformers; OpenVINO rounds weights in its '

@@ -7,7 +7,6 @@ import re
 import tomllib
 from contextlib import suppress
 from datetime import datetime, time
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -79,7 +78,7 @@ def _server_address(text: str, key_variable: str) -> str:
     """Return the server's address without a trailing slash or /v1; raises ValueError if it is not a server address."""
     parts = urlsplit(text)
     if "@" in text:
-        raise ValueError(f"an address cannot contain a password: set the servers' key as {key_variable}")
+        raise ValueError(f"an address cannot contain a password: set the server's key as {key_variable}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not a server address: write http://host:port or https://host")
     return text.rstrip("/").removesuffix("/v1")
@@ -155,8 +154,6 @@ EmojiWeights = Annotated[
     dict[str, Annotated[float, Field(strict=True)]], _table_such_as('{"🎉": 1.5}'), AfterValidator(_check_emoji)
 ]
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
-_EngineServer = Annotated[str, AfterValidator(partial(_server_address, key_variable=KEY_VARIABLE))]
-Servers = Annotated[tuple[_EngineServer, ...], BeforeValidator(_split_commas)]
 Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(_expand_home)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
@@ -338,26 +335,24 @@ class ModelSettings(Section):
 
 
 class RemoteSettings(Section):
-    """Servers that answer instead of this machine, if model.engine is "remote" (docs/remote.md)."""
+    """The server that answers instead of this machine, if model.engine is "remote" (docs/remote.md)."""
 
-    servers: Servers = Field(default=(), repr=False)  # a rejected address may contain a password
-    """Addresses of servers with the same base model, such as http://gpu-1:8000; requests are spread over them."""
+    url: Annotated[str, _address_or_none(KEY_VARIABLE)] = Field(default="", repr=False)  # it may contain a password
+    """Address of a server with the base model, such as http://gpu-1:8000, or of a router before several."""
     kind: Literal["vllm", "llama.cpp", "openai"] = "vllm"
     """Server software; it decides how versions are loaded. "openai": any compatible server, base model only."""
     model: str = ""
-    """The servers' name for the base model. Empty: the first model that they list."""
+    """The server's name for the base model. Empty: the first model that it lists."""
     adapter_path: str = ""
-    """Path at which vLLM's servers see the data folder's `served` folder. Empty: the same path as here."""
+    """Path at which vLLM sees the data folder's `served` folder. Empty: the same path as here."""
     max_adapters: Count = 8
-    """Versions loaded on each vLLM server; the least recently used one is evicted first."""
+    """Versions loaded on vLLM; the least recently used one is evicted first."""
     connect_timeout_s: Positive = 5.0
     """Seconds to wait for a connection or a health check."""
     first_token_timeout_s: Positive = 60.0
-    """Seconds to wait for the first token before another server is tried."""
+    """Seconds to wait for the first token before the answer is requested again."""
     idle_timeout_s: Positive = 20.0
     """Seconds to wait for the next token before the answer ends as it is."""
-    health_interval_s: Positive = 10.0
-    """Seconds between two health checks; a failed server is checked sooner."""
     tokens_per_day: Annotated[int, Field(ge=0)] = 0
     """Prompt and answer tokens per UTC day; then the bot stops answering until midnight. 0: no limit."""
     prompt_price: Annotated[float, Field(ge=0.0)] = 0.0
@@ -382,7 +377,7 @@ class GenerationSettings(Section):
     timeout_s: Positive = 120.0
     """Seconds after which an unfinished answer is stopped."""
     batch_size: Count = 8
-    """Answers generated at the same time; with remote servers, on each of them."""
+    """Answers generated at the same time; with a remote server, by all that is behind its address."""
     queue_size: Count = 32
     """Maximum waiting answers per personality; beyond that the bot says that it is busy."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 4

@@ -32,7 +32,7 @@ class Remote:
 
     async def start(self) -> None:
         self._server = await asyncio.to_thread(self._serve)
-        there = {"servers": (self._server.listening_address,), "kind": "llama.cpp", "connect_timeout_s": 60.0}
+        there = {"url": self._server.listening_address, "kind": "llama.cpp", "connect_timeout_s": 60.0}
         settings = self._settings.model_copy(update={"remote": self._settings.remote.model_copy(update=there)})
         self._database = await asyncio.to_thread(open_database, settings)
         self._engine = RemoteEngine(self._base, settings, self._database)

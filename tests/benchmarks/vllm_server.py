@@ -55,7 +55,7 @@ class VllmServer:
         address = f"http://127.0.0.1:{_free_port()}"
         self._process = self._launch(address)
         await self._require_healthy(address)
-        remote = self._settings.remote.model_copy(update={"servers": (address,), "kind": "vllm"})
+        remote = self._settings.remote.model_copy(update={"url": address, "kind": "vllm"})
         settings = self._settings.model_copy(update={"remote": remote})
         self._database = await asyncio.to_thread(open_database, settings)
         self._engine = RemoteEngine(self._base, settings, self._database)

@@ -27,14 +27,14 @@ CARD_OF_8_GB = Machine(FreeMemory(75 * GB // 10, 8 * GB, is_gpu=True), 500 * GB)
 FULL_DISK = Machine(FreeMemory(64 * GB, 64 * GB), GB // 10)
 
 
-def settings(folder: Path, *, servers: str = "", **model: str) -> Settings:
+def settings(folder: Path, *, server: str = "", **model: str) -> Settings:
     given = {f"REACTUNE_MODEL__{key.upper()}": value for key, value in model.items()}
     return load_settings(
         environment={
             "REACTUNE_DATA__DIRECTORY": str(folder),
             "REACTUNE_TRAINING__DTYPE": "bfloat16",
             "REACTUNE_MODEL__DTYPE": "bfloat16",
-            **({"REACTUNE_REMOTE__SERVERS": servers} if servers else {}),
+            **({"REACTUNE_REMOTE__URL": server} if server else {}),
             **given,
         }
     )
@@ -90,7 +90,7 @@ def test_a_full_disk_is_named(tmp_path):
 
 
 def test_servers_elsewhere_need_no_memory_here(tmp_path):
-    found = candidates(settings(tmp_path, engine="remote", servers="http://gpu:8000"), CARD_OF_8_GB)
+    found = candidates(settings(tmp_path, engine="remote", server="http://gpu:8000"), CARD_OF_8_GB)
     assert {candidate.serve for candidate in found} == {0}
     assert fits(found)["Qwen3-1.7B"] == FITS
     assert fits(found)["Qwen3-4B-Instruct-2507"] == FOUR_BITS

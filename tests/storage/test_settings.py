@@ -196,6 +196,11 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
             "training.objective is not a setting any more: delete it (rounds train by DPO)",
         ),
         (
+            "[remote]\nservers = ['http://gpu-1:8000']",
+            "remote.servers is not a setting any more: set remote.url to one address; several servers need a router "
+            "before them (docs/remote.md)",
+        ),
+        (
             "[release]\ncanary_days = 7",
             "release.canary_days is not a setting any more: delete it (while a version waits, three answers in ten "
             "come as blind pairs by themselves)",
@@ -326,7 +331,7 @@ def test_a_refused_database_address_shows_neither_in_the_sentence_nor_in_a_trace
 @pytest.mark.parametrize("text", ["[remote]\napi_key = 'sk-1'", "[remote]\nkey = 'sk-1'"])
 def test_a_servers_key_in_the_file_is_refused_and_not_repeated(config: Path, text: str) -> None:
     sentence = refusal(config, text)
-    assert sentence.endswith("set the servers' key as REMOTE_API_KEY, in the environment or in .env")
+    assert sentence.endswith("set the server's key as REMOTE_API_KEY, in the environment or in .env")
     assert "sk-1" not in sentence
     assert "REMOTE_API_KEY, in the environment" in refusal(config, REACTUNE_REMOTE_API_KEY="sk-1")
 
@@ -343,14 +348,14 @@ def test_a_servers_key_never_shows(config: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("http://me:hunter2@gpu", "an address cannot contain a password: set the servers' key as REMOTE_API_KEY"),
+        ("http://me:hunter2@gpu", "an address cannot contain a password: set the server's key as REMOTE_API_KEY"),
         ("gpu-1:8000", "'gpu-1:8000' is not a server address: write http://host:port or https://host"),
         ("ftp://gpu-1", "'ftp://gpu-1' is not a server address: write http://host:port or https://host"),
     ],
 )
 def test_an_invalid_server_address_is_refused(config: Path, address: str, sentence: str) -> None:
-    told = refusal(config, f"[remote]\nservers = ['{address}']")
-    assert told.startswith(f"{config}: remote.servers = (hidden) is not valid: {sentence}")
+    told = refusal(config, f"[remote]\nurl = '{address}'")
+    assert told.startswith(f"{config}: remote.url = (hidden) is not valid: {sentence}")
     assert "hunter2" not in told
 
 
@@ -361,7 +366,7 @@ def test_servers_for_pictures_and_voice_have_addresses_and_keys_of_their_own(con
         assert refusal(config, text).endswith(f"set the server's key as {variable}, in the environment or in .env")
     told = refusal(config, f"[{section}]\nserver = 'http://me:hunter2@gpu'")
     assert told.startswith(f"{config}: {section}.server = (hidden) is not valid: ")
-    assert told.endswith(f"an address cannot contain a password: set the servers' key as {variable}")
+    assert told.endswith(f"an address cannot contain a password: set the server's key as {variable}")
     assert "is not a server address" in refusal(config, f"[{section}]\nserver = 'gpu'")
     config.write_text(f"[{section}]\nserver = 'http://gpu:8001/v1/'")
     settings = load_settings(config, {variable: "sk-1"})
@@ -407,14 +412,6 @@ def test_the_consoles_address_has_no_path(config: Path, given: str) -> None:
     assert "write https://name, without a path" in refusal(config, f'[console]\npublic_url = "{given}"')
 
 
-@pytest.mark.parametrize("text", ['["http://me:hunter2@gpu"]', '["http://me:hunter2@gpu', "[http://me:hunter2@gpu]"])
-def test_a_password_in_a_list_from_the_environment_is_not_repeated(config: Path, text: str) -> None:
-    config.touch()
-    with pytest.raises(SettingsError, match="an address cannot contain a password") as refused:
-        load_settings(config, {"REACTUNE_REMOTE__SERVERS": text})
-    assert "hunter2" not in str(refused.value)
-
-
 @pytest.mark.parametrize("key", ["privacy.retention_days", "votes.reconcile_days"])
 def test_days_beyond_the_calendar_are_refused(config: Path, key: str) -> None:
     section, name = key.split(".")
@@ -423,7 +420,7 @@ def test_days_beyond_the_calendar_are_refused(config: Path, key: str) -> None:
 
 def test_a_remote_engine_needs_a_server(config: Path) -> None:
     assert refusal(config, "[model]\nengine = 'remote'") == (
-        'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
+        'model.engine = "remote" needs a server: set remote.url to its address (docs/remote.md)'
     )
 
 
@@ -511,10 +508,10 @@ def test_every_setting_can_be_set_by_its_variable(config: Path) -> None:
     }
     more = {
         variable_name("discord", "shard_count"): "3",
-        variable_name("remote", "servers"): "http://gpu-1:8000, https://gpu-2/v1/",
+        variable_name("remote", "url"): "https://gpu-2/v1/",
     }
     settings = load_settings(config, values | more)
-    assert settings.remote.servers == ("http://gpu-1:8000", "https://gpu-2")
+    assert settings.remote.url == "https://gpu-2"
     assert settings.discord.admin_roles == settings.discord.shards == (1, 2)
     assert settings.training == Settings().training
 

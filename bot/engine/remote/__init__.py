@@ -1,1 +1,1 @@
-"""The engine on servers that speak OpenAI's API, such as vLLM and llama.cpp."""
+"""The engine on a server that speaks OpenAI's API, such as vLLM or llama.cpp."""

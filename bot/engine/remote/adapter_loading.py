@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,19 +14,19 @@ from typing import Any
 from bot.engine import GenerationRequest
 from bot.engine.remote.effect_checks import (
     MEASURING_S,
+    EffectChecks,
     Encode,
     forcing,
     generated_log_probabilities,
     listed_log_probabilities,
-    require_effect,
 )
-from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import (
     NOT_FOUND,
     Json,
     Overloaded,
     Refused,
     RefusedByServer,
+    Server,
     ServerError,
     Slow,
     Unreachable,
@@ -54,71 +55,82 @@ MOST_STOPS = 4
 Fields = dict[str, Any]
 
 
-def versions_of(settings: Settings, encode: Encode) -> Versions:
-    """Return how the servers get versions; `encode` is model.base's tokenizer."""
+def versions_of(server: Server, settings: Settings, encode: Encode) -> Versions:
+    """Return how the server gets versions; `encode` is model.base's tokenizer."""
     remote = settings.remote
     if remote.kind == "vllm":
-        return VllmVersions(remote, open_served_copies(settings.data.directory), encode)
-    return LlamaCppVersions(remote, encode) if remote.kind == "llama.cpp" else Versions(remote)
+        return VllmVersions(server, remote, open_served_copies(settings.data.directory), encode)
+    return LlamaCppVersions(server, remote, encode) if remote.kind == "llama.cpp" else Versions(server, remote)
 
 
 class Versions:
-    """How a server gets versions. This is any server of OpenAI's completions API: only the base answers."""
+    """The versions that the server has. This is any server of OpenAI's completions API: only the base answers."""
 
     wants_tokens = False
     """Whether a prompt is sent as tokens instead of text."""
 
-    def __init__(self, settings: RemoteSettings) -> None:
+    def __init__(self, server: Server, settings: RemoteSettings) -> None:
+        self.server = server
+        self.models: tuple[str, ...] = ()
+        """Models that the server lists, its own first."""
+        self.loaded: OrderedDict[str, None] = OrderedDict()
+        """Versions that were loaded at run time, least recently used first."""
+        self.reads_otherwise = False
+        """The server's token counts differ from ours, which was logged."""
         self._settings = settings
 
     @asynccontextmanager
-    async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
+    async def naming(self, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
         """Yield the fields of a request that select the version, which stays loaded in the meantime.
 
         Raises RefusedByServer if the server cannot get it or does not answer as it, and ServerError.
         """
         if adapter is not None:
             raise RefusedByServer(
-                replica.server.url,
+                self.server.url,
                 'serves only the base, because remote.kind = "openai" supports no versions: roll back to base, or '
                 "serve the model with vLLM or llama.cpp (docs/remote.md)",
             )
-        yield {"model": self.base_name(replica)}
+        yield {"model": self.base_name()}
 
     def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
         """Return the fields for sampling and stopping."""
         return _common(request) | {"stop": list(chat.ends.values())[:MOST_STOPS]}
 
-    def noticed(self, replica: Replica) -> None:
-        """Update the loaded versions from the server's current list of models."""
+    def found(self, models: Sequence[str]) -> None:
+        """Note the server's list of models, when it answers at first or again."""
+        self.models = tuple(models)
 
-    def forget(self, replica: Replica, adapter: AdapterRef) -> None:
+    def forget(self, adapter: AdapterRef) -> None:
         """Note that the server does not have the version: it was restarted."""
 
-    def base_name(self, replica: Replica) -> str:
-        return self._settings.model or (replica.models[0] if replica.models else "")
+    def base_name(self) -> str:
+        return self._settings.model or (self.models[0] if self.models else "")
 
 
 class VllmVersions(Versions):
     """vLLM loads and unloads adapters at run time, and answers with the one that a request names as its model."""
 
-    def __init__(self, settings: RemoteSettings, copies: ServedAdapterCopies, encode: Encode) -> None:
-        super().__init__(settings)
+    def __init__(self, server: Server, settings: RemoteSettings, copies: ServedAdapterCopies, encode: Encode) -> None:
+        super().__init__(server, settings)
         self._copies = copies
-        self._encode = encode
+        self._checks = EffectChecks(server.url, encode, IGNORED_NAMES)
+        self._in_use: Counter[str] = Counter()
+        """{version: number of answers in progress}"""
+        self._loading = asyncio.Lock()
 
     @asynccontextmanager
-    async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
+    async def naming(self, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
         if adapter is None:
-            yield {"model": self.base_name(replica)}
+            yield {"model": self.base_name()}
             return
         name = served_name(adapter)
-        replica.in_use[name] += 1
+        self._in_use[name] += 1
         try:
-            await self._require_loaded(replica, adapter, name)
+            await self._require_loaded(adapter, name)
             yield {"model": name}
         finally:
-            replica.in_use[name] -= 1
+            self._in_use[name] -= 1
 
     def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
         # vLLM leaves special tokens out of the text, and with them the borders of a thought.
@@ -136,66 +148,69 @@ class VllmVersions(Versions):
             }
         )
 
-    def noticed(self, replica: Replica) -> None:
+    def found(self, models: Sequence[str]) -> None:
         # Another bot, or a previous run of this one, may have loaded versions; a restart loses all.
-        listed = [name for name in replica.models if name.startswith(SERVED_PREFIX)]
-        for gone in replica.loaded.keys() - set(listed):
-            replica.unloaded(gone)
-        for name in listed:
-            replica.loaded.setdefault(name)
+        super().found(models)
+        listed = [name for name in models if name.startswith(SERVED_PREFIX)]
+        self.loaded = OrderedDict.fromkeys([*(name for name in self.loaded if name in listed), *listed])
+        self._checks.forget()
 
-    def forget(self, replica: Replica, adapter: AdapterRef) -> None:
-        replica.unloaded(served_name(adapter))
+    def forget(self, adapter: AdapterRef) -> None:
+        self._unloaded(served_name(adapter))
 
-    async def _require_loaded(self, replica: Replica, adapter: AdapterRef, name: str) -> None:
-        async with replica.loading:
-            if name not in replica.loaded:
-                await self._make_room(replica)
-                await self._load(replica, adapter, name)
-            replica.loaded[name] = None
-            replica.loaded.move_to_end(name)
+    def _unloaded(self, name: str) -> None:
+        self.loaded.pop(name, None)
+        self._checks.forget(name)
+
+    async def _require_loaded(self, adapter: AdapterRef, name: str) -> None:
+        async with self._loading:
+            if name not in self.loaded:
+                await self._make_room()
+                await self._load(adapter, name)
+            self.loaded[name] = None
+            self.loaded.move_to_end(name)
             # Also if another bot loaded it, or this one before a restart.
-            await require_effect(replica, adapter, self._encode, partial(self._measure, replica), IGNORED_NAMES)
+            await self._checks.require(adapter, self._measure)
 
-    async def _measure(self, replica: Replica, adapter: AdapterRef | None, tokens: Sequence[int]) -> list[float]:
+    async def _measure(self, adapter: AdapterRef | None, tokens: Sequence[int]) -> list[float]:
         body = {
-            "model": served_name(adapter) if adapter else self.base_name(replica),
+            "model": served_name(adapter) if adapter else self.base_name(),
             "prompt": list(tokens),
             "max_tokens": 1,
             "temperature": 0.0,
             "prompt_logprobs": 1,
         }
-        reply = await replica.server.post("/v1/completions", body, MEASURING_S)
-        return listed_log_probabilities(reply, tokens, replica.server.url)
+        reply = await self.server.post("/v1/completions", body, MEASURING_S)
+        return listed_log_probabilities(reply, tokens, self.server.url)
 
-    async def _load(self, replica: Replica, adapter: AdapterRef, name: str) -> None:
+    async def _load(self, adapter: AdapterRef, name: str) -> None:
         try:
             path = await asyncio.to_thread(self._copies.put, adapter)
         except AdapterError as error:
-            raise RefusedByServer(replica.server.url, f"cannot get {name}: {error}") from error
+            raise RefusedByServer(self.server.url, f"cannot get {name}: {error}") from error
         seen = f"{self._settings.adapter_path.rstrip('/')}/{path.name}" if self._settings.adapter_path else str(path)
         body = {"lora_name": name, "lora_path": seen}
         try:
-            await replica.server.post("/v1/load_lora_adapter", body, LOADING_S)
+            await self.server.post("/v1/load_lora_adapter", body, LOADING_S)
         except (Overloaded, Unreachable, Slow):
             raise
         except ServerError as error:  # vLLM replies 500 if it cannot load a version
             message = error.message if isinstance(error, Refused) else error.what
             if ALREADY_LOADED not in message:
-                raise RefusedByServer(replica.server.url, _remedy(message, name, seen)) from error
-        log.info("%s loaded %s.", replica.server.url, name)
+                raise RefusedByServer(self.server.url, _remedy(message, name, seen)) from error
+        log.info("%s loaded %s.", self.server.url, name)
 
-    async def _make_room(self, replica: Replica) -> None:
+    async def _make_room(self) -> None:
         """Unload the least recently used idle versions until there is room for another one."""
-        idle = [name for name in replica.loaded if not replica.in_use[name]]
-        for name in idle[: max(0, len(replica.loaded) + 1 - self._settings.max_adapters)]:
+        idle = [name for name in self.loaded if not self._in_use[name]]
+        for name in idle[: max(0, len(self.loaded) + 1 - self._settings.max_adapters)]:
             try:
-                await replica.server.post("/v1/unload_lora_adapter", {"lora_name": name}, LOADING_S)
+                await self.server.post("/v1/unload_lora_adapter", {"lora_name": name}, LOADING_S)
             except Refused as error:
                 if error.status != NOT_FOUND:
                     raise
-            replica.unloaded(name)
-            log.info("%s unloaded %s.", replica.server.url, name)
+            self._unloaded(name)
+            log.info("%s unloaded %s.", self.server.url, name)
 
 
 def _remedy(message: str, name: str, path: str) -> str:
@@ -212,33 +227,53 @@ class LlamaCppVersions(Versions):
 
     wants_tokens = True  # the server would add its own first token to text
 
-    def __init__(self, settings: RemoteSettings, encode: Encode) -> None:
-        super().__init__(settings)
-        self._encode = encode
+    def __init__(self, server: Server, settings: RemoteSettings, encode: Encode) -> None:
+        super().__init__(server, settings)
+        self._checks = EffectChecks(server.url, encode, WRONG_FILE)
+        self._checking = asyncio.Lock()
+        self._files: frozenset[tuple[int, str]] = frozenset()
+        """Numbers and paths of the adapters that the server was started with."""
 
     @asynccontextmanager
-    async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
+    async def naming(self, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
         # Listed before every answer: after a restart with other files, a number means another version.
-        listed = await replica.server.get("/lora-adapters") or []
+        listed = await self.server.get("/lora-adapters") or []
         if adapter is not None:
-            async with replica.loading:
-                replica.has_files(frozenset((entry["id"], str(entry.get("path", ""))) for entry in listed))
-                measure = partial(self._measure, replica, listed)
-                await require_effect(replica, adapter, self._encode, measure, WRONG_FILE)
-        yield {"model": self.base_name(replica)} | _selecting(adapter, listed, replica)
+            async with self._checking:
+                files = frozenset((entry["id"], str(entry.get("path", ""))) for entry in listed)
+                if files != self._files:
+                    self._files = files
+                    self._checks.forget()
+                await self._checks.require(adapter, partial(self._measure, listed))
+        yield {"model": self.base_name()} | self._selecting(adapter, listed)
 
-    async def _measure(
-        self, replica: Replica, listed: Sequence[Json], adapter: AdapterRef | None, tokens: Sequence[int]
-    ) -> list[float]:
-        body = _selecting(adapter, listed, replica) | {
+    def found(self, models: Sequence[str]) -> None:
+        super().found(models)
+        self._checks.forget()
+
+    async def _measure(self, listed: Sequence[Json], adapter: AdapterRef | None, tokens: Sequence[int]) -> list[float]:
+        body = self._selecting(adapter, listed) | {
             "prompt": [tokens[0]],
             "n_predict": len(tokens) - 1,
             "temperature": 0.0,
             "n_probs": 1,
             "grammar": forcing(tokens[1:]),
         }
-        reply = await replica.server.post("/completion", body, MEASURING_S)
-        return generated_log_probabilities(reply, tokens, replica.server.url)
+        reply = await self.server.post("/completion", body, MEASURING_S)
+        return generated_log_probabilities(reply, tokens, self.server.url)
+
+    def _selecting(self, adapter: AdapterRef | None, listed: Sequence[Json]) -> Fields:
+        """Return the fields that select the version; raises RefusedByServer if the server lacks it."""
+        strengths = {entry["id"]: 0.0 for entry in listed}
+        if adapter is not None:
+            numbers = [int(entry["id"]) for entry in listed if is_file_of(adapter, entry)]
+            if not numbers:
+                raise version_missing(self.server.url, adapter)
+            strengths[numbers[0]] = adapter.strength
+        # Every adapter is listed, also with 0: one that a request omits has its strength from the server's start.
+        lora = [{"id": number, "scale": strength} for number, strength in strengths.items()]
+        # The cache does not record which adapter filled it (llama.cpp issue 26207, open).
+        return {"lora": lora, "cache_prompt": not lora}
 
     def sampling(self, request: GenerationRequest, chat: ChatFormat) -> Fields:
         markers = {"preserved_tokens": list(chat.special_markers)} if chat.special_markers else {}
@@ -255,17 +290,6 @@ class LlamaCppVersions(Versions):
         )
 
 
-def _selecting(adapter: AdapterRef | None, listed: Sequence[Json], replica: Replica) -> Fields:
-    """Return the fields of a request to llama.cpp that select the version; raises RefusedByServer if it lacks it."""
-    strengths = {entry["id"]: 0.0 for entry in listed}
-    if adapter is not None:
-        strengths[_number_of(adapter, listed, replica)] = adapter.strength
-    # Every adapter is listed, also with 0: one that a request omits has its strength from the server's start.
-    lora = [{"id": number, "scale": strength} for number, strength in strengths.items()]
-    # The cache does not record which adapter filled it (llama.cpp issue 26207, open).
-    return {"lora": lora, "cache_prompt": not lora}
-
-
 def is_file_of(adapter: AdapterRef, entry: Json) -> bool:
     """Return whether an adapter listed by llama.cpp's server is this version; it reports only the file's name."""
     path = str(entry.get("path", ""))
@@ -280,13 +304,6 @@ def version_missing(url: str, adapter: AdapterRef) -> RefusedByServer:
         f"has no adapter {Path(name).stem}: write it with `reactune model gguf`, and restart llama-server with "
         f"`--lora FOLDER/{name} --lora-init-without-apply`",
     )
-
-
-def _number_of(adapter: AdapterRef, listed: Sequence[Json], replica: Replica) -> int:
-    for entry in listed:
-        if is_file_of(adapter, entry):
-            return int(entry["id"])
-    raise version_missing(replica.server.url, adapter)
 
 
 def _common(request: GenerationRequest) -> Fields:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import date
@@ -16,11 +16,9 @@ from sqlalchemy.orm import Session
 from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from bot.engine.remote.adapter_loading import Fields, Versions, VllmVersions
-from bot.engine.remote.replicas import NEEDS_KEY, Replica
 from bot.engine.remote.server import (
     NOT_FOUND,
     Faulty,
-    Overloaded,
     Piece,
     Refused,
     RefusedByServer,
@@ -43,8 +41,6 @@ log = logging.getLogger(__name__)
 Key = tuple[date, str, str]
 
 FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
-MOST_ATTEMPTS = 3
-"""Attempts before an answer fails; those at an overloaded server do not count."""
 
 
 class Spending:
@@ -111,7 +107,7 @@ class RemoteAnswer:
         self._usage: Usage | None = None
         self._renderer = renderer
 
-    async def fetch(self, extend: Callable[[str], None], replica: Replica, versions: Versions) -> Finish:
+    async def fetch(self, extend: Callable[[str], None], versions: Versions) -> Finish:
         """Request the answer, call `extend` with each piece of text, and return how the answer ended.
 
         Raises ServerError. A server that lost the version in a restart loads it again, once.
@@ -126,20 +122,19 @@ class RemoteAnswer:
         body = versions.sampling(replace(self.request, sampling=with_thought), chat)
         body["prompt"] = self._prompt_ids if versions.wants_tokens else prompt
         try:
-            return await self._fetch(body, stream, extend, replica, versions)
+            return await self._fetch(body, stream, extend, versions)
         except Refused as error:
             if error.status != NOT_FOUND or self.request.adapter is None:
                 raise
-            log.warning("%s has lost a version and loads it again: %s", replica.server.url, error)
-            versions.forget(replica, self.request.adapter)
-        return await self._fetch(body, stream, extend, replica, versions)
+            log.warning("%s has lost a version and loads it again: %s", versions.server.url, error)
+            versions.forget(self.request.adapter)
+        return await self._fetch(body, stream, extend, versions)
 
     async def _fetch(
         self,
         body: Fields,
         stream: AnswerStream,
         extend: Callable[[str], None],
-        replica: Replica,
         versions: Versions,
     ) -> Finish:
         def show(words: str) -> None:
@@ -147,13 +142,12 @@ class RemoteAnswer:
             extend(words)
 
         finish: str | None = None
-        async with versions.naming(replica, self.request.adapter) as names:
+        async with versions.naming(self.request.adapter) as names:
             self.model = names["model"]
-            async with aclosing(replica.server.complete(body | names)) as pieces:
+            async with aclosing(versions.server.complete(body | names)) as pieces:
                 async for piece in pieces:
                     if isinstance(versions, VllmVersions) and piece.model != self.model:
-                        raise Faulty(replica.server.url, f"answers as {piece.model}, but {self.model} was requested")
-                    replica.heard_at = time.perf_counter()
+                        raise Faulty(versions.server.url, f"answers as {piece.model}, but {self.model} was requested")
                     if self._take(piece):
                         show(stream.push(len(self._pieces) - 1))
                     finish = piece.finish or finish
@@ -161,9 +155,9 @@ class RemoteAnswer:
                         finish = finish or "length"  # what a thought left of the server's limit is not for the answer
                         break
         if finish not in FINISHES:
-            raise Faulty(replica.server.url, f"ended an answer for an unknown reason ({finish})")
+            raise Faulty(versions.server.url, f"ended an answer for an unknown reason ({finish})")
         show(stream.flush())
-        self._compare_counts(replica)
+        self._compare_counts(versions)
         return Finish.THOUGHT if stream.is_silent else FINISHES[finish]
 
     def _take(self, piece: Piece) -> bool:
@@ -177,14 +171,14 @@ class RemoteAnswer:
     def _join(self, places: list[int]) -> str:
         return "".join(self._pieces[place] for place in places)
 
-    def _compare_counts(self, replica: Replica) -> None:
+    def _compare_counts(self, versions: Versions) -> None:
         """Warn once if a server counts other tokens in a prompt than were rendered."""
         here, there = len(self._prompt_ids), self.prompt_tokens
-        if here != there and not replica.reads_otherwise:
-            replica.reads_otherwise = True
+        if here != there and not versions.reads_otherwise:
+            versions.reads_otherwise = True
             log.warning(
                 "%s read %d tokens, but model.base's tokenizer counts %d: it serves another model, or adds tokens.",
-                replica.server.url,
+                versions.server.url,
                 there,
                 here,
             )
@@ -220,19 +214,12 @@ class RemoteAnswer:
 
 
 class RemoteGeneration(QueuedGeneration):
-    """An answer with its attempts so far."""
+    """An answer with its current attempt."""
 
-    def __init__(
-        self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[RemoteGeneration], None]
-    ) -> None:
+    def __init__(self, request: GenerationRequest, on_cancel: Callable[[RemoteGeneration], None]) -> None:
         super().__init__(request, on_cancel)
-        self.blocks = blocks
-        self.avoided: set[Replica] = set()
-        """Servers that failed this answer."""
         self.task: asyncio.Task[None] | None = None
-        self._attempts = 0
         self._answer: RemoteAnswer | None = None
-        """The current attempt."""
 
     def attempt(self, renderer: Renderer) -> RemoteAnswer:
         self._answer = RemoteAnswer(self.request, renderer, time.perf_counter())
@@ -252,25 +239,15 @@ class RemoteGeneration(QueuedGeneration):
             answer_tokens=so_far.answer_tokens(finish) if so_far else 0,
         )
 
-    def take_back(self, replica: Replica, error: Exception, replicas: Iterable[Replica]) -> bool:
-        """Return whether to try again after this failure, on another of `replicas` or later on this one."""
-        self._attempts += not isinstance(error, Overloaded)
-        if not self._can_retry(replica, error, replicas):
-            return False
-        log.warning("An answer is requested again: %s", error)
-        self.avoided.add(replica)
-        self._answer = None
-        return True
+    @property
+    def has_shown(self) -> bool:
+        """Whether members have seen a part of the answer."""
+        return self._answer is not None and bool(self._answer.text)
 
-    def _can_retry(self, replica: Replica, error: Exception, replicas: Iterable[Replica]) -> bool:
-        if not isinstance(error, ServerError) or (self._answer and self._answer.text):
-            return False  # members have seen part of the answer
-        if isinstance(error, Refused):
-            return error.status in NEEDS_KEY
-        if isinstance(error, RefusedByServer):
-            now = time.perf_counter()
-            return any(one not in self.avoided | {replica} and not one.is_down(now) for one in replicas)
-        return self._attempts < MOST_ATTEMPTS
+    def may_repeat(self, error: Exception) -> bool:
+        """Return whether another attempt may help: members have seen nothing, and the server did not say no."""
+        is_passing = isinstance(error, ServerError) and not isinstance(error, (Refused, RefusedByServer))
+        return is_passing and not self.has_shown
 
     def give_up(self, error: Exception) -> None:
         """End it: with its text so far if the server went silent, else with the error."""

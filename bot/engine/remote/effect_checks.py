@@ -6,8 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from bot.engine.remote.replicas import NEEDS_KEY, Replica
-from bot.engine.remote.server import NOT_FOUND, Json, Refused, RefusedByServer, ServerError
+from bot.engine.remote.server import NEEDS_KEY, NOT_FOUND, Json, Refused, RefusedByServer, ServerError
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import served_name
 from storage.errors import AdapterError
@@ -30,34 +29,53 @@ class NoLogProbabilities(ServerError):
         super().__init__(url, "returns no log-probabilities")
 
 
-async def require_effect(replica: Replica, adapter: AdapterRef, encode: Encode, measure: Measure, remedy: str) -> None:
-    """Raise RefusedByServer unless the server answers as the version; measured once for each version it has.
+class EffectChecks:
+    """Whether the server answers as the versions it has: each is measured once, and again after it is forgotten."""
 
-    A server that tells no log-probabilities passes, and a warning says so once. Hold `replica.loading`.
-    """
-    if not adapter.strength:
-        return  # it is the base
-    name = served_name(adapter)
-    if name not in replica.faults:
-        replica.faults[name] = await _find_fault(replica, adapter, encode, measure)
-    if fault := replica.faults[name]:
-        raise RefusedByServer(replica.server.url, f"has {name}, but {fault}: {remedy}", may_pass=False)
+    def __init__(self, url: str, encode: Encode, remedy: str) -> None:
+        """`remedy` is what to do about a version that the server does not answer as."""
+        self._url = url
+        self._encode = encode
+        self._remedy = remedy
+        self._faults: dict[str, str] = {}
+        """{version: why it may not answer, or ""}"""
+        self._has_warned = False
+        """The server returned no log-probabilities, which was logged."""
 
+    async def require(self, adapter: AdapterRef, measure: Measure) -> None:
+        """Raise RefusedByServer unless the server answers as the version.
 
-async def _find_fault(replica: Replica, adapter: AdapterRef, encode: Encode, measure: Measure) -> str:
-    try:
-        check = await asyncio.to_thread(EffectCheck.of, adapter, encode)
-        version, base = await measure(adapter, check.tokens), await measure(None, check.tokens)
-        return await asyncio.to_thread(check.fault, version, base)
-    except AdapterError as error:
-        raise RefusedByServer(replica.server.url, f"cannot get {served_name(adapter)}: {error}") from error
-    except (NoLogProbabilities, Refused) as error:
-        if isinstance(error, Refused) and error.status in NEEDS_KEY | {NOT_FOUND}:
-            raise
-        if replica.can_be_checked:
-            replica.can_be_checked = False
-            log.warning("Versions cannot be checked: %s; compare one with the base by `/model compare`.", error)
-        return ""
+        A server that tells no log-probabilities passes, and a warning says so once. One call at a time.
+        """
+        if not adapter.strength:
+            return  # it is the base
+        name = served_name(adapter)
+        if name not in self._faults:
+            self._faults[name] = await self._find_fault(adapter, measure)
+        if fault := self._faults[name]:
+            raise RefusedByServer(self._url, f"has {name}, but {fault}: {self._remedy}", may_pass=False)
+
+    def forget(self, version: str | None = None) -> None:
+        """Measure the version, by default every version, again before its next answer."""
+        if version is None:
+            self._faults.clear()
+        else:
+            self._faults.pop(version, None)
+
+    async def _find_fault(self, adapter: AdapterRef, measure: Measure) -> str:
+        try:
+            check = await asyncio.to_thread(EffectCheck.of, adapter, self._encode)
+            version, base = await measure(adapter, check.tokens), await measure(None, check.tokens)
+            return await asyncio.to_thread(check.fault, version, base)
+        except AdapterError as error:
+            raise RefusedByServer(self._url, f"cannot get {served_name(adapter)}: {error}") from error
+        except (NoLogProbabilities, Refused) as error:
+            if isinstance(error, Refused) and error.status in NEEDS_KEY | {NOT_FOUND}:
+                raise
+            if not self._has_warned:
+                self._has_warned = True
+                log.warning("Versions cannot be checked: %s; compare one with the base by `/model compare`.", error)
+            return ""
 
 
 def listed_log_probabilities(reply: Json | None, tokens: Sequence[int], url: str) -> list[float]:

@@ -1,11 +1,10 @@
-"""The engine that uses servers: queues answers, assigns them to servers, and retries those that a server fails."""
+"""The engine that uses a server: queues answers, requests them, and asks again where nothing was shown yet."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 
 import aiohttp
@@ -14,10 +13,19 @@ from bot.background import BackgroundTasks
 from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.queue import QueueingEngine
 from bot.engine.refusals import Refusal, RefusedVersions
-from bot.engine.remote.adapter_loading import versions_of
+from bot.engine.remote.adapter_loading import Versions, versions_of
 from bot.engine.remote.completion import RemoteGeneration, Spending
-from bot.engine.remote.replicas import Replica, check_health, choose_replica, next_chance, prefix_blocks, watch_health
-from bot.engine.remote.server import RefusedByServer, Server, ServerError, open_session
+from bot.engine.remote.server import (
+    NEEDS_KEY,
+    Overloaded,
+    Refused,
+    RefusedByServer,
+    Server,
+    ServerError,
+    open_session,
+    problem_of,
+    served_models,
+)
 from bot.engine.rendering import load_renderer
 from bot.errors import EngineClosed, ServersUnreachable
 from storage.adapters.folder_store import AdapterRef
@@ -28,62 +36,64 @@ from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
 
+MOST_ATTEMPTS = 3
+"""Attempts before an answer fails; those at an overloaded server do not count."""
+LOOK_AGAIN_S = 5.0
+"""Pause between two checks of a server that cannot answer."""
+
 
 class RemoteEngine(QueueingEngine[RemoteGeneration]):
-    """Starts an answer as soon as a server has one of its `generation.batch_size` places free; lanes take turns.
+    """Starts an answer as soon as one of `generation.batch_size` places is free; lanes take turns.
 
-    A conversation goes to the server that has read its start, other prompts to the idlest server. If a server fails,
-    another one gets the request, unless part of the answer was already shown.
+    It knows one address. Spreading answers over several servers is the work of a router at that address.
     """
 
-    def __init__(self, base: BaseModel, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, base: BaseModel, settings: Settings, database: Database, look_again_s: float = LOOK_AGAIN_S
+    ) -> None:
         super().__init__(settings.generation)
         self._base = base
         self._settings = settings
         self._remote = settings.remote
-        self._versions = versions_of(settings, self._encode)
+        self._look_again_s = look_again_s
         self._spending = Spending(database, settings.remote)
-        self._replicas: list[Replica] = []
+        self._versions: Versions | None = None
+        """The server and its versions, once the engine has started."""
+        self._problem: str | None = "the remote engine is not started"
+        """Why the server cannot answer; None if it can."""
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
+        self._running = 0
         self._answers = BackgroundTasks()
         """Answers in progress, and the counting of their tokens: closing waits for them."""
         self._chores = BackgroundTasks()
-        """Health checks, and versions loaded ahead: closing cancels them."""
+        """Checks of the server, and versions loaded ahead: closing cancels them."""
+        self._watch: asyncio.Task[None] | None = None
+        """Looks for the server while it cannot answer."""
         self._refused = RefusedVersions()
-        self._alarm: asyncio.TimerHandle | None = None
-        """Fires when a server's rest is over."""
         self._session: aiohttp.ClientSession | None = None
 
     def state(self) -> EngineState:
-        loaded = {name for replica in self._replicas for name in replica.loaded}
-        state = EngineState(len(loaded), name="the remote engine", refused_versions=self._refused.describe())
-        if not self._is_open:
-            return replace(state, failure_reason="" if self._is_closing else "the remote engine is not started")
-        problems = [one.problem for one in self._replicas if one.problem is not None]
-        described = "; ".join(problems)
-        can_answer = len(problems) < len(self._replicas)
-        return replace(state, degraded_reason=described) if can_answer else replace(state, failure_reason=described)
+        loaded = len(self._versions.loaded) if self._versions else 0
+        reason = "" if self._is_closing else self._problem or ""
+        return EngineState(loaded, reason, name="the remote engine", refused_versions=self._refused.describe())
 
     def _encode(self, text: str) -> list[int]:
         assert self._renderer is not None, "versions are loaded only after the start"
         return self._renderer.ids(text)
 
     async def start(self) -> None:
-        """Read the tokenizer and check the servers once; unreachable ones may become available later."""
+        """Read the tokenizer and check the server once; it may become available later."""
         self._renderer = await asyncio.to_thread(load_renderer, self._base.path, self._settings.model, self._generation)
         if self._is_closing:
             return
-        self._session = session = open_session(self._settings.remote_api_key, self._remote)
-        self._replicas = [Replica(Server(url, session, self._remote)) for url in self._remote.servers]
-        checks = [self._check_soon(replica) for replica in self._replicas]
-        await asyncio.gather(self._spending.exchange(), *checks, return_exceptions=True)
+        self._session = open_session(self._settings.remote_api_key, self._remote)
+        server = Server(self._remote.url, self._session, self._remote)
+        self._versions = versions_of(server, self._settings, self._encode)
+        await asyncio.gather(self._spending.exchange(), self._check(self._versions))
         if self._is_closing:
             return
-        for replica in self._replicas:
-            watching = watch_health(replica, self._remote.health_interval_s, self._check)
-            self._chores.spawn(watching, f"watch {replica.server.url}")
-        self._chores.spawn(self._remove_unused_copies(), "remove unused copies of versions")
+        self._chores.spawn(self._remove_unused_copies(self._versions.models), "remove unused copies of versions")
         self._is_open = True
         for adapter in self._wanted:
             self.prepare(adapter)
@@ -94,44 +104,34 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         self._chores.cancel()
         await self._chores.finish()
         await self._answers.finish()
-        if self._alarm:
-            self._alarm.cancel()
         if self._session is not None:
             await self._session.close()
 
     def prepare(self, adapter: AdapterRef | None) -> None:
-        """Make every healthy server load the version; others load it when it is first requested."""
-        if not self._replicas:
+        """Make the server load the version, if it can answer; else the version is loaded when it is first requested."""
+        if self._versions is None:
             self._wanted.append(adapter)
-        elif adapter is not None and not self._is_closing:
-            for replica in self._replicas:
-                if replica.problem is None:
-                    self._chores.spawn(self._prepare(replica, adapter), f"prepare a version on {replica.server.url}")
+        elif adapter is not None and self._problem is None and not self._is_closing:
+            self._chores.spawn(self._prepare(self._versions, adapter), "prepare a version")
 
-    async def _prepare(self, replica: Replica, adapter: AdapterRef) -> None:
+    async def _prepare(self, versions: Versions, adapter: AdapterRef) -> None:
         try:
-            async with self._versions.naming(replica, adapter):
+            async with versions.naming(adapter):
                 pass
         except ServerError as error:
             log.warning("A version could not be loaded ahead: %s", error)
-            self._note_refusal(replica, adapter, error)
+            self._note_refusal(adapter, error)
         else:
-            self._refused.clear((replica.server.url, adapter))
+            self._refused.clear(adapter)
 
     def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
-        """Return why no server that can be reached answers with the version, if so."""
-        reached = [one.server.url for one in self._replicas if one.problem is None]
-        refusals = [one for url in reached if (one := self._refused.recent((url, adapter)))]
-        if not reached or len(refusals) < len(reached):
-            return None
-        return Refusal("; ".join(one.reason for one in refusals), any(one.may_pass for one in refusals))
+        return self._refused.recent(adapter) if self._problem is None else None
 
-    def _note_refusal(self, replica: Replica, adapter: AdapterRef | None, error: Exception) -> None:
+    def _note_refusal(self, adapter: AdapterRef | None, error: Exception) -> None:
         if isinstance(error, RefusedByServer):
-            self._refused.note((replica.server.url, adapter), str(error), may_pass=error.may_pass)
+            self._refused.note(adapter, str(error), may_pass=error.may_pass)
 
-    async def _remove_unused_copies(self) -> None:
-        loaded = {name for replica in self._replicas for name in replica.models}
+    async def _remove_unused_copies(self, loaded: Sequence[str]) -> None:
         await asyncio.to_thread(open_served_copies(self._settings.data.directory).sweep, loaded)
 
     def submit(self, request: GenerationRequest) -> RemoteGeneration:
@@ -139,14 +139,9 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         if not self._is_open:
             raise EngineClosed
         self._spending.require()
-        if self._are_all_down():
+        if self._problem is not None:
             raise ServersUnreachable
-        blocks = prefix_blocks(request.adapter, request.prompt)
-        return self._queue(RemoteGeneration(request, blocks, self._cancel))
-
-    def _are_all_down(self) -> bool:
-        now = time.perf_counter()
-        return all(replica.is_down(now) for replica in self._replicas)
+        return self._queue(RemoteGeneration(request, self._cancel))
 
     def _interrupt(self, generation: RemoteGeneration, finish: Finish) -> None:
         generation.end(finish)
@@ -154,81 +149,97 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
             generation.task.cancel()  # this closes the connection, which ends the answer on the server
 
     def _start_waiting(self) -> None:
-        while (chosen := self._next()) is not None:
-            self._begin(*chosen)
-        if self._waiting and self._are_all_down():
+        if self._problem is not None:
             for generation in self._waiting:
                 generation.fail(ServersUnreachable())
             self._waiting.clear()
-        self._set_alarm()
+        while self._waiting and self._versions and self._running < self._generation.batch_size:
+            generation = self._turns.in_order(self._waiting)[0]
+            self._waiting.remove(generation)
+            self._turns.take(generation.request.lane)
+            self._running += 1
+            generation.task = self._answers.spawn(self._serve(generation, self._versions), "answer of the server")
+            # Not in the task: a task that is cancelled before it starts runs none of its code.
+            generation.task.add_done_callback(partial(self._leave, generation))
 
-    def _next(self) -> tuple[RemoteGeneration, Replica] | None:
-        """Return the oldest request of the lane that has waited longest, and its server; None if none is free."""
-        now, places = time.perf_counter(), self._generation.batch_size
-        for one in self._turns.in_order(self._waiting):
-            replica = choose_replica(self._replicas, one.blocks, now, places, one.avoided)
-            if replica is not None:
-                return one, replica
-        return None
-
-    def _set_alarm(self) -> None:
-        if self._alarm:
-            self._alarm.cancel()
-        pause_s = next_chance(self._replicas, time.perf_counter()) if self._waiting else None
-        self._alarm = asyncio.get_running_loop().call_later(pause_s, self._settle) if pause_s is not None else None
-
-    def _begin(self, generation: RemoteGeneration, replica: Replica) -> None:
-        self._waiting.remove(generation)
-        self._turns.take(generation.request.lane)
-        replica.busy += 1
-        replica.beginnings.note(generation.blocks)
-        generation.task = self._answers.spawn(self._serve(generation, replica), f"answer of {replica.server.url}")
-        # Not in the task: a task that is cancelled before it starts runs none of its code.
-        generation.task.add_done_callback(partial(self._leave, generation, replica))
-
-    def _leave(self, generation: RemoteGeneration, replica: Replica, _task: asyncio.Task[None]) -> None:
+    def _leave(self, generation: RemoteGeneration, _task: asyncio.Task[None]) -> None:
         generation.task = None
-        replica.busy -= 1
+        self._running -= 1
         self._settle()
 
-    async def _serve(self, generation: RemoteGeneration, replica: Replica) -> None:
+    async def _serve(self, generation: RemoteGeneration, versions: Versions) -> None:
+        """Attempt the answer until it ends; one that members have read a part of is not attempted again."""
+        failures = 0
+        while (error := await self._attempt(generation, versions)) is not None:
+            if isinstance(error, Overloaded):
+                await asyncio.sleep(error.retry_after_s)
+                continue
+            failures += 1
+            self._note_refusal(generation.request.adapter, error)
+            await self._learn_from(error, versions)
+            if isinstance(error, ServerError) and self._problem is not None and not generation.has_shown:
+                generation.fail(ServersUnreachable())
+            elif failures == MOST_ATTEMPTS or not generation.may_repeat(error):
+                generation.give_up(error)
+            else:
+                log.warning("An answer is requested again: %s", error)
+                continue
+            return
+
+    async def _attempt(self, generation: RemoteGeneration, versions: Versions) -> Exception | None:
+        """Request the answer once, and return the error if it fails."""
         assert self._renderer is not None, "requests are accepted only after the start"
-        so_far = generation.attempt(self._renderer)
-        is_billed = True
+        so_far, is_billed = generation.attempt(self._renderer), True
         try:
             await self._spending.exchange()
             self._spending.require()
-            finish = await so_far.fetch(generation.extend, replica, self._versions)
+            finish = await so_far.fetch(generation.extend, versions)
         except asyncio.CancelledError:  # the answer was completed before that
             is_billed = bool(so_far.model)
-            if generation.completion.finish is Finish.TIMEOUT and so_far.model and not so_far.has_heard:
-                replica.failed(time.perf_counter(), so_far.started_at)
+            raise
         except Exception as error:
             is_billed = so_far.is_billed(error)
-            if replica.blame(error, so_far.started_at):
-                self._check_soon(replica)
-            self._note_refusal(replica, generation.request.adapter, error)
-            self._fail(generation, replica, error)
+            return error
         else:
-            replica.succeeded()
-            self._refused.clear((replica.server.url, generation.request.adapter))
+            self._refused.clear(generation.request.adapter)
             generation.end(finish)
-        if is_billed:
-            self._answers.spawn(so_far.bill(self._spending, replica.server.url), "count tokens")
+            return None
+        finally:
+            if is_billed:
+                self._answers.spawn(so_far.bill(self._spending, versions.server.url), "count tokens")
 
-    def _fail(self, generation: RemoteGeneration, replica: Replica, error: Exception) -> None:
-        if generation.has_ended:
+    async def _learn_from(self, error: Exception, versions: Versions) -> None:
+        """Find out whether the server can answer at all, after an answer has failed."""
+        if isinstance(error, Refused) and error.status in NEEDS_KEY:
+            self._lose(problem_of(error), versions)
+        elif isinstance(error, ServerError) and not isinstance(error, (Refused, RefusedByServer)):
+            await self._check(versions)
+
+    async def _check(self, versions: Versions) -> None:
+        """Ask the server whether it can answer; if it cannot, ask again until it can."""
+        try:
+            models = await served_models(versions.server, self._remote)
+        except Overloaded:
+            models = versions.models
+        except ServerError as error:
+            self._lose(problem_of(error), versions)
             return
-        if generation.take_back(replica, error, self._replicas):
-            self._waiting.insert(0, generation)
-        else:
-            generation.give_up(error)
+        if self._problem is not None:
+            self._problem = None
+            versions.found(models)
+            log.info("%s answers; models: %s.", versions.server.url, ", ".join(models) or "none listed")
 
-    def _check_soon(self, replica: Replica) -> asyncio.Task[None]:
-        return self._chores.spawn(self._check(replica), f"check {replica.server.url}")
+    def _lose(self, problem: str, versions: Versions) -> None:
+        if self._is_closing:
+            return
+        if problem != self._problem:
+            self._problem = problem
+            log.warning("Model server lost: %s", problem)
+        if self._watch is None or self._watch.done():
+            self._watch = self._chores.spawn(self._look_until_found(versions), "look for the model server")
+        self._settle()
 
-    async def _check(self, replica: Replica) -> None:
-        has_changed = await check_health(replica, self._remote)
-        self._versions.noticed(replica)
-        if has_changed:
-            self._settle()
+    async def _look_until_found(self, versions: Versions) -> None:
+        while self._problem is not None:
+            await asyncio.sleep(self._look_again_s)
+            await self._check(versions)

@@ -1,4 +1,4 @@
-"""One server over HTTP: sends requests, reads events, and turns failures into ServerError."""
+"""A server over HTTP: sends requests, reads events, and turns failures into ServerError."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import aiohttp
 from pydantic import SecretStr
 
 from bot.errors import BotError, VersionRefused
-from storage.settings.sections import RemoteSettings
+from storage.settings.sections import KEY_VARIABLE, RemoteSettings
 
 EVENT = b"data:"
 END = b"[DONE]"
@@ -26,6 +26,7 @@ SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 300.0
 SAID_CHARS = 300
 NOT_FOUND, TOO_MANY, UNAVAILABLE = 404, 429, 503
+NEEDS_KEY = frozenset({401, 403})
 OF_PROXIES = frozenset({502, UNAVAILABLE, 504})
 """What a proxy says in place of a server that it cannot reach."""
 
@@ -33,7 +34,7 @@ Json = Mapping[str, Any]
 
 
 class ServerError(BotError):
-    """Root of what can go wrong with one server; each text names the server."""
+    """Root of what can go wrong with a server; each text names the server."""
 
     def __init__(self, url: str, what: str) -> None:
         super().__init__(f"{url} {what}")
@@ -67,7 +68,7 @@ class Refused(ServerError):
 
 
 class RefusedByServer(ServerError, VersionRefused):
-    """The server cannot answer with this version; other servers may."""
+    """The server cannot answer with this version."""
 
     def __init__(self, url: str, what: str, *, may_pass: bool = True) -> None:
         super().__init__(url, what)
@@ -92,7 +93,7 @@ class Piece:
 
 
 def open_session(secret: SecretStr | None, settings: RemoteSettings) -> aiohttp.ClientSession:
-    """Return the connections to all servers. They send the key, which appears in no error or log."""
+    """Return connections that send the key, which appears in no error or log."""
     key = secret.get_secret_value().strip() if secret else ""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -226,6 +227,39 @@ class Server:
         if response.status >= 500:
             raise Faulty(self.url, f"fails with status {response.status}: {said}")
         raise Refused(self.url, response.status, said)
+
+
+async def served_models(server: Server, settings: RemoteSettings) -> tuple[str, ...]:
+    """Return the names of its models; raises ServerError if it is unhealthy or does not list ours."""
+    try:
+        await server.get("/health")
+    except Refused as error:  # not every server has this page
+        if error.status in NEEDS_KEY:
+            raise
+    models = _names_in(await server.get("/v1/models"))
+    # Other servers list other names: llama.cpp a path; gateways and transformers not every model they serve.
+    wanted = settings.model
+    if settings.kind == "vllm" and wanted and wanted not in models:
+        listed = ", ".join(models) or "no model"
+        raise ServerError(server.url, f"lists {listed}, not remote.model = {wanted!r}: set it to a listed model")
+    return models
+
+
+def problem_of(error: ServerError, setting: str = "remote.url", key_variable: str = KEY_VARIABLE) -> str:
+    """Return the error and what to do; `setting` holds the server's address."""
+    if isinstance(error, Refused) and error.status in NEEDS_KEY:
+        return f"{error}; set its key as {key_variable} in the environment or in .env"
+    if isinstance(error, Unreachable):
+        return f"{error}; start it, or correct {setting}"
+    return str(error)
+
+
+def _names_in(listed: Any) -> tuple[str, ...]:
+    """Return the model IDs in a reply from /v1/models."""
+    models = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(models, list):
+        return ()
+    return tuple(str(model["id"]) for model in models if isinstance(model, dict) and "id" in model)
 
 
 def _now() -> float:

@@ -1,9 +1,8 @@
-"""Remote engines that are slow, silent, broken or gone: every question gets an answer, or one sentence."""
+"""A remote engine that is slow, silent, broken or gone: every question gets an answer, or one sentence."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from tests.tiny_model import build_tiny_base
 
 WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
 
-SERVERS = 3
 CHANNELS = 8
 """One question at a time in each, so that a notice tells which question it is for."""
 TROUBLES_IN_A_LIFE = 20
@@ -37,7 +35,7 @@ BETWEEN_S = 0.3
 SETTLING_S = NOTICE_S + 3.0
 """Each notice has a task that deletes it."""
 TASK_SLACK = 3
-"""Health checks and heartbeats come and go."""
+"""Checks and heartbeats come and go."""
 WHOLE = "".join(WORDS)
 ENVIRONMENT = {
     "REACTUNE_MODEL__ENGINE": "remote",
@@ -45,15 +43,14 @@ ENVIRONMENT = {
     "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "1",
     "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "2",
     "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "1.5",
-    "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.5",
     "REACTUNE_GENERATION__TIMEOUT_S": "10",
     "REACTUNE_GENERATION__MAX_NEW_TOKENS": "24",
 }
 
 
 def trouble_engines(times: int, seed: int) -> Row:
-    """Trouble one, some or all of three servers, again and again, while members ask and vote."""
-    row = Row("slow and dead remote engines")
+    """Trouble the server, again and again, while members ask and vote."""
+    row = Row("a slow and dead remote engine")
     with tempfile.TemporaryDirectory(prefix="reactune-engines-") as name:
         base = build_tiny_base(Path(name) / "tiny")
         while row.times < times and not row.lost:
@@ -65,13 +62,13 @@ def trouble_engines(times: int, seed: int) -> Row:
 
 
 async def _life(times: int, seed: int, row: Row, base: Path) -> None:
-    engines = [FaultyEngine() for _ in range(SERVERS)]
+    engine = FaultyEngine()
     async with AsyncExitStack() as stack:
-        urls = [(await stack.enter_async_context(engine.serving())).removesuffix("/v1") for engine in engines]
-        environment = {**ENVIRONMENT, "REACTUNE_MODEL__BASE": str(base), "REACTUNE_REMOTE__SERVERS": ",".join(urls)}
+        url = await stack.enter_async_context(engine.serving())
+        environment = {**ENVIRONMENT, "REACTUNE_MODEL__BASE": str(base), "REACTUNE_REMOTE__URL": url}
         scene = await stack.enter_async_context(stage(seed, SQLITE, environment=environment, channels=CHANNELS))
         await scene.pause()
-        trial = _EngineTrial(scene, engines, row)
+        trial = _EngineTrial(scene, engine, row)
         await trial.recover()
         before = await asyncio.to_thread(scene.bot.footprint)
         for _ in range(times):
@@ -90,10 +87,11 @@ async def _life(times: int, seed: int, row: Row, base: Path) -> None:
 class _EngineTrial:
     """A crowd that asks in every channel at once, and reads what comes."""
 
-    def __init__(self, scene: Scene, engines: Sequence[FaultyEngine], row: Row) -> None:
+    def __init__(self, scene: Scene, engine: FaultyEngine, row: Row) -> None:
         self._scene = scene
         self._crowd = scene.crowd
-        self._engines = engines
+        self._engine = engine
+        engine.slow_s = SLOW_S
         self._row = row
         self._rng = scene.rng
         self._said: dict[int, list[Message]] = {}
@@ -115,41 +113,34 @@ class _EngineTrial:
         return message.content == WARMING_UP or refers_to in own
 
     async def trouble(self) -> None:
-        """Let servers change their moods while all channels ask; then all are well again."""
-        moods = _draw(self._rng)
-        await self._be(moods)
+        """Let the server change its mood while all channels ask; then it is well again."""
+        mood = self._rng.choice(MOODS)
+        await self._engine.be(mood)
         asked = self._ask()
         await asyncio.sleep(self._rng.uniform(0, LONGEST_BEFORE_CHANGE_S))
         if self._rng.random() < 0.5:  # in the middle of answers
-            moods = _draw(self._rng)
-            await self._be(moods)
+            mood = self._rng.choice(list(Mood))
+            await self._engine.be(mood)
         await self._until_told(asked, "in trouble")
         self._row.times += 1
-        for mood in moods:
-            _add(self._row.seen.setdefault("moods", {}), str(mood))
-        _add(self._row.seen, "all dead or gone", all(mood in (Mood.GONE, Mood.DEAD) for mood in moods))
+        _add(self._row.seen.setdefault("moods", {}), str(mood))
         self._vote()
         await self.recover()
         await self._scene.settle(self._row, patience_s=PATIENCE_S)
         await self._scene.pause()
 
     async def recover(self) -> None:
-        """Let all servers be well, and ask until there is a whole answer in every channel."""
-        await self._be([Mood.WELL] * SERVERS)
+        """Let the server be well, and ask until there is a whole answer in every channel."""
+        await self._engine.be(Mood.WELL)
         began_s = time.monotonic()
         while time.monotonic() < began_s + PATIENCE_S and not self._row.lost:
             asked = self._ask()
-            await self._until_told(asked, "once all servers are well")
+            await self._until_told(asked, "once the server is well")
             if all(any(WHOLE in one.content for one in self._said[channel]) for channel in asked):
                 self._row.seen.setdefault("recoveries", []).append(time.monotonic() - began_s)
                 return
             await asyncio.sleep(BETWEEN_S)
-        self._row.lost.append(f"no whole answers though all servers are well: see {self._scene.bot.keep_log()}")
-
-    async def _be(self, moods: Sequence[Mood]) -> None:
-        for engine, mood in zip(self._engines, moods, strict=True):
-            engine.slow_s = SLOW_S
-            await engine.be(mood)
+        self._row.lost.append(f"no whole answers though the server is well: see {self._scene.bot.keep_log()}")
 
     def _ask(self) -> dict[int, float]:
         """Ask in every channel, and return {channel: when}."""
@@ -205,10 +196,3 @@ class _EngineTrial:
 
 def _add(counts: Seen, what: str, number: int = 1) -> None:
     counts[what] = counts.get(what, 0) + number
-
-
-def _draw(rng: random.Random) -> list[Mood]:
-    """Return the servers' moods: often all in the same trouble, else some of them well."""
-    if rng.random() < 0.4:
-        return [rng.choice(MOODS)] * SERVERS
-    return [rng.choice(MOODS) if rng.random() < 0.7 else Mood.WELL for _ in range(SERVERS)]

@@ -77,7 +77,7 @@ async def engine(
             "REACTUNE_DATA__DIRECTORY": str(tmp_path),
             "REACTUNE_MODEL__ENGINE": "remote",
             "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
-            "REACTUNE_REMOTE__SERVERS": server.listening_address,
+            "REACTUNE_REMOTE__URL": server.listening_address,
             "REACTUNE_REMOTE__KIND": "llama.cpp",
             "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "30",  # it computes on the cores that everything else is on
         }

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,8 @@ from safetensors.numpy import save_file
 
 from bot.engine import Completion, Finish, Generation, GenerationFailed
 from bot.engine.refusals import WAIT_S
-from bot.engine.remote import replicas
 from bot.engine.remote.adapter_loading import LlamaCppVersions
 from bot.engine.remote.engine import RemoteEngine
-from bot.engine.remote.replicas import Replica, prefix_blocks
 from bot.engine.remote.server import RefusedByServer
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday, VersionRefused
@@ -43,6 +42,7 @@ from tests.families import BY_NAME, save_tokenizer
 from tests.remote_server import (
     BASE_NAME,
     WORDS,
+    Fault,
     RemoteServer,
     Stream,
     dies_after,
@@ -73,13 +73,6 @@ def count(base: BaseModel) -> Callable[[str], int]:
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rests are counted in hundredths of a second here."""
-    monkeypatch.setattr(replicas, "FIRST_REST_S", 0.02)
-    monkeypatch.setattr(replicas, "FIRST_PAUSE_S", 0.02)
-
-
 @pytest.fixture
 def adapters(tmp_path: Path) -> list[AdapterRef]:
     return [write_adapter(tmp_path / f"adapter-{number}", f"{number}" * 64) for number in range(3)]
@@ -99,17 +92,16 @@ def record(adapter: AdapterRef, change: float) -> None:
     write_effect(adapter.path, effect)
 
 
-def settings_for(data: Path, *servers: RemoteServer, **changes: object) -> Settings:
+def settings_for(data: Path, server: RemoteServer, **changes: object) -> Settings:
     """Return settings; `changes` are of [remote], unless their names begin with another section and "__"."""
     values = {
         "REACTUNE_DATA__DIRECTORY": str(data),
         "REACTUNE_MODEL__ENGINE": "remote",
         "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
-        "REACTUNE_REMOTE__SERVERS": ",".join(server.url for server in servers),
+        "REACTUNE_REMOTE__URL": server.url,
         "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "60",
         "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "60",
         "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "7200",  # more than any test moves its clock: a check may be on its way
-        "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.1",
         "REMOTE_API_KEY": str(changes.pop("key", "")),
     }
     for name, value in changes.items():
@@ -131,12 +123,11 @@ async def start(
 ) -> AsyncIterator[StartEngine]:
     async with AsyncExitStack() as stack:
 
-        async def begin(*servers: RemoteServer, **changes: object) -> RemoteEngine:
-            for server in servers:
-                server.count = count
-            if not any(server.url for server in servers):
-                await stack.enter_async_context(running(*servers))
-            engine = RemoteEngine(base, settings_for(tmp_path / "data", *servers, **changes), database)
+        async def begin(server: RemoteServer, **changes: object) -> RemoteEngine:
+            server.count = count
+            if not server.url:
+                await stack.enter_async_context(running(server))
+            engine = RemoteEngine(base, settings_for(tmp_path / "data", server, **changes), database, look_again_s=0.05)
             stack.push_async_callback(engine.close, 0.0)
             await engine.start()
             return engine
@@ -238,7 +229,7 @@ async def test_answers_that_are_cancelled_at_once_leave_their_places(start: Star
         assert (await finished(generation)).finish is Finish.CANCELLED
     assert await answer(engine, request()) == OF_BASE
     await asyncio.sleep(0)
-    assert [replica.busy for replica in engine._replicas] == [0]
+    assert engine._running == 0
 
 
 async def test_an_answer_ends_at_its_timeout_running_or_waiting(start: StartEngine, clock: Clock) -> None:
@@ -294,7 +285,7 @@ async def test_closing_cancels_what_is_left_after_the_drain(start: StartEngine) 
     assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED] * 2
 
 
-async def test_the_key_is_shown_to_servers_and_to_nobody_else(
+async def test_the_key_is_shown_to_the_server_and_to_nobody_else(
     start: StartEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer(key="sk-secret")
@@ -321,14 +312,14 @@ async def test_each_version_answers_in_its_own_words(start: StartEngine, adapter
     assert copy.read_bytes() == (adapters[0].path / WEIGHTS_FILE).read_bytes()
 
 
-async def test_a_prepared_version_waits_on_every_server(start: StartEngine, adapters: list[AdapterRef]) -> None:
-    servers = RemoteServer(), RemoteServer()
-    engine = await start(*servers)
+async def test_a_prepared_version_waits_on_the_server(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    server = RemoteServer()
+    engine = await start(server)
     engine.prepare(adapters[0])
     engine.prepare(None)
-    await until(lambda: all(server.adapters for server in servers))
+    await until(lambda: server.adapters)
     await answer(engine, request(adapter=adapters[0]))
-    assert sum(len(server.asked("/v1/load_lora_adapter")) for server in servers) == 2
+    assert len(server.asked("/v1/load_lora_adapter")) == 1
 
 
 async def test_servers_may_see_the_folder_elsewhere(
@@ -343,8 +334,8 @@ async def test_servers_may_see_the_folder_elsewhere(
 
 async def test_a_version_that_another_bot_has_loaded_is_used(start: StartEngine, adapters: list[AdapterRef]) -> None:
     server = RemoteServer()
-    engine = await start(server, health_interval_s=3600)
-    server.adapters[f"reactune-{'0' * 16}"] = "/elsewhere"  # since the servers were looked at
+    engine = await start(server)
+    server.adapters[f"reactune-{'0' * 16}"] = "/elsewhere"  # since the server was looked at
     assert WHOLE in await answer(engine, request(adapter=adapters[0]))
 
 
@@ -352,7 +343,7 @@ async def test_a_restarted_server_loads_its_versions_again(
     start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer()
-    engine = await start(server, health_interval_s=3600)
+    engine = await start(server)
     first = await answer(engine, request(adapter=adapters[0]))
     server.adapters.clear()
     assert await answer(engine, request(adapter=adapters[0])) == first
@@ -443,15 +434,6 @@ async def test_a_server_without_updates_at_run_time_says_how_to_start_it(
         await answer(engine, request(adapter=adapters[0]))
 
 
-async def test_another_server_answers_if_one_cannot_load_a_version(
-    start: StartEngine, adapters: list[AdapterRef]
-) -> None:
-    unable, able = RemoteServer(updates_adapters=False), RemoteServer()
-    engine = await start(unable, able)
-    for seed in range(4):
-        assert WHOLE in await answer(engine, request(str(seed) * 300, adapter=adapters[0]))
-
-
 async def test_an_answer_of_another_version_is_rejected(start: StartEngine, adapters: list[AdapterRef]) -> None:
     server = RemoteServer()
     engine = await start(server)
@@ -465,21 +447,6 @@ async def test_an_answer_of_another_version_is_rejected(start: StartEngine, adap
 
 
 # What a version answers is the version's
-
-
-async def test_a_server_that_ignores_an_adapter_is_not_asked_for_its_version(
-    start: StartEngine, adapters: list[AdapterRef]
-) -> None:
-    deaf, sound = RemoteServer(name="deaf "), RemoteServer(name="sound ")
-    deaf.applies_adapters = False
-    record(adapters[0], 0.5)
-    engine = await start(deaf, sound)
-    for adapter in (*adapters[:2], replace(adapters[0], strength=0.5)):  # with the trainer's record and without
-        for seed in range(3):
-            assert (await answer(engine, request(str(seed) * 300, adapter=adapter))).startswith("sound reactune-")
-    assert OF_BASE in "".join([await answer(engine, request(str(seed) * 600)) for seed in range(4)])
-    assert set(deaf.measured()) == {BASE_NAME, *deaf.adapters}
-    assert len(deaf.measured()) == 6, "each version once"
 
 
 async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admins_are_alerted(
@@ -504,6 +471,7 @@ async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admi
     assert engine.refusal_of(adapters[2]) is None
     with pytest.raises(GenerationFailed, match="answers exactly as the bare base"):
         await answer(engine, request(adapter=adapters[1]))
+    assert len(server.measured()) == 4, "each version once, and the base beside it"
     assert await answer(engine, request()) == OF_BASE
     (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
     assert "answers as the bare base" in alert.message
@@ -533,15 +501,15 @@ class LlamaServer:
 async def test_a_llama_server_that_was_restarted_with_another_file_is_checked_again(
     adapters: list[AdapterRef],
 ) -> None:
-    adapter, settings = adapters[0], RemoteSettings(kind="llama.cpp", servers=("http://llama",))
+    adapter, settings = adapters[0], RemoteSettings(kind="llama.cpp", url="http://llama")
     record(adapter, 0.5)
-    versions, server = LlamaCppVersions(settings, lambda _text: ()), LlamaServer(gguf_name(adapter), changes=0.0)
-    replica = Replica(server)  # type: ignore[arg-type]
+    server = LlamaServer(gguf_name(adapter), changes=0.0)
+    versions = LlamaCppVersions(server, settings, lambda _text: ())  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(RefusedByServer, match="answers as the bare base"):
-            await versions.naming(replica, adapter).__aenter__()
+            await versions.naming(adapter).__aenter__()
     server.file, server.changes = f"again/{server.file}", 0.5
-    async with versions.naming(replica, adapter) as fields:
+    async with versions.naming(adapter) as fields:
         assert fields["lora"] == [{"id": 0, "scale": 1.0}]
 
 
@@ -550,7 +518,7 @@ async def test_a_version_is_checked_again_after_each_load(
 ) -> None:
     server = RemoteServer()
     server.adapters[f"reactune-{'0' * 16}"] = "/elsewhere"  # before this bot started
-    engine = await start(server, health_interval_s=3600)
+    engine = await start(server)
     for _ in range(2):
         assert WHOLE in await answer(engine, request(adapter=adapters[0]))
     assert server.measured() == [f"reactune-{'0' * 16}", BASE_NAME]
@@ -590,33 +558,7 @@ async def test_servers_of_any_other_kind_serve_the_base_alone(start: StartEngine
         await answer(engine, request(adapter=adapters[0]))
 
 
-# Several servers
-
-
-async def test_answers_are_spread_and_a_conversation_stays_where_it_began(start: StartEngine) -> None:
-    servers = RemoteServer(name="a "), RemoteServer(name="b ")
-    engine = await start(*servers)
-    said = ["a" * 600, "b" * 600, "c" * 600, "d" * 600]
-    first = await asyncio.gather(*(answer(engine, request(prompt)) for prompt in said))
-    assert [len(server.asked()) for server in servers] == [2, 2]
-    later = [await answer(engine, request(prompt + " and then?")) for prompt in said]
-    assert later == list(first)
-
-
-async def test_a_crowd_of_one_beginning_is_shared(start: StartEngine) -> None:
-    servers = RemoteServer(), RemoteServer()
-    engine = await start(*servers)
-    await asyncio.gather(*(answer(engine, request("a" * 600)) for _ in range(8)))
-    assert min(len(server.asked()) for server in servers) >= 3
-
-
-def test_prefix_blocks_differ_by_version_and_by_all_text_before() -> None:
-    v1, v2 = AdapterRef("1" * 64, Path("v1")), AdapterRef("2" * 64, Path("v2"))
-    one, same, other = prefix_blocks(v1, "x" * 600), prefix_blocks(v1, "x" * 700), prefix_blocks(v2, "x" * 600)
-    assert one == same
-    assert not set(one) & set(other)
-    assert len(set(one)) == 2
-    assert prefix_blocks(None, "short") == ()
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -636,22 +578,24 @@ def test_prefix_blocks_differ_by_version_and_by_all_text_before() -> None:
     ],
     ids=["500", "502", "dead", "torn", "list", "number", "error", "empty", "endless", "nothing", "bytes"],
 )
-async def test_a_request_that_fails_before_its_first_word_goes_to_another_server(
-    start: StartEngine, fault: object
-) -> None:
-    broken, sound = RemoteServer(), RemoteServer()
-    broken.always = fault  # type: ignore[assignment]
-    engine = await start(broken, sound)
-    assert [await answer(engine, request(str(seed))) for seed in range(2)] == [OF_BASE] * 2
-    assert broken.requests, "it was asked"
+async def test_a_request_that_fails_before_its_first_word_is_sent_again(start: StartEngine, fault: object) -> None:
+    server = RemoteServer()
+    server.faults.extend([fault] * 2)  # type: ignore[list-item]
+    engine = await start(server)
+    assert await answer(engine, request()) == OF_BASE
+    server.faults.extend([fault] * 3)  # type: ignore[list-item]
+    with pytest.raises(GenerationFailed):
+        await answer(engine, request())
+    assert len(server.asked()) == 6
+    assert engine.state().failure_reason == "", "it says that it is well"
 
 
-async def test_a_server_that_says_nothing_loses_its_answer_to_another(start: StartEngine, clock: Clock) -> None:
-    silent, sound = RemoteServer(), RemoteServer()
-    silent.always = falls_silent_after(0)
-    engine = await start(silent, sound)
+async def test_a_server_that_says_nothing_is_asked_again(start: StartEngine, clock: Clock) -> None:
+    server = RemoteServer()
+    server.faults.append(falls_silent_after(0))
+    engine = await start(server)
     asking = asyncio.create_task(answer(engine, request()))
-    await until(silent.asked)
+    await until(server.asked)
     clock.advance(SILENCE_S)
     assert await asking == OF_BASE
 
@@ -661,17 +605,16 @@ async def test_a_server_that_says_nothing_loses_its_answer_to_another(start: Sta
     [dies_after(2), says(b"data: {oops\n\n", words=2), says(b'data: {"error": "dead"}\n\n', words=2), says(words=2)],
     ids=["reset", "torn", "error", "half"],
 )
-async def test_a_partly_shown_answer_is_not_started_again(start: StartEngine, fault: object) -> None:
-    servers = RemoteServer(), RemoteServer()
-    for server in servers:
-        server.faults.append(fault)  # type: ignore[arg-type]
-    engine = await start(*servers)
+async def test_a_partly_shown_answer_is_not_started_again(start: StartEngine, fault: Fault) -> None:
+    server = RemoteServer()
+    server.faults.append(fault)
+    engine = await start(server)
     generation = engine.submit(request())
     shown: list[str] = []
     with pytest.raises(GenerationFailed):
         await read_into(shown, generation)
     assert "".join(shown) == "one two "
-    assert sum(len(server.asked()) for server in servers) == 1
+    assert len(server.asked()) == 1
 
 
 async def test_a_server_that_falls_silent_ends_its_answer_with_what_came(start: StartEngine, clock: Clock) -> None:
@@ -693,89 +636,25 @@ async def test_a_server_that_never_begins_is_given_up_in_time(start: StartEngine
 
 
 async def test_retry_after_is_respected_and_costs_no_attempt(start: StartEngine, clock: Clock) -> None:
-    server = RemoteServer()
-    server.faults.extend([fails_with(429, retry_after="300")] * 6)
-    engine = await start(server, generation__timeout_s=3600)
-    generation = engine.submit(request())
-    for attempt in range(1, 7):
-        await until(lambda tries=attempt: engine.waiting and len(server.asked()) == tries)
-        clock.advance(250.0)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert len(server.asked()) == attempt
-        clock.advance(51.0)
-    assert (await finished(generation)).text == OF_BASE
+    server, loop = RemoteServer(), asyncio.get_running_loop()
+    refused_at: list[float] = []
+
+    async def refuse(*exchange: Any) -> Any:
+        refused_at.append(loop.time())
+        return await fails_with(429, retry_after="300")(*exchange)
+
+    server.faults.extend([refuse] * 6)
+    engine = await start(server, generation__timeout_s=100_000, first_token_timeout_s=100_000)
+    asking = asyncio.create_task(answer(engine, request()))
+    while not asking.done():
+        clock.advance(20.0)
+        await asyncio.sleep(0.01)
+    assert await asking == OF_BASE
     assert len(server.asked()) == 7
+    assert min(later - sooner for sooner, later in pairwise(refused_at)) >= 300.0
 
 
-async def test_a_server_with_too_much_to_do_leaves_answers_to_others(start: StartEngine) -> None:
-    busy, idle = RemoteServer(), RemoteServer()
-    busy.always = fails_with(503, retry_after="300")
-    engine = await start(busy, idle)
-    assert [await answer(engine, request(str(seed))) for seed in range(6)] == [OF_BASE] * 6
-    assert len(busy.asked()) <= 1
-
-
-async def test_a_storm_of_errors_loses_no_answer_if_one_server_works(start: StartEngine) -> None:
-    servers = [RemoteServer() for _ in range(3)]
-    servers[0].always = fails_with(500)
-    servers[1].faults.extend([fails_with(429, retry_after="0.05"), dies_after(0), fails_with(500)] * 3)
-    engine = await start(*servers, generation__batch_size=4)
-    told = await asyncio.gather(*(answer(engine, request(str(seed) * 300, seed=seed)) for seed in range(24)))
-    assert set(told) == {OF_BASE}
-
-
-async def test_a_server_that_failed_rests(start: StartEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "FIRST_REST_S", 60.0)
-    broken, sound = RemoteServer(), RemoteServer()
-    broken.always = fails_with(500)
-    engine = await start(broken, sound, generation__batch_size=4)
-    for _ in range(2):
-        told = await asyncio.gather(*(answer(engine, request(str(seed) * 300, seed=seed)) for seed in range(8)))
-        assert set(told) == {OF_BASE}
-    assert len(broken.asked()) == 4, "those that it was given before its first failure"
-
-
-async def test_answers_that_fail_together_are_one_failure(start: StartEngine) -> None:
-    server, together = RemoteServer(), asyncio.Barrier(8)
-
-    async def fail_together(*exchange: Any) -> Any:
-        await together.wait()
-        return await fails_with(500)(*exchange)
-
-    server.faults.extend([fail_together] * 8)
-    engine = await start(server)
-    told = await asyncio.gather(*(answer(engine, request(str(seed), seed=seed)) for seed in range(8)))
-    assert set(told) == {OF_BASE}
-
-
-async def test_a_broken_server_is_tried_by_one_answer_at_a_time(
-    start: StartEngine, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, released = RemoteServer(), asyncio.Event()
-
-    async def fail_for_long(*exchange: Any) -> Any:
-        monkeypatch.setattr(replicas, "FIRST_REST_S", 60.0)
-        return await fails_with(500)(*exchange)
-
-    server.faults.extend([fails_with(500)] * 2)
-    engine = await start(server)
-    assert await answer(engine, request()) == OF_BASE  # the third attempt
-    server.faults.extend([fails_with(500), fails_with(500), fail_for_long])
-    with pytest.raises(GenerationFailed, match="fails with status 500"):
-        await answer(engine, request())
-    with pytest.raises(ServersUnreachable):
-        engine.submit(request())
-    clock.advance(100.0)  # its rest is over
-    server.faults.append(waits_for(released))
-    crowd = [engine.submit(request()) for _ in range(4)]
-    await started(crowd[0])
-    assert engine.waiting == 3
-    released.set()
-    assert [(await finished(one)).text for one in crowd] == [OF_BASE] * 4
-
-
-async def test_members_read_that_all_servers_are_down_until_one_is_back(
+async def test_members_read_that_the_server_is_away_until_it_is_back(
     start: StartEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer()
@@ -788,28 +667,17 @@ async def test_members_read_that_all_servers_are_down_until_one_is_back(
     with pytest.raises(ServersUnreachable, match="I can't reach my model server"):
         engine.submit(request())
     assert "cannot be reached" in caplog.text
-    assert engine.state().failure_reason.startswith(f"{server.url} cannot be reached")
+    problem = engine.state().failure_reason
+    assert problem.startswith(f"{server.url} cannot be reached")
+    assert problem.endswith("; start it, or correct remote.url")
+    (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
+    assert alert.message == f"the model cannot answer: {problem}"
     await server.restart()
     await until(lambda: not engine.state().failure_reason)
     assert await answer(engine, request()) == OF_BASE
 
 
-async def test_an_unreachable_server_is_reported_while_another_answers(start: StartEngine) -> None:
-    server, other = RemoteServer(), RemoteServer()
-    engine = await start(server, other)
-    assert engine.state().degraded_reason == ""
-    await other.stop()
-    await until(lambda: engine.state().degraded_reason)
-    assert engine.state().degraded_reason.startswith(f"{other.url} cannot be reached")
-    assert engine.state().failure_reason == ""
-    (told,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
-    assert told.message.startswith(f"some model servers cannot answer: {other.url}")
-    assert await answer(engine, request()) == OF_BASE
-    await other.restart()
-    await until(lambda: not engine.state().degraded_reason)
-
-
-async def test_servers_may_start_after_the_bot(start: StartEngine) -> None:
+async def test_the_server_may_start_after_the_bot(start: StartEngine) -> None:
     server = RemoteServer()
     await server.start()
     await server.stop()
@@ -817,33 +685,47 @@ async def test_servers_may_start_after_the_bot(start: StartEngine) -> None:
     with pytest.raises(ServersUnreachable):
         engine.submit(request())
     await server.restart()
-    await until(lambda: not engine._are_all_down())
+    await until(lambda: not engine.state().failure_reason)
     assert await answer(engine, request()) == OF_BASE
     await server.stop()
+
+
+async def test_answers_that_wait_end_with_a_sentence_when_the_server_goes(start: StartEngine) -> None:
+    server, released = RemoteServer(), asyncio.Event()
+    server.faults.append(waits_for(released))
+    engine = await start(server, generation__batch_size=1)
+    generations = [engine.submit(request()) for _ in range(3)]
+    await started(generations[0])
+    await server.stop()
+    for generation in generations[1:]:
+        with pytest.raises(GenerationFailed) as failed:
+            await finished(generation)
+        assert isinstance(failed.value.__cause__, ServersUnreachable)
 
 
 async def test_a_server_that_says_it_is_ill_or_lacks_the_model_gets_nothing(
     start: StartEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ill, well = RemoteServer(), RemoteServer()
-    ill.is_healthy = False
-    engine = await start(ill, well)
-    assert [await answer(engine, request(str(seed))) for seed in range(3)] == [OF_BASE] * 3
-    assert not ill.asked()
-    other = await start(well, model="gpt")
+    server = RemoteServer()
+    server.is_healthy = False
+    engine = await start(server)
+    with pytest.raises(ServersUnreachable):
+        engine.submit(request())
+    assert not server.asked()
+    server.is_healthy = True
+    other = await start(server, model="gpt")
     with pytest.raises(ServersUnreachable):
         other.submit(request())
     assert f"lists {BASE_NAME}, not remote.model = 'gpt': set it to a listed model" in caplog.text
 
 
-async def test_a_request_that_any_server_would_refuse_is_sent_once(start: StartEngine) -> None:
-    servers = RemoteServer(), RemoteServer()
-    for server in servers:
-        server.always = fails_with(400)
-    engine = await start(*servers)
+async def test_a_request_that_the_server_refuses_is_sent_once(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.always = fails_with(400)
+    engine = await start(server)
     with pytest.raises(GenerationFailed, match="refuses with status 400: broken"):
         await answer(engine, request())
-    assert sum(len(server.asked()) for server in servers) == 1
+    assert len(server.asked()) == 1
 
 
 # Spending

@@ -91,7 +91,7 @@ def settings(address: str, base: BaseModel, tmp_path: Path, migrated_file: Path)
             "REACTUNE_MODEL__DTYPE": "float32",
             "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
             "REACTUNE_MODEL__THREADS": "1",
-            "REACTUNE_REMOTE__SERVERS": f"{address}/v1/",
+            "REACTUNE_REMOTE__URL": f"{address}/v1/",
             "REACTUNE_REMOTE__KIND": "openai",
             "REACTUNE_REMOTE__MODEL": str(base.path),
         }
