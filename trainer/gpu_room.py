@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from math import ceil
 
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.models.base_model import BaseModel
-from storage.models.free_memory import gpu_memory
-from storage.models.gpus import Gpu, own_gpus
-from storage.models.shape import known_shape
+from storage.models.gpus import own_gpus
 from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat, worker_name
 from storage.settings.sections import Settings
 from storage.wording import Duration, gettext_noop
 from trainer.errors import TrainerError
-from trainer.gpu_sizes import answering_room, memory_needed
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 POLL_S = 1.0
@@ -31,24 +26,17 @@ def shares_gpu(database: Database, settings: Settings) -> bool:
     return bool(database.fetch(_engines_on, [gpu.mark for gpu in own_gpus(settings.training.processes)]))
 
 
-def make_room(database: Database, settings: Settings, base: BaseModel, report: ReportProgress) -> int:
-    """Ask the engines on this round's GPUs to step aside, and wait until they have; do nothing if both fit.
-
-    Return the bytes of each GPU that the round must leave to an engine that fits beside it.
+def make_room(database: Database, settings: Settings, report: ReportProgress) -> None:
+    """Ask the engines on this round's GPUs to step aside, and wait until they have.
 
     They stay away until the trainer leaves the GPUs or falls silent. Call it before a model is loaded; it can be called
     again. Raises TrainerError if an engine stays.
     """
-    gpus = own_gpus(settings.training.processes)
-    beside = {gpu.mark: _room_beside(database, settings, base, gpu) for gpu in gpus}
-    reserved = max((room for room in beside.values() if room is not None), default=0)
-    crowded = [mark for mark, room in beside.items() if room is None]
-    if not crowded:
-        return reserved
+    gpus = [gpu.mark for gpu in own_gpus(settings.training.processes)]
     # Asked before looking: an engine that starts at the same moment sees the round, or the round sees it.
-    database.call(take_gpus, GpuUse.ROUND, crowded, worker_name(settings.data.directory))
+    database.call(take_gpus, GpuUse.ROUND, gpus, worker_name(settings.data.directory))
     give_up_at = time.monotonic() + PATIENCE_S
-    while engines := database.fetch(_engines_on, crowded):
+    while engines := database.fetch(_engines_on, gpus):
         report(RoundProgress(Phase.WAITING))
         if time.monotonic() > give_up_at:
             raise TrainerError(
@@ -60,7 +48,6 @@ def make_room(database: Database, settings: Settings, base: BaseModel, report: R
                 time=Duration(PATIENCE_S),
             )
         time.sleep(POLL_S)
-    return reserved
 
 
 def keep_room(session: Session, worker: str) -> None:
@@ -75,13 +62,3 @@ def give_room_back(session: Session, worker: str) -> None:
 
 def _engines_on(session: Session, gpus: Sequence[str]) -> list[Heartbeat]:
     return [engine for gpu in gpus for engine in users_of_gpu(session, GpuUse.ENGINE, gpu)]
-
-
-def _room_beside(database: Database, settings: Settings, base: BaseModel, gpu: Gpu) -> int | None:
-    """Return what the engine that uses the GPU, or one that starts during the round, may still take; None: no room."""
-    shape = known_shape(base.path)
-    if shape is None:
-        return None
-    is_loaded = bool(database.fetch(_engines_on, [gpu.mark]))
-    room = ceil(answering_room(shape, settings, is_loaded=is_loaded))
-    return room if memory_needed(shape, settings) + room <= gpu_memory(gpu.number).free else None

@@ -36,7 +36,7 @@ from storage.training.samples import (
     unmeasured_exchanges,
 )
 from trainer.data.shown_examples import ShownExamples
-from trainer.evaluation.sampling import AnswerSampler, MemoryLimits, Sample, open_adapter, open_sampler
+from trainer.evaluation.sampling import AnswerSampler, Sample, open_adapter, open_sampler
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, ReportProgress, after_others, begin_phase
 from trainer.rendering import ask_alone, renderer_of
@@ -179,11 +179,11 @@ class _Drawing:
 
     @cached_property
     def _sampler(self) -> AnswerSampler:
+        make_room(self._database, self._settings, self._report)
         failures = self._database.fetch(memory_failures, self._personality_id)
-        limits = MemoryLimits(make_room(self._database, self._settings, self._base, self._report), failures)
         self._resources.enter_context(cpu_threads(self._settings.training.threads))
         adapter = open_adapter(self._adapters, self._version, self._base)
-        return open_sampler(self._settings, self._base, adapter, limits)
+        return open_sampler(self._settings, self._base, adapter, failures)
 
     def draw(self, prompts: Sequence[AskedPrompt], each: int, *, more_to_come: int = 0) -> None:
         """Draw so many answers to each prompt, less those that there are; progress is shown with what will come."""

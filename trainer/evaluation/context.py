@@ -20,7 +20,6 @@ from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import ServedMessage
 from trainer.evaluation.overshoot import Overshoot
-from trainer.evaluation.sampling import UNLIMITED, MemoryLimits
 from trainer.rendering import renderer_of
 
 MEMBERS_MESSAGES = 24
@@ -34,8 +33,8 @@ class ServedContext:
     messages: tuple[ServedMessage, ...] = ()
     """The newest of members whose basis is open."""
     liked: LikedStyle | None = None
-    limits: MemoryLimits = UNLIMITED
-    """Of the memory in which both models answer."""
+    memory_failures: int = 0
+    """Earlier rounds in which memory ran out: each halves what is answered at once."""
     model_answers: tuple[Exchange, ...] = ()
     """The newest answers that people liked, or the card's examples, with their messages."""
     of_card: tuple[Exchange, ...] = ()
@@ -51,10 +50,7 @@ class ServedContext:
         learns_from: TrainingSource,
         settings: Settings,
         base: BaseModel,
-        *,
-        reserved: int,
     ) -> ServedContext:
-        """Read it for a round that leaves `reserved` bytes of its GPU to an engine."""
         with database.snapshot() as session:
             where = (personality_id, settings.privacy, base.revision)
             asked = newest_prompts(session, *where, MEMBERS_MESSAGES, render=renderer_of(base, settings.model))
@@ -64,10 +60,10 @@ class ServedContext:
             reply_ids = liked_replies(read_taste_evidence(session, personality_id, settings))
             liked_answers = newest_exchanges(session, *where, reply_ids, limit=MODEL_ANSWERS)
             of_card = read_personality(session, personality_id).card.exchanges
-            limits = MemoryLimits(reserved, memory_failures(session, personality_id))
+            failures = memory_failures(session, personality_id)
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]
-        return cls(tuple(messages), liked, limits, tuple(answers), tuple(of_card), tuple(liked_answers))
+        return cls(tuple(messages), liked, failures, tuple(answers), tuple(of_card), tuple(liked_answers))
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers with what people liked; `base` has the base's answers to the same messages."""

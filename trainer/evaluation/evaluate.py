@@ -133,7 +133,7 @@ def evaluate(
             training_format(training),
             training.quantization,
             settings.model,
-            limits=context.limits,
+            memory_failures=context.memory_failures,
         )
         coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
         evaluator = Evaluator(
@@ -149,7 +149,8 @@ def evaluate(
         def sampler_of(version: AdapterRef | None) -> AnswerSampler:
             if graphs is None:
                 return sampler
-            return GraphSampler(settings.model, training.threads, base, version, graphs, limits=context.limits)
+            failures = context.memory_failures
+            return GraphSampler(settings.model, training.threads, base, version, graphs, memory_failures=failures)
 
         version, as_version = sampler_of(adapter), contextlib.nullcontext
         found, begun = evaluator.measure(version, as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)

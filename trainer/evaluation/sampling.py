@@ -35,24 +35,11 @@ CACHE_SHARE = 0.4
 NO_WINDOW = 2**31
 """Where only the model's own positions limit an answer."""
 GRAPH_PROMPTS = 32
-"""Prompts that a graph answers at once."""
+"""Prompts that a graph answers at once, halved for each earlier round in which memory ran out."""
 CANDIDATES = 256
 """Tokens among which the nucleus is searched first; if it is larger, the whole vocabulary is sorted."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MemoryLimits:
-    """Why a round computes less at once than the free memory allows."""
-
-    reserved: int = 0
-    """Bytes of GPU memory that the round leaves to an engine."""
-    failures: int = 0
-    """Earlier rounds in which memory ran out."""
-
-
-UNLIMITED = MemoryLimits()
 
 
 @dataclass(frozen=True)
@@ -81,20 +68,23 @@ class AnswerSampler(Protocol):
 
 
 def open_sampler(
-    settings: Settings, base: BaseModel, adapter: AdapterRef | None, limits: MemoryLimits = UNLIMITED
+    settings: Settings, base: BaseModel, adapter: AdapterRef | None, memory_failures: int = 0
 ) -> AnswerSampler:
-    """Return a sampler that answers as this version does when it is served here."""
+    """Return a sampler that answers as this version does when it is served here.
+
+    Each of the `memory_failures`, earlier rounds in which memory ran out, halves what it answers at once.
+    """
     graphs = find_graphs(settings.model, settings.data.directory, base)
     training = settings.training
     if graphs is not None:
-        return GraphSampler(settings.model, training.threads, base, adapter, graphs, limits=limits)
+        return GraphSampler(settings.model, training.threads, base, adapter, graphs, memory_failures=memory_failures)
     return Sampler.load(
         base,
         adapter.path if adapter else None,
         training_format(training),
         training.quantization,
         settings.model,
-        limits=limits,
+        memory_failures=memory_failures,
     )
 
 
@@ -121,10 +111,10 @@ def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Graph
 class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
-    def __init__(self, model: Any, chat: ChatFormat, window: int = NO_WINDOW, limits: MemoryLimits = UNLIMITED) -> None:
+    def __init__(self, model: Any, chat: ChatFormat, window: int = NO_WINDOW, memory_failures: int = 0) -> None:
         """`window` is the maximum tokens of prompt, thought and answer together."""
         self.model = model
-        self._limits = limits
+        self._memory_failures = memory_failures
         self.chat = chat
         self._window = window
         self.tokenizer = chat.tokenizer
@@ -138,7 +128,7 @@ class Sampler:
         quantization: str,
         served: ModelSettings,
         *,
-        limits: MemoryLimits = UNLIMITED,
+        memory_failures: int = 0,
     ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one.
 
@@ -151,7 +141,7 @@ class Sampler:
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
         window = window_of(base.path, served)
-        return cls(model, load_chat_format(base.path, served.template_options), window, limits)
+        return cls(model, load_chat_format(base.path, served.template_options), window, memory_failures)
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -163,7 +153,7 @@ class Sampler:
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
             expected = expected_tokens(self.chat, generation)
-            for batch in split_by_memory(lengths, expected, batch_tokens(self.model, self._limits)):
+            for batch in split_by_memory(lengths, expected, batch_tokens(self.model, self._memory_failures)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -210,22 +200,16 @@ class Sampler:
         return [answer.sample() for answer in answers]
 
 
-def batch_tokens(model: Any, limits: MemoryLimits) -> int:
+def batch_tokens(model: Any, memory_failures: int = 0) -> int:
     """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
 
     Halved, so that small changes of the free memory do not change the batches, and with them the answers. Each earlier
     round in which memory ran out halves them once more.
     """
     number = str(model.dtype).removeprefix("torch.")
-    free = max(0, memory_left(model.device) - limits.reserved)
-    room = CACHE_SHARE * free / max(1, kv_bytes_per_token(model.config.to_dict(), number))
+    room = CACHE_SHARE * memory_left(model.device) / max(1, kv_bytes_per_token(model.config.to_dict(), number))
     halvings = max(0, ceil(log2(BATCH_TOKENS / max(1.0, room))))
-    return max(1, BATCH_TOKENS >> halvings + limits.failures)
-
-
-def graph_prompts(limits: MemoryLimits) -> int:
-    """Return how many prompts a graph answers at once: GRAPH_PROMPTS, halved for each failure."""
-    return max(1, GRAPH_PROMPTS >> limits.failures)
+    return max(1, BATCH_TOKENS >> halvings + memory_failures)
 
 
 def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:
@@ -253,14 +237,14 @@ class GraphSampler:
         adapter: AdapterRef | None,
         graphs: Graphs,
         *,
-        limits: MemoryLimits,
+        memory_failures: int,
     ) -> None:
         self._model = model
         self._threads = threads
         self._base = base
         self._adapter = adapter
         self._graphs = graphs
-        self._prompts = graph_prompts(limits)
+        self._prompts = max(1, GRAPH_PROMPTS >> memory_failures)
         self._chat = load_chat_format(base.path, model.template_options)
         self._pipeline: Any = None
         self._longest = 0

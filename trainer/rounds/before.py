@@ -19,7 +19,7 @@ from storage.settings.sections import Settings
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.updating import learn_all
 from trainer.data.shown_examples import ShownExamples
-from trainer.evaluation.sampling import MemoryLimits, open_adapter, open_sampler
+from trainer.evaluation.sampling import open_adapter, open_sampler
 from trainer.progress import Phase, ReportProgress, begin_phase
 from trainer.rendering import ask_alone, renderer_of
 
@@ -34,7 +34,7 @@ def ask_before(
     *,
     base: BaseModel,
     store: AdapterStore,
-    limits: MemoryLimits,
+    memory_failures: int,
     report: ReportProgress,
 ) -> dict[str, Any]:
     """Return the measurement of the champion's answers, one to each message; empty if it cannot answer.
@@ -50,7 +50,7 @@ def ask_before(
     prompts = [(shown.before(asked) or asked).prompt for asked in plain]
     advance = begin_phase(report, Phase.BEFORE, len(prompts))
     try:
-        sampler = open_sampler(settings, base, open_adapter(store, champion, base), limits)
+        sampler = open_sampler(settings, base, open_adapter(store, champion, base), memory_failures)
         with cpu_threads(settings.training.threads):
             samples = sampler.answer(prompts, settings.generation, settings.training.seed, advance)
     except Exception:  # a finished training must not be lost because of three answers

@@ -85,15 +85,22 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
         prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
     if isinstance(prepared, str):
         return Skipped(prepared)
-    reserved = gpu_room.make_room(database, settings, base, report)
-    context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base, reserved=reserved)
-    planned = plan_memory(prepared, settings, base, context, models)
+    gpu_room.make_room(database, settings, report)
+    context = ServedContext.read(database, personality.id, prepared.learns_from, settings, base)
+    planned = plan_memory(prepared, settings, base, context.memory_failures)
     judged = _train(planned, models, settings, context, base=base, store=store, report=report)
     if isinstance(judged, Rejected):
         return judged
     messages = [message for message, _answer in judged.metrics[EVERYDAY]]
     before = ask_before(
-        database, settings, personality.id, messages, base=base, store=store, limits=context.limits, report=report
+        database,
+        settings,
+        personality.id,
+        messages,
+        base=base,
+        store=store,
+        memory_failures=context.memory_failures,
+        report=report,
     )
     return replace(judged, metrics=judged.metrics | before)
 

@@ -16,9 +16,6 @@ from storage.sentences import Sentence
 from storage.settings.sections import Settings
 from storage.wording import format_bytes
 from trainer.data.dataset import TrainingSet
-from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import EvaluationModels
-from trainer.rounds.judging_memory import judging_bytes
 from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
 
@@ -62,17 +59,13 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
     if shape is None:
         return NO_ESTIMATE
     pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
-    chat = load_chat_format(base.path, settings.model.template_options)
-    judging = judging_bytes(shape, settings, ServedContext(), base=base, chat=chat)
-    return describe_need(RoundMemory.here(shape, settings.training, judging=judging).choose([pair]))
+    return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
 
 
-def plan_memory(
-    training_set: TrainingSet, settings: Settings, base: BaseModel, context: ServedContext, models: EvaluationModels
-) -> TrainingSet:
+def plan_memory(training_set: TrainingSet, settings: Settings, base: BaseModel, failures: int) -> TrainingSet:
     """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
 
-    Each of the earlier rounds in which memory ran out makes that a step smaller. Raises TooLittleMemory.
+    Each of the `failures`, earlier rounds in which memory ran out, makes that a step smaller. Raises TooLittleMemory.
     """
     shape, training, recipe = known_shape(base.path), training_set.settings, training_set.recipe
     chat = load_chat_format(base.path, settings.model.template_options)
@@ -80,9 +73,7 @@ def plan_memory(
     rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
     if shape is None or not rows:
         return training_set
-    coherence, limits = models.coherence_model, context.limits
-    judging = judging_bytes(shape, settings, context, base=base, chat=chat, coherence_model=coherence)
-    planned = RoundMemory.here(shape, training, limits.reserved, judging).choose(rows, limits.failures)
+    planned = RoundMemory.here(shape, training).choose(rows, failures)
     log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
     return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 

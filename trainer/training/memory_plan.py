@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 
 from storage.models.free_memory import FreeMemory, memory_for_training
 from storage.models.hardware import training_format
-from storage.models.memory import NumberFormat, RunSize, TrainingWay, reference_bytes, training_bytes
+from storage.models.memory import NumberFormat, training_bytes
 from storage.models.shape import GROWING, ModelShape, language_config, layer_kinds
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TooLittleMemory
 from trainer.training.rows import COMPLETION, Row, answers_of, row_tokens
-from trainer.training.token_tree import TokenTree, split_by_tokens
-
-MAX_EAGER_TOKENS = 256
-"""Longest row for which a CPU uses plain attention: its memory grows with the square of the length."""
+from trainer.training.token_tree import split_by_tokens
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ SMALLER = (
 class PlannedMemory:
     plan: TrainingMemoryPlan
     needed: int
-    """Bytes at the peak, by the formulas."""
+    """Bytes, roughly."""
     free: int
     kind: str
     """Which memory, in words."""
@@ -71,24 +67,19 @@ class PlannedMemory:
 
 @dataclass(frozen=True)
 class RoundMemory:
-    """What decides the memory of a round's training besides its rows."""
+    """What decides the memory of a round besides its rows."""
 
     shape: ModelShape
     settings: TrainingSettings
     free: FreeMemory
     """What one training process may use."""
-    judging: float = 0.0
-    """Bytes that judging takes when the training is over."""
 
     @classmethod
-    def here(
-        cls, shape: ModelShape, settings: TrainingSettings, reserved: int = 0, judging: float = 0.0
-    ) -> RoundMemory:
-        """Return what this process may use; `reserved` bytes of what is free are left to others."""
+    def here(cls, shape: ModelShape, settings: TrainingSettings) -> RoundMemory:
         free = memory_for_training()
-        # Each process has a GPU of its own; on a CPU all share the memory, and one judges when the others have ended.
+        # Each process has a GPU of its own; on a CPU all share the memory.
         shares = 1 if free.is_gpu else settings.processes
-        return cls(shape, settings, replace(free, free=max(0, free.free - reserved) // shares), judging / shares)
+        return cls(shape, settings, replace(free, free=free.free // shares))
 
     def choose(self, rows: Sequence[Row], failures: int = 0) -> PlannedMemory:
         """Return the fastest plan that fits, or the one `failures` steps below it; raises TooLittleMemory."""
@@ -101,69 +92,31 @@ class RoundMemory:
         return PlannedMemory(plan, self.needed(rows, plan), self.free.free, self.free.kind, failures)
 
     def needed(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> int:
-        """Return the bytes at the peak of a round on these rows: of its training, or of judging what it trained."""
-        way = TrainingWay(
-            NumberFormat(training_format(self.settings), self.settings.quantization),
-            self.settings.lora_rank,
-            eager=uses_eager(max(map(row_tokens, rows)), on_gpu=self.free.is_gpu),
-            checkpointing=plan.checkpointing,
-            on_gpu=self.free.is_gpu,
+        """Return the bytes that a round on these rows needs, roughly."""
+        training = self.settings
+        return round(
+            training_bytes(
+                self.shape,
+                NumberFormat(training_format(training), training.quantization),
+                training.lora_rank,
+                self._tokens_at_once(rows, plan),
+                checkpointing=plan.checkpointing,
+                on_gpu=self.free.is_gpu,
+            )
         )
-        scored = [reference_bytes(self.shape, way, self._sizes(run)[0]) for run in self._runs(rows, plan)]
-        learned = [training_bytes(self.shape, way, self._sizes(run)[1]) for run in self._learned_runs(rows, plan)]
-        return round(max(*scored, *learned, self.judging))
 
-    @property
-    def _batch(self) -> int:
-        """Rows of a step in one process."""
-        return max(1, self.settings.batch_size // self.settings.processes)
-
-    @property
-    def _shares_prompts(self) -> bool:
-        """Whether the model is expected to compute trees of tokens; the trainer asks the model itself."""
-        return GROWING.issuperset(layer_kinds(language_config(self.shape.config)))
-
-    def _runs(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> Iterator[Sequence[Row]]:
-        """Yield the rows that are computed together, as the trainers divide them."""
-        if COMPLETION in rows[0]:
-            at_once = micro_batch(self._batch, max(map(row_tokens, rows)), plan.batch_tokens)
-            yield sorted(rows, key=row_tokens)[-at_once:]
-            return
-        together = sorted(rows, key=itemgetter("prompt_ids"))
-        texts = [[row["prompt_ids"] + answer for answer in answers_of(row)] for row in together]
-        for run in plan.divide(texts, in_trees=self._shares_prompts):
-            yield [together[place] for place in run]
-
-    def _learned_runs(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> Iterator[Sequence[Row]]:
-        """Yield the rows of a backward pass. Of several processes each computes its pairs of a step undivided."""
-        if self.settings.processes > 1 and COMPLETION not in rows[0]:
-            yield sorted(rows, key=row_tokens)[-self._batch :]
+    def _tokens_at_once(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> int:
+        are_pairs = COMPLETION not in rows[0]
+        # The trainer asks the model itself whether it computes trees.
+        in_trees = are_pairs and GROWING.issuperset(layer_kinds(language_config(self.shape.config)))
+        if in_trees:
+            tokens = [len(row["prompt_ids"]) + sum(map(len, answers_of(row))) for row in rows]
         else:
-            yield from self._runs(rows, plan)
-
-    def _sizes(self, run: Sequence[Row]) -> tuple[RunSize, RunSize]:
-        """Return the size of these rows when they are scored at once, and when they are part of a step."""
-        scored = tree_size(run) if self._shares_prompts and COMPLETION not in run[0] else padded_size(run)
-        of_step = sorted((sum(map(len, answers_of(row))) for row in run), reverse=True)[: self._batch]
-        return scored, replace(scored, targets=sum(of_step))
-
-
-def tree_size(rows: Sequence[Row]) -> RunSize:
-    """Return the size of these pairs as one tree of tokens."""
-    tree, kept, targets = TokenTree(), set[int](), 0
-    for row in rows:
-        for answer in answers_of(row):
-            path = tree.add(row["prompt_ids"] + answer)
-            kept.update(path[len(row["prompt_ids"]) - 1 : -1])
-            targets += len(answer)
-    return RunSize(len(tree.tokens), len(kept), targets)
-
-
-def padded_size(rows: Sequence[Row]) -> RunSize:
-    """Return the size of these examples with a padded row for each answer."""
-    answers = [answer for row in rows for answer in answers_of(row)]
-    longest, longest_answer = max(map(row_tokens, rows)), max(map(len, answers))
-    return RunSize(len(answers) * longest, len(answers) * longest_answer, sum(map(len, answers)), longest)
+            tokens = [len(answers_of(row)) * row_tokens(row) for row in rows]
+        at_once = plan.tree_tokens if in_trees else plan.batch_tokens
+        if are_pairs and self.settings.processes > 1:  # each computes its pairs of a step undivided, in every plan
+            at_once = max(tokens) * max(1, self.settings.batch_size // self.settings.processes)
+        return max(*tokens, min(at_once, sum(tokens)))
 
 
 def micro_batch(step: int, tokens: int, most: int) -> int:
@@ -173,14 +126,6 @@ def micro_batch(step: int, tokens: int, most: int) -> int:
     """
     sizes = (size for size in range(1, step + 1) if step % size == 0)
     return max((size for size in sizes if size * tokens <= most), default=1)
-
-
-def uses_eager(longest: int, *, on_gpu: bool) -> bool:
-    """Return whether plain attention is faster.
-
-    PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
-    """
-    return longest <= MAX_EAGER_TOKENS and not on_gpu
 
 
 def longest_pair(max_tokens: int, answer_tokens: int) -> Row:

@@ -15,10 +15,15 @@ from storage.models.layer_names import LayerNames
 from storage.settings.sections import TrainingSettings
 from storage.wording import gettext_noop
 from trainer.errors import TrainerError
-from trainer.training.memory_plan import uses_eager
 
 ADAPTER = "default"
 """PEFT's name of the adapter in training; TRL keeps the starter as "ref"."""
+
+MAX_EAGER_TOKENS = 256
+"""Longest row for which a CPU uses plain attention, whose memory grows with the square of the length.
+
+PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ def load_policy(base: BaseModel, starter: Path | None, settings: TrainingSetting
         log.info("%s is a mixture of experts: %s.", base.name, left_out)
     with silence_transformers():
         model = load_on_device(base.path, training_format(settings), settings.quantization, setting="training.dtype")
-    if uses_eager(longest, on_gpu=has_gpu()):
+    if longest <= MAX_EAGER_TOKENS and not has_gpu():
         model.set_attn_implementation("eager")
     return model if starter is None else load_adapter(model, starter, base, is_trainable=True)
 

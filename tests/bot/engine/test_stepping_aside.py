@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,6 @@ from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.free_memory import FreeMemory
-from storage.models.shape import shape_of
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.gpu_use import GpuUse, leave_gpus, take_gpus, users_of_gpu
 from storage.runtime.processes import SILENT_AFTER_S, worker_name
@@ -46,7 +43,6 @@ from tests.tiny_model import build_tiny_base
 from trainer import gpu_room
 from trainer.errors import TrainerError
 from trainer.gpu_room import make_room
-from trainer.gpu_sizes import answering_room, memory_needed
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.round import run_round
 
@@ -57,18 +53,15 @@ HANG_S = 60.0
 
 @dataclass
 class FakeGpu:
-    free_bytes: int = 0
     mark: str = GPU
-    number: int = 0
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
-    """A GPU that bot and trainer share; a round does not fit beside the engine unless a test frees more memory."""
+    """A GPU that bot and trainer share."""
     shared = FakeGpu()
     for user in (gpu_seat, gpu_room):
         monkeypatch.setattr(user, "own_gpus", lambda _count: [shared])
-    monkeypatch.setattr(gpu_room, "gpu_memory", lambda _number: FreeMemory(shared.free_bytes, 10**12, is_gpu=True))
     monkeypatch.setattr(gpu_room, "POLL_S", 0.01)
     return shared
 
@@ -241,8 +234,7 @@ async def test_a_round_waits_until_every_bot_has_left(database: Database, settin
         await engine.start()
     assert engines_on_gpu(database) == ["one", "two"]
     seen: list[RoundProgress] = []
-    base = resolve_base_model(settings.model.base, settings.data.directory)
-    await asyncio.to_thread(make_room, database, settings, base, seen.append)
+    await asyncio.to_thread(make_room, database, settings, seen.append)
     assert {progress.phase for progress in seen} == {Phase.WAITING}
     assert engines_on_gpu(database) == []
     for engine in engines:
@@ -250,28 +242,13 @@ async def test_a_round_waits_until_every_bot_has_left(database: Database, settin
     tasks.cancel()
 
 
-def test_nobody_steps_aside_if_both_fit(
-    database: Database, settings: Settings, tiny_base: BaseModel, gpu: FakeGpu
-) -> None:
-    """An engine that is there has its weights already; one that starts during the round needs room for them."""
-    shape = shape_of(tiny_base.path)
-    room = ceil(answering_room(shape, settings, is_loaded=True))
-    gpu.free_bytes = memory_needed(shape, settings) + room
-    database.call(take_gpus, GpuUse.ENGINE, [GPU], "bot")
-    assert make_room(database, settings, tiny_base, _unexpected) == room, "the round leaves it to the engine"
-    assert database.fetch(users_of_gpu, GpuUse.ROUND, GPU) == []
-    database.call(leave_gpus, GpuUse.ENGINE, "bot")
-    assert make_room(database, settings, tiny_base, _unexpected) == 0
-    assert len(database.fetch(users_of_gpu, GpuUse.ROUND, GPU)) == 1
-
-
 def test_a_bot_that_does_not_leave_fails_the_round_with_a_sentence(
-    database: Database, settings: Settings, tiny_base: BaseModel, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+    database: Database, settings: Settings, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.call(take_gpus, GpuUse.ENGINE, [GPU], "host:/data#1")
     monkeypatch.setattr(gpu_room, "PATIENCE_S", 0.0)
     with pytest.raises(TrainerError, match=re.escape("the bot at host:/data did not leave the GPU within")):
-        make_room(database, settings, tiny_base, lambda _progress: None)
+        make_room(database, settings, lambda _progress: None)
 
 
 async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Database) -> None:
@@ -352,7 +329,3 @@ async def test_an_engine_closed_while_it_starts_loads_no_model(database: Databas
 def test_members_learn_when_to_ask_again() -> None:
     assert str(LearningNow(700.0)).endswith("Please ask me again in about 12 min.")
     assert str(LearningNow(None)).endswith("Please ask me again in a while.")
-
-
-def _unexpected(progress: RoundProgress) -> None:
-    raise AssertionError(f"the round waited: {progress}")

@@ -15,8 +15,6 @@ from trainer.evaluation.sampling import (
     BATCH_PROMPTS,
     BATCH_TOKENS,
     CACHE_SHARE,
-    UNLIMITED,
-    MemoryLimits,
     Sample,
     Sampler,
     batch_tokens,
@@ -131,13 +129,12 @@ def test_batches_shrink_to_the_free_memory(sampler: Sampler, monkeypatch: pytest
     each = 2 * config.num_hidden_layers * config.num_key_value_heads * size * 4
     free = {"bytes": 2**34}
     monkeypatch.setattr("trainer.evaluation.sampling.memory_left", lambda _device: free["bytes"])
-    assert batch_tokens(sampler.model, UNLIMITED) == BATCH_TOKENS
+    assert batch_tokens(sampler.model) == BATCH_TOKENS
     free["bytes"] = int(1_000 * each / CACHE_SHARE)
-    assert batch_tokens(sampler.model, UNLIMITED) == 512
-    assert batch_tokens(sampler.model, MemoryLimits(reserved=free["bytes"] // 2)) == 256
-    assert batch_tokens(sampler.model, MemoryLimits(failures=1)) == 256
+    assert batch_tokens(sampler.model) == 512
+    assert batch_tokens(sampler.model, memory_failures=1) == 256
     free["bytes"] = 0
-    assert batch_tokens(sampler.model, UNLIMITED) == 1
+    assert batch_tokens(sampler.model) == 1
     counted: list[float] = []
     sampler.answer([LONG] * 3, WARM, seed=1, advance=counted.append)
     assert {1, 2, 3} <= set(counted), "one by one"

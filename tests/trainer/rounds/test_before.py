@@ -17,7 +17,6 @@ from storage.releases.promotion import promote
 from storage.releases.versions import register
 from storage.settings.sections import Settings
 from tests.trainer.rounds.test_judging import quiet
-from trainer.evaluation.sampling import UNLIMITED
 from trainer.rounds.before import ask_before
 
 MESSAGES = ["Hi, how are you?", "What is tea?", "Good night!"]
@@ -44,7 +43,7 @@ def ask(settings: Settings, database: Database, tiny_base: BaseModel):
             MESSAGES,
             base=tiny_base,
             store=store,
-            limits=UNLIMITED,
+            memory_failures=0,
             report=quiet,
         )
 
