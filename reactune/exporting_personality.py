@@ -19,21 +19,11 @@ from reactune.shared import (
     with_cards,
 )
 from storage.adapters.stores import open_store
-from storage.database.ids import LARGEST_ID
 from storage.errors import SettingsError
-from storage.personalities.card_files import CARD_SUFFIXES, TAVERN_SUFFIXES, write_card_file
-from storage.personalities.cards import CardFile
+from storage.personalities.card_files import CARD_SUFFIX, TAVERN_SUFFIXES, write_card_file
 from storage.personalities.personalities import personality_named
-from storage.personalities.pictures import read_picture
 from storage.releases.versions import read_alias, version_named
 from storage.wording import BASE_NAME
-
-LorebookFrom = Annotated[
-    int | None,
-    typer.Option(
-        min=1, max=LARGEST_ID, help="ID of a server whose documents, those that only it quotes, become the lorebook."
-    ),
-]
 
 
 def export_personality(
@@ -41,38 +31,31 @@ def export_personality(
     target: Annotated[
         Path,
         typer.Argument(
-            help="New folder for the adapter, the card and a model card; or a new file for the card alone: .toml, or "
-            ".json or .png for SillyTavern."
+            help="New folder for the adapter, the card and a model card; or a new .toml file for the card alone."
         ),
     ],
     *,
     config: Config = None,
     version: Annotated[str, typer.Option(help="Version to export (default: the champion).")] = "",
-    server: LorebookFrom = None,
     as_json: AsJson = False,
 ) -> None:
     """Export a personality's adapter as a PEFT folder, which peft and transformers can load, or its card."""
-    if server and target.suffix not in TAVERN_SUFFIXES:
-        raise SettingsError("only a .json or .png card has a lorebook: name such a file, or leave out --server")
-    if version and target.suffix in CARD_SUFFIXES:
+    if target.suffix in TAVERN_SUFFIXES:
+        raise SettingsError(f"{target} is no name for it: a card is exported as a {CARD_SUFFIX} file")
+    if version and target.suffix == CARD_SUFFIX:
         raise SettingsError(f"{target} is a card, which has no version: name a folder, or leave out --version")
-    if target.suffix in CARD_SUFFIXES:
-        _export_card(config, name, target, server, as_json)
+    if target.suffix == CARD_SUFFIX:
+        _export_card(config, name, target, as_json)
     else:
         _export_version(config, name, target, version, as_json)
 
 
-def _export_card(config: Path | None, name: str, path: Path, server: int | None, as_json: bool) -> None:
-    from bot.knowledge.lorebook import describe_lorebook, read_lorebook
-
+def _export_card(config: Path | None, name: str, path: Path, as_json: bool) -> None:
     with with_cards(read_settings(config)) as session:
-        found = personality_named(session, name)
-        entries, left_out = read_lorebook(session, server, found.id) if server else ((), 0)
-        picture = read_picture(session, found.id)
-    write_card_file(CardFile(found.card, found.name, entries, picture=picture), path)
+        card = personality_named(session, name).card
+    write_card_file(card, path)
     record_command(config, name, operator_action("personality export", f"file: {path.name}"))
-    data = {"personality": name, "file": str(path), "lorebook": len(entries), "left_out": left_out}
-    show(data, f"Wrote the card of **{name}**{describe_lorebook(len(entries), left_out)} to {path}.", as_json)
+    show({"personality": name, "file": str(path)}, f"Wrote the card of **{name}** to {path}.", as_json)
 
 
 def _export_version(config: Path | None, name: str, folder: Path, version: str, as_json: bool) -> None:

@@ -1,16 +1,14 @@
-"""`/personality export` and `import`: cards in every format, and versions."""
+"""`/personality export` and `import`: cards and versions."""
 
 from __future__ import annotations
 
 import logging
 from io import BytesIO
-from typing import Literal
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.knowledge.lorebook import add_lorebook
 from bot.localization.sentences import gettext, translated
@@ -21,7 +19,6 @@ from bot.text.rounds import describe_import
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import answer_in_full
 from storage.models.personality_imports import ImportedPersonality
-from storage.personalities.card_files import CardFormat
 from storage.personalities.personalities import personality_named
 
 log = logging.getLogger(__name__)
@@ -34,33 +31,21 @@ class CardFiles(commands.Cog):
     @app_commands.describe(
         personality="The personality to export",
         version="A version such as v3, to export with its adapter",
-        file_format="toml for Reactune; json or png for SillyTavern, with its documents as lorebook",
     )
-    @app_commands.rename(file_format="format")
     @app_commands.autocomplete(personality=offer_personalities)
     async def export_personality(
-        self,
-        interaction: discord.Interaction,
-        personality: str,
-        version: str | None = None,
-        file_format: Literal["toml", "json", "png"] = "toml",
+        self, interaction: discord.Interaction, personality: str, version: str | None = None
     ) -> None:
         """Get a personality's card as a file, or one of its versions as a zip file."""
-        chosen = CardFormat(file_format)
-        if version and chosen.is_tavern:
-            raise UserFacingError("A version is always a zip file: leave out `format`, or `version`.")
         await interaction.response.defer(ephemeral=True)
         found = await self.services.database.read(personality_named, personality, interaction.guild_id)
         if version is None:
-            exported = await export_card(self.services, found, chosen, interaction.guild_id)
-            file = discord.File(BytesIO(exported.content), exported.filename)
-            card = gettext("The card of **{name}**", name=found.name) + exported.lorebook
-            text = (
-                gettext("{card}. Import it with `/personality import`, or import it in SillyTavern.", card=card)
-                if chosen.is_tavern
-                else gettext(
-                    "{card}. Import it with `/personality import`, or put it into a `personalities` folder.", card=card
-                )
+            name, content = export_card(found)
+            file = discord.File(BytesIO(content), name)
+            text = gettext(
+                "The card of **{name}**. Import it with `/personality import`, or put it into a `personalities` "
+                "folder.",
+                name=found.name,
             )
         else:
             file = await version_file(self.services, found, version, interaction.filesize_limit)

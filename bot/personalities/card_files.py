@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -14,50 +13,29 @@ from sqlalchemy.orm import Session
 from bot.attachments.files import fetch_file
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
-from bot.knowledge.lorebook import describe_lorebook, read_lorebook
 from bot.personalities.selection import require_own
 from bot.services import Services
 from storage.models.personality_files import Provenance, read_provenance, zip_version
 from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, import_personality_file
-from storage.personalities.card_files import CARD_SUFFIXES, CardFormat, format_card_file
-from storage.personalities.cards import MAX_CARD_BYTES, CardFile, LorebookEntry
+from storage.personalities.card_files import CARD_SUFFIX, CARD_SUFFIXES
+from storage.personalities.cards import MAX_CARD_BYTES, format_card
 from storage.personalities.personalities import Personality
-from storage.personalities.pictures import read_picture
 from storage.personalities.tavern.files import MAX_JSON_BYTES, MAX_PICTURE_BYTES
 from storage.releases.versions import version_named
 
 MAX_ATTACHMENT_BYTES = 100_000_000
 IMPORT_S = 300.0
 LIMITS_BYTES = {
-    CardFormat.TOML.suffix: MAX_CARD_BYTES,
-    CardFormat.JSON.suffix: MAX_JSON_BYTES,
-    CardFormat.PNG.suffix: MAX_PICTURE_BYTES,
+    CARD_SUFFIX: MAX_CARD_BYTES,
+    ".json": MAX_JSON_BYTES,
+    ".png": MAX_PICTURE_BYTES,
     ZIP_SUFFIX: MAX_ATTACHMENT_BYTES,
 }
 
 
-@dataclass(frozen=True)
-class ExportedCard:
-    """A personality's card as a file."""
-
-    filename: str
-    content: bytes
-    lorebook: str
-    """What it holds beside the card, to follow its name."""
-
-
-async def export_card(
-    services: Services, personality: Personality, format_: CardFormat, guild_id: int | None
-) -> ExportedCard:
-    """Return the card; one for SillyTavern also has what only the personality quotes in the server."""
-    entries: tuple[LorebookEntry, ...] = ()
-    left_out = 0
-    if guild_id is not None and format_.is_tavern:
-        entries, left_out = await services.database.read(read_lorebook, guild_id, personality.id)
-    picture = await services.database.read(read_picture, personality.id)
-    file = CardFile(personality.card, personality.name, entries, picture=picture)
-    content = await asyncio.to_thread(format_card_file, file, format_)
-    return ExportedCard(f"{personality.name}{format_.suffix}", content, describe_lorebook(len(entries), left_out))
+def export_card(personality: Personality) -> tuple[str, bytes]:
+    """Return the name and the content of a personality's card as a file."""
+    return f"{personality.name}{CARD_SUFFIX}", format_card(personality.card).encode()
 
 
 async def version_file(services: Services, personality: Personality, version: str, limit_bytes: int) -> discord.File:

@@ -215,27 +215,6 @@ def read_text(session: Session, document_id: int) -> str:
     return session.scalars(select(DocumentRow.text).where(DocumentRow.id == document_id)).one()
 
 
-def written_for(session: Session, guild_id: int, personality_id: int) -> list[tuple[str, str]]:
-    """Return (title, text) of the documents that only the personality quotes, everywhere in the server, oldest first.
-
-    Those made of members' messages are not among them.
-    """
-    spoken = select(DocumentSpeakerRow.document_id)
-    query = (
-        select(DocumentRow.title, DocumentRow.text)
-        .where(
-            DocumentRow.guild_id == guild_id,
-            DocumentRow.personality_id == personality_id,
-            DocumentRow.channel_id.is_(None),
-            DocumentRow.kind.in_((DocumentKind.TEXT, DocumentKind.FILE)),
-            DocumentRow.removed_at.is_(None),
-            DocumentRow.id.not_in(spoken),
-        )
-        .order_by(DocumentRow.id)
-    )
-    return [(row.title, row.text) for row in session.execute(query)]
-
-
 def speakers_of(session: Session, document_ids: Collection[int]) -> frozenset[int]:
     """Return the members whose messages the documents hold."""
     speakers = select(DocumentSpeakerRow.user_id).where(DocumentSpeakerRow.document_id.in_(document_ids))

@@ -1,47 +1,26 @@
-"""Files that hold a card, in any format: ours in TOML, and character cards of SillyTavern in JSON or PNG."""
+"""Files that hold a card: ours in TOML, and character cards of SillyTavern in JSON or PNG, which are only read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 
 from storage.errors import CardError, ExportRefused
-from storage.personalities.cards import CardFile, format_card, parse_card, require_name
+from storage.personalities.cards import Card, CardFile, format_card, parse_card, require_name
 from storage.personalities.clean_pictures import clean_picture
 from storage.personalities.tavern.character import read_character
-from storage.personalities.tavern.conversion import card_file_of, character_of
-from storage.personalities.tavern.files import MAX_PICTURE_BYTES, dump_json, dump_png, is_tavern_file, load_json
+from storage.personalities.tavern.conversion import card_file_of
+from storage.personalities.tavern.files import MAX_PICTURE_BYTES, is_tavern_file, load_json
 from storage.personalities.tavern.png_text import is_png
 from storage.sentences import Sentence
 
 ITS_PICTURE = Sentence("Its picture appears beside its messages in Discord.")
 
 
-class CardFormat(StrEnum):
-    TOML = "toml"
-    JSON = "json"
-    PNG = "png"
-
-    @property
-    def suffix(self) -> str:
-        return f".{self.value}"
-
-    @property
-    def is_tavern(self) -> bool:
-        """Whether it is a character card of SillyTavern, which can hold a lorebook."""
-        return self is not CardFormat.TOML
-
-
-CARD_SUFFIXES = tuple(one.suffix for one in CardFormat)
-TAVERN_SUFFIXES = tuple(one.suffix for one in CardFormat if one.is_tavern)
-
-_WRITERS: Mapping[CardFormat, Callable[[CardFile], bytes]] = {
-    CardFormat.TOML: lambda file: format_card(file.card).encode(),
-    CardFormat.JSON: lambda file: dump_json(character_of(file)),
-    CardFormat.PNG: lambda file: dump_png(character_of(file), file.picture),
-}
+CARD_SUFFIX = ".toml"
+TAVERN_SUFFIXES = (".json", ".png")
+CARD_SUFFIXES = (CARD_SUFFIX, *TAVERN_SUFFIXES)
+"""Of files that are read; a card is written as TOML."""
 
 
 def read_any_card(path: Path) -> CardFile:
@@ -87,17 +66,11 @@ def choose_name(file: CardFile, chosen: str, filename: str) -> str:
     return require_name(chosen or file.name or Path(filename).stem)
 
 
-def format_card_file(file: CardFile, format_: CardFormat) -> bytes:
-    """Return a file that reads back as the same card."""
-    return _WRITERS[format_](file)
-
-
-def write_card_file(file: CardFile, path: Path) -> None:
-    """Write a new file in the format that its name ends with; raises ExportRefused."""
-    content = format_card_file(file, CardFormat(path.suffix.removeprefix(".")))
+def write_card_file(card: Card, path: Path) -> None:
+    """Write a new file, which reads back as the same card; raises ExportRefused."""
     try:
-        with path.open("xb") as target:
-            target.write(content)
+        with path.open("x", encoding="utf-8") as target:
+            target.write(format_card(card))
     except FileExistsError as error:
         raise ExportRefused("{path} already exists: choose a new file", path=path) from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files of the page of personalities: cards in every format and versions, imported and exported."""
+"""Files of the page of personalities: cards and versions, imported and exported."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ from aiohttp import web
 from bot.console.binding_places import home_server, lorebook_server
 from bot.console.page import Here, SentForm, find_here, read_form
 from bot.console.pages.personalities import PAGE
-from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.knowledge.lorebook import add_lorebook
 from bot.personalities.card_files import export_card, pack_version
 from bot.personalities.selection import require_own
 from bot.text.rounds import describe_import
 from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, register_card
-from storage.personalities.card_files import CARD_SUFFIXES, CardFormat, choose_name, parse_any_card, with_clean_picture
+from storage.personalities.card_files import CARD_SUFFIX, CARD_SUFFIXES, choose_name, parse_any_card, with_clean_picture
 
 NO_FILE = f"Choose a card: a file whose name ends with {', '.join(CARD_SUFFIXES)}."
-CONTENT_TYPES = {
-    CardFormat.TOML.suffix: "application/toml",
-    CardFormat.JSON.suffix: "application/json",
-    CardFormat.PNG.suffix: "image/png",
-    ZIP_SUFFIX: "application/zip",
-}
+CONTENT_TYPES = {CARD_SUFFIX: "application/toml", ZIP_SUFFIX: "application/zip"}
 
 
 async def import_card(request: web.Request) -> web.Response:
@@ -66,11 +60,7 @@ async def _keep_lorebook(here: Here, imported: ImportedPersonality, server_id: i
 
 
 async def download_card(request: web.Request) -> web.Response:
-    """Return the card in the format that the address names, with a lorebook of documents of the server it names."""
-    here = await find_here(request)
-    server = next((one.id for one in visible_servers(here) if str(one.id) == request.query.get("server")), None)
-    exported = await export_card(here.services, here.personality, CardFormat(request.match_info["format"]), server)
-    return _download(exported.filename, exported.content)
+    return _download(*export_card((await find_here(request)).personality))
 
 
 async def download_version(request: web.Request) -> web.Response:
@@ -91,6 +81,6 @@ def _download(name: str, content: bytes) -> web.Response:
 
 ROUTES = [
     web.post(f"{PAGE}/import", import_card),
-    web.get(PAGE + r"/card.{format:toml|json|png}", download_card),
+    web.get(f"{PAGE}/card{CARD_SUFFIX}", download_card),
     web.get(f"{PAGE}/export", download_version),
 ]

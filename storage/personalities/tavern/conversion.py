@@ -1,4 +1,4 @@
-"""What becomes of a character of SillyTavern here, with a sentence about everything that has no place, and back."""
+"""What becomes of a character of SillyTavern here, with a sentence about everything that has no place."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from storage.personalities.cards import (
     why_not_displayed,
 )
 from storage.personalities.tavern.character import Character
-from storage.personalities.tavern.dialogues import Dialogues, format_dialogues, parse_dialogues
-from storage.personalities.tavern.lorebook import MAX_ENTRIES, book_of, entries_of
+from storage.personalities.tavern.dialogues import Dialogues, parse_dialogues
+from storage.personalities.tavern.lorebook import MAX_ENTRIES, entries_of
 from storage.personalities.tavern.macros import NOBODY, Macros
 from storage.personalities.tavern.prompt import prompt_of
 from storage.sentences import Figure, Sentence, counted, joined
@@ -81,31 +81,6 @@ def card_file_of(character: Character, source: str) -> CardFile:
         *_what_has_no_place(character, macros),
     ]
     return CardFile(card, personality_name(character.name), tuple(lorebook[:MAX_ENTRIES]), tuple(notes))
-
-
-def character_of(file: CardFile) -> dict[str, Any]:
-    """Return the `data` of a character card, from which `card_file_of` makes the same card again."""
-    card = file.card
-    own = card.model_dump(mode="json", include=set(OWN_KEYS), exclude_defaults=True)
-    return {
-        "name": file.name,
-        **({"nickname": card.display_name} if card.display_name else {}),
-        "description": "",
-        "personality": "",
-        "scenario": "",
-        "first_mes": card.greeting,
-        "mes_example": format_dialogues(example.dialogue for example in card.examples),
-        "creator_notes": card.description,
-        "system_prompt": card.system_prompt,
-        "post_history_instructions": "",
-        "alternate_greetings": [],
-        "group_only_greetings": [],
-        "tags": [],
-        "creator": "",
-        "character_version": "",
-        "extensions": {OURS: own} if own else {},
-        **({"character_book": book_of(file.name, file.lorebook)} if file.lorebook else {}),
-    }
 
 
 def personality_name(name: str) -> str:

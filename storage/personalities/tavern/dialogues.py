@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -49,14 +49,6 @@ def parse_dialogues(text: str, name: str, speak: Callable[[str], str]) -> Dialog
             examples += _alternating(turns)
     kept = examples[:MAX_EXAMPLES]
     return Dialogues(tuple(kept), tuple(samples), spoken - len(samples) - sum(map(len, kept)))
-
-
-def format_dialogues(examples: Iterable[Sequence[str]]) -> str:
-    """Return dialogues, each a person's and the character's turns, as mes_example holds them."""
-    return "\n".join(
-        "\n".join(["<START>", *(f"{{{{{'char' if at % 2 else 'user'}}}}}: {turn}" for at, turn in enumerate(turns))])
-        for turns in examples
-    )
 
 
 def _label_of(name: str) -> re.Pattern[str]:

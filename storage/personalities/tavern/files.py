@@ -1,4 +1,4 @@
-"""The JSON and PNG files of character cards: what is in them, and how they are written."""
+"""The JSON and PNG files of character cards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.errors import CardError
-from storage.personalities.tavern.png_text import is_png, plain_picture, read_text_chunks, with_texts
+from storage.personalities.tavern.png_text import is_png, read_text_chunks
 
 MAX_PICTURE_BYTES = 20_000_000
 MAX_JSON_BYTES = 4_000_000
@@ -17,8 +17,6 @@ KEYWORDS = (b"ccv3", b"chara")
 """Of the text that holds a card of version 3, and one of version 2; the newer counts."""
 FIRST_BYTES = 100
 """In which JSON begins."""
-VERSION_2 = {"spec": "chara_card_v2", "spec_version": "2.0"}
-VERSION_3 = {"spec": "chara_card_v3", "spec_version": "3.0"}
 
 
 def is_tavern_file(content: bytes) -> bool:
@@ -44,18 +42,6 @@ def load_json(content: bytes, source: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise CardError("{source} is JSON, but not a character card: it holds no object", source=source)
     return found
-
-
-def dump_json(data: Mapping[str, Any]) -> bytes:
-    """Return a JSON file of version 3."""
-    return json.dumps(VERSION_3 | {"data": data}, ensure_ascii=False, indent=2).encode()
-
-
-def dump_png(data: Mapping[str, Any], picture: bytes | None) -> bytes:
-    """Return the picture, or a plain one, with the card in version 3, and in version 2 for older programs."""
-    cards = (json.dumps(version | {"data": data}, ensure_ascii=False).encode() for version in (VERSION_3, VERSION_2))
-    texts = {keyword: base64.b64encode(text) for keyword, text in zip(KEYWORDS, cards, strict=True)}
-    return with_texts(picture, texts) if picture else plain_picture(texts)
 
 
 def _text_of_picture(png: bytes, source: str) -> bytes:

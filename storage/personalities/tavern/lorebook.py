@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from storage.personalities.cards import LorebookEntry
 from storage.personalities.tavern.character import Entry
@@ -23,27 +22,6 @@ def entries_of(entries: Sequence[Entry], macros: Macros) -> Iterator[LorebookEnt
         content = macros.describe(_DECORATOR.sub("", entry.content)).strip()
         if entry.enabled and content:
             yield LorebookEntry(tuple(_keys(entry, macros)) or (f"entry {number}",), content)
-
-
-def book_of(name: str, entries: Sequence[LorebookEntry]) -> dict[str, Any]:
-    """Return the lorebook as a card's JSON holds it."""
-    return {
-        "name": f"Lorebook of {name}",
-        "extensions": {},
-        "entries": [
-            {
-                "name": entry.keys[0],
-                "keys": list(entry.keys),
-                "content": entry.content,
-                "enabled": True,
-                "insertion_order": order,
-                "use_regex": False,
-                "constant": False,
-                "extensions": {},
-            }
-            for order, entry in enumerate(entries)
-        ],
-    }
 
 
 def _keys(entry: Entry, macros: Macros) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT = b"tEXt"
@@ -15,10 +15,6 @@ MAX_CHUNKS = 100_000
 
 _HEAD = struct.Struct(">I4s")
 _CRC = struct.Struct(">I")
-_HEADER = struct.Struct(">IIBBBBB")
-_TRUE_COLOUR = 2
-_SIZE = (400, 600)
-_COLOUR = b"\x4a\x5a\x78"
 
 
 def is_png(content: bytes) -> bool:
@@ -38,25 +34,6 @@ def read_text_chunks(png: bytes) -> dict[bytes, bytes | None]:
     return texts
 
 
-def plain_picture(texts: Mapping[bytes, bytes]) -> bytes:
-    """Return a PNG file of one colour that holds the texts by their keywords."""
-    width, height = _SIZE
-    row = b"\0" + _COLOUR * width
-    chunks = [
-        (b"IHDR", _HEADER.pack(width, height, 8, _TRUE_COLOUR, 0, 0, 0)),
-        (b"IDAT", zlib.compress(row * height)),
-        (b"IEND", b""),
-    ]
-    return with_texts(SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks), texts)
-
-
-def with_texts(png: bytes, texts: Mapping[bytes, bytes]) -> bytes:
-    """Return the sound PNG file with texts, by their keywords, after its header."""
-    header = len(SIGNATURE) + _HEAD.size + _HEADER.size + _CRC.size
-    chunks = (_chunk(TEXT, keyword + b"\0" + text) for keyword, text in texts.items())
-    return png[:header] + b"".join(chunks) + png[header:]
-
-
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     start = len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
@@ -74,7 +51,3 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         start = end + _CRC.size
     raise ValueError("it has too many parts")
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return _HEAD.pack(len(content), kind) + content + _CRC.pack(zlib.crc32(content, zlib.crc32(kind)))

@@ -38,8 +38,8 @@ from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_mo
 from storage.models.openvino.pipeline import GraphCache, graph_folder
 from storage.models.openvino.verifier import Verifier
 from storage.models.personality_imports import import_adapter, read_export_card, unpacked
-from storage.personalities.card_files import CardFormat, format_card_file, read_any_card
-from storage.personalities.cards import Card, CardFile, format_card, read_card_file
+from storage.personalities.card_files import read_any_card
+from storage.personalities.cards import Card, format_card, read_card_file
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, list_versions, register
 from storage.settings.loading import load_settings
@@ -52,6 +52,7 @@ from storage.settings.sections import (
     Settings,
 )
 from tests.benchmarks.faults.report import Row
+from tests.storage.personalities.test_tavern import card_of, picture_of
 from trainer.errors import TrainerError
 from trainer.evaluation.suites import load_suites
 from trainer.exchange import import_file
@@ -206,14 +207,8 @@ def _text_kinds(folder: Path) -> list[Kind]:
         ),
         Kind(".env", b'DISCORD_TOKEN="abc"\nREACTUNE_CHAT__COOLDOWN_S=3\n', _file(folder / ".env", read_dotenv)),
         Kind("personality card", card, _file(folder / "card.toml", read_card_file)),
-        *(
-            Kind(
-                f"character card ({one.name})",
-                format_card_file(CardFile(Card(system_prompt="Be brief."), "keeper"), one),
-                _file(folder / f"character{one.suffix}", read_any_card),
-            )
-            for one in (CardFormat.JSON, CardFormat.PNG)
-        ),
+        Kind("character card (JSON)", card_of(), _file(folder / "character.json", read_any_card)),
+        Kind("character card (PNG)", picture_of(card_of()), _file(folder / "character.png", read_any_card)),
         Kind(
             "gate suite",
             suite,

@@ -12,11 +12,9 @@ import pytest
 from storage.database.enums import AuditOutcome, Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, DocumentRow, PersonalityRow, ReplyRow
 from storage.personalities.bindings import BindingPlace, bind, find_binding
-from storage.personalities.card_files import parse_any_card
-from storage.personalities.cards import Card, LorebookEntry
+from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, personality_named
-from storage.personalities.tavern.png_text import plain_picture
-from tests.storage.personalities.test_tavern import card_of, picture_of
+from tests.storage.personalities.test_tavern import card_of, picture_of, plain_picture
 from tests.word_encoder import WordEncoder
 
 CARD = 'description = "dry"\nsystem_prompt = "You keep a lighthouse."\n'
@@ -198,18 +196,6 @@ class TestFiles:
         chosen = await visitor.upload(f"{PAGE}/import", ("x.png", picture_of(card)), name="ebba-lind")
         assert "The lorebook was left out" in chosen.text
 
-    async def test_a_card_is_exported_for_sillytavern(self, visitor, place, keeper):
-        there = place.channel.guild.id
-        await place.grace.slash(place.channel, "knowledge add", text="Burns oil.", title="Lamp", personality="keeper")
-        page = (await visitor.get(KEEPER)).html
-        for kind in ("json", "png"):
-            address = f"{PAGE}/card.{kind}?server={there}&personality=keeper"
-            assert address.replace("&", "&amp;") in page
-            exported = parse_any_card(await visitor.download(address), f"keeper.{kind}")
-            assert (exported.card, exported.lorebook) == (keeper.card, (LorebookEntry(("Lamp",), "Burns oil."),))
-        elsewhere = await visitor.download(f"{PAGE}/card.json?server=7&personality=keeper")
-        assert parse_any_card(elsewhere, "keeper.json").lorebook == ()
-
     @pytest.mark.parametrize(
         ("file", "content", "words"),
         [
@@ -291,8 +277,6 @@ class TestServerAdmin:
             "serve that server"
             in (await visitor.upload(f"{PAGE}/import", ("x.json", card), name="y", server=str(self.other.id))).text
         )
-        stolen = await visitor.download(f"{PAGE}/card.json?server={self.other.id}&personality=ebba-lind")
-        assert parse_any_card(stolen, "x.json").lorebook == ()
 
     async def test_health_is_the_operators(self, visitor):
         assert (await visitor.get("/overview/health")).status == 404

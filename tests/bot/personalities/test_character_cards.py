@@ -1,16 +1,11 @@
-"""Character cards of SillyTavern in Discord: imported with their lorebook, exported, harmless whatever they hold."""
+"""Character cards of SillyTavern in Discord: imported with their lorebook, harmless whatever they hold."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from storage.database.tables import AuditRow, CardRevisionRow, DocumentRow, PersonalityRow
-from storage.knowledge.documents import list_documents
-from storage.personalities.card_files import parse_any_card
-from storage.personalities.cards import Card, LorebookEntry
-from storage.personalities.personalities import create_personality, personality_named
+from storage.personalities.personalities import personality_named
 from tests.storage.personalities.test_tavern import card_of, picture_of
 from tests.word_encoder import WordEncoder
 
@@ -36,18 +31,6 @@ def bring(place):
         return done.response.content
 
     return bring
-
-
-@pytest.fixture
-def take(place):
-    """Export a personality as grace, and return what she reads and the file."""
-
-    async def take(personality: str, **options):
-        done = await place.grace.slash(place.channel, "personality export", personality=personality, **options)
-        (file,) = done.response.attachments or [None]
-        return done.response.content, file
-
-    return take
 
 
 async def test_a_german_admin_reads_in_german_what_became_of_it(place, bring, env):
@@ -132,32 +115,3 @@ async def test_what_is_no_card_is_refused_in_a_sentence(bring, rows, name, conte
     assert said.lower() in refused.lower()
     assert len(refused) < 400
     assert [row.name for row in rows(PersonalityRow)] == ["default"]
-
-
-async def test_a_personality_is_exported_for_sillytavern_with_what_only_it_quotes(place, take, query):
-    made = query(
-        lambda session: create_personality(session, "keeper", Card(system_prompt="Few words.", base="other"), by="test")
-    )
-    lore = "# lamp, light\n\nBurns oil.\n\n## How\n\nSlowly."
-    await place.grace.slash(place.channel, "knowledge add", text=lore, title="Lore", personality="keeper")
-    await place.grace.slash(place.channel, "knowledge add", text="For all.", title="All")
-    said, file = await take("keeper", format="json")
-    assert "The card of **keeper** with 1 entry of documents that only it quotes." in said
-    exported = parse_any_card(await file.read(), file.filename)
-    assert (file.filename, exported.card, exported.name) == ("keeper.json", made.card, "keeper")
-    assert exported.lorebook == (LorebookEntry(("lamp", "light"), "Burns oil.\n\n# How\n\nSlowly."),)
-    said, file = await take("keeper", format="png")
-    assert parse_any_card(await file.read(), "keeper.png").card == made.card
-    said, file = await take("keeper")
-    assert (file.filename, "put it into a `personalities` folder" in said) == ("keeper.toml", True)
-    said, file = await take("keeper", format="json", version="v1")
-    assert (said, file) == ("A version is always a zip file: leave out `format`, or `version`.", None)
-
-
-async def test_members_messages_are_not_exported(place, take, query):
-    query(lambda session: create_personality(session, "keeper", Card(system_prompt="x"), by="test"))
-    sent = await place.ada.send(place.channel, "Ada keeps bees.")
-    await place.grace.slash(place.channel, "knowledge add", message=sent.jump_url, personality="keeper")
-    assert len(query(lambda session: list_documents(session, place.channel.guild.id))) == 1
-    _, file = await take("keeper", format="json")
-    assert "character_book" not in json.loads(await file.read())["data"]

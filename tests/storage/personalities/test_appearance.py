@@ -13,14 +13,14 @@ from PIL import Image
 from sqlalchemy.orm import Session
 
 from storage.errors import CardError
-from storage.personalities.card_files import CardFormat, format_card_file, parse_any_card, with_clean_picture
+from storage.personalities.card_files import parse_any_card, with_clean_picture
 from storage.personalities.cards import Card, CardFile, build_card, why_not_displayed
 from storage.personalities.clean_pictures import LONGER_SIDE, clean_picture
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.personalities.pictures import AVATAR_SIDE, avatar_of, read_picture, set_picture
-from storage.personalities.tavern.png_text import SIGNATURE, read_text_chunks, with_texts
+from storage.personalities.tavern.png_text import SIGNATURE, read_text_chunks
 from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook, webhooks_in
-from tests.storage.personalities.test_tavern import card_of
+from tests.storage.personalities.test_tavern import card_of, picture_of, with_texts
 
 pytestmark = pytest.mark.both_databases
 
@@ -74,11 +74,6 @@ class TestName:
             "Its name is not shown above its messages: a name there must not contain 'discord', which Discord refuses."
         ) in refused.notes
 
-    @pytest.mark.parametrize("format_", [CardFormat.JSON, CardFormat.PNG, CardFormat.TOML])
-    def test_it_comes_back_from_every_format(self, format_: CardFormat) -> None:
-        card = Card(display_name="Ebba Lind", system_prompt="x")
-        assert parse_any_card(format_card_file(CardFile(card, "keeper"), format_), "a").card == card
-
     def test_a_cut_name_of_a_hostile_card_stays_within_the_limit(self) -> None:
         found = parse_any_card(card_of(name="@everyone " * 50), "a.json")
         assert not found.card.display_name or not why_not_displayed(found.card.display_name)
@@ -111,16 +106,13 @@ class TestPicture:
         with pytest.raises(CardError, match="more than 40 million pixels"):
             clean_picture(SIGNATURE + b"".join(parts))
 
-    def test_that_of_a_character_card_is_taken_and_exported(self) -> None:
+    def test_that_of_a_character_card_is_taken(self) -> None:
         found = with_clean_picture(parse_any_card(portrait("PNG", text=card_of()), "ebba.png"))
         assert found.notes[-1] == "Its picture appears beside its messages in Discord."
-        again = parse_any_card(format_card_file(found, CardFormat.PNG), "ebba.png")
-        assert again.card == found.card
-        assert opened(again.picture).tobytes() == opened(found.picture).tobytes()
+        assert opened(found.picture).size == (60, 90)
 
-    def test_the_plain_one_that_we_write_is_none(self) -> None:
-        exported = format_card_file(CardFile(Card(system_prompt="x"), "keeper"), CardFormat.PNG)
-        found = with_clean_picture(parse_any_card(exported, "keeper.png"))
+    def test_one_of_a_single_colour_is_none(self) -> None:
+        found = with_clean_picture(parse_any_card(picture_of(card_of()), "keeper.png"))
         assert found.picture is None
         assert not any("picture" in note for note in found.notes)
 

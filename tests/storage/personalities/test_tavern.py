@@ -1,4 +1,4 @@
-"""Character cards of SillyTavern: read into cards of ours with a sentence about all that is left out, and written."""
+"""Character cards of SillyTavern: read into cards of ours, with a sentence about all that is left out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import CardError, ExportRefused
-from storage.personalities.card_files import (
-    CardFormat,
-    format_card_file,
-    parse_any_card,
-    read_any_card,
-    write_card_file,
-)
+from storage.personalities.card_files import parse_any_card, read_any_card, write_card_file
 from storage.personalities.cards import (
     MAX_EXAMPLES,
     MAX_GREETING_CHARS,
     MAX_PROMPT_CHARS,
     Card,
     CardFile,
-    CardSampling,
-    Example,
     LorebookEntry,
 )
-from storage.personalities.tavern.files import KEYWORDS, MAX_JSON_BYTES
+from storage.personalities.tavern.files import MAX_JSON_BYTES
 from storage.personalities.tavern.lorebook import MAX_ENTRIES
-from storage.personalities.tavern.png_text import SIGNATURE, plain_picture, read_text_chunks
+from storage.personalities.tavern.png_text import SIGNATURE
 
 EBBA = {
     "name": "Ebba Lind",
@@ -52,6 +45,23 @@ def card_of(version: int = 3, **data: Any) -> bytes:
     return json.dumps(spec | {"data": EBBA | data}).encode()
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def with_texts(png: bytes, texts: Mapping[bytes, bytes]) -> bytes:
+    """Return the PNG file with texts, by their keywords, after its header."""
+    header = len(SIGNATURE) + 25
+    return png[:header] + b"".join(chunk(b"tEXt", name + b"\0" + text) for name, text in texts.items()) + png[header:]
+
+
+def plain_picture(texts: Mapping[bytes, bytes]) -> bytes:
+    """Return a PNG file of one colour that holds the texts by their keywords."""
+    header = struct.pack(">IIBBBBB", 4, 6, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(6 * (1 + 3 * 4)))), (b"IEND", b""))
+    return with_texts(SIGNATURE + b"".join(chunk(kind, content) for kind, content in chunks), texts)
+
+
 def picture_of(text: bytes, keyword: bytes = b"ccv3") -> bytes:
     return plain_picture({keyword: base64.b64encode(text)})
 
@@ -68,10 +78,6 @@ def refusal(content: bytes) -> str:
     assert "\n" not in sentence
     assert len(sentence) < 400
     return sentence
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 class TestRead:
@@ -313,49 +319,11 @@ def _read_or_refuse(content: bytes) -> None:
         assert all(note.endswith(".") for note in file.notes)
 
 
-words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{<\0\r"), min_size=1, max_size=60)
-spoken = words.filter(lambda text: bool(text.strip()))
-ours = st.builds(
-    Card,
-    description=words,
-    system_prompt=spoken,
-    greeting=st.just("") | words,
-    sampling=st.builds(CardSampling, temperature=st.none() | st.floats(0, 5)),
-    examples=st.lists(
-        st.lists(st.tuples(spoken, spoken), min_size=1, max_size=10).map(
-            lambda pairs: Example(dialogue=tuple(turn for pair in pairs for turn in pair))
-        ),
-        max_size=3,
-    ).map(tuple),
-)
-
-
-class TestWrite:
-    @given(ours, st.sampled_from([CardFormat.JSON, CardFormat.PNG]))
-    def test_a_card_of_ours_comes_back_the_same(self, card: Card, format_: CardFormat) -> None:
-        again = read(format_card_file(CardFile(card, "keeper"), format_))
-        assert (again.card, again.name, again.lorebook) == (card, "keeper", ())
-        assert not any("Left out" in note for note in again.notes)
-
-    def test_its_lorebook_comes_back_too(self) -> None:
-        lorebook = (LorebookEntry(("lamp", "light"), "Burns oil."), LorebookEntry(("sea",), "Salty."))
-        file = CardFile(Card(system_prompt="x"), "keeper", lorebook)
-        assert read(format_card_file(file, CardFormat.JSON)).lorebook == lorebook
-
-    def test_a_picture_holds_both_versions_for_other_programs(self) -> None:
-        texts = read_text_chunks(format_card_file(CardFile(Card(system_prompt="x"), "keeper"), CardFormat.PNG))
-        decoded = [json.loads(base64.b64decode(texts[keyword] or b"")) for keyword in KEYWORDS]
-        assert [(card["spec"], card["data"]["system_prompt"]) for card in decoded] == [
-            ("chara_card_v3", "x"),
-            ("chara_card_v2", "x"),
-        ]
-
-    def test_a_file_is_written_in_the_format_of_its_name_and_none_is_overwritten(self, tmp_path: Path) -> None:
-        file = CardFile(Card(system_prompt="x"), "keeper")
-        for name in ("keeper.toml", "keeper.json", "keeper.png"):
-            write_card_file(file, tmp_path / name)
-            assert read_any_card(tmp_path / name).card == file.card
-            with pytest.raises(ExportRefused, match="already exists: choose a new file"):
-                write_card_file(file, tmp_path / name)
-        with pytest.raises(ExportRefused, match="cannot be written"):
-            write_card_file(file, tmp_path / "none" / "keeper.png")
+def test_a_card_of_ours_is_written_in_a_file_that_reads_back_and_none_is_overwritten(tmp_path: Path) -> None:
+    card, path = Card(system_prompt="x", display_name="Ebba Lind"), tmp_path / "keeper.toml"
+    write_card_file(card, path)
+    assert read_any_card(path).card == card
+    with pytest.raises(ExportRefused, match="already exists: choose a new file"):
+        write_card_file(card, path)
+    with pytest.raises(ExportRefused, match="cannot be written"):
+        write_card_file(card, tmp_path / "none" / "keeper.toml")
