@@ -53,7 +53,7 @@ def show_vote_outcomes(
     as_json: AsJson = False,
 ) -> None:
     """Show what happened to a member's votes, newest first."""
-    from bot.text.lineage import outcome_text
+    from bot.text.lineage import as_plain_text, outcome_lines
     from storage.insights.vote_outcomes import vote_outcomes
     from storage.models.base_model import resolve_base_model
 
@@ -64,4 +64,4 @@ def show_vote_outcomes(
         found = personality_named(session, personality)
         outcomes = vote_outcomes(session, user_id, personality=found, settings=settings, base_revision=base.revision)
     data = {"user_id": user_id, "votes": [asdict(outcome) for outcome in outcomes]}
-    show_plain(data, outcome_text(outcomes, user_id), as_json)
+    show_plain(data, as_plain_text(outcome_lines(outcomes, user_id)), as_json)

@@ -81,14 +81,14 @@ def show_lineage(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show the rounds, votes and members behind a version."""
-    from bot.text.lineage import lineage_text
+    from bot.text.lineage import as_plain_text, lineage_lines
     from storage.insights.lineage import lineage_of
 
     lineage = look_up(config, personality, lambda session, id_: lineage_of(session, id_, version))
     data: dict[str, Any] = {"version": BASE_NAME, "chain": [BASE_NAME], "rounds": []}
     if lineage:
         data = asdict(lineage)
-    show_plain(data, lineage_text(lineage), as_json)
+    show_plain(data, as_plain_text(lineage_lines(lineage)), as_json)
 
 
 @model.command("report")

@@ -98,8 +98,8 @@ class Feedback(BotCog):
         await interaction.response.defer(ephemeral=True)
         read, user_id = self.services.database.read, interaction.user.id
         outcomes = await read(self._outcomes, user_id)
-        lines, text = lineage.outcome_lines(outcomes), lineage.outcome_text(outcomes)
-        await answer_in_full(interaction, lines, text, "my-votes.txt")
+        lines = lineage.outcome_lines(outcomes)
+        await answer_in_full(interaction, lines, lineage.as_plain_text(lines), "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Show what became of the member's vote on an answer, or on the answers of an arena."""

@@ -120,7 +120,8 @@ class Models(
         chosen = await selection.administered_personality(self.services, interaction, personality)
         found = await self.services.database.read(lineage_of, chosen.id, version)
         file = f"lineage-{found.version if found else version}.txt"
-        await splitting.answer_in_full(interaction, lineages.lineage_lines(found), lineages.lineage_text(found), file)
+        lines = lineages.lineage_lines(found)
+        await splitting.answer_in_full(interaction, lines, lineages.as_plain_text(lines), file)
 
     @app_commands.command()
     @app_commands.describe(personality=selection.WHOSE)

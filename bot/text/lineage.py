@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from bot.localization.sentences import gettext, ngettext, number, percent
 from bot.text.actors import name_actor
@@ -86,52 +86,25 @@ NO_VERSION = gettext_noop("that round made no version")
 NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
 
 
-@dataclass(frozen=True)
-class _Style:
-    """How to write links, quotations and users."""
-
-    link: Callable[[str, str | None], str]
-    quote: Callable[[str], str]
-    user: Callable[[int], str]
-
-    def name(self, user_id: int) -> str:
-        return self.user(user_id) if user_id != NOBODY else gettext("somebody outside Discord")
+_MARKDOWN = re.compile(r"\\(?P<escaped>[^\w\s]|_)|\[(?P<text>[^]]*)\]\(<(?P<url>[^>]*)>\)|<@(?P<user>\d+)>|\*\*")
+"""What these texts use of Discord's Markdown."""
 
 
-# Discord shows a mention as a name, and here it does not ping. The angle brackets suppress previews.
-_MARKDOWN = _Style(lambda text, url: f"[{text}](<{url}>)" if url else text, escape_inline, lambda id_: f"<@{id_}>")
-_PLAIN = _Style(lambda text, url: f"{text} {url}" if url else text, str, lambda id_: gettext("user {id}", id=str(id_)))
+def as_plain_text(lines: Iterable[str]) -> str:
+    """Return the lines for a file or a terminal, without Discord's Markdown."""
+
+    def plain(found: re.Match[str]) -> str:
+        if found["url"]:
+            return f"{found['text']} {found['url']}"
+        return gettext("user {id}", id=found["user"]) if found["user"] else found["escaped"] or ""
+
+    return _MARKDOWN.sub(plain, "\n".join(lines))
 
 
 def lineage_lines(lineage: Lineage | None) -> list[str]:
     """Return a summary, then every round with its voters and pairs, newest first; None is the base model."""
-    return _lineage_lines(lineage, _MARKDOWN) if lineage else [gettext(NO_LINEAGE)]
-
-
-def lineage_text(lineage: Lineage | None) -> str:
-    """Return the same for a file or a terminal."""
-    return _without_bold(_lineage_lines(lineage, _PLAIN) if lineage else [gettext(NO_LINEAGE)])
-
-
-def outcome_lines(outcomes: Sequence[VoteOutcome]) -> list[str]:
-    """Return a summary in numbers, then a line for each vote."""
-    return _outcome_lines(outcomes, _MARKDOWN, None)
-
-
-def outcome_text(outcomes: Sequence[VoteOutcome], user_id: int | None = None) -> str:
-    """Return the same for a file, or for the operator's terminal about a member."""
-    return _without_bold(_outcome_lines(outcomes, _PLAIN, user_id))
-
-
-def describe_outcome(outcome: VoteOutcome) -> str:
-    return _outcome_line(outcome, _MARKDOWN)
-
-
-def _without_bold(lines: Iterable[str]) -> str:
-    return "\n".join(lines).replace("**", "")
-
-
-def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
+    if lineage is None:
+        return [gettext(NO_LINEAGE)]
     lines = [
         ngettext(
             "**{version}** ({chain}) was made in {count} round. Behind the pairs: {votes} (👍 {up} 👎 {down}) and "
@@ -158,7 +131,7 @@ def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
             gettext("No round is known for {versions}; imported versions have none.", versions=", ".join(without))
         )
     for round_ in lineage.rounds:
-        lines += _round_lines(round_, style)
+        lines += _round_lines(round_)
     return lines
 
 
@@ -174,22 +147,22 @@ def _ranked(lineage: Lineage) -> str:
     )
 
 
-def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
+def _round_lines(round_: SourceRound) -> Iterable[str]:
     yield gettext(
         "**Round {round}** made {version} from {parent} on {date}, requested by {who}: {pairs}",
         round=str(round_.round_id),
         version=round_.version,
         parent=round_.parent,
         date=f"{round_.began_at:%Y-%m-%d}",
-        who=style.quote(name_actor(round_.requested_by)),
+        who=escape_inline(name_actor(round_.requested_by)),
         pairs=_count_pairs(round_.pairs),
     )
-    voters = [_voter(voter, style) for voter in round_.voters]
+    voters = [_voter(voter) for voter in round_.voters]
     if len(voters) > VOTERS_SHOWN:
         voters[VOTERS_SHOWN:] = [gettext("and {number} more", number=len(voters) - VOTERS_SHOWN)]
     yield f"{gettext('Voters:')} {' · '.join(voters) or gettext('none left')}"
     for position, pair in enumerate(round_.pairs, start=1):
-        yield f"{position}. {_pair(pair, style)}"
+        yield f"{position}. {_pair(pair)}"
 
 
 def _count_pairs(pairs: Sequence[SourcePair]) -> str:
@@ -211,8 +184,8 @@ def from_source(source: PairSource, pairs: int) -> str:
     return f"{number(pairs)} {gettext(ORIGINS[source])}"
 
 
-def _voter(voter: SourceVoter, style: _Style) -> str:
-    parts = [f"{style.name(voter.user_id)} 👍 {voter.votes.up} 👎 {voter.votes.down}"]
+def _voter(voter: SourceVoter) -> str:
+    parts = [f"{_name(voter.user_id)} 👍 {voter.votes.up} 👎 {voter.votes.down}"]
     if voter.corrections:
         parts.append(ngettext("{count} suggestion", "{count} suggestions", voter.corrections))
     if voter.share is not None and voter.influence is not None:
@@ -226,38 +199,47 @@ def _voter(voter: SourceVoter, style: _Style) -> str:
     return ", ".join(parts)
 
 
-def _pair(pair: SourcePair, style: _Style) -> str:
+def _pair(pair: SourcePair) -> str:
     chosen = pair.correction or pair.chosen
     weight = gettext("weight {weight}", weight=number(pair.weight, 2))
     notes = [gettext(ORIGINS[pair.source]), weight, gettext(SPLITS[pair.split])]
-    sides = gettext("{chosen} over {rejected}", chosen=_side(chosen, style), rejected=_side(pair.rejected, style))
+    sides = gettext("{chosen} over {rejected}", chosen=_side(chosen), rejected=_side(pair.rejected))
     return f"{sides} · {', '.join(notes)}"
 
 
-def _side(side: SourceAnswer | SourceCorrection | None, style: _Style) -> str:
+def _side(side: SourceAnswer | SourceCorrection | None) -> str:
     if side is None:
         return gettext("(deleted)")
     if isinstance(side, SourceCorrection):
-        return gettext("a suggestion by {member}", member=style.name(side.author_id))
+        return gettext("a suggestion by {member}", member=_name(side.author_id))
     votes = [
-        f"{SIGNS[said]} {', '.join(_voted(vote, style) for vote in of_kind)}"
+        f"{SIGNS[said]} {', '.join(_voted(vote) for vote in of_kind)}"
         for said in Vote
         if (of_kind := [vote for vote in side.votes if vote.vote is said])
     ]
     name = gettext("answer {id}", id=str(side.reply_id))
-    return style.link(name, side.link) + (f" ({' '.join(votes)})" if votes else "")
+    return _link(name, side.link) + (f" ({' '.join(votes)})" if votes else "")
 
 
-def _voted(vote: SourceVote, style: _Style) -> str:
+def _voted(vote: SourceVote) -> str:
     if vote.quarantined:
-        return gettext("{member} (quarantined)", member=style.name(vote.user_id))
+        return gettext("{member} (quarantined)", member=_name(vote.user_id))
     if vote.unchanged:
-        return style.name(vote.user_id)
-    return gettext("{member} (changed since)", member=style.name(vote.user_id))
+        return _name(vote.user_id)
+    return gettext("{member} (changed since)", member=_name(vote.user_id))
 
 
-def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, user_id: int | None) -> list[str]:
-    """Return the lines for the member themselves, or about the one with the id."""
+def _name(user_id: int) -> str:
+    # Discord shows a mention as a name, and here it does not ping.
+    return f"<@{user_id}>" if user_id != NOBODY else gettext("somebody outside Discord")
+
+
+def _link(text: str, url: str | None) -> str:
+    return f"[{text}](<{url}>)" if url else text  # the angle brackets suppress previews
+
+
+def outcome_lines(outcomes: Sequence[VoteOutcome], user_id: int | None = None) -> list[str]:
+    """Return a summary in numbers, then a line for each vote; without a `user_id` the member themselves reads it."""
     if not outcomes:
         return [gettext("You haven't voted yet.") if user_id is None else f"User {user_id} hasn't voted yet."]
     counts = Counter(outcome.status for outcome in outcomes)
@@ -269,15 +251,15 @@ def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, user_id: int 
         voted = ngettext(
             "User {user} voted on {count} answer:", "User {user} voted on {count} answers:", len(outcomes), user=user
         )
-    return [f"{voted} {summary}.", *(_outcome_line(outcome, style) for outcome in outcomes)]
+    return [f"{voted} {summary}.", *map(describe_outcome, outcomes)]
 
 
-def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
+def describe_outcome(outcome: VoteOutcome) -> str:
     excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
-    where = style.link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
+    where = _link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
     sign = outcome.emoji or SIGNS[outcome.vote]
-    return f"{sign} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(outcome))}"
+    return f"{sign} {where} {whose}“{escape_inline(excerpt)}”: {'; '.join(_parts(outcome))}"
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:

@@ -11,7 +11,7 @@ from bot.console.drawings import lay_out_tree
 from bot.console.page import Here, SentForm, find_here, read_form
 from bot.text.answering_now import describe_now
 from bot.text.contests import describe_contest
-from bot.text.lineage import lineage_text
+from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.releases import describe_evidence, describe_version
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.insights.lineage import lineage_of
@@ -111,7 +111,7 @@ async def show_version(request: web.Request) -> web.Response:
 def _read_one(session: Session, personality_id: int, name: str) -> tuple[VersionDetails, str]:
     details = read_version(session, personality_id, name)
     assert details is not None, "the route names no base"
-    return details, lineage_text(lineage_of(session, personality_id, name))
+    return details, as_plain_text(lineage_lines(lineage_of(session, personality_id, name)))
 
 
 async def promote_chosen(request: web.Request) -> web.Response:

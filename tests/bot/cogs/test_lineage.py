@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.text.lineage import outcome_text
+from bot.text.lineage import as_plain_text, outcome_lines
 from bot.text.splitting import fit_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
@@ -310,13 +310,15 @@ class TestWords:
         ],
     )
     def test_every_outcome_is_a_phrase(self, told, words):
-        summary, line = outcome_text([told]).split("\n")
+        summary, line = as_plain_text(outcome_lines([told])).split("\n")
         assert summary == f"You voted on 1 answer: 1 {told.status.value}."
         assert words in line
         assert "“an answer of lines xxx" in line
 
     def test_a_vote_that_counts_nowhere_needs_no_word_about_the_taste(self):
-        assert "people here like" not in outcome_text([outcome(VoteStatus.WITHDRAWN, None, taste=TasteUse.VOID)])
+        assert "people here like" not in as_plain_text(
+            outcome_lines([outcome(VoteStatus.WITHDRAWN, None, taste=TasteUse.VOID)])
+        )
 
     @given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=90), min_size=1, max_size=60))
     def test_lines_fit_and_nothing_is_lost_without_a_word(self, lines):
