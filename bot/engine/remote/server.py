@@ -219,6 +219,8 @@ class Server:
         if response.status < 300:
             return
         said = _said(_shortened((await response.content.read(SAID_CHARS * 4)).decode(errors="replace")))
+        if said.startswith("<"):  # a page of a router
+            said = response.reason or "a web page"
         retry_after = response.headers.get("Retry-After")
         if response.status == TOO_MANY or (response.status == UNAVAILABLE and retry_after):
             raise Overloaded(self.url, _seconds(retry_after))
