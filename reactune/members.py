@@ -33,7 +33,7 @@ def trace_request(
 ) -> None:
     """Show the messages, votes, rounds and versions behind an answer."""
     from bot.text.lineage import trace_lines
-    from storage.insights.tracing import trace
+    from storage.insights.answers import trace
 
     with reading(read_settings(config)) as session:
         replies = trace(session, request.strip("`"))

@@ -10,6 +10,7 @@ from bot.localization.sentences import gettext, ngettext, number, percent
 from bot.text.actors import name_actor
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, GateVerdict, PairSource, RoundStatus, Split
+from storage.insights.answers import TracedReply
 from storage.insights.lineage import (
     Lineage,
     SourceAnswer,
@@ -19,7 +20,6 @@ from storage.insights.lineage import (
     SourceVote,
     SourceVoter,
 )
-from storage.insights.tracing import TracedReply
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle

@@ -1,24 +1,34 @@
-"""Answers for the console: newest first, by what people said of them, and one with everything that is known of it."""
+"""Answers: the newest, by what people said of them; everything about one; and what became of it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Select, select, true
+from sqlalchemy import ColumnElement, Select, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
-from storage.conversations.replies import FINISHED_WHOLE, message_links
-from storage.database.enums import Basis, Cause, Origin
-from storage.database.rows import unindexed
-from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow, VoteEventRow
-from storage.insights.tracing import TracedReply, trace_reply
+from storage.conversations.replies import FINISHED_WHOLE, find_by_message, message_links
+from storage.database.enums import Basis, Cause, Origin, Outcome, RoundStatus
+from storage.database.ids import parse_id
+from storage.database.rows import from_row, unindexed
+from storage.database.tables import (
+    CorrectionRow,
+    ReplyMessageRow,
+    ReplyRow,
+    RoundPairRow,
+    RoundRow,
+    VersionRow,
+    VoteCauseRow,
+    VoteEventRow,
+)
 from storage.insights.visibility import Channels, in_channels
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import UNSETTLED, is_gap
-from storage.releases.versions import id_of, names_by_id, version_named
+from storage.releases.versions import find_version, id_of, name_of, names_by_id, version_named
 from storage.votes.votes import Tally, Vote, spellings, tally, votes_on
 
 SYSTEM = "system"
@@ -75,6 +85,32 @@ class ListedAnswer:
     votes: Tally
     link: str | None = None
     """To its message on Discord."""
+
+
+@dataclass(frozen=True)
+class TracedRound:
+    """A round that was trained on the reply, and the version that it made."""
+
+    id: int
+    status: RoundStatus
+    version: str | None
+
+
+@dataclass(frozen=True)
+class TracedReply:
+    id: int
+    request_id: str | None
+    created_at: datetime
+    version: str
+    """The version that answered."""
+    outcome: Outcome
+    total_s: float | None
+    channel_id: int
+    source_message_id: int | None
+    message_ids: tuple[int, ...]
+    votes: dict[str, int]
+    """Number of current votes by kind."""
+    rounds: tuple[TracedRound, ...]
 
 
 @dataclass(frozen=True)
@@ -221,5 +257,42 @@ def read_answer(
         suggestions=tuple(session.scalars(suggested.order_by(CorrectionRow.id))),
         documents=tuple(titles_of(session, [passage["document_id"] for passage in reply.retrieved])),
         is_gap=is_gap(session, reply_id),
-        trace=trace_reply(session, reply_id),
+        trace=_traced(session, reply),
     )
+
+
+def trace(session: Session, id_: str) -> list[TracedReply]:
+    """Return the replies of a request, given its id or the id of a Discord message with one of them."""
+    rows = session.scalars(select(ReplyRow).where(ReplyRow.request_id == id_).order_by(ReplyRow.id)).all()
+    message_id = parse_id(id_)
+    if not rows and message_id is not None and (carried := find_by_message(session, message_id)):
+        rows = [session.get_one(ReplyRow, carried.id)]
+    return [_traced(session, row) for row in rows]
+
+
+def _traced(session: Session, row: ReplyRow) -> TracedReply:
+    messages = session.scalars(
+        select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == row.id).order_by(ReplyMessageRow.position)
+    )
+    votes = Counter(map(str, votes_on(session, row.id).values()))
+    return from_row(
+        TracedReply,
+        row,
+        version=name_of(find_version(session, row.version_id)),
+        message_ids=tuple(messages),
+        votes=dict(sorted(votes.items())),
+        rounds=tuple(_rounds(session, row.id)),
+    )
+
+
+def _rounds(session: Session, reply_id: int) -> list[TracedRound]:
+    ids = select(RoundPairRow.round_id).where(
+        or_(RoundPairRow.chosen_reply_id == reply_id, RoundPairRow.rejected_reply_id == reply_id)
+    )
+    rounds = session.execute(
+        select(RoundRow.id, RoundRow.status, VersionRow.number)
+        .outerjoin(VersionRow, VersionRow.round_id == RoundRow.id)
+        .where(RoundRow.id.in_(ids))
+        .order_by(RoundRow.id)
+    )
+    return [TracedRound(id_, status, f"v{number}" if number else None) for id_, status, number in rounds]

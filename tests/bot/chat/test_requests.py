@@ -10,7 +10,7 @@ import pytest
 from bot.engine.openvino.worker_process import _log_for_worker
 from bot.text.lineage import NOTHING_FOUND, trace_lines
 from storage.database.tables import ReplyRow
-from storage.insights.tracing import trace
+from storage.insights.answers import trace
 from storage.runtime.requests import note_request, working_on
 from tests.bot.panels import said
 from tests.past import add_round, add_version, pair
