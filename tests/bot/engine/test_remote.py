@@ -420,7 +420,7 @@ async def test_a_proxy_whose_server_restarts_refuses_no_version(start: StartEngi
     server = RemoteServer()
     server.is_behind_proxy = True
     engine = await start(server)
-    with pytest.raises(GenerationFailed, match="fails with status 502: Bad Gateway$") as failure:
+    with pytest.raises(GenerationFailed, match=r"fails with status 502: Bad Gateway$") as failure:
         await answer(engine, request(adapter=adapters[0]))
     assert not isinstance(failure.value.__cause__, VersionRefused)
     assert engine.refusal_of(adapters[0]) is None
