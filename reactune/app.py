@@ -6,6 +6,8 @@ import errno
 import io
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,8 +37,24 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Reactune: a Discord bot whose personality is tuned by its members' reactions.",
 )
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"reactune {version('reactune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Reactune: a Discord bot whose personality is tuned by its members' reactions."""
+
+
 app.command("demo")(demo)
 app.command("init")(init)
 app.command("run")(run)

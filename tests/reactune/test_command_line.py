@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,10 @@ def version(settings: Settings, seeded):
             metrics={"divergence": 0.25},
         )
     )
+
+
+def test_it_says_its_version(reactune):
+    assert reactune("--version") == (0, f"reactune {metadata.version('reactune')}\n", "")
 
 
 def test_help_lists_the_commands(reactune):
