@@ -530,7 +530,7 @@ class TrainingSettings(Section):
     """Peak learning rate of AdamW."""
     epochs: Positive = 1.0
     """Passes over the pairs; a few pairs get more, until there are `min_steps` steps."""
-    min_steps: Annotated[int, Field(ge=0)] = 24
+    min_steps: Annotated[int, Field(ge=0)] = 48
     """Minimum training steps, so that a few pairs are felt."""
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of the steps in which the learning rate rises from 0 to its peak."""
