@@ -7,23 +7,27 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.orm import Session
 from tenacity import AsyncRetrying
 
+from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain, is_away
 from storage.retrying import retries
+from storage.runtime.schedules import take_due
 
 log = logging.getLogger(__name__)
-
-
 Work = Callable[[], Awaitable[object]]
 Pause = Callable[[float], Awaitable[object]]
 
 T = TypeVar("T")
+LAG = timedelta(minutes=1)
+"""How much the database's clock may be behind this one."""
 
 
 class BackgroundTasks:
@@ -152,3 +156,21 @@ async def retry_until_available(work: Callable[[], Awaitable[T]], what: str) -> 
 
     options = retries(is_away, lambda error: log.warning("%s waits: %s.", what, explain(error)))
     return await AsyncRetrying(**options)(attempt)
+
+
+class DueTimes:
+    """Tells whether schedules are due, and asks the database only when one may be."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asks_at: dict[tuple[str, int], datetime] = {}
+        """{(schedule, generation of what was chosen): when to ask the database again}"""
+
+    async def take(self, name: str, generation: int, trigger: BaseTrigger) -> bool:
+        """Return whether it is due, and nobody else does its work; ask the first time, and after each of its times."""
+        now, key = utc_now(), (name, generation)
+        if now < self._asks_at.get(key, now):
+            return False
+        is_due = await self._database.run(take_due, name, trigger)
+        self._asks_at[key] = (trigger.get_next_fire_time(None, now) or now) + LAG
+        return is_due

@@ -54,8 +54,7 @@ def show_model(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show a version's parent, round, measurements, votes and releases."""
-    from bot.text.before_after import before_after_text
-    from bot.text.releases import describe_version
+    from bot.text.releases import before_after_text, describe_version
     from storage.insights.model_status import read_version
 
     details = look_up(config, personality, lambda session, id_: read_version(session, id_, version))

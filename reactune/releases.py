@@ -57,7 +57,7 @@ def roll_back_model(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Go back to the previous champion."""
-    from bot.text.answering_now import describe_now
+    from bot.text.taste import describe_now
 
     command = operator_action("model rollback", reason=reason)
     with operating(config, personality, command) as (database, action, personality_id):
@@ -79,7 +79,7 @@ def _request(config: Path | None, personality_id: int, version: str, reason: str
 
 
 def _show_champion(move: ChampionMove, as_json: bool, more: str = "", compared: BeforeAfter | None = None) -> None:
-    from bot.text.before_after import before_after_text
+    from bot.text.releases import before_after_text
 
     champion = move.after
     data: dict[str, Any] = {"champion": champion.target, "generation": champion.generation}

@@ -45,7 +45,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Run one training round now and wait for its result."""
-    from bot.text.before_after import before_after_text
+    from bot.text.releases import before_after_text
     from bot.text.rounds import describe_round
     from storage.database.enums import RoundStatus
     from trainer.rounds.worker import stopped_by_signals

@@ -5,8 +5,7 @@ from __future__ import annotations
 import discord
 
 from bot.guards.error_handler import member_message
-from bot.localization.sentences import ENGLISH, gettext, speaking
-from bot.text.rounds import sentence
+from bot.localization.sentences import ENGLISH, gettext, sentence, speaking
 from bot.text.sanitize import sanitize_sentence
 from storage.errors import TranslatableError
 from storage.sentences import Sentence

@@ -12,9 +12,8 @@ from bot.chat.ask import Prompts
 from bot.chat.prompting import ChatMessage
 from bot.chat.rendering import add_examples
 from bot.errors import UserFacingError
-from bot.localization.sentences import gettext
+from bot.localization.sentences import gettext, sentence
 from bot.services import Services
-from bot.text.rounds import sentence
 from storage.conversations.control_tokens import sanitize
 from storage.conversations.prompt_bank import BankPrompt, read_bank
 from storage.errors import SettingsError

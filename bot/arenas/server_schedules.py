@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from bot.arenas.host import ArenaHost
-from bot.due_times import DueTimes
+from bot.background import DueTimes
 from bot.guards.quiet_hours import is_quiet
 from bot.services import Services
 from storage.database.columns import utc_now

@@ -27,9 +27,8 @@ from bot.chat.conversation import History, Post
 from bot.engine import Engine
 from bot.engine.remote.server import ServerError
 from bot.errors import UserFacingError
-from bot.localization.sentences import gettext, ngettext
+from bot.localization.sentences import gettext, ngettext, sentence
 from bot.privacy.recent_deletions import Deletions
-from bot.text.rounds import sentence
 from storage.settings.sections import Settings
 from storage.wording import gettext_noop, shorten
 

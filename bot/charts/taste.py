@@ -28,10 +28,9 @@ from bot.charts.frame import (
     to_png,
     wrapped,
 )
-from bot.localization import sentences
-from bot.text import taste as texts
-from bot.text.rounds import sentence
+from bot.localization.sentences import day, gettext, listing, percent, sentence
 from bot.text.sanitize import quote_plainly
+from bot.text.taste import STYLE_ONLY, count_kinds, describe_finding, describe_gain, name_likings, use_and_reason
 from storage.insights.report import Report
 from storage.insights.taste_report import ShownEffect, TasteReport
 from storage.taste.words import LEAST_SURE, Sureness
@@ -70,14 +69,14 @@ def draw_taste(report: TasteReport, personality: str, now: datetime) -> bytes:
 
 def build_taste_figure(report: TasteReport, personality: str, now: datetime) -> Figure:
     header, date = (
-        sentences.gettext("What the people of {personality} like", personality=personality),
-        sentences.day(now),
+        gettext("What the people of {personality} like", personality=personality),
+        day(now),
     )
     if report.is_empty:
         page = open_page(EMPTY_HEIGHT_IN, header, date)
         add_panel(page, page.add_gridspec(1, 1)[0], empty_words(report))
         return page
-    note = f"{texts.count_kinds(report.votes, report.choices)} · {date}"
+    note = f"{count_kinds(report.votes, report.choices)} · {date}"
     if not report.effects:
         page = open_page(UNCLEAR_HEIGHT_IN, header, note)
         _arrange_unclear(page, report)
@@ -105,27 +104,25 @@ def _arrange_unclear(page: Figure, report: TasteReport) -> None:
 
 def empty_words(report: TasteReport) -> Words:
     if not report.is_learning:
-        return Words(sentences.gettext("Nothing is learned here"), texts.describe_finding(report), is_empty=True)
-    hint = sentences.gettext(
-        "Members vote with the thumbs under an answer. First guesses appear after about ten votes."
-    )
-    return Words(sentences.gettext("Nobody has voted yet"), hint, is_empty=True)
+        return Words(gettext("Nothing is learned here"), describe_finding(report), is_empty=True)
+    hint = gettext("Members vote with the thumbs under an answer. First guesses appear after about ten votes.")
+    return Words(gettext("Nobody has voted yet"), hint, is_empty=True)
 
 
 def effect_words(report: TasteReport) -> Words:
     if not report.effects:
-        hint = sentences.gettext("The votes say nothing clear so far. Thumbs down say the most.")
-        return Words(sentences.gettext("Too early to tell"), hint)
-    thumbs = sentences.gettext("Percentage points more thumbs up than an average answer; 95% interval")
-    choices = sentences.gettext("Percentage points more often chosen than an average answer; 95% interval")
+        hint = gettext("The votes say nothing clear so far. Thumbs down say the most.")
+        return Words(gettext("Too early to tell"), hint)
+    thumbs = gettext("Percentage points more thumbs up than an average answer; 95% interval")
+    choices = gettext("Percentage points more often chosen than an average answer; 95% interval")
     return Words(describe_surest(report.effects), thumbs if report.votes else choices)
 
 
 def describe_surest(effects: Sequence[ShownEffect]) -> str:
     """Name the surest likings, at most two that are equally sure."""
     first = effects[0].sureness
-    liked = sentences.listing([sentences.gettext(effect.words) for effect in effects[:2] if effect.sureness is first])
-    return sentences.gettext(SUREST[first], liked=liked)
+    liked = listing([gettext(effect.words) for effect in effects[:2] if effect.sureness is first])
+    return gettext(SUREST[first], liked=liked)
 
 
 def draw_effects(axes: Axes, report: TasteReport) -> None:
@@ -139,9 +136,9 @@ def draw_effects(axes: Axes, report: TasteReport) -> None:
         plot.hlines(row, low, high, color=FILLS[effect.sureness][0], linewidth=2.5, alpha=0.6)
         plot.plot(gain, row, **_marker(effect.sureness))
         y = 1 - (1 - LEGEND) * (row + 0.5) / rows
-        label = wrapped(axes, sentences.gettext(effect.words), LABEL_PT, 1 - LABELS)
+        label = wrapped(axes, gettext(effect.words), LABEL_PT, 1 - LABELS)
         axes.text(0, y, label, color=INK, size=LABEL_PT, va="center", parse_math=False)
-        axes.text(1, y, texts.describe_gain(effect), color=MUTED, size=LABEL_PT, va="center", ha="right")
+        axes.text(1, y, describe_gain(effect), color=MUTED, size=LABEL_PT, va="center", ha="right")
     _explain_sureness(axes)
 
 
@@ -186,7 +183,7 @@ def _explain_sureness(axes: Axes) -> None:
 
     legend = axes.legend(
         handles=[
-            Line2D([], [], label=f"{sentences.gettext(sureness)} (≥ {sentences.percent(least)})", **_marker(sureness))
+            Line2D([], [], label=f"{gettext(sureness)} (≥ {percent(least)})", **_marker(sureness))
             for sureness, least in LEAST_SURE.items()
         ],
         loc="lower left",
@@ -205,21 +202,19 @@ def _explain_sureness(axes: Axes) -> None:
 
 
 def example_words(report: TasteReport) -> Words:
-    title = (
-        sentences.gettext("Answers that show it") if report.effects else sentences.gettext("What they voted on so far")
-    )
-    return Words(title, sentences.gettext("The bot's own answers"))
+    title = gettext("Answers that show it") if report.effects else gettext("What they voted on so far")
+    return Words(title, gettext("The bot's own answers"))
 
 
 def draw_examples(axes: Axes, report: TasteReport) -> None:
     hide_axes(axes)
     y = 0.0
     at: dict[str, Any] = {"transform": points_below(axes), "in_layout": False}
-    liked, disliked = sentences.gettext("Liked"), sentences.gettext("Disliked")
+    liked, disliked = gettext("Liked"), gettext("Disliked")
     for name, color, answers in ((liked, BLUE, report.liked), (disliked, ORANGE, report.disliked)):
         axes.text(0, y, name, color=color, size=TEXT_PT, weight="bold", va="top", **at)
         y -= LINE_PT + NAME_GAP_PT
-        for answer in answers or [sentences.gettext(NONE_YET)]:
+        for answer in answers or [gettext(NONE_YET)]:
             quote = quoted(axes, answer)
             bottom = y - LINE_PT * len(quote.splitlines())
             axes.plot([1, 1], [y, bottom], color=color, linewidth=2, clip_on=False, **at)
@@ -231,30 +226,30 @@ def quoted(axes: Axes, answer: str) -> str:
     """Return an answer of the bot in lines, without mentions; what the font lacks is named or left out."""
     plain = spell_emoji(quote_plainly(answer))
     shown = wrapped(axes, plain, TEXT_PT, QUOTE_INDENT, QUOTE_LINES)
-    return shown if any(map(str.isalnum, shown)) else sentences.gettext(UNREADABLE)
+    return shown if any(map(str.isalnum, shown)) else gettext(UNREADABLE)
 
 
 def use_words(report: TasteReport) -> Words:
     """Return whether the taste is used as the title, and why below."""
-    title, why = texts.use_and_reason(report)
-    return Words(title, sentence(why.replace("👍", sentences.gettext("thumbs up"))))
+    title, why = use_and_reason(report)
+    return Words(title, sentence(why.replace("👍", gettext("thumbs up"))))
 
 
 def question_words(report: TasteReport) -> Words:
     if not report.open_questions:
-        return Words(sentences.gettext("What it can't know"), sentences.gettext(texts.STYLE_ONLY))
-    asked = sentences.listing([sentences.gettext(question) for question in report.open_questions], "or")
+        return Words(gettext("What it can't know"), gettext(STYLE_ONLY))
+    asked = listing([gettext(question) for question in report.open_questions], "or")
     return Words(
-        sentences.gettext("Not known yet"),
-        f"{sentences.gettext('Whether they like {asked}.', asked=asked)} {sentences.gettext(texts.STYLE_ONLY)}",
+        gettext("Not known yet"),
+        f"{gettext('Whether they like {asked}.', asked=asked)} {gettext(STYLE_ONLY)}",
     )
 
 
 def liking_words(report: Report) -> Words:
     if not report.likings:
-        hint = sentences.gettext("What people like will appear here.")
-        return Words(sentences.gettext("Tastes are not known yet"), hint, is_empty=True)
-    return Words(describe_surest(report.likings[:1]), sentences.gettext("Percentage points more often liked"))
+        hint = gettext("What people like will appear here.")
+        return Words(gettext("Tastes are not known yet"), hint, is_empty=True)
+    return Words(describe_surest(report.likings[:1]), gettext("Percentage points more often liked"))
 
 
 def draw_likings(axes: Axes, report: Report) -> None:
@@ -266,7 +261,7 @@ def draw_likings(axes: Axes, report: Report) -> None:
     axes.set_ylim(MOST_BARS, 0)
     for row, (effect, gain) in enumerate(zip(shown, gains, strict=True)):
         color = FILLS[effect.sureness][0]
-        words = wrapped(axes, texts.name_likings([effect]), TEXT_PT, most_lines=1)
+        words = wrapped(axes, name_likings([effect]), TEXT_PT, most_lines=1)
         axes.text(0, row + 0.45, words, color=INK, size=TEXT_PT, va="bottom", parse_math=False)
         axes.barh(row + 0.65, gain, height=0.22, color=color)
         axes.text(gain, row + 0.65, f" {gain:+.0f}", color=MUTED, size=TEXT_PT, va="center_baseline")

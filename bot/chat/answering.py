@@ -18,10 +18,10 @@ from bot.chat.voices import SentMessage
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import Finish, GenerationFailed, GenerationRequest
 from bot.errors import EngineStopped, UserFacingError, VersionRefused
+from bot.localization.sentences import sentence
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import BASE_RELEASE, ReleaseResolver
 from bot.text.addresses import growing_without_invented
-from bot.text.rounds import sentence
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Origin, Outcome
 from storage.personalities.cards import tuned

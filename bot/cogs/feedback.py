@@ -17,7 +17,7 @@ from bot.guards.interactions import BotCog
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext
 from bot.services import Services
-from bot.text import lineage
+from bot.text.lineage import as_plain_text, describe_outcome, outcome_lines
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.conversations.replies import Reply, find_by_message, latest_in_channel
 from storage.database.enums import Cause, Origin
@@ -98,17 +98,15 @@ class Feedback(BotCog):
         await interaction.response.defer(ephemeral=True)
         read, user_id = self.services.database.read, interaction.user.id
         outcomes = await read(self._outcomes, user_id)
-        lines = lineage.outcome_lines(outcomes)
-        await answer_in_full(interaction, lines, lineage.as_plain_text(lines), "my-votes.txt")
+        lines = outcome_lines(outcomes)
+        await answer_in_full(interaction, lines, as_plain_text(lines), "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Show what became of the member's vote on an answer, or on the answers of an arena."""
         await interaction.response.defer(ephemeral=True)
         read, user_id = self.services.database.read, interaction.user.id
         outcomes = await read(self._outcomes_on, user_id, message.id)
-        lines = [lineage.describe_outcome(outcome) for outcome in outcomes] or [
-            gettext("You have not voted on that answer.")
-        ]
+        lines = [describe_outcome(outcome) for outcome in outcomes] or [gettext("You have not voted on that answer.")]
         await answer_privately(interaction, fit_lines(lines, "-# " + gettext("… and {left} more: `/myvotes`")))
 
     def _outcomes_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:

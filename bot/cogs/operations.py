@@ -14,6 +14,7 @@ import discord
 from aiohttp import web
 from discord import app_commands
 from discord.ext import commands
+from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.discord_errors import DISCORD_ERRORS
@@ -26,13 +27,14 @@ from bot.operations import health
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.personalities.selection import offer
 from bot.services import Services
-from bot.text.audit import describe_entry
+from bot.text.sanitize import escape_inline, sanitize_reason
 from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
+from storage.database.enums import AuditOutcome
 from storage.insights.alert_facts import read_facts
 from storage.operations import alerts
-from storage.operations.audit import AuditQuery, read_trail
+from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
@@ -45,6 +47,7 @@ DELAY_INTERVAL_S = 0.5
 SHOWN = 10
 MOST_SHOWN = 25
 ACTION_CHARS = 40
+SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
 
 
 class Operations(BotCog):
@@ -262,6 +265,18 @@ class OlderButton(
         here = (interaction.guild_id or 0,)
         page = AuditQuery(wanted.limit, wanted.action, wanted.actor_id, here, self.before_id)
         await show_audit_page(interaction, services, page)
+
+
+def describe_entry(entry: AuditEntry) -> str:
+    """Return an entry in a line: outcome, time, action, admin, subject, reason and note."""
+    parts = [
+        f"{SIGNS[entry.outcome]} {format_dt(entry.happened_at, 'f')} "
+        + gettext("**{action}** by {who}", action=entry.action, who=entry.actor),
+        escape_inline(entry.subject),
+        f"“{sanitize_reason(entry.reason)}”" if entry.reason else "",
+        sanitize_reason(entry.note),
+    ]
+    return " · ".join(filter(None, parts))
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

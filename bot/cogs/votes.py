@@ -17,11 +17,18 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_outcome, run_audited_as
 from bot.guards.error_handler import answer_privately, member_message
 from bot.guards.interactions import AdminCog, AdminForm, PersistentButton, button_row
-from bot.localization.sentences import gettext
+from bot.localization.sentences import gettext, sentence
 from bot.personalities.selection import may_administer
 from bot.services import Services
-from bot.text import quarantines as texts
-from bot.text.rounds import sentence
+from bot.text.quarantines import (
+    LinkedQuarantine,
+    ReviewPage,
+    describe_decision,
+    describe_page,
+    read_decisions,
+    read_review_page,
+    with_links,
+)
 from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.enums import AuditOutcome, QuarantineStatus
 from storage.errors import QuarantineConflict
@@ -87,8 +94,8 @@ class VoteReview(
         """Show earlier decisions on votes in quarantine."""
         await interaction.response.defer(ephemeral=True)
         known = await known_personalities(interaction, self.services)
-        recent = await self.services.database.read(texts.read_decisions, known)
-        lines = [f"- {texts.describe_decision(shown)}" for shown in recent] or [gettext("No decisions on votes yet.")]
+        recent = await self.services.database.read(read_decisions, known)
+        lines = [f"- {describe_decision(shown)}" for shown in recent] or [gettext("No decisions on votes yet.")]
         await answer_privately(interaction, fit_lines(lines, "…"))
 
 
@@ -97,8 +104,8 @@ async def show_review_page(
 ) -> None:
     """Show the next quarantine after the one with id `after`, below a note, in the admin's message."""
     known = await known_personalities(interaction, services)
-    page = await services.database.read(texts.read_review_page, known, after)
-    text = texts.describe_page(page) if page else gettext("No votes are waiting for a decision.")
+    page = await services.database.read(read_review_page, known, after)
+    text = describe_page(page) if page else gettext("No votes are waiting for a decision.")
     content = f"{note}\n\n{text}" if note else text
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=_buttons(page) if page else None)
 
@@ -109,7 +116,7 @@ async def known_personalities(interaction: discord.Interaction, services: Servic
     return [personality.id for personality in known if may_administer(services, interaction.user, personality)]
 
 
-def _buttons(page: texts.ReviewPage) -> discord.ui.View:
+def _buttons(page: ReviewPage) -> discord.ui.View:
     held, ways = page.shown.quarantine, (QuarantineStatus.COUNTED, QuarantineStatus.EXCLUDED)
     one = [DecisionButton(Choice(way, held.id, held.votes)) for way in ways]
     if page.waiting == 1:
@@ -181,7 +188,7 @@ class DecisionForm(AdminForm):
         which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
         audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
 
-        def decide(session: Session) -> list[texts.LinkedQuarantine]:
+        def decide(session: Session) -> list[LinkedQuarantine]:
             decided = decisions.decide_quarantines(
                 session,
                 self._choice.concerns(session, personality_ids),
@@ -191,7 +198,7 @@ class DecisionForm(AdminForm):
                 reason=reason,
                 personality_ids=personality_ids,
             )
-            return [texts.with_links(session, quarantine) for quarantine in decided]
+            return [with_links(session, quarantine) for quarantine in decided]
 
         try:
             decided = await run_audited_as(interaction, audited_action, decide)
@@ -199,7 +206,7 @@ class DecisionForm(AdminForm):
             await record_outcome(interaction, audited_action, AuditOutcome.REFUSED, sentence(str(error)))
             return member_message(error)
         _log_decision(by, self._choice.status, [shown.quarantine for shown in decided])
-        return fit_lines([texts.describe_decision(shown) for shown in decided], "…", NOTE_CHARS)
+        return fit_lines([describe_decision(shown) for shown in decided], "…", NOTE_CHARS)
 
 
 def _log_decision(by: str, status: QuarantineStatus, decided: list[decisions.Quarantine]) -> None:

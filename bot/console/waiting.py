@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.text.contests import describe_contest
-from bot.text.releases import describe_evidence, describe_marked_champion
-from bot.text.rounds import describe_first_version, sentence
+from bot.text.releases import describe_evidence
+from bot.text.rounds import describe_first_version
+from bot.text.status import describe_marked_champion
 from storage.database.enums import GateVerdict
 from storage.insights.alert_facts import read_facts
 from storage.insights.model_status import newest_after

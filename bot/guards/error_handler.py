@@ -15,8 +15,7 @@ from bot.discord_errors import DISCORD_ERRORS, INVALID_WEBHOOK_TOKEN, is_tempora
 from bot.errors import UserFacingError
 from bot.guards.audit import action_of, record_outcome
 from bot.localization.languages import languages_of
-from bot.localization.sentences import ENGLISH, gettext, speak, speaking
-from bot.text.rounds import sentence
+from bot.localization.sentences import ENGLISH, gettext, sentence, speak, speaking
 from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away

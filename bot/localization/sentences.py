@@ -161,3 +161,9 @@ def _figure(figure: Figure) -> str:
     if figure.form.endswith("%"):
         return percent(figure.value, decimals)
     return decimal(figure.value, decimals) if decimals else number(figure.value)
+
+
+def sentence(text: str) -> str:
+    """Return the text with a capital letter and one full stop; a first word that is a name, such as v1, stays."""
+    start = text[0].upper() if text.split(maxsplit=1)[0].rstrip(",:").isalpha() else text[0]
+    return start + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

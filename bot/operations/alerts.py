@@ -8,9 +8,8 @@ from datetime import datetime
 from discord.utils import format_dt
 
 from bot.engine import EngineState
-from bot.localization.sentences import gettext, translated
+from bot.localization.sentences import gettext, sentence, translated
 from bot.operations.health import HealthCheck
-from bot.text.rounds import sentence
 from storage.database.enums import RoundStatus
 from storage.insights.alert_facts import AlertFacts
 from storage.operations.alerts import Alert, AlertKind

@@ -15,7 +15,7 @@ from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import signed
 from bot.services import Services
-from bot.text.before_after import before_after_embeds
+from bot.text.releases import before_after_embeds
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.personalities.bindings import speaks_in
 from storage.personalities.personalities import Personality

@@ -15,7 +15,7 @@ from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import signed
 from bot.releases.news_channels import send_with
 from bot.services import Services, services_of
-from bot.text.before_after import before_after_embeds
+from bot.text.releases import before_after_embeds
 from bot.text.rounds import describe_open, describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.enums import GateVerdict, TrainingSource

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bot.localization.sentences import gettext, ngettext, number, percent
-from bot.text.actors import name_actor
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.answers import TracedReply
@@ -22,6 +21,9 @@ from storage.insights.lineage import (
 )
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
+from storage.releases.judging import CHOICES
+from storage.releases.promotion import GATE
+from storage.training.rounds import SCHEDULE
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
 from storage.wording import gettext_noop, shorten
@@ -84,6 +86,8 @@ ORIGINS = {
 }
 NO_VERSION = gettext_noop("that round made no version")
 NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
+PARTS = frozenset({CHOICES, GATE, SCHEDULE})
+"""No admin is called so: behind their names are their IDs."""
 
 
 _MARKDOWN = re.compile(r"\\(?P<escaped>[^\w\s]|_)|\[(?P<text>[^]]*)\]\(<(?P<url>[^>]*)>\)|<@(?P<user>\d+)>|\*\*")
@@ -332,3 +336,8 @@ def _lines(reply: TracedReply) -> list[str]:
         f"  votes: {', '.join(f'{number} {kind}' for kind, number in reply.votes.items()) or 'none'}",
         *(f"  round {r.id} learned from it: {r.status}{f', {r.version}' if r.version else ''}" for r in reply.rounds),
     ]
+
+
+def name_actor(recorded: str) -> str:
+    """Return who did something, as it was recorded; a part of the program is named in the present language."""
+    return gettext(recorded) if recorded in PARTS else recorded

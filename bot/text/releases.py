@@ -1,170 +1,48 @@
-"""Texts about versions and promotions."""
+"""Texts about versions, promotions and announcements; the same for Discord and the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from bot.engine import EngineState
-from bot.localization.sentences import gettext, ngettext, translated
-from bot.text import contests
-from bot.text import rounds as round_texts
-from bot.text.actors import name_actor
-from bot.text.answering_now import describe_now, what_acts
-from bot.text.lineage import from_source
-from bot.text.sanitize import sanitize_reason
-from bot.text.spending import describe_today
-from bot.text.taste import describe_choosing, name_likings
-from bot.text.votes import describe_counted
-from storage.database.enums import GateVerdict, PairSource
-from storage.insights import model_status
+import discord
+
+from bot.localization.sentences import gettext, ngettext, sentence, translated
+from bot.text.contests import lead
+from bot.text.lineage import from_source, name_actor
+from bot.text.rounds import describe_metrics, describe_votes
+from bot.text.sanitize import escape_inline, quote_plainly, sanitize_reason
+from bot.text.taste import describe_now, name_likings, what_acts
+from storage.database.enums import GateVerdict
 from storage.insights.answering_now import AnsweringNow
-from storage.privacy.consent import describe_bases
+from storage.insights.model_status import VersionDetails, VersionList
 from storage.releases.announcements import Announcement, PromotionAnnouncement
+from storage.releases.before_after import BeforeAfter
 from storage.releases.versions import AliasMove, Version, name_of
-from storage.settings.sections import Settings
 from storage.taste.words import Effect
 from storage.votes.votes import Tally
+from storage.wording import gettext_noop
 
 MOVES_SHOWN = 5
+ANSWER_CHARS = 240
+"""Of a longer answer, its first words; both fit into a field of Discord, also if every character is escaped."""
+BEFORE_AND_AFTER = gettext_noop("The same messages, before and after")
+HOW_CHOSEN = gettext_noop("Always the same messages, chosen by nobody. One answer each, as a member would get it.")
 
 
-def describe_status(
-    status: model_status.ModelStatus,
-    settings: Settings,
-    *,
-    base_name: str,
-    engine: EngineState,
-    problem: str | None,
-    learns_from_all: bool,
-    viewer_id: int | None = None,
-) -> list[str]:
-    """Return what would decide and what answers, what comes next and what that learns from, and the trainer.
-
-    `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
-    """
-    answers = [
-        _what_decides(status),
-        gettext(
-            "**Champion:** {version} on {base} (last good: {last_good})",
-            version=status.champion.target,
-            base=base_name,
-            last_good=status.last_good.target,
-        ),
-        describe_marked_champion(status.champion.version),
-        describe_now(status.now),
-        f"⚠️ {round_texts.sentence(translated(problem))}" if problem else "",
-        f"🐢 {round_texts.sentence(translated(engine.who_answers()))}" if engine.is_slow else "",
-    ]
-    learns = [
-        _next_version(status, viewer_id),
-        gettext("**Votes:** {votes}", votes=describe_counted(status.outlook.votes)),
-        describe_choosing(status.gain) if status.gain else "",
-        _next_round(status, settings),
-    ]
-    trains = [
-        describe_today(status.spent, settings.remote) if settings.model.engine == "remote" else "",
-        gettext("**Trainer:** {state}", state=_trainer(status, settings.training.schedule)),
-        gettext("Training basis: everything said here.")
-        if learns_from_all
-        else gettext(describe_bases(settings.privacy)),
-        round_texts.describe_round(status.latest_round) if status.latest_round else "",
-    ]
-    return ["\n".join(filter(None, lines)) for lines in (answers, learns, trains)]
-
-
-def describe_marked_champion(champion: Version | None) -> str:
-    """Return what to do about a champion that learned from data that was deleted since, or nothing."""
-    if champion is None or not champion.trained_on_deleted_data:
-        return ""
-    return gettext(
-        "⚠️ {version} learned from data that was later deleted. The next round learns without that data; promote its "
-        "version to replace {version}.",
-        version=champion.name,
-    )
-
-
-def _what_decides(status: model_status.ModelStatus) -> str:
-    if status.contest is not None:
-        return contests.what_decides(status.contest, status.said_weekly)
-    if status.newest is not None and status.newest.verdict is GateVerdict.PASS:
-        return gettext("An admin decides about {version} now: `/model promote {version}`.", version=status.newest.name)
-    if status.first_choices_left:
-        return ngettext(
-            "{count} more choice makes a good first round: `/choose` shows ten pairs.",
-            "{count} more choices make a good first round: `/choose` shows ten pairs.",
-            status.first_choices_left,
-        )
-    return ""
-
-
-def _next_version(status: model_status.ModelStatus, viewer_id: int | None) -> str:
-    if status.contest is not None:
-        said = contests.describe_contest(status.contest, viewer_id)
-        luck = contests.describe_luck(status.contest.champion, status.compared)
-        news = " ".join(filter(None, [said, contests.how_to_choose(), luck]))
-        return gettext("**Next version:** {news}", news=news)
-    newest = status.newest
-    if newest is None:
-        return ""
-    if newest.verdict is GateVerdict.PASS:
-        said, then = gettext("{version} is ready", version=newest.name), _to_use(newest.name)
-    else:
-        dropped = gettext("{version} was dropped", version=newest.name)
-        failed = gettext("{version} did not pass the gate", version=newest.name)
-        said, then = dropped if newest.evidence else failed, _details(newest.name)
-    return gettext("**Next version:** {news}", news=f"{said}{_because(newest)}. {then}")
-
-
-def _to_use(version: str) -> str:
+def promote_hint(version: str) -> str:
     return gettext("To use it: `/model promote {version}`", version=version)
 
 
-def _details(version: str) -> str:
+def details_hint(version: str) -> str:
     return gettext("Details: `/model show {version}`", version=version)
 
 
-def _because(version: Version) -> str:
+def reason_behind(version: Version) -> str:
     return f": {translated(version.evidence['reason'])}" if version.evidence.get("reason") else ""
 
 
-def _next_round(status: model_status.ModelStatus, settings: Settings) -> str:
-    """Return what the next round could learn from."""
-    pairs = status.outlook.pairs
-    sources = {
-        PairSource.SIBLINGS: pairs.compared,
-        PairSource.CHOICE: pairs.choices,
-        PairSource.CORRECTION: pairs.suggestions,
-    }
-    parts = ", ".join(from_source(source, number) for source, number in sources.items() if number)
-    found = (
-        gettext("{pairs} or more from people ({sources})", pairs=pairs.total, sources=parts)
-        if parts
-        else gettext("none from people yet")
-    )
-    needed = gettext("**Pairs:** {found}; a round needs {needed}.", found=found, needed=settings.training.min_pairs)
-    return f"{needed} {_ranking(status, settings)}"
-
-
-def _ranking(status: model_status.ModelStatus, settings: Settings) -> str:
-    if not settings.pairs.ranked_prompts:
-        return gettext("The taste ranks no answers (pairs.ranked_prompts = 0).")
-    if status.outlook.taste.may_rank:
-        return gettext(
-            "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
-            prompts=settings.pairs.ranked_prompts,
-        )
-    return round_texts.sentence(translated(status.outlook.taste.why_unsure))
-
-
-def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
-    if not status.trainers:
-        return gettext("not running; start it with `reactune trainer`")
-    when = gettext("scheduled at `{schedule}` UTC", schedule=schedule) if schedule else gettext("no schedule")
-    return f"{round_texts.describe_trainers(status.trainers, status.running)}; {when}"
-
-
-def describe_versions(found: model_status.VersionList) -> str:
+def describe_versions(found: VersionList) -> str:
     """Return what acts besides the version, and a line per version, newest first, the base model last."""
     lines = [describe_now(found.now), *(_version_line(version, found) for version in (*found.versions, None))]
     return "\n".join(filter(None, lines))
@@ -198,7 +76,7 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
     return " ".join([said, *taught, *what_acts(now)])
 
 
-def _version_line(version: Version | None, found: model_status.VersionList) -> str:
+def _version_line(version: Version | None, found: VersionList) -> str:
     votes = found.tallies.get(version.id if version else None, Tally())
     note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else gettext("no adapter")
     sign = "👑" if name_of(version) == found.champion.target else "▫️"
@@ -209,7 +87,7 @@ def _version_line(version: Version | None, found: model_status.VersionList) -> s
     return f"{sign} **{name_of(version)}** · 👍 {votes.up} 👎 {votes.down} · {note}"
 
 
-def describe_version(details: model_status.VersionDetails) -> str:
+def describe_version(details: VersionDetails) -> str:
     version, votes, round_ = details.version, details.votes, details.round
     lines = [
         gettext(
@@ -228,7 +106,7 @@ def describe_version(details: model_status.VersionDetails) -> str:
         _verdict(version, details.failed_checks),
     ]
     if version.metrics:
-        lines.append(round_texts.describe_metrics(version.metrics))
+        lines.append(describe_metrics(version.metrics))
     if round_:
         manifest = (round_.manifest_digest or "")[:16]
         lines.append(
@@ -239,12 +117,12 @@ def describe_version(details: model_status.VersionDetails) -> str:
                 manifest=manifest,
             )
         )
-        lines += round_texts.describe_votes(round_.evidence)
+        lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
         lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
     if version.withdrawn_at:
         withdrawn = gettext("Its files were withdrawn on {time}", time=_time(version.withdrawn_at))
-        lines.append(round_texts.sentence(f"{withdrawn}: {translated(version.withdrawn_because)}"))
+        lines.append(sentence(f"{withdrawn}: {translated(version.withdrawn_because)}"))
     lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
     return "\n".join(lines)
 
@@ -278,9 +156,11 @@ def _decision(version: Version) -> str:
     """Return what people's choices decided, and what an admin can do about it."""
     name = version.name
     if version.verdict is GateVerdict.PASS:
-        return f"✓ {gettext('{version} is ready', version=f'**{name}**')}{_because(version)}. {_to_use(name)}."
-    said = f"✗ {gettext('{version} was dropped', version=f'**{name}**')}{_because(version)}."
-    return f"{said} {_stays(version.evidence['champion'])} {_details(name)}."
+        return (
+            f"✓ {gettext('{version} is ready', version=f'**{name}**')}{reason_behind(version)}. {promote_hint(name)}."
+        )
+    said = f"✗ {gettext('{version} was dropped', version=f'**{name}**')}{reason_behind(version)}."
+    return f"{said} {_stays(version.evidence['champion'])} {details_hint(name)}."
 
 
 def _stays(version: str) -> str:
@@ -300,7 +180,7 @@ def _return(promotion: PromotionAnnouncement) -> str:
 
 def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str:
     after, before = name_of(promotion.after), name_of(promotion.before)
-    metrics = round_texts.describe_metrics(promotion.after.metrics) if promotion.after else ""
+    metrics = describe_metrics(promotion.after.metrics) if promotion.after else ""
     lines = [
         gettext("📣 **{after}** answers from now on (before: {before}).", after=after, before=before),
         _who_and_why(promotion),
@@ -328,7 +208,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
 def _who_and_why(promotion: PromotionAnnouncement) -> str:
     reason = _reason(promotion.move.reason)
     who = gettext("By {admin}", admin=name_actor(promotion.move.moved_by))
-    return round_texts.sentence(f"{who}: {reason}" if reason else who)
+    return sentence(f"{who}: {reason}" if reason else who)
 
 
 def _trained(promotion: PromotionAnnouncement) -> str:
@@ -348,7 +228,7 @@ def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
     verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
-    return f"⚠️ {gettext('The gate was overridden.')} {round_texts.sentence(verdict)}"
+    return f"⚠️ {gettext('The gate was overridden.')} {sentence(verdict)}"
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
@@ -374,5 +254,41 @@ def describe_evidence(version: Version) -> str:
     """Return the verdict with people's reason, or with what they chose so far."""
     chosen = version.evidence
     if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and chosen.get("wins", 0) + chosen.get("losses", 0):
-        return f"{outcome_words(version)}: {contests.lead(version.name, chosen['wins'], chosen['losses'])}"
-    return outcome_words(version) + _because(version)
+        return f"{outcome_words(version)}: {lead(version.name, chosen['wins'], chosen['losses'])}"
+    return outcome_words(version) + reason_behind(version)
+
+
+def before_after_embeds(found: BeforeAfter | None) -> list[discord.Embed]:
+    """Return one embed, or none if there is nothing to show."""
+    if found is None:
+        return []
+    embed = discord.Embed(title=gettext(BEFORE_AND_AFTER))
+    for message, answers in _compared_rows(found, escape_inline):
+        embed.add_field(name=message, value="\n".join(answers), inline=False)
+    return [embed.set_footer(text=gettext(HOW_CHOSEN))]
+
+
+def before_after_text(found: BeforeAfter | None) -> str:
+    """Return the same as paragraphs to add to a text for a terminal; empty if there is nothing to show."""
+    if found is None:
+        return ""
+    parts = ["", f"**{gettext(BEFORE_AND_AFTER)}**"]
+    for message, answers in _compared_rows(found, str):
+        parts.append("\n".join([f"“{message}”", *(f"- {answer}" for answer in answers)]))
+    return "\n\n".join([*parts, gettext(HOW_CHOSEN)])
+
+
+def _compared_rows(found: BeforeAfter, escaped: Callable[[str], str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each message with what both said."""
+    for one in found.answers:
+        sides = ((found.before, one.before), (found.after, one.after))
+        yield one.message, [f"**{name}:** {escaped(_cut(answer))}" for name, answer in sides]
+
+
+def _cut(answer: str) -> str:
+    """Return the answer on one line, cut after a word if it is long."""
+    line = quote_plainly(answer) or gettext("empty answer")
+    if len(line) <= ANSWER_CHARS:
+        return line
+    whole_words, _space, _rest = line[:ANSWER_CHARS].rpartition(" ")
+    return f"{whole_words or line[:ANSWER_CHARS]} …"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bot.localization.sentences import decimal, gettext, ngettext, number, percent
+from bot.localization.sentences import decimal, gettext, ngettext, number, percent, sentence
 from storage.database.enums import RoundStatus
 from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
@@ -184,9 +184,3 @@ def bar(share: float) -> str:
     """Return a bar filled up to the share, 0 to 1."""
     full = round(BAR_CELLS * share)
     return "█" * full + "░" * (BAR_CELLS - full)
-
-
-def sentence(text: str) -> str:
-    """Return the text with a capital letter and one full stop; a first word that is a name, such as v1, stays."""
-    start = text[0].upper() if text.split(maxsplit=1)[0].rstrip(",:").isalpha() else text[0]
-    return start + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

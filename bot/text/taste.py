@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.localization.sentences import day, gettext, listing, ngettext, number, percent
-from bot.text.answering_now import describe_now
-from bot.text.rounds import sentence
+from bot.localization.sentences import day, gettext, listing, ngettext, number, percent, sentence
 from bot.text.sanitize import escape_inline, quote_plainly
+from storage.insights.answering_now import AnsweringNow
 from storage.insights.taste_report import ShownEffect, TasteReport
 from storage.taste.acting import TasteRole
 from storage.taste.gain import CandidateGain
@@ -25,6 +24,45 @@ STYLE_ONLY = gettext_noop("I see style only, not whether an answer is right, fun
 SWITCHED_OFF = gettext_noop(
     "I don't learn from reactions here: the operator has turned that off (privacy.learn_from_reactions)."
 )
+
+
+def describe_now(now: AnsweringNow) -> str:
+    """Return what shapes the answers besides the version, or in place of one."""
+    if now.champion is None and now.taste_acts:
+        learned = gettext("No version answers yet, but people's votes already shape the answers.")
+        return " ".join([learned, *what_acts(now)])
+    if now.champion is not None or now.is_switched_off:
+        return " ".join(what_acts(now))
+    if now.follows_card:
+        return gettext("The personality has not learned yet and follows the examples on its card.")
+    return gettext("The personality has not learned yet.")
+
+
+def what_acts(now: AnsweringNow) -> list[str]:
+    """Return sentences about what acts without a version, or beside it."""
+    said = []
+    if now.is_switched_off:
+        said.append(
+            gettext(
+                "An admin has switched the taste off: it chooses no answers, and neither examples nor rounds follow "
+                "it. `/taste switch:on` brings it back."
+            )
+        )
+    if now.chooses:
+        said.append(gettext("I begin several answers and finish the one that people would like best."))
+    if now.liked:
+        said.append(
+            ngettext(
+                "I follow {count} example that I wrote myself, in the style that people like.",
+                "I follow {count} examples that I wrote myself, in the style that people like.",
+                len(now.liked),
+            )
+        )
+    if now.order:
+        said.append(gettext("I follow one order, because it brings what people like: “{order}”", order=now.order))
+    if now.follows_card:
+        said.append(gettext("I follow the examples on the card."))
+    return said
 
 
 def taste_lines(report: TasteReport) -> list[str]:

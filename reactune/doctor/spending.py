@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.text.spending import describe_spend
+from bot.text.status import describe_spend
 from reactune.doctor.findings import Problem
 from reactune.shared import reading
 from storage.database.columns import utc_now

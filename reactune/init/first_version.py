@@ -16,7 +16,7 @@ from storage.training.first_version import offered_examples
 
 def propose_first_version(name: str, config: Path | None, program: str) -> None:
     """Say that a first version can be made, and make it if the operator agrees; nothing if there is none to make."""
-    from bot.text.before_after import before_after_text
+    from bot.text.releases import before_after_text
     from bot.text.rounds import describe_first_version, describe_round
     from trainer.rounds.worker import stopped_by_signals
 

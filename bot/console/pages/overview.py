@@ -15,11 +15,10 @@ from aiohttp import web
 from bot.charts.report import describe_report, draw_report
 from bot.console.page import Here, find_here, read_form
 from bot.console.waiting import WaitingItem, read_waiting
+from bot.localization.sentences import sentence
 from bot.operations.health import examine_health
-from bot.text.answering_now import describe_now
-from bot.text.releases import describe_status
-from bot.text.rounds import sentence
-from bot.text.taste import describe_finding, describe_unknown, describe_use
+from bot.text.status import describe_status
+from bot.text.taste import describe_finding, describe_now, describe_unknown, describe_use
 from storage.database.columns import utc_now
 from storage.insights.model_status import read_model_status
 from storage.insights.report import read_report

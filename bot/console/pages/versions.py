@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from bot.console.drawings import lay_out_tree
 from bot.console.page import Here, SentForm, find_here, read_form
-from bot.text.answering_now import describe_now
 from bot.text.contests import describe_contest
 from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.releases import describe_evidence, describe_version
+from bot.text.taste import describe_now
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.insights.lineage import lineage_of
 from storage.insights.model_status import VersionDetails, read_version

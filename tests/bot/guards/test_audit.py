@@ -7,7 +7,7 @@ from discord import app_commands
 
 from bot.guards.access import NotAnAdmin
 from bot.guards.audit import is_for_admins
-from bot.text.rounds import sentence
+from bot.localization.sentences import sentence
 from storage.database.database import open_database
 from storage.database.enums import AuditOutcome
 from storage.database.tables import AuditRow, BindingRow, PersonalityRow

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bot.text.answering_now import describe_now
-from bot.text.taste import SWITCHED_OFF, describe_finding, taste_text
+from bot.text.taste import SWITCHED_OFF, describe_finding, describe_now, taste_text
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
 from storage.insights.answering_now import read_answering_now

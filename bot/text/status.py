@@ -1,0 +1,182 @@
+"""The words of `/model status`: what answers, what comes next, what that learns from, and what was spent."""
+
+from __future__ import annotations
+
+from bot.engine import EngineState
+from bot.localization.sentences import decimal, gettext, ngettext, number, sentence, translated
+from bot.text.contests import describe_contest, describe_luck, how_to_choose, what_decides
+from bot.text.lineage import from_source
+from bot.text.releases import details_hint, promote_hint, reason_behind
+from bot.text.rounds import describe_round, describe_trainers
+from bot.text.taste import describe_choosing, describe_now
+from storage.database.enums import GateVerdict, PairSource
+from storage.insights.model_status import ModelStatus
+from storage.operations.token_spend import Spend, is_used_up
+from storage.privacy.consent import describe_bases
+from storage.releases.versions import Version
+from storage.settings.sections import RemoteSettings, Settings
+from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, OPT_OUT, QUARANTINE, WRONG_FACT, WeightedVotes
+from storage.wording import gettext_noop, tenths
+
+UNCOUNTED = {
+    ACCOUNT_AGE: gettext_noop("by new accounts"),
+    MEMBERSHIP: gettext_noop("by new members"),
+    QUARANTINE: gettext_noop("in quarantine"),
+    WRONG_FACT: gettext_noop("about a wrong fact"),
+    OPT_OUT: gettext_noop("by people who opted out"),
+}
+"""Why a vote does not count, or not in full."""
+
+
+def describe_status(
+    status: ModelStatus,
+    settings: Settings,
+    *,
+    base_name: str,
+    engine: EngineState,
+    problem: str | None,
+    learns_from_all: bool,
+    viewer_id: int | None = None,
+) -> list[str]:
+    """Return what would decide and what answers, what comes next and what that learns from, and the trainer.
+
+    `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
+    """
+    answers = [
+        _what_decides(status),
+        gettext(
+            "**Champion:** {version} on {base} (last good: {last_good})",
+            version=status.champion.target,
+            base=base_name,
+            last_good=status.last_good.target,
+        ),
+        describe_marked_champion(status.champion.version),
+        describe_now(status.now),
+        f"⚠️ {sentence(translated(problem))}" if problem else "",
+        f"🐢 {sentence(translated(engine.who_answers()))}" if engine.is_slow else "",
+    ]
+    learns = [
+        _next_version(status, viewer_id),
+        gettext("**Votes:** {votes}", votes=describe_counted(status.outlook.votes)),
+        describe_choosing(status.gain) if status.gain else "",
+        _next_round(status, settings),
+    ]
+    trains = [
+        describe_today(status.spent, settings.remote) if settings.model.engine == "remote" else "",
+        gettext("**Trainer:** {state}", state=_trainer(status, settings.training.schedule)),
+        gettext("Training basis: everything said here.")
+        if learns_from_all
+        else gettext(describe_bases(settings.privacy)),
+        describe_round(status.latest_round) if status.latest_round else "",
+    ]
+    return ["\n".join(filter(None, lines)) for lines in (answers, learns, trains)]
+
+
+def describe_marked_champion(champion: Version | None) -> str:
+    """Return what to do about a champion that learned from data that was deleted since, or nothing."""
+    if champion is None or not champion.trained_on_deleted_data:
+        return ""
+    return gettext(
+        "⚠️ {version} learned from data that was later deleted. The next round learns without that data; promote its "
+        "version to replace {version}.",
+        version=champion.name,
+    )
+
+
+def _what_decides(status: ModelStatus) -> str:
+    if status.contest is not None:
+        return what_decides(status.contest, status.said_weekly)
+    if status.newest is not None and status.newest.verdict is GateVerdict.PASS:
+        return gettext("An admin decides about {version} now: `/model promote {version}`.", version=status.newest.name)
+    if status.first_choices_left:
+        return ngettext(
+            "{count} more choice makes a good first round: `/choose` shows ten pairs.",
+            "{count} more choices make a good first round: `/choose` shows ten pairs.",
+            status.first_choices_left,
+        )
+    return ""
+
+
+def _next_version(status: ModelStatus, viewer_id: int | None) -> str:
+    if status.contest is not None:
+        said = describe_contest(status.contest, viewer_id)
+        luck = describe_luck(status.contest.champion, status.compared)
+        news = " ".join(filter(None, [said, how_to_choose(), luck]))
+        return gettext("**Next version:** {news}", news=news)
+    newest = status.newest
+    if newest is None:
+        return ""
+    if newest.verdict is GateVerdict.PASS:
+        said, then = gettext("{version} is ready", version=newest.name), promote_hint(newest.name)
+    else:
+        dropped = gettext("{version} was dropped", version=newest.name)
+        failed = gettext("{version} did not pass the gate", version=newest.name)
+        said, then = dropped if newest.evidence else failed, details_hint(newest.name)
+    return gettext("**Next version:** {news}", news=f"{said}{reason_behind(newest)}. {then}")
+
+
+def _next_round(status: ModelStatus, settings: Settings) -> str:
+    """Return what the next round could learn from."""
+    pairs = status.outlook.pairs
+    sources = {
+        PairSource.SIBLINGS: pairs.compared,
+        PairSource.CHOICE: pairs.choices,
+        PairSource.CORRECTION: pairs.suggestions,
+    }
+    parts = ", ".join(from_source(source, number) for source, number in sources.items() if number)
+    found = (
+        gettext("{pairs} or more from people ({sources})", pairs=pairs.total, sources=parts)
+        if parts
+        else gettext("none from people yet")
+    )
+    needed = gettext("**Pairs:** {found}; a round needs {needed}.", found=found, needed=settings.training.min_pairs)
+    return f"{needed} {_ranking(status, settings)}"
+
+
+def _ranking(status: ModelStatus, settings: Settings) -> str:
+    if not settings.pairs.ranked_prompts:
+        return gettext("The taste ranks no answers (pairs.ranked_prompts = 0).")
+    if status.outlook.taste.may_rank:
+        return gettext(
+            "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
+            prompts=settings.pairs.ranked_prompts,
+        )
+    return sentence(translated(status.outlook.taste.why_unsure))
+
+
+def _trainer(status: ModelStatus, schedule: str) -> str:
+    if not status.trainers:
+        return gettext("not running; start it with `reactune trainer`")
+    when = gettext("scheduled at `{schedule}` UTC", schedule=schedule) if schedule else gettext("no schedule")
+    return f"{describe_trainers(status.trainers, status.running)}; {when}"
+
+
+def describe_counted(votes: WeightedVotes) -> str:
+    """Return how many votes there are and count, and why the others do not."""
+    removed = {rule: weight for rule, weight in votes.removed.items() if tenths(weight) != "0"}
+    if not removed:
+        return number(votes.total)
+    return gettext(
+        "{votes}, of which {counted} count; the others do not: {reasons}",
+        votes=votes.total,
+        counted=number(votes.total - sum(removed.values()), 1),
+        reasons=", ".join(f"{number(weight, 1)} {gettext(UNCOUNTED[rule])}" for rule, weight in removed.items()),
+    )
+
+
+def describe_spend(spent: Spend, settings: RemoteSettings) -> str:
+    """Return the day's tokens with the limit and the price, if these are set."""
+    tokens, limit = spent.tokens, settings.tokens_per_day
+    said = (
+        gettext("{tokens} of {limit} tokens today (UTC)", tokens=tokens, limit=limit)
+        if limit
+        else gettext("{tokens} tokens today (UTC)", tokens=tokens)
+    )
+    cost = spent.cost(settings)
+    return gettext("{spent}, {cost} at your prices", spent=said, cost=decimal(cost, 2)) if cost else said
+
+
+def describe_today(spent: Spend, settings: RemoteSettings) -> str:
+    """Return the line of the status."""
+    said = gettext("**Spent:** {spent}", spent=describe_spend(spent, settings))
+    return f"{said}; ⚠️ {gettext('nothing is answered before midnight UTC')}" if is_used_up(spent, settings) else said
