@@ -9,7 +9,6 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.cogs.gaps import GapButton, GapsCommand
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited
@@ -17,6 +16,7 @@ from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.knowledge import adding
 from bot.knowledge.found import describe_found, explain_decision
+from bot.knowledge.gaps import GapButton, show_gap_page
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.localization.sentences import gettext
@@ -36,13 +36,17 @@ NO_DOCUMENTS = gettext_noop("This server has no documents yet. Add one with `/kn
 NOTHING_FOUND = gettext_noop("I found nothing about that.")
 
 
-class Knowledge(
-    AdminCog, GapsCommand, commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"
-):
+class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"):
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         """Curators are allowed too."""
         adding.require_curator(interaction.user, self.services.settings)
         return True
+
+    @app_commands.command()
+    async def gaps(self, interaction: discord.Interaction) -> None:
+        """Show questions that were answered with wrong facts, and add documents for them."""
+        await interaction.response.defer(ephemeral=True)
+        await show_gap_page(interaction, self.services)
 
     @app_commands.command()
     @app_commands.describe(

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from bot.chat.conversation import own_words
 from bot.chat.own_threads import channel_of_starter
-from bot.cogs.comparison import SMALL_PRINT, show_comparison
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin
@@ -19,7 +18,7 @@ from bot.knowledge import adding
 from bot.localization.sentences import gettext
 from bot.personalities.example_form import RemoveExampleButton, example_form
 from bot.personalities.selection import active_personality
-from bot.releases.comparison import open_contenders
+from bot.releases.comparison import SMALL_PRINT, open_contenders, show_comparison
 from bot.services import Services
 from storage.conversations.replies import Reply, find_by_message
 from storage.knowledge.documents import made_of

@@ -1,4 +1,4 @@
-"""`/model`: versions, training and promotion; its base class has compare."""
+"""`/model`: versions, training and promotion."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.charts.report import describe_report, draw_report
-from bot.cogs.comparison import ComparisonCommand
 from bot.cogs.taste import SwitchOffButton
+from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_action
 from bot.guards.error_handler import answer_privately
@@ -31,6 +31,7 @@ from bot.personalities.selection import (
     signed,
 )
 from bot.releases.announcer import ReleaseAnnouncer
+from bot.releases.comparison import choose_prompts, open_two, show_comparison
 from bot.releases.judge import Judge
 from bot.releases.progress_messages import ProgressMessages, request_shown_round
 from bot.releases.weekly import WeeklyMessages
@@ -48,6 +49,7 @@ from bot.text.releases import (
 )
 from bot.text.splitting import answer_in_full, fit_lines
 from bot.text.status import describe_status
+from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
 from storage.insights.answering_now import read_answering_now
@@ -62,7 +64,6 @@ log = logging.getLogger(__name__)
 
 class Models(
     AdminCog,
-    ComparisonCommand,
     commands.GroupCog,
     group_name="model",
     group_description="Watch, train, promote and roll back",
@@ -154,6 +155,36 @@ class Models(
         alone = words.replace("**", "")  # for people who cannot see the picture
         file = discord.File(BytesIO(picture), "report.png", description=alone)
         await interaction.edit_original_response(view=text_panel([words], file.filename, alone), attachments=[file])
+
+    @app_commands.command()
+    @app_commands.describe(
+        a=VERSION_OR_BASE,
+        b="Another one",
+        prompt="What to ask both; by default, three prompts of the prompt bank",
+        personality=WHOSE,
+    )
+    @app_commands.autocomplete(a=offer_versions, b=offer_versions, personality=offer_personalities)
+    async def compare(
+        self,
+        interaction: discord.Interaction,
+        a: str,
+        b: str,
+        prompt: app_commands.Range[str, 1, MAX_PROMPT_CHARS] | None = None,
+        personality: str | None = None,
+    ) -> None:
+        """Ask two versions the same questions, and show their answers side by side."""
+        await interaction.response.defer(ephemeral=True)
+        chosen = await chosen_personality(self.services, interaction, personality)
+        releases = await open_two(self.services, chosen.id, a, b)
+        prompts = await asyncio.to_thread(self._prompts_to_compare, prompt)
+        await show_comparison(interaction, self.services, chosen, releases, prompts)
+
+    def _prompts_to_compare(self, given: str | None) -> list[str]:
+        if given is None:
+            return choose_prompts(read_bank(self.services.settings.arena.prompts))
+        if not given.strip():
+            raise UserFacingError("That prompt is empty: write a question, or leave it out.")
+        return [given.strip()]
 
     @app_commands.command()
     @app_commands.describe(

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+import discord
 from sqlalchemy.orm import Session
 
 from bot.arenas.prompts import bank_messages
@@ -18,12 +19,15 @@ from bot.errors import EngineStopped, UserFacingError
 from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
 from bot.services import Services
+from bot.text.sanitize import sanitize_markdown
+from bot.text.splitting import split_message
+from bot.text.tables import show_tables
 from storage.conversations.prompt_bank import PromptBank
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias, version_named
-from storage.settings.sections import GenerationSettings
+from storage.settings.sections import GenerationSettings, OutputSettings
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.wording import gettext_noop
 
@@ -38,6 +42,11 @@ NO_ANSWER = gettext_noop("*no answer: the operator finds the reason in the log*"
 
 ReportAnswers = Callable[[int, int], Awaitable[None]]
 """Gets how many answers there are, and of how many."""
+EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
+SHORTENED = gettext_noop(" … (shortened)")
+SMALL_PRINT = gettext_noop(
+    "Same question, seed and sampling for each, asked as in chat. Not stored, voted on or trained on."
+)
 
 
 @dataclass(frozen=True)
@@ -159,3 +168,61 @@ async def _listen(generation: Generation) -> str:
     text = completion.text.strip() or f"*{gettext('empty answer')}*"
     note = NOTES.get(completion.finish)
     return f"{text} *({gettext(note)})*" if note else text
+
+
+def lay_side_by_side(
+    contestants: Sequence[Contestant],
+    comparisons: Sequence[Comparison],
+    output: OutputSettings,
+    small_print: str = SMALL_PRINT,
+) -> discord.Embed:
+    """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
+    names = [contestant.name for contestant in contestants]
+    embed = discord.Embed(title=_name_all(names))
+    embed.set_footer(text=gettext(small_print))
+    prompts = [_shortened(sanitize_markdown(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
+    labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
+    room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
+    limit = min(FIELD_CHARS, room // (len(names) * len(comparisons)))
+    for i, (prompt, comparison) in enumerate(zip(prompts, comparisons, strict=True), start=1):
+        embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # also ends the row above
+        for name, answer in zip(names, comparison.answers, strict=True):
+            embed.add_field(name=name, value=_shortened(show_tables(sanitize_markdown(answer, output)), limit))
+    return embed
+
+
+def _name_all(names: Sequence[str]) -> str:
+    """Return "v1 and base" or "v1, v2 and base"."""
+    return gettext("{names} and {last}", names=", ".join(names[:-1]), last=names[-1])
+
+
+def _shortened(text: str, limit: int) -> str:
+    mark = gettext(SHORTENED)
+    return text if len(text) <= limit else split_message(text, limit - len(mark))[0] + mark
+
+
+async def show_comparison(
+    interaction: discord.Interaction,
+    services: Services,
+    whose: Personality,
+    releases: Sequence[Release],
+    prompts: Sequence[str],
+    *,
+    small_print: str = SMALL_PRINT,
+) -> None:
+    """Ask the versions of a personality, and show their answers in place of the deferred one."""
+    settings = settings_of(services.settings, whose.card)
+    names = _name_all([release.name for release in releases])
+
+    async def report(done: int, of: int) -> None:
+        await interaction.edit_original_response(
+            content=gettext("Asking {versions} … {done} of {of} answers", versions=names, done=done, of=of)
+        )
+
+    contestants = [contestant_of(services, whose, release) for release in releases]
+    comparisons = await compare_versions(
+        services.engine, contestants, prompts, generation=settings.generation, report=report
+    )
+    await interaction.edit_original_response(
+        content=None, embed=lay_side_by_side(contestants, comparisons, services.settings.output, small_print)
+    )

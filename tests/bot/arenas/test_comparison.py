@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from bot.cogs.comparison import (
+from bot.engine import Finish, GenerationFailed
+from bot.releases.comparison import (
     EMBED_CHARS,
     FIELD_CHARS,
     SHORTENED,
     SMALL_PRINT,
+    Comparison,
+    choose_prompts,
     lay_side_by_side,
 )
-from bot.engine import Finish, GenerationFailed
-from bot.releases.comparison import Comparison, choose_prompts
 from bot.releases.resolver import BASE_RELEASE, Release
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
