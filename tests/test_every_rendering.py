@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bot.chat.examples import render_with_examples
+from bot.chat.rendering import render_with_examples
 from bot.engine import Finish, GenerationRequest, Sampling
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped

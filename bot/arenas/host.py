@@ -22,12 +22,12 @@ from bot.chat.ask import Prompts
 from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
+from bot.guards.permissions import lacking_to_post
 from bot.guards.quiet_hours import is_quiet
 from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import active_personality
 from bot.servers.draft import describe_arenas
-from bot.servers.permissions import lacking_to_post
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus

@@ -1,4 +1,7 @@
-"""Gathers the inputs of an answer: the conversation, memory, documents and the version that answers."""
+"""Gathers the inputs of an answer, and of another answer to the same question.
+
+They are the conversation, memory, documents and the version that answers.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,28 @@ from sqlalchemy.orm import Session
 from bot.attachments.material import honest_notes
 from bot.chat.ask import Ask, Prompts
 from bot.chat.conversation import Conversation, History, converse, own_ids
-from bot.chat.rendering import add_examples, render_question
-from bot.errors import NothingAsked
+from bot.chat.prompting import ChatMessage
+from bot.chat.rendering import TOO_LONG, add_examples, render_question
+from bot.engine import RenderedPrompt
+from bot.errors import NothingAsked, UserFacingError
+from bot.knowledge.citations import citations_of
 from bot.knowledge.decision import NOTHING, ReplyDecision, ReplyKind
-from bot.knowledge.quoting import citation_of, quote_unrendered
+from bot.knowledge.quoting import Citation, citation_of, quote_unrendered
+from bot.localization.languages import Languages
 from bot.localization.sentences import gettext
 from bot.memory.recall import choose_notes
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
 from storage.conversations.memory import Memory, read_memory
-from storage.conversations.replies import Sources, find_by_messages
+from storage.conversations.replies import Reply, Sources, count_siblings, find_by_messages
+from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin
 from storage.knowledge.documents import SearchScope, has_chunks, source_messages, speakers_of
 from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
 from storage.personalities.bindings import ActivePersonality, active_personality_at
+from storage.personalities.personalities import Personality, read_personality
 from storage.privacy.notes import Note, list_notes
 from storage.releases.pair_share import read_pair_share
 from storage.releases.versions import Version
@@ -41,6 +50,12 @@ UNSURE = {
 }
 MESSAGES_LOOKED_UP = 3
 """The newest message, and those of people before it, which tell what a short question is about."""
+FIXED = gettext_noop("That sentence is fixed: I always say it, so there is nothing to rate, to improve or to repeat.")
+FROM_DOCUMENTS = gettext_noop(
+    "That answer is no more than what this server's documents say, so there is nothing to improve or to repeat. If it "
+    "is wrong, choose **What is wrong with it?** in its menu."
+)
+EDITED = gettext_noop("A message that I answered there was edited since. Please ask again.")
 
 
 @dataclass(frozen=True)
@@ -211,3 +226,84 @@ def _sources(rows: _Rows, documents: Mapping[int, _Document]) -> Sources:
     said = rows.conversation.sources
     notes = frozenset(note.id for note in rows.notes)
     return replace(said, messages=quoted | dict(said.messages), notes=notes)
+
+
+def require_written(reply: Reply, languages: Languages) -> None:
+    """Raise UserFacingError if the answer is not the model's words."""
+    if reply.origin is Origin.FIXED:
+        raise UserFacingError(FROM_DOCUMENTS if is_from_documents(reply, languages) else FIXED)
+
+
+def is_from_documents(reply: Reply, languages: Languages) -> bool:
+    """Return whether a fixed answer quotes documents, or says that they do not tell it."""
+    unknown = UNSURE[ReplyKind.UNKNOWN]
+    said = (languages.find(code).translations.gettext(unknown) for code in languages.codes)
+    return bool(reply.retrieved) or reply.answer in said
+
+
+async def gather_again(services: Services, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
+    """Return the same prompt for another answer by the personality that gave the first.
+
+    If another base gave it, the same messages are rendered anew. Raises UserFacingError if another answer is not
+    possible.
+    """
+    if reply.edited_at is not None:
+        raise UserFacingError(EDITED)
+    asked_at = utc_now()
+    prompt = await _prompt_again(services, reply)
+    rows = await services.database.read(_read_again, reply, prompt.text)
+    limit = services.settings.chat.siblings_per_prompt
+    if rows.siblings >= limit:
+        raise UserFacingError("That question already has {limit} answers, and that is the most I give.", limit=limit)
+    if rows.personality.archived_at is not None:
+        raise UserFacingError("{name} is not in use any more. Please ask again.", name=rows.personality.name)
+    return Ask(
+        prompts=Prompts(prompt),
+        personality=rows.personality,
+        strength=reply.strength,
+        release=await services.releases.choose(rows.candidates, strength=reply.strength),
+        channel=channel,
+        channel_id=reply.channel_id,
+        guild_id=reply.guild_id,
+        author_id=user_id,
+        speakers=frozenset(reply.speakers),
+        asked_at=asked_at,
+        source_message_id=reply.source_message_id,
+        retrieved=reply.retrieved,
+        citations=rows.citations,
+        sources=reply.sources,
+        has_outside_text=reply.has_outside_text,
+    )
+
+
+@dataclass(frozen=True)
+class _RowsAgain:
+    siblings: int
+    personality: Personality
+    candidates: ReleaseCandidates
+    citations: tuple[Citation, ...]
+
+
+def _read_again(session: Session, reply: Reply, prompt: str) -> _RowsAgain:
+    return _RowsAgain(
+        siblings=count_siblings(session, reply, prompt),
+        personality=read_personality(session, reply.personality_id),
+        candidates=read_candidates(session, reply.personality_id),
+        citations=tuple(citations_of(session, reply)),
+    )
+
+
+async def _prompt_again(services: Services, reply: Reply) -> RenderedPrompt:
+    messages = [ChatMessage(**message) for message in reply.messages]  # pyrefly: ignore[bad-argument-type]
+    if reply.base_revision != services.base.revision:
+        try:
+            return await services.engine.render(messages)
+        except ValueError as error:  # this base's window is smaller
+            raise UserFacingError(TOO_LONG) from error
+    return RenderedPrompt(
+        text=reply.prompt,
+        messages=tuple(messages),
+        tokens=reply.prompt_tokens,
+        dropped=reply.dropped_turns,
+        shortened=False,
+    )

@@ -9,8 +9,8 @@ import discord
 
 from bot.chat.ask import Ask
 from bot.discord_errors import DISCORD_ERRORS
+from bot.guards.permissions import TO_OPEN_THREADS, lacking
 from bot.localization.sentences import gettext, listing
-from bot.servers.permissions import TO_OPEN_THREADS, lacking
 from bot.servers.setups import ServerSetups, places_around
 from bot.text.sanitize import quote_plainly
 from storage.wording import gettext_noop, shorten

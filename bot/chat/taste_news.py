@@ -12,11 +12,11 @@ from discord.ext import commands
 
 from bot.chat.own_threads import is_closed
 from bot.discord_errors import DISCORD_ERRORS
+from bot.guards.permissions import lacking_to_post
 from bot.guards.quiet_hours import is_quiet
 from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import signed
-from bot.servers.permissions import lacking_to_post
 from bot.servers.setups import rule_in
 from bot.services import Services
 from bot.text.taste import describe_beginning

@@ -14,10 +14,9 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import second_answer
-from bot.chat.another_answer import gather_again, require_written
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
-from bot.chat.context import Context, gather
+from bot.chat.context import Context, gather, gather_again, require_written
 from bot.chat.conversation import SPOKEN, Conversation, History, HistoryReader, own_words
 from bot.chat.delivery import typing_in
 from bot.chat.fixed_answers import FixedAnswers, fixed_small_print

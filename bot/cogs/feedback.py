@@ -9,7 +9,7 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.chat.another_answer import FIXED, is_from_documents, require_written
+from bot.chat.context import FIXED, is_from_documents, require_written
 from bot.chat.feedback_forms import CauseForm, SuggestionForm, WithdrawButton
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+
 import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.access import allows_server
 from bot.guards.audit import NOTED
 from bot.guards.interactions import AdminCog
+from bot.guards.permissions import TO_POST, lacking
 from bot.guards.requests import begin_interaction
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
-from bot.servers.components import PREFIX, edit_to
-from bot.servers.first_version import FirstVersionButton
-from bot.servers.welcome import introduce
-from bot.servers.wizard import RESTARTED, SetupView, read_now
+from bot.servers.steps import PREFIX, edit_to
+from bot.servers.wizard import RESTARTED, FirstVersionButton, SetupView, read_now
 from bot.services import Services
+from storage.wording import gettext_noop
+
+log = logging.getLogger(__name__)
+WELCOME = gettext_noop(
+    "Hi! An admin can set me up with `/setup`: where I answer, who can use me, and which personality I use."
+)
 
 
 class Setup(AdminCog):
@@ -54,6 +62,18 @@ class Setup(AdminCog):
         if allows_server(guild.id, self.services.settings.access) and not self.services.setups.find(guild.id):
             with speaking(languages_of(self.bot).of_server(guild.id)):
                 await introduce(guild)
+
+
+async def introduce(guild: discord.Guild) -> None:
+    """Say in the server's channel for news, or else in the first that is open, how to set the bot up."""
+    candidates = [guild.system_channel, *sorted(guild.text_channels, key=lambda channel: channel.position)]
+    channel = next((one for one in candidates if one and not lacking(one, guild.me, TO_POST)), None)
+    if channel is None:
+        return
+    try:
+        await channel.send(gettext(WELCOME), silent=True)
+    except DISCORD_ERRORS as error:
+        log.warning("Discord refused the first message in server %d: %s", guild.id, error)
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -21,7 +21,7 @@ from bot.guards.access import is_admin, require_admin
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import report_error
 from bot.guards.interactions import BotCog, PersistentButton
-from bot.guards.visibility import visible_channels
+from bot.guards.permissions import visible_channels
 from bot.localization.sentences import gettext
 from bot.personalities import selection
 from bot.services import Services

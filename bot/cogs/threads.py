@@ -14,9 +14,9 @@ from bot.errors import UserFacingError
 from bot.guards.access import DenialReason
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
+from bot.guards.permissions import TO_ANSWER, TO_OPEN_THREADS, lacking
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
-from bot.servers.permissions import TO_ANSWER, TO_OPEN_THREADS, lacking
 from bot.servers.setups import rule_in
 from bot.services import Services
 from bot.text.sanitize import escape_inline

@@ -22,8 +22,8 @@ from bot.console.limits import ConsoleLimits
 from bot.console.rendering import fill
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected, member_message
+from bot.guards.permissions import visible_channels
 from bot.guards.rate_limit import RateLimited
-from bot.guards.visibility import visible_channels
 from bot.services import Services
 from storage.database.enums import NOBODY, OPERATOR
 from storage.insights.visibility import Channels

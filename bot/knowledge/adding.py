@@ -19,7 +19,7 @@ from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import Form
-from bot.guards.visibility import may_read
+from bot.guards.permissions import may_read
 from bot.knowledge import quoting
 from bot.knowledge.extraction import Block, MediaType, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source, require_length

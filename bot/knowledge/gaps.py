@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited_as
 from bot.guards.interactions import PersistentButton, button_row
-from bot.guards.visibility import visible_channels
+from bot.guards.permissions import visible_channels
 from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
 from bot.knowledge.quoting import LABEL
 from bot.localization.sentences import gettext, ngettext

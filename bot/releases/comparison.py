@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer, submit_all
-from bot.chat.examples import render_with_examples
+from bot.chat.rendering import render_with_examples
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.localization.sentences import gettext

@@ -7,10 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import discord
 
-from bot.localization.sentences import gettext
-from bot.personalities.webhooks import Home
-from bot.servers.draft import SetupDraft, list_mentions
-from bot.servers.permissions import (
+from bot.guards.permissions import (
     PERMISSION_NAMES,
     TO_ANSWER,
     TO_ANSWER_IN_FORUMS,
@@ -19,6 +16,9 @@ from bot.servers.permissions import (
     TO_POST_IN_THREADS,
     lacking,
 )
+from bot.localization.sentences import gettext
+from bot.personalities.webhooks import Home
+from bot.servers.draft import SetupDraft, list_mentions
 from bot.servers.setups import places_around
 from storage.database.enums import Rule
 from storage.servers import ServerChoices

@@ -11,9 +11,11 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
+from re import Match
 
 import discord
 from discord import ui
+from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin, user_label
@@ -23,15 +25,18 @@ from bot.guards.interactions import PersistentButton, check_access
 from bot.guards.requests import begin_interaction
 from bot.localization.languages import Languages
 from bot.localization.sentences import ENGLISH, gettext, speaking
+from bot.personalities import selection
+from bot.releases.progress_messages import request_shown_round
 from bot.servers.checks import WARNING, find_problems, first_try
-from bot.servers.components import PREFIX, Pages, edit_to
 from bot.servers.draft import Known, SetupDraft, describe_state, read_known
-from bot.servers.first_version import offer_first_version
-from bot.servers.steps import steps_of
+from bot.servers.steps import PREFIX, Pages, edit_to, steps_of
 from bot.services import Services
+from bot.text.rounds import describe_first_version
 from bot.text.sanitize import escape_inline
-from storage.database.enums import AuditOutcome
+from storage.database.enums import AuditOutcome, TrainingSource
 from storage.errors import SetupConflict
+from storage.personalities.personalities import Personality, personality_named, read_personality
+from storage.training.first_version import offered_examples
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
@@ -49,6 +54,44 @@ TEXT_CHARS = 3500
 """Of Discord's 4,000 for all texts of a message; the rest is for the heading and the note."""
 MORE_CHARS = 100
 """Room for the line that counts what was left out."""
+FIRST_VERSION = gettext_noop("Make a first version")
+
+
+class FirstVersionButton(PersistentButton, template=r"first-version:(?P<personality>\d+)"):
+    """Asks for the same round as `/model train learn_from:examples`; everybody in the channel sees its progress."""
+
+    action = "model train"
+
+    def __init__(self, personality_id: int) -> None:
+        super().__init__(f"first-version:{personality_id}", gettext(FIRST_VERSION), discord.ButtonStyle.primary)
+        self._personality_id = personality_id
+
+    @classmethod
+    def parse(cls, match: Match[str]) -> FirstVersionButton:
+        return cls(int(match["personality"]))
+
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        require_admin(interaction.user, services.settings.discord)
+        await interaction.response.defer(thinking=True)
+        whose = await services.database.read(read_personality, self._personality_id)
+        selection.require_administrator(services, interaction.user, whose)
+        asked = action_of(interaction, self.action, f"personality: {whose.name}, learn_from: {TrainingSource.EXAMPLES}")
+        await request_shown_round(interaction, asked, whose, TrainingSource.EXAMPLES)
+
+
+async def offer_first_version(
+    services: Services, interaction: discord.Interaction, name: str
+) -> tuple[str, FirstVersionButton] | None:
+    """Return the offer and its button; None if there is nothing to offer to this admin."""
+
+    def read(session: Session) -> tuple[Personality, int]:
+        whose = personality_named(session, name, interaction.guild_id)
+        return whose, offered_examples(session, whose, services.settings.demonstration)
+
+    whose, examples = await services.database.read(read)
+    if not examples or not selection.may_administer(services, interaction.user, whose):
+        return None
+    return describe_first_version(whose.name, examples), FirstVersionButton(whose.id)
 
 
 class SetupView(Pages):

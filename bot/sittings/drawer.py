@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usable, reply_row
 from bot.arenas.prompts import render_bank_prompt
 from bot.chat.ask import Prompts
-from bot.chat.examples import render_with_examples
+from bot.chat.rendering import render_with_examples
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message

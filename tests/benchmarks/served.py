@@ -15,10 +15,9 @@ from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.ask import AnswerEnd, Ask, Prompts, end_of, request_answer
 from bot.chat.candidates import CandidateDrawer, CandidateGeneration
 from bot.chat.conversation import Conversation
-from bot.chat.examples import render_with_examples
 from bot.chat.prompting import Turn
 from bot.chat.recorder import ReplyRecorder
-from bot.chat.rendering import add_examples, render_question
+from bot.chat.rendering import add_examples, render_question, render_with_examples
 from bot.services import Services, make_services
 from storage.conversations.replies import add_message
 from storage.database.database import open_database

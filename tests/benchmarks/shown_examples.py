@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import request_answer
-from bot.chat.examples import render_with_examples
+from bot.chat.rendering import render_with_examples
 from bot.engine import Engine, RenderedPrompt
 from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE

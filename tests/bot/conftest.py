@@ -74,7 +74,7 @@ def _tastes_learn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _candidates_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine, tests would begin fewer of them."""
-    monkeypatch.setattr("bot.chat.pace.MOST_EXTRA", 1e6)
+    monkeypatch.setattr("bot.chat.candidates.MOST_EXTRA", 1e6)
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ class TestChoice:
         assert len(engine.requests) == 2
 
     async def test_fewer_are_begun_where_members_would_wait_too_long(self, place, engine, monkeypatch):
-        monkeypatch.setattr("bot.chat.pace.MOST_EXTRA", 0.0)
+        monkeypatch.setattr("bot.chat.candidates.MOST_EXTRA", 0.0)
         engine.answers = [LOUD, CALM]
         assert (await place.ask("hi")).content.startswith(CALM)
         assert len(engine.requests) == 2

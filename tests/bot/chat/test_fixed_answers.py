@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.attachments.pictures import BLIND
-from bot.chat.another_answer import FIXED
+from bot.chat.context import FIXED
 from storage.database.enums import Origin, Outcome, Scope
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.personalities.bindings import BindingPlace, bind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.chat.pace import Pace
+from bot.chat.candidates import Pace
 from bot.engine import Completion, Finish
 
 CHARS, CHOSEN_CHARS = 400, 160

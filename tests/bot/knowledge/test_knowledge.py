@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bot.app import ReactuneBot
-from bot.chat.another_answer import FROM_DOCUMENTS
+from bot.chat.context import FROM_DOCUMENTS
 from storage.database.enums import DocumentKind, Origin
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, ReplyRow, ReplySpeakerRow
 from storage.errors import EncoderError

@@ -1,4 +1,4 @@
-"""Permissions that the bot needs in a channel, under the names that Discord shows."""
+"""Permissions in a channel: those that the bot needs, as Discord names them, and whether a member can read there."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ TO_ANSWER_IN_FORUMS = ("view_channel", "send_messages_in_threads", "read_message
 TO_OPEN_THREADS = ("create_public_threads", "send_messages_in_threads")
 TO_POST = ("view_channel", "send_messages")
 TO_POST_IN_THREADS = ("view_channel", "send_messages_in_threads")
+CALLS = (discord.VoiceChannel, discord.StageChannel)
 
 
 def lacking(channel: discord.abc.GuildChannel | discord.Thread, me: discord.Member, needed: Iterable[str]) -> list[str]:
@@ -35,3 +36,27 @@ def lacking_to_post(channel: discord.abc.GuildChannel | discord.Thread) -> list[
     """Return the names of the permissions that the bot lacks for writing in the channel or thread."""
     needed = TO_POST_IN_THREADS if isinstance(channel, discord.Thread) else TO_POST
     return lacking(channel, channel.guild.me, needed)
+
+
+def visible_channels(member: discord.Member) -> frozenset[int]:
+    """Return the channels and open threads that the member can read; Discord does not list archived threads."""
+    guild = member.guild
+    return frozenset(channel.id for channel in (*guild.channels, *guild.threads) if may_read(channel, member))
+
+
+def may_read(channel: discord.abc.GuildChannel | discord.Thread, member: discord.Member) -> bool:
+    """Return whether the member can read what was written there.
+
+    A private thread needs Manage Threads: Discord does not tell every bot who is in it.
+    """
+    if isinstance(channel, discord.Thread):
+        return channel.parent is not None and _may_read_thread(channel, channel.parent, member)
+    rights = channel.permissions_for(member)
+    return rights.view_channel and rights.read_message_history and (rights.connect or not isinstance(channel, CALLS))
+
+
+def _may_read_thread(
+    thread: discord.Thread, parent: discord.ForumChannel | discord.TextChannel, member: discord.Member
+) -> bool:
+    manages = parent.permissions_for(member).manage_threads
+    return may_read(parent, member) and (manages or not thread.is_private())
