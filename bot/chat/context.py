@@ -25,7 +25,7 @@ from bot.knowledge.quoting import Citation, citation_of, quote_unrendered
 from bot.localization.languages import Languages
 from bot.localization.sentences import gettext
 from bot.memory.recall import choose_notes
-from bot.personalities.selection import places_of
+from bot.personalities.binding import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
 from storage.conversations.memory import Memory, read_memory

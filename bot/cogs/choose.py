@@ -17,7 +17,7 @@ from bot.chat.taste_news import tell_privately
 from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog, PersistentButton
 from bot.localization.sentences import gettext
-from bot.personalities import selection
+from bot.personalities.selection import WHOSE, chooses_as_admin, chosen_personality, offer_personalities
 from bot.services import Services, ServicesBot
 from bot.sittings.drawer import PairDrawer
 from bot.text.panels import MAX_PANEL_CHARS, panel
@@ -58,12 +58,12 @@ class Choose(BotCog):
         self.drawer = PairDrawer(services)
 
     @app_commands.command()
-    @app_commands.describe(personality=selection.WHOSE)
-    @app_commands.autocomplete(personality=selection.offer_personalities)
+    @app_commands.describe(personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
     async def choose(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Compare ten pairs of my answers, and I learn which you like better. Only you see them."""
         await interaction.response.defer(ephemeral=True)
-        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        chosen = await chosen_personality(self.services, interaction, personality)
         await self.show_pair(interaction, chosen.id, 0)
 
     async def show_pair(self, interaction: discord.Interaction, personality_id: int, done: int) -> None:
@@ -164,7 +164,7 @@ class ChooseButton(
         if sitting is None or sitting.user_id != user.id:
             raise UserFacingError("That pair is gone. `/choose` shows you others.")
         home = (user.guild.id, user.joined_at) if isinstance(user, discord.Member) and user.joined_at else None
-        by_admin = await selection.chooses_as_admin(services, user, sitting.personality_id)
+        by_admin = await chooses_as_admin(services, user, sitting.personality_id)
 
         def store(session: Session) -> int:
             """Return how many pairs of these ten are done; a second press of the same pair changes nothing."""

@@ -23,7 +23,7 @@ from bot.guards.error_handler import report_error
 from bot.guards.interactions import BotCog, PersistentButton
 from bot.guards.permissions import visible_channels
 from bot.localization.sentences import gettext
-from bot.personalities import selection
+from bot.personalities.selection import WHOSE, chosen_personality, offer_personalities, require_administrator, signed
 from bot.services import Services
 from bot.text.panels import MAX_PANEL_CHARS, text_panel
 from bot.text.splitting import fit_lines
@@ -42,9 +42,9 @@ class Taste(BotCog):
     @app_commands.command()
     @app_commands.guild_only()
     @app_commands.describe(
-        personality=selection.WHOSE, switch="For admins: whether what people like acts on answers and training"
+        personality=WHOSE, switch="For admins: whether what people like acts on answers and training"
     )
-    @app_commands.autocomplete(personality=selection.offer_personalities)
+    @app_commands.autocomplete(personality=offer_personalities)
     async def taste(
         self,
         interaction: discord.Interaction,
@@ -53,7 +53,7 @@ class Taste(BotCog):
     ) -> None:
         """Show what people like, how sure that is, and what follows it."""
         await interaction.response.defer(ephemeral=True)
-        chosen = await selection.chosen_personality(self.services, interaction, personality)
+        chosen = await chosen_personality(self.services, interaction, personality)
         if switch is None:
             await self._show(interaction, chosen)
             return
@@ -71,7 +71,7 @@ class Taste(BotCog):
         seen = in_server(guild_id) if may_see_all else in_channels({guild_id: visible_channels(user)})
         report = await self.services.database.read(read_taste_report, chosen.id, self.services.settings, seen)
         picture = await asyncio.to_thread(draw_taste, report, chosen.name, utc_now())
-        lines = selection.signed(chosen, "\n".join(taste_lines(report))).split("\n")
+        lines = signed(chosen, "\n".join(taste_lines(report))).split("\n")
         text, alone = fit_lines(lines, "…", MAX_PANEL_CHARS), describe_picture(report)
         file = discord.File(BytesIO(picture), "taste.png", description=alone)
         await interaction.edit_original_response(view=text_panel([text], file.filename, alone), attachments=[file])
@@ -84,10 +84,10 @@ class Taste(BotCog):
 async def switch_as_admin(interaction: discord.Interaction, services: Services, whose: Personality, *, on: bool) -> str:
     """Let what people like act on the personality, or not, and say so; raises UserFacingError and NotAnAdmin."""
     require_admin(interaction.user, services.settings.discord)
-    selection.require_administrator(services, interaction.user, whose)
+    require_administrator(services, interaction.user, whose)
     action = action_of(interaction, SWITCH, f"{'on' if on else 'off'}, of {whose.name}")
     await run_audited_as(interaction, action, switch_taste, whose.id, on=on)
-    return selection.signed(whose, describe_switch(on=on))
+    return signed(whose, describe_switch(on=on))
 
 
 class SwitchOffButton(PersistentButton, template=r"reactune:taste:off:(?P<personality>\d+)"):

@@ -11,7 +11,7 @@ from bot.console.page import Here, SentForm
 from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.access import allows_server
-from bot.personalities.selection import places_of
+from bot.personalities.binding import places_of
 from storage.database.enums import Scope
 from storage.personalities.bindings import Binding, BindingPlace
 

@@ -16,7 +16,7 @@ from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import DraftForm
 from bot.localization.sentences import gettext
-from bot.personalities.selection import NEXT_STEP, describe_change, format_sampling
+from bot.personalities.descriptions import NEXT_STEP, describe_change, format_sampling
 from bot.services import Services
 from storage.errors import CardError
 from storage.personalities.cards import (

@@ -25,7 +25,7 @@ from bot.guards.interactions import PersistentButton, check_access
 from bot.guards.requests import begin_interaction
 from bot.localization.languages import Languages
 from bot.localization.sentences import ENGLISH, gettext, speaking
-from bot.personalities import selection
+from bot.personalities.selection import may_administer, require_administrator
 from bot.releases.progress_messages import request_shown_round
 from bot.servers.checks import WARNING, find_problems, first_try
 from bot.servers.draft import Known, SetupDraft, describe_state, read_known
@@ -74,7 +74,7 @@ class FirstVersionButton(PersistentButton, template=r"first-version:(?P<personal
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer(thinking=True)
         whose = await services.database.read(read_personality, self._personality_id)
-        selection.require_administrator(services, interaction.user, whose)
+        require_administrator(services, interaction.user, whose)
         asked = action_of(interaction, self.action, f"personality: {whose.name}, learn_from: {TrainingSource.EXAMPLES}")
         await request_shown_round(interaction, asked, whose, TrainingSource.EXAMPLES)
 
@@ -89,7 +89,7 @@ async def offer_first_version(
         return whose, offered_examples(session, whose, services.settings.demonstration)
 
     whose, examples = await services.database.read(read)
-    if not examples or not selection.may_administer(services, interaction.user, whose):
+    if not examples or not may_administer(services, interaction.user, whose):
         return None
     return describe_first_version(whose.name, examples), FirstVersionButton(whose.id)
 

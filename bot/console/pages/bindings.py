@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from bot.console.binding_places import find_place
 from bot.console.page import Here, find_here, read_form
 from bot.errors import UserFacingError
-from bot.personalities.greeting import post_greeting
+from bot.personalities.binding import post_greeting
 from storage.database.enums import Scope
 from storage.personalities.bindings import MAX_STRENGTH, Binding, BindingPlace, bind, find_binding, unbind
 

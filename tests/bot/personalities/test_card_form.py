@@ -17,7 +17,7 @@ from bot.personalities.card_form import (
     parse_examples,
     parse_sampling,
 )
-from bot.personalities.selection import format_sampling
+from bot.personalities.descriptions import format_sampling
 from storage.errors import CardError
 from storage.personalities.cards import Card, CardSampling, Example
 
