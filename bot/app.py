@@ -15,7 +15,7 @@ from discord import app_commands
 
 from bot.arenas.host import arena_trigger
 from bot.background import BackgroundTasks
-from bot.discord_faults import http_trace, survive_faults
+from bot.discord_errors import http_trace, survive_faults
 from bot.engine import Engine
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
@@ -23,7 +23,7 @@ from bot.guards.interactions import AuditedCommandTree
 from bot.guards.requests import working_on_event
 from bot.localization.languages import Languages
 from bot.operations.gateway import ShardHeartbeat
-from bot.releases.base import open_base
+from bot.releases.resolver import open_base
 from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
 from bot.services import ServicesBot, make_services
 from storage.database.database import Database, Listener, can_listen, open_database

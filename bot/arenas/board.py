@@ -13,27 +13,25 @@ from typing import Any
 import discord
 from discord.utils import format_dt
 
-from bot.arenas import failures
 from bot.discord_errors import DISCORD_ERRORS
-from bot.guards.error_handler import answer_privately
+from bot.guards.error_handler import answer_privately, member_message
 from bot.guards.interactions import PersistentButton
-from bot.localization.sentences import ENGLISH, gettext, ngettext, speaking
+from bot.localization.sentences import ENGLISH, gettext, ngettext, sentence, speaking
 from bot.services import Services
 from bot.text.panels import ELLIPSIS, MAX_PANEL_CHARS, Part, panel
 from bot.text.rounds import bar
-from bot.text.sanitize import escape_inline, sanitize_markdown
+from bot.text.sanitize import escape_inline, sanitize_markdown, sanitize_sentence
 from bot.text.splitting import split_message
 from bot.text.tables import show_tables
 from storage.database.enums import ArenaStatus
 from storage.emoji import VARIATION_SELECTOR
-from storage.errors import ArenaClosed
+from storage.errors import ArenaClosed, TranslatableError
+from storage.sentences import Sentence
 from storage.settings.sections import ArenaSettings, ChatSettings, OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
 from storage.wording import gettext_noop, message_link, shorten
 
 log = logging.getLogger(__name__)
-
-
 AROUND_CHARS = 80
 """At most: the number, version and votes beside an answer."""
 QUOTED_CHARS = 60
@@ -59,7 +57,7 @@ def describe_pick(picked: int | None) -> str:
 
 def describe_start(arena: Arena) -> str:
     if arena.status is ArenaStatus.FAILED:
-        return failures.cancelled(arena.reason)
+        return cancelled(arena.reason)
     link = message_link(arena.guild_id, arena.channel_id, arena.message_id)
     prepared = gettext("The arena is being prepared: {link}", link=link)
     return f"{prepared}\n{gettext('To close it early, use `/arena stop`.')}"
@@ -68,7 +66,7 @@ def describe_start(arena: Arena) -> str:
 def describe_stop(arena: Arena) -> str:
     if arena.status is ArenaStatus.OPEN:
         return gettext("Voting is closed. I'll post the results as soon as Discord accepts them.")
-    return gettext(CLOSED) if arena.status is ArenaStatus.CLOSED else failures.cancelled(arena.reason)
+    return gettext(CLOSED) if arena.status is ArenaStatus.CLOSED else cancelled(arena.reason)
 
 
 def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> discord.ui.LayoutView:
@@ -104,7 +102,7 @@ def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSe
 
 
 def cancelled_board(arena: Arena) -> discord.ui.LayoutView:
-    return panel(discord.ui.TextDisplay(failures.cancelled(arena.reason)))
+    return panel(discord.ui.TextDisplay(cancelled(arena.reason)))
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
@@ -159,7 +157,7 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
         closes = gettext("closes {time}", time=format_dt(arena.closes_at, "R"))
         return f"{closes} · {ngettext('{count} vote so far', '{count} votes so far', votes)}"
     if arena.status is ArenaStatus.FAILED:
-        return gettext("cancelled: {reason}", reason=failures.describe_failure(arena.reason))
+        return gettext("cancelled: {reason}", reason=describe_failure(arena.reason))
     if not arena.closed_at:
         return outcome(answers)
     return f"{gettext('closed {time}', time=format_dt(arena.closed_at, 'R'))} · {outcome(answers)}"
@@ -307,3 +305,27 @@ class NumberReactions:
 
 def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:
     return user.joined_at if isinstance(user, discord.Member) else None
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why an arena failed, in English words that its channel can read, and that can be translated."""
+    if isinstance(error, discord.NotFound):
+        return gettext_noop("its message or channel was deleted")
+    if isinstance(error, discord.Forbidden):
+        return gettext_noop("I can no longer post in its channel")
+    if isinstance(error, discord.HTTPException):
+        return Sentence("Discord rejected it ({status})", status=str(error.status))
+    if isinstance(error, TranslatableError) and error.message:
+        return error.sentence
+    with speaking(ENGLISH):
+        return member_message(error)
+
+
+def cancelled(reason: str) -> str:
+    """Return the end of an arena with the reason."""
+    return f"{gettext('This arena was cancelled.')} {sentence(describe_failure(reason))}"
+
+
+def describe_failure(reason: str) -> str:
+    """Return a stored reason, translated if it is a sentence of ours."""
+    return sanitize_sentence(gettext(reason))

@@ -14,16 +14,24 @@ import discord
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.orm import Session
 
-from bot.arenas import board
 from bot.arenas.answers import answer_arena, reply_row
-from bot.arenas.failures import reason_of
+from bot.arenas.board import (
+    blind_board,
+    cancelled_board,
+    describe_schedule,
+    outcome_in_english,
+    preparing,
+    reason_of,
+    results_board,
+)
 from bot.arenas.prompts import choose_arena_prompt
+from bot.background import DueTimes
 from bot.chat.ask import Prompts
 from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
+from bot.guards.access import is_quiet
 from bot.guards.permissions import lacking_to_post
-from bot.guards.quiet_hours import is_quiet
 from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import active_personality
@@ -35,13 +43,12 @@ from storage.errors import SettingsError
 from storage.operations.audit import AuditedAction, audited
 from storage.personalities.personalities import Personality
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
+from storage.servers import ServerSetup, schedule_of_arenas
 from storage.settings.sections import ArenaSettings
 from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, last_scheduled
 
 log = logging.getLogger(__name__)
-
-
 Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread
 
 
@@ -90,7 +97,7 @@ class ArenaHost:
         )
         try:
             with self._speaking_in(plan.channel.guild.id):
-                message = await plan.channel.send(board.preparing(0, plan.answers))
+                message = await plan.channel.send(preparing(0, plan.answers))
         except DISCORD_ERRORS as error:
             await self.fail(arena.id, reason_of(error))
         else:
@@ -132,7 +139,7 @@ class ArenaHost:
         """Show an open arena; raises DISCORD_ERRORS. The caller holds `editing`."""
         answers = await self._services.database.read(arenas.read_arena_answers, arena.id)
         with self._speaking_in(arena.guild_id):
-            blind = board.blind_board(arena, answers, self._services.settings.output)
+            blind = blind_board(arena, answers, self._services.settings.output)
         await self._edit(arena, blind)
 
     async def _show_open(self, arena_id: int) -> None:
@@ -152,7 +159,7 @@ class ArenaHost:
             if arena.status is not ArenaStatus.OPEN:
                 return
             with self._speaking_in(arena.guild_id):
-                results = board.results_board(arena, answers, self._services.settings.output)
+                results = results_board(arena, answers, self._services.settings.output)
             try:
                 await self._edit(arena, results)
             except DISCORD_ERRORS as error:
@@ -160,7 +167,7 @@ class ArenaHost:
             else:
                 await self._services.database.run(arenas.close_arena, arena_id)
                 self.unfinished.pop(arena.message_id or 0, None)
-                log.info("Arena %d is closed. %s", arena_id, board.outcome_in_english(answers))
+                log.info("Arena %d is closed. %s", arena_id, outcome_in_english(answers))
 
     async def on_refusal(self, arena: arenas.Arena, error: Exception) -> None:
         """Fail an arena whose message Discord will never accept."""
@@ -179,7 +186,7 @@ class ArenaHost:
         self.unfinished.pop(arena.message_id or 0, None)
         if arena.message_id is not None:
             with self._speaking_in(arena.guild_id), contextlib.suppress(*DISCORD_ERRORS):
-                await self._edit(arena, board.cancelled_board(arena))
+                await self._edit(arena, cancelled_board(arena))
 
     def _speaking_in(self, guild_id: int | None) -> AbstractContextManager[None]:
         """Speak the language of a server, whoever started the arena."""
@@ -202,7 +209,7 @@ class ArenaHost:
 
         async def report(ready: int) -> None:
             with self._speaking_in(guild_id), contextlib.suppress(*DISCORD_ERRORS):
-                await message.edit(content=board.preparing(ready, plan.answers))
+                await message.edit(content=preparing(ready, plan.answers))
 
         try:
             async with self._drawing if plan.started_by == SCHEDULE else contextlib.nullcontext():
@@ -285,4 +292,36 @@ class ArenaSchedule:
     def describe(self, guild_id: int) -> str:
         setup = self._services.setups.find(guild_id)
         chosen = f"{describe_arenas(setup.choices)} (`/setup`)" if setup is not None else ""
-        return board.describe_schedule(self._settings, self._services.settings.chat, chosen)
+        return describe_schedule(self._settings, self._services.settings.chat, chosen)
+
+
+class ServerSchedules:
+    def __init__(self, services: Services, host: ArenaHost) -> None:
+        self._services = services
+        self._host = host
+        self._due = DueTimes(services.database)
+        self._broken: set[tuple[int, int]] = set()
+        """Servers whose schedule the log has named, with the generation of their choices."""
+
+    async def start_due(self) -> None:
+        """Start the arenas that are due; in quiet hours they wait for their end."""
+        services = self._services
+        if is_quiet(services.settings.chat, utc_now()):
+            return
+        for setup in services.setups.all():
+            if services.shards.serve(setup.guild_id) and await self._is_due(setup):
+                start = self._host.start_scheduled(setup.choices.arena_channel, by_server=True)
+                services.tasks.spawn(start, "scheduled arena")
+
+    async def _is_due(self, setup: ServerSetup) -> bool:
+        if (setup.guild_id, setup.generation) in self._broken:
+            return False
+        try:
+            trigger = parse_schedule("arena.schedule", setup.choices.arena_schedule)
+        except SettingsError as error:
+            log.warning("Server %d: no arenas start until its admins use /setup again: %s", setup.guild_id, error)
+            self._broken.add((setup.guild_id, setup.generation))
+            return False
+        return trigger is not None and await self._due.take(
+            schedule_of_arenas(setup.guild_id), setup.generation, trigger
+        )

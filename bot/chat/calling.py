@@ -7,7 +7,7 @@ from discord.ext import commands
 
 from bot.chat.conversation import is_own_thread, mentions_bot, own_words
 from bot.chat.own_threads import is_closed
-from bot.guards.quiet_hours import is_quiet
+from bot.guards.access import is_quiet
 from bot.servers.setups import rule_in
 from bot.services import Services
 from bot.text.questions import is_question

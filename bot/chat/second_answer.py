@@ -17,9 +17,9 @@ from bot.chat.delivery import typing_in
 from bot.chat.voices import SentMessage
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError, VersionRefused
+from bot.guards.access import is_quiet
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
-from bot.guards.quiet_hours import is_quiet
 from bot.localization.sentences import gettext
 from bot.personalities.selection import chooses_as_admin
 from bot.releases.resolver import Release

@@ -12,8 +12,8 @@ from discord.ext import commands
 
 from bot.chat.own_threads import is_closed
 from bot.discord_errors import DISCORD_ERRORS
+from bot.guards.access import is_quiet
 from bot.guards.permissions import lacking_to_post
-from bot.guards.quiet_hours import is_quiet
 from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import signed

@@ -7,11 +7,9 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.arenas import board
-from bot.arenas.board import NumberReactions, PickButton
-from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, as_channel
+from bot.arenas.board import NumberReactions, PickButton, describe_arena, describe_start, describe_stop
+from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, ServerSchedules, as_channel
 from bot.arenas.prompts import describe_bank
-from bot.arenas.server_schedules import ServerSchedules
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
@@ -83,7 +81,7 @@ class Arenas(
         )
         arena = await self._host.start(plan)
         interaction.extras[NOTED] = True
-        await answer_privately(interaction, board.describe_start(arena))
+        await answer_privately(interaction, describe_start(arena))
 
     @app_commands.command()
     @app_commands.describe(channel="The arena's channel; without it, here")
@@ -97,14 +95,14 @@ class Arenas(
         else:
             await self._host.show_failed(arena)
         arena = await self.services.database.read(arenas.find_arena, arena.id)
-        await answer_privately(interaction, board.describe_stop(arena))
+        await answer_privately(interaction, describe_stop(arena))
 
     @app_commands.command()
     async def status(self, interaction: discord.Interaction) -> None:
         """Show the latest arenas, the prompt bank and the schedule."""
         await interaction.response.defer(ephemeral=True)
         latest = await self.services.database.read(_latest, interaction.guild_id or 0)
-        lines = [board.describe_arena(arena, answers) for arena, answers in latest] or [gettext(NO_ARENAS)]
+        lines = [describe_arena(arena, answers) for arena, answers in latest] or [gettext(NO_ARENAS)]
         personality = (await active_personality(self.services, interaction.channel)).personality
         lines += [await describe_bank(self.services, personality), self._schedule.describe(interaction.guild_id or 0)]
         await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)

@@ -6,7 +6,9 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 import discord
 from discord import app_commands
@@ -14,7 +16,14 @@ from discord import app_commands
 from bot.discord_errors import DISCORD_ERRORS
 from bot.servers.setups import ServerSetups
 from storage.runtime.shards import Shards
-from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
+from storage.settings.sections import (
+    EVERY_SERVER,
+    AccessSettings,
+    ChatSettings,
+    DiscordSettings,
+    Settings,
+    parse_quiet_hours,
+)
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
@@ -216,3 +225,16 @@ def has_named_role(user: discord.User | discord.Member, settings: DiscordSetting
 def user_label(user: discord.User | discord.Member) -> str:
     """Return the name of an admin for the audit trail."""
     return f"{user.name} ({user.id})"[:64]
+
+
+def is_quiet(settings: ChatSettings, at: datetime) -> bool:
+    """Return whether a moment is in the quiet hours, which may go past midnight.
+
+    In them the bot answers those who call it, and starts nothing by itself.
+    """
+    hours = parse_quiet_hours(settings.quiet_hours)
+    if hours is None:
+        return False
+    start, end = hours
+    now = at.astimezone(ZoneInfo(settings.time_zone)).time()
+    return start <= now < end if start < end else now >= start or now < end

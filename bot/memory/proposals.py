@@ -15,9 +15,9 @@ from bot.chat.conversation import own_words
 from bot.chat.own_threads import channel_of_starter
 from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
+from bot.guards.access import is_quiet
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
-from bot.guards.quiet_hours import is_quiet
 from bot.localization.sentences import gettext, ngettext
 from bot.memory.facts import Fact, find_fact
 from bot.memory.recall import find_same

@@ -13,7 +13,7 @@ from bot.guards.audit import run_audited_as
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import signed
-from bot.releases.news_channels import send_with
+from bot.releases.announcer import send_with
 from bot.services import Services, services_of
 from bot.text.releases import before_after_embeds
 from bot.text.rounds import describe_open, describe_round

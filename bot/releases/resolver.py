@@ -1,4 +1,4 @@
-"""Chooses the version that answers: one whose files are sound, and that the engine does not refuse."""
+"""Opens the base model, and chooses the version that answers: sound, and not refused by the engine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.releases.base_change import begin_base
+from storage.releases.bases import ConfiguredBase
 from storage.releases.evidence import find_rival
 from storage.releases.versions import Version, name_of, read_alias, require_files
+from storage.runtime.shards import shards_of
 from storage.sentences import Sentence
+from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
+START = "the bot, at its start"
+"""Recorded as who changed the base."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +162,19 @@ def read_candidates(session: Session, personality_id: int) -> ReleaseCandidates:
     """Return the champion, the last-good version, and the champion's rival."""
     versions = tuple(read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD))
     return ReleaseCandidates(personality_id, versions, find_rival(session, personality_id))
+
+
+async def open_base(database: Database, settings: Settings, given: BaseModel | None = None) -> BaseModel:
+    """Return the base of `model.base`, or the given one, after its versions became the champions.
+
+    They may be another base's if somebody edited model.base. Of several bot processes, only the one with the first
+    shard moves them.
+    """
+    where = settings.model.base, settings.data.directory
+    base = given or await asyncio.to_thread(resolve_base_model, *where, log.info)
+    if shards_of(settings.discord).lead:
+        used = ConfiguredBase(setting=settings.model.base, name=base.name, revision=base.revision)
+        for moved in await database.run(begin_base, used, by=START):
+            changed = f"the champion of {moved.personality} is {moved.after} (it was {moved.before})"
+            log.warning("The base model is now %s: %s.", base.name, changed)
+    return base

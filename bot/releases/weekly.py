@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from bot.background import DueTimes
 from bot.discord_errors import DISCORD_ERRORS
-from bot.guards.quiet_hours import is_quiet
+from bot.guards.access import is_quiet
 from bot.localization.sentences import day_of_year, gettext, listing, ngettext
-from bot.releases.news_channels import News, NewsChannels
+from bot.releases.announcer import News, NewsChannels
 from bot.services import Services
 from bot.text.taste import count_votes, name_likings
 from storage.database.columns import utc_now

@@ -27,7 +27,7 @@ from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRo
 from storage.errors import SettingsError
 from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
-from tests.bot.guards.test_quiet_hours import around_now
+from tests.bot.guards.test_access import around_now
 from tests.bot.panels import said
 
 TICK_S = 2.5

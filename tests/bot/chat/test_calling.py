@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bot.guards.test_quiet_hours import around_now
+from tests.bot.guards.test_access import around_now
 from tests.bot.panels import said
 
 

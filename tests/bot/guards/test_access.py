@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bot.app
-from bot.guards.access import DenialReason, denial_of
+from bot.guards.access import DenialReason, denial_of, is_quiet
 from bot.guards.access import Requester as Where
 from bot.guards.interactions import Form, PersistentButton
+from storage.database.columns import utc_now
 from storage.database.tables import ReplyRow, VoteEventRow
-from storage.settings.sections import EVERY_SERVER, AccessSettings
+from storage.settings.sections import EVERY_SERVER, AccessSettings, ChatSettings
 
 HERE, ELSEWHERE, CATEGORY, CHANNEL, ROLE = 1, 2, 3, 4, 5
 
@@ -176,3 +178,32 @@ class TestNoDirectMessages:
     async def test_nobody_is_answered_directly(self, place, engine):
         await place.ada.send_dm("hi")
         assert engine.requests == []
+
+
+def around_now() -> str:
+    """Return quiet hours that are now."""
+    start, end = utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1)
+    return f"{start:%H:%M}-{end:%H:%M}"
+
+
+@pytest.mark.parametrize(
+    ("hours", "zone", "at", "quiet"),
+    [
+        ("", "UTC", "2026-01-01 03:00", False),
+        ("22:00-07:00", "UTC", "2026-01-01 21:59", False),
+        ("22:00-07:00", "UTC", "2026-01-01 22:00", True),
+        ("22:00-07:00", "UTC", "2026-01-02 06:59", True),
+        ("22:00-07:00", "UTC", "2026-01-02 07:00", False),
+        ("9:30 - 10:00", "UTC", "2026-01-01 09:45", True),
+        ("9:30 - 10:00", "UTC", "2026-01-01 22:00", False),
+        ("22:00-07:00", "Europe/Berlin", "2026-01-01 21:30", True),  # 22:30 there
+        ("22:00-07:00", "Europe/Berlin", "2026-07-01 20:30", True),  # 22:30 there, in summer
+        ("22:00-07:00", "Europe/Berlin", "2026-07-01 05:30", False),
+        ("22:00-07:00", "Asia/Kolkata", "2026-01-01 01:29", True),
+    ],
+)
+def test_quiet_hours_are_those_of_the_time_zone_and_go_past_midnight(
+    hours: str, zone: str, at: str, quiet: bool
+) -> None:
+    settings = ChatSettings(quiet_hours=hours, time_zone=zone)
+    assert is_quiet(settings, datetime.fromisoformat(at).replace(tzinfo=UTC)) is quiet

@@ -24,7 +24,7 @@ from storage.database.tables import (
 from storage.errors import EncoderError
 from storage.privacy.erasure import forget_notes
 from storage.privacy.notes import MAX_NOTES, add_note
-from tests.bot.guards.test_quiet_hours import around_now
+from tests.bot.guards.test_access import around_now
 from tests.word_encoder import WordEncoder
 
 BEES = "Remember that you keep bees? I use it only when I answer you here."

@@ -15,7 +15,7 @@ from discord.http import Route
 
 from bot.chat.message_stream import MessageStream
 from bot.chat.voices import BotVoice, PersonalityVoice, question_of_message
-from bot.discord_faults import survive_faults
+from bot.discord_errors import survive_faults
 from bot.personalities.webhooks import NO_ROOM, Webhooks
 from storage.database.database import open_database
 from storage.database.enums import Scope

@@ -25,7 +25,7 @@ def overrides():
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.discord_faults.PAUSES_S", (0.01,) * 4)
+    monkeypatch.setattr("bot.discord_errors.PAUSES_S", (0.01,) * 4)
 
 
 class TestInteractions:

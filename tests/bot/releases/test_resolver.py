@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.releases.base import open_base
+from bot.releases.resolver import open_base
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
