@@ -15,9 +15,8 @@ import discord
 from aiohttp import hdrs, web
 from discord.ext import commands
 
-from bot.console.addresses import ADDRESSES, Addresses, origin_of
+from bot.console.addresses import ADDRESSES, SESSION, Addresses, cookie_name, origin_of, set_cookie
 from bot.console.admins import AdminLookup, RightsUnknown
-from bot.console.cookies import SESSION, cookie_name, set_cookie
 from bot.console.limits import ConsoleLimits
 from bot.console.rendering import fill
 from bot.errors import UserFacingError

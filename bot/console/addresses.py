@@ -1,8 +1,9 @@
-"""The addresses of the console, and who asks for it."""
+"""The addresses of the console, its cookies, and who asks for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv6Network, ip_address
 from typing import Final
 
@@ -18,6 +19,7 @@ LONGEST_ADDRESS = 45
 """Of IPv6, in characters."""
 NETWORK_BITS = 64
 """Of an IPv6 address: the rest is chosen by whoever has the network."""
+SESSION = "console"
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,26 @@ def _network_of(address: str) -> str:
     if known.version == 4 or known.ipv4_mapped:
         return str(known)
     return str(IPv6Network((int(known), NETWORK_BITS), strict=False))
+
+
+def cookie_name(request: web.Request, what: str) -> str:
+    """Return the name of a cookie: browsers share cookies between the ports of a machine.
+
+    What begins with __Host-, they take and give back over https only, and from no other host (RFC 6265bis).
+    """
+    return f"__Host-reactune_{what}" if _is_encrypted(request) else f"reactune_{what}_{request.url.port}"
+
+
+def set_cookie(response: web.StreamResponse, request: web.Request, what: str, secret: str, lasts: timedelta) -> None:
+    response.set_cookie(
+        cookie_name(request, what),
+        secret,
+        max_age=int(lasts.total_seconds()),
+        httponly=True,
+        samesite="Lax",
+        secure=_is_encrypted(request),
+    )
+
+
+def _is_encrypted(request: web.Request) -> bool:
+    return origin_of(request).startswith("https://")

@@ -1,14 +1,22 @@
-"""Servers and channels by the names that the bot knows, and links to Discord."""
+"""Servers, channels and places of personalities by the names that the bot knows, and links to Discord."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import discord
 
-from bot.console.page import Here
-from storage.database.enums import NOBODY
+from bot.console.page import Here, SentForm
+from bot.errors import UserFacingError
+from bot.guards.access import allows_server
+from bot.personalities.binding import places_of
+from storage.database.enums import NOBODY, Scope
+from storage.personalities.bindings import Binding, BindingPlace
+
+SPEAKS_IN = (discord.TextChannel, discord.VoiceChannel, discord.StageChannel, discord.ForumChannel)
+NOT_SERVED = "I don't serve that server, or you don't administer it. Reload this page."
+NO_CHANNEL = "I can't see this channel: give me View Channel, or choose another place."
 
 
 @dataclass(frozen=True)
@@ -53,3 +61,84 @@ def _find_channel(here: Here, guild_id: int, channel_id: int) -> discord.abc.Gui
     # Through the server: to look a channel up by its id alone, discord.py asks every server.
     server = here.bot.get_guild(guild_id)
     return server.get_channel_or_thread(channel_id) if server else None
+
+
+@dataclass(frozen=True)
+class ShownPlace:
+    """A place that a personality can be bound to."""
+
+    id: int
+    name: str
+    bound: str
+    """The personality that is bound there, if any."""
+
+
+def servers_of(here: Here) -> list[discord.Guild]:
+    """Return the servers where the visitor may bind the personality, by name."""
+    access, owner = here.services.settings.access, here.personality.guild_id
+    return [guild for guild in visible_servers(here) if allows_server(guild.id, access) and owner in (None, guild.id)]
+
+
+def group_places(
+    here: Here, guild: discord.Guild, bound: Mapping[BindingPlace, str]
+) -> Iterator[tuple[str, list[ShownPlace]]]:
+    """Yield each category with its channels as Discord orders them, then the active threads."""
+
+    def shown(channel: discord.abc.GuildChannel | discord.Thread, name: str) -> ShownPlace:
+        return ShownPlace(channel.id, name, bound.get(places_of(channel)[0], ""))
+
+    seen = _visible_in(here, guild)
+    for category, channels in guild.by_category():
+        own = [shown(category, "all of this category")] if category and category in seen else []
+        visible = [shown(one, f"#{one.name}") for one in channels if isinstance(one, SPEAKS_IN) and one in seen]
+        if own or visible:
+            yield category.name if category else "Channels", own + visible
+    if threads := [shown(thread, thread.name) for thread in guild.threads if thread in seen]:
+        yield "Threads", threads
+
+
+def _visible_in(here: Here, guild: discord.Guild) -> set[discord.abc.GuildChannel | discord.Thread]:
+    """Return the channels and threads of the server that both the bot and the visitor can see."""
+    threads = (thread for thread in guild.threads if thread.parent is not None)  # else its permissions are unknown
+    channels = (one for one in (*guild.channels, *threads) if one.permissions_for(guild.me).view_channel)
+    return {one for one in channels if here.visitor.may_see_channel(guild.id, one.id)}
+
+
+def find_place(here: Here, server: int, place: int | None) -> tuple[BindingPlace, object]:
+    """Return the place with its channel; without a `place` it is the whole server. Raises UserFacingError."""
+    guild = next((guild for guild in servers_of(here) if guild.id == server), None)
+    if guild is None:
+        raise UserFacingError(NOT_SERVED)
+    if place is None:
+        return BindingPlace(Scope.SERVER, guild.id), None
+    channel = guild.get_channel_or_thread(place)
+    if channel is None or channel not in _visible_in(here, guild):
+        raise UserFacingError(NO_CHANNEL)
+    return places_of(channel)[0], channel
+
+
+def name_of_place(here: Here, binding: Binding) -> str:
+    """Return such as "#tea in Server" or "all of Server"."""
+    guild = here.bot.get_guild(binding.guild_id)
+    server = guild.name if guild else f"a server that I don't see ({binding.guild_id})"
+    if binding.scope is Scope.SERVER:
+        return f"all of {server}"
+    channel = guild.get_channel_or_thread(binding.place_id) if guild else None
+    is_known = channel is not None and here.visitor.may_see_channel(binding.guild_id, binding.place_id)
+    return f"#{channel.name} in {server}" if is_known else f"a {binding.scope} in {server}"
+
+
+def home_server(here: Here, form: SentForm) -> int | None:
+    """Return the server that a new personality belongs to; None if it is the operator's, for all servers."""
+    if here.visitor.servers is None:
+        return None
+    server = form.id("server")
+    if server not in here.visitor.servers:
+        raise UserFacingError(NOT_SERVED)
+    return server
+
+
+def lorebook_server(here: Here, form: SentForm) -> int | None:
+    """Return the server that the operator chose for an imported lorebook; None if there is no choice."""
+    chosen = form.text("lorebook", "")
+    return next((guild.id for guild in visible_servers(here) if str(guild.id) == chosen), None)

@@ -1,4 +1,4 @@
-"""Serves the console on this machine, on the bot's event loop."""
+"""Serves the console's pages on this machine, on the bot's event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from discord.ext import commands
 from bot.console import access, signin
 from bot.console.addresses import addresses_of, origin_of
 from bot.console.page import DRAWER, PAGES, TALKS
-from bot.console.routes import ROUTES
+from bot.console.pages import (
+    answers,
+    card_files,
+    gaps,
+    knowledge,
+    overview,
+    personalities,
+    playground,
+    rounds,
+    sitting,
+    trust,
+    versions,
+)
 from bot.console.talks import Talks
 from bot.services import Services
 from bot.sittings.drawer import PairDrawer
@@ -30,6 +42,20 @@ MOST_BYTES = 2_000_000
 BRING_FILES = ("/knowledge", "/personalities/import")
 FILES_AT_ONCE = 10
 """Of the largest size that a document may have, in one form."""
+_PAGES = (
+    overview,
+    sitting,
+    answers,
+    knowledge,
+    gaps,
+    versions,
+    rounds,
+    personalities,
+    card_files,
+    playground,
+    trust,
+)
+ROUTES = [route for page in _PAGES for route in page.ROUTES]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,43 @@
-"""The list of answers: found by what people said of them, by where and when they were given, and by their words."""
+"""The list of answers, and the page of one: everything that is known of it, and what can be done about it.
+
+They are found by what people said of them, by where and when they were given, and by their words.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import date
 
 from aiohttp import web
+from sqlalchemy import or_
+from sqlalchemy.orm import Session
 
-from bot.console.page import Here, find_here, read_before, without_nul
+from bot.console.access import ConsoleRefusal
+from bot.console.page import Here, find_here, id_in_path, read_before, read_form, without_nul
 from bot.console.places import name_channels, source_of
-from storage.database.enums import NOBODY, Cause
+from bot.console.suggestions import Author, suggest_as_visitor
+from bot.errors import UserFacingError
+from bot.knowledge.gaps import question_of
+from bot.knowledge.quoting import MAX_TITLE_CHARS
+from bot.text.lineage import trace_lines
+from storage.conversations.control_tokens import sanitize
+from storage.database.enums import NOBODY, Basis, Cause, Origin
 from storage.database.ids import LARGEST_ID
-from storage.insights.answers import AnswerKind, AnswerQuery, list_answers, recent_channels
+from storage.errors import CardError
+from storage.insights.answers import AnswerDetails, AnswerKind, AnswerQuery, list_answers, read_answer, recent_channels
+from storage.insights.visibility import in_channels, in_talks_of
+from storage.operations.audit import AuditedAction
+from storage.personalities.cards import Example
+from storage.personalities.personalities import add_example
+from storage.privacy.erasure import erase_answers, exclude_answer
+from storage.votes.corrections import check_correction
+from storage.wording import shorten
 
+log = logging.getLogger(__name__)
+
+NO_SUCH_ANSWER = "That answer was deleted, or belongs to another personality."
+NOT_YOURS_TO_DELETE = "Deleting an answer needs Manage Messages in its channel, as in Discord."
 SHOWN = 20
 KINDS = {
     AnswerKind.ALL: "All",
@@ -70,4 +95,112 @@ def _day(text: str) -> date | None:
         return None
 
 
-ROUTES = [web.get("/answers", show_answers)]
+async def show_answer(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    details = await _find(here)
+    one = details.listed
+    return here.fill(
+        "answer.html",
+        details=details,
+        source=source_of(here, one.guild_id, one.channel_id, one.link),
+        is_ours=_is_ours(details),
+        may_delete=_may_delete(here, details),
+        gap_title=shorten(question_of(details.messages), MAX_TITLE_CHARS) if _has_gap(here, details) else "",
+        trace=trace_lines([details.trace]),
+    )
+
+
+def _has_gap(here: Here, details: AnswerDetails) -> bool:
+    """Return whether a document can be written about the answer: documents belong to a server."""
+    guild_id = details.listed.guild_id
+    return details.is_gap and guild_id is not None and here.bot.get_guild(guild_id) is not None
+
+
+async def improve(request: web.Request) -> web.Response:
+    """Store a better answer that the visitor wrote."""
+    here, form = await find_here(request), await read_form(request)
+    details = await _find(here)
+    text = check_correction(sanitize(form.text("text")), details.listed.answer, here.services.settings.corrections)
+    action = _action(here, "suggest", details)
+    author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id) or here.member)
+    basis = details.basis if _is_ours(details) else None
+    await here.run_audited(action, suggest_as_visitor, details.listed.id, author, text, basis)
+    await here.services.tastes.refresh(here.personality.id)
+    return here.go(here.address(f"/answers/{details.listed.id}"))
+
+
+def _is_ours(details: AnswerDetails) -> bool:
+    """Return whether its prompt holds no words that a member wrote on Discord."""
+    return details.basis in (Basis.LOCAL, Basis.PROMPT_BANK)
+
+
+async def make_example(request: web.Request) -> web.Response:
+    """Add question and answer to the examples of the personality's card."""
+    here = await find_here(request)
+    details = await _find(here)
+    action = _action(here, "add example", details)
+    await here.require_own(action)
+    await here.run_audited(action, _add_example, here.personality.id, details, here.visitor.name)
+    raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
+
+
+def _add_example(session: Session, personality_id: int, details: AnswerDetails, by: str) -> Example:
+    if not _is_ours(details):
+        raise CardError("the question is a member's: write an example in your own words instead")
+    return add_example(session, personality_id, details.listed.question, details.listed.answer, by=by)
+
+
+async def exclude(request: web.Request) -> web.Response:
+    """Leave its text out of training from now on."""
+    here = await find_here(request)
+    details = await _find(here)
+    action = _action(here, "exclude answer", details)
+    await here.require_administrator(action)
+    await here.run_audited(action, exclude_answer, details.listed.id)
+    raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
+
+
+async def remove(request: web.Request) -> web.Response:
+    """Delete the answer from the database; its message stays on Discord."""
+    here = await find_here(request)
+    details = await _find(here)
+    if not _may_delete(here, details):
+        raise UserFacingError(NOT_YOURS_TO_DELETE)
+    deletion = await here.run_audited(_action(here, "delete answer", details), erase_answers, [details.listed.id])
+    if deletion.marked:
+        log.warning("Versions trained on a deleted answer: %s.", ", ".join(deletion.marked))
+    raise web.HTTPSeeOther(here.address("/answers"))
+
+
+def _may_delete(here: Here, details: AnswerDetails) -> bool:
+    """Return whether it is the visitor's own, of the playground, or they could delete its message in Discord."""
+    if here.visitor.servers is None or details.listed.origin is Origin.PLAYGROUND:
+        return True
+    member = here.visitor.member_in(details.listed.guild_id)
+    channel = member and member.guild.get_channel_or_thread(details.listed.channel_id)
+    return bool(member and channel and channel.permissions_for(member).manage_messages)
+
+
+def _action(here: Here, what: str, details: AnswerDetails) -> AuditedAction:
+    """Return a line for the audit trail of the server where the answer was given."""
+    return here.action(what, f"answer {details.listed.id}", guild_id=details.listed.guild_id)
+
+
+async def _find(here: Here) -> AnswerDetails:
+    reply_id, visitor = id_in_path(here.request, "reply"), here.visitor
+    seen = None if visitor.channels is None else or_(in_channels(visitor.channels), in_talks_of(visitor.user_id))
+    details = await here.services.database.read(read_answer, here.personality.id, reply_id, seen)
+    if details is None:
+        raise ConsoleRefusal(NO_SUCH_ANSWER, status=404)
+    return details
+
+
+ONE = r"/answers/{reply:\d+}"
+ROUTES = [
+    web.get("/answers", show_answers),
+    web.get(ONE, show_answer),
+    web.post(f"{ONE}/suggest", improve),
+    web.post(f"{ONE}/example", make_example),
+    web.post(f"{ONE}/exclude", exclude),
+    web.post(f"{ONE}/delete", remove),
+]

@@ -7,9 +7,9 @@ from pathlib import PurePath
 
 from aiohttp import web
 
-from bot.console.binding_places import home_server, lorebook_server
 from bot.console.page import Here, SentForm, find_here, read_form
 from bot.console.pages.personalities import PAGE
+from bot.console.places import home_server, lorebook_server
 from bot.errors import UserFacingError
 from bot.knowledge.lorebook import add_lorebook
 from bot.personalities.card_files import export_card, pack_version

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from bot.charts.frame import Words
 from bot.charts.rounds import describe_curve, describe_gate
-from bot.console.drawings import DrawnCurve, lay_out_curve
 from bot.console.page import find_here, read_before, read_form
+from bot.console.rendering import DrawnCurve, lay_out_curve
 from bot.errors import UserFacingError
 from bot.text.rounds import HEADLINES, describe_round
 from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource, TrainingSource

@@ -1,7 +1,8 @@
-"""The page on which somebody labels pairs of answers, one key for each."""
+"""The page on which somebody labels pairs of answers, one key for each, and people's own prompts for it."""
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from aiohttp import web
@@ -13,10 +14,11 @@ from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.text.taste import describe_liked
 from storage.conversations.control_tokens import sanitize
+from storage.conversations.prompt_bank import PromptBank, parse_bank
 from storage.database.enums import Basis, Label
 from storage.insights.taste_report import shown_effects
 from storage.sittings.agreement import RaterAgreement, read_rater_agreement
-from storage.sittings.prompts import OwnPrompts, read_prompts
+from storage.sittings.prompts import OwnPrompts, add_prompts, read_prompts, remove_prompts
 from storage.sittings.sittings import (
     Sitting,
     SittingPair,
@@ -43,6 +45,7 @@ LABELS = {
     Label.SKIPPED: "Skipped",
 }
 NOT_YOURS = "That pair is not in your sitting. Reload this page."
+MAX_PASTED_CHARS = 2_000_000
 
 
 async def show_sitting(request: web.Request) -> web.Response:
@@ -178,6 +181,43 @@ def _learned(here: Here) -> dict[str, object]:
     return {"finding": describe_liked(votes, choices, taste.data.voters, effects), "effects": effects}
 
 
+async def add_own_prompts(request: web.Request) -> web.Response:
+    """Add prompts that were pasted or uploaded, one in each line."""
+    here, form = await find_here(request), await read_form(request)
+    try:
+        uploaded = form.file("file").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserFacingError("That file is not UTF-8 text. Save it as UTF-8, one prompt in each line.") from error
+    text = form.text("text", "", limit=MAX_PASTED_CHARS) + "\n" + uploaded
+    return await _add(here, await asyncio.to_thread(parse_bank, text, "what was added"))
+
+
+async def add_card_prompts(request: web.Request) -> web.Response:
+    """Add the questions in the examples of the personality's card."""
+    here = await find_here(request)
+    said = (" ".join(turn.split()) for example in here.personality.card.examples for turn in example.dialogue[::2])
+    return await _add(here, parse_bank("\n".join(said), "the card"))
+
+
+async def _add(here: Here, found: PromptBank) -> web.Response:
+    if not found.prompts:
+        raise UserFacingError("There is no prompt in it. Write one in each line.")
+    texts = [prompt.text for prompt in found.prompts]
+    action = here.action("add prompts", found.describe())
+    await here.require_administrator(action)
+    added = await here.run_audited(action, add_prompts, here.personality.id, texts, here.visitor.name)
+    known = len(texts) - added + len(found.repeated_lines)
+    return here.go(here.address("/label", added=added, known=known, too_long=len(found.oversized_lines)))
+
+
+async def remove_own_prompts(request: web.Request) -> web.Response:
+    here = await find_here(request)
+    action = here.action("remove prompts")
+    await here.require_administrator(action)
+    await here.run_audited(action, remove_prompts, here.personality.id)
+    raise web.HTTPSeeOther(here.address("/label"))
+
+
 ROUTES = [
     web.get("/label", show_sitting),
     web.post("/label", begin),
@@ -187,4 +227,7 @@ ROUTES = [
     web.post("/label/correct", correct),
     web.post("/label/end", end),
     web.get("/label/summary", show_summary),
+    web.post("/label/prompts", add_own_prompts),
+    web.post("/label/prompts/card", add_card_prompts),
+    web.post("/label/prompts/remove", remove_own_prompts),
 ]

@@ -1,31 +1,46 @@
-"""The page of versions: what people chose, the gate, where each comes from; promote, roll back."""
+"""The page of versions: what people chose, the gate, where each comes from; promote, roll back, compare."""
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.drawings import lay_out_tree
 from bot.console.page import Here, SentForm, find_here, read_form
+from bot.console.rendering import lay_out_tree
+from bot.errors import UserFacingError
+from bot.releases.comparison import (
+    Comparison,
+    Contestant,
+    choose_prompts,
+    compare_versions,
+    contestant_of,
+    open_two,
+)
 from bot.text.contests import describe_contest
 from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.releases import describe_evidence, describe_version
 from bot.text.taste import describe_now
+from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.insights.lineage import lineage_of
 from storage.insights.model_status import VersionDetails, read_version
 from storage.insights.version_tree import TreeNode, read_version_tree
+from storage.personalities.cards import tuned
 from storage.releases import promotion
 from storage.releases.evidence import Contest, read_contest
 from storage.releases.versions import Alias, read_alias
-from storage.settings.sections import Settings, VoteSettings
+from storage.settings.sections import GenerationSettings, Settings, VoteSettings
 from storage.votes.votes import Tally, tally_by_version
 from storage.wording import BASE_NAME
 
 LARGEST_NUMBER = 9
 """Digits of a version's number."""
+MOST_PROMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -143,10 +158,68 @@ def _read_request(here: Here, form: SentForm, seen: int | None = None) -> promot
     )
 
 
+@dataclass(frozen=True)
+class ShownPair:
+    """A prompt with the name and the answer of each contestant."""
+
+    prompt: str
+    answers: list[tuple[str, str]]
+
+
+async def compare_side_by_side(request: web.Request) -> web.Response:
+    """Ask two versions the same prompts; nothing is stored."""
+    here, form = await find_here(request), await read_form(request)
+    services, own = here.services, here.personality
+    releases = await open_two(services, own.id, form.text("a"), form.text("b"))
+    contestants = [contestant_of(services, own, release) for release in releases]
+    generation = tuned(services.settings.generation, own.card)
+    return await show_answers_of(
+        here, contestants, form.text("prompt", ""), generation, is_blind=form.is_checked("blind")
+    )
+
+
+async def show_answers_of(
+    here: Here,
+    contestants: Sequence[Contestant],
+    prompts: str,
+    generation: GenerationSettings,
+    *,
+    is_blind: bool = False,
+) -> web.Response:
+    """Ask the contestants; `prompts` are lines, or empty for some of the bank."""
+    chosen = await asyncio.to_thread(_chosen_prompts, prompts, here.services.settings.arena.prompts)
+    with here.asking():
+        compared = await compare_versions(
+            here.services.engine, contestants, chosen, generation=generation, report=_report_nothing
+        )
+    shown = [_shown(one, contestants, is_blind=is_blind) for one in compared]
+    return here.fill("compared.html" if here.is_partial else "comparison.html", compared=shown, is_blind=is_blind)
+
+
+def _shown(compared: Comparison, contestants: Sequence[Contestant], *, is_blind: bool) -> ShownPair:
+    answers = [(one.name, answer) for one, answer in zip(contestants, compared.answers, strict=True)]
+    return ShownPair(compared.prompt, random.sample(answers, len(answers)) if is_blind else answers)
+
+
+def _chosen_prompts(given: str, bank: str) -> list[str]:
+    """Return the given prompts, or else some of the bank; raises UserFacingError and SettingsError."""
+    prompts = [line.strip() for line in given.splitlines() if line.strip()]
+    if len(prompts) > MOST_PROMPTS:
+        raise UserFacingError(f"These are {len(prompts)} prompts: ask at most {MOST_PROMPTS} at once.")
+    if any(len(prompt) > MAX_PROMPT_CHARS for prompt in prompts):
+        raise UserFacingError(f"A prompt is longer than {MAX_PROMPT_CHARS:,} characters. Please shorten it.")
+    return prompts or choose_prompts(read_bank(bank))
+
+
+async def _report_nothing(_done: int, _of: int) -> None:
+    pass
+
+
 ROUTES = [
     web.get("/versions", show_versions),
     web.get("/versions/list", show_version_list),
     web.get(rf"/versions/{{version:v\d{{1,{LARGEST_NUMBER}}}}}", show_version),
     web.post("/versions/promote", promote_chosen),
     web.post("/versions/rollback", roll_back_one),
+    web.post("/versions/compare", compare_side_by_side),
 ]

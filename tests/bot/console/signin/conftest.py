@@ -34,7 +34,7 @@ def fixed_basis() -> None:
 async def discord_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordServer]:
     server = DiscordServer()
     await server.start()
-    monkeypatch.setattr("bot.console.discord_oauth.DISCORD", server.address)
+    monkeypatch.setattr("bot.console.signin.DISCORD", server.address)
     yield server
     await server.stop()
 
