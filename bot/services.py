@@ -10,8 +10,8 @@ from functools import partial
 import discord
 from discord.ext import commands
 
-from bot import background
 from bot.attachments.reader import AttachmentReader
+from bot.background import BackgroundTasks, WriteBehindQueue
 from bot.chat.answering import Answerer
 from bot.chat.candidates import CandidateDrawer
 from bot.chat.delivery import AnswerDelivery
@@ -63,7 +63,7 @@ class Services:
     gateway: Gateway
     """Whether Discord is connected."""
     deletions: Deletions
-    tasks: background.BackgroundTasks
+    tasks: BackgroundTasks
     shards: Shards
     """The shards that this process serves."""
     fixed_basis: Basis | None
@@ -91,7 +91,7 @@ def make_services(
     engine: Engine | None,
     fixed_basis: Basis | None,
     load_encoder: Callable[[], Encoder],
-    tasks: background.BackgroundTasks,
+    tasks: BackgroundTasks,
 ) -> Services:
     """Put the parts together; without an `engine` it is the one of `model.engine`."""
     engine = engine or ChosenEngine(settings, base, database, tasks)
@@ -102,7 +102,7 @@ def make_services(
     setups = ServerSetups(database)
     on_contradiction, on_first_vote = (partial(client.dispatch, event) for event in ("contradiction", "first_vote"))
     vote_queue = VoteQueue(database, tasks, (metrics.count_vote, tastes.note_stored), on_contradiction, on_first_vote)
-    write_queue = background.WriteBehindQueue(database, tasks)
+    write_queue = WriteBehindQueue(database, tasks)
     webhooks = Webhooks(client, database, reads_replies=settings.discord.message_content_intent)
     library = Library(database, settings.knowledge, load_encoder, deletions)
     return Services(

@@ -17,7 +17,7 @@ from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, 
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release, ReleaseResolver
 from bot.services import Services
-from storage.conversations import replies
+from storage.conversations.replies import FINISHED_WHOLE, FinishedReply, NewReply
 from storage.database.enums import CHAMPION, LAST_GOOD, NOBODY, Basis, Origin
 from storage.errors import AdapterError
 from storage.personalities.cards import tuned
@@ -46,7 +46,7 @@ class DrawnAnswer:
     release: Release
     prompt: RenderedPrompt
     request: GenerationRequest
-    finished: replies.FinishedReply
+    finished: FinishedReply
 
 
 async def answer_arena(
@@ -86,7 +86,7 @@ async def draw_answers(
             async for position, completion in completions:
                 release, prompt = asked[position]
                 finished = finished_reply(completion, prompt)
-                if finished.outcome not in replies.FINISHED_WHOLE:
+                if finished.outcome not in FINISHED_WHOLE:
                     raise ArenaFailed("the model timed out or was stopped: try again later")
                 if finished.answer not in {"", *(other.finished.answer for other in drawn.values())}:
                     drawn[position] = DrawnAnswer(release, prompt, requests[position], finished)
@@ -126,10 +126,10 @@ def reply_row(
     guild_id: int | None,
     channel_id: int = NOBODY,
     origin: Origin = Origin.ARENA,
-) -> replies.NewReply:
+) -> NewReply:
     """Return the answer as a reply to a prompt of the bank, in which no member spoke."""
     version, prompt = answer.release.version, answer.prompt
-    return replies.NewReply(
+    return NewReply(
         personality_id=personality.id,
         version_id=version.id if version else None,
         base_revision=services.base.revision,

@@ -45,8 +45,19 @@ from storage.personalities.personalities import Personality
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
 from storage.servers import ServerSetup, schedule_of_arenas
 from storage.settings.sections import ArenaSettings
-from storage.votes import arenas
-from storage.votes.arenas import SCHEDULE, last_scheduled
+from storage.votes.arenas import (
+    SCHEDULE,
+    Arena,
+    close_arena,
+    fail_arena,
+    find_arena,
+    last_scheduled,
+    open_arena,
+    place_arena,
+    prepare_arena,
+    read_arena_answers,
+    read_results,
+)
 
 log = logging.getLogger(__name__)
 Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread
@@ -77,7 +88,7 @@ class ArenaHost:
         self.editing = asyncio.Lock()
         """Held from reading an arena to showing it, so that an older state never overwrites a newer one."""
 
-    async def start(self, plan: ArenaPlan) -> arenas.Arena:
+    async def start(self, plan: ArenaPlan) -> Arena:
         """Begin to prepare an arena, whose message shows the progress, and return it as it is now.
 
         Raises UserFacingError, ArenaConflict or SettingsError if it cannot begin.
@@ -85,7 +96,7 @@ class ArenaHost:
         _require_permissions(plan.channel)
         personality = (await active_personality(self._services, plan.channel)).personality
         prompt, prompts = await choose_arena_prompt(self._services, plan.prompt, personality)
-        prepare = arenas.prepare_arena
+        prepare = prepare_arena
         arena = await self._services.database.run(
             audited(plan.audited_action, prepare) if plan.audited_action else prepare,
             personality_id=personality.id,
@@ -102,11 +113,11 @@ class ArenaHost:
             await self.fail(arena.id, reason_of(error))
         else:
             self.unfinished[message.id] = arena.id
-            await self._services.database.run(arenas.place_arena, arena.id, message.id)
+            await self._services.database.run(place_arena, arena.id, message.id)
             self._services.tasks.spawn(
                 self._prepare(arena.id, plan, personality, prompts, message), f"arena {arena.id}"
             )
-        return await self._services.database.read(arenas.find_arena, arena.id)
+        return await self._services.database.read(find_arena, arena.id)
 
     async def start_scheduled(self, channel_id: int, *, by_server: bool) -> None:
         """Start an arena that is due; what a server chose replaces the operator's schedule there."""
@@ -135,16 +146,16 @@ class ArenaHost:
                 "I can't see a channel with the id arena.channel = {id}: correct the setting.", id=str(channel_id)
             ) from error
 
-    async def show(self, arena: arenas.Arena) -> None:
+    async def show(self, arena: Arena) -> None:
         """Show an open arena; raises DISCORD_ERRORS. The caller holds `editing`."""
-        answers = await self._services.database.read(arenas.read_arena_answers, arena.id)
+        answers = await self._services.database.read(read_arena_answers, arena.id)
         with self._speaking_in(arena.guild_id):
             blind = blind_board(arena, answers, self._services.settings.output)
         await self._edit(arena, blind)
 
     async def _show_open(self, arena_id: int) -> None:
         async with self.editing:
-            arena = await self._services.database.read(arenas.find_arena, arena_id)
+            arena = await self._services.database.read(find_arena, arena_id)
             if arena.status is ArenaStatus.OPEN:
                 await self.show(arena)
 
@@ -154,8 +165,8 @@ class ArenaHost:
         If Discord has trouble, the arena stays open and the next call tries again.
         """
         async with self.editing:
-            answers = await self._services.database.run(arenas.read_results, arena_id)
-            arena = await self._services.database.read(arenas.find_arena, arena_id)
+            answers = await self._services.database.run(read_results, arena_id)
+            arena = await self._services.database.read(find_arena, arena_id)
             if arena.status is not ArenaStatus.OPEN:
                 return
             with self._speaking_in(arena.guild_id):
@@ -165,11 +176,11 @@ class ArenaHost:
             except DISCORD_ERRORS as error:
                 await self.on_refusal(arena, error)
             else:
-                await self._services.database.run(arenas.close_arena, arena_id)
+                await self._services.database.run(close_arena, arena_id)
                 self.unfinished.pop(arena.message_id or 0, None)
                 log.info("Arena %d is closed. %s", arena_id, outcome_in_english(answers))
 
-    async def on_refusal(self, arena: arenas.Arena, error: Exception) -> None:
+    async def on_refusal(self, arena: Arena, error: Exception) -> None:
         """Fail an arena whose message Discord will never accept."""
         if is_temporary(error):
             log.warning("Discord did not accept arena %d (%s); trying again.", arena.id, error)
@@ -178,11 +189,11 @@ class ArenaHost:
 
     async def fail(self, arena_id: int, reason: str) -> None:
         """End an unfinished arena; the votes on its answers still count."""
-        if await self._services.database.run(arenas.fail_arena, arena_id, reason):
+        if await self._services.database.run(fail_arena, arena_id, reason):
             log.warning("Arena %d failed: %s", arena_id, reason)
-        await self.show_failed(await self._services.database.read(arenas.find_arena, arena_id))
+        await self.show_failed(await self._services.database.read(find_arena, arena_id))
 
-    async def show_failed(self, arena: arenas.Arena) -> None:
+    async def show_failed(self, arena: Arena) -> None:
         self.unfinished.pop(arena.message_id or 0, None)
         if arena.message_id is not None:
             with self._speaking_in(arena.guild_id), contextlib.suppress(*DISCORD_ERRORS):
@@ -192,7 +203,7 @@ class ArenaHost:
         """Speak the language of a server, whoever started the arena."""
         return speaking(languages_of(self._client).of_server(guild_id))
 
-    async def _edit(self, arena: arenas.Arena, shown: discord.ui.LayoutView) -> None:
+    async def _edit(self, arena: Arena, shown: discord.ui.LayoutView) -> None:
         """Show it in place of what is there: the progress, an earlier state, or embeds of an earlier release."""
         message = self._client.get_partial_messageable(arena.channel_id).get_partial_message(arena.message_id or 0)
         await message.edit(content=None, embeds=[], view=shown)
@@ -217,7 +228,7 @@ class ArenaHost:
             row_of = partial(reply_row, self._services, personality, guild_id=guild_id, channel_id=channel_id)
             rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
-            await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))
+            await self._services.database.run(open_arena, arena_id, rows, _closing_time(plan))
             await retry_until_accepted(partial(self._show_open, arena_id), f"arena {arena_id}")
         except Exception as error:
             await self.fail(arena_id, reason_of(error))

@@ -7,13 +7,17 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import aiohttp
 import discord
 
 from bot.attachments.files import fetch_file, text_of, text_type_of
 from bot.attachments.links import fetch_page, links_in, site_of
 from bot.attachments.material import (
     Material,
+    Reading,
+    RecentReadings,
     file_material,
     heard_material,
     page_material,
@@ -21,14 +25,13 @@ from bot.attachments.material import (
     unread_material,
 )
 from bot.attachments.pictures import BLIND, PICTURE_TYPES, put_into_words
-from bot.attachments.readings import Reading, RecentReadings
-from bot.attachments.voice import write_down
 from bot.chat.conversation import History, Post
 from bot.engine import Engine
-from bot.engine.remote.server import ServerError
+from bot.engine.remote.server import Faulty, ServerError, connect
 from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, ngettext, sentence
 from bot.privacy.recent_deletions import Deletions
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.settings.sections import Settings
 from storage.wording import gettext_noop, shorten
 
@@ -219,3 +222,25 @@ def _name_of(thing: Thing) -> str:
     if thing.is_voice_message():
         return "a voice message"
     return "a picture" if _is_picture(thing) else f"the file {thing.filename}"
+
+
+async def write_down(content: bytes, settings: Settings, *, filename: str = "voice-message.ogg") -> str:
+    """Return what a voice message says, at most as much as a message holds; empty if nobody speaks in it.
+
+    Raises ServerError if the server fails. Its file type is what its name says, as servers expect.
+    """
+    own = settings.voice
+    form = aiohttp.FormData({"response_format": "json"})
+    if own.model:
+        form.add_field("model", own.model)
+    form.add_field("file", content, filename=filename)
+    async with connect(own.server, settings.voice_api_key, settings.remote) as server:
+        reply = await server.post_form("/v1/audio/transcriptions", form, own.timeout_s)
+    return shorten(_text(own.server, reply), MAX_MESSAGE_CHARS)
+
+
+def _text(url: str, reply: Any) -> str:
+    said = reply.get("text") if isinstance(reply, dict) else None
+    if not isinstance(said, str):
+        raise Faulty(url, "sends a reply that is not a transcription")
+    return said.strip()

@@ -19,9 +19,8 @@ from bot.chat.prompting import ChatMessage
 from bot.chat.rendering import TOO_LONG, add_examples, render_question
 from bot.engine import RenderedPrompt
 from bot.errors import NothingAsked, UserFacingError
-from bot.knowledge.citations import citations_of
 from bot.knowledge.decision import NOTHING, ReplyDecision, ReplyKind
-from bot.knowledge.quoting import Citation, citation_of, quote_unrendered
+from bot.knowledge.quoting import Citation, citation_of, citations_of, quote_unrendered
 from bot.localization.languages import Languages
 from bot.localization.sentences import gettext
 from bot.memory.recall import choose_notes

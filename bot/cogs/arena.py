@@ -22,8 +22,18 @@ from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
-from storage.votes import arenas
-from storage.votes.arenas import PickGesture
+from storage.votes.arenas import (
+    Arena,
+    ArenaAnswer,
+    PickGesture,
+    fail_unprepared,
+    find_arena,
+    open_arenas,
+    read_arena_answers,
+    recent_arenas,
+    stop_arena,
+    unfinished_arena,
+)
 from storage.wording import gettext_noop
 
 CLOSING_INTERVAL_S = 2.0
@@ -41,13 +51,13 @@ class Arenas(
         self._schedule = ArenaSchedule(services, self._host)
         self._server_schedules = ServerSchedules(services, self._host)
         self._numbers = NumberReactions(bot, services)
-        self._unprepared: list[arenas.Arena] = []
+        self._unprepared: list[Arena] = []
         """Arenas that a previous run of the bot was preparing."""
         self._has_resumed = False
 
     async def cog_load(self) -> None:
-        self._unprepared = await self.services.database.run(arenas.fail_unprepared, self.services.shards)
-        for arena in await self.services.database.read(arenas.open_arenas, shards=self.services.shards):
+        self._unprepared = await self.services.database.run(fail_unprepared, self.services.shards)
+        for arena in await self.services.database.read(open_arenas, shards=self.services.shards):
             self._host.unfinished[arena.message_id or 0] = arena.id
         await self._schedule.begin()
 
@@ -89,12 +99,12 @@ class Arenas(
         """Close an arena now and show its results."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         where = as_channel(channel or interaction.channel)
-        arena = await run_audited(interaction, arenas.stop_arena, where.id, user_label(interaction.user))
+        arena = await run_audited(interaction, stop_arena, where.id, user_label(interaction.user))
         if arena.status is ArenaStatus.OPEN:
             await self._host.finish(arena.id)
         else:
             await self._host.show_failed(arena)
-        arena = await self.services.database.read(arenas.find_arena, arena.id)
+        arena = await self.services.database.read(find_arena, arena.id)
         await answer_privately(interaction, describe_stop(arena))
 
     @app_commands.command()
@@ -110,7 +120,7 @@ class Arenas(
     # Closing, and after a gap in the connection
 
     async def _close_due(self) -> None:
-        for arena in await self.services.database.read(arenas.open_arenas, utc_now(), self.services.shards):
+        for arena in await self.services.database.read(open_arenas, utc_now(), self.services.shards):
             await self._host.finish(arena.id)
 
     @commands.Cog.listener()
@@ -128,7 +138,7 @@ class Arenas(
         try:
             while self._unprepared:
                 await self._host.show_failed(self._unprepared.pop())
-            for arena in await self.services.database.read(arenas.open_arenas, shards=self.services.shards):
+            for arena in await self.services.database.read(open_arenas, shards=self.services.shards):
                 await self._resume_one(arena.id)
         finally:
             if not self._has_resumed:
@@ -143,7 +153,7 @@ class Arenas(
 
     async def _resume_one(self, arena_id: int) -> None:
         async with self._host.editing:
-            arena = await self.services.database.read(arenas.find_arena, arena_id)
+            arena = await self.services.database.read(find_arena, arena_id)
             if arena.status is not ArenaStatus.OPEN:
                 return
             try:
@@ -181,7 +191,7 @@ class Arenas(
         await self._on_channel_deleted(payload.thread_id)
 
     async def _on_channel_deleted(self, channel_id: int) -> None:
-        arena = await self.services.database.read(arenas.unfinished_arena, channel_id)
+        arena = await self.services.database.read(unfinished_arena, channel_id)
         if arena is not None:
             await self._host.fail(arena.id, gettext_noop("its channel was deleted"))
 
@@ -201,9 +211,9 @@ class Arenas(
             self._numbers.observe(arena_id, payload, PickGesture.UNREACTED)
 
 
-def _latest(session: Session, guild_id: int) -> list[tuple[arenas.Arena, list[arenas.ArenaAnswer]]]:
-    recent = arenas.recent_arenas(session, guild_id, SHOWN_ARENAS)
-    return [(arena, arenas.read_arena_answers(session, arena.id)) for arena in recent]
+def _latest(session: Session, guild_id: int) -> list[tuple[Arena, list[ArenaAnswer]]]:
+    recent = recent_arenas(session, guild_id, SHOWN_ARENAS)
+    return [(arena, read_arena_answers(session, arena.id)) for arena in recent]
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

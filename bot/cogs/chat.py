@@ -13,7 +13,6 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.chat import second_answer
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
 from bot.chat.context import Context, gather, gather_again, require_written
@@ -23,12 +22,13 @@ from bot.chat.fixed_answers import FixedAnswers, fixed_small_print
 from bot.chat.missed_questions import MissedQuestions
 from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
+from bot.chat.second_answer import BetterButton, SecondAnswers
 from bot.chat.summaries import Summaries
 from bot.discord_errors import DISCORD_ERRORS
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, NothingAsked, UserFacingError
-from bot.guards import error_handler
 from bot.guards.access import DenialReason
+from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
 from bot.guards.requests import speak_publicly
@@ -37,7 +37,7 @@ from bot.localization.sentences import gettext
 from bot.memory.proposals import propose_fact
 from bot.privacy.notices import send_first_notice
 from bot.services import Services
-from storage.conversations import replies
+from storage.conversations.replies import FINISHED_WHOLE, Reply, find_by_message
 from storage.database.columns import utc_now
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class Chat(BotCog):
         self._missed = MissedQuestions(bot, services, self._calls)
         self._was_ready = False
         self._fixed_answers = FixedAnswers(bot, services)
-        self._second_answers = second_answer.SecondAnswers(services)
-        bot.add_dynamic_items(second_answer.BetterButton)
+        self._second_answers = SecondAnswers(services)
+        bot.add_dynamic_items(BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
     async def cog_load(self) -> None:
@@ -110,7 +110,7 @@ class Chat(BotCog):
             await self._serve(message, payload.user_id, self._start_again(payload, message))
 
     async def _start_again(self, payload: discord.RawReactionActionEvent, message: discord.PartialMessage) -> None:
-        reply = await self.services.database.read(replies.find_by_message, payload.message_id)
+        reply = await self.services.database.read(find_by_message, payload.message_id)
         if payload.guild_id is None and not await self.services.access.may_write_directly(payload.user_id):
             return  # a member who left keeps the answers, with their 🔁
         if reply is not None:
@@ -122,11 +122,11 @@ class Chat(BotCog):
         if self._calls.is_silent_in(message.channel):
             raise UserFacingError(DenialReason.CHANNEL)
         await interaction.response.defer(ephemeral=True)
-        reply = await self.services.database.read(replies.find_by_message, message.id)
+        reply = await self.services.database.read(find_by_message, message.id)
         if reply is None:
-            raise UserFacingError(error_handler.NOT_MINE)
+            raise UserFacingError(NOT_MINE)
         ask = await self._gather_again(reply, message.channel, interaction.user.id)
-        await error_handler.answer_privately(interaction, gettext("Another answer is on its way."))
+        await answer_privately(interaction, gettext("Another answer is on its way."))
         speak_publicly(interaction)
         work = self._answer(ask)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
@@ -200,16 +200,16 @@ class Chat(BotCog):
             await self._second_answers.answer_twice(ask, context.rival)
         else:
             answer = await self.services.answerer.answer(ask)
-            if answer.outcome in replies.FINISHED_WHOLE:
+            if answer.outcome in FINISHED_WHOLE:
                 question = propose_fact(self.services, message, own_words(message, self.bot.user), ask.channel)
                 self.services.tasks.spawn(question, f"question about {message.id}")
         return context
 
-    async def _regenerate(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> None:
+    async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
         await self._answer(await self._gather_again(reply, channel, user_id))
 
-    async def _gather_again(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
+    async def _gather_again(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
         require_written(reply, languages_of(self.bot))
         ask = await gather_again(self.services, reply, channel, user_id)
         self.services.rate_limiter.require_pause(user_id)
@@ -259,12 +259,12 @@ class Chat(BotCog):
         except Exception as error:
             if isinstance(error, EngineBusy):
                 self.services.metrics.count_refusal("queue")
-            await self._notify(message.channel, error_handler.member_message(error))
+            await self._notify(message.channel, member_message(error))
 
     async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
         self.services.metrics.count_refusal("cooldown")
         if self.services.rate_limiter.should_notify(member_id, channel.id):
-            await self._notify(channel, error_handler.member_message(error))
+            await self._notify(channel, member_message(error))
 
     async def _say_if_warming_up(self, message: discord.Message) -> None:
         is_loaded = self.services.model_loaded.is_set()

@@ -13,7 +13,19 @@ from sqlalchemy.orm import Session
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.interactions import BotCog
 from bot.services import Services
-from storage.privacy import ownership, retention
+from storage.privacy import ownership
+from storage.privacy.retention import (
+    Expiry,
+    Pruned,
+    cancel_departures,
+    complete_departure,
+    departed_before,
+    note_departure,
+    past_replies,
+    prune_replies,
+    prune_rest,
+    read_expiry,
+)
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -40,22 +52,22 @@ class DataLifecycle(BotCog):
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        if await self.services.database.run(retention.note_departure, guild.id):
+        if await self.services.database.run(note_departure, guild.id):
             log.info(
                 "The bot was removed from server %d: its data will be deleted unless the bot is added again.", guild.id
             )
 
     @commands.Cog.listener()
     async def on_guild_join(self, guild: discord.Guild) -> None:
-        await self.services.database.run(retention.cancel_departures, guild.id)
+        await self.services.database.run(cancel_departures, guild.id)
 
     @commands.Cog.listener()
     async def on_raw_member_remove(self, payload: discord.RawMemberRemoveEvent) -> None:
-        await self.services.database.run(retention.note_departure, payload.guild_id, payload.user.id)
+        await self.services.database.run(note_departure, payload.guild_id, payload.user.id)
 
     @commands.Cog.listener()
     async def on_member_join(self, member: discord.Member) -> None:
-        await self.services.database.run(retention.cancel_departures, member.guild.id, {member.id})
+        await self.services.database.run(cancel_departures, member.guild.id, {member.id})
 
     async def _find_departures(self) -> None:
         await self.bot.wait_until_ready()
@@ -68,11 +80,11 @@ class DataLifecycle(BotCog):
     async def _check_guild(self, guild_id: int) -> None:
         guild = self.bot.get_guild(guild_id)
         if guild is not None:
-            await self.services.database.run(retention.cancel_departures, guild_id)
+            await self.services.database.run(cancel_departures, guild_id)
             if not guild.unavailable:
                 await self._check_members(guild)
         elif self.services.shards.serve(guild_id) and await self._has_left(guild_id):
-            await self.services.database.run(retention.note_departure, guild_id)
+            await self.services.database.run(note_departure, guild_id)
 
     async def _has_left(self, guild_id: int) -> bool:
         """Ask Discord: a server that is missing from the cache may only not have loaded yet."""
@@ -94,7 +106,7 @@ class DataLifecycle(BotCog):
     # What is old
 
     async def _prune(self) -> None:
-        expiry = retention.read_expiry(self.services.settings.privacy)
+        expiry = read_expiry(self.services.settings.privacy)
         if expiry is None or not self.services.shards.lead:
             return
         departed = await self._complete_departures(expiry.before)
@@ -109,16 +121,16 @@ class DataLifecycle(BotCog):
             count(departed, "departed member or server", "departed members and servers"),
         )
 
-    async def _prune_replies(self, expiry: retention.Expiry) -> retention.Pruned:
-        total = retention.Pruned()
-        while due := await self.services.database.read(retention.past_replies, expiry):
-            total += await self.services.database.run(retention.prune_replies, expiry, due)
+    async def _prune_replies(self, expiry: Expiry) -> Pruned:
+        total = Pruned()
+        while due := await self.services.database.read(past_replies, expiry):
+            total += await self.services.database.run(prune_replies, expiry, due)
             await asyncio.sleep(PAUSE_S)
         return total
 
-    async def _prune_rest(self, before: datetime) -> retention.Pruned:
-        total = retention.Pruned()
-        while pruned := await self.services.database.run(retention.prune_rest, before):
+    async def _prune_rest(self, before: datetime) -> Pruned:
+        total = Pruned()
+        while pruned := await self.services.database.run(prune_rest, before):
             total += pruned
             await asyncio.sleep(PAUSE_S)
         return total
@@ -126,8 +138,8 @@ class DataLifecycle(BotCog):
     async def _complete_departures(self, before: datetime) -> int:
         """Delete the data of members and servers that left before that moment; return how many there were."""
         completed = 0
-        for departure in await self.services.database.read(retention.departed_before, before):
-            erased = await self.services.database.run(retention.complete_departure, departure)
+        for departure in await self.services.database.read(departed_before, before):
+            erased = await self.services.database.run(complete_departure, departure)
             if erased is not None:
                 completed += 1
                 who = "server" if departure.is_of_server else "member"
@@ -138,9 +150,9 @@ class DataLifecycle(BotCog):
 
 
 def _note_members(session: Session, guild_id: int, present: set[int], gone: set[int]) -> None:
-    retention.cancel_departures(session, guild_id, present)
+    cancel_departures(session, guild_id, present)
     for user_id in sorted(gone):
-        retention.note_departure(session, guild_id, user_id)
+        note_departure(session, guild_id, user_id)
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

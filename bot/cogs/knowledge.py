@@ -14,7 +14,18 @@ from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
-from bot.knowledge import adding
+from bot.knowledge.adding import (
+    DocumentForm,
+    DocumentRequest,
+    describe_document,
+    describe_stored,
+    from_file,
+    read_again,
+    report_in,
+    require_curator,
+    store_document,
+    warn_about_search,
+)
 from bot.knowledge.found import describe_found, explain_decision
 from bot.knowledge.gaps import GapButton, show_gap_page
 from bot.knowledge.library import Source
@@ -24,7 +35,7 @@ from bot.personalities.selection import CHOICES, active_personality, offer_perso
 from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import answer_in_full
-from storage.knowledge import documents
+from storage.knowledge.documents import Document, SearchScope, find_document, list_documents, read_text, remove_document
 from storage.personalities.personalities import personality_named
 from storage.wording import gettext_noop
 
@@ -39,7 +50,7 @@ NOTHING_FOUND = gettext_noop("I found nothing about that.")
 class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"):
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         """Curators are allowed too."""
-        adding.require_curator(interaction.user, self.services.settings)
+        require_curator(interaction.user, self.services.settings)
         return True
 
     @app_commands.command()
@@ -74,7 +85,7 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
         personality: str | None = None,
     ) -> None:
         """Add a document: a text, a file, a message, or a channel's pinned messages."""
-        request = adding.DocumentRequest(text=text, file=file, message=message, pins=pins, title=title, link=link)
+        request = DocumentRequest(text=text, file=file, message=message, pins=pins, title=title, link=link)
         channel_id = channel.id if channel else None
         if request.sources > 1:
             raise UserFacingError(ONE_SOURCE)
@@ -88,15 +99,15 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
             await interaction.response.send_modal(TextForm(self.services, request, channel_id, personality_id))
             return
         await interaction.response.defer(ephemeral=True, thinking=True)
-        added = await adding.store_document(interaction, self.services, request, channel_id, personality_id)
+        added = await store_document(interaction, self.services, request, channel_id, personality_id)
         await interaction.edit_original_response(content=gettext("Added: {document}", document=added))
 
     @app_commands.command(name="list")
     async def list_(self, interaction: discord.Interaction) -> None:
         """List this server's documents."""
         await interaction.response.defer(ephemeral=True)
-        known = await self.services.database.read(documents.list_documents, _guild_id(interaction))
-        lines = [adding.describe_document(document) for document in known] or [gettext(NO_DOCUMENTS)]
+        known = await self.services.database.read(list_documents, _guild_id(interaction))
+        lines = [describe_document(document) for document in known] or [gettext(NO_DOCUMENTS)]
         await answer_in_full(interaction, lines, "\n".join(lines), "documents.txt")
 
     @app_commands.command()
@@ -105,12 +116,12 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
         """Show a document's text."""
         await interaction.response.defer(ephemeral=True)
 
-        def read(session: Session) -> tuple[documents.Document, str]:
-            found = documents.find_document(session, _guild_id(interaction), document)
-            return found, documents.read_text(session, found.id)
+        def read(session: Session) -> tuple[Document, str]:
+            found = find_document(session, _guild_id(interaction), document)
+            return found, read_text(session, found.id)
 
         found, text = await self.services.database.read(read)
-        lines = [adding.describe_document(found)]
+        lines = [describe_document(found)]
         lines += sanitize_markdown(text, self.services.settings.output).splitlines()
         await answer_in_full(interaction, lines, text, f"document-{found.id}.txt")
 
@@ -124,11 +135,11 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
         where = {channel.id} if channel else {interaction.channel_id, getattr(interaction.channel, "parent_id", None)}
         active = await active_personality(self.services, channel or interaction.channel)
         channel_ids = frozenset(id_ for id_ in where if id_)
-        scope = documents.SearchScope(_guild_id(interaction), channel_ids, active.personality.id)
+        scope = SearchScope(_guild_id(interaction), channel_ids, active.personality.id)
         decision, found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
         limit = f"-# {explain_decision(decision)}"
         lines = [describe_found(one) for one in found]
-        lines = [*([*lines, limit] if lines else [gettext(NOTHING_FOUND)]), *adding.warn_about_search(self.services)]
+        lines = [*([*lines, limit] if lines else [gettext(NOTHING_FOUND)]), *warn_about_search(self.services)]
         await answer_in_full(interaction, lines, "\n".join(lines), "passages.txt")
 
     @app_commands.command()
@@ -140,10 +151,10 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
     ) -> None:
         """Read a document again from Discord, or from a new file."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        found = await self.services.database.read(documents.find_document, _guild_id(interaction), document)
+        found = await self.services.database.read(find_document, _guild_id(interaction), document)
         source = await self._read_again(interaction, found, file)
-        if await self.services.library.refresh(found, source, adding.report_in(interaction)):
-            stored = await adding.describe_stored(self.services, found)
+        if await self.services.library.refresh(found, source, report_in(interaction)):
+            stored = await describe_stored(self.services, found)
             answer = gettext("Updated: {document}", document=stored)
         else:
             answer = gettext("**{title}** has not changed.", title=_plain(found.title))
@@ -154,7 +165,7 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
     async def remove(self, interaction: discord.Interaction, document: int) -> None:
         """Delete a document; new answers won't quote it."""
         await interaction.response.defer(ephemeral=True)
-        removed = await run_audited(interaction, documents.remove_document, _guild_id(interaction), document)
+        removed = await run_audited(interaction, remove_document, _guild_id(interaction), document)
         log.info("%s removed document %d.", user_label(interaction.user), removed.id)
         await answer_privately(
             interaction, gettext("Removed **{title}**. New answers won't quote it.", title=_plain(removed.title))
@@ -164,22 +175,22 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
     @refresh.autocomplete("document")
     @remove.autocomplete("document")
     async def _choose(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[int]]:
-        known = await self.services.database.read(documents.list_documents, _guild_id(interaction))
+        known = await self.services.database.read(list_documents, _guild_id(interaction))
         fitting = [d for d in known if typed.lower() in f"{d.id} {d.title}".lower()]
         return [
             app_commands.Choice(name=f"{d.id} · {d.title}"[:MAX_TITLE_CHARS], value=d.id) for d in fitting[:CHOICES]
         ]
 
     async def _read_again(
-        self, interaction: discord.Interaction, document: documents.Document, file: discord.Attachment | None
+        self, interaction: discord.Interaction, document: Document, file: discord.Attachment | None
     ) -> Source:
         assert isinstance(interaction.user, discord.Member)  # guild_only
         if file is not None:
-            return await adding.from_file(file, self.services.settings.knowledge)
-        return await adding.read_again(document, interaction.user.guild, interaction.user)
+            return await from_file(file, self.services.settings.knowledge)
+        return await read_again(document, interaction.user.guild, interaction.user)
 
 
-class TextForm(adding.DocumentForm):
+class TextForm(DocumentForm):
     """For a text of several lines, which a command's option cannot hold."""
 
     action = "knowledge text"
@@ -187,7 +198,7 @@ class TextForm(adding.DocumentForm):
     def __init__(
         self,
         services: Services,
-        request: adding.DocumentRequest,
+        request: DocumentRequest,
         channel_id: int | None,
         personality_id: int | None,
     ) -> None:
@@ -199,8 +210,8 @@ class TextForm(adding.DocumentForm):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        request = adding.DocumentRequest(text=self._text.value, title=self._title.value, link=self._link)
-        added = await adding.store_document(interaction, self._services, request, *self._where)
+        request = DocumentRequest(text=self._text.value, title=self._title.value, link=self._link)
+        added = await store_document(interaction, self._services, request, *self._where)
         await interaction.edit_original_response(content=gettext("Added: {document}", document=added))
         await record_done(interaction, action_of(interaction, self.action, self._title.value))
 

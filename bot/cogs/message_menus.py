@@ -14,7 +14,7 @@ from bot.errors import UserFacingError
 from bot.guards.access import require_admin
 from bot.guards.error_handler import NOT_MINE
 from bot.guards.interactions import BotCog
-from bot.knowledge import adding
+from bot.knowledge.adding import MessageForm, describe_document, from_message, require_curator
 from bot.localization.sentences import gettext
 from bot.personalities.example_form import RemoveExampleButton, example_form
 from bot.personalities.selection import active_personality
@@ -57,15 +57,15 @@ class MessageMenus(BotCog):
     @app_commands.default_permissions(manage_guild=True)
     async def add_to_knowledge(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Make a message a document that answers quote."""
-        adding.require_curator(interaction.user, self.services.settings)
+        require_curator(interaction.user, self.services.settings)
         # An answer may also come from a webhook, under its personality's name.
         if message.author == self.bot.user or await self.services.database.read(find_by_message, message.id):
             raise UserFacingError(MY_WORDS)
         for document in await self.services.database.read(made_of, message.id):
             if document.guild_id == interaction.guild_id:
-                raise UserFacingError(KNOWN, document=adding.describe_document(document))
-        adding.from_message(message)  # refuses one without text
-        form = adding.MessageForm(self.services, message, everywhere=_is_for_everyone(message))
+                raise UserFacingError(KNOWN, document=describe_document(document))
+        from_message(message)  # refuses one without text
+        form = MessageForm(self.services, message, everywhere=_is_for_everyone(message))
         await interaction.response.send_modal(form)
 
     @app_commands.guild_only()

@@ -33,7 +33,7 @@ from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import AuditOutcome
 from storage.insights.alert_facts import read_facts
-from storage.operations import alerts
+from storage.operations.alerts import EVERYBODY, Alert, AlertKind, alerts_to_announce, has_changed, record_alerts
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
@@ -117,18 +117,16 @@ class AlertWatch(BotCog):
         """Store the current problems and announce new ones; raises FAILURES if the database is unreachable."""
         database = self.services.database
         shared = shared_alerts(await database.read(read_facts))
-        for scope, present in ((alerts.EVERYBODY, shared), (self._scope, await self._local())):
-            if await database.read(alerts.has_changed, scope, present):
-                await database.run(alerts.record_alerts, scope, present)
-        if await database.read(alerts.alerts_to_announce):
+        for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
+            if await database.read(has_changed, scope, present):
+                await database.run(record_alerts, scope, present)
+        if await database.read(alerts_to_announce):
             # Shielded: an alert that is marked as sent must be sent, even if the bot closes.
             await asyncio.shield(
-                self.services.tasks.spawn(
-                    announce_waiting(database, alerts.alerts_to_announce, self._tell), "send alerts"
-                )
+                self.services.tasks.spawn(announce_waiting(database, alerts_to_announce, self._tell), "send alerts")
             )
 
-    async def _local(self) -> list[alerts.AlertKind]:
+    async def _local(self) -> list[AlertKind]:
         settings = self.services.settings
         disk = await asyncio.to_thread(health.disk_check, settings.data.directory, settings.alerts.min_free_gb)
         return local_alerts(disk, self.services.engine.state(), await self._unusable_champions())
@@ -142,7 +140,7 @@ class AlertWatch(BotCog):
                 problems.append(joined(" ", (personality.name, damage)))
         return problems
 
-    async def _tell(self, alert: alerts.Alert) -> bool:
+    async def _tell(self, alert: Alert) -> bool:
         """Return False if Discord refused the message and it should be sent later."""
         describe = partial(describe_alert, alert)
         if not await self._send(describe):

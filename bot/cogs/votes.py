@@ -33,7 +33,7 @@ from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.enums import AuditOutcome, QuarantineStatus
 from storage.errors import QuarantineConflict
 from storage.personalities.personalities import list_personalities
-from storage.votes import decisions
+from storage.votes.decisions import DECISIONS, Quarantine, decide_quarantines, open_quarantines
 from storage.votes.quarantines import quarantine_bursts
 from storage.wording import count
 
@@ -72,7 +72,7 @@ class Choice:
         """Return the ids of the quarantines that it decides about."""
         if not self.every:
             return [self.quarantine_id]
-        waiting = decisions.open_quarantines(session, personality_ids)
+        waiting = open_quarantines(session, personality_ids)
         return [quarantine.id for quarantine in waiting if quarantine.id <= self.quarantine_id]
 
 
@@ -189,7 +189,7 @@ class DecisionForm(AdminForm):
         audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
 
         def decide(session: Session) -> list[LinkedQuarantine]:
-            decided = decisions.decide_quarantines(
+            decided = decide_quarantines(
                 session,
                 self._choice.concerns(session, personality_ids),
                 self._choice.status,
@@ -209,10 +209,10 @@ class DecisionForm(AdminForm):
         return fit_lines([describe_decision(shown) for shown in decided], "…", NOTE_CHARS)
 
 
-def _log_decision(by: str, status: QuarantineStatus, decided: list[decisions.Quarantine]) -> None:
+def _log_decision(by: str, status: QuarantineStatus, decided: list[Quarantine]) -> None:
     votes = count(sum(quarantine.votes for quarantine in decided), "vote")
     ids = ", ".join(str(quarantine.id) for quarantine in decided)
-    log.info("%s decided that %s in quarantine (%s) are %s.", by, votes, ids, decisions.DECISIONS[status])
+    log.info("%s decided that %s in quarantine (%s) are %s.", by, votes, ids, DECISIONS[status])
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

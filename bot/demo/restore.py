@@ -21,8 +21,7 @@ from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
 from bot.demo.guises import RestoredGuise, restore_guise
 from bot.engine import Finish, RenderedPrompt
-from bot.knowledge.citations import citations_of
-from bot.knowledge.quoting import cite, without_quotes
+from bot.knowledge.quoting import citations_of, cite, without_quotes
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database

@@ -20,9 +20,9 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import Form
 from bot.guards.permissions import may_read
-from bot.knowledge import quoting
 from bot.knowledge.extraction import Block, MediaType, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source, require_length
+from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.localization.sentences import gettext, ngettext
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
@@ -71,7 +71,7 @@ def with_link(source: Source, link: str) -> Source:
 
 
 def title_of_text(text: str) -> str:
-    return shorten(text.strip().partition("\n")[0].strip(), quoting.MAX_TITLE_CHARS)
+    return shorten(text.strip().partition("\n")[0].strip(), MAX_TITLE_CHARS)
 
 
 async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:
@@ -239,7 +239,7 @@ class DocumentForm(Form):
         """`about` is shown above the empty title: of a member's question, which the title would outlive."""
         super().__init__(services, gettext("Add a document"))
         self._title = self._ask(
-            "title", gettext("Title"), about, limit=quoting.MAX_TITLE_CHARS, default=title or "", required=True
+            "title", gettext("Title"), about, limit=MAX_TITLE_CHARS, default=title or "", required=True
         )
         self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
@@ -257,7 +257,7 @@ class MessageForm(Form):
         super().__init__(services, gettext("Add this message to the knowledge"))
         self._message = message
         title = _title_of(message)
-        self._title = self._ask("title", gettext("Title"), limit=quoting.MAX_TITLE_CHARS, default=title, required=True)
+        self._title = self._ask("title", gettext("Title"), limit=MAX_TITLE_CHARS, default=title, required=True)
         self._only_here = gettext("Only in this channel")
         places = (gettext("Everywhere in this server"), self._only_here)
         chosen = places[0] if everywhere else self._only_here
@@ -347,5 +347,5 @@ def describe_document(document: Document) -> str:
         where += f", {gettext('for one personality')}"
     added = gettext("added by {who}", who=document.added_by)
     updated = gettext("updated {date}", date=format_dt(document.refreshed_at, "d"))
-    title = quoting.cite_one(document.title, document.link)
+    title = cite_one(document.title, document.link)
     return f"**{document.id}** · {title} · {passages} · {where} · {added} · {updated}"

@@ -24,7 +24,19 @@ from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.errors import EncoderError
-from storage.knowledge import documents
+from storage.knowledge.documents import (
+    Document,
+    NewChunk,
+    NewDocument,
+    SearchScope,
+    add_document,
+    count_waiting,
+    find_document,
+    has_chunks,
+    refresh_document,
+    store_embeddings,
+    waiting_chunks,
+)
 from storage.knowledge.search import Passage, Question, search
 from storage.knowledge.vectors import VectorIndex
 from storage.models.bundled import BATCH, BundledEncoder, Encoder
@@ -159,7 +171,7 @@ class Library:
 
     async def prepare(self) -> None:
         """If there are documents, load the encoder and embed the passages that wait."""
-        if await self._database.read(documents.has_chunks) and await self._encoder.ready() is not None:
+        if await self._database.read(has_chunks) and await self._encoder.ready() is not None:
             await self._embed(None)
 
     def close(self) -> None:
@@ -178,7 +190,7 @@ class Library:
         title: str,
         added_by: str,
         together_with: Callable[[Session], None] = lambda _session: None,
-    ) -> documents.Document:
+    ) -> Document:
         """Store the document, embed it and return it; until it is embedded, search matches its words.
 
         `together_with` runs in the same transaction. Raises UserFacingError, StorageError or what that raises before
@@ -186,7 +198,7 @@ class Library:
         """
         _require_text(source, self._settings)
         title = " ".join(title.split())[:MAX_TITLE_CHARS]
-        new = documents.NewDocument(
+        new = NewDocument(
             guild_id=guild_id,
             channel_id=channel_id,
             personality_id=personality_id,
@@ -204,16 +216,16 @@ class Library:
         def add(session: Session) -> int:
             self._refuse_deleted(session, source)
             together_with(session)
-            return documents.add_document(session, new, self._settings)
+            return add_document(session, new, self._settings)
 
         document_id = await self._database.run(add)
         log.info("%s added document %d.", added_by, document_id)
         await self._embed_stored(document_id, report)
-        return await self._database.read(documents.find_document, guild_id, document_id)
+        return await self._database.read(find_document, guild_id, document_id)
 
     async def refresh(
         self,
-        document: documents.Document,
+        document: Document,
         source: Source,
         report: ReportPassages | None = None,
         *,
@@ -228,7 +240,7 @@ class Library:
 
         def replace(session: Session) -> bool:
             self._refuse_deleted(session, source)
-            return documents.refresh_document(
+            return refresh_document(
                 session,
                 document.id,
                 source.text,
@@ -250,11 +262,9 @@ class Library:
         if self._deletions.concern(source.messages) or any(map(self._deletions.concern_channel, channels)):
             raise UserFacingError(DELETED)
 
-    async def find(
-        self, scope: documents.SearchScope, words: str, limit: int
-    ) -> tuple[ReplyDecision, list[FoundPassage]]:
+    async def find(self, scope: SearchScope, words: str, limit: int) -> tuple[ReplyDecision, list[FoundPassage]]:
         """Return what a question gets, and the best passages for it, best first."""
-        if not await self._database.read(documents.has_chunks):
+        if not await self._database.read(has_chunks):
             return NOTHING, []
         question = await self.ask(words)
         found = await self._database.read(search, self._index, scope, question)
@@ -265,7 +275,7 @@ class Library:
         order = {id_: place for place, id_ in enumerate(shown)}
         return decision, sorted(uses, key=lambda one: order.get(one.passage.chunk_id, len(order)))[:limit]
 
-    def look_up(self, session: Session, scope: documents.SearchScope, question: Question) -> list[Passage]:
+    def look_up(self, session: Session, scope: SearchScope, question: Question) -> list[Passage]:
         """Return the passages that may answer the question, best first."""
         return search(session, self._index, scope, question)[:CONSIDERED]
 
@@ -316,7 +326,7 @@ class Library:
             return Question(words, None, earlier=tuple(earlier))
         return await self._encoder.run(partial(embed_question, encoder, words, earlier))
 
-    async def _cut(self, title: str, blocks: Sequence[Block]) -> list[documents.NewChunk]:
+    async def _cut(self, title: str, blocks: Sequence[Block]) -> list[NewChunk]:
         encoder = await self._encoder.ready()
         count: CountTokens = encoder.count_tokens if encoder else _guess_tokens
         return await self._encoder.run(
@@ -344,15 +354,15 @@ class Library:
         encoder = await self._encoder.ready()
         if encoder is None:
             return
-        total = await self._database.read(documents.count_waiting, encoder.name, document_id)
+        total = await self._database.read(count_waiting, encoder.name, document_id)
         done = 0
         async with self._embedding:
-            while batch := await self._database.read(documents.waiting_chunks, encoder.name, BATCH, document_id):
+            while batch := await self._database.read(waiting_chunks, encoder.name, BATCH, document_id):
                 if self._is_closed:
                     return
                 vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
                 embeddings = {waiting.id: row.tobytes() for waiting, row in zip(batch, vectors, strict=True)}
-                await self._database.run(documents.store_embeddings, encoder.name, embeddings)
+                await self._database.run(store_embeddings, encoder.name, embeddings)
                 done += len(batch)
                 if report is not None:
                     await report(min(done, total), total)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
 
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, RenderedPrompt
@@ -12,7 +14,8 @@ from bot.knowledge.decision import Line
 from bot.localization.sentences import gettext
 from bot.text.sanitize import escape_inline
 from storage.conversations.control_tokens import sanitize
-from storage.conversations.replies import Retrieved
+from storage.conversations.replies import Reply, Retrieved
+from storage.knowledge.documents import titles_of
 from storage.wording import shorten
 
 MARGIN = "> "
@@ -148,3 +151,13 @@ def cite_one(title: str, link: str) -> str:
     shown = escape_inline(shorten(" ".join(title.split()), MAX_TITLE_CHARS))
     shown = shown.replace("[", "(").replace("]", ")")  # a title could close its link and open another
     return f"[{shown}](<{UNSAFE_IN_LINKS.sub('', link)}>)" if link else shown
+
+
+def citations_of(session: Session, reply: Reply) -> Iterator[Citation]:
+    """Yield what stands under the answer; a removed document is cited as long as the prompt that quotes it is kept."""
+    asked = next((said["content"] for said in reversed(reply.messages) if said["role"] == "user"), "")
+    lines = quoted_lines(asked)[: len(reply.retrieved)]
+    lines += [""] * (len(reply.retrieved) - len(lines))
+    for passage, line in zip(reply.retrieved, lines, strict=True):
+        for title, link in titles_of(session, [passage.document_id]):
+            yield Citation(title, link, line)

@@ -22,8 +22,7 @@ from bot.personalities.selection import require_own
 from bot.services import Services
 from storage.conversations.replies import Reply
 from storage.database.enums import Basis
-from storage.personalities import personalities
-from storage.personalities.personalities import Personality
+from storage.personalities.personalities import Personality, add_example, read_personality, remove_example
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
@@ -106,7 +105,7 @@ class ExampleForm(DraftForm):
             raise UserFacingError(REPEATED)
         whose, by = self._personality, user_label(interaction.user)
         action = action_of(interaction, self.action, f"answer {self._reply.id} for {whose.name}")
-        example = await run_audited_as(interaction, action, personalities.add_example, whose.id, asked, answered, by=by)
+        example = await run_audited_as(interaction, action, add_example, whose.id, asked, answered, by=by)
         log.info("%s added an example to the card of %s.", by, whose.name)
         undo = button_row([RemoveExampleButton(whose.id, example.digest)])
         await answer_privately(interaction, gettext(ADDED, name=whose.name), undo)
@@ -167,11 +166,11 @@ class RemoveExampleButton(PersistentButton, template=r"reactune:example:(?P<pers
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer()
-        whose = await services.database.read(personalities.read_personality, self.personality_id)
+        whose = await services.database.read(read_personality, self.personality_id)
         require_own(services, whose, {interaction.guild_id or 0})
         action = action_of(interaction, self.action, f"of {whose.name}")
         by = user_label(interaction.user)
-        removed = await run_audited_as(interaction, action, personalities.remove_example, whose.id, self.digest, by=by)
+        removed = await run_audited_as(interaction, action, remove_example, whose.id, self.digest, by=by)
         text = (
             gettext("Removed from the examples of **{name}**.", name=whose.name)
             if removed

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from bot.attachments.pictures import look_at, look_with
-from bot.attachments.voice import write_down
+from bot.attachments.reader import write_down
 from bot.engine.remote.server import ServerError, problem_of
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError

@@ -31,8 +31,8 @@ from storage.insights.lineage import lineage_of
 from storage.insights.model_status import VersionDetails, read_version
 from storage.insights.version_tree import TreeNode, read_version_tree
 from storage.personalities.cards import tuned
-from storage.releases import promotion
 from storage.releases.evidence import Contest, read_contest
+from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Alias, read_alias
 from storage.settings.sections import GenerationSettings, Settings, VoteSettings
 from storage.votes.votes import Tally, tally_by_version
@@ -134,7 +134,7 @@ async def promote_chosen(request: web.Request) -> web.Response:
     ask = _read_request(here, form, seen=form.number("seen"))
     action = here.action("promote", ask.version, ask.reason)
     await here.require_administrator(action)
-    await here.act(action, promotion.promote_version, ask)
+    await here.act(action, promote_version, ask)
     return here.go(here.address("/versions"))
 
 
@@ -143,12 +143,12 @@ async def roll_back_one(request: web.Request) -> web.Response:
     reason, seen = form.text("reason", ""), form.number("seen")
     action = here.action("roll back", "", reason)
     await here.require_administrator(action)
-    await here.act(action, promotion.roll_back_champion, here.personality.id, reason, seen)
+    await here.act(action, roll_back_champion, here.personality.id, reason, seen)
     return here.go(here.address("/versions"))
 
 
-def _read_request(here: Here, form: SentForm, seen: int | None = None) -> promotion.ReleaseRequest:
-    return promotion.ReleaseRequest(
+def _read_request(here: Here, form: SentForm, seen: int | None = None) -> ReleaseRequest:
+    return ReleaseRequest(
         here.personality.id,
         form.text("version"),
         form.text("reason", ""),

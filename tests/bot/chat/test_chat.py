@@ -327,7 +327,7 @@ class TestAnotherAnswer:
         def fail(*_args):
             raise OperationalError("", None, Exception("away"))
 
-        monkeypatch.setattr("storage.conversations.replies.find_by_message", fail)
+        monkeypatch.setattr("bot.cogs.chat.find_by_message", fail)
         await place.bo.react(answer, "🔁")
         assert "I can't reach my database" in place.last.content
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot.attachments import readings
-from bot.attachments.readings import NOTHING, Reading, RecentReadings
+from bot.attachments import material
+from bot.attachments.material import NOTHING, Reading, RecentReadings
 
 
 def test_the_oldest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readings, "MOST_KEPT", 2)
+    monkeypatch.setattr(material, "MOST_KEPT", 2)
     recent = RecentReadings()
     for number in (1, 2, 3, 2):
         recent.keep(number, Reading(heard=str(number)))
@@ -21,10 +21,10 @@ def test_the_oldest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_nothing_is_remembered_for_longer_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(readings, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(material, "time", SimpleNamespace(monotonic=lambda: now))
     recent = RecentReadings()
     recent.keep(1, Reading(heard="hello"))
-    now = readings.KEPT_S
+    now = material.KEPT_S
     assert recent.of(1).heard == "hello"
     now += 1.0
     assert recent.of(1) is NOTHING
