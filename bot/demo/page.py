@@ -7,11 +7,13 @@ import contextvars
 import json
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import discord
 import simcord
 from discord.webhook.async_ import async_context
+from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.arenas.prompts import bank_messages
@@ -19,18 +21,20 @@ from bot.background import BackgroundTasks
 from bot.console.server import open_console
 from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
-from bot.demo.characters import move_in
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.folder import folder_overrides
 from bot.demo.restore import restore_chat
 from bot.engine import Engine
 from bot.runner import stop_on_signals
 from bot.services import Services
-from storage.database.enums import OPERATOR, Basis
+from storage.adapters.folder_store import AS_TRAINED
+from storage.database.enums import OPERATOR, Basis, Scope
 from storage.errors import SettingsError
 from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.bindings import BindingPlace, bind
+from storage.personalities.cards import read_card_file
+from storage.personalities.personalities import create_personality, ensure_personality, find_personality
 from storage.settings.loading import variable_name
 from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
@@ -73,6 +77,8 @@ COMMUNITY = {
     variable_name("pairs", "ranked_answers"): "4",
     variable_name("training", "max_pairs"): "96",
 }
+CAPTAIN = Path(__file__).with_name("captain.toml")
+BY = "demo"
 
 
 def demo_overrides(directory: str, *, community: bool = False) -> dict[str, str]:
@@ -191,3 +197,11 @@ async def _let_vote(services: Services, taste: Taste) -> None:
     ]
     default = await services.database.run(ensure_personality)
     await services.database.run(settle, default, services.base, answered, taste)
+
+
+def move_in(session: Session, guild_id: int, channel_id: int) -> None:
+    """Let the captain answer in a channel; later starts leave what people made of that."""
+    name = CAPTAIN.stem
+    if find_personality(session, name) is None:
+        captain = create_personality(session, name, read_card_file(CAPTAIN), by=BY, guild_id=guild_id)
+        bind(session, BindingPlace(Scope.CHANNEL, channel_id), captain, guild_id=guild_id, strength=AS_TRAINED, by=BY)

@@ -1,4 +1,4 @@
-"""Puts the conversations of earlier starts back where they were."""
+"""Puts the conversations of earlier starts back where they were, with names, pictures and blind pairs."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from typing import Any
 
 import discord
 from simcord.backend import Backend
+from simcord.backend.models import User, Webhook
+from simcord.backend.serializers import user_payload
 from sqlalchemy.orm import Session
 
 from bot.attachments.material import without_materials
 from bot.chat.ask import SEEDS, small_print
 from bot.chat.fixed_answers import fixed_small_print
 from bot.chat.message_stream import lay_out
+from bot.chat.second_answer import FIRST_LABEL, SECOND_LABEL, BetterButton
 from bot.chat.voices import opening_for
-from bot.demo.blind_pairs import BlindPairs
 from bot.demo.channel.places import MAX_THREAD_NAME_CHARS
 from bot.demo.channel.world import World
-from bot.demo.guises import RestoredGuise, restore_guise
 from bot.engine import Finish, RenderedPrompt
 from bot.knowledge.quoting import citations_of, cite, without_quotes
+from bot.localization.sentences import gettext
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import Reply, channels_with_replies, newest_replies
 from storage.database.database import open_database
 from storage.database.enums import Origin, Outcome
-from storage.personalities.personalities import read_personality
+from storage.personalities.personalities import Personality, read_personality
+from storage.personalities.webhooks import webhooks_in
 from storage.releases.versions import find_version, name_of
 from storage.settings.sections import OutputSettings, Settings
 from storage.votes.arenas import Arena, open_arenas
+from storage.votes.comparisons import Better, find_blind_pairs
 from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
@@ -175,3 +179,67 @@ def _react(backend: Backend, reply: Reply, thumbs: set[Thumb]) -> None:
     for thumb in sorted(thumbs, key=lambda t: (t.emoji, t.user_id)):
         if thumb.message_id in reply.message_ids:
             backend.set_reaction(reply.channel_id, thumb.message_id, thumb.emoji, thumb.user_id, True)
+
+
+@dataclass(frozen=True)
+class RestoredGuise:
+    webhook_id: int
+    name: str
+    avatar: str | None
+    """The address of the bot's picture; None for the webhook's own."""
+
+
+def restore_guise(session: Session, world: World, reply: Reply) -> RestoredGuise | None:
+    """Return who wrote an answer, with the webhook that is there again; None if it was the bot itself."""
+    backend, personality = world.env.backend, read_personality(session, reply.personality_id)
+    if reply.guild_id is None or not reply.message_ids or not personality.has_appearance:
+        return None
+    channel = backend.get_channel(reply.channel_id)
+    home_id = channel.parent_id if channel.thread_metadata and channel.parent_id else channel.id
+    ids = [one.id for one in webhooks_in(session, home_id) if one.personality_id == personality.id]
+    name = personality.shown_name or backend.bot_user.name
+    if not ids or min(ids) > reply.message_ids[0] or not name:
+        return None
+    if max(ids) not in backend.webhooks:
+        _open_webhook(backend, max(ids), home_id, name)
+    return RestoredGuise(max(ids), name, _avatar(world, personality))
+
+
+def _open_webhook(backend: Backend, id_: int, channel_id: int, name: str) -> None:
+    guild_id, creator_id = backend.get_channel(channel_id).guild_id, backend.bot_user.id
+    backend.reserve_id(id_)
+    backend.users[id_] = User(id=id_, name=name, bot=True)
+    webhook = Webhook(id_, f"simcord_webhook_{id_}", channel_id, guild_id, name, creator_id, id_)
+    backend.webhooks[id_] = webhook
+    backend.webhook_tokens[webhook.token] = id_
+
+
+def _avatar(world: World, personality: Personality) -> str | None:
+    if personality.picture_digest is not None:
+        return None
+    state = world.env.bot._connection
+    return discord.User(state=state, data=user_payload(world.env.backend.bot_user)).display_avatar.url
+
+
+@dataclass(frozen=True)
+class BlindPairs:
+    labels: dict[int, str]
+    """What an answer shows in place of its version, by reply."""
+    components: dict[int, list[dict[str, Any]]]
+    """The buttons under a message, by its ID."""
+
+    @classmethod
+    def read(cls, session: Session, replies: Sequence[Reply]) -> BlindPairs:
+        """Return those whose second answers are among the replies."""
+        pairs = find_blind_pairs(session, [reply.id for reply in replies])
+        labels = dict.fromkeys((first for first, _ in pairs), gettext(FIRST_LABEL))
+        labels |= dict.fromkeys((second for _, second in pairs), gettext(SECOND_LABEL))
+        last = {reply.id: reply.message_ids[-1] for reply in replies if reply.message_ids}
+        return cls(
+            labels, {last[second]: [_choice_buttons(first, second)] for first, second in pairs if second in last}
+        )
+
+
+def _choice_buttons(first_id: int, second_id: int) -> dict[str, Any]:
+    buttons = [BetterButton(better, first_id, second_id).item.to_component_dict() for better in Better]
+    return {"type": discord.ComponentType.action_row.value, "components": buttons}

@@ -11,12 +11,11 @@ from functools import partial
 from bot.background import BackgroundTasks
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, EngineState, Generation, GenerationRequest, PictureRequest, RenderedPrompt
-from bot.engine.gpu_seat import GpuSeat
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.refusals import Refusal
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.rendering import first_prompt, no_room
-from bot.engine.stepping_aside import SteppingAsideEngine
+from bot.engine.stepping_aside import GpuSeat, SteppingAsideEngine
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef

@@ -1,17 +1,93 @@
-"""The components of messages: rows of buttons and selects, and Discord's layouts of text, pictures and files."""
+"""Components of messages and forms: as the page draws them, what they offer, and what somebody chose in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import discord
 from markupsafe import Markup
+from simcord.builders import ChannelHandle, RoleHandle
+from simcord.components import walk_components
 from simcord.enums import SELECT_TYPES, ComponentType
 
-from bot.demo.channel.controls import Control, Option, list_choices, takes_several, with_emoji
-from bot.demo.channel.world import World
+from bot.demo.channel.world import Kind, Seat, World
+from bot.errors import UserFacingError
 
 BUTTON_STYLES = {1: "primary", 3: "success", 4: "danger"}
+Control = Mapping[str, Any]
+"""A component as Discord writes it."""
+NAMED = {
+    ComponentType.USER_SELECT: Kind.user,
+    ComponentType.ROLE_SELECT: Kind.role,
+    ComponentType.MENTIONABLE_SELECT: Kind.mentionable,
+    ComponentType.CHANNEL_SELECT: Kind.channel,
+}
+NOT_OFFERED = "That is not among the choices any more. Reload the page, then choose again."
+
+
+@dataclass(frozen=True)
+class Option:
+    value: str
+    label: str
+    help: str = ""
+    is_chosen: bool = False
+
+
+def takes_several(control: Control) -> bool:
+    """Return whether more than one thing can be chosen."""
+    is_group = control["type"] == ComponentType.CHECKBOX_GROUP
+    return is_group or (control.get("max_values") or 1) > 1
+
+
+def list_choices(control: Control, world: World) -> tuple[Option, ...]:
+    if control["type"] not in NAMED:
+        return tuple(
+            Option(one["value"], with_emoji(one), one.get("description") or "", bool(one.get("default")))
+            for one in control["options"]
+        )
+    chosen = {str(one["id"]) for one in control.get("default_values") or ()}
+    return tuple(
+        Option(id_, _label(name, one), "", id_ in chosen) for id_, (name, one) in _named(control, world).items()
+    )
+
+
+def read_choices(control: Control, values: Sequence[str], world: World) -> list[Any]:
+    """Return what was chosen, as simcord takes it: texts, or people, roles and channels. Raises UserFacingError."""
+    if control["type"] not in NAMED:
+        return list(values)
+    offered = _named(control, world)
+    if not offered.keys() >= set(values):
+        raise UserFacingError(NOT_OFFERED)
+    return [offered[value][1] for value in values]
+
+
+def read_select(seat: Seat, message: discord.Message, custom_id: str, values: Sequence[str]) -> list[Any]:
+    """Return what was chosen in a select of the message; raises UserFacingError."""
+    stored = seat.world.env.backend.get_message(seat.channel.id, message.id)
+    selects = (one for one in walk_components(stored.components) if one["type"] in SELECT_TYPES)
+    control = next((one for one in selects if one["custom_id"] == custom_id), None)
+    if control is None:
+        raise UserFacingError(NOT_OFFERED)
+    return read_choices(control, values, seat.world)
+
+
+def with_emoji(control: Control) -> str:
+    """Return the label of a button or an option, after its emoji."""
+    emoji = (control.get("emoji") or {}).get("name")
+    return " ".join(str(part) for part in (emoji, control.get("label")) if part)
+
+
+def _named(control: Control, world: World) -> dict[str, tuple[str, Any]]:
+    """Return {ID: (name, who or what it is)} of all that an entity select offers."""
+    named = world.named(NAMED[ComponentType(control["type"])], control.get("channel_types") or ())
+    return {str(one.id): (name, one) for name, one in named.items()}
+
+
+def _label(name: str, one: object) -> str:
+    mark = "#" if isinstance(one, ChannelHandle) else "@" if isinstance(one, RoleHandle) else ""
+    return mark + name
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from discord import app_commands
 from simcord.enums import SELECT_TYPES, ComponentType
 
 from bot.console.page import without_nul
-from bot.demo.channel.controls import Control, Option, list_choices, read_choices, takes_several
+from bot.demo.channel.components import Control, Option, list_choices, read_choices, takes_several
 from bot.demo.channel.world import Kind, World
 from bot.errors import UserFacingError
 

@@ -16,7 +16,7 @@ from bot.console.page import Here, SentForm, find_here, id_in_path, read_form, w
 from bot.console.rendering import add_templates
 from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, read_call
-from bot.demo.channel.controls import read_select
+from bot.demo.channel.components import read_select
 from bot.demo.channel.forms import Field, Given, Look, modal_fields, read_modal
 from bot.demo.channel.places import BOT_NAME, LOUNGE, MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import BOT_PICTURE, PICTURES, read_timeline, summarize

@@ -19,10 +19,9 @@ from sqlalchemy import update
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.background import BackgroundTasks
-from bot.engine import Engine, PictureRequest, gpu_seat
-from bot.engine.gpu_seat import GpuSeat, RoundOnGpu
+from bot.engine import Engine, PictureRequest, stepping_aside
 from bot.engine.selection import ChosenEngine
-from bot.engine.stepping_aside import PAUSED, SteppingAsideEngine
+from bot.engine.stepping_aside import PAUSED, GpuSeat, RoundOnGpu, SteppingAsideEngine
 from bot.engine.transformers.resident_model import ResidentModel
 from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.database.columns import utc_now
@@ -60,7 +59,7 @@ class FakeGpu:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     """A GPU that bot and trainer share."""
     shared = FakeGpu()
-    for user in (gpu_seat, gpu_room):
+    for user in (stepping_aside, gpu_room):
         monkeypatch.setattr(user, "own_gpus", lambda _count: [shared])
     monkeypatch.setattr(gpu_room, "POLL_S", 0.01)
     return shared

@@ -9,8 +9,7 @@ import discord
 import pytest
 from simcord.enums import AppCommandType
 
-from bot.demo.characters import move_in
-from bot.demo.page import DemoTasks
+from bot.demo.page import DemoTasks, move_in
 from storage.database.enums import Rule
 from storage.database.tables import CorrectionRow, DocumentRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import change_card, personality_named
