@@ -30,7 +30,7 @@ NO_PERMISSION = gettext_noop("give me Manage Webhooks there")
 NO_ROOM = gettext_noop(
     "delete one of the channel's 15 webhooks, which are the most that Discord allows (Edit Channel, Integrations)"
 )
-NO_INTENT = gettext_noop(
+INTENT_NEEDED = gettext_noop(
     "the operator has to switch on discord.message_content_intent: without it Discord does not show me what people "
     "reply to a webhook"
 )
@@ -121,7 +121,7 @@ class Webhooks:
         """
         home = channel.parent if isinstance(channel, discord.Thread) else channel
         if not self._reads_replies:
-            return NO_INTENT
+            return INTENT_NEEDED
         if isinstance(home, discord.Guild):
             return "" if home.me.guild_permissions.manage_webhooks else NO_PERMISSION
         if not isinstance(home, discord.abc.GuildChannel) or not home.permissions_for(home.guild.me).manage_webhooks:

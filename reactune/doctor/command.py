@@ -31,18 +31,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
-    from reactune.doctor import (
-        appearances,
-        attachments,
-        chat_template,
-        database,
-        machine,
-        memory,
-        models,
-        servers,
-        spending,
-        training,
-    )
+    from reactune.doctor import attachments, database, machine, models, servers
     from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
@@ -63,12 +52,12 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Clock", lambda: machine.check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: models.check_base_model(settings)
-    yield "Chat template", lambda: chat_template.check_chat_template(settings)
-    yield "Memory", lambda: memory.check_memory(settings)
+    yield "Chat template", lambda: models.check_chat_template(settings)
+    yield "Memory", lambda: models.check_memory(settings)
     yield "GPU", machine.check_gpu
     yield "Engine", lambda: models.check_engine(settings)
     if settings.model.engine == "remote":
-        yield "Spending", lambda: spending.check_spending(settings)
+        yield "Spending", lambda: servers.check_spending(settings)
     yield "Pictures", lambda: attachments.check_pictures(settings)
     yield "Voice messages", lambda: attachments.check_voice(settings)
     yield "Coherence model", lambda: models.check_coherence_model(settings)
@@ -76,9 +65,9 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Personalities", lambda: models.check_personalities(settings)
     yield "Champions", lambda: models.check_champions(settings)
     yield "Trainer", lambda: database.check_trainer(settings)
-    yield "Training", lambda: training.check_training(settings)
+    yield "Training", lambda: models.check_training(settings)
     yield "Token", lambda: asyncio.run(servers.check_token(settings))
-    yield "Appearances", lambda: asyncio.run(appearances.check_appearances(settings))
+    yield "Appearances", lambda: asyncio.run(servers.check_appearances(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: servers.check_arenas(settings.arena)
     yield "Retention", lambda: database.check_retention(settings)

@@ -1,13 +1,16 @@
-"""Checks of the models: the base, the engine that serves it, and champions."""
+"""Checks of the models: the base, its chat template, its memory, the engine that serves it, champions and rounds."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
 
+from bot.engine.rendering import require_first_prompt, unknown_options
+from bot.errors import EngineStopped
 from bot.operations.alerts import FALLBACK
-from reactune.doctor.findings import Problem
+from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.servers import examine_server
+from reactune.models import Machine, is_served_as_graph, serving_need
 from reactune.shared import notes, reading
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
@@ -16,21 +19,30 @@ from storage.models.adapter_checks import require_base
 from storage.models.base_model import (
     HUB_ID,
     BaseModel,
+    quantization_of,
     require_full_weights,
     require_loadable,
     resolve_base_model,
     window_of,
 )
 from storage.models.bundled import resolve_coherence_model
-from storage.models.hardware import describe_serving_format
+from storage.models.chat_format import ChatFormat, load_chat_format
+from storage.models.hardware import describe_serving_format, describe_training_format, describe_unlike
+from storage.models.layer_names import LayerNames, has_experts
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.models.shape import shape_of
 from storage.operations.alerts import open_alert
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import is_alive, worker_name
+from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
 from storage.settings.sections import Settings
+from storage.wording import format_bytes
+from trainer.errors import TooLittleMemory
+from trainer.gpu_room import shares_gpu
+from trainer.rounds.readiness import check_round_memory
 
 
 def check_base_model(settings: Settings) -> str:
@@ -132,3 +144,80 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
     folder = open_store(settings).path(version.digest)
     require_base(folder, find_base(settings))
     return f"{version.name}, files intact"
+
+
+def check_chat_template(settings: Settings) -> str:
+    """Describe how the base writes conversations."""
+    base = find_base(settings)
+    chat = load_chat_format(base.path, settings.model.template_options)
+    try:
+        require_first_prompt(chat, window_of(base.path, settings.model), settings)
+    except EngineStopped as error:
+        raise Problem(str(error)) from error
+    found = "; ".join((_describe_roles(chat), _describe_thinking(chat, settings)))
+    if chat.unknown_options:
+        raise Hint(f"{found}; {unknown_options(chat)}")
+    if chat.opens_thought and not chat.knows_thinking:
+        raise Hint(found)
+    return found
+
+
+def _describe_roles(chat: ChatFormat) -> str:
+    refused = "begins the first message, because the template refuses it"
+    system = refused if chat.folds_system else "has its own turn"
+    return f"the system prompt {system}; answers end with {chat.ends[chat.end_of_turn]}"
+
+
+def _describe_thinking(chat: ChatFormat, settings: Settings) -> str:
+    if not chat.thinks:
+        return "thinking is off" if chat.knows_thinking else "it does not ask the model to think"
+    why = "" if chat.knows_thinking else ", which its template cannot switch off"
+    most = settings.generation.max_thought_tokens
+    return f"the model thinks before each answer{why}: up to generation.max_thought_tokens = {most} tokens, never shown"
+
+
+def check_memory(settings: Settings) -> str:
+    """Compare what answering needs with what this machine, or its container, has free."""
+    if settings.model.engine == "remote":
+        return "servers elsewhere hold the model"
+    base, machine = find_base(settings), Machine.here(settings.data.directory)
+    memory = machine.memory
+    try:
+        shape = shape_of(base.path)
+        needed = serving_need(shape, settings, machine, as_graph=is_served_as_graph(shape, settings))
+    except KeyError as error:
+        raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
+    if needed > memory.free:
+        raise Problem(
+            f"{format_bytes(memory.free)} of {memory.kind} free, but answering needs about "
+            f"{format_bytes(needed)}: stop other programs, raise the container's limit, lower generation.batch_size or "
+            "model.context_tokens, or choose a smaller model.base (see `reactune models`; a running bot already uses "
+            "its share)"
+        )
+    return f"answering needs about {format_bytes(needed)} of {memory.kind}, {format_bytes(memory.free)} free"
+
+
+def check_training(settings: Settings) -> str:
+    training = settings.training
+    parse_schedule("training.schedule", training.schedule)
+    way = describe_training_format(training)
+    base = find_base(settings)
+    if method := quantization_of(base.path):
+        raise Hint(
+            f"no rounds: the weights of {base.name} are quantised already ({method}); set model.base to the model that "
+            "they were made from"
+        )
+    together = f", {training.processes} processes" if training.processes > 1 else ""
+    experts = LayerNames(base.path).left_out if has_experts(base.path) else ""
+    parts = [way + together, experts, describe_unlike(settings), f"a round {_describe_memory(settings, base)}"]
+    return "; ".join(filter(None, parts))
+
+
+def _describe_memory(settings: Settings, base: BaseModel) -> str:
+    try:
+        return check_round_memory(settings, base)
+    except TooLittleMemory as error:
+        with closing(open_database(settings)) as database:
+            if shares_gpu(database, settings):
+                return "takes the GPU from the bot's engine, which steps aside"
+        raise Problem(str(error)) from error

@@ -1,9 +1,10 @@
-"""Checks of Discord's settings and of the remote model server."""
+"""Checks of Discord's settings, of how personalities appear there, and of the remote model server."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import discord
 
@@ -12,11 +13,16 @@ from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, 
 from bot.engine.remote.server import Refused, Server, ServerError, connect, problem_of, served_models
 from bot.errors import BotError
 from bot.guards.access import allows_server
+from bot.personalities.webhooks import INTENT_NEEDED
 from bot.runner import NO_INTENT, NO_MEMBERS_INTENT, require_token
+from bot.text.status import describe_spend
 from reactune.discord_api import logged_in
 from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.adapters.folder_store import AdapterRef
+from storage.database.columns import utc_now
+from storage.operations.token_spend import is_used_up, spent_on
+from storage.personalities.personalities import Personality, list_personalities
 from storage.servers import list_setups
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, DiscordSettings, RemoteSettings, Settings
 from storage.wording import count
@@ -25,6 +31,7 @@ USERS_WITHOUT_REVIEW = 10_000
 """Unique users across all servers; above this number Discord reviews privileged intents (since 10 June 2026)."""
 ID_DIGITS = range(17, 21)
 """Digits of a Discord ID, from Discord's first years to the largest possible ID."""
+SERVERS_AT_ONCE = 200  # Discord's limit
 
 
 def check_access_list(settings: Settings) -> str:
@@ -166,3 +173,73 @@ async def _loads_versions(server: Server) -> str:
         if error.message == NO_ROUTE:
             raise ServerError(server.url, NO_UPDATES) from error
     return "loads versions"
+
+
+@dataclass(frozen=True)
+class _JoinedServer:
+    id: int
+    name: str
+    permissions: discord.Permissions
+    """The bot's in the server; a channel can still deny them."""
+
+
+async def check_appearances(settings: Settings) -> str:
+    """Return a phrase; raises Hint if personalities with a name or a picture speak as the bot itself somewhere."""
+    with reading(settings) as session:
+        dressed = [one for one in list_personalities(session) if one.has_appearance]
+    if not dressed:
+        return "no personality has a name or a picture of its own"
+    if not settings.discord.message_content_intent:
+        raise Hint(f"{_who_speak(dressed)} as the bot itself; to change that, {INTENT_NEEDED}")
+    servers = await _fetch_servers(require_token(settings))
+    known = [(server, _known_in(server, dressed)) for server in servers]
+    concerned = [(server, there) for server, there in known if there]
+    without = [(server, there) for server, there in concerned if not server.permissions.manage_webhooks]
+    if without:
+        who = _who_speak([one for one in dressed if any(one in there for _, there in without)])
+        where = f"{count(len(without), 'server')} of {len(concerned)} ({', '.join(s.name for s, _ in without[:5])})"
+        raise Hint(
+            f"{who} as the bot itself in {where}, where the bot has no permission Manage Webhooks: give it to the "
+            "bot's role, or invite the bot again with the link in the README"
+        )
+    return f"{_who_speak(dressed)} with a name or a picture of their own in {count(len(concerned), 'server')}"
+
+
+def _who_speak(personalities: Sequence[Personality]) -> str:
+    return f"{', '.join(one.name for one in personalities)} {'speaks' if len(personalities) == 1 else 'speak'}"
+
+
+def _known_in(server: _JoinedServer, personalities: Sequence[Personality]) -> list[Personality]:
+    """Return those that can speak in the server: the operator's, and its own."""
+    return [one for one in personalities if one.guild_id in (None, server.id)]
+
+
+async def _fetch_servers(token: str) -> list[_JoinedServer]:
+    """Return the bot's servers; raises Hint if Discord cannot be asked, of which the check of the token says more."""
+    servers: list[_JoinedServer] = []
+    try:
+        async with logged_in(token) as client:
+            more = True
+            while more:  # `fetch_guilds` does not tell the permissions
+                after = servers[-1].id if servers else None
+                page = await client.http.get_guilds(SERVERS_AT_ONCE, after=after)
+                servers += [
+                    _JoinedServer(int(one["id"]), one["name"], discord.Permissions(int(one.get("permissions", 0))))
+                    for one in page
+                ]
+                more = len(page) == SERVERS_AT_ONCE
+    except BotError as error:
+        raise Hint("not checked, because Discord did not answer") from error
+    return servers
+
+
+def check_spending(settings: Settings) -> str:
+    with reading(settings) as session:
+        spent = spent_on(session, utc_now().date())
+    described = describe_spend(spent, settings.remote)
+    if is_used_up(spent, settings.remote):
+        raise Problem(
+            f"{described}: the bot does not answer before midnight UTC; to continue now, raise remote.tokens_per_day "
+            "and restart the bot"
+        )
+    return described

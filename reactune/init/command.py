@@ -18,11 +18,9 @@ Ctrl-C stops it; started again, it begins with what is set."""
 
 def init(config: Config = None) -> None:
     """Set up the bot by answering questions, then start it."""
-    from reactune.init.discord_side import choose_servers, log_in, offer_message_content
-    from reactune.init.first_version import propose_first_version
-    from reactune.init.model_side import choose_base
+    from reactune.init.discord_side import choose_servers, log_in, offer_message_content, set_up_server
+    from reactune.init.model_side import choose_base, propose_first_version
     from reactune.init.prompts import confirm, require_terminal, say
-    from reactune.init.server_side import set_up_server
 
     require_terminal()
     settings, file = read_settings(config), config or DEFAULT_FILE

@@ -1,9 +1,10 @@
-"""Questions in the terminal; Ctrl-C at any of them raises KeyboardInterrupt."""
+"""Questions in the terminal, whose answers config.toml keeps; Ctrl-C at any of them raises KeyboardInterrupt."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import questionary
@@ -11,6 +12,8 @@ from questionary import Choice
 
 from reactune.shared import notes
 from storage.errors import SettingsError
+from storage.settings.editing import Value, write_setting
+from storage.settings.loading import overriding_place, variable_name
 
 T = TypeVar("T")
 
@@ -58,3 +61,10 @@ def choose_several(question: str, options: Mapping[T, str], chosen: Collection[T
 
     ticked: list[T] = questionary.checkbox(question, choices, validate=enough).unsafe_ask()
     return ticked
+
+
+def keep(file: Path, section: str, key: str, value: Value) -> None:
+    """Write a setting, and say so if a variable overrides it."""
+    write_setting(file, section, key, value)
+    if place := overriding_place(section, key):
+        say(f"{variable_name(section, key)} in {place} overrides {section}.{key} in {file}: remove it there.")

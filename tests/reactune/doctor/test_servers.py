@@ -1,10 +1,10 @@
-"""The doctor's login to Discord, over HTTP on loopback: the token and the privileged intents."""
+"""The doctor's login to Discord, over HTTP on loopback: the token, the privileged intents, names of personalities."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 
 import discord
 import pytest
@@ -14,7 +14,10 @@ from discord.http import Route
 
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT
 from reactune.doctor.findings import Hint, Problem
-from reactune.doctor.servers import check_token
+from reactune.doctor.servers import check_appearances, check_token
+from storage.database.database import open_database
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality
 from storage.settings.loading import load_settings
 from tests.reactune.discord_api import BOT, application
 
@@ -120,3 +123,56 @@ async def test_one_intent_of_two_by_toggle_is_not_approved(check: Check):
 async def test_without_privileged_intents_there_is_nothing_to_review(check: Check):
     said = await check(discord.ApplicationFlags(), MESSAGE_CONTENT_INTENT="false")
     assert said == "accepted by Discord; no privileged intents are requested"
+
+
+@pytest.fixture
+def check_looks(tmp_path, monkeypatch):
+    """Return what the doctor says of a bot with these permissions in servers of so many members."""
+
+    async def check_looks(
+        permissions: discord.Permissions,
+        display_name: str = "Ebba",
+        guild_id: int | None = None,
+        members: Sequence[int] = (3, 4),
+        **settings: str,
+    ) -> str:
+        data = {"REACTUNE_DATA__DIRECTORY": str(tmp_path), "DISCORD_TOKEN": "right"}
+        loaded = load_settings(environment=data | settings)
+        with closing(open_database(loaded)) as database, database.transaction() as session:
+            card = Card(display_name=display_name, system_prompt="x")
+            create_personality(session, "ebba", card, by="test", guild_id=guild_id)
+        async with discord_with(TOGGLED, [*members], "right", permissions) as address:
+            monkeypatch.setattr(Route, "BASE", address)
+            return await check_appearances(loaded)
+
+    return check_looks
+
+
+async def test_with_the_permission_all_is_well(check_looks):
+    said = await check_looks(discord.Permissions(manage_webhooks=True))
+    assert said == "ebba speaks with a name or a picture of their own in 2 servers"
+
+
+async def test_without_it_the_servers_are_named(check_looks):
+    with pytest.raises(Hint, match=r"in 2 servers of 2 \(server 0, server 1\), where the bot has no permission"):
+        await check_looks(discord.Permissions())
+
+
+async def test_a_servers_own_personality_is_looked_for_in_that_server_only(check_looks):
+    with pytest.raises(Hint, match=r"in 1 server of 1 \(server 1\), where the bot has no permission"):
+        await check_looks(discord.Permissions(), guild_id=1456074443980800101)
+
+
+async def test_all_servers_are_asked_about(check_looks):
+    said = await check_looks(discord.Permissions(manage_webhooks=True), members=[1] * 401)
+    assert said == "ebba speaks with a name or a picture of their own in 401 servers"
+
+
+async def test_without_message_content_it_says_so_before_it_asks_discord(check_looks):
+    with pytest.raises(Hint, match=r"switch on discord\.message_content_intent"):
+        await check_looks(discord.Permissions(), REACTUNE_DISCORD__MESSAGE_CONTENT_INTENT="false")
+
+
+async def test_without_a_name_nothing_is_asked(check_looks):
+    said = await check_looks(discord.Permissions(), display_name="")
+    assert said == "no personality has a name or a picture of its own"
