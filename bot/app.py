@@ -19,8 +19,7 @@ from bot.discord_errors import http_trace, survive_faults
 from bot.engine import Engine
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
-from bot.guards.interactions import AuditedCommandTree
-from bot.guards.requests import working_on_event
+from bot.guards.interactions import AuditedCommandTree, working_on_event
 from bot.localization.languages import Languages
 from bot.operations.gateway import ShardHeartbeat
 from bot.releases.resolver import open_base

@@ -65,7 +65,6 @@ class Services:
     deletions: Deletions
     tasks: BackgroundTasks
     shards: Shards
-    """The shards that this process serves."""
     fixed_basis: Basis | None
     """The training basis of everything said outside Discord; None on Discord."""
     model_loaded: asyncio.Event

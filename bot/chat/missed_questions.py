@@ -16,7 +16,7 @@ from bot.chat.calling import Calls
 from bot.chat.conversation import SPOKEN
 from bot.chat.voices import question_of_message
 from bot.discord_errors import DISCORD_ERRORS
-from bot.guards.requests import working_on_event
+from bot.guards.interactions import working_on_event
 from bot.services import Services
 from storage.conversations.replies import answered_questions, direct_channels
 from storage.database.columns import utc_now

@@ -29,9 +29,8 @@ from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, NothingAsked, UserFacingError
 from bot.guards.access import DenialReason
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
-from bot.guards.interactions import BotCog
+from bot.guards.interactions import BotCog, speak_publicly
 from bot.guards.rate_limit import RateLimited
-from bot.guards.requests import speak_publicly
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext
 from bot.memory.proposals import propose_fact

@@ -17,8 +17,7 @@ from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_action
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import AdminCog, button_row
-from bot.guards.requests import defer_publicly
+from bot.guards.interactions import AdminCog, button_row, defer_publicly
 from bot.personalities.selection import (
     REASON,
     VERSION,

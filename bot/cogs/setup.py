@@ -12,9 +12,8 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.access import allows_server
 from bot.guards.audit import NOTED
-from bot.guards.interactions import AdminCog
+from bot.guards.interactions import AdminCog, begin_interaction
 from bot.guards.permissions import TO_POST, lacking
-from bot.guards.requests import begin_interaction
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.servers.steps import PREFIX, edit_to

@@ -1,10 +1,14 @@
-"""Base classes of cogs, forms and buttons: they check access first, and reply to errors with a sentence."""
+"""Base classes of cogs, forms and buttons: they check access first, and reply to errors with a sentence.
+
+Each request has an ID, which all its log lines have, and the language of whoever reads its answer.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from re import Match
 from typing import Any, ClassVar, Self
 
@@ -17,15 +21,38 @@ from bot.guards.access import ALWAYS_ALLOWED, require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, member_message, report_error
 from bot.guards.rate_limit import RateLimited
-from bot.guards.requests import begin_interaction
-from bot.localization.sentences import gettext
+from bot.localization.languages import languages_of
+from bot.localization.sentences import gettext, speak, speaking
 from bot.services import Services, services_of
+from storage.runtime.requests import begin_request, new_request_id, working_on
 from storage.wording import shorten
 
 EDIT_AGAIN_S = 900.0
-
-
 LABEL_CHARS, HELP_CHARS = 45, 100  # Discord's limits, which a translation may exceed
+
+
+def begin_interaction(interaction: discord.Interaction) -> None:
+    """Begin a request in the member's language; discord.py runs each command, button and form in its own task."""
+    begin_request()
+    speak(languages_of(interaction.client).of_member(interaction))
+
+
+async def defer_publicly(interaction: discord.Interaction) -> None:
+    """Begin an answer that everybody sees, in the language of the place."""
+    await interaction.response.defer()
+    speak_publicly(interaction)
+
+
+def speak_publicly(interaction: discord.Interaction) -> None:
+    """Say what follows in the language of the place."""
+    speak(languages_of(interaction.client).of_place(interaction.guild_id, interaction.user.id))
+
+
+@contextmanager
+def working_on_event(client: discord.Client, event: discord.Message | discord.RawReactionActionEvent) -> Iterator[None]:
+    """Begin a request in the language of the place of a message or a reaction; new tasks inherit both."""
+    with working_on(new_request_id()), speaking(languages_of(client).of_event(event)):
+        yield
 
 
 async def check_access(interaction: discord.Interaction) -> bool:

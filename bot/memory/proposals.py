@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from re import Match
@@ -20,8 +21,8 @@ from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.localization.sentences import gettext, ngettext
 from bot.memory.facts import Fact, find_fact
+from bot.memory.forms import NAMED
 from bot.memory.recall import find_same
-from bot.memory.wording import ask_to_keep
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.database.columns import utc_now
@@ -39,6 +40,27 @@ FOR_OTHERS = gettext_noop("Only the person whom I asked can answer that.")
 GONE = gettext_noop("I can't find what you said any more, so I won't remember it.")
 NOT_KEPT = gettext_noop("OK, I won't remember that, and I won't ask about it again.")
 SILENCED = gettext_noop("OK, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note.")
+_GERMAN = re.compile(r"(?:dass |mein\b|meine\b|ich\b|nenn\b|du\b)", re.IGNORECASE)
+_CALLED = re.compile(
+    r"(?:(?:please )?call me|you (?:can|may) call me|my name(?:['’]s| is)|I go by) (?P<name>.+)", re.IGNORECASE
+)
+_YOURS = {
+    "i": "you",
+    "me": "you",
+    "my": "your",
+    "mine": "yours",
+    "myself": "yourself",
+    "i am": "you are",
+    "i was": "you were",
+    "im": "you're",
+    "ive": "you've",
+    "i'm": "you're",
+    "i've": "you've",
+    "i'd": "you'd",
+    "i'll": "you'll",
+    "am": "are",
+}
+_MINE = re.compile(r"\b(?:I am|I was|I['’](?:m|ve|d|ll)|Im|Ive|I|me|my|mine|myself|am)\b(?!['’])", re.IGNORECASE)
 
 
 class FactAnswer(StrEnum):
@@ -144,7 +166,7 @@ class FactButton(
         if self.answer is FactAnswer.NO:
             return gettext(NOT_KEPT)
         if self.answer is FactAnswer.NEVER:
-            await services.database.run(_silence, self.member_id)
+            await services.database.run(allow_questions, self.member_id, allowed=False)
             return gettext(SILENCED)
         fact = await self._read_again(interaction)
         if fact is None:
@@ -173,5 +195,28 @@ class FactButton(
         return add_note(session, self.member_id, guild_id, fact.text), deleted_answers
 
 
-def _silence(session: Session, user_id: int) -> None:
-    allow_questions(session, user_id, allowed=False)
+def ask_to_keep(fact: Fact, instead_of: Note | None) -> str:
+    """Return the question whether to remember a fact, and whether a note about the same thing shall go for it."""
+    question = _question(fact)
+    if instead_of is None:
+        return f"{question}?"
+    return gettext("{question}, instead of “{note}”?", question=question, note=escape_inline(instead_of.text))
+
+
+def _question(fact: Fact) -> str:
+    called = _CALLED.fullmatch(fact.text) if fact.topic == NAMED else None
+    if called is not None:
+        return gettext("Call you {name} from now on", name=escape_inline(called["name"]))
+    # German verbs change with the person: quoted, they are right.
+    if _GERMAN.match(fact.text):
+        return gettext("Remember “{fact}”", fact=escape_inline(fact.text))
+    return gettext("Remember that {fact}", fact=escape_inline(to_second_person(fact.text)))
+
+
+def to_second_person(text: str) -> str:
+    """Return an English sentence of a person about themselves as one says it to them."""
+    return _MINE.sub(_yours, text)
+
+
+def _yours(found: Match[str]) -> str:
+    return _YOURS[found[0].lower().replace("’", "'")]

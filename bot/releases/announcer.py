@@ -34,7 +34,6 @@ from storage.releases.announcements import (
 )
 from storage.releases.before_after import BeforeAfter
 from storage.servers import ServerSetup
-from storage.settings.sections import Settings
 from storage.taste.learning import learn_taste
 from storage.taste.words import Effect, likings
 
@@ -168,7 +167,8 @@ class ReleaseAnnouncer:
         announcement = await self._services.database.read(prepare_announcement, entry)
         liked: list[Effect] = []
         if isinstance(announcement, PromotionAnnouncement) and announcement.rounds:
-            liked = await self._services.database.read(_what_people_like, personality.id, self._services.settings)
+            taste = await self._services.database.read(learn_taste, personality.id, self._services.settings)
+            liked = await asyncio.to_thread(likings, taste)
         compared = await self._services.database.read(find_comparison, announcement)
         news = News(personality, partial(describe_announcement, announcement, liked), compared)
         to_tell = [(channel_id, news) for channel_id in channel_ids]
@@ -177,7 +177,3 @@ class ReleaseAnnouncer:
             return False
         self._late += late
         return True
-
-
-def _what_people_like(session: Session, personality_id: int, settings: Settings) -> list[Effect]:
-    return likings(learn_taste(session, personality_id, settings))

@@ -9,7 +9,7 @@ from bot.services import Services
 from storage.database.engine import FAILURES
 from storage.errors import StorageError
 from storage.personalities.personalities import Personality, list_personalities
-from storage.releases.evidence import Contest, Decision, read_contest
+from storage.releases.evidence import read_contest
 from storage.releases.judging import conclude
 from storage.releases.versions import note_evidence
 from storage.votes.quarantines import quarantine_bursts
@@ -51,12 +51,10 @@ class Judge:
             return
         if contest.decision is not None:
             # Votes of a burst must not decide: if there was one, the next look leaves them out.
-            if not await asyncio.to_thread(quarantine_bursts, database, personality.id, settings.votes):
-                await self._conclude(contest, contest.decision)
+            if await asyncio.to_thread(quarantine_bursts, database, personality.id, settings.votes):
+                return
+            if await database.run(conclude, contest, contest.decision, settings.release):
+                log.info("%s: %s", contest.rival.name, contest.decision.reason)
+                await self._services.release_watcher.poll()
         elif contest.numbers != contest.rival.evidence:
             await database.run(note_evidence, contest.rival, contest.numbers)
-
-    async def _conclude(self, contest: Contest, decision: Decision) -> None:
-        if await self._services.database.run(conclude, contest, decision, self._services.settings.release):
-            log.info("%s: %s", contest.rival.name, decision.reason)
-            await self._services.release_watcher.poll()

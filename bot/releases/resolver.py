@@ -75,7 +75,6 @@ class NotServed(AdapterError):
 
 
 def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:
-    """Return why a version cannot answer."""
     return Sentence("{version} cannot answer: {reason}", version=name_of(version), reason=error.sentence)
 
 

@@ -21,8 +21,7 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_outcome, run_audited_as
 from bot.guards.error_handler import report_error
-from bot.guards.interactions import PersistentButton, check_access
-from bot.guards.requests import begin_interaction
+from bot.guards.interactions import PersistentButton, begin_interaction, check_access
 from bot.localization.languages import Languages
 from bot.localization.sentences import ENGLISH, gettext, speaking
 from bot.personalities.selection import may_administer, require_administrator

@@ -160,11 +160,8 @@ def _decision(version: Version) -> str:
             f"✓ {gettext('{version} is ready', version=f'**{name}**')}{reason_behind(version)}. {promote_hint(name)}."
         )
     said = f"✗ {gettext('{version} was dropped', version=f'**{name}**')}{reason_behind(version)}."
-    return f"{said} {_stays(version.evidence['champion'])} {details_hint(name)}."
-
-
-def _stays(version: str) -> str:
-    return gettext("{version} stays.", version=version)
+    stays = gettext("{version} stays.", version=version.evidence["champion"])
+    return f"{said} {stays} {details_hint(name)}."
 
 
 def _return(promotion: PromotionAnnouncement) -> str:

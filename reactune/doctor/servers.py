@@ -192,7 +192,7 @@ async def check_appearances(settings: Settings) -> str:
     if not settings.discord.message_content_intent:
         raise Hint(f"{_who_speak(dressed)} as the bot itself; to change that, {INTENT_NEEDED}")
     servers = await _fetch_servers(require_token(settings))
-    known = [(server, _known_in(server, dressed)) for server in servers]
+    known = [(server, [one for one in dressed if one.guild_id in (None, server.id)]) for server in servers]
     concerned = [(server, there) for server, there in known if there]
     without = [(server, there) for server, there in concerned if not server.permissions.manage_webhooks]
     if without:
@@ -207,11 +207,6 @@ async def check_appearances(settings: Settings) -> str:
 
 def _who_speak(personalities: Sequence[Personality]) -> str:
     return f"{', '.join(one.name for one in personalities)} {'speaks' if len(personalities) == 1 else 'speak'}"
-
-
-def _known_in(server: _JoinedServer, personalities: Sequence[Personality]) -> list[Personality]:
-    """Return those that can speak in the server: the operator's, and its own."""
-    return [one for one in personalities if one.guild_id in (None, server.id)]
 
 
 async def _fetch_servers(token: str) -> list[_JoinedServer]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.memory.facts import Fact, find_fact, topic_of
-from bot.memory.wording import ask_to_keep, to_second_person
+from bot.memory.proposals import ask_to_keep, to_second_person
 from storage.database.columns import utc_now
 from storage.privacy.notes import MAX_NOTE_CHARS, Note
 
