@@ -19,7 +19,7 @@ from bot.guards.permissions import (
 from bot.localization.sentences import gettext
 from bot.personalities.webhooks import Home
 from bot.servers.draft import SetupDraft, list_mentions
-from bot.servers.setups import places_around
+from bot.servers.setups import places_around, rule_at
 from storage.database.enums import Rule
 from storage.servers import ServerChoices
 from storage.settings.sections import Settings
@@ -92,10 +92,6 @@ def first_try(choices: ServerChoices, settings: Settings, channels: Channels, me
     needs_none = rule_at(choices, best) is Rule.ALWAYS and settings.discord.message_content_intent
     mention = "" if needs_none else f"{me.mention} "
     return gettext("Try it: write {mention}hello in {channel}.", mention=mention, channel=best.mention)
-
-
-def rule_at(choices: ServerChoices, channel: discord.abc.GuildChannel) -> Rule:
-    return next((choices.rules[id_] for id_ in places_around(channel) if id_ in choices.rules), choices.elsewhere)
 
 
 def _lacking_everywhere(choices: ServerChoices, me: discord.Member) -> Iterator[str]:

@@ -50,6 +50,8 @@ def rule_in(channel: object, settings: Settings, setups: ServerSetups) -> Rule:
     """Return what is answered in a channel: by its server's choices, or else by the operator's settings."""
     guild = getattr(channel, "guild", None)
     setup = setups.find(guild.id) if isinstance(guild, discord.Guild) else None
-    places = places_around(channel)
-    choices = setup.choices if setup else choices_of(settings, places)
-    return next((choices.rules[place] for place in places if place in choices.rules), choices.elsewhere)
+    return rule_at(setup.choices if setup else choices_of(settings, places_around(channel)), channel)
+
+
+def rule_at(choices: ServerChoices, channel: object) -> Rule:
+    return next((choices.rules[id_] for id_ in places_around(channel) if id_ in choices.rules), choices.elsewhere)
