@@ -76,7 +76,6 @@ class ServicesBot(commands.AutoShardedBot):
 
 
 def services_of(interaction: discord.Interaction) -> Services:
-    """Return the services of the bot that received an interaction."""
     assert isinstance(interaction.client, ServicesBot)
     return interaction.client.services
 

@@ -83,7 +83,6 @@ class StoredVote:
     personality_id: int | None
     """None if the reply was deleted in the meantime."""
     request_id: str | None
-    """The request that the reply belongs to."""
     kind: str
     """up, down or withdrawn."""
 

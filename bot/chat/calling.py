@@ -30,7 +30,6 @@ class Calls:
         return is_direct or mentions_bot(message, self._bot.user) or self._answers_webhook(message)
 
     async def is_called(self, message: discord.Message) -> bool:
-        """Return whether the message is to be answered."""
         channel = message.channel
         if isinstance(channel, discord.Thread) and is_closed(channel):
             return False

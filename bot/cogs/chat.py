@@ -186,7 +186,6 @@ class Chat(BotCog):
     async def _answer_message(
         self, message: discord.Message, history: History, asked_at: datetime, typing: contextlib.AsyncExitStack
     ) -> Context:
-        """Answer the message, and return the context of the answer."""
         context = await gather(self.services, history, message, asked_at)
         has_written = not context.is_greeted and await send_first_notice(self.services, message)
         ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)

@@ -124,7 +124,6 @@ class Languages(app_commands.Translator):
 
 
 def languages_of(client: discord.Client) -> Languages:
-    """Return the languages of the bot."""
     assert isinstance(client, commands.Bot | commands.AutoShardedBot)
     assert isinstance(client.tree.translator, Languages)
     return client.tree.translator

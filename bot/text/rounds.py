@@ -45,7 +45,6 @@ SFT_METRICS = METRICS | {
 
 
 def describe_trainers(trainers: Sequence[Heartbeat], running: Sequence[Round]) -> str:
-    """Return what each running trainer does."""
     rounds = {round_.worker: round_.id for round_ in running}
     return ", ".join(
         gettext("`{trainer}` is training round {round}", trainer=trainer.place, round=str(rounds[trainer.worker]))
