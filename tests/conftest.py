@@ -81,10 +81,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The longest files come first, so that no process works alone at the end.
     """
     for item in items:
-        values = (
-            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-        )
-        if "postgresql" in values and item.get_closest_marker("both_databases") is None:
+        given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        on_postgres = "postgresql" in [given.get("database"), given.get("new_url")]
+        if on_postgres and item.get_closest_marker("both_databases") is None:
             item.add_marker("slow")
         if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
             item.add_marker("examples")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -13,48 +11,36 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.answer_message import MessageAnswerer, send_notice
 from bot.chat.ask import REGENERATE, Ask
 from bot.chat.calling import Calls
-from bot.chat.context import Context, gather, gather_again, require_written
-from bot.chat.conversation import SPOKEN, Conversation, History, HistoryReader, own_words
+from bot.chat.context import gather_again, require_written
+from bot.chat.conversation import SPOKEN
 from bot.chat.delivery import typing_in
-from bot.chat.fixed_answers import FixedAnswers, fixed_small_print
 from bot.chat.missed_questions import MissedQuestions
-from bot.chat.own_threads import move_to_own_thread
 from bot.chat.recovery import Recovery
-from bot.chat.second_answer import BetterButton, SecondAnswers
-from bot.chat.summaries import Summaries
-from bot.discord_errors import DISCORD_ERRORS
-from bot.engine import RenderedPrompt
-from bot.errors import EngineBusy, NothingAsked, UserFacingError
+from bot.chat.second_answer import BetterButton
+from bot.errors import EngineBusy, UserFacingError
 from bot.guards.access import DenialReason
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import BotCog, speak_publicly
 from bot.guards.rate_limit import RateLimited
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext
-from bot.memory.proposals import propose_fact
-from bot.privacy.notices import send_first_notice
 from bot.services import Services
-from storage.conversations.replies import FINISHED_WHOLE, Reply, find_by_message
-from storage.database.columns import utc_now
+from storage.conversations.replies import Reply, find_by_message
 
 log = logging.getLogger(__name__)
-
-NOTICE_S = 20.0
 
 
 class Chat(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._calls = Calls(bot, services)
-        self._reader = HistoryReader(bot, services.database, services.webhooks, services.settings.chat.history_messages)
-        self._summaries = Summaries(services, self._reader)
+        self._answerer = MessageAnswerer(bot, services, self._calls)
         self._recovery = Recovery(bot, services)
         self._missed = MissedQuestions(bot, services, self._calls)
         self._was_ready = False
-        self._fixed_answers = FixedAnswers(bot, services)
-        self._second_answers = SecondAnswers(services)
         bot.add_dynamic_items(BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
@@ -90,11 +76,11 @@ class Chat(BotCog):
             refusal = DenialReason.CHANNEL
         if refusal is not None:
             if self._calls.is_addressed(message) and self.services.access.should_notify(message.channel.id):
-                await self._notify(message.channel, gettext(refusal.value))
+                await send_notice(message.channel, gettext(refusal.value))
         elif await self._calls.is_called(message):
             # Before anything is read or written: a refused message of a flood costs no query.
             await self._unless_rate_limited(
-                message, message.author.id, guild_id, partial(self._respond, message), "answer to"
+                message, message.author.id, guild_id, partial(self._answerer.answer, message), "answer to"
             )
 
     @commands.Cog.listener()
@@ -130,79 +116,6 @@ class Chat(BotCog):
         work = self._answer(ask)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
-    def _command_in(self, message: discord.Message) -> str | None:
-        """Return the slash command that was sent as text, such as "/model"."""
-        first = own_words(message, self.bot.user).split(" ", 1)[0]
-        names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
-        return first if first in names else None
-
-    # Answering
-
-    async def _respond(self, message: discord.Message) -> None:
-        asked_at = utc_now()
-        if command := self._command_in(message):
-            raise UserFacingError(
-                "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that "
-                "opens, and fill in its fields. Some commands are for admins only.",
-                command=command,
-            )
-        async with contextlib.AsyncExitStack() as typing:
-            has_words = bool(own_words(message, self.bot.user))
-            if has_words:  # before what was said earlier is read, which takes a request for each message
-                await self._begin(message, typing)
-            history = await self._reader.read(message)
-            if not has_words:
-                if not self._is_asked(message, history):
-                    return
-                await self._begin(message, typing)
-            await self._say_if_warming_up(message)
-            history = await self.services.attachments.read(history)
-            if not history.asks:
-                raise UserFacingError(" ".join(history.notes))
-            if fixed := await self._fixed_answers.find(history, message):
-                await self._fixed_answers.say(fixed, message, asked_at)
-                return
-            context = await self._answer_message(message, history, asked_at, typing)
-        prompt = context.ask.prompt
-        if context.conversation.is_full or (prompt.dropped and history.is_continuous):
-            self._remember(message.channel, context.conversation, prompt)
-
-    async def _begin(self, message: discord.Message, typing: contextlib.AsyncExitStack) -> None:
-        """Let the member see that an answer is on its way; raises RateLimited if it is too soon for one."""
-        self.services.rate_limiter.require_pause(message.author.id)
-        await typing.enter_async_context(typing_in(message.channel))
-
-    def _is_asked(self, message: discord.Message, history: History) -> bool:
-        """Return whether there is something to answer; raises an error if its author must be told why not."""
-        attachments = self.services.attachments
-        if history.asks or attachments.can_read(history):
-            return True
-        # A picture in a free-response channel is not a mistake; a mention without words may be one.
-        if self._calls.is_addressed(message):
-            excuse = attachments.excuse(history)
-            raise UserFacingError(excuse) if excuse else NothingAsked
-        return False
-
-    async def _answer_message(
-        self, message: discord.Message, history: History, asked_at: datetime, typing: contextlib.AsyncExitStack
-    ) -> Context:
-        context = await gather(self.services, history, message, asked_at)
-        has_written = not context.is_greeted and await send_first_notice(self.services, message)
-        ask = await move_to_own_thread(self.services.setups, message, history.newest_words, context.ask)
-        if has_written or ask.channel is not message.channel:  # Discord ends it with each message of the bot
-            await typing.aclose()
-            await typing.enter_async_context(typing_in(ask.channel))
-        if context.unsure:
-            await self.services.answerer.say(ask, context.unsure, fixed_small_print(ask.citations))
-        elif not ask.citations and self._second_answers.is_due(message.author.id, context.pair_share):
-            await self._second_answers.answer_twice(ask, context.rival)
-        else:
-            answer = await self.services.answerer.answer(ask)
-            if answer.outcome in FINISHED_WHOLE:
-                question = propose_fact(self.services, message, own_words(message, self.bot.user), ask.channel)
-                self.services.tasks.spawn(question, f"question about {message.id}")
-        return context
-
     async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
         await self._answer(await self._gather_again(reply, channel, user_id))
@@ -216,15 +129,6 @@ class Chat(BotCog):
     async def _answer(self, ask: Ask) -> None:
         async with typing_in(ask.channel):
             await self.services.answerer.answer(ask)
-
-    def _remember(
-        self, channel: discord.abc.MessageableChannel, conversation: Conversation, prompt: RenderedPrompt
-    ) -> None:
-        """Summarize the older half of what was read, or all that did not fit and half of the rest."""
-        read = self.services.settings.chat.history_messages if conversation.is_full else len(conversation.turns)
-        kept = max(1, (read - prompt.dropped) // 2)
-        work = self._summaries.bring_up_to_date(channel, channel.id, kept_messages=kept)
-        self.services.tasks.spawn(work, f"summary of {channel.id}")
 
     # Notices
 
@@ -257,23 +161,12 @@ class Chat(BotCog):
         except Exception as error:
             if isinstance(error, EngineBusy):
                 self.services.metrics.count_refusal("queue")
-            await self._notify(message.channel, member_message(error))
+            await send_notice(message.channel, member_message(error))
 
     async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
         self.services.metrics.count_refusal("cooldown")
         if self.services.rate_limiter.should_notify(member_id, channel.id):
-            await self._notify(channel, member_message(error))
-
-    async def _say_if_warming_up(self, message: discord.Message) -> None:
-        is_loaded = self.services.model_loaded.is_set()
-        if not is_loaded and self.services.rate_limiter.should_notify(message.author.id, message.channel.id):
-            await self._notify(
-                message.channel, gettext("I'm still warming up. I'll answer as soon as my model is loaded.")
-            )
-
-    async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
-        with contextlib.suppress(*DISCORD_ERRORS):
-            await channel.send(text, delete_after=NOTICE_S)
+            await send_notice(channel, member_message(error))
 
 
 def _by_a_bot(payload: discord.RawReactionActionEvent, bot: commands.AutoShardedBot) -> bool:

@@ -20,7 +20,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from bot.cogs.chat import NOTICE_S
+from bot.chat.answer_message import NOTICE_S
 from storage.database.database import open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import ArenaRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow

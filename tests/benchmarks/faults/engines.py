@@ -12,8 +12,8 @@ from pathlib import Path
 from simcord.backend.models import Message
 from sqlalchemy import func, select
 
+from bot.chat.answer_message import NOTICE_S
 from bot.chat.message_stream import CURSOR
-from bot.cogs.chat import NOTICE_S
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from tests.benchmarks.faults.faulty_engine import WORDS, FaultyEngine, Mood
