@@ -68,7 +68,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "REACTUNE_MODEL__BASE": str(build_tiny_base(tmp_path / "tiny")),
         "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
         "REACTUNE_MODEL__DTYPE": "float32",
-        "REACTUNE_REMOTE__SERVERS": '["http://127.0.0.1:9"]',
+        "REACTUNE_REMOTE__URL": "http://127.0.0.1:9",
     }
 
 
