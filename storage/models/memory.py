@@ -22,8 +22,6 @@ COPIES_BYTES = 3 * FLOAT32
 """Copies of the adapter: at the start, at the end, and of the best pass."""
 LOGIT_COPIES = 3
 """Log-probabilities of the vocabulary, the gradient to them, and the gradient to the logits."""
-TRAINED_LOGITS = 2
-"""Vocabularies of numbers for each token of a round: half of the tokens are answers, with their logits and 3 copies."""
 SERVING_LIBRARIES = 460 * 10**6
 """PyTorch, transformers and PEFT where a model answers. Measured on Linux."""
 TRAINING_LIBRARIES = 640 * 10**6
@@ -81,9 +79,9 @@ def layer_bytes(shape: ModelShape, number_bytes: int, tokens: int) -> float:
 
 
 def training_bytes(
-    shape: ModelShape, format_: NumberFormat, rank: int, tokens: int, *, checkpointing: bool = False, on_gpu: bool
+    shape: ModelShape, format_: NumberFormat, rank: int, tokens: int, targets: int, *, checkpointing: bool, on_gpu: bool
 ) -> float:
-    """Return the peak of a round that computes so many tokens at once.
+    """Return the peak of a round that computes so many tokens at once; `targets` are those of answers, for each pair.
 
     With checkpointing only the input of each layer is kept, and one layer is computed again (Chen et al. 2016, arXiv
     1604.06174).
@@ -92,7 +90,7 @@ def training_bytes(
     adapter = adapter_numbers(shape, rank) * (ADAM_BYTES + COPIES_BYTES)
     layer = layer_bytes(shape, format_.number_bytes, tokens)
     kept = tokens * shape.hidden * format_.number_bytes if checkpointing else layer
-    logits = TRAINED_LOGITS * tokens * shape.vocabulary * FLOAT32
+    logits = (LOGIT_COPIES * targets + min(targets, tokens)) * shape.vocabulary * FLOAT32
     return libraries + weight_bytes(shape, format_) + adapter + shape.layers * kept + max(logits, layer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -94,29 +95,46 @@ class RoundMemory:
     def needed(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> int:
         """Return the bytes that a round on these rows needs, roughly."""
         training = self.settings
+        tokens, targets = self._at_once(rows, plan)
         return round(
             training_bytes(
                 self.shape,
                 NumberFormat(training_format(training), training.quantization),
                 training.lora_rank,
-                self._tokens_at_once(rows, plan),
+                tokens,
+                targets,
                 checkpointing=plan.checkpointing,
                 on_gpu=self.free.is_gpu,
             )
         )
 
-    def _tokens_at_once(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> int:
-        are_pairs = COMPLETION not in rows[0]
+    def _at_once(self, rows: Sequence[Row], plan: TrainingMemoryPlan) -> tuple[int, int]:
+        """Return the most tokens that are computed at once, and those of answers, which count once for each pair."""
+        step = max(1, self.settings.batch_size // self.settings.processes)
+        pairs = [row for row in rows if COMPLETION not in row]
         # The trainer asks the model itself whether it computes trees.
-        in_trees = are_pairs and GROWING.issuperset(layer_kinds(language_config(self.shape.config)))
-        if in_trees:
-            tokens = [len(row["prompt_ids"]) + sum(map(len, answers_of(row))) for row in rows]
+        if pairs and GROWING.issuperset(layer_kinds(language_config(self.shape.config))):
+            at_once, by_prompt = plan.tree_tokens, defaultdict[tuple[int, ...], list[Row]](list)
+            for row in pairs:
+                by_prompt[tuple(row["prompt_ids"])].append(row)
+            sizes = [_tree_size(siblings, plan, step) for siblings in by_prompt.values()]
         else:
-            tokens = [len(answers_of(row)) * row_tokens(row) for row in rows]
-        at_once = plan.tree_tokens if in_trees else plan.batch_tokens
-        if are_pairs and self.settings.processes > 1:  # each computes its pairs of a step undivided, in every plan
-            at_once = max(tokens) * max(1, self.settings.batch_size // self.settings.processes)
-        return max(*tokens, min(at_once, sum(tokens)))
+            at_once = plan.batch_tokens
+            sizes = [(len(answers_of(row)) * row_tokens(row), sum(map(len, answers_of(row)))) for row in rows]
+        if pairs and self.settings.processes > 1:  # each computes its pairs of a step undivided, in every plan
+            at_once = max(tokens for tokens, _ in sizes) * step
+        together = min(1.0, at_once / sum(tokens for tokens, _ in sizes))
+        tokens, targets = ([*parts, round(together * sum(parts))] for parts in zip(*sizes, strict=True))
+        return max(tokens), max(targets)
+
+
+def _tree_size(siblings: Sequence[Row], plan: TrainingMemoryPlan, step: int) -> tuple[int, int]:
+    """Return the tokens of one prompt's pairs that are computed at once, and those of answers in a step's pairs."""
+    prompt, pairs = len(siblings[0]["prompt_ids"]), [sum(map(len, answers_of(row))) for row in siblings]
+    whole = prompt + sum(map(len, {tuple(answer) for row in siblings for answer in answers_of(row)}))
+    part = min(1.0, plan.siblings * plan.tree_tokens / whole)
+    targets = sum(sorted(pairs, reverse=True)[:step])
+    return max(prompt + max(pairs), round(part * whole)), max(*pairs, round(part * targets))
 
 
 def micro_batch(step: int, tokens: int, most: int) -> int:
