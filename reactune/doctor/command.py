@@ -31,7 +31,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
-    from reactune.doctor import attachments, database, machine, models, servers
+    from reactune.doctor import attachments, database, discord_side, machine, models
     from storage.adapters.stores import open_store
     from storage.conversations.prompt_bank import read_bank
     from storage.models.bundled import encoder_name
@@ -45,9 +45,9 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Metrics", lambda: machine.check_pages(settings.metrics)
     yield "Console", lambda: machine.check_console(settings)
     yield "Permissions", lambda: machine.check_permissions(settings.data.directory)
-    yield "Access", lambda: servers.check_access_list(settings)
+    yield "Access", lambda: discord_side.check_access_list(settings)
     yield "Database", lambda: database.check_database(settings)
-    yield "Servers", lambda: servers.check_setups(settings)
+    yield "Servers", lambda: discord_side.check_setups(settings)
     yield "Backups", lambda: database.check_backups(settings)
     yield "Clock", lambda: machine.check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
@@ -57,7 +57,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "GPU", machine.check_gpu
     yield "Engine", lambda: models.check_engine(settings)
     if settings.model.engine == "remote":
-        yield "Spending", lambda: servers.check_spending(settings)
+        yield "Spending", lambda: models.check_spending(settings)
     yield "Pictures", lambda: attachments.check_pictures(settings)
     yield "Voice messages", lambda: attachments.check_voice(settings)
     yield "Coherence model", lambda: models.check_coherence_model(settings)
@@ -66,13 +66,13 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Champions", lambda: models.check_champions(settings)
     yield "Trainer", lambda: database.check_trainer(settings)
     yield "Training", lambda: models.check_training(settings)
-    yield "Token", lambda: asyncio.run(servers.check_token(settings))
-    yield "Appearances", lambda: asyncio.run(servers.check_appearances(settings))
+    yield "Token", lambda: asyncio.run(discord_side.check_token(settings))
+    yield "Appearances", lambda: asyncio.run(discord_side.check_appearances(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
-    yield "Arenas", lambda: servers.check_arenas(settings.arena)
+    yield "Arenas", lambda: discord_side.check_arenas(settings.arena)
     yield "Retention", lambda: database.check_retention(settings)
     announcements = settings.release.announce_channel
-    yield "Announcements", lambda: servers.check_channel("release.announce_channel", announcements)
-    yield "Alerts", lambda: servers.check_channel("alerts.channel", settings.alerts.channel)
+    yield "Announcements", lambda: discord_side.check_channel("release.announce_channel", announcements)
+    yield "Alerts", lambda: discord_side.check_channel("alerts.channel", settings.alerts.channel)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
     yield "Suites", lambda: ", ".join(f"{s.name} ({len(s.cases)} cases)" for s in load_suites(settings.gate))

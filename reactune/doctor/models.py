@@ -1,19 +1,24 @@
-"""Checks of the models: the base, its chat template, its memory, the engine that serves it, champions and rounds."""
+"""Checks of the models: the base, its chat template and memory, the engine or server that serves it, and rounds."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
+from bot.engine.remote.server import Refused, Server, ServerError, connect, problem_of, served_models
 from bot.engine.rendering import require_first_prompt, unknown_options
 from bot.errors import EngineStopped
 from bot.operations.alerts import FALLBACK
+from bot.text.status import describe_spend
 from reactune.doctor.findings import Hint, Problem
-from reactune.doctor.servers import examine_server
 from reactune.models import Machine, is_served_as_graph, serving_need
 from reactune.shared import notes, reading
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
+from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import (
@@ -33,13 +38,14 @@ from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.shape import shape_of
 from storage.operations.alerts import open_alert
+from storage.operations.token_spend import is_used_up, spent_on
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import is_alive, worker_name
 from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
-from storage.settings.sections import Settings
-from storage.wording import format_bytes
+from storage.settings.sections import RemoteSettings, Settings
+from storage.wording import count, format_bytes
 from trainer.errors import TooLittleMemory
 from trainer.gpu_room import shares_gpu
 from trainer.rounds.readiness import check_round_memory
@@ -73,7 +79,7 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
     if settings.model.engine == "remote":
         folder = settings.data.directory  # the files themselves are not checked here
         adapters = [AdapterRef(version.digest, folder) for _, version in _champions(settings) if version is not None]
-        return examine_server(settings, adapters)
+        return _examine_server(settings, adapters)
     require_full_weights(base.path)
     transformers = f"transformers, {describe_serving_format(settings.model)}"
     if not prefers_graphs(settings.model):
@@ -221,3 +227,56 @@ def _describe_memory(settings: Settings, base: BaseModel) -> str:
             if shares_gpu(database, settings):
                 return "takes the GPU from the bot's engine, which steps aside"
         raise Problem(str(error)) from error
+
+
+def _examine_server(settings: Settings, champions: Sequence[AdapterRef]) -> str:
+    """Return a phrase about the model server; raises Problem if it needs the operator.
+
+    `champions` are the current champions: llama.cpp's server must have been started with them.
+    """
+    try:
+        return asyncio.run(_describe_server(settings, champions))
+    except ServerError as error:
+        raise Problem(problem_of(error)) from error
+
+
+async def _describe_server(settings: Settings, champions: Sequence[AdapterRef]) -> str:
+    remote = settings.remote
+    async with connect(remote.url, settings.remote_api_key, remote) as server:
+        models = await served_models(server, remote)
+        model = remote.model or next(iter(models), "an unnamed model")
+        return f"{server.url} serves {model}, {await _versions(server, remote, champions)}"
+
+
+async def _versions(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:
+    if settings.kind == "openai":
+        return "base model only"
+    if settings.kind == "vllm":
+        return await _loads_versions(server)
+    listed = await server.get("/lora-adapters") or []
+    for champion in champions:
+        if not any(is_file_of(champion, entry) for entry in listed):
+            raise version_missing(server.url, champion)
+    return f"with {count(len(listed), 'adapter')}"
+
+
+async def _loads_versions(server: Server) -> str:
+    """Raise ServerError unless the server can load versions; one that can rejects unloading a nameless version."""
+    try:
+        await server.post("/v1/unload_lora_adapter", {"lora_name": ""}, 5.0)
+    except Refused as error:
+        if error.message == NO_ROUTE:
+            raise ServerError(server.url, NO_UPDATES) from error
+    return "loads versions"
+
+
+def check_spending(settings: Settings) -> str:
+    with reading(settings) as session:
+        spent = spent_on(session, utc_now().date())
+    described = describe_spend(spent, settings.remote)
+    if is_used_up(spent, settings.remote):
+        raise Problem(
+            f"{described}: the bot does not answer before midnight UTC; to continue now, raise remote.tokens_per_day "
+            "and restart the bot"
+        )
+    return described

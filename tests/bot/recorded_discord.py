@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 
 from bot.chat.ask import SEEDS
 from bot.discord_errors import SLOW_MODE
-from tests.reactune.doctor.test_servers import BOT, application, as_json
+from tests.reactune.doctor.test_discord_side import BOT, application, as_json
 
 DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, REQUEST_MEMBERS = 0, 1, 2, 6, 7, 8
 INVALID_SESSION, HELLO, HEARTBEAT_ACK = 9, 10, 11

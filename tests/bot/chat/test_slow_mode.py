@@ -16,7 +16,7 @@ from bot.chat.message_stream import MessageStream
 from bot.chat.voices import BotVoice
 from storage.settings.sections import OutputSettings
 from tests.bot.recorded_discord import SLOWED_DOWN
-from tests.reactune.doctor.test_servers import BOT, as_json
+from tests.reactune.doctor.test_discord_side import BOT, as_json
 
 CHANNEL_ID = 1456074443980800055
 

@@ -32,7 +32,7 @@ from storage.personalities.pictures import set_picture
 from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook
 from storage.settings.sections import OutputSettings
 from tests.bot.recorded_discord import Mishap
-from tests.reactune.doctor.test_servers import BOT, as_json
+from tests.reactune.doctor.test_discord_side import BOT, as_json
 from tests.storage.personalities.test_appearance import portrait
 
 GUILD, CHANNEL, THREAD = 1456074443980800100, 1456074443980800101, 1456074443980800102

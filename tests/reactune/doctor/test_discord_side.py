@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 from discord.http import Route
 
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT
+from reactune.doctor.discord_side import check_appearances, check_token
 from reactune.doctor.findings import Hint, Problem
-from reactune.doctor.servers import check_appearances, check_token
 from storage.database.database import open_database
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality

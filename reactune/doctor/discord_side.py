@@ -1,30 +1,23 @@
-"""Checks of Discord's settings, of how personalities appear there, and of the remote model server."""
+"""Checks of Discord's settings, of the bot's login there, and of how personalities appear."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import discord
 
 from bot.arenas.host import arena_trigger
-from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
-from bot.engine.remote.server import Refused, Server, ServerError, connect, problem_of, served_models
 from bot.errors import BotError
 from bot.guards.access import allows_server
 from bot.personalities.webhooks import INTENT_NEEDED
 from bot.runner import NO_INTENT, NO_MEMBERS_INTENT, require_token
-from bot.text.status import describe_spend
 from reactune.discord_api import logged_in
 from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
-from storage.adapters.folder_store import AdapterRef
-from storage.database.columns import utc_now
-from storage.operations.token_spend import is_used_up, spent_on
 from storage.personalities.personalities import Personality, list_personalities
 from storage.servers import list_setups
-from storage.settings.sections import EVERY_SERVER, ArenaSettings, DiscordSettings, RemoteSettings, Settings
+from storage.settings.sections import EVERY_SERVER, ArenaSettings, DiscordSettings, Settings
 from storage.wording import count
 
 USERS_WITHOUT_REVIEW = 10_000
@@ -134,47 +127,6 @@ async def _describe_intents(client: discord.Client, flags: discord.ApplicationFl
     return f"{reach}, and its privileged intents need no review up to {USERS_WITHOUT_REVIEW:,} different users"
 
 
-def examine_server(settings: Settings, champions: Sequence[AdapterRef]) -> str:
-    """Return a phrase about the model server; raises Problem if it needs the operator.
-
-    `champions` are the current champions: llama.cpp's server must have been started with them.
-    """
-    try:
-        return asyncio.run(_describe_server(settings, champions))
-    except ServerError as error:
-        raise Problem(problem_of(error)) from error
-
-
-async def _describe_server(settings: Settings, champions: Sequence[AdapterRef]) -> str:
-    remote = settings.remote
-    async with connect(remote.url, settings.remote_api_key, remote) as server:
-        models = await served_models(server, remote)
-        model = remote.model or next(iter(models), "an unnamed model")
-        return f"{server.url} serves {model}, {await _versions(server, remote, champions)}"
-
-
-async def _versions(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:
-    if settings.kind == "openai":
-        return "base model only"
-    if settings.kind == "vllm":
-        return await _loads_versions(server)
-    listed = await server.get("/lora-adapters") or []
-    for champion in champions:
-        if not any(is_file_of(champion, entry) for entry in listed):
-            raise version_missing(server.url, champion)
-    return f"with {count(len(listed), 'adapter')}"
-
-
-async def _loads_versions(server: Server) -> str:
-    """Raise ServerError unless the server can load versions; one that can rejects unloading a nameless version."""
-    try:
-        await server.post("/v1/unload_lora_adapter", {"lora_name": ""}, 5.0)
-    except Refused as error:
-        if error.message == NO_ROUTE:
-            raise ServerError(server.url, NO_UPDATES) from error
-    return "loads versions"
-
-
 @dataclass(frozen=True)
 class _JoinedServer:
     id: int
@@ -226,15 +178,3 @@ async def _fetch_servers(token: str) -> list[_JoinedServer]:
     except BotError as error:
         raise Hint("not checked, because Discord did not answer") from error
     return servers
-
-
-def check_spending(settings: Settings) -> str:
-    with reading(settings) as session:
-        spent = spent_on(session, utc_now().date())
-    described = describe_spend(spent, settings.remote)
-    if is_used_up(spent, settings.remote):
-        raise Problem(
-            f"{described}: the bot does not answer before midnight UTC; to continue now, raise remote.tokens_per_day "
-            "and restart the bot"
-        )
-    return described
