@@ -54,7 +54,7 @@ def show_base(config: Config = None, as_json: AsJson = False) -> None:
         say(f"Looking at {setting} …")
         try:
             offer = examine_base(setting, settings)
-        except BaseModelError as error:
+        except (BaseModelError, SettingsError) as error:
             problem = str(error)
     with reading(settings) as session:
         used = describe_bases_used(session, settings.votes)

@@ -89,6 +89,10 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
         own = settings_of(settings, whose.card)
         render = RenderMessages(load_chat_format(base.path, own.model.template_options), own.chat.system_prompt)
         lines = list(_read(file, render))
+        if not lines:
+            raise SettingsError(
+                f"{file} has no pairs: write a JSON object with prompt, chosen and rejected on each line"
+            )
         new = [line for line in lines if add_local_pair(session, whose.id, base.revision, line)]
     return ImportedPairs(imported=len(new), known=len(lines) - len(new))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from storage.errors import BaseModelError
+from storage.errors import BaseModelError, SettingsError
 from storage.files import read_json_object
 from storage.models.base_model import (
     BUNDLED,
@@ -72,10 +72,11 @@ class BaseOffer:
 
 @explaining_unreadable_files()
 def examine_base(which: str, settings: Settings) -> BaseOffer:
-    """Return what is known of a base by its small files; raises BaseModelError if Reactune cannot use it.
+    """Return what is known of a base by its small files.
 
-    `which` is "bundled", a folder, or a hub ID. Of a model on the hub that was not downloaded before, only the small
-    files are fetched, into a folder that is deleted again.
+    Raises SettingsError if there is no such base, BaseModelError if Reactune cannot use it. `which` is "bundled", a
+    folder, or a hub ID. Of a model on the hub that was not downloaded before, only the small files are fetched, into a
+    folder that is deleted again.
     """
     if which in (BUNDLED, GEMMA):
         licence = BUNDLED_LICENCE if which == BUNDLED else "gemma"
@@ -85,7 +86,7 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
         folder = folder.resolve()
         return _examine(folder, str(folder), folder.name, None, settings)
     if HUB_ID.fullmatch(which) is None:
-        raise BaseModelError(
+        raise SettingsError(
             f"{which!r} is no base model: give {BUNDLED!r}, {GEMMA!r}, an existing folder, or a hub ID (owner/name)"
         )
     if downloaded := find_downloaded(which):

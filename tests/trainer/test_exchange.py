@@ -11,6 +11,13 @@ from storage.errors import SettingsError
 from trainer.exchange import import_file
 
 
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_file_without_pairs_is_refused(settings, tmp_path, text):
+    (tmp_path / "in.jsonl").write_text(text)
+    with pytest.raises(SettingsError, match="has no pairs"):
+        import_file(settings, tmp_path / "in.jsonl")
+
+
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [
