@@ -20,8 +20,8 @@ from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
 from storage.settings.sections import Settings
-from storage.taste.evidence import read_taste_evidence
-from storage.training.evidence import read_corrections, read_replies, read_texts
+from storage.taste.opinions import read_taste_opinions
+from storage.training.feedback import read_corrections, read_replies, read_texts
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
 from trainer.data.choosing import ChosenPairs, choose_pairs
@@ -66,7 +66,7 @@ def _pairs_of_people(session: Session, settings: Settings, personality_id: int, 
     where = (personality_id, settings.privacy, base.revision)
     replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
     corrections = read_corrections(session, *where, settings.votes)
-    choices = read_taste_evidence(session, personality_id, settings).choices
+    choices = read_taste_opinions(session, personality_id, settings).choices
     return choose_pairs(
         RoundFeedback(tuple(replies), tuple(corrections), choices).by_prompt(),
         pair_by_people,

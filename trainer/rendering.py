@@ -9,7 +9,7 @@ from storage.conversations.replies import digest_prompt
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import load_chat_format
 from storage.settings.sections import ModelSettings
-from storage.training.evidence import Render
+from storage.training.feedback import Render
 from storage.training.samples import AskedPrompt
 
 

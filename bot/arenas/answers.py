@@ -22,7 +22,7 @@ from storage.database.enums import CHAMPION, LAST_GOOD, NOBODY, Basis, Origin
 from storage.errors import AdapterError
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import GenerationSettings
 

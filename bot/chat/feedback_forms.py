@@ -20,7 +20,7 @@ from storage.database.enums import Cause, Origin
 from storage.errors import CorrectionRefused
 from storage.members import note_members
 from storage.privacy.consent import basis_of_chat
-from storage.training.evidence import WrittenCorrection, read_corrections
+from storage.training.feedback import WrittenCorrection, read_corrections
 from storage.votes import corrections
 from storage.wording import gettext_noop
 

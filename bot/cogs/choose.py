@@ -29,7 +29,7 @@ from storage.errors import SittingConflict
 from storage.insights.taste_report import shown_effects
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import has_opted_out
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.sittings.sittings import Sitting, SittingPair, begin_sitting, find_sitting, label_pair, next_pair
 from storage.taste.learning import learn_taste
 from storage.taste.words import likings

@@ -25,7 +25,7 @@ from bot.text.tables import show_tables
 from storage.conversations.prompt_bank import PromptBank
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.versions import Version, name_of, read_alias, version_named
 from storage.settings.sections import GenerationSettings, OutputSettings
 from storage.taste.examples import NO_EXAMPLES, Examples

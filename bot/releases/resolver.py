@@ -19,7 +19,7 @@ from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.releases.base_change import begin_base
 from storage.releases.bases import ConfiguredBase
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.versions import Version, name_of, read_alias, require_files
 from storage.runtime.shards import shards_of
 from storage.sentences import Sentence

@@ -20,7 +20,7 @@ from storage.conversations.prompt_bank import read_bank
 from storage.database.enums import Origin, PairChoice
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality, read_personality
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.sittings.choosing import choose_two
 from storage.sittings.prompts import order_prompts, read_prompts
 from storage.sittings.sittings import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.localization.sentences import gettext, ngettext, number, translated
 from storage.database.enums import GateVerdict
-from storage.releases.evidence import Contest, LeftOut, Standing
+from storage.releases.contests import Contest, LeftOut, Standing
 from storage.releases.versions import Version, name_of
 from storage.statistics import DECISIVE
 from storage.wording import gettext_noop

@@ -10,9 +10,9 @@ from storage.personalities.personalities import read_personality
 from storage.personalities.shown_examples import examples_to_show
 from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import Settings
-from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.examples import choose_examples
 from storage.taste.learning import LearnedTaste, learn_from
+from storage.taste.opinions import TasteOpinions, read_taste_opinions
 from storage.taste.orders import order_in_use
 from storage.wording import gettext_noop, not_learned_yet
 
@@ -55,13 +55,13 @@ class AnsweringNow:
 
 
 def read_answering_now(session: Session, personality_id: int, settings: Settings) -> AnsweringNow:
-    evidence = read_taste_evidence(session, personality_id, settings)
+    evidence = read_taste_opinions(session, personality_id, settings)
     taste = learn_from(session, personality_id, evidence)
     return answering_with(session, personality_id, settings, evidence, taste)
 
 
 def answering_with(
-    session: Session, personality_id: int, settings: Settings, evidence: TasteEvidence, taste: LearnedTaste
+    session: Session, personality_id: int, settings: Settings, evidence: TasteOpinions, taste: LearnedTaste
 ) -> AnsweringNow:
     """Return the same, with what people like as it was learned from the evidence already."""
     champion = read_alias(session, personality_id).version

@@ -15,7 +15,7 @@ from storage.database.tables import ComparisonRow, ReplyRow, VoteEventRow
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
 from storage.releases.before_after import BeforeAfter, compare_with_before
-from storage.releases.evidence import LATELY, Contest, count_compared, find_rival, read_contest
+from storage.releases.contests import LATELY, Contest, count_compared, find_rival, read_contest
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import (
     Alias,
@@ -32,7 +32,7 @@ from storage.runtime import processes
 from storage.settings.sections import Settings
 from storage.taste.gain import CandidateGain, read_gain
 from storage.training import rounds
-from storage.training.evidence import Outlook, look_ahead
+from storage.training.feedback import Outlook, look_ahead
 from storage.votes.votes import Tally, tally_by_version
 
 WEEK = timedelta(days=7)

@@ -16,8 +16,8 @@ from storage.database.tables import ReplyRow
 from storage.insights.answering_now import AnsweringNow, answering_with
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
-from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn_from
+from storage.taste.opinions import TasteOpinions, read_taste_opinions
 from storage.taste.words import (
     Effect,
     Sureness,
@@ -90,7 +90,7 @@ def read_taste_report(
     session: Session, personality_id: int, settings: Settings, *may_be_seen: ColumnElement[bool]
 ) -> TasteReport:
     """Return what people like; only answers that `may_be_seen` selects are among the examples."""
-    evidence = read_taste_evidence(session, personality_id, settings)
+    evidence = read_taste_opinions(session, personality_id, settings)
     taste = learn_from(session, personality_id, evidence)
     is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
     now = answering_with(session, personality_id, settings, evidence, taste)
@@ -102,7 +102,7 @@ def read_taste_report(
         choices=len(taste.data.choices.starts),
         voters=evidence.people,
         since=_first_vote(evidence),
-        evidence=taste.evidence,
+        evidence=taste.e_value,
         chooses=chooses,
         now=now,
         teaches=taste.may_teach,
@@ -114,7 +114,7 @@ def read_taste_report(
     )
 
 
-def _first_vote(evidence: TasteEvidence) -> datetime | None:
+def _first_vote(evidence: TasteOpinions) -> datetime | None:
     moments = [opinion.given_at for opinion in evidence.opinions[:1]]
     moments += [choice.given_at for choice in evidence.choices[:1]]
     return min(moments, default=None)
@@ -155,7 +155,7 @@ def _read_examples(
     session: Session,
     taste: LearnedTaste,
     personality_id: int,
-    evidence: TasteEvidence,
+    evidence: TasteOpinions,
     *may_be_seen: ColumnElement[bool],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return liked and disliked answers, those first that fit the taste best."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import CHAMPION
 from storage.database.tables import AliasMoveRow
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.versions import Version, id_of, list_versions, name_of, read_alias
 
 

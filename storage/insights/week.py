@@ -13,13 +13,13 @@ from storage.database.enums import CHAMPION
 from storage.database.rows import database_now, read_all
 from storage.database.tables import AliasMoveRow, VersionRow
 from storage.insights.model_status import WEEK, newest_after
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import Alias, AliasMove, Version, read_alias
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
-from storage.taste.evidence import read_taste_evidence
 from storage.taste.learning import learn_from, read_taste_data
+from storage.taste.opinions import read_taste_opinions
 from storage.taste.words import Effect, likings
 
 ENDS = "0 18 * * mon"
@@ -64,7 +64,7 @@ def read_week(session: Session, personality_id: int, settings: Settings) -> Week
     """Return the last week that has ended; what people like, compare and may do next is that of now."""
     ends = week_trigger().get_next_fire_time(None, database_now(session) - WEEK + timedelta(microseconds=1))
     begins = ends - WEEK
-    evidence = read_taste_evidence(session, personality_id, settings)
+    evidence = read_taste_opinions(session, personality_id, settings)
     taste, said = learn_from(session, personality_id, evidence), evidence.between(begins, ends)
     of_week, champion = read_taste_data(session, said), read_alias(session, personality_id)
     made = select(VersionRow).where(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from storage.database.enums import GateVerdict
-from storage.releases.evidence import Contest, Decision
+from storage.releases.contests import Contest, Decision
 from storage.releases.promotion import make_champion
 from storage.releases.versions import Version, id_of, moves_of, read_alias, settle_verdict
 from storage.settings.sections import ReleaseSettings

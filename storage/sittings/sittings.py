@@ -21,7 +21,7 @@ from storage.database.tables import CardRevisionRow, ComparisonRow, ReplyRow, Si
 from storage.errors import SittingConflict
 from storage.personalities.personalities import lock_personality
 from storage.releases.bases import base_in_use
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.versions import id_of, read_alias
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Thumb, VoteEvent, append_events

@@ -27,10 +27,10 @@ from storage.database.tables import ReplyRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
-from storage.taste.evidence import TasteEvidence
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.liked import liked_style_in
 from storage.taste.measures import dodges, scaled
+from storage.taste.opinions import TasteOpinions
 from storage.taste.relevance import are_relevant, read_relevance
 from storage.words import count_words
 
@@ -81,7 +81,7 @@ NO_EXAMPLES = Examples()
 
 
 def choose_examples(
-    session: Session, personality_id: int, evidence: TasteEvidence, taste: LearnedTaste, most: int
+    session: Session, personality_id: int, evidence: TasteOpinions, taste: LearnedTaste, most: int
 ) -> tuple[ExampleTurn, ...]:
     """Return up to `most` answers to different messages, those first that the taste rates highest.
 

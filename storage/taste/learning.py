@@ -19,7 +19,6 @@ from storage.members import Pseudonym
 from storage.settings.sections import Settings
 from storage.statistics import FRACTIONS, log_capitals, mean_capital
 from storage.taste.clarity import clarity
-from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.measures import (
     BANDS,
     MEASURES,
@@ -30,6 +29,7 @@ from storage.taste.measures import (
     unpack_numbers,
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, add_thumbs, fit, prior
+from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
 
 Beginning = tuple[str, bool]
 """An answer's text so far, and whether that is all of it."""
@@ -173,7 +173,7 @@ class LearnedTaste:
     """Whether an admin lets it act."""
 
     @property
-    def evidence(self) -> float:
+    def e_value(self) -> float:
         """Return the e-value: the capital of a bettor who starts with 1 and bets on the votes by this model, against
         the rate of likes."""
         return self.bettor.capital
@@ -261,10 +261,10 @@ def style_of(answers: Sequence[str]) -> Floats:
 
 def learn_taste(session: Session, personality_id: int, settings: Settings) -> LearnedTaste:
     """Learn from all that counts now."""
-    return learn_from(session, personality_id, read_taste_evidence(session, personality_id, settings))
+    return learn_from(session, personality_id, read_taste_opinions(session, personality_id, settings))
 
 
-def learn_from(session: Session, personality_id: int, evidence: TasteEvidence) -> LearnedTaste:
+def learn_from(session: Session, personality_id: int, evidence: TasteOpinions) -> LearnedTaste:
     """Learn from evidence that has been read; the taste acts if the personality's admins let it."""
     follows = select(PersonalityRow.follows_taste).where(PersonalityRow.id == personality_id)
     return replace(learn(read_taste_data(session, evidence)), is_on=session.scalars(follows).one())
@@ -350,7 +350,7 @@ def _bare(thumbs: Thumbs) -> Thumbs:
     return replace(thumbs, x=np.zeros((len(thumbs.liked), 0)))
 
 
-def read_taste_data(session: Session, evidence: TasteEvidence) -> TasteData:
+def read_taste_data(session: Session, evidence: TasteOpinions) -> TasteData:
     """Return the newest evidence with the measures of its answers."""
     newest: list[Opinion | Preference] = [*evidence.opinions[-NEWEST:], *evidence.choices[-NEWEST:]]
     votes = [

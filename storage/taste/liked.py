@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from storage.sentences import Figure, Sentence
 from storage.settings.sections import Settings
-from storage.taste.evidence import TasteEvidence, read_taste_evidence
 from storage.taste.learning import read_measures, style_of
 from storage.taste.measures import MEASURES, Measure, measure_style, scaled
 from storage.taste.model import Floats
+from storage.taste.opinions import TasteOpinions, read_taste_opinions
 
 PRIOR_ANSWERS = 5.0
 """How many liked answers the spread of everyday answers counts as: none of a few may have any emoji."""
@@ -64,10 +64,10 @@ class Excess:
 
 def read_liked_style(session: Session, personality_id: int, settings: Settings) -> LikedStyle | None:
     """Return the style of the answers with more likes than dislikes, by weight; None if there are none."""
-    return liked_style_in(session, read_taste_evidence(session, personality_id, settings))
+    return liked_style_in(session, read_taste_opinions(session, personality_id, settings))
 
 
-def liked_style_in(session: Session, evidence: TasteEvidence) -> LikedStyle | None:
+def liked_style_in(session: Session, evidence: TasteOpinions) -> LikedStyle | None:
     """Return the same from evidence that has been read."""
     weights = liked_replies(evidence)
     measures = read_measures(session, set(weights))
@@ -86,7 +86,7 @@ def liked_style(raw: Floats, weight: Floats) -> LikedStyle:
     return LikedStyle(len(x), mean, spread, share @ raw)
 
 
-def liked_replies(evidence: TasteEvidence) -> dict[int, float]:
+def liked_replies(evidence: TasteOpinions) -> dict[int, float]:
     """Return by how much each answer is liked more than disliked; a choice is a like of what was chosen."""
     balance: dict[int, float] = defaultdict(float)
     for opinion in evidence.opinions:

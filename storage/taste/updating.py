@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from storage.settings.sections import Settings
-from storage.taste.evidence import Opinion, TasteEvidence, read_taste_evidence, read_thumbs_on
 from storage.taste.examples import ExampleTurn, choose_examples
 from storage.taste.learning import MANY, LearnedTaste, learn, learn_more, read_measures, read_taste_data
+from storage.taste.opinions import Opinion, TasteOpinions, read_taste_opinions, read_thumbs_on
 from storage.taste.orders import order_in_use
 from storage.taste.words import Effect, likings
 
@@ -24,7 +24,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class KnownTaste:
     """A taste, what was said for it, and what shows it to the base, as if admins let it act."""
 
-    evidence: TasteEvidence
+    evidence: TasteOpinions
     taste: LearnedTaste
     liked: tuple[Effect, ...] = ()
     """What people like, in words."""
@@ -34,7 +34,7 @@ class KnownTaste:
 
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
-    evidence = read_taste_evidence(session, personality_id, settings)
+    evidence = read_taste_opinions(session, personality_id, settings)
     taste = learn(read_taste_data(session, evidence))
     examples = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
     order = order_in_use(session, personality_id, taste, settings)
@@ -79,7 +79,7 @@ def _news(
     return None if is_changed or is_late else news
 
 
-def _newest(evidence: TasteEvidence) -> datetime:
+def _newest(evidence: TasteOpinions) -> datetime:
     moments = [opinion.given_at for opinion in evidence.opinions[-1:]]
     moments += [choice.given_at for choice in evidence.choices[-1:]]
     return max(moments, default=LONG_AGO)

@@ -79,7 +79,7 @@ def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
     were no better predicted with the taste than without.
     """
     effects, together, differs = _weigh(taste)
-    guesses = taste.evidence >= 1
+    guesses = taste.e_value >= 1
     told: list[int] = []
     for place in sorted(np.flatnonzero(differs).tolist(), key=lambda place: _rank(effects[place])):
         sureness = effects[place].sureness

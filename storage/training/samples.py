@@ -24,7 +24,7 @@ from storage.database.tables import CorrectionRow, ReplyMeasuresRow, ReplyRow
 from storage.members import anonymous, without_mentions
 from storage.personalities.personalities import lock_personalities
 from storage.settings.sections import PrivacySettings
-from storage.training.evidence import Render, prompt_to_learn
+from storage.training.feedback import Render, prompt_to_learn
 from storage.training.trainable import trainable_replies
 from storage.votes.corrections import suggest
 

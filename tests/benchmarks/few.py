@@ -114,6 +114,6 @@ class SmallServer(Simulation):
         known = self._bot.services.tastes
         taste, shown = known.of(self._personality), known.examples_of(self._bot.personality)
         acts = (
-            {"evidence": taste.evidence, "may_choose": taste.may_choose, "may_teach": taste.may_teach} if taste else {}
+            {"evidence": taste.e_value, "may_choose": taste.may_choose, "may_teach": taste.may_teach} if taste else {}
         )
         return acts | {"examples_shown": [vars(one) for one in shown.liked], "order_shown": shown.order}

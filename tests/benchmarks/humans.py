@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from bot.demo.community import TASTES, read_community_answers
 from storage.members import Pseudonym
-from storage.taste.evidence import Opinion
 from storage.taste.learning import LearnedTaste, arrange, learn
 from storage.taste.measures import measure_style, scaled
+from storage.taste.opinions import Opinion
 from storage.words import first_words
 from tests.benchmarks.report import machine, versions
 
@@ -161,7 +161,7 @@ def judge(taste: LearnedTaste, score: Floats, is_liked: Floats, chance: np.rando
     return {
         "auc": float((better > worse).mean() + (better == worse).mean() / 2),
         "lift": float(is_liked[best].mean() - is_liked[drawn].mean()),
-        "evidence": taste.evidence,
+        "evidence": taste.e_value,
         "chooses": taste.may_choose,
         "teaches": taste.may_teach,
     }

@@ -22,7 +22,7 @@ from bot.sittings.drawer import PairDrawer
 from storage.database.enums import OPERATOR, GateVerdict, Label
 from storage.database.tables import ReplyRow, SittingPairRow
 from storage.members import DIRECT
-from storage.releases.evidence import Contest, Standing, find_rival, read_contest
+from storage.releases.contests import Contest, Standing, find_rival, read_contest
 from storage.sittings.sittings import (
     Sitting,
     SittingPair,

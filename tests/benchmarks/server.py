@@ -37,7 +37,7 @@ from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.retention import past_replies, prune_replies, read_expiry
-from storage.releases.evidence import Contest, find_rival, read_contest
+from storage.releases.contests import Contest, find_rival, read_contest
 from storage.releases.judging import conclude
 from storage.releases.pair_share import read_pair_share
 from storage.releases.versions import Version, id_of, list_versions, read_alias

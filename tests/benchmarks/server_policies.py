@@ -24,7 +24,7 @@ from storage.taste.learning import GROUPS, LearnedTaste, style_of
 from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
 from storage.taste.updating import KnownTaste
-from storage.training.evidence import RatedReply, Texts
+from storage.training.feedback import RatedReply, Texts
 from storage.training.rounds import (
     SCHEDULE,
     claim_round,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from storage.training.evidence import RatedReply, Texts, WrittenCorrection
+from storage.training.feedback import RatedReply, Texts, WrittenCorrection
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote
 from trainer.data.choosing import ReadTexts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
-from storage.training.evidence import Texts
+from storage.training.feedback import Texts
 from trainer.data.pairs import Pair, RoundFeedback, Rows, example_of
 from trainer.training.rows import PreferencePair
 

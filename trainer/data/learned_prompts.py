@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import digest_prompt
 from storage.settings.sections import PrivacySettings
-from storage.taste.evidence import Preference
-from storage.training.evidence import RatedReply, Render, Texts, read_texts
+from storage.taste.opinions import Preference
+from storage.training.feedback import RatedReply, Render, Texts, read_texts
 from storage.training.samples import AskedPrompt
 from trainer.data.choosing import ReadTexts
 

@@ -15,8 +15,8 @@ from typing import Any
 from storage.conversations.degenerate import is_degenerate
 from storage.database.enums import NOBODY, PairSource
 from storage.members import Pseudonym
-from storage.taste.evidence import Preference
-from storage.training.evidence import RatedReply, Texts, WrittenCorrection
+from storage.taste.opinions import Preference
+from storage.training.feedback import RatedReply, Texts, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.training.rows import PreferencePair
 

@@ -15,7 +15,7 @@ from storage.models.base_model import BaseModel
 from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
-from storage.releases.evidence import WAITING, read_contest
+from storage.releases.contests import WAITING, read_contest
 from storage.releases.versions import id_of
 from storage.settings.sections import Settings
 from storage.training.rounds import (

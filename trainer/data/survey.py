@@ -12,11 +12,11 @@ from storage.members import Pseudonym
 from storage.models.base_model import BaseModel
 from storage.releases.versions import StartingPoint, starting_point
 from storage.settings.sections import Settings
-from storage.taste.evidence import Opinion, Preference, TasteEvidence, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn_from, read_measures
 from storage.taste.model import Floats
+from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
 from storage.taste.relevance import read_relevance
-from storage.training.evidence import RatedReply, read_answers_to, read_corrections, read_replies
+from storage.training.feedback import RatedReply, read_answers_to, read_corrections, read_replies
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
@@ -55,7 +55,7 @@ def survey_votes(
     """Read the feedback that counts now, without its texts, and the answers to `prompts`, which the taste will rank."""
     votes = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
-    evidence = read_taste_evidence(session, personality_id, settings)
+    evidence = read_taste_opinions(session, personality_id, settings)
     answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
     taste = learn_from(session, personality_id, evidence)
@@ -77,7 +77,7 @@ def survey_votes(
 
 
 def _with_weaker_signs(
-    votes: Mapping[int, tuple[WeightedVote, ...]], evidence: TasteEvidence
+    votes: Mapping[int, tuple[WeightedVote, ...]], evidence: TasteOpinions
 ) -> dict[int, tuple[WeightedVote, ...]]:
     """Return the votes, and a dislike by each person who did not vote on an answer but asked for another one."""
     found = dict(votes)
@@ -88,7 +88,7 @@ def _with_weaker_signs(
     return found
 
 
-def _weights(evidence: TasteEvidence) -> dict[Pseudonym, float]:
+def _weights(evidence: TasteOpinions) -> dict[Pseudonym, float]:
     weights: dict[Pseudonym, float] = defaultdict(float)
     said: Iterable[Opinion | Preference] = (*evidence.opinions, *evidence.choices)
     for one in said:

@@ -13,8 +13,8 @@ from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import read_personality
 from storage.settings.sections import Settings
-from storage.taste.evidence import read_taste_evidence
 from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
+from storage.taste.opinions import read_taste_opinions
 from storage.training.rounds import memory_failures
 from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
@@ -57,7 +57,7 @@ class ServedContext:
             # A card's owner wrote its examples: they need not resemble what people liked so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
-            reply_ids = liked_replies(read_taste_evidence(session, personality_id, settings))
+            reply_ids = liked_replies(read_taste_opinions(session, personality_id, settings))
             liked_answers = newest_exchanges(session, *where, reply_ids, limit=MODEL_ANSWERS)
             of_card = read_personality(session, personality_id).card.exchanges
             failures = memory_failures(session, personality_id)

@@ -35,7 +35,7 @@ from storage.insights.visibility import in_channels
 from storage.knowledge.gaps import count_gaps
 from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
-from storage.releases.evidence import read_contest
+from storage.releases.contests import read_contest
 from storage.releases.versions import read_alias
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.acting import switch_taste

@@ -31,7 +31,7 @@ from storage.insights.lineage import lineage_of
 from storage.insights.model_status import VersionDetails, read_version
 from storage.insights.version_tree import TreeNode, read_version_tree
 from storage.personalities.cards import tuned
-from storage.releases.evidence import Contest, read_contest
+from storage.releases.contests import Contest, read_contest
 from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Alias, read_alias
 from storage.settings.sections import GenerationSettings, Settings, VoteSettings

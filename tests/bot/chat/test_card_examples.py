@@ -9,7 +9,7 @@ from storage.database.tables import ReplyRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, personality_named
 from storage.settings.sections import PrivacySettings
-from storage.training.evidence import read_texts
+from storage.training.feedback import read_texts
 from tests.bot.panels import said
 from tests.seeding import add_taste, render_plainly
 

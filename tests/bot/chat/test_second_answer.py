@@ -12,7 +12,7 @@ from storage.database.enums import Basis, Origin
 from storage.database.tables import ComparisonRow, ReplyRow
 from storage.members import greet
 from storage.privacy.erasure import delete_member
-from storage.taste.evidence import read_taste_evidence
+from storage.taste.opinions import read_taste_opinions
 from storage.votes.votes import Vote
 from tests.bot.panels import said
 
@@ -203,7 +203,7 @@ class TestChoice:
         assert pressed.ephemeral
         (row,) = rows(ComparisonRow)
         assert (row.first_id, row.second_id, row.user_id, row.better_id) == (1, 2, place.bo.id, better)
-        (choice,) = query(lambda session: read_taste_evidence(session, 1, settings)).choices
+        (choice,) = query(lambda session: read_taste_opinions(session, 1, settings)).choices
         assert (choice.reply_ids, choice.chosen) == ((1, 2), better)
 
     async def test_another_tap_changes_it_and_the_same_again_takes_it_back(self, place, second, rows):

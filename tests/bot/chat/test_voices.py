@@ -14,8 +14,8 @@ from storage.database.enums import Outcome
 from storage.database.tables import ComparisonRow, ReplyMeasuresRow, ReplyMessageRow, ReplyRow, VoteEventRow, WebhookRow
 from storage.personalities.cards import Card
 from storage.personalities.personalities import change_card, create_personality, personality_named
-from storage.taste.evidence import read_taste_evidence
 from storage.taste.learning import read_taste_data
+from storage.taste.opinions import read_taste_opinions
 from storage.votes.votes import Vote
 
 TRY_AGAIN = "-# interrupted by a restart · press 🔁 for another answer"
@@ -252,7 +252,7 @@ class TestRestart:
         query(leave_unfinished)
         await kill(answer)
         assert named.last.content == f"{line}I promised you gold.\n{TRY_AGAIN}"
-        evidence = query(lambda session: read_taste_evidence(session, 1, settings))
+        evidence = query(lambda session: read_taste_opinions(session, 1, settings))
         assert [vote.liked for vote in evidence.opinions] == [True]
         assert len(query(lambda session: read_taste_data(session, evidence))) == 0
         engine.closed = False  # the old bot closed it

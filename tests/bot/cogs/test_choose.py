@@ -26,11 +26,11 @@ from storage.personalities.personalities import change_card, read_personality
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member
-from storage.releases.evidence import LeftOut, read_contest
+from storage.releases.contests import LeftOut, read_contest
 from storage.releases.pair_share import FIRST_CHOICES, first_choices_left
 from storage.releases.versions import starting_point
 from storage.settings.sections import Settings, VoteSettings
-from storage.taste.evidence import read_taste_evidence
+from storage.taste.opinions import read_taste_opinions
 from tests.bot.panels import said
 
 LABELS = {"Left": Label.FIRST, "Right": Label.SECOND, "About the same": Label.SAME}
@@ -96,7 +96,7 @@ async def test_a_press_is_a_choice_and_the_next_pair_comes_in_the_same_message(p
     answers = [row for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)]
     assert {(row.basis, row.origin, row.author_id) for row in answers} == {(Basis.PROMPT_BANK, Origin.SITTING, NOBODY)}
     assert [row.user_id for row in rows(MemberRow)] == [place.ada.id], "since when she is here weighs her choice"
-    assert len(query(lambda session: read_taste_evidence(session, 1, Settings())).choices) == 1
+    assert len(query(lambda session: read_taste_opinions(session, 1, Settings())).choices) == 1
 
 
 async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(place, rows):
@@ -149,7 +149,7 @@ async def test_with_a_starter_in_use_choices_go_on_as_before_the_first_round(pla
     await press(place.ada, shown, "Left")
     (choice,) = rows(ComparisonRow)
     assert choice.user_id == place.ada.id
-    taste = query(lambda session: read_taste_evidence(session, 1, Settings()))
+    taste = query(lambda session: read_taste_opinions(session, 1, Settings()))
     assert len(taste.choices) == 1
     assert query(lambda session: starting_point(session, 1).starter) == starter
     assert query(lambda session: first_choices_left(session, 1)) == FIRST_CHOICES - 1
@@ -293,7 +293,7 @@ async def test_a_version_that_is_deleted_while_its_pair_is_shown_ends_the_compar
     (_, asked, *_) = of(rows, place.ada)
     versions = {row.id: row.version_id for row in rows(ReplyRow)}
     assert version.id not in (versions[asked.first_id], versions[asked.second_id])
-    assert len(query(lambda session: read_taste_evidence(session, 1, Settings())).choices) == 1
+    assert len(query(lambda session: read_taste_opinions(session, 1, Settings())).choices) == 1
 
 
 async def test_ten_accounts_of_one_evening_change_nothing(place, rows, env, query, waiting):
@@ -303,7 +303,7 @@ async def test_ten_accounts_of_one_evening_change_nothing(place, rows, env, quer
         env.backend.guilds[env.guild.id].members[newcomer.id].joined_at = utc_now().isoformat()
         assert "2 of 10" in said(await press(newcomer, await choose(place, newcomer), "Left"))
     assert len(rows(ComparisonRow)) == 10
-    assert query(lambda session: read_taste_evidence(session, 1, Settings())).choices == ()
+    assert query(lambda session: read_taste_opinions(session, 1, Settings())).choices == ()
     contest = query(lambda session: read_contest(session, 1, VoteSettings()))
     assert (contest.evidence.bets, contest.evidence.left_out) == ((), {LeftOut.NEW: 10})
     status = said((await place.grace.slash(place.channel, "model status")).response)

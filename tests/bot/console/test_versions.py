@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from storage.database.enums import AuditOutcome, RoundStatus
 from storage.database.tables import AuditRow, VersionRow
-from storage.releases.evidence import read_contest
+from storage.releases.contests import read_contest
 from storage.releases.versions import note_evidence, read_alias
 from storage.settings.sections import VoteSettings
 from storage.training.rounds import claim_round, finish_round, request_round

@@ -10,7 +10,7 @@ from storage.database.database import Database, open_database
 from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import Settings
-from storage.training.evidence import read_replies
+from storage.training.feedback import read_replies
 from storage.votes.weights import read_weighted_votes
 from trainer.data.pairs import pair_siblings
 

@@ -20,8 +20,8 @@ from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
-from storage.taste.evidence import read_taste_evidence
-from storage.training.evidence import read_replies
+from storage.taste.opinions import read_taste_opinions
+from storage.training.feedback import read_replies
 from storage.training.trainable import Obstacle
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, current_votes
@@ -373,7 +373,7 @@ class TestVoteOutcomes:
             picked: silence or TasteUse.COUNTS,
             unpicked: silence or TasteUse.NO_PICK,
         }
-        evidence = read_taste_evidence(session, personality_id, Settings(privacy=privacy))
+        evidence = read_taste_opinions(session, personality_id, Settings(privacy=privacy))
         counted = {opinion.reply_id for opinion in evidence.opinions} | {choice.chosen for choice in evidence.choices}
         assert counted == {reply_id for reply_id, use in uses.items() if use is TasteUse.COUNTS}
 

@@ -43,7 +43,7 @@ from storage.privacy.retention import (
     note_departure,
 )
 from storage.settings.sections import Settings
-from storage.taste.evidence import read_taste_evidence
+from storage.taste.opinions import read_taste_opinions
 from storage.training.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.comparisons import Better, compare
@@ -396,9 +396,9 @@ def test_votes_by_emoji_are_exported_taken_out_and_deleted_like_others(session: 
     reply_id = add_reply(session, answer="a heart for this", author_id=ALICE)
     append_events(session, [VoteEvent(reply_id, Thumb(message_of(reply_id), BOB, "❤️"), added=True)])
     assert [vote["emoji"] for vote in export_member(session, BOB)["votes"]] == ["❤️"]
-    assert [one.weight for one in read_taste_evidence(session, whose, settings).opinions] == [1.5]
+    assert [one.weight for one in read_taste_opinions(session, whose, settings).opinions] == [1.5]
     withdraw_consent(session, BOB)
-    assert read_taste_evidence(session, whose, settings).opinions == ()
+    assert read_taste_opinions(session, whose, settings).opinions == ()
     assert delete_member(session, BOB).votes == 1
     assert export_member(session, BOB)["votes"] == []
 

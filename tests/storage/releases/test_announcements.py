@@ -27,7 +27,7 @@ from storage.releases.announcements import (
     prepare_announcement,
     unannounced,
 )
-from storage.releases.evidence import read_contest
+from storage.releases.contests import read_contest
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import AliasMove, Version, find_version, read_alias, register

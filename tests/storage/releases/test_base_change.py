@@ -14,7 +14,7 @@ from storage.operations.audit import AuditQuery, read_trail
 from storage.personalities.personalities import ensure_personality
 from storage.releases.base_change import begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.promotion import promote, release_passed, roll_back
 from storage.releases.versions import Version, moves_of, read_alias, register
 from storage.settings.sections import ReleaseSettings, Settings, TrainingSettings, VoteSettings

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.enums import GateVerdict, TrainingSource
-from storage.releases.evidence import find_rival
+from storage.releases.contests import find_rival
 from storage.releases.pair_share import FIRST_CHOICES, first_choices_left, read_pair_share
 from storage.releases.promotion import promote
 from storage.votes.comparisons import Better, compare

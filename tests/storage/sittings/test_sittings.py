@@ -21,7 +21,7 @@ from storage.privacy.erasure import delete_member
 from storage.privacy.retention import past_replies, prune_rest, read_expiry
 from storage.releases.base_change import begin_base
 from storage.releases.bases import ConfiguredBase
-from storage.releases.evidence import read_contest
+from storage.releases.contests import read_contest
 from storage.settings.sections import PrivacySettings, Settings
 from storage.sittings.agreement import measure_agreement, read_rater_agreement
 from storage.sittings.sittings import (
@@ -42,7 +42,7 @@ from storage.sittings.sittings import (
     take_spare,
     undo_label,
 )
-from storage.taste.evidence import read_taste_evidence
+from storage.taste.opinions import read_taste_opinions
 from storage.votes.votes import Vote, tally_by_version, votes_on
 from storage.votes.weights import DISCORD_EPOCH
 from tests.past import add_version
@@ -121,7 +121,7 @@ def test_a_label_is_a_choice_that_counts_in_full(
 ) -> None:
     draw(session, sitting, "tea?")
     label(session, sitting, said)
-    (choice,) = read_taste_evidence(session, 1, Settings()).choices
+    (choice,) = read_taste_opinions(session, 1, Settings()).choices
     assert choice.weight == 1.0
     assert choice.chosen == (None if chosen is None else choice.reply_ids[chosen])
 
@@ -131,7 +131,7 @@ def test_the_nightly_clean_up_leaves_the_weight_of_a_label_and_its_answers(sessi
     label(session, sitting, Label.FIRST)
     session.execute(update(ReplyRow).values(created_at=utc_now() - timedelta(days=900)))
     prune_rest(session, utc_now())
-    assert [choice.weight for choice in read_taste_evidence(session, 1, Settings()).choices] == [1.0]
+    assert [choice.weight for choice in read_taste_opinions(session, 1, Settings()).choices] == [1.0]
     expiry = read_expiry(PrivacySettings())
     assert len(past_replies(session, expiry)) == 2, "those of the pair without a label"
 
@@ -150,7 +150,7 @@ def test_both_good_and_both_bad_are_votes_too_but_no_approval_in_chat(
 def test_a_skipped_pair_says_nothing(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "tea?")
     label(session, sitting, Label.SKIPPED)
-    evidence = read_taste_evidence(session, 1, Settings())
+    evidence = read_taste_opinions(session, 1, Settings())
     assert (evidence.choices, evidence.opinions) == ((), ())
     assert (read_progress(session, sitting.id).labelled, read_progress(session, sitting.id).useful) == (1, 0)
 
@@ -160,7 +160,7 @@ def test_two_windows_cannot_label_the_same_pair(session: Session, sitting: Sitti
     pair_id = label(session, sitting, Label.FIRST)
     with pytest.raises(SittingConflict, match="labelled already"):
         label_pair(session, sitting, pair_id, Label.SECOND, HOME)
-    assert read_taste_evidence(session, 1, Settings()).choices[0].shares == [1.0, 0.0]
+    assert read_taste_opinions(session, 1, Settings()).choices[0].shares == [1.0, 0.0]
 
 
 def test_nobody_labels_in_the_sitting_of_somebody_else(session: Session, sitting: Sitting) -> None:
@@ -178,10 +178,10 @@ def test_the_last_label_can_be_taken_back(session: Session, sitting: Sitting, sa
     undo_label(session, sitting)
     session.flush()
     assert next_pair(session, sitting).id == pair_id
-    evidence = read_taste_evidence(session, 1, Settings())
+    evidence = read_taste_opinions(session, 1, Settings())
     assert (len(evidence.choices), evidence.opinions) == (1, ())
     label(session, sitting, Label.SECOND)
-    assert [choice.shares for choice in read_taste_evidence(session, 1, Settings()).choices] == [[1, 0], [0, 1]]
+    assert [choice.shares for choice in read_taste_opinions(session, 1, Settings()).choices] == [[1, 0], [0, 1]]
 
 
 def test_without_a_label_there_is_nothing_to_undo(session: Session, sitting: Sitting) -> None:
@@ -227,7 +227,7 @@ class TestAgreement:
         pair = next_pair(session, other)
         assert (pair.prompt, pair.chosen_by) == ("tea?", PairChoice.SHARED)
         label(session, other, Label.SECOND)
-        assert len(read_taste_evidence(session, 1, Settings()).choices) == 2
+        assert len(read_taste_opinions(session, 1, Settings()).choices) == 2
         found = read_rater_agreement(session, 1)
         assert (found.pairs, found.share) == (1, 0.0)
 
@@ -348,7 +348,7 @@ def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(sessio
     label(session, sitting, Label.SECOND)
     begin_base(session, ConfiguredBase(setting="another", name="another", revision="f" * 64), by="grace")
     assert read_contest(session, 1, Settings().votes) is None
-    assert len(read_taste_evidence(session, 1, Settings()).choices) == 1
+    assert len(read_taste_opinions(session, 1, Settings()).choices) == 1
     begin_base(session, ConfiguredBase(setting="tiny", name="tiny", revision=BASE_REVISION), by="grace")
     contest = read_contest(session, 1, Settings().votes)
     assert contest is not None

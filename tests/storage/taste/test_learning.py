@@ -27,7 +27,6 @@ from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings
 from storage.sittings.choosing import choose_two
-from storage.taste.evidence import Opinion, Preference, read_taste_evidence
 from storage.taste.learning import (
     UNJUDGED,
     LearnedTaste,
@@ -40,6 +39,7 @@ from storage.taste.learning import (
     style_of,
 )
 from storage.taste.measures import FARTHEST, MEASURES, REVISION, measure_style, pack_numbers, unpack_numbers
+from storage.taste.opinions import Opinion, Preference, read_taste_opinions
 from storage.votes.arenas import PickGesture, pick, read_arena_answers
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, vote
@@ -176,7 +176,7 @@ def test_answers_measured_by_an_earlier_release_are_measured_again(
     answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
     session.execute(update(ReplyMeasuresRow).values(numbers=pack_numbers([1.0])))
     session.execute(change)
-    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
+    found = read_taste_data(session, read_taste_opinions(session, personality_id, EVERYONE))
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
 
 
@@ -186,14 +186,14 @@ def test_answers_measured_by_an_earlier_release_are_measured_again(
 def test_damaged_measures_are_taken_again(session: Session, personality_id: int, numbers: bytes) -> None:
     answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
     session.execute(update(ReplyMeasuresRow).values(numbers=numbers))
-    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
+    found = read_taste_data(session, read_taste_opinions(session, personality_id, EVERYONE))
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
 
 
 def test_stored_measures_are_used(session: Session, personality_id: int) -> None:
     answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
     session.execute(update(ReplyRow).values(answer=""))
-    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
+    found = read_taste_data(session, read_taste_opinions(session, personality_id, EVERYONE))
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]), abs=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_votes_and_choices_on_answers_without_text_are_left_out(session: Session
     arena = opened(session, personality_id, ["tea", ""])
     pick(session, arena.id, BOB, 1, PickGesture.PRESSED)
     answer_and_vote(session, [SHORT, ""], BOB, Vote.UP, 0)
-    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
+    found = read_taste_data(session, read_taste_opinions(session, personality_id, EVERYONE))
     assert (len(found), len(found.thumbs.x), len(found.choices.starts)) == (1, 1, 0)
 
 
@@ -214,7 +214,7 @@ def test_votes_and_choices_are_in_the_order_of_time(session: Session, personalit
     session.execute(update(VoteEventRow).values(created_at=later(5)))
     answer_and_vote(session, [LONG], CAROL, Vote.DOWN, 9)
     answer_and_vote(session, [SHORT], BOB, Vote.UP, 1)
-    found = read_taste_data(session, read_taste_evidence(session, personality_id, EVERYONE))
+    found = read_taste_data(session, read_taste_opinions(session, personality_id, EVERYONE))
     assert found.order.tolist() == [True, False, True]
     assert (found.thumbs.liked.tolist(), found.thumbs.voter.tolist(), found.voters) == ([1, 0], [0, 1], 2)
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]), abs=1e-5)
@@ -283,7 +283,7 @@ def test_the_order_in_which_votes_were_stored_does_not_matter(
     one, other = found
     assert len(one.data) == len(SAID) > UNJUDGED
     assert equal(one.data, other.data)
-    assert one.evidence == other.evidence
+    assert one.e_value == other.e_value
     assert (one.posterior.mean == other.posterior.mean).all()
 
 
@@ -293,7 +293,7 @@ def test_the_order_in_which_votes_were_stored_does_not_matter(
 def test_a_personality_without_votes_has_no_taste(session: Session, personality_id: int) -> None:
     add_reply(session)
     taste = learn_taste(session, personality_id, EVERYONE)
-    assert (len(taste.data), taste.evidence, taste.may_choose, taste.may_teach) == (0, 1.0, False, False)
+    assert (len(taste.data), taste.e_value, taste.may_choose, taste.may_teach) == (0, 1.0, False, False)
     assert taste.score([SHORT, LONG]).tolist() == [0.0, 0.0]
     assert taste.score([]).shape == (0,)
 
@@ -301,7 +301,7 @@ def test_a_personality_without_votes_has_no_taste(session: Session, personality_
 @pytest.mark.parametrize("seed", range(3))
 def test_a_clear_taste_is_learned_and_ranks_answers_that_nobody_has_seen(seed: int) -> None:
     taste = learned(*votes_by(brief, 80, seed))
-    assert taste.evidence > 20
+    assert taste.e_value > 20
     assert taste.may_teach
     unseen = [compose(random.Random(seed + 1_000 + i)) for i in range(200)]
     score = taste.score(unseen)
@@ -311,7 +311,7 @@ def test_a_clear_taste_is_learned_and_ranks_answers_that_nobody_has_seen(seed: i
 
 def test_choices_alone_teach_a_taste_too() -> None:
     taste = learned(*choices_by(brief, 60))
-    assert taste.evidence > 20
+    assert taste.e_value > 20
     short, long = taste.score([SHORT, LONG])
     assert short > long
     assert taste.data.voters == 0
@@ -324,7 +324,7 @@ def test_votes_of_members_teach_a_taste(session: Session, personality_id: int) -
         value = Vote.UP if brief(answer) > 0.5 else Vote.DOWN
         answer_and_vote(session, [answer], (ALICE, BOB, CAROL)[i % 3], value, i)
     taste = learn_taste(session, personality_id, EVERYONE)
-    assert taste.evidence > 1
+    assert taste.e_value > 1
     short, long = taste.score([SHORT, LONG])
     assert short > long
 
@@ -333,8 +333,8 @@ def test_the_first_votes_are_learned_but_not_judged() -> None:
     votes, answers = votes_by(brief, UNJUDGED + 1)
     for count, chooses, teaches in ((9, False, False), (10, True, False), (19, True, False), (20, True, True)):
         taste = learned(votes[:count], answers)
-        assert (taste.evidence, taste.may_choose, taste.may_teach) == (1.0, chooses, teaches)
-    assert learned(votes, answers).evidence != 1.0
+        assert (taste.e_value, taste.may_choose, taste.may_teach) == (1.0, chooses, teaches)
+    assert learned(votes, answers).e_value != 1.0
 
 
 SEEDS = 30
@@ -342,14 +342,14 @@ SEEDS = 30
 
 @pytest.mark.parametrize("taste", [polite, lambda _: 0.5], ids=["most like it", "half like it"])
 def test_votes_without_a_taste_rarely_look_like_one(taste: TasteOf) -> None:
-    found = np.array([learned(*votes_by(taste, 60, seed)).evidence for seed in range(SEEDS)])
+    found = np.array([learned(*votes_by(taste, 60, seed)).e_value for seed in range(SEEDS)])
     # Ville's inequality: an e-value of at least 20 has a probability of at most 1/20.
     assert (found >= 20).mean() <= 0.05 + 2 * sqrt(0.05 * 0.95 / SEEDS)
     assert np.median(found) < 1.2
 
 
 def test_choices_without_a_taste_rarely_look_like_one() -> None:
-    found = np.array([learned(*choices_by(polite, 60, seed)).evidence for seed in range(SEEDS)])
+    found = np.array([learned(*choices_by(polite, 60, seed)).e_value for seed in range(SEEDS)])
     assert (found >= 20).mean() <= 0.05 + 2 * sqrt(0.05 * 0.95 / SEEDS)
     assert np.median(found) < 1.2
 
@@ -359,7 +359,7 @@ def test_a_taste_that_keeps_changing_shows_no_evidence(seed: int) -> None:
     votes, answers = votes_by(brief, 120, seed)
     turned = [one._replace(liked=(brief(answers[i]) > 0.5) is (i // 30 % 2 == 0)) for i, one in enumerate(votes)]
     taste = learned(turned, answers)
-    assert 0 < taste.evidence < 1
+    assert 0 < taste.e_value < 1
     assert "clearly enough" in taste.why_unsure if not taste.may_teach else taste.bettor.is_clear
 
 
@@ -382,7 +382,7 @@ def test_a_refuted_taste_does_nothing_until_it_predicts_as_well_as_the_share_of_
 
 def test_a_taste_that_is_no_worse_than_chance_goes_on_to_choose() -> None:
     tastes = [learned(*votes_by(polite, 60, seed)) for seed in range(SEEDS)]
-    assert min(taste.evidence for taste in tastes) < 1
+    assert min(taste.e_value for taste in tastes) < 1
     assert all(taste.may_choose for taste in tastes)
 
 
@@ -415,14 +415,14 @@ def test_adding_votes_does_not_switch_it_on_and_off_again(seed: int) -> None:
 @pytest.mark.parametrize("liked", [True, False])
 def test_votes_that_are_all_alike_show_no_taste(liked: bool) -> None:
     taste = learned(*votes_by(lambda _: float(liked), 60))
-    assert 0 < taste.evidence < 1.2
+    assert 0 < taste.e_value < 1.2
     assert np.isfinite(taste.posterior.mean).all()
 
 
 def test_many_votes_on_one_answer_give_finite_numbers() -> None:
     votes = [Opinion(0, Pseudonym(1 + i % 7), i % 3 > 0, 1.0, later(i)) for i in range(400)]
     taste = learned(votes, [SHORT])
-    assert np.isfinite([taste.evidence, *taste.score([SHORT, LONG])]).all()
+    assert np.isfinite([taste.e_value, *taste.score([SHORT, LONG])]).all()
 
 
 def test_one_voter_alone_teaches_a_taste() -> None:
@@ -442,7 +442,7 @@ def test_voters_who_contradict_each_other_teach_nothing(seed: int) -> None:
         for one in votes
     ]
     taste = learned([vote for both in zip(votes, opposite, strict=True) for vote in both], answers)
-    assert 0 < taste.evidence < 20
+    assert 0 < taste.e_value < 20
     assert np.abs(taste.posterior.mean).max() < 0.05
 
 
@@ -494,8 +494,8 @@ def test_ten_thousand_votes_on_identical_answers_say_nothing_and_give_finite_num
     measured = np.array(measure_style(SHORT))
     votes = [Opinion(i, Pseudonym(1 + i % 50), i % 4 > 0, 1.0, later(i)) for i in range(10_000)]
     taste = learn(arrange(votes, dict.fromkeys(range(10_000), measured)))
-    assert np.isfinite([taste.evidence, *taste.score([SHORT, LONG])]).all()
-    assert taste.evidence < 20
+    assert np.isfinite([taste.e_value, *taste.score([SHORT, LONG])]).all()
+    assert taste.e_value < 20
 
 
 def test_votes_from_before_their_account_was_made_and_from_the_future_do_no_harm(
@@ -505,7 +505,7 @@ def test_votes_from_before_their_account_was_made_and_from_the_future_do_no_harm
     answer_and_vote(session, POOL[3:6], BOB, Vote.DOWN, 60 * 24 * 365 * 50)
     taste = learn_taste(session, personality_id, Settings())
     assert taste.data.thumbs.liked.tolist() == [0.0] * 3
-    assert np.isfinite([taste.evidence, *taste.score(POOL)]).all()
+    assert np.isfinite([taste.e_value, *taste.score(POOL)]).all()
 
 
 def test_after_an_opt_out_the_taste_is_as_if_the_member_had_never_voted(session: Session, personality_id: int) -> None:
@@ -519,7 +519,7 @@ def test_after_an_opt_out_the_taste_is_as_if_the_member_had_never_voted(session:
     withdraw_consent(session, ALICE)
     after = learn_taste(session, personality_id, EVERYONE)
     assert equal(after.data, without.data)
-    assert after.evidence == without.evidence != 1.0
+    assert after.e_value == without.e_value != 1.0
     assert (after.posterior.mean == without.posterior.mean).all()
 
 
@@ -535,7 +535,7 @@ def test_emoji_that_count_as_several_thumbs_move_the_taste_more_and_can_lose_no_
     turned = [one._replace(liked=(brief(answers[i]) > 0.5) is (i // 30 % 2 == 0)) for i, one in enumerate(votes)]
     for said in (votes, turned):
         thumb, heart = (learned([one._replace(weight=weight) for one in said], answers) for weight in (1.0, 3.0))
-        assert np.isfinite(heart.evidence)
+        assert np.isfinite(heart.e_value)
         if said is votes:
             short, long = heart.score([SHORT, LONG]) - thumb.score([SHORT, LONG])
             assert short > long

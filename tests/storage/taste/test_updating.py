@@ -37,7 +37,7 @@ def test_votes_that_are_added_are_predicted_and_learned_as_if_they_had_been_ther
     for start in range(first, VOTES, step):
         taste = learn_more(taste, opinions[start : start + step], measures)
     assert equal(taste.data, whole.data)
-    assert taste.evidence == pytest.approx(whole.evidence, rel=1e-6)
+    assert taste.e_value == pytest.approx(whole.e_value, rel=1e-6)
     assert np.corrcoef(taste.score(answers), whole.score(answers))[0, 1] > 0.99
 
 
@@ -62,7 +62,7 @@ def test_votes_are_added_after_choices() -> None:
     taste = learn_more(learn(arrange(choices, measures)), moved, measures)
     whole = learn(arrange([*choices, *moved], measures))
     assert equal(taste.data, whole.data)
-    assert taste.evidence == pytest.approx(whole.evidence, rel=1e-6)
+    assert taste.e_value == pytest.approx(whole.e_value, rel=1e-6)
 
 
 def test_votes_on_answers_without_measures_are_left_out() -> None:
@@ -74,7 +74,7 @@ def test_votes_on_answers_without_measures_are_left_out() -> None:
 def test_ten_thousand_clear_votes_give_a_finite_e_value() -> None:
     opinions, answers = votes_by(brief, 300)
     votes = [one._replace(given_at=later(i)) for i, one in enumerate(opinions * 20)]
-    assert 1e20 < learn(arrange(votes, measures_of(answers))).evidence < np.inf
+    assert 1e20 < learn(arrange(votes, measures_of(answers))).e_value < np.inf
 
 
 # From rows
@@ -183,7 +183,7 @@ def test_after_any_change_the_taste_is_the_one_of_all_rows(
     updated, whole = update_after(session, personality_id, lambda: change(session, personality_id, replies))
     assert updated.evidence == whole.evidence
     assert equal(updated.taste.data, whole.taste.data)
-    assert updated.taste.evidence == pytest.approx(whole.taste.evidence, rel=1e-6)
+    assert updated.taste.e_value == pytest.approx(whole.taste.e_value, rel=1e-6)
 
 
 def test_nothing_is_added_once_the_operator_switches_it_off(

@@ -15,9 +15,9 @@ from bot.text.taste import count_votes, describe_liked
 from storage.insights.taste_report import shown_effects
 from storage.members import Pseudonym
 from storage.personalities.personalities import ensure_personality
-from storage.taste.evidence import Opinion
 from storage.taste.learning import LearnedTaste, learn_taste, style_of
 from storage.taste.measures import MEASURES
+from storage.taste.opinions import Opinion
 from storage.taste.words import (
     MOST_EFFECTS,
     MOST_QUESTIONS,

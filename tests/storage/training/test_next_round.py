@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.settings.sections import PrivacySettings, Settings
-from storage.taste.evidence import Preference
-from storage.training.evidence import PossiblePairs, count_possible_pairs
+from storage.taste.opinions import Preference
+from storage.training.feedback import PossiblePairs, count_possible_pairs
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, vote

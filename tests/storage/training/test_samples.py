@@ -13,7 +13,7 @@ from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import PrivacySettings
-from storage.training.evidence import RatedReply, read_answers_to, read_replies, read_texts
+from storage.training.feedback import RatedReply, read_answers_to, read_replies, read_texts
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, OTHER_REVISION, add_reply, render_plainly, vote

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from storage.database.enums import Origin
 from storage.members import Pseudonym
 from storage.settings.sections import Settings, VoteSettings
-from storage.taste.evidence import read_taste_evidence
 from storage.taste.learning import learn_taste, read_taste_data
+from storage.taste.opinions import read_taste_opinions
 from storage.votes.comparisons import Better, compare
 from storage.votes.voter_caps import cap_factors
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
@@ -110,7 +110,7 @@ def test_a_louder_emoji_fills_its_members_share_sooner(session: Session, persona
     for i in range(20):
         reply_id = add_reply(session, prompt=f"{i}", answer=LONG)
         append_events(session, [VoteEvent(reply_id, Thumb(message_of(reply_id), BOB, "❤️"), added=True)])
-    data = read_taste_data(session, read_taste_evidence(session, personality_id, Settings()))
+    data = read_taste_data(session, read_taste_opinions(session, personality_id, Settings()))
     hearts = data.thumbs.weight[-20:]
     assert hearts.sum() == pytest.approx(counted([30.0, *[5.0] * 9])[0])
     assert hearts.sum() < 20  # as so many 👍 count before the cap
@@ -124,7 +124,7 @@ def test_thumbs_and_choices_of_one_voter_count_together(session: Session, person
         first, second = add_reply(session, prompt=f"{i}"), add_reply(session, prompt=f"{i}", origin=Origin.ALTERNATIVE)
         compare(session, first, second, BOB, Better.FIRST)
     session.flush()
-    evidence = read_taste_evidence(session, personality_id, Settings())
+    evidence = read_taste_opinions(session, personality_id, Settings())
     (bob,) = pseudonyms_of(session, BOB)
     assert [one.weight for one in (*evidence.opinions, *evidence.choices)] == [1.0] * 75
     assert evidence.factors == {bob: counted([30.0, *[5.0] * 9])[0] / 30}

@@ -30,8 +30,8 @@ from storage.privacy.consent import give_consent, read_agreement, withdraw_conse
 from storage.releases.versions import register
 from storage.runtime.gpu_use import GpuUse
 from storage.settings.sections import Settings
-from storage.taste.evidence import read_taste_evidence
 from storage.taste.learning import learn_taste
+from storage.taste.opinions import read_taste_opinions
 from storage.training.rounds import Round, claim_round, request_round, require_round
 from storage.training.samples import AskedPrompt, DrawnSample, LocalPair
 from storage.votes.corrections import withdraw
@@ -171,9 +171,9 @@ def calls(
         "newest_exchanges": (*where, session.scalars(select(ReplyRow.id)).all(), {"limit": 99}),
         "read_prompts": (id_,),
         "count_answers": (id_, base.revision, None, digests),
-        "read_taste_evidence": (id_, settings),
+        "read_taste_opinions": (id_, settings),
         "learn_taste": (id_, settings),
-        "learn_from": (id_, read_taste_evidence(session, id_, settings)),
+        "learn_from": (id_, read_taste_opinions(session, id_, settings)),
         "read_liked_style": (id_, settings),
         "has_closed_replies": (id_, settings.privacy),
         "read_contest": (id_, settings.votes),
@@ -349,11 +349,11 @@ def test_the_trainer_selects_nothing_itself() -> None:
 
 
 def test_training_data_is_selected_in_one_place() -> None:
-    """No query of the evidence reads text from the tables: all of it comes from `storage.training.trainable`."""
-    evidence = ast.parse((TRAINER.parent / "storage" / "training" / "evidence.py").read_text(encoding="utf-8"))
+    """No query of the feedback reads text from the tables: all of it comes from `storage.training.trainable`."""
+    feedback = ast.parse((TRAINER.parent / "storage" / "training" / "feedback.py").read_text(encoding="utf-8"))
     words = {"prompt", "answer", "messages", "text"}
-    for node in ast.walk(evidence):
+    for node in ast.walk(feedback):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id.endswith("Row"):
             assert node.attr not in words, (
-                f"storage/training/evidence.py:{node.lineno} reads text past storage.training.trainable"
+                f"storage/training/feedback.py:{node.lineno} reads text past storage.training.trainable"
             )

@@ -18,7 +18,7 @@ from storage.database.enums import Origin, PairSource
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import DatabaseSettings, Settings, TrainingSettings
-from storage.training.evidence import RatedReply, Texts, WrittenCorrection
+from storage.training.feedback import RatedReply, Texts, WrittenCorrection
 from storage.training.samples import AskedPrompt
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, add_taste, vote
@@ -74,7 +74,7 @@ def test_a_round_reads_the_texts_of_no_more_pairs_than_it_may_train_on(database:
     assert full.evidence["pairs_by_source"].keys() == {PairSource.SIBLINGS, PairSource.CORRECTION, PairSource.TASTE}
     assert len(read_for_full) <= 2 * (4 + 1)
     whole, read_for_whole = plan(database, bank, max_pairs=100)
-    assert whole.evidence["pairs_by_source"] == {
+    assert whole.e_value["pairs_by_source"] == {
         PairSource.SIBLINGS: 20 + MAX_PAIRS_PER_PROMPT,  # those on the answers that taught the taste
         PairSource.CORRECTION: 20,
         PairSource.TASTE: 1,

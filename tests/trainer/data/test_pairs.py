@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import PairSource
-from storage.taste.evidence import Preference
-from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.taste.opinions import Preference
+from storage.training.feedback import RatedReply, WrittenCorrection
 from tests.trainer.rated import ANN, BEN, CAT, PROMPT, corrections, crowd, rated, replies, sample, written
 from trainer.data.pairs import (
     MAX_PAIRS_PER_PROMPT,

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from storage.database.enums import GateVerdict, PairSource, Split
 from storage.releases.versions import StartingPoint, Version
 from storage.settings.sections import PairSettings, Settings, TrainingSettings, VoteSettings
-from storage.taste.evidence import Opinion, Preference
 from storage.taste.learning import LearnedTaste, arrange, learn
 from storage.taste.measures import measure_style
+from storage.taste.opinions import Opinion, Preference
 from storage.taste.relevance import NOISE
-from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.feedback import RatedReply, WrittenCorrection
 from storage.votes.weights import WeightedVotes
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, rated, reader, replies, sample, written
 from trainer.data.pairs import Pair, RoundFeedback

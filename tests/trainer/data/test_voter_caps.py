@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import NOBODY, PairSource
-from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.feedback import RatedReply, WrittenCorrection
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, rated, replies, written
 from trainer.data.pairs import Pair, PairSide, RoundFeedback, pair_by_people
 from trainer.data.voter_caps import UNCAPPED, cap_voters, influences, shares

@@ -25,7 +25,7 @@ from storage.database.tables import (
     VersionRow,
 )
 from storage.errors import AliasConflict, GateNotPassed
-from storage.releases.evidence import (
+from storage.releases.contests import (
     Contest,
     LeftOut,
     Standing,

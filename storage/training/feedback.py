@@ -21,8 +21,8 @@ from storage.database.rows import count_rows
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
-from storage.taste.evidence import Preference, read_taste_evidence
 from storage.taste.learning import LearnedTaste, learn_from
+from storage.taste.opinions import Preference, read_taste_opinions
 from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
@@ -252,7 +252,7 @@ class Outlook:
 
 
 def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:
-    evidence = read_taste_evidence(session, personality_id, settings)
+    evidence = read_taste_opinions(session, personality_id, settings)
     votes = read_weighted_votes(session, personality_id, settings.votes)
     pairs = count_possible_pairs(
         session, personality_id, settings.privacy, base_revision, votes=votes.by_reply, choices=evidence.choices

@@ -17,7 +17,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
-from storage.training.evidence import RatedReply, Texts, look_ahead, read_corrections, read_replies, read_texts
+from storage.training.feedback import RatedReply, Texts, look_ahead, read_corrections, read_replies, read_texts
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from storage.votes.weights import QUARANTINE, WeightedVote, read_weighted_votes

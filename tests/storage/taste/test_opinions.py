@@ -16,7 +16,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import PrivacySettings, Settings
-from storage.taste.evidence import REPLACED_WEIGHT, Opinion, Preference, TasteEvidence, read_taste_evidence
+from storage.taste.opinions import REPLACED_WEIGHT, Opinion, Preference, TasteOpinions, read_taste_opinions
 from storage.votes.arenas import PickGesture, open_arena, pick, read_arena_answers
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause, withdraw
@@ -28,13 +28,13 @@ from tests.storage.votes.test_weights import NO_RULES, NOON, quarantine, vote_at
 QUESTION = 4_711
 EVERYONE = Settings(votes=NO_RULES)
 """Every vote counts in full."""
-NOTHING = TasteEvidence((), ())
+NOTHING = TasteOpinions((), ())
 
 
-def read(session: Session, personality_id: int, settings: Settings = EVERYONE) -> TasteEvidence:
+def read(session: Session, personality_id: int, settings: Settings = EVERYONE) -> TasteOpinions:
     session.flush()
     session.expire_all()
-    return read_taste_evidence(session, personality_id, settings)
+    return read_taste_opinions(session, personality_id, settings)
 
 
 def opinions(

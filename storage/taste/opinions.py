@@ -61,7 +61,7 @@ class Preference(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TasteEvidence:
+class TasteOpinions:
     """Oldest first."""
 
     opinions: tuple[Opinion, ...]
@@ -74,17 +74,17 @@ class TasteEvidence:
         """Return how many voted or chose."""
         return len({one.voter for one in (*self.opinions, *self.choices)})
 
-    def between(self, begins: datetime, ends: datetime) -> TasteEvidence:
+    def between(self, begins: datetime, ends: datetime) -> TasteOpinions:
         """Return what was said from `begins` up to `ends`, which is not included."""
         opinions = tuple(one for one in self.opinions if begins <= one.given_at < ends)
         choices = tuple(one for one in self.choices if begins <= one.given_at < ends)
         return replace(self, opinions=opinions, choices=choices)
 
 
-def read_taste_evidence(session: Session, personality_id: int, settings: Settings) -> TasteEvidence:
+def read_taste_opinions(session: Session, personality_id: int, settings: Settings) -> TasteOpinions:
     """Return what counts: no votes in quarantine, of wrong facts, or of people who opted out."""
     if not settings.privacy.learn_from_reactions:
-        return TasteEvidence((), ())
+        return TasteOpinions((), ())
     pseudonyms = read_pseudonyms(session)
     silent = set(session.scalars(select(OptOutRow.user_id)))
     votes = list(counted_votes(session, personality_id, settings.votes, newest=NEWEST_ANSWERS))
@@ -108,7 +108,7 @@ def read_taste_evidence(session: Session, personality_id: int, settings: Setting
             if user_id not in silent
         ),
     ]
-    return TasteEvidence(
+    return TasteOpinions(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
         _factors((*opinions, *choices), settings.votes.max_voter_share),
