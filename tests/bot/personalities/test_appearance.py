@@ -141,18 +141,15 @@ async def test_what_is_said_of_a_name_that_discord_refuses_is_what_people_see(pl
     assert "appears with the bot's name, with a picture of its own" in said
 
 
-async def test_a_character_card_brings_its_name_and_picture_and_takes_them_along(place, query):
+async def test_a_character_card_brings_its_name_and_picture_and_takes_its_name_along(place, query):
     content = portrait("PNG", text=card_of())
     done = await place.grace.slash(place.channel, "personality import", file=("ebba.png", content))
     assert "Its picture appears beside its messages in Discord." in done.response.content
     await place.grace.slash(place.channel, "personality bind", personality="ebba-lind")
     assert place.last.author.name == "Ebba Lind"
-    options = {"personality": "ebba-lind", "format": "png"}
-    exported = await place.grace.slash(place.channel, "personality export", **options)
+    exported = await place.grace.slash(place.channel, "personality export", personality="ebba-lind")
     (file,) = exported.response.attachments
-    again = parse_any_card(await file.read(), file.filename)
-    assert again.card.display_name == "Ebba Lind"
-    assert Image.open(io.BytesIO(again.picture)).size == (60, 90)
+    assert parse_any_card(await file.read(), file.filename).card.display_name == "Ebba Lind"
 
 
 def _plain_gif():
