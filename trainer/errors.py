@@ -16,7 +16,7 @@ class TrainerError(TranslatableError):
     """Base class of the errors that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1
-    """As of StorageError."""
+    """Exit code of a command that ends with this error, as in StorageError."""
 
 
 class TrainingDiverged(TrainerError):
@@ -49,14 +49,14 @@ class TooLittleMemory(TrainerError):
 
 
 REFUSED_BY_PYTORCH = ("can't allocate memory", "not enough memory")
-"""What the RuntimeError of PyTorch's allocator on a CPU says, on Linux and on Windows."""
+"""Parts of the RuntimeError of PyTorch's CPU allocator, on Linux and on Windows."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether the error, or one that caused it, says that there was no memory; imports no PyTorch."""
+    """Return whether the error, or one that caused it, means that memory ran out. Imports no PyTorch."""
     return (
         isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"  # PyTorch's, of a GPU
+        or type(error).__name__ == "OutOfMemoryError"  # PyTorch's error for GPUs
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, RuntimeError) and any(words in str(error) for words in REFUSED_BY_PYTORCH))
         or (error.__cause__ is not None and is_out_of_memory(error.__cause__))

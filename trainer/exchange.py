@@ -36,11 +36,11 @@ KEYS = ("prompt", "chosen", "rejected")
 class ImportedPairs:
     imported: int
     known: int
-    """Pairs that the database had already."""
+    """Number of pairs that were already in the database."""
 
 
 def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> int:
-    """Write the pairs that a round could use now, with rendered prompts, and return how many. Replaces the file."""
+    """Write the pairs that a round could use now, with rendered prompts, and return their number. Replaces the file."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database:
         with database.transaction() as session:
@@ -62,7 +62,7 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
 
 
 def _pairs_of_people(session: Session, settings: Settings, personality_id: int, base: BaseModel) -> ChosenPairs:
-    """Return all of them, oldest first."""
+    """Return all pairs made by people, oldest first."""
     where = (personality_id, settings.privacy, base.revision)
     replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
     corrections = read_corrections(session, *where, settings.votes)
@@ -98,14 +98,14 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
 
 
 class RenderMessages:
-    """Turns a prompt in any of TRL's formats into the text that the model is served."""
+    """Renders a prompt in any of TRL's formats into the text that the model is served."""
 
     def __init__(self, chat: ChatFormat, system_prompt: str) -> None:
         self._chat = chat
         self._system_prompt = system_prompt
 
     def __call__(self, prompt: str | list[dict[str, str]]) -> tuple[str, list[dict[str, str]]]:
-        """Return the text, and the messages that it was rendered from; none if it was rendered already."""
+        """Return the text and the messages that it was rendered from; no messages if it was already rendered."""
         if isinstance(prompt, str):
             if any(token in prompt for token in self._chat.tokenizer.all_special_tokens):
                 return prompt, []

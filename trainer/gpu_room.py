@@ -18,7 +18,7 @@ from trainer.progress import Phase, ReportProgress, RoundProgress
 
 POLL_S = 1.0
 PATIENCE_S = 600.0
-"""How long engines may take to finish their answers and leave."""
+"""Longest time that engines may take to finish their answers and leave."""
 
 
 def shares_gpu(database: Database, settings: Settings) -> bool:
@@ -51,7 +51,7 @@ def make_room(database: Database, settings: Settings, report: ReportProgress) ->
 
 
 def keep_room(session: Session, worker: str) -> None:
-    """Keep the engines away for another SILENT_AFTER_S seconds from what `make_room` took."""
+    """Keep the engines away from the GPUs of `make_room` for another SILENT_AFTER_S seconds."""
     renew_gpus(session, GpuUse.ROUND, worker)
 
 

@@ -1,4 +1,4 @@
-"""Progress of rounds: a round writes it to its row, and the trainer serves all rounds as metrics."""
+"""Progress of rounds: each round writes it to its row, and the trainer serves all rounds' progress as metrics."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Advance = Callable[[float], None]
 
 
 def begin_phase(report: ReportProgress, phase: Phase, steps: int) -> Advance:
-    """Report that none of the phase's steps is done, and return a function that reports more."""
+    """Report that the phase begins, and return a function that reports its completed steps."""
     report(RoundProgress(phase, 0, steps))
     reported = 0
 

@@ -1,4 +1,4 @@
-"""Chat messages as a version reads them: after the system prompt, rendered by the base's template."""
+"""Renders chat messages as a version reads them: after the system prompt, by the base's template."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
 
 
 def ask_alone(message: str, system_prompt: str, render: Render) -> AskedPrompt:
-    """Return a message of ours as the prompt of a conversation that begins with it."""
+    """Return one of our own messages as the prompt of a conversation that begins with it."""
     messages = with_system_prompt(system_prompt, [{"role": "user", "content": message}])
     prompt = render(messages)
     return AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages))
 
 
 def renderer_of(base: BaseModel, settings: ModelSettings) -> Render:
-    """Return what renders chat messages for this base; its template is loaded when it is first needed."""
+    """Return a function that renders chat messages for this base; it loads the template when first called."""
     chat = cache(lambda: load_chat_format(base.path, settings.template_options))
     return lambda messages: chat().render(messages)

@@ -1,1 +1,1 @@
-"""From votes and cards to a round's training data."""
+"""A round's training data, made from votes and cards."""

@@ -43,11 +43,11 @@ from trainer.rendering import ask_alone, renderer_of
 
 SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 AT_ONCE = 256
-"""Answers that are drawn before they are stored: what is stored survives a round that is interrupted."""
+"""Answers drawn before they are stored: an interrupted round keeps the stored ones."""
 MEMBERS_SHARE = 0.5
-"""Most of the prompts that come from members."""
+"""Largest share of prompts from members."""
 OWN_SHARE = 0.25
-"""Most of the prompts that somebody added in the console; the others come from the prompt bank."""
+"""Largest share of prompts added in the console; the prompt bank supplies the rest."""
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,12 @@ def ask_champion(
     store: AdapterStore,
     report: ReportProgress,
 ) -> tuple[AskedPrompt, ...]:
-    """Draw the champion's answers for the taste to rank, and return their prompts; none before the taste may rank.
+    """Draw the champion's answers for the taste to rank, and return their prompts; none while the taste may not rank.
 
-    The base answers half of the time as a version is asked, and half as it answers members: with examples, of its card
-    and of what people like, and with an order. These are found by the first half, so that even a first round has them.
-    All answers to one message are ranked together, so a version learns to do alone what the base had to be shown.
+    The base gives half of its answers to the prompts as a version gets them. It gives the other half to the prompts as
+    members get them answered: with the card's examples, liked answers and an order. The first half helps to find these,
+    so even a first round has them. All answers to one message are ranked together, so a version learns to do alone what
+    the base had to be shown.
     """
     if not settings.pairs.ranked_prompts:
         return ()
@@ -105,9 +106,9 @@ def _try_orders(
     base: BaseModel,
     drawing: _Drawing,
 ) -> str:
-    """Draw a few answers with each order that might bring what people like until one does, and return that one.
+    """Try orders that might bring what members like, with a few answers each; return the first one that works, or "".
 
-    The prompts are the bank's, so that no member's words are among what decides.
+    The prompts come from the bank, so that no member's words influence the result.
     """
     of_bank = [asked for asked in prompts if asked.reply_id is None][:TRIED_PROMPTS]
     if len(of_bank) < FEWEST_PROMPTS:
@@ -125,8 +126,8 @@ def prompts_to_rank(
 ) -> tuple[AskedPrompt, ...]:
     """Return the prompts whose answers the taste ranks, `ranked_prompts` in all.
 
-    `members`' come first, then those that somebody added in the console, then the bank's. The bank's order depends on
-    the seed alone, so that later rounds find the answers of earlier ones.
+    Members' prompts come first, then those added in the console, then the bank's. The bank's order depends on the seed
+    alone, so that later rounds find the answers of earlier ones.
     """
     most = settings.pairs.ranked_prompts
     asked = {prompt.digest: prompt for prompt in members}
@@ -145,7 +146,7 @@ def _rank(text: str, settings: Settings) -> bytes:
 
 
 class _Drawing:
-    """Draws and stores what is missing of a version's answers. Nothing is loaded before the first."""
+    """Draws and stores a version's missing answers. The model is loaded before the first one."""
 
     def __init__(
         self,
@@ -186,7 +187,7 @@ class _Drawing:
         return open_sampler(self._settings, self._base, adapter, failures)
 
     def draw(self, prompts: Sequence[AskedPrompt], each: int, *, more_to_come: int = 0) -> None:
-        """Draw so many answers to each prompt, less those that there are; progress is shown with what will come."""
+        """Draw answers until each prompt has `each`; the progress includes `more_to_come` later answers."""
         digests = [asked.digest for asked in prompts]
         version_id = id_of(self._version)
         known = self._database.fetch(count_answers, self._personality_id, self._base.revision, version_id, digests)

@@ -1,4 +1,4 @@
-"""Chooses the pairs of a round by ids and votes, and reads the texts of those alone. Pure but for the reading."""
+"""Chooses the pairs of a round by ids and votes, and reads only their texts. Pure except for the reading."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Fits = Callable[[PreferencePair], bool]
 
 
 class ReadTexts(Protocol):
-    """Returns the texts of all these answers, with their prompts, and of all these corrections.
+    """Reads the texts of answers, with their prompts, and of corrections.
 
-    They come from the state of the database that the ids come from.
+    It reads the same state of the database that the ids come from.
     """
 
     def __call__(self, *, replies: Collection[int], corrections: Collection[int]) -> Texts: ...
@@ -26,15 +26,15 @@ class ReadTexts(Protocol):
 
 @dataclass(frozen=True)
 class ChosenPairs:
-    """The first pairs by rank, with their texts."""
+    """The highest-ranked pairs, with their texts."""
 
     pairs: list[Pair]
     prompts: dict[str, str]
-    """Rendered, by digest; also of pairs that a text ruled out."""
+    """Rendered prompts by digest, including those of pairs that their texts ruled out."""
     feedback: dict[str, RoundFeedback]
-    """The feedback on each prompt. Texts that were not read are empty."""
+    """The feedback on each prompt, by digest. Texts that were not read are empty."""
     too_long: int
-    """Pairs that did not fit."""
+    """Number of pairs that were too long to train on."""
 
 
 def choose_pairs(

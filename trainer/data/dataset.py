@@ -26,7 +26,7 @@ from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonst
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
 
 Skip = str
-"""The reason that a round has nothing to train on."""
+"""The reason why a round has nothing to train on."""
 
 
 def prepare_examples(database: Database, settings: Settings, round_: Round, base: BaseModel) -> TrainingSet | Skip:
@@ -81,13 +81,13 @@ def split_examples(
 
 
 def render_dialogue(said: Sequence[str], system_prompt: str, chat: ChatFormat) -> str:
-    """Return the prompt that the model is served after these turns, of which the first is a person's."""
+    """Return the prompt that the model is served after these turns; a person speaks first."""
     turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
     return chat.render(with_system_prompt(system_prompt, turns))
 
 
 def _demonstrations(dialogue: Sequence[str], system_prompt: str, chat: ChatFormat) -> Iterator[Demonstration]:
-    """Yield each of the bot's answers with everything that was said before it."""
+    """Yield each of the bot's answers with the whole dialogue before it."""
     for place in range(1, len(dialogue), 2):
         yield Demonstration(render_dialogue(dialogue[:place], system_prompt, chat), dialogue[place])
 
@@ -110,10 +110,10 @@ class TrainingSet:
     sources: tuple[str, ...] = ()
     """Numbers of examples by source, in words."""
     memory: PlannedMemory | None = None
-    """None until it is planned, and if the base's size is unknown."""
+    """The memory plan; None before planning, and if the base's size is unknown."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
-        """Return what the round learned from, as in "from 12 pairs", given the round's numbers."""
+        """Return the round's examples in words, as in "from 12 pairs", given the round's metrics."""
         parts = list(self.sources)
         if left_out := metrics["left_out"]:
             parts.append(sentences.Sentence("{number} longer than training.max_tokens left out", number=left_out))
@@ -152,7 +152,7 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
 
 
 def length_check(base: BaseModel, settings: Settings) -> Fits:
-    """Return a function that says whether a pair is short enough to train on."""
+    """Return a function that checks if a pair is short enough to train on."""
     chat = load_chat_format(base.path, settings.model.template_options)
 
     def fits(pair: PreferencePair) -> bool:

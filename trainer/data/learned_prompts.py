@@ -1,4 +1,4 @@
-"""The prompt that is learned from an answer: examples that the base saw before its answer are left out of it."""
+"""Finds the prompt that a version learns an answer to: the served one without the examples that the base was shown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainer.data.choosing import ReadTexts
 
 @dataclass(frozen=True)
 class LearnedPrompts:
-    """Puts what the base and versions said to one question together."""
+    """Groups the answers of the base and of versions to one question under one prompt."""
 
     to_rank: dict[str, str]
-    """For each prompt whose answers the taste ranks, as it was served, the digest of the one that is learned."""
+    """Digest of the prompt to learn, by digest of the served prompt, for prompts whose answers the taste ranks."""
     compared: dict[str, str]
-    """The same for pairs of answers to different prompts that people chose between."""
+    """Digest of the prompt to learn, by digest of the served one, for choices between answers to different prompts."""
     read_served: ReadTexts
 
     @classmethod
@@ -37,7 +37,7 @@ class LearnedPrompts:
         choices: Iterable[Preference],
         prompts: Sequence[AskedPrompt],
     ) -> LearnedPrompts:
-        """`where` is the personality, what may be trained on, and the revision of the base."""
+        """Find the prompts to learn; `where` is (personality's id, privacy settings, base's revision)."""
         read = partial(read_texts, session, *where, render=render)
         texts = read(replies=_asked_differently(answers, choices))
         compared = {served: digest_prompt(prompt) for served, prompt in texts.prompts.items()}
@@ -48,17 +48,17 @@ class LearnedPrompts:
         return self.to_rank.get(served) or self.compared.get(served, served)
 
     def group(self, answers: Iterable[RatedReply]) -> tuple[RatedReply, ...]:
-        """Return the answers under the prompts that are learned."""
+        """Return the answers under the prompts to learn."""
         return tuple(replace(answer, prompt=self.of(answer.prompt)) for answer in answers)
 
     def read(self, *, replies: Collection[int], corrections: Collection[int]) -> Texts:
-        """Return the texts, with the prompts also under the digests of those that are learned."""
+        """Return the texts; the prompts also stand under the digests of the prompts to learn."""
         texts = self.read_served(replies=replies, corrections=corrections)
         return replace(texts, prompts=texts.prompts | {self.of(one): prompt for one, prompt in texts.prompts.items()})
 
 
 def _asked_differently(answers: Sequence[RatedReply], choices: Iterable[Preference]) -> set[int]:
-    """Return the answers that people chose between although their prompts differ, as the base's and a version's do."""
+    """Return the ids of answers to different prompts that people chose between, such as the base's and a version's."""
     prompt_of = {answer.id: answer.prompt for answer in answers}
     known = [prompt_of.keys() & choice.reply_ids for choice in choices]
     return {id_ for ids in known if len({prompt_of[id_] for id_ in ids}) > 1 for id_ in ids}

@@ -1,6 +1,6 @@
 """Turns votes, choices and corrections into preference pairs. Pure: no database, no files, no model.
 
-While a text is not read, an answer is taken to be whole and unlike all others.
+Until a text is read, its answer is assumed to be whole and unlike all others.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from trainer.training.rows import PreferencePair
 CORRECTION_WEIGHT = 1.0
 CORRECTED_SAMPLE_WEIGHT = 0.5
 MAX_PAIRS_PER_PROMPT = 4
-"""Most pairs from the answers to one prompt, so that a greeting answered a hundred times does not fill a round."""
+"""Most pairs from one prompt, so that a greeting answered a hundred times does not fill a round."""
 MAX_CORRECTIONS_PER_PROMPT = 4
 MAX_RIVALS = 8
-"""Number of the most liked answers to a prompt that are compared with as many of the least liked ones."""
+"""Number of the best-liked answers to a prompt that are compared with as many of the least-liked ones."""
 QUADRATURE_POINTS = 128
 TAIL = 1e-12
-"""Probability that the integral leaves out on each side."""
+"""Probability mass that the integral leaves out on each side."""
 
 
 Rows = tuple[int | None, int | None, int | None]
-"""A pair's identity: chosen reply, rejected reply, correction."""
+"""The identity of a pair: (chosen reply, rejected reply, correction)."""
 Backers = tuple[tuple[Pseudonym, float], ...]
-"""(voter, share of a pair's weight)."""
+"""The voters behind a pair: (voter, share of the pair's weight)."""
 
 
 @dataclass(frozen=True)
 class PairSide:
-    """One answer of a pair, and its row: a reply, or a correction of one."""
+    """One answer of a pair, and its row: a reply, or a correction of a reply."""
 
     text: str | None
-    """None until it is read."""
+    """The answer; None until it is read."""
     reply_id: int | None = None
     correction_id: int | None = None
     is_cut: bool = False
@@ -54,13 +54,13 @@ class Pair:
     """Two answers to one rendered prompt, and the voters behind the choice."""
 
     prompt: str
-    """Its digest."""
+    """The prompt's digest."""
     chosen: PairSide
     rejected: PairSide
     source: PairSource
     weight: float
     backers: Backers
-    """Shares that sum to 1; none if the taste ranked the answers."""
+    """Shares sum to 1; empty if the taste ranked the answers."""
 
     @property
     def rows(self) -> Rows:
@@ -78,7 +78,7 @@ class Pair:
 
 
 def example_of(pair: Pair, prompt: str) -> PreferencePair:
-    """Return the pair as a training example. Its texts must have been read; `prompt` is the rendered one."""
+    """Return the pair as a training example; `prompt` is the rendered prompt. The pair's texts must have been read."""
     chosen, rejected = pair.chosen.text, pair.rejected.text
     assert chosen is not None
     assert rejected is not None
@@ -98,7 +98,7 @@ def side_of(reply: RatedReply) -> PairSide:
 
 @dataclass(frozen=True)
 class RoundFeedback:
-    """Answers, and what people said about them."""
+    """Answers, and the votes, choices and corrections on them."""
 
     replies: tuple[RatedReply, ...]
     corrections: tuple[WrittenCorrection, ...] = ()
@@ -111,7 +111,7 @@ class RoundFeedback:
         return (voters | writers | {choice.voter for choice in self.choices}) - {NOBODY}
 
     def by_prompt(self) -> dict[str, RoundFeedback]:
-        """Return the feedback on the answers to each prompt that can make a pair."""
+        """Return the feedback on the answers to each prompt, for prompts that can make a pair."""
         prompt_of = {reply.id: reply.prompt for reply in self.replies}
         answers = group_by_prompt(self.replies)
         corrections, choices = defaultdict(list), defaultdict(list)
@@ -145,7 +145,7 @@ class RoundFeedback:
 
 
 def pair_by_people(feedback: RoundFeedback) -> list[Pair]:
-    """Return the pairs that corrections, choices between answers, and votes on several answers to a prompt make."""
+    """Return the pairs made by corrections, by choices between answers, and by votes on several answers to a prompt."""
     chosen = [choice for choice in feedback.choices if choice.chosen is not None]
     compared = {reply_id for choice in chosen for reply_id in choice.reply_ids}
     return [
@@ -208,7 +208,8 @@ def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
 def pair_choices(replies: Iterable[RatedReply], choices: Iterable[Preference]) -> list[Pair]:
     """Return pairs of answers to one prompt that people chose between, the better one first.
 
-    The chosen answer must not be broken: the likelihood term would teach a broken answer that was chosen for fun.
+    The chosen answer must not be broken: the likelihood term would teach it, and people sometimes choose a broken one
+    for fun.
     """
     by_id = {reply.id: reply for reply in replies}
     wins: dict[tuple[int, int], dict[Pseudonym, float]] = defaultdict(dict)
@@ -235,7 +236,7 @@ def probability_chosen(for_it: float, against: float) -> float:
 
 
 def pair_siblings(replies: Iterable[RatedReply]) -> list[Pair]:
-    """Return pairs of answers to one prompt of which one is probably liked better.
+    """Return pairs of answers to one prompt where one is probably liked better.
 
     The chosen answer must be liked on balance and not broken. Otherwise the likelihood term would teach an answer that
     most members dislike because another one is worse, or a broken answer that was liked for fun. Samples are left out,
@@ -267,13 +268,13 @@ def is_broken(reply: RatedReply) -> bool:
     return reply.answer is not None and _is_degenerate(reply.answer)
 
 
-@lru_cache(maxsize=64)  # leaving each voter of a prompt out asks for the same few answers again
+@lru_cache(maxsize=64)  # leaving out each voter of a prompt asks for the same few answers again
 def _is_degenerate(answer: str) -> bool:
     return is_degenerate(answer)
 
 
 def _weightiest_pairs(pairs: Iterable[Pair]) -> list[Pair]:
-    """Return the most certain pairs of a prompt, the newest among equals: they say more about the next answers."""
+    """Return the most certain pairs of a prompt, the newest among equals: they tell more about future answers."""
     found = sorted(pairs, key=lambda pair: (-pair.weight, tuple(-row for row in pair.recency)))
     return found[:MAX_PAIRS_PER_PROMPT]
 
@@ -305,7 +306,7 @@ def _shares(weights: Mapping[Pseudonym, float]) -> Backers:
 
 
 def weight_of(probability: float) -> float:
-    """Weigh a pair by what its votes say beyond chance: 0 at a probability of 1/2, 1 at certainty."""
+    """Weigh a pair by how far its votes exceed chance: 0 at a probability of 1/2, 1 at certainty."""
     return round(2 * probability - 1, 9)  # an integral of 0.7999999999 is the 0.8 that the settings ask for
 
 
@@ -313,8 +314,8 @@ def weight_of(probability: float) -> float:
 def probability_better(up: float, down: float, other_up: float, other_down: float) -> float:
     """Return P(p > q) for p ~ Beta(1 + up, 1 + down) and q ~ Beta(1 + other_up, 1 + other_down).
 
-    p and q are the shares of members who would like each answer, before any vote equally likely to be anything.
-    Integrated by the Gauss-Legendre rule: to about 1e-9, where votes have fractional weight to 1e-4.
+    p and q are the shares of members who would like each answer, with a uniform prior. Integrated by the Gauss-Legendre
+    rule: to about 1e-9, or 1e-4 where votes have fractional weight.
     """
     import numpy as np
     from scipy.special import betainc, betaincinv, betaln
@@ -333,7 +334,7 @@ def probability_better(up: float, down: float, other_up: float, other_down: floa
 
 @cache
 def _quadrature() -> tuple[Any, Any]:
-    """Return points and weights of the Gauss-Legendre rule from 0 to 1; computing them takes longer than using them."""
+    """Return the points and weights of the Gauss-Legendre rule from 0 to 1; cached, because computing them is slow."""
     import numpy as np
 
     points, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)

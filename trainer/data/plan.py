@@ -1,4 +1,4 @@
-"""A round's training data: pairs of people, capped, and pairs that the taste ranked, within the limits. Pure."""
+"""A round's training data: pairs from people, capped by voter, and pairs that the taste ranked. Pure."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ VOTER_CAP = gettext_noop("voter cap")
 MIN_WEIGHT = 1e-6
 LIGHT = 0.25
 TASTE_SHARE = 0.25
-"""Part of a full round that belongs to pairs that the taste ranked: no single wrong vote can turn one of them."""
+"""Share of a full round for pairs that the taste ranked: no single wrong vote can turn one of them."""
 VALIDATED = 4
-"""One in so many of people's prompts is not trained on: its pairs decide when training stops."""
+"""One in this many of people's prompts is kept from training: its pairs decide when training stops."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The pairs that a round trains on and watches, as in its manifest."""
+    """The pairs that a round trains on and validates with, as in its manifest."""
 
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
     prompts: Mapping[str, str]
-    """Rendered, by digest."""
+    """Rendered prompts by digest."""
     voters: tuple[RoundVoter, ...]
     evidence: dict[str, Any]
     start: StartingPoint
@@ -53,9 +53,9 @@ class TrainingPlan:
 
 
 def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
-    """Choose what a round trains on; equal surveys, texts and settings give equal plans.
+    """Choose a round's pairs; equal surveys, texts and settings give equal plans.
 
-    The survey's session is still open, because texts are read only of what the votes choose.
+    The survey's session must still be open, because only the texts of chosen pairs are read.
     """
     most = settings.training.max_pairs
     choose = partial(choose_pairs, fits=fits, read=survey.read)
@@ -94,16 +94,16 @@ def _surest(pair: Pair) -> tuple[float, tuple[int, ...]]:
 
 
 def _share_room(of_people: Sequence[Pair], ranked: Sequence[Pair], most: int) -> tuple[list[Pair], list[Pair]]:
-    """Return the surest pairs of both, at most `most` in all; the taste also fills the room that people leave."""
+    """Return the surest pairs of both, at most `most` in all; the taste fills the room that people leave."""
     kept = list(ranked[: max(int(most * TASTE_SHARE), most - len(of_people))])
     surest = sorted(of_people, key=lambda pair: -pair.weight)  # of equals, the newest stay first
     return surest[: most - len(kept)], kept
 
 
 def _influential(chosen: ChosenPairs, most: int) -> Iterable[RoundFeedback]:
-    """Return the feedback that decided the pairs: all, or in a full round what is about the prompts of these pairs.
+    """Return the feedback that decided the pairs: all of it, or in a full round only that on the pairs' prompts.
 
-    Leaving each voter of all prompts out would take minutes on a large server.
+    Leaving out each voter of every prompt would take minutes on a large server.
     """
     if len(chosen.pairs) < most:
         return chosen.feedback.values()
@@ -111,7 +111,7 @@ def _influential(chosen: ChosenPairs, most: int) -> Iterable[RoundFeedback]:
 
 
 def _watched(of_people: Sequence[Pair], ranked: Sequence[Pair], settings: Settings) -> tuple[list[Pair], list[Pair]]:
-    """Return (pairs to train on, people's pairs that are only watched, if training may stop early).
+    """Return (pairs to train on, validation pairs). Only people's pairs validate, and only if training may stop early.
 
     A hash of the prompt decides, so that no pair moves when others come.
     """
@@ -129,7 +129,7 @@ def _rank(prompt: str) -> int:
 def _evidence(
     uncapped: Sequence[Pair], capped: Sequence[Pair], ranked: Sequence[Pair], survey: Survey
 ) -> dict[str, Any]:
-    """Return what admins should know about the votes behind the round: numbers, no names."""
+    """Return numbers, without names, that admins should know about the votes behind the round."""
     votes = survey.votes
     before, after = (sum(pair.weight for pair in pairs) for pairs in (uncapped, capped))
     removed = {rule: taken / votes.total for rule, taken in votes.removed.items() if taken}
@@ -143,7 +143,7 @@ def _evidence(
 
 
 def _notes(survey: Survey, settings: Settings) -> Iterator[str]:
-    """Yield sentences on what is not used and why."""
+    """Yield sentences about unused feedback and the reasons."""
     if survey.start.note:
         yield survey.start.note
     if unheard := sum(correction.weight == 0 for correction in survey.feedback.corrections):

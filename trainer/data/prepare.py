@@ -1,4 +1,4 @@
-"""Prepares a round: survey of what people said, answers for the taste to rank, plan, manifest."""
+"""Prepares a round: surveys the feedback, draws answers for the taste to rank, makes the plan, writes the manifest."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from trainer.data.survey import survey_votes
 from trainer.progress import ReportProgress
 
 GROWN = 2
-"""A scheduled round replaces a version that does not lead when there are so many times as many votes."""
+"""A scheduled round replaces a version that does not lead once there are this many times its votes."""
 MAX_PLANS = 10
-"""Plans of one round: a member who takes something back again and again must not occupy the trainer forever."""
+"""Most plans that one round makes: a member who keeps taking something back must not occupy the trainer forever."""
 TAKEN_BACK = sentences.Sentence(
     "votes or suggestions were withdrawn, deleted or quarantined {number} times while this round was planned: start a "
     "new round",
@@ -60,10 +60,10 @@ def prepare_votes(
     store: AdapterStore,
     report: ReportProgress,
 ) -> TrainingPlan | Skip:
-    """Choose what the round trains on and write its manifest, or return why there is nothing to do.
+    """Choose a round's pairs and write its manifest, or return the reason why there is nothing to do.
 
-    Database and model take turns: no transaction waits for a model, and no writer waits for a plan, because it only
-    reads. If something is taken back while the plan is made, the plan is made again.
+    Database and model take turns: no transaction waits for a model, and no writer waits for a plan, because planning
+    only reads. If something is taken back meanwhile, the plan is made again.
     """
     quarantine_bursts(database, round_.personality_id, settings.votes)
     if round_.requested_by == SCHEDULE and (reason := candidate_waits(database, settings, round_.personality_id)):
@@ -90,9 +90,9 @@ def prepare_votes(
 
 
 def candidate_waits(database: Database, settings: Settings, personality_id: int) -> Skip | None:
-    """Return why a scheduled round should not replace the version that people are comparing with the champion now.
+    """Return why a scheduled round should not replace the version that people now compare with the champion.
 
-    A version that leads keeps its evidence; of one that does not, twice the votes make a better one.
+    A version that leads keeps its choices. Twice the votes make a better one than a version that does not lead.
     """
     with database.snapshot() as session:
         contest = read_contest(session, personality_id, settings.votes)
@@ -124,7 +124,7 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
 
 
 def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Settings, agreed: Agreement) -> bool:
-    """Write the round's manifest and return True, unless something was taken back since `agreed` was read."""
+    """Write the round's manifest and return True; return False if something was taken back since `agreed` was read."""
     # A deletion either ends before the comparison, or starts after the manifest is written and finds the pairs there.
     lock_personality(session, round_.personality_id)
     is_unchanged = agreed.still_holds(read_agreement(session, round_.personality_id))
@@ -155,7 +155,7 @@ def _too_few(plan: TrainingPlan, notes: Iterator[str], settings: Settings) -> Sk
 
 
 def _live_chat(settings: Settings, *, has_closed_replies: bool) -> Iterator[str]:
-    """Yield whether live chat is used, if it explains why there are few pairs."""
+    """Yield whether live chat is used, if that explains why there are few pairs."""
     if settings.privacy.discord_training_permission:
         yield LIVE_CHAT_IS_USED
     elif has_closed_replies:
@@ -163,7 +163,7 @@ def _live_chat(settings: Settings, *, has_closed_replies: bool) -> Iterator[str]
 
 
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
-    """Yield how much of the votes' weight the rules removed, if it is worth saying."""
+    """Yield how much of the votes' weight the rules removed, if it is much."""
     removed = plan.evidence["removed_shares"].items()
     parts = [
         sentences.Sentence("{share} ({rule})", share=sentences.Figure(share, ".0%"), rule=sentences.Sentence(rule))
@@ -184,7 +184,7 @@ def _both(first: sentences.Sentence, second: sentences.Sentence) -> sentences.Se
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:
-    """Return the settings that decide a round's result, together with its pairs and its starter."""
+    """Return the settings that, with its pairs and its starter, decide a round's result."""
     return {
         "base": settings.model.base,
         "training": settings.training.model_dump(mode="json", exclude=WITHOUT_EFFECT)

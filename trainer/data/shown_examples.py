@@ -1,4 +1,4 @@
-"""Prompts as the bot asks the base, until a version has learned: with examples and an order."""
+"""Renders prompts as the bot asks the base before there is a version: with examples and an order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.evaluation.sampling import expected_tokens
 
 
 class ShownExamples:
-    """Puts as many examples before a prompt as fit. Nothing of the base is loaded before the first prompt."""
+    """Puts as many examples before a prompt as fit. The base's chat template is loaded at the first prompt."""
 
     def __init__(self, examples: Examples, settings: Settings, base: BaseModel) -> None:
         self._examples = examples
@@ -26,9 +26,9 @@ class ShownExamples:
         return load_chat_format(self._base.path, self._settings.model.template_options)
 
     def before(self, asked: AskedPrompt) -> AskedPrompt | None:
-        """Return the prompt as the base is asked it; None if there is neither an example nor an order, or no room.
+        """Return the prompt with examples and the order; None if there are neither, or no room for them.
 
-        They cannot be put into one that came rendered, without its messages.
+        A prompt that came rendered, without its messages, has no place for them.
         """
         if not asked.messages:
             return None
@@ -39,7 +39,7 @@ class ShownExamples:
         return None
 
     def _has_room(self, plain: str, longer: str, most: int | None) -> bool:
-        """Return whether an answer fits after the longer prompt, and the examples into `most` tokens."""
+        """Return whether an answer fits after the longer prompt, and the examples take at most `most` tokens."""
         before, tokens = (len(self._chat.token_ids(prompt)) for prompt in (plain, longer))
         room = window_of(self._base.path, self._settings.model) - expected_tokens(self._chat, self._settings.generation)
         return tokens <= room and (most is None or tokens - before <= most)

@@ -1,4 +1,4 @@
-"""A survey of the database before a round is planned: what people said, their taste, and answers that it can rank."""
+"""Reads a personality's feedback, its taste, and the answers that the taste can rank, before a round is planned."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ from trainer.rendering import renderer_of
 
 @dataclass(frozen=True)
 class Survey:
-    """What people said, by the votes that count, and what the taste can rank."""
+    """People's feedback, counted votes only, and the answers that the taste can rank."""
 
     feedback: RoundFeedback
     votes: WeightedVotes
     start: StartingPoint
     taste: LearnedTaste
     taste_weights: Mapping[Pseudonym, float]
-    """The weight of everybody's votes in the taste."""
+    """The weight of each voter in the taste."""
     read: ReadTexts
-    """Reads texts of what this names, from the same state of the database."""
+    """Reads the texts of this survey's answers and corrections, from the same state of the database."""
     ranked: tuple[RatedReply, ...] = ()
     """Answers to the prompts that the taste ranks."""
     measures: Mapping[int, Floats] = field(default_factory=dict)
-    """Of the style of these answers, by reply."""
+    """Style measures of the ranked answers, by reply."""
     relevance: Mapping[int, float] = field(default_factory=dict)
-    """Of these answers to their messages, where it was measured."""
+    """Relevance of the ranked answers to their messages, by reply; only measured ones."""
     has_closed_replies: bool = False
-    """Whether other answers may not be trained on, such as those of live chat."""
+    """True if there are answers that may not be trained on, such as those of live chat."""
 
 
 def survey_votes(
     session: Session, settings: Settings, base: BaseModel, personality_id: int, prompts: Sequence[AskedPrompt] = ()
 ) -> Survey:
-    """Read the feedback that counts now, without its texts, and the answers to `prompts`, which the taste will rank."""
+    """Read the feedback that counts now, without texts, and the answers to `prompts`, which the taste will rank."""
     votes = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     evidence = read_taste_opinions(session, personality_id, settings)
@@ -79,7 +79,7 @@ def survey_votes(
 def _with_weaker_signs(
     votes: Mapping[int, tuple[WeightedVote, ...]], evidence: TasteOpinions
 ) -> dict[int, tuple[WeightedVote, ...]]:
-    """Return the votes, and a dislike by each person who did not vote on an answer but asked for another one."""
+    """Return the votes, plus a dislike from each person who asked for another answer without voting on this one."""
     found = dict(votes)
     for one in evidence.opinions:
         given = found.get(one.reply_id, ())

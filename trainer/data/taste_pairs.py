@@ -1,4 +1,4 @@
-"""Pairs and the taste: it ranks fresh answers, and it weighs pairs that people voted on. Pure."""
+"""Uses the taste for pairs: it ranks fresh answers, and it weighs pairs that people voted on. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from trainer.data.choosing import ChosenPairs
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of
 
 TASTE_VOTES = 8
-"""How many votes on an answer are worth what the taste expects of it: see docs/pairs.md, "Wrong votes"."""
+"""The taste's expectation of an answer counts as this many votes: see docs/pairs.md, "Wrong votes"."""
 PARTS = 8
-"""Of the prompts; what is expected of the answers to one part is learned from the votes on the others."""
+"""Number of parts of the prompts; the expectations for one part are learned from the votes on the others."""
 
 
 def rank_by_taste(
@@ -30,10 +30,10 @@ def rank_by_taste(
     min_probability: float,
     about: RoundFeedback,
 ) -> list[Pair]:
-    """Return a pair of the answers to one prompt if the best is better than the worst with at least this probability.
+    """Return a pair of answers to one prompt if the best beats the worst with at least this probability.
 
-    The best is not broken, has to do with its message, and is no less relevant to it than the worst: style must not
-    cost sense. A pair weighs 2P - 1: what is unsure teaches nothing.
+    The best is not broken, fits its message, and is no less relevant to it than the worst: style must not cost sense. A
+    pair weighs 2P - 1, so uncertain pairs teach nothing.
     """
     answers = about.replies
     style = scaled(np.array([measures[answer.id] for answer in answers]))
@@ -62,17 +62,17 @@ def rank_by_taste(
 
 
 def _is_more_relevant(relevance: float | None, other: float | None) -> bool:
-    """Return whether it is more relevant beyond noise; what was not measured is not."""
+    """Return whether the first is more relevant beyond noise; False if either was not measured."""
     return relevance is not None and other is not None and relevance > other + NOISE
 
 
 def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
-    """Return the pairs, those of siblings weighed by the votes on their answers together with the taste.
+    """Return the pairs, with pairs of siblings weighed by the votes on their answers and the taste together.
 
-    One wrong vote can turn a pair of siblings around, and one 👍 more says little about two answers that are alike in
-    what people like. So what the taste expects of each answer is the prior of the share of members who like it, without
-    the votes on answers to the same prompt, so that these count once. A pair whose other answer is then the better one
-    is left out.
+    One wrong vote can turn a pair of siblings around, and one 👍 more shows little if two answers are alike in every
+    trait that members like. So the taste's expectation of each answer is the prior of the share of members who like it.
+    It is learned without the votes on answers to the same prompt, so that these count once. A pair is left out if its
+    other answer then is the better one.
     """
     siblings = [pair for pair in chosen.pairs if pair.source is PairSource.SIBLINGS]
     expected = _expected(taste, siblings, chosen.feedback)
@@ -93,9 +93,9 @@ def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
 
 
 def _expected(taste: LearnedTaste, siblings: Sequence[Pair], feedback: Mapping[str, RoundFeedback]) -> dict[int, float]:
-    """Return the share of members who like each answer, by reply, as the votes on answers to other prompts say.
+    """Return the expected share of likes of each answer, by reply, learned from votes on other prompts' answers.
 
-    The taste is learned again without each part of the prompts in turn; without each prompt alone would take too long.
+    The taste is learned again without each part of the prompts in turn; leaving out single prompts would take too long.
     """
     parts: dict[int, list[Pair]] = defaultdict(list)
     for pair in siblings:
@@ -110,5 +110,5 @@ def _expected(taste: LearnedTaste, siblings: Sequence[Pair], feedback: Mapping[s
 
 
 def _believed(expected: float, up: float, down: float) -> tuple[float, float]:
-    """Return an answer's likes and dislikes, with those that the taste expects added."""
+    """Return an answer's likes and dislikes, plus those that the taste expects."""
     return up + TASTE_VOTES * expected, down + TASTE_VOTES * (1 - expected)

@@ -13,7 +13,7 @@ from storage.votes.voter_caps import factors_within
 from trainer.data.pairs import Pair, RoundFeedback, Rows, pair_by_people
 
 UNCAPPED = 16.0
-"""Weight that anybody may carry, whatever share of a small round it is: about as many pairs."""
+"""Weight that anybody may carry, however large a share of a small round it is: about as many pairs."""
 
 
 def shares(pairs: Sequence[Pair]) -> dict[Pseudonym, float]:
@@ -23,10 +23,10 @@ def shares(pairs: Sequence[Pair]) -> dict[Pseudonym, float]:
 
 
 def cap_voters(pairs: Sequence[Pair], max_share: float) -> list[Pair]:
-    """Return the pairs with weights lowered so that no voter carries more than UNCAPPED and more than `max_share`.
+    """Return the pairs with lower weights, so that a voter above UNCAPPED carries at most `max_share`.
 
     Each voter's part of every pair is scaled by that voter's factor. The limit rises with every weight, so nothing that
-    anybody adds lowers what others carry: that few people may hold more (`largest_share`) would not keep this.
+    anybody adds lowers what others carry. `largest_share`, which gives a few people more, would not ensure this.
     """
     factors = factors_within(_totals(pairs), max_share, UNCAPPED)
     return [_scaled(pair, factors) for pair in pairs]
@@ -51,7 +51,7 @@ def _scaled(pair: Pair, factors: Mapping[Pseudonym, float]) -> Pair:
 
 
 def influences(feedback: Iterable[RoundFeedback]) -> dict[Pseudonym, float]:
-    """Return {voter: share of the weight of all pairs that would appear, disappear or change without that person}.
+    """Return {voter: share of the weight of all pairs that would appear, disappear or change without that voter}.
 
     `feedback` is the feedback on each prompt.
     """
@@ -76,10 +76,10 @@ def round_voters(
     feedback: Iterable[RoundFeedback],
     taste_weights: Mapping[Pseudonym, float],
 ) -> tuple[RoundVoter, ...]:
-    """Return everybody whose votes carry these pairs or would change them, most influential first.
+    """Return all voters whose votes carry these pairs or would change them, the most influential first.
 
-    The weight of the pairs that the taste ranked is everybody's whose votes made the taste, in equal parts of their
-    weight (`taste_weights`); what a person would change of it is taken to be that part.
+    The weight of pairs that the taste ranked is split among the voters behind the taste, in proportion to
+    `taste_weights`. That part also counts as their influence on these pairs.
     """
     own, by_taste = (sum(pair.weight for pair in pairs) for pairs in (of_people, ranked))
     whole = own + by_taste

@@ -1,4 +1,4 @@
-"""What a new version of a personality is judged by besides our own messages: members' messages, and what they liked."""
+"""The context in which a version is judged: members' messages, answers that people liked, the card's examples."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from trainer.rendering import renderer_of
 MEMBERS_MESSAGES = 24
 """Most messages of members that the gate lets both models answer."""
 MODEL_ANSWERS = 48
-"""Most answers that people liked, or examples of a card, with which the version's are compared."""
+"""Most liked answers, or card examples, that the version's answers are compared with."""
 
 
 @dataclass(frozen=True)
 class ServedContext:
     messages: tuple[ServedMessage, ...] = ()
-    """The newest of members whose basis is open."""
+    """The newest messages of members whose training basis is open."""
     liked: LikedStyle | None = None
     memory_failures: int = 0
-    """Earlier rounds in which memory ran out: each halves what is answered at once."""
+    """Earlier rounds in which memory ran out: each halves the number of answers drawn at once."""
     model_answers: tuple[Exchange, ...] = ()
-    """The newest answers that people liked, or the card's examples, with their messages."""
+    """The newest liked answers, or the card's examples, with their messages."""
     of_card: tuple[Exchange, ...] = ()
     """All examples of the card."""
     liked_answers: tuple[Exchange, ...] = ()
@@ -54,7 +54,7 @@ class ServedContext:
         with database.snapshot() as session:
             where = (personality_id, settings.privacy, base.revision)
             asked = newest_prompts(session, *where, MEMBERS_MESSAGES, render=renderer_of(base, settings.model))
-            # A card's owner wrote its examples: they need not resemble what people liked so far.
+            # The card's owner wrote its examples: they need not resemble what people liked so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
             reply_ids = liked_replies(read_taste_opinions(session, personality_id, settings))
@@ -66,13 +66,14 @@ class ServedContext:
         return cls(tuple(messages), liked, failures, tuple(answers), tuple(of_card), tuple(liked_answers))
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
-        """Compare the answers with what people liked; `base` has the base's answers to the same messages."""
+        """Compare the answers' style with that of liked ones; `base` holds the base's answers to the same messages."""
         return Overshoot.measure(answers, base, self.liked) if self.liked and answers else None
 
     def repeated_share(self, messages: Sequence[str], answers: Sequence[str]) -> float:
-        """Return the share of these answers that repeat examples; the messages may be more than the answers.
+        """Return the share of these answers that repeat examples; there may be more messages than answers.
 
-        Of the card's examples pieces count, too. Answers that people liked are the base's own and share their pieces.
+        Parts of the card's examples count too. Parts of liked answers do not: these are the base's own and share
+        phrases.
         """
         repeated = [
             repeats_pieces(message, answer, self.of_card) or repeats_answer(message, answer, self.liked_answers)

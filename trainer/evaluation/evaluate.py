@@ -1,4 +1,4 @@
-"""Compares a new version with the base, whose findings are cached, on our messages and on real ones."""
+"""Compares a new version with the base on our messages and on members' messages. Findings about the base are cached."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 
 FINDINGS = TypeAdapter(Findings)
 SHOWN = 3
-"""Messages whose answers people see, before and after."""
+"""Number of messages whose answers people see side by side, before and after."""
 
 log = logging.getLogger(__name__)
 
@@ -57,36 +57,36 @@ class Evaluation:
     retention_loss_ratio: float
     """Loss on the retention text over the base's."""
     coherence_ratio: float
-    """Loss of the version's answers under the coherence model over the highest of three at the same positions: of the
-    base's answers, of those that people liked or wrote as examples, and of plain human ones."""
+    """Loss of the version's answers under the coherence model, over the highest of three at the same positions: that of
+    the base's answers, of answers that people liked or wrote as examples, and of plain human ones."""
     coherence_model: str
-    """The name of that model, as part of a sentence."""
+    """The coherence model's name, as part of a sentence."""
     fitness: Fitness
-    """Of the answers to their messages, under that model."""
+    """Fit of the answers to their messages, under the coherence model."""
     disorder: float
-    """Loss of the version's answers under it over that of the same answers with their words in random order."""
+    """Loss of the version's answers under the coherence model, over that of the same answers with shuffled words."""
     disorder_good: float
-    """The highest of the same three."""
+    """The highest disorder of good answers: the base's, those that people liked or wrote, and plain human ones."""
     degenerate_share: float
     degenerate_share_base: float
     alike_share: float
     """Share of answers that resemble another one."""
     alike_share_base: float
     answer_tokens: float
-    """Mean length of a whole answer."""
+    """Mean number of tokens of a whole answer."""
     answer_tokens_base: float
     cut_share: float
     """Share of answers that reach generation.max_new_tokens without an end."""
     cut_share_base: float
     messages: int
-    """Messages that both answered."""
+    """Number of messages that both models answered."""
     real_messages: int
-    """Of those, members' own."""
+    """Number of those messages that members wrote."""
     repeated_share: float
-    """Share of answers that repeat examples, or an answer that people liked, word for word after other messages."""
+    """Share of answers that repeat an example or a liked answer word for word after another message."""
     repeated_share_base: float
     overshoot: Overshoot | None
-    """None if there are no answers that people liked."""
+    """Comparison with the style of liked answers; None if there are none."""
     suites: tuple[SuiteResult, ...]
     everyday: tuple[tuple[str, str], ...]
     """The first of our own messages with the version's answers, for people to read."""
@@ -98,7 +98,7 @@ class EvaluationModels:
 
     suites: Sequence[Suite]
     coherence_model: BaseModel | None
-    """None if the base model judges itself."""
+    """The model that judges coherence; None if the base model judges itself."""
 
 
 def load_evaluation_models(settings: GateSettings, directory: Path) -> EvaluationModels:
@@ -119,9 +119,9 @@ def evaluate(
 ) -> Evaluation:
     """Let the adapter and the base answer the same messages as they are served, and compare.
 
-    Those are the neutral messages and the context's. The style of the answers is also compared with what people liked.
-    Equal seeds give equal results. Findings about the base alone are cached in the data directory, without its answers
-    to members.
+    The messages are the neutral ones and the context's. The style of the answers is also compared with liked answers.
+    Equal seeds give equal results. Findings about the base alone are cached in the data folder, without its answers to
+    members.
     """
     training, directory = settings.training, settings.data.directory
     report(RoundProgress(Phase.LOADING))
@@ -213,7 +213,7 @@ def evaluate(
 def _about_base(
     base: BaseModel, models: EvaluationModels, settings: Settings, graphs: Graphs | None, device: str
 ) -> dict[str, Any]:
-    """Return everything that the base's findings depend on, except the questions."""
+    """Return everything, except the questions, that the base's findings depend on."""
     training = settings.training
     return {
         "base": base.revision,
@@ -253,7 +253,7 @@ def _read(file: Path, sizes: Sequence[int]) -> Findings | None:
 
 
 def _write(file: Path, findings: Findings) -> None:
-    """Write the file completely or not at all; without it, later rounds only take longer."""
+    """Write the file completely or not at all. Failures are ignored: later rounds only take longer."""
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

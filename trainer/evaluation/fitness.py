@@ -1,4 +1,4 @@
-"""Whether a version's answers still fit their messages, compared with the base's to the same messages."""
+"""Measures how well a version's answers fit their messages, compared with the base's answers to the same messages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Fitness:
     """Mean probability that the judge finds an answer's own message among six; chance is a sixth."""
     probability_base: float
     error: float
-    """Standard error of their difference, message by message."""
+    """Standard error of the difference to the base, message by message."""
 
     @classmethod
     def measure(cls, fits: Sequence[Fit], base: Sequence[Fit]) -> Fitness:
-        """Compare the answers; `base` has the base's to the same messages. NaN with fewer than two answers."""
+        """Compare the answers; `base` holds the base's to the same messages. NaN with fewer than two answers."""
         if len(fits) < 2:
             return cls(nan, nan, nan)
         ours, theirs = ([fit.probability for fit in of] for of in (fits, base))
@@ -30,10 +30,10 @@ class Fitness:
 
     @property
     def loss(self) -> float:
-        """How much worse the version's answers fit than the base's."""
+        """The probability for the base's answers less that for the version's; positive if the version's fit worse."""
         return self.probability_base - self.probability
 
     @property
     def clear_loss(self) -> float:
-        """The loss less what chance explains (one-sided, 95 %)."""
+        """The loss that chance does not explain (one-sided, 95 %)."""
         return self.loss - Z_ONE_SIDED_95 * self.error

@@ -1,4 +1,4 @@
-"""Vetoes at the end of a round: numbers alone decide whether a new version may be compared by people at all."""
+"""Judges a version at the end of a round: only numbers decide whether people may compare it at all."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
 MIN_KNOWN_CASES = 5
-"""With fewer facts known by the base, the gate does not judge a loss of knowledge."""
+"""Fewest facts that the base must know before the gate judges a loss of knowledge."""
 BROKEN_EXCESS = 0.5
 """A version is broken if its share of broken answers exceeds the base's by more than this."""
 MAX_FIT_LOSS = 0.1
-"""How much less surely than of the base's answers the judge may tell which message an answer belongs to.
+"""Largest loss, beyond chance, of the probability that the judge finds an answer's own message among six.
 
-Of that loss, less what chance explains. Measured with 24 answers under the bundled model and Gemma 3 270M: by hand,
-brief, casual or a pirate's -0.40 to -0.08 (German -0.33 under Gemma, 0.09 under a base of 0.5B; the bundled model
-cannot read it), the base's of another seed at most 0.01, a version's for warm words 0.00 and less; of that version at
-twice its strength, which says "You're welcome. What's your favorite drink?", -0.03, 0.12, 0.13 and 0.14; one sentence
-to everything 0.18 to 0.40, answers of other messages 0.16 to 0.49.
+Measured with 24 answers under the bundled model and Gemma 3 270M: by hand, brief, casual or a pirate's -0.40 to -0.08
+(German -0.33 under Gemma, 0.09 under a base of 0.5B; the bundled model cannot read it), the base's of another seed at
+most 0.01, a version's for warm words 0.00 and less; of that version at twice its strength, which says "You're welcome.
+What's your favorite drink?", -0.03, 0.12, 0.13 and 0.14; one sentence to everything 0.18 to 0.40, answers of other
+messages 0.16 to 0.49.
 """
 MAX_DISORDER_EXCESS = 0.05
-"""Disorder above that of good answers.
+"""Largest disorder above that of good answers.
 
 Measured on an instruct model of 0.5 billion parameters, as its own judge: its answers 0.17; hand-written ones 0.51
 (short), 0.65 (casual), 0.66 (German), 0.68 (pirate); versions that learned casual and pirate ones 0.43 and 0.51; the
 pirate version at twice its strength, a heap of words, 0.74.
 """
 NO_LANGUAGE = 0.95
-"""Disorder above which a version is broken: its words might as well be shuffled, which is 1 under every judge."""
+"""Disorder above which a version is broken: shuffled words have 1 under every judge."""
 MAX_REPEATED_EXCESS = 0.05
-"""Share of answers that repeat examples above the base's.
+"""Largest share of answers that repeat examples, above the base's.
 
 Measured with 72 answers under the bundled base: its own, with and without examples shown, 0, the bundled starter's
 0.01, after 6 passes over its card 0.01, after 12 (no early stop) 0.06, after 18 0.10, after 30 over eight 0.19.
 """
 MAX_CUT_EXCESS = 0.25
-"""Share of answers without an end above the base's."""
+"""Largest share of answers without an end, above the base's."""
 LEAST_ENGLISH = 0.5
-"""Shipped suites look for English words: with a smaller share of English answers they judge nothing."""
+"""Fewest English answers, as a share: below it, the shipped suites, which look for English words, judge nothing."""
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
@@ -59,29 +59,29 @@ class CheckResult:
     name: str
     outcome: GateVerdict
     sentence: str
-    """The reason with its numbers."""
+    """The reason, with its numbers."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     outcome: GateVerdict
     publishable: bool
-    """False if the version is broken. It is then never published, and no override helps."""
+    """False if the version is broken: it is then never published, and no admin can override that."""
     checks: tuple[CheckResult, ...]
-    """Failed checks first, then those without enough evidence, then passed ones."""
+    """Failed checks first, then undecided ones, then passed ones."""
 
     @property
     def reason(self) -> Sentence:
-        """The sentences that decided, in one line."""
+        """The sentences of the deciding checks, in one line."""
         return joined("; ", [check.sentence for check in self.checks if check.outcome is self.outcome])
 
 
 def decide(
     train_loss: float, evaluation: Evaluation, settings: GateSettings, *, learns_from: TrainingSource
 ) -> Verdict:
-    """Fail if one check fails; otherwise a version that learned from votes waits until people compared it.
+    """Fail if one check fails; otherwise a version that learned from votes waits until people have compared it.
 
-    A version that learned from the examples on a card passes: its owner wrote them.
+    A version that learned from the examples on a card passes, because the card's owner wrote them.
     """
     missing = [name for name, number in _numbers(train_loss, evaluation) if not math.isfinite(number)]
     if missing:
@@ -213,7 +213,7 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
 
 
 def _broken(evaluation: Evaluation, most: float) -> Sentence:
-    """Return how many answers are broken: of those to neutral messages alone, or to members' messages as well."""
+    """Return a sentence on the broken answers: to neutral messages alone, or to members' messages as well."""
     values = {
         "share": _share(evaluation.degenerate_share),
         "base": _share(evaluation.degenerate_share_base),
@@ -303,7 +303,7 @@ def _name(result: SuiteResult) -> Sentence:
 
 
 def _lost(result: SuiteResult) -> Sentence:
-    """Return how many cases were lost, and name some of them."""
+    """Return a sentence with the number of lost cases and the names of some."""
     more = len(result.lost_ids) - MOST_NAMED
     names = [*result.lost_ids[:MOST_NAMED], *([Sentence("{number} more", number=more)] if more > 0 else [])]
     if not names:
@@ -312,9 +312,9 @@ def _lost(result: SuiteResult) -> Sentence:
 
 
 def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSettings) -> CheckResult:
-    """Fail beyond the limit, unless chance may well lose as many cases.
+    """Fail beyond the limit, unless chance could easily lose as many cases.
 
-    One-sided sign test on the cases that changed (McNemar's exact test): two of two lost may well be chance.
+    One-sided sign test on the cases that changed (McNemar's exact test): two of two lost can be chance.
     """
     check = _limit(_name(result), drop, settings.max_suite_drop, sentence)
     if check.outcome is GateVerdict.PASS:

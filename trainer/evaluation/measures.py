@@ -1,4 +1,4 @@
-"""Measures answers regardless of taste: how many are broken, and their losses and divergence under a model."""
+"""Measures answers independently of taste: the share of broken ones, and their losses and divergence under a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 LEAST_WORDS = 4
-"""Shuffling fewer words leaves many an answer as it is."""
+"""Fewest words that are shuffled: fewer often come out in the same order."""
 # In scripts without spaces between words, each character is a piece.
 PIECES = re.compile(rf"([{SCRIPTS}{EAST_ASIAN_SIGNS}])|([^\s{SCRIPTS}{EAST_ASIAN_SIGNS}]+)")
 MAX_LOGITS = 2**25
@@ -34,7 +34,7 @@ def degenerate_share(answers: Sequence[str]) -> float:
 
 
 def alike_share(answers: Sequence[str]) -> float:
-    """Return the share of answers of which another one has half of the word pairs, or more."""
+    """Return the share of answers that share at least half of their word pairs with another one."""
     pairs = [_word_pairs(answer) for answer in answers]
     alike = sum(
         any(2 * len(own & other) >= len(own) for place, other in enumerate(pairs) if place != number)
@@ -54,7 +54,7 @@ class ScoredPassage:
     """Tokens to score, and the context before them."""
 
     context_ids: Sequence[int]
-    """At least one."""
+    """The tokens before the target; at least one."""
     target_ids: Sequence[int]
 
     @property
@@ -96,7 +96,7 @@ def answer_log_probabilities(
 ) -> list[float]:
     """Return log p(answer | message), in nats, of each answer's first READ_TOKENS tokens; 0 for an empty answer.
 
-    The model reads them as `answer_losses` does.
+    The model reads the exchanges as in `answer_losses`.
     """
     begun = [_beginning(_dialogue(message, answer, tokenizer)) for message, answer in exchanges]
     return [-sum(losses) for losses in token_losses(model, begun, advance)]
@@ -117,7 +117,7 @@ def losses_by_position(losses: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """Return the mean loss of all answers' first tokens, of their second tokens, and so on.
 
     From the last position that half of the answers reach, all tokens share one mean: beyond it there are so few that a
-    single token would represent the rest of all longer answers.
+    single token would stand for the rest of all longer answers.
     """
     by_position = [[loss for loss in tokens if loss is not None] for tokens in zip_longest(*losses)]
     usual = sum(2 * len(tokens) >= sum(map(bool, losses)) for tokens in by_position)
@@ -148,7 +148,7 @@ def highest(baselines: Sequence[Sequence[float]]) -> tuple[float, ...]:
 
 
 def shuffle_words(answer: str, order: random.Random) -> str:
-    """Return the answer's words in random order, as a broken version might say them; "" if there are too few words."""
+    """Return the answer's words in random order, like a broken version's; "" if there are too few words."""
     pieces = PIECES.findall(answer)
     if len(pieces) < LEAST_WORDS:
         return ""
@@ -156,7 +156,9 @@ def shuffle_words(answer: str, order: random.Random) -> str:
 
 
 def mean_divergence(model: Any, answers: Sequence[ScoredPassage], advance: Advance = keep_quiet) -> float:
-    """Return the mean KL(adapter || base) over all answer tokens, in nats, of the distributions at temperature 1.
+    """Return the mean KL(adapter
+
+    base) over all answer tokens, in nats, of the distributions at temperature 1.
 
     `model` is the base under its adapter (a PeftModel); the answers are the adapter's own.
     """
@@ -179,7 +181,7 @@ def retention_text() -> str:
 
 
 def human_exchanges() -> list[Exchange]:
-    """Return plain answers that people would give to the neutral messages; written for this project."""
+    """Return plain answers to the neutral messages, as people would write them; written for this project."""
     text = files("trainer.evaluation").joinpath("human_answers.txt").read_text(encoding="utf-8")
     exchanges = (passage.strip().split("\n") for passage in text.split("\n---\n"))
     return [(message, answer) for message, answer in exchanges]

@@ -1,4 +1,4 @@
-"""Measures one model, a version or the base: its answers to messages and suites, their coherence, retention."""
+"""Measures one model, a version or the base: its answers to messages and suites, their coherence, and retention."""
 
 from __future__ import annotations
 
@@ -59,24 +59,24 @@ NEUTRAL_MESSAGES = (
     "Tell me a short story about a fox.",
 )
 MAX_ANSWER_TOKENS = 48
-"""Only this many tokens of a longer answer are judged."""
+"""Most tokens of an answer that are judged."""
 MAX_CASE_TOKENS = 32
 FINDINGS_FORMAT = 13
-"""Increase it with every change of this package that changes a model's findings."""
+"""Version of the findings. Increase it with every change of this package that changes a model's findings."""
 
 Context = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
 class ServedMessage:
-    """A message as a model is asked it, rendered, and alone as the coherence model reads it."""
+    """A message: rendered as the model is asked it, and alone as the coherence model reads it."""
 
     prompt: str
     message: str
 
 
 def neutral_messages(system_prompt: str, chat: ChatFormat) -> list[ServedMessage]:
-    """Return them as they are served: after the system prompt."""
+    """Return the neutral messages as they are served: after the system prompt."""
     asked = [with_system_prompt(system_prompt, [{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
     return [ServedMessage(chat.render(messages), messages[-1]["content"]) for messages in asked]
 
@@ -86,15 +86,15 @@ class AnswerLosses:
     """Losses of the beginnings of answers under the coherence model, in nats."""
 
     losses: tuple[tuple[float, ...], ...]
-    """Of each token; empty answers are skipped."""
+    """The loss of each token of each answer; empty answers are skipped."""
     in_order: tuple[float, ...]
-    """Per token, of each beginning with words enough to shuffle."""
+    """The mean loss per token of each beginning with enough words to shuffle."""
     shuffled: tuple[float, ...]
-    """Per token, of the same ones with their words in random order."""
+    """The mean loss per token of the same beginnings with shuffled words."""
 
     @property
     def disorder(self) -> float:
-        """Return the loss of the answers over that of their words in random order; 0 if all are too short to tell."""
+        """Return the loss of the answers over that of their shuffled words; 0 if all answers are too short."""
         return sum(self.in_order) / sum(self.shuffled) if self.shuffled else 0.0
 
 
@@ -104,13 +104,13 @@ class Answers(AnswerLosses):
 
     whole: tuple[str, ...]
     begun: tuple[str, ...]
-    """Their first MAX_ANSWER_TOKENS tokens."""
+    """The first MAX_ANSWER_TOKENS tokens of each answer."""
     tokens: tuple[int, ...]
-    """Of the whole answers."""
+    """The number of tokens of each whole answer."""
     cut: tuple[bool, ...]
-    """Whether they reached generation.max_new_tokens without an end."""
+    """For each answer, whether it reached generation.max_new_tokens without an end."""
     fits: tuple[Fit, ...]
-    """Of each answer to its message, under the coherence model."""
+    """The fit of each answer to its message, under the coherence model."""
 
     def __add__(self, other: Answers) -> Answers:
         return Answers(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -137,16 +137,16 @@ NO_ANSWERS = Answers((), (), (), (), (), (), (), ())
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Findings:
-    """Measurements of one model without anybody's words; a version's are compared with the base's."""
+    """Measurements of one model, without anybody's words, for comparing a version with the base."""
 
     retention_loss: float
-    """Nats per token."""
+    """Mean loss on the retention text, in nats per token."""
     answers: Answers
-    """To the neutral messages."""
+    """The answers to the neutral messages."""
     passed: tuple[tuple[bool, ...], ...]
     """For each suite, whether it passed each case."""
     english_shares: tuple[float, ...]
-    """For each suite, of its answers if they must be English, else 1."""
+    """For each suite, the share of English answers if they must be English, else 1."""
 
     @property
     def is_finite(self) -> bool:
@@ -155,7 +155,7 @@ class Findings:
 
 
 class CoherenceScorer:
-    """The coherence model: a separate one, or the base of the model that answers."""
+    """The coherence model: a separate one, or the base of the answering model."""
 
     def __init__(self, sampler: Sampler, model: BaseModel | None, dtype: str) -> None:
         self.name = model.name if model else "the base model"
@@ -218,8 +218,8 @@ class Evaluator:
     ) -> tuple[Findings, list[Sample]]:
         """Return the findings, and the judged beginnings of the answers to the neutral messages.
 
-        In the context `active`, the model in memory is the one that is measured. If its loss is not a number, it is
-        asked nothing.
+        Within the context `active`, the model in memory is the one to measure. If its loss is not a number, it is asked
+        nothing.
         """
         cases = sum(len(suite.cases) for suite in self._suites)
         with active():
@@ -239,7 +239,7 @@ class Evaluator:
         return Findings(kept, answers, passed, tuple(shares)), begun
 
     def read(self, exchanges: Sequence[Exchange], advance: Advance = keep_quiet) -> AnswerLosses:
-        """Let the coherence model read the beginnings of these answers, in order and shuffled, but no empty ones."""
+        """Let the coherence model read the beginnings of the answers, in order and shuffled; empty ones are skipped."""
         said = [(message, begun) for message, text in exchanges if (begun := self._beginning(text))]
         order = random.Random(self._seed)
         mixed = [(message, shuffle_words(text, order)) for message, text in said]
@@ -253,7 +253,7 @@ class Evaluator:
         )
 
     def _beginning(self, answer: str) -> str:
-        """Return the first MAX_ANSWER_TOKENS tokens: a whole liked answer would take much more memory than ours."""
+        """Return the first MAX_ANSWER_TOKENS tokens of the answer: long liked answers would take too much memory."""
         chat = self._sampler.chat
         ids = chat.token_ids(answer)
         return (chat.decode(ids[:MAX_ANSWER_TOKENS]) if len(ids) > MAX_ANSWER_TOKENS else answer).strip()
@@ -303,7 +303,7 @@ class Evaluator:
         return answers, begun
 
     def _answer_suites(self, sampler: AnswerSampler, advance: Advance) -> list[list[str]]:
-        """Answer all suites greedily, so that chance decides no case."""
+        """Answer all suites greedily, so that no case depends on chance."""
         prompts = [self._render(suite, case) for suite in self._suites for case in suite.cases]
         longest = min(MAX_CASE_TOKENS, self._generation.max_new_tokens)
         greedy = self._generation.model_copy(update={"temperature": 0.0, "max_new_tokens": longest})

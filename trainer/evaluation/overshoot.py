@@ -1,4 +1,4 @@
-"""Tells whether a version's style goes further than the answers that people liked."""
+"""Measures whether a version's style goes further than the answers that people liked."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from storage.taste.liked import Excess, LikedStyle, find_excesses
 
 Z_ONE_SIDED_95 = 1.645
 ENOUGH_LIKED = 20
-"""With fewer liked answers, a distance is reported and decides nothing."""
+"""Fewest liked answers for which a distance counts; with fewer, it is only reported."""
 MOST_SHOWN = 3
-"""Measures that are kept of a comparison, the farthest first."""
+"""Number of measures kept from a comparison, the farthest first."""
 
 
 @dataclass(frozen=True)
 class Overshoot:
-    """What a version does more, or less, than the answers that people liked show."""
+    """Distances by which a version's style goes beyond the liked answers."""
 
     liked: int
-    """Answers that people liked."""
+    """Number of liked answers."""
     farthest: tuple[Excess, ...]
-    """The farthest first."""
+    """The largest excesses, largest first."""
 
     @classmethod
     def measure(cls, answers: Sequence[str], base: Sequence[str], liked: LikedStyle) -> Overshoot:
-        """Compare the answers; `base` has the base's to the same prompts."""
+        """Compare the answers with the liked ones; `base` holds the base's answers to the same prompts."""
         return cls(liked.answers, tuple(find_excesses(answers, base, liked)[:MOST_SHOWN]))
 
     @property
@@ -33,5 +33,5 @@ class Overshoot:
         return self.liked >= ENOUGH_LIKED
 
     def beyond(self, most: float) -> list[Excess]:
-        """Return what is farther than this, and not by the chance of a few answers (one-sided, 95 %)."""
+        """Return the excesses above this distance that chance does not explain (one-sided, 95 %)."""
         return [excess for excess in self.farthest if excess.distance - Z_ONE_SIDED_95 * excess.error > most]

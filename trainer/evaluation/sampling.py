@@ -1,4 +1,4 @@
-"""Answers to many prompts at once, sampled as the bot samples them: by transformers, or by the graphs that serve."""
+"""Samples answers to many prompts at once, as the bot does: by transformers, or by the OpenVINO graphs that serve."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_PROMPTS = 64
-"""The maximum number of prompts in a batch."""
+"""Most prompts in a batch."""
 BATCH_TOKENS = 32_768
-"""Maximum tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
+"""Most tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
 CACHE_SHARE = 0.4
-"""Maximum share of the free memory for a batch's keys and values: reading the prompts takes about as much again."""
+"""Largest share of the free memory for a batch's keys and values: reading the prompts takes about as much again."""
 NO_WINDOW = 2**31
-"""Where only the model's own positions limit an answer."""
+"""The window when only the model's own positions limit an answer."""
 GRAPH_PROMPTS = 32
-"""Prompts that a graph answers at once, halved for each earlier round in which memory ran out."""
+"""Prompts that a graph answers at once; halved for each earlier round in which memory ran out."""
 CANDIDATES = 256
-"""Tokens among which the nucleus is searched first; if it is larger, the whole vocabulary is sorted."""
+"""Likeliest tokens that are searched for the nucleus first; if it is larger, the whole vocabulary is sorted."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer; its tokens include the end token if the model ended the answer. It holds no thought."""
+    """One answer without its thought; its tokens include the end token if the model ended the answer."""
 
     text: str
     is_cut: bool
     prompt_ids: tuple[int, ...]
-    """What an answer directly follows: the prompt, with an empty thought if the model thinks."""
+    """The tokens directly before the answer: the prompt, with an empty thought if the model thinks."""
     answer_ids: tuple[int, ...]
 
 
@@ -72,7 +72,8 @@ def open_sampler(
 ) -> AnswerSampler:
     """Return a sampler that answers as this version does when it is served here.
 
-    Each of the `memory_failures`, earlier rounds in which memory ran out, halves what it answers at once.
+    Each of the `memory_failures`, earlier rounds in which memory ran out, halves the number of prompts answered at
+    once.
     """
     graphs = find_graphs(settings.model, settings.data.directory, base)
     training = settings.training
@@ -112,7 +113,7 @@ class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
     def __init__(self, model: Any, chat: ChatFormat, window: int = NO_WINDOW, memory_failures: int = 0) -> None:
-        """`window` is the maximum tokens of prompt, thought and answer together."""
+        """`window` is the most tokens of prompt, thought and answer together."""
         self.model = model
         self._memory_failures = memory_failures
         self.chat = chat
@@ -132,7 +133,7 @@ class Sampler:
     ) -> Sampler:
         """Load the base, and the adapter if there is one, onto the GPU if there is one.
 
-        `served` has the options of the template, and the window.
+        `served` gives the template's options and the window.
         """
         with silence_transformers():
             model = load_on_device(base.path, dtype, quantization, setting="training.dtype")
@@ -203,8 +204,8 @@ class Sampler:
 def batch_tokens(model: Any, memory_failures: int = 0) -> int:
     """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
 
-    Halved, so that small changes of the free memory do not change the batches, and with them the answers. Each earlier
-    round in which memory ran out halves them once more.
+    Halving keeps the batches, and so the answers, equal when the free memory changes a little. Each earlier round in
+    which memory ran out halves them once more.
     """
     number = str(model.dtype).removeprefix("torch.")
     room = CACHE_SHARE * memory_left(model.device) / max(1, kv_bytes_per_token(model.config.to_dict(), number))
@@ -213,7 +214,7 @@ def batch_tokens(model: Any, memory_failures: int = 0) -> int:
 
 
 def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:
-    """Return the places of all prompts, given their tokens, in batches of at most `most_tokens` (or of one prompt).
+    """Return the prompts' indices, given their token counts, in batches of at most `most_tokens` (or of one prompt).
 
     Prompts of similar length share a batch, so that there is little padding.
     """
@@ -227,7 +228,7 @@ def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int
 
 
 class GraphSampler:
-    """A version that answers rendered prompts by its graph, which is in memory from the first answer on."""
+    """A version that answers rendered prompts by its graph, which is loaded at the first answer."""
 
     def __init__(
         self,
@@ -248,7 +249,7 @@ class GraphSampler:
         self._chat = load_chat_format(base.path, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
-        """Most tokens, of a prompt and its answer together, that fit into the pipeline's cache."""
+        """Most tokens of a prompt and its answer that fit into the pipeline's cache."""
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -295,7 +296,7 @@ class GraphSampler:
         )
 
     def _options(self, tokens: int) -> PipelineOptions:
-        """Return how to load the graph; `tokens` is the most that a prompt and its answer have together."""
+        """Return the options for loading the graph; `tokens` is the most that a prompt and its answer have together."""
         return PipelineOptions(
             base=self._base,
             folder=self._graphs.folder,
@@ -310,7 +311,7 @@ class GraphSampler:
 
 
 def _tensor(ids: list[int]) -> Any:
-    """Return tokens as a row, (1, T)."""
+    """Return the tokens as a row, (1, T)."""
     import numpy as np
     import openvino as ov
 
@@ -340,7 +341,7 @@ class SampledAnswer:
         self._stream = chat.stream(prompt, max_new_tokens, max_thought_tokens)
         self._end: int | None = None
         self.tokens = 0
-        """Those of a thought included."""
+        """Number of tokens so far, including a thought's."""
 
     @property
     def is_done(self) -> bool:
@@ -356,9 +357,9 @@ class SampledAnswer:
             self._stream.push(token)
 
     def sample(self) -> Sample:
-        """Return the answer as it is now; if it has only a thought, it is empty and cut.
+        """Return the answer so far; if there is only a thought, it is empty and cut.
 
-        Its text keeps what members are not shown: bytes that form no character tell that a version is broken.
+        Its text keeps bytes that form no character, which members are not shown: they reveal a broken version.
         """
         self._stream.flush()
         text = self._chat.decode(self._stream.answer_ids).strip()
@@ -368,15 +369,15 @@ class SampledAnswer:
 
 
 def expected_tokens(chat: ChatFormat, generation: GenerationSettings) -> int:
-    """Return for how many tokens of an answer memory is planned: with those of a thought only if the model thinks.
+    """Return the number of answer tokens that memory is planned for; a thought's tokens count only if the model thinks.
 
-    One that thinks although thinking is off gets as much room as from the bot, and takes more memory than planned.
+    A model that thinks although thinking is off gets as much room as from the bot, and takes more memory than planned.
     """
     return generation.max_new_tokens + (generation.max_thought_tokens if chat.thinks else 0)
 
 
 def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:
-    """Return the answer as it would be had the model stopped after so many tokens."""
+    """Return the answer as if the model had stopped after `most` tokens."""
     if len(sample.answer_ids) <= most:
         return sample
     kept = sample.answer_ids[:most]
@@ -395,7 +396,7 @@ def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:
 
 
 def _penalise(logits: Tensor, answer_ids: Tensor, penalty: float) -> Tensor:
-    """Return logits, (B, V), minus the penalty for every token that the answer, (B, T), contains."""
+    """Return the logits, (B, V), less the penalty for every token in the answer, (B, T)."""
     import torch
 
     return logits - penalty * torch.zeros_like(logits).scatter_(1, answer_ids, 1.0)

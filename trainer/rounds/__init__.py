@@ -1,1 +1,1 @@
-"""Rounds: claimed, run in their own process, published."""
+"""Rounds: claimed, run in their own process, and published."""

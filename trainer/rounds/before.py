@@ -1,4 +1,4 @@
-"""Asks what answers people now the everyday messages that the new version was asked, to show both side by side."""
+"""Asks the version in use the everyday messages that the new version was asked, to show both answers side by side."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ask_before(
 ) -> dict[str, Any]:
     """Return the measurement of the champion's answers, one to each message; empty if it cannot answer.
 
-    As in blind pairs, the base is asked with its examples and an order, and nothing chooses among several answers.
+    As in blind pairs, the base is asked with its examples and an order, and gives a single answer to each.
     """
     if not messages:
         return {}
@@ -60,7 +60,7 @@ def ask_before(
 
 
 def _read_champion(session: Session, personality_id: int, settings: Settings) -> tuple[Version | None, Examples]:
-    """Return what answers now, and what it is shown."""
+    """Return the version in use, and the examples that it is shown."""
     champion = read_alias(session, personality_id).version
     if champion:
         return champion, NO_EXAMPLES

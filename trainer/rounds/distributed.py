@@ -1,4 +1,4 @@
-"""The processes of a round: how each is set up, and training in several at once."""
+"""Sets up the processes of a round, and trains in several at once."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _follow(running: Any, messages: Any, report: ReportProgress) -> TrainingMetr
 
 
 def _receive(messages: Any, report: ReportProgress) -> list[TrainingMetrics | str]:
-    """Report the progress in the queue, and return the other messages: metrics, and why a rank failed."""
+    """Report the progress in the queue, and return the other messages: metrics, or the error of a failed rank."""
     others = []
     while not messages.empty():
         message = messages.get()

@@ -66,7 +66,7 @@ class AdapterHousekeeping:
 
 @contextmanager
 def _removal_errors_logged() -> Iterator[None]:
-    """Let rounds continue if a disk or a store fails to remove files."""
+    """Log errors of a disk or store that fails to remove files, so that rounds continue."""
     try:
         yield
     except (OSError, StorageError) as error:

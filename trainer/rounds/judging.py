@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """An adapter that is not published yet, and how it was judged."""
+    """An adapter that is not published yet, and its verdict."""
 
     staging: Path
     verdict: Verdict
@@ -41,7 +41,7 @@ class Trained:
 
     @property
     def goes_too_far(self) -> bool:
-        """Whether a lower strength may pass."""
+        """True if a lower strength may pass."""
         return self.fails and self.verdict.checks[0].name != NOT_A_NUMBER
 
     @property
@@ -63,7 +63,7 @@ class RoundJudge:
     report: ReportProgress
 
     def judge(self, staging: Path, metrics: TrainingMetrics) -> Trained:
-        """Put the adapter through the gate, once the model of its training or of the last judgement is gone."""
+        """Put the adapter through the gate, after freeing the model of its training or of the last judgement."""
         free_unused_models()
         adapter = AdapterRef(self.store.seal(staging), staging)
         evaluation = evaluate(self.base, adapter, self.models, self.context, settings=self.settings, report=self.report)

@@ -1,4 +1,4 @@
-"""A round from its data to a judged version: choose what to learn from, train, judge, publish."""
+"""A round from its data to a judged version: choose the pairs, train, judge, publish."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ Result = Skipped | Rejected | Judged
 
 
 def produce_version(settings: Settings, database: Database, round_id: int) -> Result:
-    """Choose what the round learns from, train, judge, and publish the adapter's files unless it is broken."""
+    """Choose the training data, train, judge, and publish the adapter's files unless it is broken."""
     report = ProgressLog(database, round_id)
     report(RoundProgress(Phase.GATHERING))
     # Load now what the gate needs: a mistake must not show up only after an hour of training.

@@ -1,4 +1,4 @@
-"""Says why a round's process ended that recorded no reason itself."""
+"""Describes how a round's process ended if it recorded no reason itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STOPPED = Sentence("the trainer was stopped during this round and nothing was pu
 
 
 class ProcessEnd:
-    """Made before the process starts, so that it knows whether the kernel killed a process for its memory since."""
+    """Create it before the process starts: it compares the counts of processes that the kernel killed for memory."""
 
     def __init__(self) -> None:
         self._kills = oom_kills()
@@ -24,7 +24,7 @@ class ProcessEnd:
 def describe_exit(exit_code: int | None, *, ran_out: bool) -> str:
     """Return a sentence about a round's process that ended without recording a reason.
 
-    `ran_out` tells whether the kernel killed a process for its memory meanwhile.
+    `ran_out` is true if the kernel killed a process for its memory meanwhile.
     """
     if exit_code == -signal.SIGKILL and ran_out:
         return Sentence("the round's process was killed by the kernel because {reason}", reason=MEMORY_RAN_OUT)

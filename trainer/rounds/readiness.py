@@ -1,4 +1,4 @@
-"""What a round needs of this machine: its base, and memory, which is planned when the examples are known."""
+"""Checks that this machine can run a round, and plans its memory when the examples are known."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
     """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory.
 
-    While a bot's engine is on the GPU, its free memory says nothing: then only `plan_memory` looks, when it has left.
+    While a bot's engine is on the GPU, its free memory says nothing. Then only `plan_memory` checks it, once the engine
+    has left.
     """
     require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
@@ -38,7 +39,7 @@ def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
 
 
 def other_base(session: Session, base: BaseModel) -> Sentence | None:
-    """Return why this trainer trains nothing if the bot uses another base than it has."""
+    """Return why this trainer cannot train if the bot uses another base."""
     used = base_in_use(session)
     if used is None or used.revision == base.revision:
         return None
@@ -51,7 +52,7 @@ def other_base(session: Session, base: BaseModel) -> Sentence | None:
 
 
 def check_round_memory(settings: Settings, base: BaseModel) -> str:
-    """Return in words what a round needs and what is free, or that it cannot be estimated.
+    """Return a sentence on the memory that a round needs and that is free, or that it cannot be estimated.
 
     The longest pair that training.max_tokens allows decides. Raises TooLittleMemory if not even that pair alone fits.
     """
@@ -63,9 +64,10 @@ def check_round_memory(settings: Settings, base: BaseModel) -> str:
 
 
 def plan_memory(training_set: TrainingSet, settings: Settings, base: BaseModel, failures: int) -> TrainingSet:
-    """Return the training set with how much of it to compute at once; unchanged if the base's size is unknown.
+    """Return the training set with its memory plan; unchanged if the base's size is unknown.
 
-    Each of the `failures`, earlier rounds in which memory ran out, makes that a step smaller. Raises TooLittleMemory.
+    Each of the `failures`, earlier rounds in which memory ran out, makes the plan a step smaller. Raises
+    TooLittleMemory.
     """
     shape, training, recipe = known_shape(base.path), training_set.settings, training_set.recipe
     chat = load_chat_format(base.path, settings.model.template_options)

@@ -36,7 +36,7 @@ class Failed:
 
 
 def run_round(settings: Settings, round_id: int) -> None:
-    """Run a claimed round in this process and record in its row how it ended, unless somebody else ended it."""
+    """Run a claimed round in this process and record its end in its row, unless it was ended elsewhere."""
     with closing(open_database(settings)) as database:
         try:
             result = produce_version(settings, database, round_id)
@@ -110,7 +110,7 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
 
 
 def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
-    """Return what the version learned, and what happens next. `released` is what `release_passed` said."""
+    """Return what the version learned from and what happens next; `released` is the text of `release_passed`."""
     said = [_describe_outcome(version, judged, released), _describe_rebuild(version, judged.training_set.start.forgets)]
     return joined("; ", [*filter(None, said)])
 
@@ -142,7 +142,7 @@ def _describe_rebuild(version: Version, forgets: Version | None) -> str:
 
 
 def _describe(error: Exception) -> str:
-    """Return a sentence for the admins; of an unexpected error it only names the type."""
+    """Return a sentence for the admins; for an unexpected error it names only the type."""
     if is_out_of_memory(error):
         return MEMORY_RAN_OUT
     if isinstance(error, FORESEEN):

@@ -1,4 +1,4 @@
-"""The trainer: waits for rounds, runs each in a separate process, and records how it ended. It loads no model."""
+"""The trainer: waits for rounds, runs each in a separate process, and records its end. It loads no model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ENDING_S = 10.0
 CONTEXT = multiprocessing.get_context("spawn")
 """Not "fork": PyTorch's threads and the database's connections do not survive a fork."""
 KILLED_FIRST = Path("/proc/self/oom_score_adj")
-"""How much sooner than others Linux kills this process if memory runs out: a round can be repeated, the bot goes on."""
+"""Makes Linux kill this process before others if memory runs out: a round can be repeated, and the bot goes on."""
 
 log = logging.getLogger(__name__)
 
@@ -141,12 +141,12 @@ class RoundWorker:
         self._files.finish_withdrawals()
 
     def last_heartbeat(self) -> datetime | None:
-        """Return when a trainer last recorded a heartbeat here, or None."""
+        """Return the time of the last trainer heartbeat here, or None."""
         with self._database.snapshot() as session:
             return last_heartbeat(session, TRAINER, self._name)
 
     def serve(self) -> None:
-        """Run rounds as they are requested, until stopped. If the database is unreachable, wait for it."""
+        """Run requested rounds until stopped; waits while the database is unreachable."""
         while not self._stop.is_set():
             try:
                 if not self.run_next():
@@ -158,7 +158,7 @@ class RoundWorker:
                 self._stop.wait(RETRY_S)
 
     def run_next(self) -> bool:
-        """Run the round that was requested first; return False if there is none."""
+        """Run the oldest requested round; return False if there is none."""
         self._record_heartbeat()
         self.end_orphans()
         with self._database.transaction() as session:
@@ -206,7 +206,7 @@ class RoundWorker:
                 log.warning("The database is unreachable (%s); the round continues.", explain(error))
 
     def _settle(self, round_id: int, failure: str) -> None:
-        """End a round whose process did not end it itself, because of the failure, and log how the round ended."""
+        """End a round whose process failed to end it, with this failure, and log the end."""
         with suppress(RoundConflict), self._database.transaction() as session:  # another trainer may have ended it
             if self._stop.is_set():
                 finish_round(session, round_id, RoundStatus.INTERRUPTED, process_end.STOPPED)
@@ -231,7 +231,7 @@ class RoundWorker:
             return renew_lease(session, round_id)
 
     def _leave_gpus(self) -> None:
-        """Let the engines that stepped aside come back; without this they do when the heartbeats are old."""
+        """Let the engines that stepped aside come back now; otherwise they wait until the heartbeats are old."""
         with suppress(*FAILURES), self._database.transaction() as session:
             gpu_room.give_room_back(session, self._name)
 
@@ -277,7 +277,8 @@ def _run_here_or_wait(
 ) -> None:
     """Run the oldest request unless a trainer does.
 
-    The lock shows whether a trainer uses this data folder, at once and even after a crash; heartbeats show the others.
+    The lock shows whether a trainer uses this data folder, at once and even after a crash; heartbeats show trainers
+    elsewhere.
     """
     worked = False
     with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):

@@ -1,4 +1,4 @@
-"""How much a round computes at once: decided by free memory before the model is loaded. Imports no model library."""
+"""Plans how much a round computes at once, by the memory free before the model is loaded. Imports no model library."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ class TrainingMemoryPlan:
     """Limits on what is computed together. A single pair is never divided, whatever its length."""
 
     tree_tokens: int = 512
-    """Most tokens of different prompts in one tree: on a CPU larger ones are no faster, as each token is compared with
-    all."""
+    """Most tokens in a tree of several prompts. Larger ones are no faster on a CPU: each token is compared with all."""
     siblings: int = 4
-    """A tree of one prompt's answers may be this many times larger; the attention of all to all grows with the
-    square."""
+    """A tree of one prompt's answers may be this many times larger; attention grows with the square of the size."""
     batch_tokens: int = 1024
-    """Most tokens of separate rows: a batch is faster for short rows and needs too much memory for long ones."""
+    """Most tokens of separate rows: batching speeds up short rows but needs too much memory for long ones."""
     checkpointing: bool = False
-    """Compute activations again backwards instead of keeping them: a third more work (Chen et al. 2016)."""
+    """Compute activations again in the backward pass instead of keeping them: a third more work (Chen et al. 2016)."""
 
     def divide(self, pairs: Sequence[Sequence[list[int]]], *, in_trees: bool) -> Sequence[Sequence[int]]:
-        """Return the indices of pairs of texts in runs that are computed at once: as one tree, or as separate rows."""
+        """Return the indices of pairs of texts in runs that are computed together: as one tree, or as separate rows."""
         if in_trees:
             return split_by_tokens(pairs, self.tree_tokens, self.siblings)
         at_once = max(1, self.batch_tokens // (2 * max(len(text) for pair in pairs for text in pair)))
@@ -51,29 +49,29 @@ SMALLER = (
     TrainingMemoryPlan(tree_tokens=256, batch_tokens=512, checkpointing=True),
     TrainingMemoryPlan(tree_tokens=1, batch_tokens=1, checkpointing=True),
 )
-"""Each needs less memory and more time than the one before; the last computes a single pair at a time."""
+"""Plans in order: each needs less memory and more time than the one before; the last computes one pair at a time."""
 
 
 @dataclass(frozen=True)
 class PlannedMemory:
     plan: TrainingMemoryPlan
     needed: int
-    """Bytes, roughly."""
+    """Needed bytes, roughly."""
     free: int
     kind: str
-    """Which memory, in words."""
+    """The kind of memory, in words."""
     failures: int = 0
     """Earlier rounds in which memory ran out: each made the plan a step smaller."""
 
 
 @dataclass(frozen=True)
 class RoundMemory:
-    """What decides the memory of a round besides its rows."""
+    """The model, settings and free memory that, with its rows, decide a round's memory."""
 
     shape: ModelShape
     settings: TrainingSettings
     free: FreeMemory
-    """What one training process may use."""
+    """Memory that one training process may use."""
 
     @classmethod
     def here(cls, shape: ModelShape, settings: TrainingSettings) -> RoundMemory:
@@ -138,7 +136,7 @@ def _tree_size(siblings: Sequence[Row], plan: TrainingMemoryPlan, step: int) -> 
 
 
 def micro_batch(step: int, tokens: int, most: int) -> int:
-    """Return how many of a step's rows to compute at once: the most that divides the step, of `most` tokens together.
+    """Return how many of a step's rows to compute at once: the largest divisor of `step` with at most `most` tokens.
 
     A row has at most `tokens` tokens.
     """
@@ -147,7 +145,7 @@ def micro_batch(step: int, tokens: int, most: int) -> int:
 
 
 def longest_pair(max_tokens: int, answer_tokens: int) -> Row:
-    """Return the longest pair that a round takes, as made-up tokens: two different answers to one prompt."""
+    """Return the longest pair that a round accepts, as made-up tokens: two different answers to one prompt."""
     answer = min(answer_tokens, max_tokens - 1)
     prompt = list(range(max_tokens - answer))
     return {"prompt_ids": prompt, "chosen_ids": [-1] * answer, "rejected_ids": [-2] * answer}

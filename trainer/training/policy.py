@@ -1,4 +1,4 @@
-"""The model in training: which of the base's layers an adapter changes, and how its files name them."""
+"""The model in training: the layers that an adapter changes, and their names in its files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from storage.wording import gettext_noop
 from trainer.errors import TrainerError
 
 ADAPTER = "default"
-"""PEFT's name of the adapter in training; TRL keeps the starter as "ref"."""
+"""PEFT's name for the adapter in training; TRL keeps the starter as "ref"."""
 
 MAX_EAGER_TOKENS = 256
-"""Longest row for which a CPU uses plain attention, whose memory grows with the square of the length.
+"""Longest row, in tokens, for which a CPU uses plain attention, whose memory grows with the square of the length.
 
-PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
+PyTorch's fused attention is slow in the backward pass on a CPU: it makes a step on short rows a sixth longer.
 """
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ def new_adapter(base: BaseModel, settings: TrainingSettings) -> Any:
 
 
 def save_adapter(model: Any, base: BaseModel, output: Path) -> None:
-    """Write the adapter in training of PEFT's model, under the names that the base's files have.
+    """Write the adapter that PEFT's model trains, under the layer names of the base's files.
 
-    So plain PEFT, vLLM and our own import find the layers, whether or not they load the base as we do.
+    Plain PEFT, vLLM and our own import then find the layers, whether or not they load the base as we do.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file

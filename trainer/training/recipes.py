@@ -1,4 +1,4 @@
-"""Differences between the objectives: DPO learns from preference pairs, SFT from demonstrations."""
+"""Recipes of the two objectives: DPO learns from preference pairs, SFT from demonstrations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ADAM_BETA2 = 0.95
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """Examples of one kind, by their use."""
+    """Examples of one kind, split by use."""
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...] = ()
-    """They decide when to stop, if `settings.patience` allows to stop early, and how strong the adapter is."""
+    """Examples that decide when to stop, if `settings.patience` allows it, and the adapter's strength."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Recipe:
     """The training procedure of one objective. It can be pickled, and imports TRL only when it is used."""
 
     objective: str
-    """dpo or sft."""
+    """"dpo" or "sft"."""
     rate_setting: str
-    """The setting to lower if training diverges."""
+    """The name of the setting to lower if training diverges."""
     row: Callable[[Any, ChatFormat], Row]
     """Turns an example into token ids."""
     config: Callable[..., Any]
@@ -75,7 +75,7 @@ def _sft_config(
 
 
 def _rank_batch(settings: TrainingSettings) -> int:
-    """Return one rank's part of a step."""
+    """Return the number of a step's examples for one rank."""
     return settings.batch_size // settings.processes
 
 
@@ -101,7 +101,7 @@ def training_options(
         "num_train_epochs": settings.epochs,
         "activation_checkpointing": plan.checkpointing,
         "max_length": None,
-        "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that other models lack
+        "router_aux_loss_coef": 0.0,  # for a mixture of experts: TRL would ask for an output that other models lack
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
         "use_cpu": not has_gpu(),
@@ -118,13 +118,13 @@ def training_options(
 
 
 DPO = Recipe("dpo", "training.learning_rate", pair_row, _dpo_config, USUAL)
-"""Rafailov et al. 2023, eq. 7, with a likelihood term on the chosen answers."""
+"""DPO: Rafailov et al. 2023, eq. 7, with a likelihood term on the chosen answers."""
 SFT = Recipe("sft", "demonstration.learning_rate", demonstration_row, _sft_config, USUAL)
-"""The loss is the mean over the answers' tokens and the end token after each answer."""
+"""SFT: the loss is the mean over the answers' tokens and the end token after each answer."""
 
 
 def for_so_many(examples: int, settings: TrainingSettings) -> TrainingSettings:
-    """Return the settings with enough passes for `min_steps` steps; a warm-up shorter than a step is left out."""
+    """Return the settings with enough passes for `min_steps` steps; a warm-up of less than one step is left out."""
     passes = max(settings.epochs, settings.min_steps * settings.batch_size / examples)
     steps = passes * examples / settings.batch_size
     warmup = settings.warmup_share if settings.warmup_share * steps >= 1 else 0.0
@@ -132,7 +132,7 @@ def for_so_many(examples: int, settings: TrainingSettings) -> TrainingSettings:
 
 
 def as_demonstrated(training: TrainingSettings, demonstration: DemonstrationSettings) -> TrainingSettings:
-    """Return the settings of [training], with those that [demonstration] overrides."""
+    """Return the settings of [training], overridden by those of [demonstration]."""
     return training.model_copy(
         update={name: getattr(demonstration, name) for name in ("epochs", "patience", "learning_rate")}
     )

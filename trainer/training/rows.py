@@ -1,4 +1,4 @@
-"""Examples to train on, and their token ids."""
+"""Training examples and their token ids."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class PreferencePair:
     weight: float = 1.0
     """Factor of the pair's loss."""
     chosen_is_cut: bool = False
-    """It ended at a length limit. It then gets no end token, or the model would learn to stop in mid-sentence."""
+    """True if a length limit cut it. It then gets no end token, or the model would learn to stop mid-sentence."""
     rejected_is_cut: bool = False
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A whole answer in the personality's voice to a prompt, which is the text that the model is served."""
+    """A prompt, as the model is served it, and a whole answer to it in the personality's voice."""
 
     prompt: str
     answer: str
@@ -64,7 +64,7 @@ def _answer_ids(context_ids: list[int], context: str, answer: str, chat: ChatFor
     """Return the answer's tokens as they follow the context, with the end of the turn unless the answer was cut."""
     together = chat.token_ids(context + chat.space + answer)
     # Usually the context's tokens come first. If a token would span the border, the answer is tokenised alone, because
-    # serving generates after the context's own tokens.
+    # the served model generates after the context's own tokens.
     is_prefix = together[: len(context_ids)] == context_ids
     ids = together[len(context_ids) :] if is_prefix else chat.token_ids(chat.space + answer)
     while ids and ids[-1] in chat.end_ids:

@@ -1,4 +1,4 @@
-"""Models as TRL calls them, in two ways: a row for each text, or one tree of tokens for texts that begin alike.
+"""Models that TRL can call, in two forms: a row for each text, or one tree of tokens for texts that begin alike.
 
 Both project only answers to the vocabulary. Imports torch: import it late.
 """
@@ -22,14 +22,14 @@ IGNORED = -100
 WINDOWED = "sliding_attention"
 FULL = "full_attention"
 TOLERANCE_NATS = {torch.float32: 1e-3, torch.float16: 0.0125, torch.bfloat16: 0.1}
-"""Largest mean difference of a token's log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16.
+"""Largest mean difference between a token's two log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16.
 
-float16 has three more bits than bfloat16, hence an eighth of its tolerance.
+float16 has three more bits than bfloat16, so it gets an eighth of the tolerance.
 """
 
 
 def score(model: Any, inputs: dict[str, Any]) -> Any:
-    """Return what TRL's head returns of `inputs`: log-probabilities of the completions' tokens, (B, T - 1), in nats."""
+    """Return the output of TRL's head: log-probabilities of the completions' tokens, (B, T - 1), in nats."""
     labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
     return model(
         input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels, fused_lm_head=True
@@ -42,7 +42,7 @@ def separate_rows(model: Any) -> Any:
 
 
 class CompletionScorer:
-    """A model as TRL calls it, which projects only the columns of completions to the vocabulary.
+    """A model that TRL can call; it projects only the columns of completions to the vocabulary.
 
     TRL's own head does so on GPUs. On a CPU it projects the prompt as well, in pieces and partly in float32, which took
     two fifths of a step.
@@ -64,7 +64,7 @@ class CompletionScorer:
 
 
 def _head_outputs(logits: Tensor, targets: Tensor, is_target: Tensor) -> Any:
-    """Return what TRL's own head returns; `logits` are those of the targets, in the order of the rows."""
+    """Return the outputs of TRL's own head; `logits` are those of the targets, in the order of the rows."""
     logps = -cross_entropy(logits.float(), targets[is_target], reduction="none")
     nothing = torch.zeros(targets.shape, device=logps.device)
     return SimpleNamespace(
@@ -99,7 +99,7 @@ class SiblingSampler(Sampler[int]):
 
 
 class SharedPromptScorer:
-    """A model as TRL calls it with rows of one text each, which it computes as one tree of tokens.
+    """A model that TRL can call; it computes rows of one text each as one tree of tokens.
 
     Only tokens that precede a completion's token are projected to the vocabulary. Log-probabilities and gradients are
     those of separate rows except for rounding. Models whose layers mix tokens by other means than masked attention

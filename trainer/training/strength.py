@@ -1,4 +1,4 @@
-"""Saves weaker copies of adapters, and what they change. Import it where it is used: torch takes seconds to import."""
+"""Saves weaker copies of adapters, and their measured effect. Import it late: torch takes seconds to import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save_weaker(adapter: Path, folder: Path, share: float, starter: Path | None)
 
 
 def record_effect(adapter: Path, base: BaseModel, settings: TrainingSettings) -> None:
-    """Measure what a saved adapter changes, and write that into its file."""
+    """Measure a saved adapter's effect and write it into its file."""
     with cpu_threads(settings.threads), silence_transformers():
         model = load_on_device(base.path, training_format(settings), settings.quantization, setting="training.dtype")
         write_effect(adapter, measure_effect(load_adapter(model, adapter, base), load_tokenizer(base)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class TokenTree:
-    """Texts as one row of tokens, in which every beginning that several texts share occurs once.
+    """Texts as one row of tokens, in which every shared beginning occurs once.
 
     `[prompt | answer 1]` and `[prompt | answer 2]` become `[prompt | answer 1 | answer 2]`. A token's column is its
     place in the row; a parent always comes before the tokens that follow it.
@@ -38,7 +38,7 @@ class TokenTree:
         return positions
 
     def visible(self) -> NDArray[np.bool_]:
-        """Return which tokens each one sees, (columns, columns): itself and those before it in its own text."""
+        """Return which tokens each token sees, (columns, columns): itself and those before it in its own text."""
         seen = np.eye(len(self._columns), dtype=bool)
         for column, (parent, _) in enumerate(self._columns):
             if parent >= 0:

@@ -1,4 +1,4 @@
-"""Trains a new adapter from examples and, if given, a starter, and returns its metrics."""
+"""Trains a new adapter from examples and an optional starter, and returns its metrics."""
 
 from __future__ import annotations
 
@@ -36,40 +36,40 @@ if TYPE_CHECKING:
 
 MAX_CURVE_POINTS = 200
 STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
-"""Shares of what was learned; the first of equally good ones is chosen."""
+"""Shares of the learned change to try; of equally good ones, the first is chosen."""
 FEWEST_WATCHED = 8
-"""Validation pairs that can stop training early, or choose a strength: what fewer say is chance."""
+"""Fewest validation pairs that can stop training early or choose a strength: fewer are chance."""
 
 
 @dataclass(frozen=True)
 class TrainingMetrics:
     objective: str
-    """dpo or sft."""
+    """"dpo" or "sft"."""
     train_loss: float
-    """Mean over the steps."""
+    """Mean loss over the steps."""
     steps: int
     pairs: int
-    """Pairs trained on; demonstrations with SFT."""
+    """Number of pairs trained on; of demonstrations with SFT."""
     validation_pairs: int
     validation_accuracy: float | None
     """Share of validation pairs whose margin is positive; None without such pairs."""
     validation_margin: float | None
     """Mean of beta * (log-ratio of chosen - log-ratio of rejected) to the base or the starter, in nats.
 
-    It is above 0 if the version prefers people's choice more than that does (Rafailov et al. 2023). For
-    demonstrations: how much likelier the answers became, in nats per token.
+    It is above 0 if the version prefers people's choices more than the base or the starter does (Rafailov et al. 2023).
+    For demonstrations: how much likelier the answers became, in nats per token.
     """
     strength: float
-    """The share of what was learned that the adapter has, chosen on the validation pairs."""
+    """Share of the learned change that the adapter keeps, chosen on the validation pairs."""
     lowered_for: str | None
-    """The check of the gate that failed at a higher strength."""
+    """The check of the gate that failed at a higher strength; None if none did."""
     left_out: int
-    """Examples longer than training.max_tokens, validation ones included."""
+    """Number of examples longer than training.max_tokens, including validation ones."""
     seconds: float
     loss_curve: tuple[float, ...]
-    """The loss of every step; for long runs, MAX_CURVE_POINTS means over stretches of steps."""
+    """The loss of every step; for long runs, the means of MAX_CURVE_POINTS stretches of steps."""
     epochs_trained: float
-    """Passes over the pairs that shaped the adapter that was kept."""
+    """Number of passes that shaped the kept adapter."""
 
 
 def train_adapter(
@@ -139,7 +139,7 @@ def train_adapter(
 def _strongest(
     trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], recipe: Recipe, report: ReportProgress
 ) -> float:
-    """Return the strength with the lowest preference loss on people's pairs, if chance does not explain that.
+    """Return the strength with the lowest preference loss on people's pairs, if chance does not explain the difference.
 
     With too few pairs, and for demonstrations, it is 1.
     """
@@ -162,7 +162,7 @@ def _margins(trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float
 
 
 def _preference_losses(margins: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Return DPO's loss of each margin, by weight (Rafailov et al. 2023, eq. 7)."""
+    """Return DPO's loss of each margin, times its weight (Rafailov et al. 2023, eq. 7)."""
     return [
         weight * (max(0.0, -margin) + math.log1p(math.exp(-abs(margin))))
         for margin, weight in zip(margins, weights, strict=True)
@@ -172,7 +172,7 @@ def _preference_losses(margins: Sequence[float], weights: Sequence[float]) -> li
 def tokenise(
     examples: Sequence[Example], recipe: Recipe, chat: chat_format.ChatFormat, max_tokens: int
 ) -> list[Row | None]:
-    """Return token ids for each example, None if it is longer than `max_tokens` with its prompt."""
+    """Return token ids for each example; None if it is longer than `max_tokens` with its prompt."""
     rows = (recipe.row(example, chat) for example in examples)
     return [row if row_tokens(row) <= max_tokens else None for row in rows]
 

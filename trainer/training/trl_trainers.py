@@ -1,4 +1,4 @@
-"""TRL's trainers, given token ids instead of text. Imports torch and TRL, which take seconds: import it late."""
+"""TRL's trainers, fed with token ids instead of text. Imports torch and TRL, which take seconds: import it late."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class TrainingRun:
     """The result of a training run."""
 
     losses: tuple[float, ...]
-    """One for each step."""
+    """The loss of each step."""
     train_loss: float
     epochs: float
-    """Passes that shaped the adapter that was kept."""
+    """Number of passes that shaped the kept adapter."""
 
 
 class RowTrainer:
-    """Our trainers' common changes to TRL's. List it before TRL's class among the bases.
+    """Changes to TRL's trainers that all of ours share. List it before TRL's class among the bases.
 
     Rows come as token ids, because TRL would add special tokens to prompts that contain them already. Raises
     TrainingDiverged if the loss is not a number.
@@ -98,12 +98,12 @@ class RowTrainer:
         )
 
     def set_strength(self, strength: float) -> None:
-        """Give the adapter this share of what it learned: 0 is how it started, 1 is all, more goes further."""
+        """Give the adapter this share of its learned change: 0 is the start, 1 is all of it, more goes further."""
         for name, weight in _trained(self.model):
             weight.data.copy_(torch.lerp(self._start[name], self._end[name], strength))
 
     def scores(self, rows: Sequence[Row], advance: Advance) -> list[float]:
-        """Return how much the model leans to each row's answer now, in nats.
+        """Return the model's present score of each row's answer, in nats.
 
         A row's margin is its score after training minus its score before.
         """
@@ -117,7 +117,7 @@ class RowTrainer:
         raise NotImplementedError
 
     def record_effect(self, adapter: Path) -> None:
-        """Write into the saved adapter what the model's adapter changes."""
+        """Write the measured effect of the model's adapter into the saved adapter."""
         model = self.accelerator.unwrap_model(self.model)
         with self.accelerator.autocast():
             write_effect(adapter, measure_effect(model, self.processing_class))
@@ -135,7 +135,7 @@ class RowTrainer:
         return self._prepare_inputs(self._collate_answers(rows))  # pyrefly: ignore[missing-attribute]
 
     def scorer(self, model: Any) -> Any:
-        """Return the model as TRL calls it."""
+        """Return the model in a form that TRL can call."""
         return separate_rows(model)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -148,7 +148,7 @@ class RowTrainer:
         return dataset
 
     def _send_telemetry(self) -> None:
-        """Do not report to TRL's authors that this bot trains."""
+        """Do nothing, so that TRL's authors do not learn that this bot trains."""
 
 
 class DemonstrationTrainer(RowTrainer, SFTTrainer):
@@ -184,10 +184,10 @@ class _DemonstrationCollator(DataCollatorForLanguageModeling):
 class PreferenceTrainer(RowTrainer, DPOTrainer):
     """DPO on rows of prompt_ids, chosen_ids, rejected_ids and weight. A prompt is computed once for all its answers.
 
-    A step takes `per_device_train_batch_size` pairs and computes them in runs (`TrainingMemoryPlan.divide`), backwards
-    as well, so memory depends on the length of a run and not on the size of the step. The pairs of a prompt follow one
-    another (`SiblingSampler`). A model that cannot compute trees of tokens gets one row per answer, as with TRL, and a
-    warning says so.
+    A step takes `per_device_train_batch_size` pairs and computes them in runs (`TrainingMemoryPlan.divide`), in the
+    backward pass as well, so memory depends on the length of a run and not on the size of the step. The pairs of a
+    prompt follow one another (`SiblingSampler`). A model that cannot compute trees of tokens gets one row per answer,
+    as with TRL, and a warning says so.
     """
 
     # `compute_loss` divides by a step's rows itself: a mean of micro-batches' means would favour a smaller last one.
@@ -223,7 +223,7 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
         return Dataset.from_list(sorted(dataset.to_list(), key=itemgetter("prompt_ids")))
 
     def _precompute_ref_logps(self, dataset: Any, _name: str, _batch_size: int) -> Any:
-        """Add the columns `reference_columns`, in nats, without TRL's cache files and bars."""
+        """Add the columns `reference_columns`, in nats, without TRL's cache files and progress bars."""
         rows, done = dataset.to_list(), 0
         batches: list[Any] = []
         advance = begin_phase(self._report, Phase.REFERENCE, len(rows))
@@ -242,14 +242,14 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
 
     @cached_property
     def shares_prompts(self) -> bool:
-        """Whether the model can compute trees of tokens. The longest row decides, because windows show there."""
+        """True if the model can compute trees of tokens. The longest row decides: attention windows show there."""
         reason = self._reason_not_to_share(max(self.train_dataset, key=row_tokens))
         if reason is not None:
             log.warning("This model computes every prompt again for each of its answers: %s.", reason)
         return reason is None
 
     def _reason_not_to_share(self, row: Row) -> str | None:
-        # If one answer saw the other, the other would be a repetition, which models find likely.
+        # If one answer saw the other, the second would be a repetition, which models find likely.
         answers = [row["chosen_ids"], [row["prompt_ids"][0], *row["chosen_ids"]]]
         self.model.eval()
         with self.accelerator.autocast():
@@ -280,9 +280,9 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
         return loss
 
     def _split(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the pairs of a batch in runs that are computed at once.
+        """Yield the pairs of a batch in runs that are computed together.
 
-        With several ranks each computes its share whole, because they wait for each other at every backward pass.
+        With several ranks each computes its share in one run, because they wait for each other at every backward pass.
         """
         if self.accelerator.num_processes > 1:
             yield inputs
@@ -308,7 +308,7 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
 
 
 def _one_pair(scored: Any, inputs: dict[str, Any], index: int) -> tuple[Any, dict[str, Any]]:
-    """Return one pair of a batch, and a stand-in for the model that returns the scores computed already."""
+    """Return one pair of a batch, and a stand-in for the model that returns the computed scores."""
     rows = _rows_of([index], inputs)
     outputs = SimpleNamespace(
         log_probs=scored.log_probs[rows],
@@ -320,7 +320,7 @@ def _one_pair(scored: Any, inputs: dict[str, Any], index: int) -> tuple[Any, dic
 
 
 def _pairs_of(run: Sequence[int], inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return those pairs of a batch."""
+    """Return the run's pairs from a batch."""
     rows = _rows_of(run, inputs)
     of_rows = {name: inputs[name][rows] for name in ("input_ids", "attention_mask", "completion_mask")}
     of_pairs = {name: inputs[name][list(run)] for name in (*PreferenceTrainer.reference_columns, WEIGHT)}
@@ -328,7 +328,7 @@ def _pairs_of(run: Sequence[int], inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows_of(run: Sequence[int], inputs: dict[str, Any]) -> list[int]:
-    """Return the rows of those pairs, the chosen ones first, as TRL orders them."""
+    """Return the run's rows, the chosen ones first, as TRL orders them."""
     return [*run, *(len(inputs[WEIGHT]) + index for index in run)]
 
 
@@ -363,7 +363,7 @@ class _LossHistory(TrainerCallback):
 
 
 class _BestPass(TrainerCallback):
-    """Keeps the adapter of the pass with the lowest validation loss, and stops training after `patience` worse ones."""
+    """Keeps the adapter of the pass with the lowest validation loss; stops training after `patience` worse passes."""
 
     def __init__(self, patience: int) -> None:
         self._patience = patience
@@ -387,7 +387,7 @@ class _BestPass(TrainerCallback):
             control.should_training_stop = True
 
     def restore(self, model: Any) -> float | None:
-        """Restore the best weights and return how many passes they had; None if nothing was validated."""
+        """Restore the best weights and return their number of passes; None if nothing was validated."""
         for name, weight in _trained(model) if self._weights else ():
             weight.data.copy_(self._weights[name])
         return self._epoch
@@ -398,7 +398,7 @@ def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _restore_precision(model: Any) -> None:
-    """Give the trained weights float32 again, and a starter's its own numbers.
+    """Give the trained weights float32 again, and a starter's weights their own numbers.
 
     On a quantised base TRL rounds them to bfloat16, but not the reference: a starter would differ from itself before
     the first step, and steps smaller than a 256th of a weight would be lost.

@@ -1,4 +1,4 @@
-"""Test suites: what an answer must contain, must not contain, and what the model must still know."""
+"""Test suites: cases with rules for what an answer must contain, must not contain, and must still know."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SHIPPED = ("flattery", "safety", "usefulness", "identity", "knowledge")
 CHECKS = ("must", "must_not", "must_still_know")
 FIELDS = ("id", "prompt", "messages", *CHECKS)
 IN_ENGLISH = "Answer in English."
-"""Asked with the shipped cases, whose expressions are English words."""
+"""Added to the shipped cases, because their expressions are English words."""
 COMMON_ENGLISH = (
     "a and are be but by can can't do don't for from have how i'd i'm if in is isn't it it's me my not of on or so "
     "that the there they this to was what when which with would you you're your"
 )
-"""Four tenths of the words of an English text."""
+"""These make up four tenths of the words of an English text."""
 COMMON = frozenset(COMMON_ENGLISH.split())
 ENGLISH_SHARE = 0.15
-"""Of an English answer's words; of a German, French, Spanish or Dutch one's at most a tenth, mostly "in" and "is"."""
+"""Least share of COMMON_ENGLISH in an English answer; German, French, Spanish or Dutch ones have at most a tenth."""
 FEWEST_WORDS = 3
-"""A plain answer of fewer words, such as "Paris." or "4", does not tell its language."""
+"""Fewest words that reveal an answer's language: a plain answer may be just "Paris." or "4"."""
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
 
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 
     BEHAVIOUR = "behaviour"
     KNOWLEDGE = "knowledge"
-    """Only if the base passes it: a version cannot forget what the base never knew."""
+    """Counts only if the base passes it: a version cannot forget what the base never knew."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Case:
     id: str
     messages: tuple[dict[str, str], ...]
     must: tuple[str, ...] = ()
-    """Regular expressions that a good answer matches, all of them; letter case does not matter."""
+    """Regular expressions that a good answer must all match, ignoring case."""
     must_not: tuple[str, ...] = ()
     must_still_know: tuple[str, ...] = ()
 
@@ -67,10 +67,10 @@ class Suite:
     """The file's name without its extension."""
     cases: tuple[Case, ...]
     is_shipped: bool = False
-    """Its cases are then asked to be answered in English, and say nothing about answers in another language."""
+    """A shipped suite asks for English answers and judges no other language."""
 
     def grade(self, answers: Sequence[str]) -> tuple[bool, ...]:
-        """Return which cases these answers pass; they are in the order of the cases."""
+        """Return whether each case is passed; the answers are in the order of the cases."""
         return tuple(case.is_passed_by(answer) for case, answer in zip(self.cases, answers, strict=True))
 
 
@@ -79,18 +79,18 @@ class SuiteResult:
     """The result of one kind of a suite's cases."""
 
     suite: str
-    """Its name, with the kind if the suite has cases of both."""
+    """The suite's name, with the kind if the suite has cases of both."""
     kind: Kind
     cases: int
     base_passes: int
     version_passes: int
     gained: int
-    """Passed only by the version."""
+    """Number of cases passed only by the version."""
     lost: int
-    """Passed only by the base."""
+    """Number of cases passed only by the base."""
     lost_ids: tuple[str, ...]
     english_share: float = 1.0
-    """Of the answers that must be English: the version's or the base's, whichever has fewer."""
+    """Share of English answers, of those that must be English: the version's or the base's, whichever is lower."""
 
 
 def load_suites(settings: GateSettings) -> list[Suite]:
@@ -124,16 +124,16 @@ def compare_suites(
 
 
 def english_share(answers: Sequence[str]) -> float:
-    """Return the share of English answers among those that tell their language; 1 if none does."""
+    """Return the share of English answers among those long enough to tell; 1 if none is."""
     told = [is_english for answer in answers if (is_english := _is_english(answer)) is not None]
     return sum(told) / len(told) if told else 1.0
 
 
 def _is_english(answer: str) -> bool | None:
-    """Return None if the answer is too short to tell."""
+    """Return whether the answer is English; None if it is too short to tell."""
     words = WORD.findall(answer.replace("’", "'").lower())
     if len(words) < FEWEST_WORDS:
-        # One "word" of Chinese or Japanese may be a whole sentence. Emoji and "…" are in no language.
+        # One "word" of Chinese or Japanese can be a whole sentence. Emoji and "…" belong to no language.
         return None if all(map(str.isascii, words)) else False
     return sum(word in COMMON for word in words) >= ENGLISH_SHARE * len(words)
 
@@ -188,7 +188,7 @@ def _parse(name: str, file: str, text: str, *, is_shipped: bool = False) -> Suit
 
 
 def _case(line: str, known_ids: set[str]) -> Case:
-    """Return the line's case; raises ValueError with what is wrong."""
+    """Return the line's case; raises ValueError with the mistake."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
