@@ -1,4 +1,4 @@
-"""Shared by bot and trainer: settings, database, adapter files. Importing it switches off the libraries' telemetry."""
+"""Shared by bot and trainer: settings, database, adapter files. Importing it switches off telemetry of libraries."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ SWITCHES = {
 SENDERS = ("openvino_telemetry",)
 """Packages that only send telemetry: OpenVINO reports its import to Google Analytics unless this one is missing."""
 
-# Here, because every process imports this package before any library with telemetry.
+# This happens here, because every process imports this package before any library with telemetry.
 os.environ.update(SWITCHES)
 for _sender in SENDERS:
     sys.modules[_sender] = None  # pyrefly: ignore[unsupported-operation]  # makes its import fail

@@ -1,4 +1,4 @@
-"""Emoji that are votes: how much each says, for or against an answer, and how Discord may spell it."""
+"""Emoji that vote: their weights for or against an answer, and their spellings on Discord."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ SERVER_EMOJI = re.compile(r"<a?:(?P<name>\w{2,32}):(?P<id>\d{15,20})>", re.ASCII
 TAKES_SKIN_TONES = regex.compile(r"\p{Emoji_Modifier_Base}")
 ONE_PART = r"(?:\p{RI}\p{RI}|\p{Emoji}(?:\p{Emoji_Modifier}|\ufe0f\u20e3?|[\U000e0020-\U000e007e]+\U000e007f)?)"
 ONE_EMOJI = regex.compile(rf"(?![0-9#*](?!\ufe0f\u20e3)){ONE_PART}(?:\u200d{ONE_PART}){{0,4}}\ufe0f?")
-"""Unicode Technical Standard 51, section 1.4.9, without bare digits and of five parts at most, as in families."""
+"""One emoji by Unicode Technical Standard 51, section 1.4.9, except bare digits; at most five parts, as in families."""
 MOST_PARTS_WITH_TONES = 2
-"""Couples and families of more parts come in one colour only."""
+"""Most parts that can have skin tones: larger families come in one colour only."""
 UNDECORATED = str.maketrans("", "", SKIN_TONES + VARIATION_SELECTOR)
 
 
 def is_emoji(text: str) -> bool:
-    """Return whether it is one emoji of Unicode, or a server's own as Discord writes it: "<:name:id>"."""
+    """Return whether the text is one emoji of Unicode, or a server's own as Discord writes it: "<:name:id>"."""
     return bool(ONE_EMOJI.fullmatch(text) or SERVER_EMOJI.fullmatch(text))
 
 
 def plain(emoji: str) -> str:
-    """Return the emoji without skin tone and variation selector; of a server's own emoji its ID.
+    """Return the emoji without skin tone and variation selector; for a server's own emoji, its ID.
 
-    A server's emoji can get another name while it stands under an answer.
+    A server's emoji can be renamed while it stands under an answer.
     """
     of_server = SERVER_EMOJI.fullmatch(emoji)
     return of_server["id"] if of_server else emoji.translate(UNDECORATED)
 
 
 class VoteEmoji:
-    """What emoji say under an answer: both thumbs, and those of `votes.emoji`."""
+    """Weights of the emoji that vote: both thumbs, and those of `votes.emoji`."""
 
     def __init__(self, configured: Mapping[str, float]) -> None:
         self.weights: Mapping[str, float] = {**THUMBS, **{plain(emoji): weight for emoji, weight in configured.items()}}
-        """By plain emoji; below 0 for dislikes. A thumb has 1."""
+        """Weight by plain emoji: a thumb has 1, dislikes are below 0."""
         self.spelled: Mapping[str, str] = {spelling: one for one in self.weights for spelling in _spellings(one)}
         """The plain emoji by each spelling; a server's own emoji is spelled by its ID."""
         self._written = {plain(emoji): emoji for emoji in (*THUMBS, *configured)}
 
     def weight(self, spelling: str) -> float:
-        """Return its weight as a vote; 0 if it is none."""
+        """Return the emoji's weight as a vote; 0 if it does not vote."""
         return self.weights.get(self.spelled.get(spelling, ""), 0.0)
 
     def strongest(self, spellings: Iterable[str]) -> str:
-        """Return the plain emoji that says most, the first in the settings among equals; all of them must be votes."""
+        """Return the plain emoji with the largest weight, the first in the settings among equals; all must be votes."""
         order = list(self.weights)
         found = {self.spelled[spelling] for spelling in spellings}
         return max(sorted(found, key=order.index), key=lambda emoji: abs(self.weights[emoji]))
 
     def strength(self, spellings: Iterable[str]) -> float:
-        """Return the weight in thumbs of the strongest, without a sign; all of them must be votes."""
+        """Return the largest weight in thumbs, without a sign; all of the emoji must be votes."""
         return abs(self.weights[self.strongest(spellings)])
 
     def written(self, emoji: str) -> str:
-        """Return a plain emoji as Discord shows it; unchanged if it is no vote any more."""
+        """Return a plain emoji as Discord shows it; unchanged if it no longer votes."""
         return self._written.get(emoji, emoji)
 
 

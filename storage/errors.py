@@ -10,11 +10,11 @@ from storage.sentences import Sentence, joined
 
 REASONS_SHOWN = 5
 QUOTED_CHARS = 60
-"""Of what somebody typed."""
+"""Most characters of a person's input that a message quotes."""
 
 
 class TranslatableError(Exception):
-    """Its message is a template if it has values, so that the bot can translate it before they go in."""
+    """An error whose message, if it has values, is a template that the bot can translate before it fills it in."""
 
     def __init__(self, message: str = "", /, **values: object) -> None:
         super().__init__(message.format(**values) if values else message)
@@ -23,7 +23,7 @@ class TranslatableError(Exception):
 
     @property
     def sentence(self) -> Sentence:
-        """What it says, to be stored."""
+        """The message as a sentence that can be stored."""
         return self.message if isinstance(self.message, Sentence) else Sentence(self.message, **self.values)
 
 
@@ -31,11 +31,11 @@ class StorageError(TranslatableError):
     """Base class of the errors that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1
-    """Of a command that ends with this error; 2 if it fails again until somebody changes its arguments or set-up."""
+    """Exit code of a command that ends with this error; 2 if it fails until its arguments or set-up change."""
 
 
 class SettingsError(StorageError):
-    """A setting is unknown or has an invalid value, or an argument does."""
+    """A setting or an argument is unknown or has an invalid value."""
 
     exit_code = 2
 

@@ -27,16 +27,16 @@ from storage.database.tables import (
 )
 
 Pseudonym = NewType("Pseudonym", int)
-"""63 bits, so that it fits into an ID column; never a Discord ID."""
+"""A member's number in training data: 63 bits, so that it fits into an ID column; never a Discord ID."""
 SOMEBODY = "@somebody"
 
 _MENTION = re.compile(r"<@!?\d+>")
 Member = tuple[int | None, int]
-"""A server or None, as `home_of` returns it, and the user ID of somebody there."""
+"""(server or None, as `home_of` returns it; user ID of a member there)."""
 DIRECT = 0
-"""In place of a server ID, for direct messages."""
+"""Stands for direct messages in place of a server ID."""
 MEMBERS_AT_ONCE = 10_000
-"""In one statement: SQLite accepts 32,766 parameters."""
+"""Members in one statement: SQLite accepts 32,766 parameters."""
 GuildId = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 
 
@@ -58,7 +58,7 @@ class Pseudonyms:
         return self.__known[user_id]
 
     def seal(self, text: str) -> str:
-        """Return a keyed hash of a text, in hexadecimal: it recognises the text and does not tell it."""
+        """Return a keyed hash of a text, in hexadecimal: it recognises the text but does not reveal it."""
         return hmac.digest(self.__key, text.encode(), "sha256").hex()
 
 
@@ -68,7 +68,7 @@ def read_pseudonyms(session: Session) -> Pseudonyms:
 
 
 def without_mentions(text: str) -> str:
-    """Return the text without user IDs: a mention that could not be replaced by a name holds one."""
+    """Return the text without user IDs, which are in mentions that could not be replaced by a name."""
     return _MENTION.sub(SOMEBODY, text) if "<@" in text else text
 
 
@@ -83,10 +83,10 @@ def home_of(guild_id: int | None, basis: Basis | None) -> int | None:
 
 
 def note_members(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> None:
-    """Store since when these users are members of the server: {user id: moment}, as Discord reports it.
+    """Store the start of these users' memberships of the server: {user id: moment}, as Discord reports it.
 
-    The latest moment wins: a member who left and came back is new again. Otherwise accounts that were members once
-    could be saved for a raid. Earlier signs of a membership still count for earlier votes: see `Memberships`.
+    The latest moment wins: a member who left and came back is new again. Otherwise former members' accounts could be
+    saved for a raid. Earlier signs of a membership still count for earlier votes: see `Memberships`.
     """
     rows = [
         {"guild_id": guild_id, "user_id": user_id, "joined_at": moment}
@@ -104,7 +104,7 @@ def note_members(session: Session, guild_id: int, joined_at: Mapping[int, dateti
 
 
 def _not_stored(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> dict[int, datetime]:
-    """Return the moments that are not stored yet; most votes bring none, so they write nothing here."""
+    """Return the moments that are not stored yet; most votes bring none, so nothing is written."""
     if not joined_at:
         return {}
     rows = session.execute(
@@ -133,13 +133,13 @@ def strangers(session: Session, since: datetime) -> dict[int, set[int]]:
 
 
 def read_talkers(session: Session) -> set[int]:
-    """Return everyone who ever asked the bot something, or whose words are in a prompt."""
+    """Return everyone who has ever asked the bot something, or whose words are in a prompt."""
     authors = select(ReplyRow.author_id).distinct()
     return set(session.scalars(select(ReplySpeakerRow.user_id).distinct().union(authors)))
 
 
 class Memberships:
-    """Since when members belonged to their servers, at the times of their votes.
+    """The start of members' memberships of their servers, as of their votes.
 
     Only `members` are read; without them, everyone.
     """
@@ -155,7 +155,7 @@ class Memberships:
         }
 
     def since(self, guild_id: int, user_id: int, voted_at: datetime) -> datetime:
-        """Return when the voter's membership began.
+        """Return the start of the voter's membership.
 
         For a voter who joined (again) after the vote, or whose joining date is unknown, it is their first activity in
         the server. In direct messages it is their first known activity anywhere.
@@ -176,7 +176,7 @@ class Memberships:
 
     @cached_property
     def _first_signs(self) -> dict[Member, datetime]:
-        """The first vote event, correction, words in a prompt or question of each member in each server."""
+        """Return when each member first voted, corrected, asked, or had words in a prompt, in each server."""
         signs: dict[Member, datetime] = {}
         for user, query in _signs().items():
             for which in self._conditions(ReplyRow.guild_id, user):
@@ -223,7 +223,7 @@ def is_greeted(session: Session, user_id: int) -> bool:
 
 
 def greet(session: Session, user_id: int) -> bool:
-    """Record that the member gets the privacy notice; return False if it is recorded already."""
+    """Record that the member receives the privacy notice; return False if that was already recorded."""
     if is_greeted(session, user_id):
         return False
     try:
@@ -235,5 +235,5 @@ def greet(session: Session, user_id: int) -> bool:
 
 
 def take_back_greeting(session: Session, user_id: int) -> None:
-    """Record that Discord refused the notice, so that the member's next message brings it."""
+    """Remove the record of a notice that Discord refused, so that the member's next message brings it again."""
     session.execute(delete(GreetingRow).where(GreetingRow.user_id == user_id))

@@ -1,7 +1,7 @@
-"""Sentences that are stored in finished English and can still be said in another language.
+"""Sentences that are stored in finished English and can still be translated.
 
-A stored sentence is its English text. It also remembers the template and the values that it was made of, which the bot
-translates when it shows the sentence. Logs, the command line and exports take the text and need to know nothing.
+A stored sentence is its English text. It also keeps its template and values, which the bot translates when it shows the
+sentence. Logs, the command line and exports use the plain text.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Self
 from storage.wording import Duration, tenths
 
 MARK = "\x1e"
-"""ASCII's record separator: what follows the last one in a stored text is no part of it."""
+"""ASCII's record separator: the part of a stored text after the last one is not shown."""
 PLAIN = "null"
-"""What follows the mark behind a text that has a mark itself."""
+"""Follows the mark after a text that contains a mark itself."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Figure:
 
 
 Value = str | int | float | Figure | Duration
-"""What can be stored in a sentence; it becomes a sentence of its own if it is one."""
+"""Values that a sentence can store; a sentence among them is translated too."""
 
 
 class Sentence(str):
@@ -56,7 +56,7 @@ class Sentence(str):
 
 
 def counted(singular: str, plural: str, count: float, /, **values: object) -> Sentence:
-    """Return a sentence in the form that fits a number, which is the value `count`, rounded to tenths."""
+    """Return a sentence in the form that fits `count`, which is also a value, rounded to tenths."""
     return Sentence(singular, plural, count=count, **values)
 
 
@@ -67,14 +67,14 @@ def joined(separator: str, parts: Sequence[str]) -> Sentence:
 
 
 def to_stored(text: str) -> str:
-    """Return a text as it is stored: a sentence with its template, any other text as it is."""
+    """Return the text in its stored form: a sentence with its template, any other text unchanged."""
     if isinstance(text, Sentence):
         return f"{text}{MARK}{json.dumps(_parts(text))}"
     return f"{text}{MARK}{PLAIN}" if MARK in text else text
 
 
 def from_stored(stored: str) -> str:
-    """Return what was stored; rows from before there were templates hold plain English."""
+    """Return the text from its stored form; rows from before there were templates hold plain English."""
     text, mark, parts = stored.rpartition(MARK)
     if not mark:
         return stored

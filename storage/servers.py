@@ -1,4 +1,4 @@
-"""What a server's admins chose for it: where, when and to whom the bot answers, and what it starts there by itself."""
+"""A server's choices by its admins: places, times and people for answers, and scheduled messages."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from storage.settings.sections import Settings
 
 
 class ServerChoices(BaseModel):
-    """IDs are Discord's; one that is gone there changes nothing."""
+    """A server's choices. IDs are Discord's; one that no longer exists there has no effect."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)  # a later release may have chosen more
 
     rules: Mapping[int, Rule] = {}
-    """What is answered in channels, threads and categories."""
+    """Rules for answering in channels, threads and categories."""
     elsewhere: Rule = Rule.REPLY
     thread_channels: frozenset[int] = frozenset()
     """Channels and categories in which each conversation gets a thread of its own."""
     threads_everywhere: bool = False
     roles: frozenset[int] = frozenset()
-    """Those who may use the bot, besides admins; empty: everybody."""
+    """Roles that may use the bot, besides admins; empty: everybody."""
     arena_schedule: str = ""
-    """When arenas start, a cron expression in UTC; empty: only when admins start them."""
+    """Schedule of arenas, a cron expression in UTC; empty: only admins start them."""
     arena_channel: int = 0
     announce_channel: int = 0
-    """Where releases are announced; 0: nowhere."""
+    """Channel for announcements of releases; 0: none."""
     weekly: bool = False
-    """Whether it is also told there each week what people taught."""
+    """True if the channel also gets a weekly report of the members' teaching."""
     language: str = ""
-    """Of what the bot says to everybody, such as "de"; empty: the operator's or Discord's."""
+    """Language of the bot's public messages, such as "de"; empty: the operator's or Discord's."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ServerSetup:
     guild_id: int
     choices: ServerChoices = field(default_factory=ServerChoices)
     generation: int = 0
-    """How often its choices were changed; 0 if the operator's settings hold."""
+    """Number of changes to its choices; 0 if the operator's settings hold."""
     chosen_by: str = ""
     chosen_at: datetime | None = None
 
@@ -93,7 +93,7 @@ def apply_setup(
     expected_generation: int,
     by: str,
 ) -> ServerSetup:
-    """Store the choices, and let the personality answer in the whole server; None leaves who answers.
+    """Store the choices, and let the personality answer in the whole server; None keeps the present one.
 
     Scheduled arenas and weeks count from now. Raises SetupConflict unless the server still has this generation,
     PersonalityConflict if the personality is archived.
@@ -111,7 +111,7 @@ def apply_setup(
 
 
 def schedule_of_arenas(guild_id: int) -> str:
-    """Return the name of the server's schedule."""
+    """Return the name of the server's schedule of arenas."""
     return f"arenas in {guild_id}"
 
 
@@ -145,7 +145,7 @@ def _conflict(session: Session, guild_id: int) -> SetupConflict:
 
 
 def _let_answer(session: Session, guild_id: int, personality: Personality, by: str) -> None:
-    """Bind the personality to the whole server; the strength of one that answers there already stays."""
+    """Bind the personality to the whole server; if it answers there already, its strength is kept."""
     place = BindingPlace(Scope.SERVER, guild_id)
     if active_personality_at(session, [place]).personality.id == personality.id:
         return

@@ -1,4 +1,4 @@
-"""Statistics of votes: confidence intervals of a share, and evidence that may be looked at after every choice. Pure."""
+"""Statistics of votes: confidence intervals of a share, and evidence that may be checked after every choice. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Z_95 = 1.959964
 """Half-width, in standard deviations, of the middle 95 % of a normal distribution."""
 FRACTIONS = (0.1, 0.3, 0.6, 0.9)
-"""The shares of their capital that the bettors behind an e-value risk each time: large differences suit bold ones."""
+"""Shares of their capital that the bettors behind an e-value risk each time: large differences suit bold ones."""
 DECISIVE = 20.0
 """The e-value that chance reaches in at most one of 20 cases."""
 LARGEST_LOG = 700.0
@@ -35,17 +35,17 @@ def wilson_interval(up: float, total: float) -> tuple[float, float]:
 def e_value(bets: Sequence[float]) -> float:
     """Return the evidence against "wins are not more likely than losses", after any number of bets.
 
-    A bet is what was at stake, up to 1, and negative for a loss; the stake must be known before the choice. Each bettor
-    starts with 1 and multiplies it by 1 + fraction * bet; the e-value is the mean of their capitals. While the
-    hypothesis holds, no bet makes anybody richer on average, so the probability that the e-value *ever* reaches x is at
-    most 1/x (Ville's inequality), however often one looks. Choices that decide nothing are no bets and cost nothing.
-    Betting: Waudby-Smith and Ramdas 2023; e-values: Ramdas, Gruenwald, Vovk and Shafer 2023.
+    A bet is the stake, up to 1, negative if it was lost; it must be fixed before the choice. Each bettor starts with 1
+    and multiplies it by 1 + fraction * bet; the e-value is the mean of their capitals. While the hypothesis holds, no
+    bet makes anybody richer on average, so the probability that the e-value *ever* reaches x is at most 1/x (Ville's
+    inequality), however often one looks. Choices that decide nothing are no bets and cost nothing. Betting:
+    Waudby-Smith and Ramdas 2023; e-values: Ramdas, Gruenwald, Vovk and Shafer 2023.
     """
     return mean_capital(log_capitals(bets))
 
 
 def bets_left(bets: Sequence[float]) -> int | None:
-    """Return about how many more bets decide if they go on as they did; None if the wins do not lead."""
+    """Return about how many more bets would decide at the present rate of wins; None if the wins do not lead."""
     growth = float(log_capitals(bets).max()) / max(1, len(bets))
     if growth <= 0:
         return None
@@ -53,9 +53,9 @@ def bets_left(bets: Sequence[float]) -> int | None:
 
 
 def could_decide(bets: Sequence[float], more: float) -> bool:
-    """Return whether so many more bets could decide, for or against.
+    """Return whether `more` further bets could decide, for or against.
 
-    They could if they did with the share of wins at either end of the 95 % interval that the bets so far leave.
+    They could if their share of wins were at either end of the 95 % interval of the bets so far.
     """
     least, most = wilson_interval(sum(bet > 0 for bet in bets), len(bets))
     losing = [-bet for bet in bets]
@@ -69,9 +69,9 @@ def _e_value_after(bets: Sequence[float], more: float, share: float) -> float:
 
 
 def log_capitals(bets: ArrayLike) -> NDArray[Any]:
-    """Return what each bettor has in the end, by FRACTIONS, as a logarithm: added up, those of more bets go on.
+    """Return the logarithm of each bettor's final capital, by FRACTIONS; logarithms of consecutive bets add up.
 
-    A bet is what was won of each unit at stake, at least -1.
+    A bet is the gain for each unit at stake, at least -1.
     """
     capitals: NDArray[Any] = np.log1p(np.multiply.outer(FRACTIONS, np.asarray(bets, float))).sum(axis=1)
     return capitals

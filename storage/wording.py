@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 BASE_NAME = "base"
 LEAST_SHOWN_SHARE = 0.005
-"""A rule is mentioned if it removed at least this share of the votes."""
+"""Least share of the votes that a rule must remove to be mentioned."""
 
 
 def gettext_noop(message: str, /) -> str:
-    """Return an English sentence as it is: the bot translates it where it is said."""
+    """Return an English sentence unchanged: the bot translates it where it is shown."""
     return message
 
 
@@ -36,7 +36,7 @@ def version_name(number: int | None) -> str:
 
 
 def not_learned_yet(*, follows_card: bool) -> str:
-    """Return what is said of a personality for which the base answers, which may be shown examples of its card."""
+    """Return the words for a personality whose base answers, perhaps with examples of its card."""
     if follows_card:
         return gettext_noop("has not learned yet and follows the examples on its card")
     return gettext_noop("has not learned yet")
@@ -55,7 +55,7 @@ def count(number: float, noun: str, nouns: str = "") -> str:
 
 @dataclass(frozen=True)
 class Duration:
-    """How long something takes: in English as text, such as "42 s"; the bot writes it in the reader's language."""
+    """A duration: in English as text, such as "42 s"; the bot writes it in the reader's language."""
 
     seconds: float
 
@@ -76,7 +76,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def mistake(kind: str, message: str) -> str:
-    """Return what pydantic says about a value, as people say it; `kind` is the type of its error."""
+    """Return pydantic's message about a value in plain words; `kind` is the type of its error."""
     said = message.removeprefix("Value error, ")
     return PYDANTIC_MISTAKES.get(kind) or (said[0].lower() + said[1:]).replace("input should", "it must").replace(
         "tuple", "list"

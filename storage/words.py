@@ -1,4 +1,4 @@
-"""Counts the words of a text, also in scripts that put no spaces between them."""
+"""Counts the words of a text, also in scripts without spaces between words."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ SOUTH_EAST_ASIAN = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 """Thai, Lao, Burmese and Khmer."""
 EAST_ASIAN_SIGNS = r"\u3001-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 SCRIPTS = HAN + KANA + SOUTH_EAST_ASIAN
-"""Those without spaces between words."""
+"""Scripts without spaces between words."""
 UNSPACED = f"[{HAN}]|[{KANA}]{{1,3}}|[{SOUTH_EAST_ASIAN}]{{1,5}}"
-"""As much of such a script as says what a word says in English.
+"""A piece of such a script that says about as much as an English word.
 
 Calibrated on an everyday message of 22 English words in translation, 23 in Japanese, 27 in Chinese and 21 in Thai, and
 on the first and third article of the Universal Declaration of Human Rights, 41 in English, 71, 56 and 40.
 """
 WORD = re.compile(rf"{UNSPACED}|[^\s{SCRIPTS}{EAST_ASIAN_SIGNS}]+")
-"""In any other script, what stands between spaces."""
+"""A word: in other scripts, the text between spaces."""
 LETTERS = re.compile(rf"{UNSPACED}|[^\W\d_{SCRIPTS}]+(?:'[^\W\d_{SCRIPTS}]+)?")
 """Words without the signs and numbers around them."""
 
@@ -33,6 +33,6 @@ def count_words(text: str) -> int:
 
 
 def first_words(text: str, most: int) -> str:
-    """Return the text up to the end of that many words; all of it if it has no more."""
+    """Return the text up to the end of its first `most` words; all of it if it has fewer."""
     last = next(islice(WORD.finditer(text), most - 1, None), None)
     return text if last is None else text[: last.end()]

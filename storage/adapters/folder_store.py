@@ -1,4 +1,4 @@
-"""Adapters in a folder: which files they may contain, the digest of their bytes, and the store that holds them."""
+"""Adapters in a folder: their allowed files, the digest of their bytes, and the store that holds them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card co
 
 Stamp = tuple[tuple[str, int, int], ...]
 AS_TRAINED = 1.0
-"""The strength of an adapter as it was trained."""
+"""The strength of an adapter exactly as it was trained."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 STAGING_PREFIX = ".staging-"
 UNREGISTERED_PREFIX = ".unregistered-"
@@ -92,7 +92,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def stamp_of(folder: Path) -> Stamp:
-    """Return name, size and modification time of each file; raises AdapterError on a missing one."""
+    """Return the name, size and modification time of each file; raises AdapterError on a missing one."""
     stamp = []
     for name in (CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE):
         try:
@@ -132,7 +132,7 @@ class AdapterRef:
     """Identifies the adapter's content; equal digests are loaded once for each strength."""
     path: Path
     strength: float = AS_TRAINED
-    """Factor applied to its effect."""
+    """Factor applied to the adapter's effect."""
 
 
 class AdapterStore:
@@ -169,8 +169,8 @@ class AdapterStore:
     def publish(self, staging: Path) -> str:
         """Move a staged PEFT folder to its final place and return its digest, 64 hex digits.
 
-        Raises AdapterError on files other than the configuration and safetensors weights, on broken ones, and on disk
-        errors; then nothing is published.
+        Raises AdapterError on files other than the configuration and safetensors weights, on broken files and on disk
+        errors; nothing is published then.
         """
         with self._explaining_disk_errors():
             digest = self.seal(staging)
@@ -220,7 +220,7 @@ class AdapterStore:
     def remove(self, digest: str) -> bool:
         """Remove an adapter's files and return whether there were any; processes that opened them can still read them.
 
-        An adapter that was published again, and waits for its version's row, stays.
+        An adapter that was published again and waits for its version's row is kept.
         """
         if DIGEST.fullmatch(digest) is None or (self._directory / f"{UNREGISTERED_PREFIX}{digest}").exists():
             return False
@@ -231,11 +231,11 @@ class AdapterStore:
         return False
 
     def sweep(self, read_known: Callable[[], Collection[str]]) -> int:
-        """Remove what crashed processes left, except staging folders in use, and return how many folders that were.
+        """Remove the folders that crashed processes left, except staging folders in use, and return their number.
 
-        Adapters that were published since the last sweep are removed too if no version's row names them: `read_known`
-        returns the digests of all rows, and is called when no import can write one. The caller makes sure that no
-        running round can still register one in this store.
+        Adapters published since the last sweep are also removed if no version's row names them: `read_known` returns
+        the digests of all rows, and is called while no import can write one. The caller ensures that no running round
+        can still register a version in this store.
         """
         return self._sweep_staging() + self._sweep_unregistered(read_known)
 

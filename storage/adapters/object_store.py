@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 READ_RETRY_S = 3.0
 WRITE_RETRY_S = 120.0
-"""Longer, so that a minute without a network does not lose hours of training."""
+"""Longer than for reading, so that a minute without a network does not lose hours of training."""
 LEFTOVER_AGE = timedelta(days=1)
-"""An older adapter without a version is a leftover; for a younger one a host may be about to write the row."""
+"""An older adapter without a version is a leftover; a host may still be about to write the row of a younger one."""
 BLOCK_BYTES = 8 * 1024 * 1024
 LOCAL_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of the local disk, not of the store."""
@@ -51,7 +51,7 @@ class AdapterObjects:
         write_retry_s: float = WRITE_RETRY_S,
         leftover_age: timedelta = LEFTOVER_AGE,
     ) -> None:
-        """Raises SettingsError if no installed package supports the address; does not connect yet."""
+        """Connect later; raises SettingsError if no installed package supports the address."""
         self.url = url.rstrip("/")
         self._files, self._root = _open(self.url)
         self._read_retry_s = read_retry_s
@@ -115,7 +115,7 @@ class AdapterObjects:
         self._now()
 
     def _upload(self, folder: Path, digest: str) -> bool:
-        """Return whether the adapter reads back correctly; if it already does, nothing is written."""
+        """Store the adapter unless it is complete there, and return whether it reads back correctly."""
         if self._is_sound(digest):
             return True
         self._files.pipe_file(self._at(f"{UNREGISTERED_PREFIX}{digest}"), b"")
@@ -142,7 +142,7 @@ class AdapterObjects:
         return digest.hexdigest()
 
     def _unregistered(self) -> dict[str, datetime]:
-        """Return {digest: when it was marked as unregistered, by the store's clock}."""
+        """Return {digest: time of its unregistered mark, by the store's clock}."""
         try:
             names = [path.rpartition("/")[2] for path in self._read(lambda: self._files.ls(self._root, detail=False))]
         except FileNotFoundError:
@@ -161,7 +161,7 @@ class AdapterObjects:
         return since
 
     def _now(self) -> datetime:
-        """Return the time of the store's clock: clocks of hosts differ and jump."""
+        """Return the time of the store's clock, because hosts' clocks differ and jump."""
         path = self._at(f".probe-{secrets.token_hex(8)}")
 
         def ask() -> datetime:

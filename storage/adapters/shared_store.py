@@ -36,9 +36,9 @@ SERVED_PREFIX = "reactune-"
 NAME_DIGITS = 16
 SCALES = ("lora_alpha", "alpha_pattern")
 KEPT_S = 24 * 3600.0
-"""Time to keep a copy that no server has loaded: a process may be about to load it."""
+"""Time to keep a copy that no server has loaded yet, because a process may be about to load it."""
 IN_USE_S = 3600.0
-"""An adapter used within this time stays in the cache: a process may be about to load it."""
+"""Time that a used adapter stays in the cache, because a process may be about to load it."""
 RETRY_S = 30.0
 """Pause after a failed download before the next attempt, so that answers do not wait for it."""
 
@@ -54,13 +54,13 @@ def open_served_copies(data_directory: Path) -> ServedAdapterCopies:
 
 
 class ServedAdapterCopies:
-    """A folder of PEFT folders. Several processes may use it: copies appear complete and are never changed."""
+    """A folder of PEFT adapters. Several processes may use it: copies appear complete and are never changed."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def put(self, adapter: AdapterRef) -> Path:
-        """Return the folder of the version's copy, which is made if it is missing; raises AdapterError on disk errors.
+        """Return the folder of the version's copy, making it if necessary; raises AdapterError on disk errors.
 
         vLLM has no setting for strength, so it is part of the copy's scale.
         """
@@ -132,7 +132,7 @@ class SharedAdapterStore(AdapterStore):
         self._remote = remote
         self._cache_bytes = cache_bytes
         self._failures: dict[str, tuple[float, AdapterError]] = {}
-        """{digest: (when a download failed, why)}"""
+        """{digest: (time of the failed download, its error)}"""
 
     def publish(self, staging: Path) -> str:
         digest = super().publish(staging)
@@ -141,7 +141,7 @@ class SharedAdapterStore(AdapterStore):
         return digest
 
     def remove(self, digest: str) -> bool:
-        """Remove it from the cache, then from the shared store; raises StoreUnreachable after the first."""
+        """Remove the adapter from the cache, then from the shared store; raises StoreUnreachable after the first."""
         was_cached = super().remove(digest)
         if DIGEST.fullmatch(digest) is None or self._remote.awaits_row(digest):
             return was_cached
@@ -153,7 +153,7 @@ class SharedAdapterStore(AdapterStore):
         return super().sweep(read_known) + self._sweep_shared(read_known())
 
     def prefetch(self, digests: Collection[str]) -> list[str]:
-        """Download these, and make room by dropping others, the least recently used first."""
+        """Download these adapters, and make room by dropping the least recently used others."""
         problems = []
         for digest in digests:
             try:
@@ -170,7 +170,7 @@ class SharedAdapterStore(AdapterStore):
         return f"{self._remote.url}, which is writable; the cache is {self._directory}"
 
     def _checked(self, digest: str) -> Path:
-        """Return the adapter in the cache; it is downloaded first if it is missing or damaged."""
+        """Return the adapter's folder in the cache; a missing or damaged adapter is downloaded first."""
         try:
             folder = super()._checked(digest)
         except AdapterError:
@@ -214,14 +214,14 @@ class SharedAdapterStore(AdapterStore):
                 too_much -= size
 
     def _cached(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield for each cached adapter when it was last used, its size in bytes and its folder."""
+        """Yield (time of last use, size in bytes, folder) of each cached adapter."""
         for folder in self._directory.glob("*") if self._directory.is_dir() else ():
             with suppress(OSError):  # dropped by another process
                 if DIGEST.fullmatch(folder.name):
                     yield folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir()), folder
 
     def _drop(self, folder: Path) -> None:
-        """Remove an adapter from the cache atomically for other processes."""
+        """Remove an adapter from the cache, atomically for other processes."""
         with suppress(FileNotFoundError), self.stage() as staging:
             folder.replace(staging / folder.name)
 

@@ -1,4 +1,4 @@
-"""Opens the adapter store that is configured."""
+"""Opens the configured adapter store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from storage.settings.sections import Settings
 
 
 def open_store(settings: Settings) -> AdapterStore:
-    """Return the store in the data folder, or the shared one of `data.adapters` with its cache there.
+    """Return the store in the data folder, or the shared store of `data.adapters` with its cache in the data folder.
 
     Raises SettingsError if no installed package supports the address.
     """

@@ -31,8 +31,8 @@ Take = Callable[[str, Iterable[bytes]], None]
 def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any]) -> None:
     """Write `parts`, {name inside: file}, and `about` to a new file that only its owner may read.
 
-    The file appears under its name only after it has been read back completely. Raises FileExistsError if another
-    file has that name by then.
+    The file appears under its name only after it has been read back completely. Raises FileExistsError if another file
+    has taken that name.
     """
     draft = file.with_name(f".{file.name}.part")
     listed = {name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for name, path in sorted(parts.items())}
@@ -65,9 +65,9 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 
 def unpack_archive(file: Path, folder: Path) -> Manifest:
-    """Write every part into a folder and return the manifest; raises BackupRefused if the archive is not complete.
+    """Write every part into a folder and return the manifest; raises BackupRefused if the archive is incomplete.
 
-    Raises OSError if the disk is full: that says nothing about the archive.
+    Raises OSError if the disk is full, which does not mean that the archive is damaged.
     """
 
     def write(name: str, blocks: Iterable[bytes]) -> None:
@@ -80,7 +80,7 @@ def unpack_archive(file: Path, folder: Path) -> Manifest:
 
 
 def read_archive(file: Path, take: Take) -> Manifest:
-    """Pass every part to `take` and return the manifest; raises BackupRefused if the archive is not complete."""
+    """Pass every part to `take` and return the manifest; raises BackupRefused if the archive is incomplete."""
     try:
         with tarfile.open(file, mode="r|gz") as tar:
             manifest = _read_manifest(tar)

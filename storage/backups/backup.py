@@ -53,11 +53,11 @@ class Backup:
 class RestoredBackup:
     backup: Backup
     saved: Path | None
-    """A backup of the rows that were replaced, if there were any."""
+    """A backup of the replaced rows; None if there were none."""
     kept_deletions: int
-    """Members who deleted data or withdrew consent after the backup was made: both were repeated after restoring."""
+    """Number of members who deleted data or withdrew consent after the backup; both were repeated after restoring."""
     deleted_rows: int
-    """Rows of the backup that were deleted after it was made, and so were deleted again."""
+    """Number of the backup's rows that were deleted after it was made, and so deleted again."""
 
 
 def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
@@ -137,7 +137,7 @@ def _require_sound(file: Path) -> None:
 
 
 def _read_snapshot(file: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Return how many rows each table has, and the versions."""
+    """Return the number of rows of each table, and the versions."""
     with closing(sqlite3.connect(file)) as connection:
         rows = {t.name: connection.execute(f"SELECT count(*) FROM {t.name}").fetchone()[0] for t in tables()}
         names = ("digest", "base_name", "base_revision")

@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TableCopy:
-    """A copied table; its digest is the same on both sides and does not depend on the order of rows."""
+    """A copied table; its digest is equal on both sides, whatever the order of rows."""
 
     table: str
     rows: int
@@ -57,7 +57,7 @@ class Digest:
 
 
 def _canonical(value: Any) -> Any:
-    """Return the value as JSON, equal for both databases and distinct for distinct values."""
+    """Return the value as JSON, equal in both databases and distinct for distinct values."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, date):
@@ -91,7 +91,7 @@ def copy_rows(
     """Copy a snapshot of `source` into `target`, both at the newest schema, while others use `source`.
 
     The copy is one transaction of the target, which calls `then` at its end: an interrupted copy leaves no trace.
-    Raises CopyRefused if the target has rows and `replace` is false, and if the copied rows differ from the source's.
+    Raises CopyRefused if the target has rows and `replace` is false, or if the copied rows differ from the source's.
     """
     with source.snapshot() as reader, target.transaction() as writer:
         into = writer.connection()
@@ -164,7 +164,7 @@ def _insert(table: Table, connection: Connection, rows: Sequence[Row]) -> None:
 
 
 def _verify(copied: TableCopy, target: Connection, say: Say) -> None:
-    """Read the table back; raises CopyRefused if it differs from what was written."""
+    """Read the table back; raises CopyRefused if it differs from the written rows."""
     say(f"{copied.table}: reading back")
     table, digest = Base.metadata.tables[copied.table], Digest()
     for rows in _batches(table, target):

@@ -1,6 +1,6 @@
-"""What people deleted or took back after a backup was made: found before it is restored, and repeated after.
+"""Finds deletions and withdrawals that followed a backup, before it is restored, and repeats them after.
 
-A database does not say what is not there any more. So the backup is compared with the database that it replaces.
+A database keeps no record of its missing rows, so the backup is compared with the database that it replaces.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from storage.privacy.notes import allow_questions
 from storage.privacy.ownership import known_guilds, naming_members
 
 RESTORE = "restore"
-"""The process name under which the heartbeats table holds what restoring left out: from the backup, named by its time
-in place of a worker, to the beat."""
+"""The process name under which the heartbeats table records gaps that restoring left: a row's worker is the backup's
+time, and its beat the time of restoring."""
 AS_THEY_ARE: tuple[type[Base], ...] = (
     ConsentRow,
     OptOutRow,
@@ -59,8 +59,8 @@ AS_THEY_ARE: tuple[type[Base], ...] = (
     ConversationRow,
     ConversationSpeakerRow,
 )
-"""Tables that a restore leaves as they are, because only their present state is right: what members chose, who left,
-who is signed in, and summaries, from which deleted words were taken."""
+"""Tables that a restore does not change, because only their present state is right: members' choices, departures,
+sign-ins, and summaries, from which deleted words were removed."""
 TAKEN_BACK: Mapping[type[Base], tuple[str, ...]] = MappingProxyType(
     {
         ReplyRow: ("basis", "edited_at", "author_id"),
@@ -69,35 +69,35 @@ TAKEN_BACK: Mapping[type[Base], tuple[str, ...]] = MappingProxyType(
         VersionRow: ("trained_on_deleted_data",),
     }
 )
-"""Columns in which something is taken back; rows that are still there keep their present values."""
+"""Columns that show withdrawals; rows that still exist keep their present values."""
 IDS_AT_ONCE = 5_000
-"""SQLite accepts 32,766 parameters in a statement."""
+"""Keys in one statement: SQLite accepts 32,766 parameters."""
 
 Rows = list[dict[str, Any]]
 LeftOut = tuple[datetime, datetime]
-"""The time of a backup and that of its restoring."""
+"""(time of a backup, time when it was restored); the database lacks everything in between."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RepeatedDeletions:
-    """What happened after a backup was made and must happen again once it is restored."""
+    """Deletions and withdrawals since a backup, to be repeated once it is restored."""
 
     erased: Collection[int] = ()
     """Members who deleted their data."""
     opted_out: Collection[int] = ()
     never_ask: Collection[int] = ()
-    """Members who do not want to be asked to let the bot keep notes."""
+    """Members who refused to be asked to let the bot keep notes."""
     guilds: Collection[int] = ()
     """Servers whose data was deleted."""
     documents: Collection[int] = ()
     """Documents that were removed."""
     gone: Mapping[type[Base], Rows] = field(default_factory=dict)
-    """Primary keys of rows that were deleted."""
+    """Primary keys of deleted rows."""
     taken_back: Mapping[type[Base], Rows] = field(default_factory=dict)
-    """Primary keys and present values."""
+    """Primary keys and present values of rows with withdrawals."""
     as_they_are: Mapping[type[Base], Rows] = field(default_factory=dict)
-    """All rows of the tables AS_THEY_ARE; empty if the backup is of another database."""
+    """All rows of the tables AS_THEY_ARE; empty if the backup belongs to another database."""
 
     @property
     def members(self) -> int:
@@ -138,14 +138,14 @@ class RepeatedDeletions:
 
 
 def deletions_since(now: Session, then: Session, made_at: datetime) -> RepeatedDeletions:
-    """Compare the present database with a backup that was made at that time; both are at the newest schema."""
+    """Compare the present database with a backup that was made at `made_at`; both are at the newest schema."""
     if not has_rows(now.connection()):
         return RepeatedDeletions()
     erased = set(now.scalars(select(ErasureRow.user_id).where(ErasureRow.erased_at >= made_at)))
     opted_out = _ids(now, OptOutRow.user_id) - _ids(then, OptOutRow.user_id) - erased
     never_ask = _ids(now, NoteOptOutRow.user_id) - _ids(then, NoteOptOutRow.user_id)
     if _ids(now, PseudonymKeyRow.key) != _ids(then, PseudonymKeyRow.key):
-        return RepeatedDeletions(erased, opted_out, never_ask)  # another database does not know what this one had
+        return RepeatedDeletions(erased, opted_out, never_ask)  # another database has no record of this one's rows
     left_out = _left_out(now) - _left_out(then)
     documents = select(DocumentRow.id, DocumentRow.added_at)
     removed = {(id_, added) for id_, added in now.execute(documents.where(DocumentRow.removed_at.is_not(None)))}
@@ -166,12 +166,12 @@ def deletions_since(now: Session, then: Session, made_at: datetime) -> RepeatedD
 
 
 def note_restore(session: Session, made_at: datetime) -> None:
-    """Record that the database lacks what came after the backup, so that nobody takes it for deleted."""
+    """Record that the database lacks everything since the backup, so that it is not mistaken for deleted."""
     session.merge(HeartbeatRow(process=RESTORE, worker=made_at.isoformat(), beat_at=utc_now()))
 
 
 def _left_out(session: Session) -> set[LeftOut]:
-    """Return the times of which the database has nothing, because an older backup was restored."""
+    """Return the periods that the database lacks, because an older backup was restored."""
     beats = select(HeartbeatRow.worker, HeartbeatRow.beat_at).where(HeartbeatRow.process == RESTORE)
     return {(datetime.fromisoformat(made_at), restored_at) for made_at, restored_at in session.execute(beats)}
 
@@ -190,7 +190,7 @@ def _gone(now: Session, then: Session, table: type[Base], left_out: Collection[L
 
 
 def _taken_back(now: Session, then: Session, table: type[Base]) -> Rows:
-    """Return the keys and present values of rows that both have and that differ in a column of TAKEN_BACK."""
+    """Return the keys and present values of rows that are in both and differ in a column of TAKEN_BACK."""
     columns, identity = [_core(table).columns[name] for name in TAKEN_BACK[table]], _identity(table)
     query = select(*identity, *columns)
     split = len(identity)
@@ -204,7 +204,7 @@ def _taken_back(now: Session, then: Session, table: type[Base]) -> Rows:
 
 
 def _erased_guilds(now: Session, then: Session, left_out: Collection[LeftOut]) -> set[int]:
-    """Return the servers of which the present database had data and has none."""
+    """Return the servers whose data the present database had and no longer has."""
     answers = select(ReplyRow.guild_id, ReplyRow.created_at)
     begun_since = {guild for guild, created_at in then.execute(answers) if _is_within(created_at, left_out)}
     return known_guilds(then) - known_guilds(now) - begun_since
@@ -223,14 +223,14 @@ def _key(table: type[Base]) -> list[Column[Any]]:
 
 
 def _identity(table: type[Base]) -> list[Column[Any]]:
-    """Return what tells a row from all others that ever were: SQLite gives counted IDs again, so also their times."""
+    """Return the columns that identify a row for all time: SQLite reuses counted IDs, so times are included."""
     created = _created(table)
     is_counted = _core(table).autoincrement_column is not None and created is not None
     return [*_key(table), *([created] if is_counted else [])]
 
 
 def _created(table: type[Base]) -> Column[Any] | None:
-    """Return the column with the time at which a row was written, if there is one."""
+    """Return the column with the time at which a row was written; None if there is none."""
     return next((c for c in _core(table).columns if isinstance(c.type, UtcDateTime) and c.default), None)
 
 
@@ -247,7 +247,7 @@ def _is_key(table: type[Base]) -> list[ColumnElement[bool]]:
 
 
 def _bound(table: type[Base], row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row as parameters of a statement with `_is_key`."""
+    """Return the row as parameters for a statement with `_is_key`."""
     names = {column.name for column in _key(table)}
     return {f"key_{name}" if name in names else name: value for name, value in row.items()}
 

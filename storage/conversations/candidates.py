@@ -1,4 +1,4 @@
-"""The candidates of an answer: how the shown one was chosen."""
+"""The candidates for an answer, and the choice of the shown one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from storage.database.tables import ReplyChoiceRow
 @dataclass(frozen=True)
 class CandidateChoice:
     utilities: tuple[float, ...]
-    """What the taste model thought of each candidate."""
+    """The taste model's utility of each candidate."""
     shown: int
-    """The index of the shown one."""
+    """The index of the shown candidate."""
     propensity: float
-    """Probability with which it was shown, given the candidates."""
+    """Probability of showing this candidate, given the candidates."""
 
     @property
     def is_best(self) -> bool:
-        """Whether the shown one is better than some others, and none is better than it."""
+        """True if the shown candidate is better than some others, and none is better."""
         return min(self.utilities) < self.utilities[self.shown] == max(self.utilities)
 
 
 def record_choice(session: Session, reply_id: int, choice: CandidateChoice) -> None:
-    """Store how the answer was chosen, unless it was deleted in the meantime."""
+    """Store the choice among an answer's candidates, unless the answer was deleted in the meantime."""
     if lock_replies(session, {reply_id}):
         session.merge(
             ReplyChoiceRow(

@@ -1,4 +1,4 @@
-"""Control tokens in untrusted text: of a member, a document or a file."""
+"""Removes control tokens from untrusted text of members, documents or files."""
 
 from __future__ import annotations
 

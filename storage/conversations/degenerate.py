@@ -1,4 +1,4 @@
-"""Tells broken answers: those that no member could like, whatever their taste."""
+"""Recognises broken answers: those that no member could like, whatever their taste."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import eq
 
 LOOP_TOKENS = 8
-"""Shortest stretch of words that counts as a loop: "ha ha ha" does not."""
+"""Shortest stretch of words that counts as a loop, so that "ha ha ha" does not."""
 LOOP_REPEATS = 3
 LOOP_SHARE = 0.25
 STUTTER_CHARS = 30
@@ -47,7 +47,7 @@ def _repeats_lines(answer: str) -> bool:
 
 
 def _loops(words: Sequence[str]) -> bool:
-    """A phrase of any length, repeated immediately, at least LOOP_REPEATS times in total."""
+    """Return whether a phrase of any length is repeated immediately, at least LOOP_REPEATS times in total."""
     longest_period = len(words) // LOOP_REPEATS
     enough = max(LOOP_TOKENS, LOOP_SHARE * len(words))
     for period in range(1, longest_period + 1):
@@ -64,7 +64,7 @@ def _longest_run(flags: Iterable[bool]) -> int:
 
 
 def _stutters(answer: str) -> bool:
-    """Letters or signs repeated without a space through more than half of the answer."""
+    """Return whether letters or signs repeated without a space make up more than half of the answer."""
     stuttered = sum(len(found[0]) for found in STUTTER.finditer(answer) if len(found[0]) >= STUTTER_CHARS)
     return stuttered > len(answer) / 2
 
@@ -75,7 +75,7 @@ def _chains_emoji(answer: str, words: int) -> bool:
 
 
 def _mixes_scripts(words: Sequence[str]) -> bool:
-    """More than a quarter of the words, and at least two, mix two alphabets."""
+    """Return whether more than a quarter of the words, and at least two, mix two alphabets."""
     mixed = sum(
         len({_script(character) for character in word if character.isalpha()} - EAST_ASIAN) > 1
         for word in words
@@ -89,6 +89,6 @@ def _script(letter: str) -> str:
 
 
 def _is_undecodable(answer: str) -> bool:
-    """An answer cut inside a character may end with one replacement character; a broken one is full of them."""
+    """Return whether many characters are broken; a single one at the end means that the answer was cut inside it."""
     broken = sum(character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn") for character in answer)
     return broken > 1 and broken > len(answer) / 20

@@ -1,4 +1,4 @@
-"""What a prompt shows the base until a version has learned it: example turns and an order. No round learns them."""
+"""Example turns and an order that the base is shown until a version has learned them. Rounds do not train on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage.conversations.control_tokens import sanitize
 Message = TypeVar("Message", bound=Mapping[str, object])
 
 SHOWN_AS = "shown_as"
-"""The key that example turns, and a system message with an order, have beside `role` and `content`."""
+"""The key of example turns, and of a system message with an order, besides `role` and `content`."""
 
 
 class ShownAs(StrEnum):
@@ -36,7 +36,7 @@ def with_earlier(messages: Sequence[Message], turns: Sequence[Message]) -> list[
 
 
 def fewer_and_fewer(number: int) -> Iterator[int]:
-    """Yield how many examples to try until they fit: all of them first, in the end none."""
+    """Yield the numbers of examples to try until they fit: all of them first, none last."""
     while number:
         yield number
         number //= 2
@@ -44,7 +44,7 @@ def fewer_and_fewer(number: int) -> Iterator[int]:
 
 
 def with_order(messages: Sequence[Mapping[str, object]], order: str) -> list[dict[str, str]]:
-    """Return the messages with the order, one line, as the last one of the system message; unchanged without one."""
+    """Return the messages with the one-line order at the end of the system message; unchanged if it is empty."""
     told = [{key: str(value) for key, value in message.items()} for message in messages]
     if not order:
         return told
@@ -60,13 +60,13 @@ def shown_exchanges(messages: Iterable[Mapping[str, object]]) -> list[tuple[str,
 
 
 def order_in(messages: Iterable[Mapping[str, object]]) -> str:
-    """Return the order that `with_order` put there; empty if there is none."""
+    """Return the order that `with_order` added; empty if there is none."""
     told = (str(message["content"]) for message in messages if message.get(SHOWN_AS) == ShownAs.ORDER)
     return next(told, "").rpartition("\n")[2]
 
 
 def without_examples(messages: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Return the messages as a version is asked them: without example turns, and without an order."""
+    """Return the messages as a version is asked them: without example turns and without an order."""
     left: list[dict[str, str]] = []
     for message in messages:
         before, line_break, _order = message["content"].rpartition("\n")

@@ -1,4 +1,4 @@
-"""Summaries of long conversations, and from where on a conversation is remembered."""
+"""Summaries of long conversations, and the point from which a conversation is remembered."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Memory:
 
     @property
     def begins_after(self) -> int:
-        """Return the ID of the message after which the conversation is read word for word."""
+        """Return the ID of the message after which messages are read word for word."""
         return max(self.summarised_to, self.forgotten_to)
 
 
@@ -85,13 +85,13 @@ def forget_conversation(session: Session, channel_id: int, up_to: int) -> None:
 
 
 def drop_summaries_with(session: Session, user_id: int) -> int:
-    """Delete every summary that covers words of the member, and return how many there were."""
+    """Delete every summary that covers words of the member, and return their number."""
     summarised_in = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
     return drop_summaries(session, session.scalars(summarised_in).all())
 
 
 def drop_summaries(session: Session, channel_ids: Collection[int]) -> int:
-    """Delete the summaries of the channels, and return how many there were.
+    """Delete the summaries of the channels, and return their number.
 
     The summarised messages may still exist on Discord, but they are not read again.
     """

@@ -1,4 +1,4 @@
-"""The operator's prompts: a text file with one prompt per line, asked in arenas and answered by rounds."""
+"""The operator's prompts: a text file with one prompt per line, used in arenas and by rounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHIPPED = Path(__file__).with_name("prompts.txt")
 @dataclass(frozen=True)
 class BankPrompt:
     line: int
-    """Its line in the file, from 1."""
+    """The prompt's line in the file, from 1."""
     text: str
 
 
@@ -32,7 +32,7 @@ class PromptBank:
     oversized_lines: tuple[int, ...]
 
     def describe(self) -> str:
-        """Return in a line how many prompts there are, and which lines were skipped."""
+        """Return one line with the number of prompts and the skipped lines."""
         notes = [f"{count(len(self.prompts), 'prompt')} in {self.source}"]
         if self.repeated_lines:
             notes.append(f"skipped as duplicates: {_lines(self.repeated_lines)}")
@@ -84,7 +84,7 @@ def parse_bank(text: str, source: str) -> PromptBank:
 
 
 def _key(prompt: str) -> str:
-    """Return what duplicates have in common."""
+    """Return the prompt in a form that is equal for duplicates."""
     return " ".join(prompt.split()).casefold()
 
 

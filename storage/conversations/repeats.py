@@ -1,4 +1,4 @@
-"""Tells answers that repeat examples word for word although another message was answered."""
+"""Recognises answers that repeat an example word for word in reply to another message."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable, Sequence
 from storage.conversations.degenerate import WORDS
 
 LEAST_REPEATED = 5
-"""Words of an answer: anybody says "Good morning!" or "I don't know."."""
+"""Fewest words that count as a repeat: anybody says "Good morning!" or "I don't know."."""
 RUN = 4
-"""Words in a row by which an answer is pieced together. docs/gate.md has what longer and shorter ones tell."""
+"""Words in a row that count as copied. docs/gate.md compares longer and shorter runs."""
 
 Exchanges = Iterable[tuple[str, str]]
-"""Messages with their answers."""
+"""(message, answer) pairs."""
 
 
 def repeats_answer(message: str, answer: str, examples: Exchanges) -> bool:
-    """Return whether it is the whole answer of an example to another message; case, spaces and signs do not matter."""
+    """Return whether this is the whole answer of an example to another message, ignoring case, spaces and signs."""
     said = _words(answer)
     return len(said) >= LEAST_REPEATED and any(said == shown for shown in _of_others(message, examples))
 
 
 def repeats_pieces(message: str, answer: str, examples: Exchanges) -> bool:
-    """Return whether at least half of its words stand in such runs in the answers of examples to other messages."""
+    """Return whether at least half of the words stand in runs copied from examples' answers to other messages."""
     said = _words(answer)
     known = {run for shown in _of_others(message, examples) for run in _runs(shown)}
     repeated = {place + each for place, run in enumerate(_runs(said)) if run in known for each in range(RUN)}

@@ -34,7 +34,7 @@ from storage.wording import message_link
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 REMEMBERED_FOR = timedelta(hours=1)
-"""How long a question counts as answered after its answer was deleted; none is answered after five minutes."""
+"""Time that a question counts as answered after its answer was deleted; the bot answers none after five minutes."""
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
 
 
@@ -51,11 +51,11 @@ class Sources:
     """The Discord messages and notes whose text a prompt holds."""
 
     messages: Mapping[int, int] = field(default_factory=dict)
-    """{message id: author's user id} of those quoted word for word; the bot's own have NOBODY."""
+    """{message id: author's user id} of messages quoted word for word; the bot's own have NOBODY."""
     summary: tuple[int, int] | None = None
-    """IDs of the first and last message that the summary in the prompt covers."""
+    """IDs of the first and last message that the prompt's summary covers."""
     notes: frozenset[int] = frozenset()
-    """IDs of members' notes about themselves."""
+    """IDs of members' notes about themselves in the prompt."""
 
 
 NO_SOURCES = Sources()
@@ -98,9 +98,9 @@ class FinishedReply:
     first_token_s: float | None = None
     total_s: float | None = None
     seed: int | None = None
-    """Of the candidate that was chosen, if it is another one than the row has."""
+    """Seed of the chosen candidate, if it differs from the row's seed."""
     origin: Origin | None = None
-    """If something else was shown than the version wrote."""
+    """The answer's origin, if the shown text is not what the version wrote."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def start_reply(session: Session, new: NewReply) -> int:
 
 
 def restart_reply(session: Session, reply_id: int, new: NewReply) -> None:
-    """Write who answers instead of a version that the engine refused, and what they are asked."""
+    """Record the version that answers instead of one that the engine refused, and its prompt."""
     of_version = ("version_id", "prompt", "sampling", "seed", "prompt_tokens", "dropped_turns")
     values = {name: getattr(new, name) for name in of_version}
     asked = {"messages": list(new.messages), "prompt_digest": digest_prompt(new.prompt)}
@@ -214,7 +214,7 @@ def add_message(session: Session, reply_id: int, message_id: int, channel_id: in
 
 
 def drop_message(session: Session, message_id: int) -> None:
-    """Remove the record of a message that the bot took back because the answer became shorter."""
+    """Remove the record of a message that the bot deleted because the answer became shorter."""
     session.execute(delete(ReplyMessageRow).where(ReplyMessageRow.message_id == message_id))
 
 
@@ -239,7 +239,7 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, un
 
 
 def store_reply(session: Session, new: NewReply, finished: FinishedReply) -> int:
-    """Store an answer that was not written while people watched, and return its id."""
+    """Store an answer that nobody watched being written, and return its id."""
     reply_id = start_reply(session, new)
     finish_reply(session, reply_id, finished)
     return reply_id
@@ -285,9 +285,9 @@ def interrupt_reply(session: Session, reply_id: int) -> None:
 
 
 def lock_replies(session: Session, reply_ids: Collection[int]) -> set[int]:
-    """Lock the replies against new votes and corrections until this transaction ends; return those that take some.
+    """Lock the replies against new votes and corrections until this transaction ends; return those that accept some.
 
-    A deleted one takes none, and neither does a fixed sentence.
+    Deleted replies and fixed sentences accept none.
 
     Without the lock, two writers on PostgreSQL would read the same state and miss each other's changes. SQLite has one
     writer at a time anyway.
@@ -311,7 +311,7 @@ def find_by_message(session: Session, message_id: int) -> Reply | None:
 
 
 def find_by_messages(session: Session, message_ids: Collection[int]) -> dict[int, Reply]:
-    """Return {message id: reply} of those messages that carry a reply."""
+    """Return {message id: reply} of the messages that carry a reply."""
     reply_ids = find_reply_ids(session, message_ids)
     if not reply_ids:
         return {}
@@ -321,7 +321,7 @@ def find_by_messages(session: Session, message_ids: Collection[int]) -> dict[int
 
 
 def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, int]:
-    """Return {message id: reply id} of those messages that carry a reply."""
+    """Return {message id: reply id} of the messages that carry a reply."""
     rows = session.execute(
         select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids))
     )
@@ -329,7 +329,7 @@ def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, 
 
 
 def origins_of(session: Session, reply_ids: Collection[int]) -> dict[int, tuple[int, str | None]]:
-    """Return {reply id: (personality id, request id)} of those replies that exist."""
+    """Return {reply id: (personality id, request id)} of the replies that exist."""
     columns = select(ReplyRow.id, ReplyRow.personality_id, ReplyRow.request_id)
     rows = session.execute(columns.where(ReplyRow.id.in_(reply_ids)))
     return {reply_id: (personality_id, request_id) for reply_id, personality_id, request_id in rows}
@@ -351,7 +351,7 @@ def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
 
 
 def count_siblings(session: Session, reply: Reply, prompt: str) -> int:
-    """Count the answers to the same question with this prompt, which another base's answer has in other words."""
+    """Count the answers to the same question with this prompt; another base's answers have it in other words."""
     siblings = select(ReplyRow.id).where(
         ReplyRow.personality_id == reply.personality_id,
         ReplyRow.prompt_digest == digest_prompt(prompt),
@@ -363,21 +363,21 @@ def count_siblings(session: Session, reply: Reply, prompt: str) -> int:
 
 
 def was_called_into(session: Session, channel_id: int) -> bool:
-    """Return whether the bot ever answered a member in the channel."""
+    """Return whether the bot has ever answered a member in the channel."""
     said = (*SAID_IN_CHAT, Origin.FIXED)
     answered = select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin.in_(said))
     return any_row(session, answered)
 
 
 def answered_questions(session: Session, message_ids: Collection[int]) -> set[int]:
-    """Return those of the messages for which an answer was begun, also if it was deleted lately."""
+    """Return the messages that have an answer, even an unfinished or recently deleted one."""
     asked = select(ReplyRow.source_message_id).where(ReplyRow.source_message_id.in_(message_ids))
     deleted = select(AnsweredQuestionRow.message_id).where(AnsweredQuestionRow.message_id.in_(message_ids))
     return {message_id for message_id in session.scalars(asked.union(deleted)) if message_id is not None}
 
 
 def keep_answered_questions(session: Session, replies: Select[int] | CompoundSelect[int]) -> None:
-    """Remember which messages these replies answered, before they are deleted."""
+    """Remember the messages that these replies answered, before the replies are deleted."""
     earliest = utc_now() - REMEMBERED_FOR
     questions = select(ReplyRow.source_message_id).where(
         ReplyRow.id.in_(replies), ReplyRow.source_message_id.is_not(None), ReplyRow.created_at >= earliest

@@ -13,25 +13,25 @@ from sqlalchemy.engine import Dialect
 from storage.sentences import from_stored, to_stored
 
 MEMBER, PSEUDONYM, SERVER = "member", "pseudonym", "server"
-"""Keys of a column's `info` whose values are a `Fate`: the column names a member, by ID or pseudonym, or a server.
+"""Keys of a column's `info` with a `Fate` as the value: the column names a member, by ID or pseudonym, or a server.
 
 Deletion, departures, exports and restoring read them, so a new table needs nothing else.
 """
 
 
 class Fate(enum.Enum):
-    """What becomes of a row when the member or server that it names is deleted."""
+    """The fate of a row when the member or server that it names is deleted."""
 
     GONE = enum.auto()
     """The row is deleted."""
     SPEAKS = enum.auto()
-    """Words of theirs are in the answer, summary or document that the row belongs to, which is deleted."""
+    """The answer, summary or document that the row belongs to is deleted, because it contains words of theirs."""
     SPEAKS_TOO = enum.auto()
-    """The same, and another table says SPEAKS of them as well, which is quicker to search."""
+    """As SPEAKS, but another table with the mark SPEAKS covers the same things and is quicker to search."""
     UNNAMED = enum.auto()
-    """It stays, with NOBODY in their place."""
+    """The row is kept, with NOBODY in their place."""
     KEPT = enum.auto()
-    """It stays as it is; `PRIVACY.md` says why."""
+    """The row is kept as it is; `PRIVACY.md` gives the reason."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -50,7 +50,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class SentenceText(TypeDecorator[str]):
-    """A text; if it is a Sentence, it is one again when it is read."""
+    """A text; a stored Sentence is read as a Sentence."""
 
     impl = Text
     cache_ok = True
@@ -63,7 +63,7 @@ class SentenceText(TypeDecorator[str]):
 
 
 class SentenceJson(TypeDecorator[dict[str, Any]]):
-    """A JSON object; texts in it that are Sentences are so again when it is read."""
+    """A JSON object; stored Sentences in it are read as Sentences."""
 
     impl = JSON
     cache_ok = True
@@ -76,7 +76,7 @@ class SentenceJson(TypeDecorator[dict[str, Any]]):
 
 
 def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a value of JSON with every text in it changed, except the keys of objects."""
+    """Return a JSON value with every text in it changed, except the keys of objects."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -44,13 +44,13 @@ T = TypeVar("T")
 CHANNEL = "reactune_releases"
 PROOF_S = 5.0
 STOP_S = 0.5
-"""Maximum time that the listener takes to stop."""
+"""Longest time that the listener takes to stop, in seconds."""
 VOTE_EMOJI = "vote emoji"
 SHIPPED = VoteSettings()
 
 
 class NotificationsUnavailable(Exception):
-    """Notifications do not arrive, such as behind PgBouncer in transaction mode."""
+    """Notifications do not arrive, for example behind PgBouncer in transaction mode."""
 
 
 def notify(session: Session) -> None:
@@ -60,7 +60,7 @@ def notify(session: Session) -> None:
 
 
 def vote_emoji_of(session: Session) -> VoteEmoji:
-    """Return which emoji vote in this installation, and how much each says."""
+    """Return the emoji that vote in this installation, with their weights."""
     emoji: VoteEmoji = session.info[VOTE_EMOJI]
     return emoji
 
@@ -102,7 +102,7 @@ class Listener(threading.Thread):
         with Connection.connect(*arguments, **options, autocommit=True) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             self._require_notifications(connection)
-            self._on_notify()  # for what happened before the connection
+            self._on_notify()  # for notifications before the connection
             while not self._stopping.is_set():
                 for _ in connection.notifies(timeout=STOP_S):
                     self._on_notify()
@@ -125,7 +125,7 @@ class Database:
     """Sessions on a migrated database; safe to share between threads."""
 
     def __init__(self, engine: Engine, retry_s: float = 0.0, votes: VoteSettings = SHIPPED) -> None:
-        """`votes` says which emoji vote: every session knows it, because rows hold emoji, not what they mean."""
+        """`votes` gives the vote emoji: every session knows them, because rows hold emoji, not their meaning."""
         self.engine = engine
         self.retry_s = retry_s
         info = {VOTE_EMOJI: VoteEmoji(votes.emoji)}
@@ -149,7 +149,7 @@ class Database:
 
         If the connection is lost before the commit, or two transactions conflict, nothing was changed and the work is
         called again, for up to `database.retry_s`. So it must have no effects outside the database. If the connection
-        is lost during the commit, the change may have been made: that error is raised.
+        is lost during the commit, the change may have been made; that error is raised.
         """
         return await _Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs)).run()
 
@@ -216,7 +216,7 @@ def open_database(settings: Settings) -> Database:
 
 
 def open_address(address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True) -> Database:
-    """Like `open_database`, for another address, where no votes are read; errors call it by `name`."""
+    """Like `open_database`, for another address whose votes are not read; errors call it by `name`."""
     return open_migrated(address, settings, name, keep_copy=keep_copy)[0]
 
 
@@ -228,7 +228,7 @@ def open_migrated(
     keep_copy: bool = True,
     votes: VoteSettings = SHIPPED,
 ) -> tuple[Database, str]:
-    """Return the database and its schema before the migration; empty for a new database."""
+    """Return the database and the name of its schema before the migration; empty for a new database."""
     url = parse_address(address, name)
     make_parent(url)
     engine = create(url, settings, name)

@@ -1,4 +1,4 @@
-"""Connections to SQLite and PostgreSQL: addresses, pools, limits, and which errors are temporary."""
+"""Connections to SQLite and PostgreSQL: addresses, pools, limits, and temporary errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 UNANSWERED_MS = 30_000
-"""Time without acknowledgement after which a connection is closed; without it, a lost host is waited for an hour."""
+"""Time without acknowledgement after which a connection is closed; the default would wait an hour for a lost host."""
 APPLICATION_NAME = "reactune"
 ADDRESSES = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/name"
 SETTING = "database.url"
@@ -43,7 +43,7 @@ FAILURES = (DBAPIError, PoolTimeout)
 
 
 def parse_address(text: str, name: str = SETTING) -> URL:
-    """Return the parsed database address; raises SettingsError, which calls it by `name`."""
+    """Return the parsed database address; raises SettingsError with the setting's `name`."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -141,7 +141,7 @@ def _begin(connection: Connection) -> None:
 def copy_file(connection: Connection, target: Path) -> None:
     """Write one state of an SQLite database, which others may be using, to a new file that only its owner can read.
 
-    Raises OSError if it cannot be written, such as on a full disk.
+    Raises OSError if the file cannot be written, for example on a full disk.
     """
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
@@ -207,7 +207,7 @@ def sql_state(error: DBAPIError) -> str | None:
 
 
 def explain(error: SQLAlchemyError, url: URL | None = None) -> str:
-    """Return one sentence: what is wrong with the database, and what to do."""
+    """Return one sentence with the database's problem and its remedy."""
     where = f"the database {shown(url)}" if url else "the database"
     if not isinstance(error, DBAPIError):
         remedy = "raise database.pool_size or database.pool_overflow"

@@ -13,11 +13,11 @@ ALIASES = (CHAMPION, LAST_GOOD)
 NOBODY = 0
 """Used instead of a Discord id, which is never 0: outside Discord, and for members who deleted their data."""
 OPERATOR = 1
-"""The id of whoever uses the console on the operator's machine; no Discord account has it."""
+"""The id of the person who uses the console on the operator's machine; no Discord account has it."""
 
 
 class Basis(StrEnum):
-    """Training basis: why a row can be trained on. Without a basis it never is."""
+    """Training basis: the reason why a row can be trained on. A row without a basis never is."""
 
     LOCAL = "local"
     PROMPT_BANK = "prompt_bank"
@@ -34,19 +34,19 @@ class Origin(StrEnum):
     FIXED = "fixed"
     """A fixed sentence in place of an answer: no version wrote it, and it takes no votes."""
     SITTING = "sitting"
-    """Drawn for somebody who labels pairs in the console."""
+    """Drawn for a person who labels pairs in the console."""
     PLAYGROUND = "playground"
-    """Said to somebody who tries versions in the console."""
+    """Said to a person who tries versions in the console."""
     SAMPLE = "sample"
-    """Sampled by a round, or drawn for a sitting and not shown; nobody ever saw it."""
+    """Sampled by a round, or drawn for a sitting and not shown: nobody ever saw it."""
 
 
 ASKED = (Origin.ARENA, Origin.SITTING, Origin.PLAYGROUND)
-"""Answers that people drew in order to judge them: what they say is no sign of approval in conversations."""
+"""Origins of answers that people drew in order to judge them: choosing these shows no approval in conversations."""
 
 
 class Rule(StrEnum):
-    """What is answered in a channel; each rule includes those before it."""
+    """The messages that the bot answers in a channel; each rule includes those before it."""
 
     NEVER = "never"
     MENTION = "mention"
@@ -89,13 +89,13 @@ class PairSource(StrEnum):
     CHOICE = "choice"
     """People picked one of several answers, in an arena or as the better of two."""
     TASTE = "taste"
-    """The best and the worst of several fresh answers, as the taste model ranks them."""
+    """The best and the worst of several fresh answers, as ranked by the taste model."""
 
 
 class Split(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
-    """Decides when training stops, and how strong the adapter is."""
+    """Decides when training stops, and the adapter's strength."""
 
 
 class QuarantineRule(StrEnum):
@@ -132,7 +132,7 @@ class Cause(StrEnum):
 
 
 class Label(StrEnum):
-    """What somebody said of a pair of answers in a sitting."""
+    """A person's choice between the two answers of a pair in a sitting."""
 
     FIRST = "first"
     SECOND = "second"
@@ -143,13 +143,13 @@ class Label(StrEnum):
 
 
 class PairChoice(StrEnum):
-    """Why a sitting asks about this pair."""
+    """The reason why a sitting asks about a pair."""
 
     LESSON = "lesson"
-    """Of several answers, the two whose comparison teaches the taste model most."""
+    """The pair, of several answers, whose comparison teaches the taste model most."""
     CHANCE = "chance"
     SHARED = "shared"
-    """Somebody else labelled it too, so that their agreement can be measured."""
+    """Somebody else has labelled the same pair, so that their agreement can be measured."""
     RIVALS = "rivals"
     """One answer of the champion and one of a version that waits for people's choices."""
 

@@ -26,7 +26,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_226_538  # an arbitrary number that nothing else on the server locks
 REVISION = "SELECT version_num FROM alembic_version"
 LAST_WITH_OLDER = "ec2e8892"
-"""The last commit that upgrades schemas from before the first one here."""
+"""The last commit that upgrades schemas older than the first one here."""
 PSEUDONYM_KEY_BYTES = 32
 
 # An index over the chunks' own text (FTS5 calls it external content), kept in step by triggers.
@@ -95,7 +95,7 @@ def create_schema(connection: Connection) -> None:
 
     As in Alembic's cookbook, "Building an Up to Date Database from Scratch".
     """
-    # Of a copy: where a key is added after its table, as on PostgreSQL, SQLAlchemy leaves it out of every later CREATE
+    # Create a copy: SQLAlchemy leaves a key that is added after its table, as on PostgreSQL, out of every later CREATE
     # TABLE of the process, on SQLite too.
     tables = MetaData(naming_convention=Base.metadata.naming_convention)
     for table in Base.metadata.tables.values():
@@ -149,7 +149,7 @@ def _refuse_read_only(connection: Connection) -> None:
 
 
 def _keep_copy(connection: Connection) -> None:
-    """Copy an SQLite file of an older schema to `FILE.before-REVISION`, which can be restored to downgrade."""
+    """Copy an SQLite file of an older schema to `FILE.before-REVISION`; restore that file to downgrade."""
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
     file = Path(raw.execute("PRAGMA database_list").fetchone()[2])

@@ -1,4 +1,4 @@
-"""Helpers for rows: dataclasses from rows and rows from dataclasses, counts, and the database's time."""
+"""Helpers for rows: conversion to and from dataclasses, counts, and the database's time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def from_row(cls: type[Plain], row: Base, **more: Any) -> Plain:
 
 
 def column_values(table: type[Base], plain: DataclassInstance) -> dict[str, Any]:
-    """Return those of the dataclass's fields for which the table has a column."""
+    """Return the dataclass's fields that are columns of the table."""
     return {field.name: getattr(plain, field.name) for field in fields(plain) if field.name in table.__table__.columns}
 
 
@@ -47,15 +47,15 @@ def any_row(session: Session, rows: Select[Any] | CompoundSelect[Any]) -> bool:
 
 
 def count_rows(session: Session, rows: Select[Any]) -> int:
-    """Return how many rows the query selects."""
+    """Return the number of rows that the query selects."""
     return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
 
 
 def unindexed(column: InstrumentedAttribute[Value]) -> ColumnElement[Value]:
-    """Return the column for a condition that shall not choose the index.
+    """Return the column for a condition that should not choose the index.
 
-    By the index of a condition that most rows meet, a database would read nearly all rows, and sort those that a better
-    index has in order already. SQLite decides so without statistics. An expression matches no index.
+    If most rows meet a condition, its index makes the database read nearly all rows and sort them, although a better
+    index has them in order. SQLite chooses it without statistics. An expression matches no index.
     """
     return func.coalesce(column, column)
 
@@ -74,7 +74,7 @@ def database_now(session: Session) -> datetime:
     """Return the current time of the database's host, on which all processes agree; for SQLite it is this host."""
     if session.get_bind().dialect.name == "sqlite":
         return utc_now()
-    # The current time, not the start of the transaction.
+    # This is the current time, not the start of the transaction.
     now = session.scalar(select(func.clock_timestamp()))
     assert isinstance(now, datetime), "PostgreSQL returns a time with its zone"
     return now

@@ -88,17 +88,17 @@ class PersonalityRow(Base):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     card: Mapped[dict[str, Any]] = mapped_column(default=dict)
     file_digest: Mapped[str | None] = mapped_column(String(64))
-    """Digest of the last loaded card file; null for a personality without a file."""
+    """Digest of the card file as last loaded; null for a personality without a file."""
     guild_id: Mapped[int | None] = mapped_column(BigInteger, info={SERVER: Fate.KEPT})
     """The server whose admins created it and can change it; null for the operator's, which every server can use."""
     picture_digest: Mapped[str | None] = mapped_column(String(64))
-    """Of its picture; null without one."""
+    """Digest of the personality's picture; null without one."""
     archived_at: Mapped[datetime | None]
     follows_taste: Mapped[bool] = mapped_column(default=True)
-    """What its people like acts on its answers and rounds; an admin can switch that off."""
+    """True if members' taste acts on its answers and rounds; an admin can switch that off."""
     told_of_choosing: Mapped[bool] = mapped_column(default=False)
     told_of_teaching: Mapped[bool] = mapped_column(default=False)
-    """Whether people were told that what they like acts: it chooses among answers, it teaches the base and versions."""
+    """True once people were told that their taste acts: it chooses among answers and teaches the base and versions."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -120,7 +120,7 @@ class WebhookRow(Base):
     channel_id: Mapped[int] = mapped_column(BigInteger, index=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
     picture_digest: Mapped[str | None] = mapped_column(String(64))
-    """Of the picture that the webhook shows."""
+    """Digest of the webhook's picture."""
 
 
 class CardRevisionRow(Base):
@@ -150,14 +150,14 @@ class BindingRow(Base):
 
 
 class ServerRow(Base):
-    """What a server's admins chose with `/setup`; a server without a row has the operator's settings."""
+    """A server's choices with `/setup`; a server without a row has the operator's settings."""
 
     __tablename__ = "servers"
 
     guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, info={SERVER: Fate.GONE})
     choices: Mapped[dict[str, Any]]
     generation: Mapped[int]
-    """Counts the changes, so that of two admins who finish at once only one wins."""
+    """Counts the changes, so that only one of two admins who finish at once wins."""
     chosen_by: Mapped[str] = mapped_column(String(64))
     chosen_at: Mapped[datetime]
 
@@ -182,20 +182,20 @@ class VersionRow(Base):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
     evidence: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
-    """What people chose between it and the champion at the last look, and the reason if that decided."""
+    """People's choices between it and the champion at the last look, and the reason if they decided."""
     decided_at: Mapped[datetime | None]
-    """When people's choices decided that it was ready, or dropped."""
+    """The time when people's choices made it ready, or dropped it."""
     announced: Mapped[bool] = mapped_column(default=False)
-    """Whether that was announced."""
+    """True if the decision was announced."""
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
-    """The time its files were removed; the row and its manifest are kept."""
+    """The time when its files were removed; the row and its manifest are kept."""
     withdrawn_because: Mapped[str] = mapped_column(SentenceText, default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class BaseUseRow(Base):
-    """A base model that answers from then on, until the next row; append-only."""
+    """A base model that answers from its time until the next row's; append-only."""
 
     __tablename__ = "base_uses"
 
@@ -280,11 +280,11 @@ class ReplyRow(Base):
     """The passages quoted in the prompt, in order, by chunk_id and, as chunks can be deleted, by document_id."""
     summary_from: Mapped[int | None] = mapped_column(BigInteger)
     summary_to: Mapped[int | None] = mapped_column(BigInteger)
-    """Ids of the first and last message that the summary in the prompt covers; null without a summary."""
+    """Ids of the first and last message that the prompt's summary covers; null without a summary."""
     has_outside_text: Mapped[bool] = mapped_column(default=False)
-    """The prompt holds a description of a picture, a web page, or a member's note; it is never trained on."""
+    """True if the prompt holds a picture's description, a web page or a member's note; it is never trained on."""
     edited_at: Mapped[datetime | None]
-    """The time a message in the prompt was edited; since then it is neither answered again nor trained on."""
+    """The time when a message in the prompt was edited; since then it is neither answered again nor trained on."""
     undelivered: Mapped[str | None] = mapped_column(Text)
     """Small print of an answer whose end Discord has not accepted yet; null once it has."""
     request_id: Mapped[str | None] = mapped_column(String(16), index=True)
@@ -322,7 +322,7 @@ class ReplyMessageRow(Base):
 
 
 class ReplyMeasuresRow(Base):
-    """Measures of an answer's style, computed from the answer alone."""
+    """Style measures of an answer, computed from the answer alone."""
 
     __tablename__ = "reply_measures"
 
@@ -330,23 +330,23 @@ class ReplyMeasuresRow(Base):
     revision: Mapped[str] = mapped_column(String(12))
     """The set of measures; numbers of different sets are never mixed."""
     numbers: Mapped[bytes] = mapped_column(LargeBinary)
-    """In little-endian float32."""
+    """The measures as little-endian float32."""
     relevance: Mapped[float | None] = mapped_column(default=None)
-    """To its message, as in `storage.taste.relevance`; only of answers that a round ranked."""
+    """The answer's relevance to its message, as in `storage.taste.relevance`; only of answers that a round ranked."""
 
 
 class ReplyChoiceRow(Base):
-    """How an answer was chosen among several candidates."""
+    """The choice of an answer among several candidates."""
 
     __tablename__ = "reply_choices"
 
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     utilities: Mapped[list[float]]
-    """What the taste model thought of each candidate."""
+    """The taste model's utility of each candidate."""
     shown: Mapped[int]
-    """The index of the one that was shown."""
+    """The index of the shown candidate."""
     propensity: Mapped[float]
-    """Probability with which it was shown, given the candidates."""
+    """Probability of showing this candidate, given the candidates."""
 
 
 class ReplySpeakerRow(Base):
@@ -366,11 +366,11 @@ class ReplySourceRow(Base):
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
     user_id: Mapped[int] = mapped_column(BigInteger, default=NOBODY, info={MEMBER: Fate.SPEAKS_TOO})
-    """Its author; NOBODY for the bot's own answers, and for the source messages of a quoted document."""
+    """The message's author; NOBODY for the bot's own answers, and for the source messages of a quoted document."""
 
 
 class VoteEventRow(Base):
-    """A thumb that was added or removed; append-only. The latest row of a thumb says whether it is there now."""
+    """A thumb that was added or removed; append-only. The latest row of a thumb shows whether it is there now."""
 
     __tablename__ = "vote_events"
     __table_args__ = (
@@ -382,14 +382,14 @@ class VoteEventRow(Base):
     message_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger, index=True, info={MEMBER: Fate.GONE})
     emoji: Mapped[str] = mapped_column(String(32))
-    """As Discord spells it; of a server's own emoji its ID."""
+    """The emoji as Discord spells it; for a server's own emoji, its ID."""
     burst: Mapped[bool]
     added: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class ComparisonRow(Base):
-    """What one member said of two blind answers to one question; null is "about the same"."""
+    """A member's choice between two blind answers to one question; null is "about the same"."""
 
     __tablename__ = "comparisons"
 
@@ -398,12 +398,12 @@ class ComparisonRow(Base):
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, info={MEMBER: Fate.GONE})
     better_id: Mapped[int | None] = mapped_column(LargeId)
     by_admin: Mapped[bool] = mapped_column(default=False)
-    """Whether they were an admin when they said it: then it is part of a verdict of their own."""
+    """True if the member was an admin when choosing: admins have a verdict of their own."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class SittingRow(Base):
-    """One person compares pairs of answers, one after another; NOBODY's pairs are for whoever comes next."""
+    """One person compares pairs of answers, one after another; NOBODY's pairs are for the next visitor."""
 
     __tablename__ = "sittings"
     __table_args__ = (Index("ix_sittings_person", "personality_id", "user_id"),)
@@ -416,7 +416,7 @@ class SittingRow(Base):
 
 
 class SittingPairRow(Base):
-    """Two answers to one prompt, and what the person said of them."""
+    """Two answers to one prompt, and the person's choice between them."""
 
     __tablename__ = "sitting_pairs"
 
@@ -446,7 +446,7 @@ class OwnPromptRow(Base):
 
 
 class ConsoleSessionRow(Base):
-    """A visitor of the console, or a link that makes one, once; only the digest of its secret is stored."""
+    """A visitor of the console, or a link that signs one in, once; only the digest of its secret is stored."""
 
     __tablename__ = "console_sessions"
 
@@ -456,11 +456,11 @@ class ConsoleSessionRow(Base):
     is_link: Mapped[bool]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     servers: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
-    """Those that whoever signed in with Discord administered then; null for the operator's links, which open all."""
+    """Servers that the visitor administered at the Discord sign-in; null for the operator's links, which open all."""
 
 
 class VoteCauseRow(Base):
-    """A member's reason for a 👎; it counts as long as they keep their 👎, and alone where an answer takes no votes."""
+    """A member's reason for a 👎; it counts as long as they keep their 👎, and alone if the answer takes no votes."""
 
     __tablename__ = "vote_causes"
 
@@ -500,7 +500,7 @@ class RoundRow(Base):
     finished_at: Mapped[datetime | None]
     worker: Mapped[str | None] = mapped_column(String(255))
     lease_until: Mapped[datetime | None]
-    """Until when the worker holds the running round, by the database's clock; after that, others can take it over."""
+    """The end of the worker's hold on the running round, by the database's clock; after it, others can take over."""
     parent_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id", use_alter=True, deferrable=True))
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -549,7 +549,7 @@ class OptOutRow(Base):
 
 
 class ErasureRow(Base):
-    """The last time a member deleted their data, so that their reactions on Discord are not stored again."""
+    """The last time when a member deleted their data, so that their reactions on Discord are not stored again."""
 
     __tablename__ = "erasures"
 
@@ -626,7 +626,7 @@ class ReplyNoteRow(Base):
 
 
 class FactQuestionRow(Base):
-    """A fact that a member was asked to let the bot keep, and is not asked again; no word of it is stored."""
+    """A fact that a member was asked to let the bot keep, and is not asked again; none of its words are stored."""
 
     __tablename__ = "fact_questions"
 
@@ -683,7 +683,7 @@ class AlertRow(Base):
 
 
 class ScheduleRow(Base):
-    """Until when a schedule was checked, by the database's clock; the process that advances it does the work due."""
+    """The time up to which a schedule was checked, by the database's clock; the process that moves it does the work."""
 
     __tablename__ = "schedules"
 
@@ -692,7 +692,7 @@ class ScheduleRow(Base):
 
 
 class RoundVoterRow(Base):
-    """One voter's share of a round's weight, and their influence: how much of it would change without them."""
+    """A voter's share of a round's weight, and their influence: the share of it that would change without them."""
 
     __tablename__ = "round_voters"
 
@@ -713,7 +713,7 @@ class PseudonymKeyRow(Base):
 
 
 class MemberRow(Base):
-    """Since when a voter has been a member of a server, according to Discord; their votes' weight depends on it."""
+    """The start of a voter's membership of a server, according to Discord; their votes' weight depends on it."""
 
     __tablename__ = "members"
 
@@ -847,7 +847,7 @@ class ChunkRow(Base):
     encoder: Mapped[str] = mapped_column(String(64), default="", index=True)
     """Name of the encoder that embedded it; empty if it is not embedded yet."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Its unit vector, in little-endian float32."""
+    """The chunk's unit vector, in little-endian float32."""
 
 
 class AuditRow(Base):
@@ -870,7 +870,7 @@ class AuditRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     outcome: Mapped[AuditOutcome]
     note: Mapped[str] = mapped_column(Text, default="")
-    """The reason it was refused, or the reference id of a failure."""
+    """The reason for a refusal, or the reference id of a failure."""
 
 
 class SpendRow(Base):

@@ -23,7 +23,7 @@ class AlertFacts:
     failed_round: Round | None
     """The last finished round, if it failed or was interrupted."""
     quarantined_votes: int
-    """Votes in quarantines that no admin has decided on."""
+    """Number of votes in quarantines that no admin has decided on."""
 
 
 def read_facts(session: Session) -> list[AlertFacts]:

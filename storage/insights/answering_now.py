@@ -1,4 +1,4 @@
-"""What shapes a personality's answers now: its version, its people's taste, and what the base is shown and told."""
+"""The influences on a personality's answers now: its version, members' taste, and the base's examples and order."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from storage.wording import gettext_noop, not_learned_yet
 class AnsweringNow:
     champion: Version | None
     chooses: bool
-    """Several answers are begun, and the one that people would like best is finished."""
+    """True if the bot begins several answers and finishes the one that members would like best."""
     liked: tuple[str, ...]
-    """The base's own answers that it is shown as earlier turns, because people like such ones; a version sees none."""
+    """The base's own liked answers that it is shown as earlier turns; a version sees none."""
     order: str
-    """What the base is told beside them; empty if nothing. A version is told nothing."""
+    """The order that the base is given besides; empty if there is none. A version gets none."""
     follows_card: bool
-    """The base is shown examples of the personality's card; a version sees none."""
+    """True if the base is shown examples of the personality's card; a version sees none."""
     is_switched_off: bool
-    """An admin does not let what people like act."""
+    """True if an admin has switched off the effect of members' taste."""
 
     @property
     def taste_acts(self) -> bool:
-        """Whether what people like acts without a version, or beside it."""
+        """True if members' taste acts without a version, or besides it."""
         return self.chooses or bool(self.liked) or bool(self.order)
 
     @property
     def about_base(self) -> str:
-        """Return what is said beside the base's name; empty if a version answers."""
+        """Return the words beside the base's name; empty if a version answers."""
         if self.champion is not None:
             return ""
         if self.is_switched_off:
@@ -49,7 +49,7 @@ class AnsweringNow:
 
     @property
     def in_short(self) -> str:
-        """Return what answers, such as "v3" or "base (has not learned yet)"."""
+        """Return the answering model, such as "v3" or "base (has not learned yet)"."""
         name = name_of(self.champion)
         return f"{name} ({self.about_base})" if self.about_base else name
 
@@ -63,7 +63,7 @@ def read_answering_now(session: Session, personality_id: int, settings: Settings
 def answering_with(
     session: Session, personality_id: int, settings: Settings, evidence: TasteOpinions, taste: LearnedTaste
 ) -> AnsweringNow:
-    """Return the same, with what people like as it was learned from the evidence already."""
+    """Return the influences, given the taste already learned from the evidence."""
     champion = read_alias(session, personality_id).version
     liked, order, follows_card = (), "", False
     if champion is None:

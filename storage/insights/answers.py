@@ -1,4 +1,4 @@
-"""Answers: the newest, by what people said of them; everything about one; and what became of it."""
+"""Answers: the newest ones by people's feedback, and everything about one, including the versions trained on it."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from storage.votes.votes import Tally, Vote, spellings, tally, votes_on
 
 SYSTEM = "system"
 AT_ONCE = 100
-"""Answers whose votes are read together, to find those that are disliked."""
+"""Answers whose votes are read together in the search for disliked ones."""
 RECENT = 2_000
-"""How many of the newest answers, of one server or of all, are searched for channels to offer."""
+"""Number of the newest answers, of one server or of all, that are searched for channels to offer."""
 MOST_CHANNELS = 200
 _OTHER = aliased(ReplyRow)
-"""For the ids of answers, in a query of answers."""
+"""Alias for the ids of answers within a query of answers."""
 
 
 class AnswerKind(StrEnum):
     ALL = "all"
     DISLIKED = "disliked"
-    """By more people than like it."""
+    """More people dislike it than like it."""
     SUGGESTED = "suggested"
-    """Somebody wrote a better one."""
+    """Somebody suggested a better answer."""
     WRONG_FACT = "wrong fact"
-    """Somebody reported a wrong fact, and nobody settled it yet."""
+    """Somebody reported a wrong fact, and nobody has settled it yet."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class AnswerQuery:
     text: str = ""
     """Part of the answer; empty for all."""
     cause: Cause | None = None
-    """What somebody said is wrong with it."""
+    """The reported problem with it; None for all."""
     channel_id: int | None = None
     """NOBODY for answers that were given in the console."""
     since: date | None = None
     until: date | None = None
-    """The first and the last day, in UTC."""
+    """`since` and `until` are the first and the last day, in UTC."""
     channels: Channels | None = None
-    """Those whose answers may be seen; None for all, and those given in no server."""
+    """The channels whose answers may be seen; None for all answers, including those outside servers."""
     before_id: int | None = None
 
 
@@ -78,13 +78,13 @@ class ListedAnswer:
     origin: Origin
     guild_id: int | None
     channel_id: int
-    """NOBODY if it was given in the console."""
+    """The channel's ID; NOBODY for an answer given in the console."""
     question: str
     """The last message of its prompt."""
     answer: str
     votes: Tally
     link: str | None = None
-    """To its message on Discord."""
+    """Link to its message on Discord."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +117,19 @@ class TracedReply:
 class AnswerDetails:
     listed: ListedAnswer
     messages: list[dict[str, str]]
-    """Its prompt."""
+    """The prompt, as chat messages."""
     basis: Basis | None
     causes: tuple[Cause, ...]
     suggestions: tuple[str, ...]
     documents: tuple[tuple[str, str], ...]
     """(title, link) of the documents that the prompt quotes."""
     is_gap: bool
-    """Whether somebody reported a wrong fact that nobody settled yet."""
+    """True if somebody reported a wrong fact that nobody has settled yet."""
     trace: TracedReply
 
 
 def list_answers(session: Session, personality_id: int, query: AnswerQuery, limit: int) -> list[ListedAnswer]:
-    """Return the newest answers that the query selects, without those that nobody saw; raises VersionNotFound."""
+    """Return the newest answers that the query selects, without unseen ones; raises VersionNotFound."""
     rows, names = _select(session, personality_id, query), names_by_id(session, personality_id)
     found: list[ListedAnswer] = []
     before = query.before_id
@@ -176,7 +176,7 @@ def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select
 
 
 def _said_about(session: Session, query: AnswerQuery) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions for what people said of the answer."""
+    """Yield the conditions for people's feedback on the answer."""
     if query.kind is AnswerKind.DISLIKED:
         # Not a list of all: there are far more thumbs than causes and suggestions.
         thumbs = select(VoteEventRow.id).where(
@@ -220,8 +220,8 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
 
 
 def recent_channels(session: Session, channels: Channels | None = None) -> list[tuple[int, int]]:
-    """Return (server, channel) of those that had answers most recently; with `channels`, only some of these."""
-    # One server after the other: its index has its newest answers first.
+    """Return (server, channel) of the channels with the most recent answers, only of `channels` if given."""
+    # Servers are read one after the other: the index of one server has its newest answers first.
     in_each = [true()] if channels is None else [in_channels({server: ids}) for server, ids in channels.items()]
     newest = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.channel_id).order_by(ReplyRow.id.desc()).limit(RECENT)
     last_used: dict[tuple[int, int], int] = {}
@@ -235,10 +235,10 @@ def recent_channels(session: Session, channels: Channels | None = None) -> list[
 def read_answer(
     session: Session, personality_id: int, reply_id: int, may_be_seen: ColumnElement[bool] | None = None
 ) -> AnswerDetails | None:
-    """Return the answer with everything that is known of it; None if the personality has none of that id.
+    """Return all that is known of an answer; None if the personality has no answer of that id.
 
-    With `may_be_seen`, only an answer that it selects, without the system message: it holds notes that people wrote
-    about themselves elsewhere.
+    With `may_be_seen`, only an answer that it selects, and without the system message, which holds notes that people
+    wrote about themselves elsewhere.
     """
     wanted = select(ReplyRow).where(ReplyRow.id == reply_id, ReplyRow.personality_id == personality_id)
     reply = session.scalar(wanted if may_be_seen is None else wanted.where(may_be_seen))

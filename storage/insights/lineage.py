@@ -1,4 +1,4 @@
-"""Lineage: which votes made a version, from the manifests of its line of parents."""
+"""Lineage: the votes that made a version, from the manifests of its line of parents."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 
 @dataclass(frozen=True)
 class SourceVote:
-    """A vote on an answer at the time a round began."""
+    """A vote on an answer, as it was when a round began."""
 
     user_id: int
     vote: Vote
     quarantined: bool
-    """Whether it was quarantined, so that it did not count."""
+    """True if it was quarantined, so that it did not count."""
     unchanged: bool
-    """Whether it is unchanged today."""
+    """True if it is unchanged today."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class SourcePair:
     correction: SourceCorrection | None
     rejected: SourceAnswer | None
     was_deleted: bool
-    """Whether a side was deleted since."""
+    """True if a side was deleted since."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def lineage_of(session: Session, personality_id: int, name: str) -> Lineage | No
 
 
 def read_lineage(session: Session, version_id: int) -> Lineage:
-    """Return what made the version: the manifests of its line of parents, and the votes at the time of each round.
+    """Return the origins of the version: the manifests of its line of parents, and the votes when each round began.
 
     Raises VersionNotFound.
     """
@@ -218,8 +218,7 @@ def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[
     name = read_pseudonyms(session).of
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
     if any(pseudonym not in users for pseudonym in pseudonyms):
-        # A recorded voter may be behind none of the pairs: their votes may only have prevented other pairs.
-        # Or they pressed 🔁 alone.
+        # A recorded voter may be behind none of the pairs: they pressed 🔁 alone, or their votes only prevented pairs.
         everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id), select(ReplyRow.author_id))
         users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
     return users
@@ -271,7 +270,7 @@ def _corrections(pairs: Iterable[SourcePair]) -> set[tuple[int, int]]:
 
 
 def _votes_of(rounds: Sequence[SourceRound]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of all counted votes; a vote that changed is as the newest round saw it."""
+    """Return {(reply id, user id): vote} of all counted votes; a changed vote is as the newest round saw it."""
     votes: dict[tuple[int, int], Vote] = {}
     for round_ in reversed(rounds):
         votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)

@@ -1,4 +1,4 @@
-"""Facts for `/model status`, `list` and `show`: versions, the next round, and what people chose so far."""
+"""Facts for `/model status`, `list` and `show`: versions, the next round, and people's choices so far."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class VersionDetails:
     round: rounds.Round | None
     """The round that made it; None if it was imported."""
     votes: Tally
-    """On its answers."""
+    """Votes on its answers."""
     moves: list[AliasMove]
     failed_checks: list[str]
     compared: BeforeAfter | None
-    """With what answered when it was made."""
+    """Its answers beside those of the model that answered when it was made."""
 
 
 def read_versions(session: Session, personality_id: int, settings: Settings) -> VersionList:
@@ -75,7 +75,7 @@ def read_versions(session: Session, personality_id: int, settings: Settings) -> 
 
 
 def read_version(session: Session, personality_id: int, name: str) -> VersionDetails | None:
-    """Return None for the base model; raises VersionNotFound."""
+    """Return the version's details; None for the base model. Raises VersionNotFound."""
     version = version_named(session, personality_id, name)
     if version is None:
         return None
@@ -98,22 +98,22 @@ class ModelStatus:
     contest: Contest | None
     """The comparison of the champion with a newer version."""
     compared: int
-    """Versions that people have compared with the champion."""
+    """Number of versions that people have compared with the champion."""
     said_weekly: float
-    """Votes and choices of people in a week, lately."""
+    """Recent number of people's votes and choices per week."""
     first_choices_left: int
-    """Choices that the first round should still have."""
+    """Number of choices that the first round should still have."""
     newest: Version | None
     """The newest version, unless it is the champion or older."""
     gain: CandidateGain | None
     outlook: Outlook
     latest_round: rounds.Round | None
     trainers: list[processes.Heartbeat]
-    """Those that are running."""
+    """The running trainers."""
     running: list[rounds.Round]
     """Running rounds of all personalities."""
     spent: Spend
-    """On remote servers today."""
+    """Tokens spent on remote servers today."""
 
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
@@ -137,7 +137,7 @@ def read_model_status(session: Session, personality_id: int, settings: Settings,
 
 
 def count_said_weekly(session: Session, personality_id: int) -> float:
-    """Return how many votes and choices a week gives, by the last thirty days or since the first of them."""
+    """Return the number of votes and choices per week, in the last thirty days or since the first of them."""
     since = utc_now() - LATELY
     voted = (
         select(func.min(VoteEventRow.created_at).label("said_at"))

@@ -34,16 +34,16 @@ class PrivacyReport:
     discord_training_permission: bool
     retention_days: float
     answers: dict[str, dict[str, int]]
-    """Number by training basis and age, without zeros."""
+    """Numbers of answers by training basis and age, without zeros."""
     rows: dict[str, int]
-    """Number by table."""
+    """Numbers of rows by table."""
     past_retention: int
-    """Answers that the next clean-up deletes."""
+    """Number of answers that the next clean-up deletes."""
     consents: int
     erasures: int
-    """Members who deleted their data."""
+    """Number of members who deleted their data."""
     departures: int
-    """Members and servers that left and whose data is still stored."""
+    """Number of departed members and servers whose data is still stored."""
     marked_versions: tuple[str, ...]
     """Versions trained on data that was deleted later."""
 

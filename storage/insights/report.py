@@ -1,4 +1,4 @@
-"""The data of the report: approval by version, votes by day, what people like, pairs by source, and the last round."""
+"""The data of the report: approval by version, votes by day, members' taste, pairs by source, and the last round."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class VersionApproval:
 @dataclass(frozen=True)
 class DayOfVotes:
     day: date
-    """In UTC."""
+    """The day, in UTC."""
     votes: Tally
 
 
@@ -88,7 +88,7 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the charts show, oldest first; the base comes before all versions."""
+    """The data of all charts, oldest first; the base comes before all versions."""
 
     champion: str
     approvals: tuple[VersionApproval, ...]
@@ -99,7 +99,7 @@ class Report:
     causes: dict[Cause, int] = field(default_factory=dict)
     """Number of 👎 by cause, most frequent first."""
     likings: tuple[ShownEffect, ...] = ()
-    """What people like, the surest first."""
+    """Traits that members like, the surest first."""
 
     @property
     def has_votes(self) -> bool:
@@ -208,7 +208,7 @@ def _last_gate(session: Session, personality_id: int) -> GateResult | None:
 
 
 def gate_of(round_id: int, gate: Mapping[str, Any]) -> GateResult | None:
-    """Return what the gate said after a round; None if it was not asked."""
+    """Return the gate's result for a round; None if the gate was not asked."""
     if not gate.get("checks"):
         return None
     checks = (GateCheck(c["name"], GateVerdict(c["outcome"]), c["sentence"]) for c in gate["checks"])

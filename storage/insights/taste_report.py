@@ -1,4 +1,4 @@
-"""What `/taste` shows: what people like, how much more it is liked, and the answers whose votes say so."""
+"""The data of `/taste`: the traits that members like, their effects, and the answers whose votes show them."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from storage.taste.words import (
 
 EXAMPLES = 2
 SEARCHED = 1_000
-"""Newest liked, and newest disliked, answers among which the examples are searched."""
+"""Number of the newest liked, and newest disliked, answers among which the examples are searched."""
 
 
 @dataclass(frozen=True)
 class ShownEffect:
-    """How much likelier a 👍 is for an answer with one standard deviation more of something than for an average one."""
+    """Effect of one standard deviation more of a trait on the chance of a 👍, compared with an average answer."""
 
     name: str
-    """Of the measure."""
+    """Name of the measure."""
     words: str
-    """What people like, such as "shorter answers"."""
+    """The liked trait, such as "shorter answers"."""
     size: float
-    """In log odds; negative if people like less of it."""
+    """The effect in log odds; negative if members like less of the trait."""
     spread: float
     """Standard deviation of the size."""
     sureness: Sureness
@@ -48,38 +48,38 @@ class ShownEffect:
     """Chance of a 👍 for an average answer; of being chosen, if people have only chosen so far."""
     share_after: float
     share_low: float
-    """Ends of the 95 % interval of `share_after`."""
+    """`share_low` to `share_high` is the 95 % interval of `share_after`."""
     share_high: float
 
 
 @dataclass(frozen=True)
 class TasteReport:
-    """What a personality's people like, as far as their votes say."""
+    """A personality's taste as its members' votes show it."""
 
     is_learning: bool
-    """Whether the operator lets reactions teach."""
+    """True if the operator lets reactions teach."""
     votes: int
     choices: int
     voters: int
     since: datetime | None
-    """The first vote that counts."""
+    """The time of the first vote that counts."""
     evidence: float
     """The e-value of the predictions: above 1, they were better than the share of 👍."""
     chooses: bool
-    """Whether the bot begins several answers, among which a taste can choose."""
+    """True if the bot begins several answers, among which a taste can choose."""
     now: AnsweringNow
-    """What acts: whether it chooses among the answers that the bot begins, and what the base is shown and told."""
+    """The taste's present effects: whether it chooses among begun answers, and the base's examples and order."""
     teaches: bool
-    """Whether examples and rounds follow it."""
+    """True if examples and rounds follow the taste."""
     ranks: bool
-    """Whether rounds do."""
+    """True if rounds follow the taste."""
     effects: tuple[ShownEffect, ...]
-    """The surest first."""
+    """The effects of traits, the surest first."""
     liked: tuple[str, ...]
     """Liked answers of the bot that fit the taste best."""
     disliked: tuple[str, ...]
     open_questions: tuple[str, ...]
-    """What the votes say least about."""
+    """The traits that the votes reveal least about."""
 
     @property
     def is_empty(self) -> bool:
@@ -89,7 +89,7 @@ class TasteReport:
 def read_taste_report(
     session: Session, personality_id: int, settings: Settings, *may_be_seen: ColumnElement[bool]
 ) -> TasteReport:
-    """Return what people like; only answers that `may_be_seen` selects are among the examples."""
+    """Return the taste's report; its examples are only answers that `may_be_seen` selects."""
     evidence = read_taste_opinions(session, personality_id, settings)
     taste = learn_from(session, personality_id, evidence)
     is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
@@ -121,12 +121,12 @@ def _first_vote(evidence: TasteOpinions) -> datetime | None:
 
 
 def shown_effects(taste: LearnedTaste, told: Collection[Effect]) -> tuple[ShownEffect, ...]:
-    """Return what each effect does to the chance of a 👍, for somebody of average leniency."""
+    """Return each effect's change of the chance of a 👍, for a person of average leniency."""
     if len(taste.data.thumbs.liked):
         average = np.vstack([taste.data.thumbs.x, taste.data.choices.x]).mean(axis=0)
         odds = taste.posterior.likes + float(average @ taste.posterior.mean)
     else:
-        odds = 0.0  # nothing says how often people give a 👍, only what they choose
+        odds = 0.0  # choices do not show how often people give a 👍
     return tuple(_shown(effect, odds) for effect in told)
 
 
@@ -158,7 +158,7 @@ def _read_examples(
     evidence: TasteOpinions,
     *may_be_seen: ColumnElement[bool],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return liked and disliked answers, those first that fit the taste best."""
+    """Return (liked answers, disliked answers), those that fit the taste best first."""
     liking: dict[int, float] = defaultdict(float)
     for opinion in evidence.opinions:
         liking[opinion.reply_id] += opinion.weight if opinion.liked else -opinion.weight

@@ -1,4 +1,4 @@
-"""The tree of versions: which one came from which, and what became of each."""
+"""The tree of versions: each version's parent and its fate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.releases.versions import Version, id_of, list_versions, name_of, re
 
 
 class VersionMark(StrEnum):
-    """What became of a version, in words that people read."""
+    """A version's fate, in words that people read."""
 
     CHAMPION = "answers now"
     COMPARED = "compared with what answers now"
@@ -26,13 +26,13 @@ class VersionMark(StrEnum):
 
 @dataclass(frozen=True)
 class TreeNode:
-    """A version, or the base, with the position of what it came from."""
+    """A version, or the base, with the position of its parent."""
 
     version: Version | None
     parent: int | None
     """Position of the parent; None for the base."""
     column: int
-    """One more than the parent's where the tree branches."""
+    """The node's column: one more than the parent's where the tree branches."""
     marks: tuple[VersionMark, ...]
 
     @property
@@ -66,7 +66,7 @@ def _marks_of(version: Version | None, marked: dict[int | None, VersionMark]) ->
 
 
 def _read_marks(session: Session, personality_id: int) -> dict[int | None, VersionMark]:
-    """Return {version id: mark}; what a version is now goes before what it was."""
+    """Return {version id: mark}; a version's present role takes precedence over its past."""
     marked: dict[int | None, VersionMark] = dict.fromkeys(
         _rolled_back(session, personality_id), VersionMark.ROLLED_BACK
     )

@@ -1,4 +1,4 @@
-"""Which answers somebody may read: conditions for queries, so that nothing else is found, counted or opened."""
+"""Conditions for queries that select the answers somebody may read, so that no others are found, counted or opened."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def in_talks_of(user_id: int) -> ColumnElement[bool]:
 
 
 def in_channels(channels: Channels, *, is_one_chosen: bool = False) -> ColumnElement[bool]:
-    """Select answers in these channels; `is_one_chosen` says that the query selects those of one channel anyway."""
+    """Select answers in these channels; `is_one_chosen` means that the query selects one channel's answers anyway."""
     # The index of one channel, or of one server, has its newest answers first. With the index of several servers, all
-    # of their answers would be sorted.
+    # their answers would be sorted.
     match list(channels):
         case [only] if not is_one_chosen:
             in_servers = ReplyRow.guild_id == only

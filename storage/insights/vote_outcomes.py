@@ -40,7 +40,7 @@ class PairRole(StrEnum):
     CHOSEN = "chosen"
     REJECTED = "rejected"
     RANKING = "ranking"
-    """It is in no pair: it counts in the taste that ranked the answers of the round's pairs."""
+    """The answer is in no pair: its vote counts in the taste that ranked the answers of the round's pairs."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +179,14 @@ class VoteStatus(StrEnum):
 
 
 class TasteUse(StrEnum):
-    """Whether a vote counts in what is learned of people's likings, and why not."""
+    """The use of a vote by the taste, or the reason why it is not used."""
 
     COUNTS = "counts"
     VOID = "void"
-    """It counts nowhere, as its status says: withdrawn, too new, on hold or excluded."""
+    """The vote counts nowhere, as its status says: withdrawn, too new, on hold or excluded."""
     WRONG_FACT = "wrong fact"
     NO_PICK = "no pick"
-    """In an arena, people choose: only the pick counts."""
+    """In an arena only the pick counts."""
     OPTED_OUT = "opted out"
     SWITCHED_OFF = "switched off"
 
@@ -199,15 +199,15 @@ class VoteOutcome:
     answer: str
     link: str | None
     vote: Vote | None
-    """None if it was withdrawn."""
+    """The vote; None if it was withdrawn."""
     voted_at: datetime
     """The time of the vote's last change."""
     weight: float
-    """From 0 for new accounts and members to 1."""
+    """The vote's weight, from 0 for new accounts and members to 1."""
     status: VoteStatus
     obstacle: Obstacle | None
     uses: tuple[VoteUse, ...]
-    """Newest round first."""
+    """Rounds that used the vote, newest first."""
     personality: str
     """Name of the personality that answered."""
     taste: TasteUse
@@ -240,9 +240,9 @@ def vote_outcomes(
     personality: Personality | None = None,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Return what happened to the member's votes on a personality's answers or on all, newest vote first.
+    """Return the outcomes of the member's votes on a personality's answers or on all, newest vote first.
 
-    With `reply_ids`, only those of these replies.
+    `reply_ids` limits them to these replies.
     """
     which = [tables.VoteEventRow.user_id == user_id]
     if reply_ids is not None:
@@ -315,7 +315,7 @@ def _outcomes(
 
 
 def _why_silent(session: Session, user_id: int, privacy: PrivacySettings) -> TasteUse | None:
-    """Return why nothing is learned from this member's votes, or None."""
+    """Return why the taste does not use this member's votes; None if it does."""
     if not privacy.learn_from_reactions:
         return TasteUse.SWITCHED_OFF
     return TasteUse.OPTED_OUT if session.get(tables.OptOutRow, user_id) else None
@@ -346,7 +346,7 @@ def _status_of(
 
 
 def _waiting_status(obstacle: Obstacle | None, taste: TasteUse) -> VoteStatus:
-    """Return what becomes of a vote that no round has used: in the taste it ranks the answers of the next one."""
+    """Return the status of a vote that no round has used: in the taste it ranks the next round's answers."""
     if taste is TasteUse.WRONG_FACT:
         return VoteStatus.ABOUT_FACTS
     return VoteStatus.NOT_TRAINABLE if obstacle and taste is not TasteUse.COUNTS else VoteStatus.WAITING
@@ -374,6 +374,6 @@ def _use_status(uses: Collection[VoteUse]) -> VoteStatus | None:
 def _obstacles(
     session: Session, replies: Select[Any], privacy: PrivacySettings, base_revision: str
 ) -> dict[int, Obstacle]:
-    """Return why each reply cannot be trained on now; trainable replies are absent."""
+    """Return {reply id: obstacle} of the replies that cannot be trained on now."""
     found = select(tables.ReplyRow.id, obstacle_to(privacy, base_revision)).where(tables.ReplyRow.id.in_(replies))
     return {reply_id: Obstacle(obstacle) for reply_id, obstacle in session.execute(found) if obstacle is not None}

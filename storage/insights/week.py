@@ -1,4 +1,4 @@
-"""What people taught a personality in a week, and what came of it."""
+"""A personality's week: the members' lessons and the resulting versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from storage.taste.opinions import read_taste_opinions
 from storage.taste.words import Effect, likings
 
 ENDS = "0 18 * * mon"
-"""When a week ends, and people are told of it; a cron expression in UTC."""
+"""The end of a week, when it is announced; a cron expression in UTC."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,24 @@ class Week:
     votes: int
     choices: int
     people: int
-    """Who voted or chose."""
+    """Number of people who voted or chose."""
     liked: tuple[Effect, ...]
-    """What people like by all votes so far, the surest first."""
+    """Traits that members like, by all votes so far, the surest first."""
     made: tuple[Version, ...]
-    """Versions that were made, oldest first."""
+    """Versions made this week, oldest first."""
     was_promoted: bool
-    """Whether the champion is another one since."""
+    """True if the champion changed this week."""
     champion: Alias
     rival: Version | None
     """The version that people compare with the champion now."""
     newest: Version | None
     """The newest version, unless it is the champion or older."""
     first_choices_left: int
-    """Choices that the first round should still have."""
+    """Number of choices that the first round should still have."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing happened."""
+        """True if nothing happened."""
         return not (self.votes or self.choices or self.made or self.was_promoted)
 
 
@@ -61,7 +61,7 @@ def week_trigger() -> BaseTrigger:
 
 
 def read_week(session: Session, personality_id: int, settings: Settings) -> Week:
-    """Return the last week that has ended; what people like, compare and may do next is that of now."""
+    """Return the last full week; taste, rival and choices left are those of now."""
     ends = week_trigger().get_next_fire_time(None, database_now(session) - WEEK + timedelta(microseconds=1))
     begins = ends - WEEK
     evidence = read_taste_opinions(session, personality_id, settings)

@@ -1,4 +1,4 @@
-"""A server's documents, and the chunks that search finds."""
+"""A server's documents, and the chunks that are searched."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JUST_REMOVED = "that document was just removed, so nothing was changed"
 
 @dataclass(frozen=True)
 class SearchScope:
-    """Where a question was asked. Only documents of that server, channel and personality are searched."""
+    """The place of a question. Only documents of that server, channel and personality are searched."""
 
     guild_id: int
     channel_ids: frozenset[int]
@@ -70,7 +70,7 @@ class Document:
     link: str
     media_type: str
     digest: str
-    """Of its text."""
+    """Digest of the text."""
     added_by: str
     added_at: datetime
     refreshed_at: datetime
@@ -78,7 +78,7 @@ class Document:
     chars: int
     chunks: int
     waiting: int
-    """Chunks that are not embedded yet; until then search only matches their words."""
+    """Number of chunks that are not embedded yet; until then search only matches their words."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def refresh_document(
 def remove_document(session: Session, guild_id: int, document_id: int) -> Document:
     """Delete the document's text and return the document; its title is kept for earlier citations.
 
-    A title of members' messages may hold their words, so it goes too.
+    The title of a document made of messages is deleted too, because it can hold members' words.
 
     Raises DocumentRefused if the server has no such document.
     """
@@ -158,12 +158,12 @@ def remove_document(session: Session, guild_id: int, document_id: int) -> Docume
 
 
 def remove_words_of(session: Session, user_id: int) -> int:
-    """Remove the documents that hold messages of the member; return how many."""
+    """Remove the documents that hold messages of the member, and return their number."""
     return erase_documents(session, select(DocumentSpeakerRow.document_id).where(DocumentSpeakerRow.user_id == user_id))
 
 
 def erase_documents(session: Session, document_ids: Select[int]) -> int:
-    """Delete the text of those documents that are not removed; return how many."""
+    """Delete the text of the selected documents that are not removed, and return their number."""
     ids = select(DocumentRow.id).where(DocumentRow.id.in_(document_ids), DocumentRow.removed_at.is_(None))
     found = list(session.scalars(ids))
     _erase(session, found)
@@ -198,7 +198,7 @@ def newest_documents(session: Session, guild_id: int, limit: int, before_id: int
 
 
 def read_passages(session: Session, document_id: int, limit: int, after: int | None = None) -> list[StoredPassage]:
-    """Return the passages of a document in order, those that follow the position `after`."""
+    """Return the passages of a document in order, starting after the position `after`."""
     chunks = select(ChunkRow).where(ChunkRow.document_id == document_id)
     if after is not None:
         chunks = chunks.where(ChunkRow.position > after)
@@ -236,7 +236,7 @@ def titles_of(session: Session, document_ids: Sequence[int]) -> list[tuple[str, 
     return [found[id_] for id_ in dict.fromkeys(document_ids) if id_ in found]
 
 
-# Embedding, which can be interrupted and continued at any time
+# Embedding: it can be interrupted and continued at any time
 
 
 def count_waiting(session: Session, encoder: str, document_id: int | None = None) -> int:
@@ -345,7 +345,7 @@ def _erase(session: Session, document_ids: Sequence[int]) -> None:
 
 
 def _read(session: Session, *conditions: ColumnElement[bool]) -> list[Document]:
-    # Without the texts, which can be long.
+    # The texts, which can be long, are left out.
     columns = [column for column in DocumentRow.__table__.columns if column.name != "text"]
     rows = session.execute(
         select(

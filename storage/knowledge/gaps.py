@@ -1,4 +1,4 @@
-"""Gaps in a server's knowledge: answers with wrong facts, reported by members, until an admin settles them."""
+"""Gaps in a server's knowledge: answers with wrong facts that members reported and no admin has settled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.votes.votes import Vote, net_count, votes_on
 
 UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))
 MOST_READ = 200
-"""The newest gaps; older ones appear as these are settled."""
+"""Most gaps that are shown, newest first; older ones appear as these are settled."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Gap:
     """The question, as chat messages."""
     answer: str
     members: int
-    """With a 👎 for a wrong fact that they did not withdraw, if the answer takes votes."""
+    """Number of members who reported a wrong fact and, if the answer takes votes, keep their 👎."""
     document_ids: tuple[int, ...]
     """Documents that the answer quoted."""
     link: str | None
@@ -39,7 +39,7 @@ class Gap:
 
 
 def open_gaps(session: Session, guild_id: int, channels: Collection[int] | None = None) -> list[Gap]:
-    """Return the server's unsettled gaps in these channels, or in all for None, newest first."""
+    """Return the server's unsettled gaps in these channels (None: in all), newest first."""
     reported = select(ReplyRow).where(
         ReplyRow.guild_id == guild_id,
         ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)),
@@ -53,7 +53,7 @@ def open_gaps(session: Session, guild_id: int, channels: Collection[int] | None 
 
 
 def count_gaps(session: Session, channels: Collection[int] | None) -> int:
-    """Return how many gaps there are in these channels, or in all servers for None."""
+    """Return the number of gaps in these channels (None: in all servers)."""
     up, down = (net_count(session, said) > 0 for said in Vote)
     reporters = (
         select(VoteCauseRow.reply_id)
@@ -72,11 +72,11 @@ def count_gaps(session: Session, channels: Collection[int] | None) -> int:
 
 
 def _in(channels: Collection[int]) -> ColumnElement[bool]:
-    return (ReplyRow.channel_id + 0).in_(channels)  # not by the index: there are far more answers than causes
+    return (ReplyRow.channel_id + 0).in_(channels)  # avoids the index: there are far more answers than causes
 
 
 def is_gap(session: Session, reply_id: int) -> bool:
-    """Return whether a member reports a wrong fact in the answer, and nobody settled it."""
+    """Return whether a member reports a wrong fact in the answer, and nobody has settled it."""
     return _members(session, reply_id) > 0
 
 
@@ -101,7 +101,7 @@ def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:
 
 
 def _members(session: Session, reply_id: int) -> int:
-    """Return how many members report a wrong fact, and have not withdrawn their 👎 if the answer takes votes."""
+    """Return the number of members who report a wrong fact and, if the answer takes votes, keep their 👎."""
     reporters = session.scalars(select(VoteCauseRow.user_id).where(VoteCauseRow.reply_id == reply_id, *UNSETTLED)).all()
     if reporters and session.get_one(ReplyRow, reply_id).origin is Origin.FIXED:
         return len(reporters)

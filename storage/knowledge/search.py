@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORDS_WEIGHT = 0.15
-"""What a passage gains, on the scale of similarity, if it holds all words of a question."""
+"""A passage's gain, on the scale of similarity, if it holds all words of a question."""
 EARLIER_WEIGHT = 0.8
-"""Of what was said before a question; the question's own is 1. The larger, the oftener thanks bring an answer back."""
+"""Weight of earlier messages; the question's own is 1. With a larger one, thanks bring an answer back more often."""
 LEAST_OWN_SIMILARITY = 0.15
-"""What was said before brings no passage that is less similar to a question with MANY_WORDS than this."""
+"""Least similarity to a question with MANY_WORDS of a passage that earlier messages bring up."""
 MANY_WORDS = 2
-"""With so many content words, a question names a subject; "and on Sundays?" has one, "how much is that?" none."""
+"""Content words from which a question names a subject; "and on Sundays?" has one, "how much is that?" none."""
 CANDIDATES = 50
 """Chunks that each search returns."""
 
@@ -37,7 +37,7 @@ class Question:
     embeddings: NDArray[Any] | None
     encoder: str = ""
     earlier: tuple[str, ...] = ()
-    """What people said before, newest first."""
+    """Earlier messages of people, newest first."""
 
     @property
     def alone(self) -> Question:
@@ -46,7 +46,7 @@ class Question:
         return replace(self, embeddings=kept, earlier=())
 
     def similarity_to(self, vector: NDArray[Any]) -> float:
-        """Return how near a text is in meaning, given its vector, (D,)."""
+        """Return the similarity in meaning to a text, given its vector, (D,)."""
         assert self.embeddings is not None
         similarities = self.embeddings @ vector
         own = float(similarities[0])
@@ -60,7 +60,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Passage:
-    """A chunk that was found."""
+    """A chunk that search found."""
 
     chunk_id: int
     document_id: int
@@ -69,12 +69,12 @@ class Passage:
     heading: str
     text: str
     similarity: float | None
-    """Cosine of question and passage, or its weighted mean with that of what was said before, whichever is higher and
-    where that counts; None if one is not embedded."""
+    """Cosine of question and passage, or its weighted mean with that of the earlier messages if higher and if that
+    counts; None if one is not embedded."""
     words: tuple[str, ...]
     """The question's words in the passage, without the commonest words."""
     word_share: float
-    """The share of them that it has, from 0 to 1; rare words weigh more."""
+    """Share of the question's words in the passage, from 0 to 1; rare words weigh more."""
 
     @property
     def words_bonus(self) -> float:
@@ -82,7 +82,7 @@ class Passage:
 
     @property
     def relevance(self) -> float:
-        """What search ranks it by."""
+        """The score by which search ranks the passage."""
         return (self.similarity or 0.0) + self.words_bonus
 
 
@@ -92,15 +92,15 @@ def search(session: Session, index: VectorIndex, scope: SearchScope, question: Q
     matches = find_words(session, documents, question.text)
     near = find_near(session, index, scope.guild_id, documents, question)
     found = _read_passages(session, {*near, *matches.best(CANDIDATES)}, question, matches)
-    # Of two with the same words, the shorter one has less to say about other things.
+    # Of two passages with the same words, the shorter one says less about other things.
     return sorted(found, key=lambda one: (-one.relevance, len(one.text), one.chunk_id))
 
 
 def in_context(question: NDArray[Any], earlier: NDArray[Any]) -> NDArray[Any]:
-    """Return the vectors of a question, given its own and that of what was said before, both of length 1, (2, D).
+    """Return a question's vectors, given its own and that of the earlier messages, both of length 1, (2, D).
 
-    "And on Sundays?" says nothing by itself. The second vector gives a passage the weighted mean of its similarities to
-    both, so that after an answer neither thanks nor another subject brings its passages back.
+    "And on Sundays?" means nothing by itself. The second vector gives a passage the weighted mean of its similarities
+    to both, so that after an answer neither thanks nor another subject brings its passages back.
     """
     import numpy as np
 
@@ -121,7 +121,7 @@ def documents_in(session: Session, scope: SearchScope) -> list[int]:
 def find_near(
     session: Session, index: VectorIndex, guild_id: int, document_ids: Collection[int], question: Question
 ) -> list[int]:
-    """Return the ids of the chunks nearest in meaning, to each vector of the question best first; none without."""
+    """Return the ids of the chunks nearest in meaning to each of the question's vectors, best first; [] without any."""
     if question.embeddings is None:
         return []
     found = [

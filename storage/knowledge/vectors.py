@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESIDENT_SERVERS = 8
-"""Servers whose matrices are kept in memory; 10,000 chunks take 15 MB."""
+"""Number of servers whose matrices are kept in memory; 10,000 chunks take 15 MB."""
 
 Stamp = tuple[str, tuple[tuple[int, int], ...]]
 """A matrix's origin: the encoder, and (id, revision) of every document."""
@@ -31,7 +31,7 @@ class Matrix:
     chunk_ids: NDArray[Any]
     document_ids: NDArray[Any]
     vectors: NDArray[Any]
-    """(N, D), rows of length 1."""
+    """The embeddings, (N, D), with rows of length 1."""
 
 
 class VectorIndex:

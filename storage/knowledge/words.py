@@ -1,4 +1,4 @@
-"""Finds passages by the words of a question; the rarer a word is in the documents, the more it counts."""
+"""Finds passages by the words of a question; rarer words count more."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from storage.database.rows import count_rows
 from storage.database.tables import ChunkRow
 
 MAX_WORDS = 32
-"""Only the first words of a question are searched; more make the query slower but not better."""
+"""Most words of a question that are searched, its first ones; more make the query slower but not better."""
 MOST_HOLDERS = 1_000
-"""A word in more passages than this, of all servers, is left out: reading them all takes longest and says little."""
+"""Most passages, of all servers, that may hold a word; commoner words are slow to read and reveal little."""
 
 _WORD = re.compile(r"\w+")
-# Those that PostgreSQL's search ignores are all among them, so that both databases count the same words.
+# They include all words that PostgreSQL's search ignores, so that both databases count the same words.
 _COMMONEST = """
 a about above after again against all am an and any anybody anyone anything are as at be because been before being
 below between both but by can could d did do does doing don down during each everybody few for from further get go got
@@ -35,12 +35,12 @@ STOP_WORDS = frozenset(_COMMONEST.split())
 
 @dataclass(frozen=True)
 class WordMatches:
-    """Which passages hold which words of a question."""
+    """The passages that hold each word of a question."""
 
     rarity: Mapping[str, float]
-    """Of each word, in nats: the logarithm of (passages + 1) / (passages that hold it + 1/2)."""
+    """Rarity of each word, in nats: the logarithm of (passages + 1) / (passages that hold it + 1/2)."""
     holders: Mapping[str, Collection[int]]
-    """The ids of the chunks that hold each word."""
+    """Ids of the chunks that hold each word."""
 
     def best(self, limit: int) -> list[int]:
         """Return the ids of the chunks whose words are rarest together, best first."""
@@ -61,7 +61,7 @@ class WordMatches:
 
 
 def find_words(session: Session, document_ids: Collection[int], text_: str) -> WordMatches:
-    """Return which passages of the documents hold which words of the text, whatever their endings."""
+    """Return the passages of the documents that hold words of the text, whatever their endings."""
     words = content_words(text_)
     if not words or not document_ids:
         return WordMatches({}, {})
@@ -82,7 +82,7 @@ def content_words(text_: str) -> list[str]:
 def _find_in_sqlite(
     session: Session, document_ids: Collection[int], words: Sequence[str]
 ) -> dict[str, Collection[int]]:
-    """Return the ids of the documents' chunks that hold each word, without the words that too many chunks hold."""
+    """Return the ids of the documents' chunks that hold each word, except words that too many chunks hold."""
     holding = text("SELECT rowid FROM chunk_words WHERE chunk_words MATCH :word LIMIT :limit")
     values = {word: {"word": f'"{word}"', "limit": MOST_HOLDERS + 1} for word in words}
     found = {word: set(session.scalars(holding, values[word])) for word in words}
@@ -99,7 +99,7 @@ def _find_in_sqlite(
 def _find_in_postgres(
     session: Session, document_ids: Collection[int], words: Sequence[str]
 ) -> dict[str, Collection[int]]:
-    # One statement for all words: one for each took half of a search's time.
+    # One statement finds all words: one for each word took half of a search's time.
     holding = "SELECT id, document_id FROM chunks WHERE words @@ to_tsquery('english', word) LIMIT :limit"
     query = text(
         "SELECT word, array_agg(id) FILTER (WHERE document_id = ANY(:documents)) AS ids "

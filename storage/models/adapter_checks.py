@@ -1,4 +1,4 @@
-"""Checks whether an imported adapter can be served: plain LoRA in a PEFT folder that fits the base and is harmless."""
+"""Checks that an imported adapter can be served: plain LoRA in a PEFT folder that fits the base and is harmless."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ KEY_PREFIX = "base_model.model."
 FLOATS = frozenset({"F32", "F16", "BF16"})
 ALL_LINEAR = "all-linear"
 PLAIN_NAME = re.compile(r"[\w.]+")
-# Keys that do not change how the adapter is computed. Other keys are checked one by one or refused: for some kinds of
-# adapters PEFT changes the base's own weights, reads patterns as regular expressions, or imports what a key names.
+# Keys that do not change the adapter's computation. Other keys are checked one by one or refused: for some kinds of
+# adapters PEFT changes the base's own weights, reads patterns as regular expressions, or imports modules named in a
+# key.
 HARMLESS_KEYS = frozenset(
     {
         "base_model_name_or_path",
@@ -49,7 +50,7 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "task_type": (None, "CAUSAL_LM"),
     "use_rslora": (None, True, False),
 }
-"""Keys that may only have these values."""
+"""Keys that may have only these values."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -81,7 +82,7 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
 
 
 def largest_export(base: BaseModel) -> int:
-    """Return the maximum bytes of an export: an adapter of MAX_RANK on every layer of the base, and its card."""
+    """Return the most bytes of an export: an adapter of MAX_RANK on every layer of the base, and its card."""
     numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in adaptable_matrices(base.path).values())
     return BYTES_PER_NUMBER * numbers + MAX_CARD_BYTES + MAX_CONFIG_BYTES
 
@@ -172,8 +173,8 @@ def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
 def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) -> list[str]:
     """Return the names of the modules that the adapter changes.
 
-    Raises AdapterError unless each has both matrices at the configured rank and fits the base, and they are exactly the
-    layers that the configuration targets.
+    Raises AdapterError unless each has both matrices at the configured rank and fits the base, and together they are
+    exactly the layers that the configuration targets.
     """
     widths, rank = adaptable_matrices(base.path), config["r"]
     layers = {layer_of(key) for key in shapes}
@@ -209,7 +210,8 @@ def _require_language_layers(others: Collection[str], base: BaseModel) -> None:
 def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> list[str]:
     """Return the names of modules to change, which PEFT compares with the ends of layers' names.
 
-    Raises AdapterError unless they are plain names that match exactly the changed layers: PEFT reads text as a regex.
+    Raises AdapterError unless they are plain names that match exactly the changed layers: PEFT reads a text as a
+    regular expression.
     """
     names = sorted(layers) if named == ALL_LINEAR else named
     is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)

@@ -1,4 +1,4 @@
-"""Turns an answer's tokens into its words as they arrive, and leaves out what the model thinks before it answers."""
+"""Turns an answer's tokens into words as they arrive, and leaves out the model's thoughts before the answer."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Decode = Callable[[list[int]], str]
 
 @dataclass(frozen=True)
 class Thought:
-    """How a model writes a thought before its answer."""
+    """A model's notation for a thought before its answer."""
 
     begin: str
     end: str
     empty: str
-    """A thought without content, and what follows it."""
+    """A thought without content, and the text that follows it."""
 
     def is_open_in(self, prompt: str) -> bool:
         """Return whether a rendered prompt ends with the beginning of a thought."""
         return prompt.rstrip().endswith(self.begin)
 
     def close(self, prompt: str) -> str:
-        """Return the prompt with the thought that it begins, empty."""
+        """Return the prompt with its unfinished thought replaced by an empty one."""
         return prompt[: prompt.rfind(self.begin)] + self.empty
 
 
 @dataclass(frozen=True)
 class ThoughtRoom:
-    """How many tokens a thought may have."""
+    """Limits on the tokens of a thought."""
 
     most: int
     """generation.max_thought_tokens; 0 if the base knows no thoughts."""
@@ -40,7 +40,7 @@ class ThoughtRoom:
     """Most tokens of a prompt, a thought and an answer together."""
 
     def beside(self, prompt_tokens: int, answer_tokens: int) -> int:
-        """Return how long a thought may be that leaves room for an answer of this length."""
+        """Return the length of the longest thought that leaves room for an answer of this length."""
         return max(0, min(self.most, self.window - prompt_tokens - answer_tokens))
 
 
@@ -88,11 +88,11 @@ class ThoughtFilter:
         self._has_thought = is_thinking
         self.is_thinking = is_thinking
         self.has_begun = thought is None
-        """Whether the answer itself has begun."""
+        """True once the answer itself has begun."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether the model has thought, and has not said a word since."""
+        """True if the model has thought but has written no word since."""
         return self._has_thought and not self.has_begun and (self.is_thinking or not self._held.strip())
 
     def push(self, text: str) -> str:
@@ -105,7 +105,7 @@ class ThoughtFilter:
         return self.flush() if self.has_begun else ""
 
     def flush(self) -> str:
-        """Return the text held back, which is no marker."""
+        """Return the text held back, which turned out to be no marker."""
         held, self._held = self._held, ""
         if self.is_thinking:
             return ""
@@ -139,11 +139,11 @@ class AnswerStream:
         max_new_tokens: int,
         max_thought_tokens: int,
     ) -> None:
-        """`decode` leaves the markers of thoughts in the text; `is_thinking`: the prompt has begun a thought."""
+        """`decode` must keep the markers of thoughts in the text; `is_thinking` if the prompt has begun a thought."""
         self._text = TextStream(decode)
         self._filter = ThoughtFilter(thought, is_thinking=is_thinking)
         self._undecided: list[int] = []
-        """Tokens of which it is not known yet whether they begin a thought."""
+        """Tokens that may still turn out to begin a thought."""
         self._max_new_tokens = max_new_tokens
         self._max_thought_tokens = max_thought_tokens
         self._thought_tokens = 0
@@ -151,14 +151,14 @@ class AnswerStream:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the model has thought, and has not said a word since."""
+        """True if the model has thought but has written no word since."""
         return self._filter.is_silent
 
     @property
     def is_at_limit(self) -> bool:
-        """Whether the answer, or a thought before its first word, has all the tokens that it may have."""
+        """True if the answer, or a thought before its first word, has reached its token limit."""
         if self.is_silent:
-            # At its limit, a thought that has ended may be followed by the answer.
+            # At its limit, a thought that has ended may still be followed by the answer.
             return self._thought_tokens + self._filter.is_thinking > self._max_thought_tokens
         return len(self.answer_ids) + len(self._undecided) >= self._max_new_tokens
 

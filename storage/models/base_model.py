@@ -76,8 +76,7 @@ def _silent(_sentence: str) -> None:
 def resolve_base_model(base: str, data_directory: Path, report: Report = _silent) -> BaseModel:
     """Return the model named by `model.base`; convert the bundled one or download a hub ID first if needed.
 
-    `report` receives a sentence about each step that takes seconds. Raises BaseModelError, whose sentence says what to
-    do.
+    `report` receives a sentence about each step that takes seconds. Raises BaseModelError with a remedy.
     """
     with explaining_disk_errors("base model", data_directory):
         return _resolve(base, data_directory / "base", report)
@@ -116,7 +115,7 @@ def explaining_unreadable_files() -> Iterator[None]:
 
 @contextmanager
 def explaining_damaged_copies(folder: Path) -> Iterator[None]:
-    """Add to an error about a converted model how to convert it again."""
+    """Add to an error about a converted model the way to convert it again."""
     try:
         yield
     except BaseModelError as error:
@@ -190,7 +189,7 @@ def require_numbers(model: Any, path: Path, setting: str) -> None:
 
     if model.dtype is not torch.float16:
         return
-    # Of a real text: padding and punctuation need not reach the numbers that words do.
+    # They come from a real text: padding and punctuation may not reach the numbers that words do.
     ids = torch.tensor([tokenizer_in(path)(TEXT)["input_ids"]], device=model.device)
     with torch.no_grad():
         if not model(input_ids=ids, use_cache=False).logits.isfinite().all():
@@ -198,9 +197,9 @@ def require_numbers(model: Any, path: Path, setting: str) -> None:
 
 
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
-    """Return the language model in evaluation mode; of a vision-language model, the vision tower is not loaded.
+    """Return the language model in evaluation mode; a vision-language model's vision tower is not loaded.
 
-    Raises like `load_weights`, and BaseModelError on weights that are quantised already.
+    Raises like `load_weights`, and BaseModelError on weights that are already quantised.
     """
     require_full_weights(path)
     with MODEL_LIBRARIES:
@@ -235,7 +234,7 @@ def load_weights(kind: Any, path: Path, dtype: str, **options: Any) -> Any:
 def load_adapter(model: Any, adapter: Path, base: BaseModel, *, is_trainable: bool = False) -> Any:
     """Return PEFT's model of the base, as `load_model` returns it, under the adapter in a folder.
 
-    Raises AdapterError if the adapter does not change what its configuration names: PEFT would only warn.
+    Raises AdapterError if the adapter does not change all modules that its configuration names: PEFT would only warn.
     """
     with silence_transformers(), catch_warnings():
         from peft import PeftModel
@@ -252,7 +251,7 @@ def load_adapter(model: Any, adapter: Path, base: BaseModel, *, is_trainable: bo
 
 
 def require_full_weights(folder: Path) -> None:
-    """Raise BaseModelError if the weights were stored in fewer bits, such as by AWQ, GPTQ, FP8 or bitsandbytes."""
+    """Raise BaseModelError if the weights were stored in fewer bits, for example by AWQ, GPTQ, FP8 or bitsandbytes."""
     if method := quantization_of(folder):
         raise BaseModelError(
             f"the weights in {folder} are quantised already ({method}), which only a remote server can serve "
@@ -261,9 +260,9 @@ def require_full_weights(folder: Path) -> None:
 
 
 def require_loadable(folder: Path) -> None:
-    """Raise BaseModelError if transformers cannot load a text model from the files, whose headers alone are read.
+    """Raise BaseModelError if transformers cannot load a text model from the files; reads only their headers.
 
-    Files that are not there yet are not looked for.
+    Missing files are ignored.
     """
     require_full_weights(folder)
     kind = _read_json(folder / CONFIG_FILE).get("model_type")
@@ -291,7 +290,7 @@ def quantization_of(folder: Path) -> str:
 
 
 def quantization_in(config: Mapping[str, Any]) -> str:
-    """Return the same, given the model's config.json."""
+    """Return the quantisation method named in a model's config.json, or ""."""
     found = config.get("quantization_config")
     if found is None:
         found = (config.get("text_config") or {}).get("quantization_config")
@@ -315,7 +314,7 @@ def window_of(folder: Path, settings: ModelSettings) -> int:
 
 
 def window_in(config: Mapping[str, Any], settings: ModelSettings) -> int:
-    """Return the same, given the model's config.json."""
+    """Return the context window: `model.context_tokens`, or the maximum in config.json if that is smaller."""
     known: int | None = config.get("text_config", config).get("max_position_embeddings")
     return min(settings.context_tokens, known or settings.context_tokens)
 
@@ -331,7 +330,7 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
 
 
 def bundled_revision(data_directory: Path) -> str:
-    """Return the revision of the bundled model, which need not be converted; raises BaseModelError."""
+    """Return the revision of the bundled model without converting it; raises BaseModelError."""
     with explaining_disk_errors("base model", data_directory):
         return _revision([_bundled_file()], data_directory / "base")
 
@@ -372,9 +371,9 @@ def _bundled_file() -> Path:
 
 @explaining_unreadable_files()
 def find_model(named: str, report: Report, *, what: str, setting: str, others: str) -> tuple[str, Path]:
-    """Return the name and the folder of a model that a setting names by folder or Hub ID, downloaded if needed.
+    """Return the name and folder of a model that a setting names by folder or Hub ID, downloading it if needed.
 
-    Raises BaseModelError, which mentions the setting's `others` values, or says why the download failed.
+    Raises BaseModelError, which mentions the setting's `others` values or the reason of a failed download.
     """
     folder = Path(named).expanduser()
     if folder.is_dir():
@@ -441,7 +440,7 @@ def _validate(folder: Path, setting: str) -> str:
 
 @explaining_unreadable_files()
 def _require_files(folder: Path, setting: str) -> str:
-    """Return the architecture, by the files that come with the weights."""
+    """Return the architecture after checking the files that come with the weights."""
     _require_readable(folder)
     config = _read_json(folder / CONFIG_FILE)
     architectures = config.get("architectures")
@@ -463,7 +462,7 @@ def _require_files(folder: Path, setting: str) -> str:
 
 
 def _require_readable(folder: Path) -> None:
-    """Raise PermissionError if the folder, which would seem to lack files then, or a tokenizer's file is unreadable."""
+    """Raise PermissionError if the folder or a tokenizer's file is unreadable: such a folder seems to lack files."""
     with suppress(FileNotFoundError):
         next(folder.iterdir(), None)
     for name in TOKENIZER_FILES:
@@ -480,7 +479,7 @@ def _is_known(model_type: object) -> bool:
 
 @explaining_unreadable_files()
 def _require_whole_weights(folder: Path) -> None:
-    """Raise BaseModelError if a file of the weights is missing or cut off; reads only how each file begins."""
+    """Raise BaseModelError if a file of the weights is missing or cut off; reads only the beginning of each file."""
     for name in sorted(_shards(folder)):
         if not (folder / name).is_file():
             raise BaseModelError(f"{folder / name} is missing: {_how_to_get(folder / name)}")
@@ -500,7 +499,7 @@ def _require_whole_weights(folder: Path) -> None:
 
 
 def _shards(folder: Path) -> set[str]:
-    """Return the names of the files of the weights if there are several."""
+    """Return the names of the weights' files if there are several."""
     index = folder / INDEX_FILE
     if (folder / SINGLE_FILE).is_file() or not index.is_file():
         return set()
@@ -511,9 +510,9 @@ def _shards(folder: Path) -> set[str]:
 
 
 def _how_to_get(file: Path) -> str:
-    """Return what to do about a model's file that is missing or damaged."""
+    """Return the remedy for a model's missing or damaged file."""
     snapshots = file.parents[1]
-    if snapshots.name != "snapshots":  # of the Hub's cache, models--owner--name/snapshots/commit
+    if snapshots.name != "snapshots":  # the Hub's cache: models--owner--name/snapshots/commit
         return "copy it again"
     hub_id = snapshots.parent.name.removeprefix("models--").replace("--", "/")
     return f"run `hf download {hub_id} {file.name} --force-download`"

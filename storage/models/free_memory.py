@@ -1,4 +1,4 @@
-"""What this machine, or the container around this process, has free: memory, each GPU's memory, and disk."""
+"""Free resources of this machine or of the container around this process: memory, each GPU's memory, and disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
-"""{version of cgroups: names of the limit, of what is used, and in memory.stat, of cached files nobody reads now}."""
+"""{version of cgroups: names of the limit's file, the usage's file, and memory.stat's entry for idle cached files}."""
 KILLS = {2: "memory.events", 1: "memory.oom_control"}
 KILLS_OF_MACHINE = Path("/proc/vmstat")
 NO_LIMIT = 2**60
@@ -29,7 +29,7 @@ NO_LIMIT = 2**60
 
 @dataclass(frozen=True)
 class FreeMemory:
-    """Bytes that a new process can have, and all that there are."""
+    """Bytes that a new process can have, and the total."""
 
     free: int
     total: int
@@ -41,14 +41,14 @@ class FreeMemory:
 
 
 def free_memory() -> FreeMemory:
-    """Return this machine's memory, or what its container's limits leave of it."""
+    """Return this machine's memory, or the part that its container's limits leave."""
     machine = psutil.virtual_memory()
     limits = [(machine.available, machine.total), *group_limits(CGROUPS, OWN_GROUPS)]
     return FreeMemory(max(0, min(free for free, _ in limits)), min(total for _, total in limits))
 
 
 def gpu_memory(gpu: Any) -> FreeMemory:
-    """Return the memory of that GPU, PyTorch's device or its number; what PyTorch keeps unused here is free."""
+    """Return the memory of a GPU, given as PyTorch's device or number; PyTorch's unused reserve here counts as free."""
     import torch
 
     free, total = torch.cuda.mem_get_info(gpu)
@@ -66,7 +66,7 @@ def memory_left(device: Any) -> int:
 
 
 def memory_for_training() -> FreeMemory:
-    """Return the memory that this process can train in: its GPU's, or what is free here and what it already holds."""
+    """Return the memory that this process can train in: its GPU's, or the machine's, including its present share."""
     if has_gpu():
         return gpu_memory(own_gpu())
     machine = free_memory()
@@ -74,7 +74,7 @@ def memory_for_training() -> FreeMemory:
 
 
 def oom_kills(root: Path = CGROUPS, own: Path = OWN_GROUPS, machine: Path = KILLS_OF_MACHINE) -> int:
-    """Return how many processes the kernel killed because memory ran out: of this control group, else of the machine.
+    """Return the number of processes that the kernel killed for memory: in this control group, else on the machine.
 
     0 on systems that do not count.
     """
@@ -98,12 +98,12 @@ def existing_part(folder: Path) -> Path:
 
 
 def group_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
-    """Yield what is left of each memory limit on this process's control group and those around it, and the limit."""
+    """Yield (rest, limit) of each memory limit on this process's control group and the groups around it."""
     for version, folder in _group_folders(root, own):
         limit_file, used_file, cached_name = FILES[version]
         with suppress(OSError, ValueError):  # another system's layout, or "max": no limit
             limit, used = (int((folder / name).read_text(encoding="ascii")) for name in (limit_file, used_file))
-            # Files that the kernel cached count as used, but it drops them when memory is needed.
+            # Files in the kernel's cache count as used, but it drops them when memory is needed.
             cached = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
             if limit < NO_LIMIT:
                 yield limit - used + int(cached.get(cached_name, 0)), limit

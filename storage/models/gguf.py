@@ -36,7 +36,7 @@ NAME_DIGITS = 16
 
 
 def gguf_name(adapter: AdapterRef) -> str:
-    """Return the name that the file must have: servers report only the file name of an adapter."""
+    """Return the file name to use: servers report only the file name of an adapter."""
     return f"{adapter.digest[:NAME_DIGITS]}.gguf"
 
 

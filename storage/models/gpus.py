@@ -1,4 +1,4 @@
-"""The GPUs of this process: which ones they are. Imports PyTorch late."""
+"""Identifies the GPUs of this process. Imports PyTorch late."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MARK_DIGITS = 12
 @dataclass(frozen=True)
 class Gpu:
     number: int
-    """PyTorch's, which depends on the process."""
+    """PyTorch's number for the GPU, which depends on the process."""
     mark: str
-    """The same in every process and container that sees this GPU."""
+    """Identifier of the GPU, equal in every process and container that sees it."""
 
 
 def own_gpus(count: int) -> list[Gpu]:
@@ -28,6 +28,6 @@ def _mark_of(number: int) -> str:
     with MODEL_LIBRARIES:
         import torch
     properties = torch.cuda.get_device_properties(number)
-    # Older drivers and some makers give no id; then containers on one machine do not know that they share a GPU.
+    # Older drivers and some makers give no id; then containers on one machine cannot tell that they share a GPU.
     name = str(getattr(properties, "uuid", "")) or f"{socket.gethostname()} {number}"
     return hashlib.sha256(name.encode()).hexdigest()[:MARK_DIGITS]

@@ -1,11 +1,11 @@
-"""PyTorch, transformers and the libraries on top of them: how threads share them, and what to say if one is broken.
+"""PyTorch, transformers and the libraries on top of them: sharing between threads, number formats, and broken imports.
 
 These libraries import one another in circles, and transformers resolves its names lazily. A second thread that imports
 one at the same moment sees a half-initialised module ("cannot import name"), so only the thread that holds
 MODEL_LIBRARIES imports them or loads with them.
 
-Every process imports this module before them: it also sets how their OpenMP threads wait. It imports none of them at
-the top.
+Every process imports this module before them, because it also sets how their OpenMP threads wait. It imports none of
+them at the top.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from storage.errors import SettingsError
 from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 
 MODEL_LIBRARIES = threading.RLock()
-"""Held while a thread imports them, or loads a model or tokenizer, which imports more of them."""
+"""Held while a thread imports the libraries, or loads a model or tokenizer, which imports more of them."""
 
 
 WAITING = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})
@@ -48,7 +48,7 @@ AMD_DEVICE = Path("/dev/kfd")
 """AMD's driver on Linux, where PyTorch may bring the libraries."""
 CPU_DESCRIPTION = Path("/proc/cpuinfo")
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Flags of CPUs that multiply bfloat16: two of x86, and ARM's."""
+"""Linux's flags of CPUs that multiply bfloat16: two for x86, and ARM's."""
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def broken_library(error: BaseException) -> str:
 
 
 def import_error_in(last_words: str) -> ImportError | None:
-    """Return the ImportError that ended another process, read from the last line of its traceback."""
+    """Return the ImportError that ended another process, read from the last line of its traceback; None if none did."""
     kind, _, message = last_words.partition(": ")
     if kind not in ("ImportError", "ModuleNotFoundError"):
         return None
@@ -94,7 +94,7 @@ def import_error_in(last_words: str) -> ImportError | None:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -110,7 +110,7 @@ def has_gpu() -> bool:
 
 
 def gpu_count() -> int:
-    """Return how many GPUs PyTorch can use."""
+    """Return the number of GPUs that PyTorch can use."""
     if not has_gpu():
         return 0
     import torch
@@ -119,15 +119,15 @@ def gpu_count() -> int:
 
 
 def own_gpu() -> int:
-    """Return the number of this process's GPU: processes that train together each have their own."""
+    """Return the number of this process's GPU; each of the processes that train together has its own."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def free_unused_models() -> None:
-    """Free the memory of models that nothing uses any more.
+    """Free the memory of models that are no longer used.
 
     accelerate and PEFT put functions into a model that refer to it, so it outlives its last user until a collection.
-    PyTorch then still keeps the memory of the GPU, out of reach of other processes.
+    PyTorch then still keeps the GPU's memory out of reach of other processes.
     """
     gc.collect()
     torch = sys.modules.get("torch")
@@ -186,15 +186,15 @@ def _gpu_multiplies_bfloat16() -> bool:
 
 
 def require_training(settings: TrainingSettings) -> None:
-    """Raise SettingsError if this machine cannot train in that format, or on such weights; imports no model library."""
+    """Raise SettingsError if this machine cannot train in that format or on such weights; imports no model library."""
     if settings.dtype == "float16" and not has_gpu():
-        # Its small numbers vanish unless the loss is scaled, which accelerate does on GPUs only.
+        # float16's small numbers vanish unless the loss is scaled, which accelerate does on GPUs only.
         raise SettingsError('training.dtype = "float16" needs a GPU, and this machine has none: set it to "auto"')
     require_quantization(settings.quantization)
 
 
 def require_quantization(quantization: str) -> None:
-    """Raise SettingsError if this machine cannot quantise weights; imports nothing for it."""
+    """Raise SettingsError if this machine cannot quantise weights; imports no library."""
     if not quantization:
         return
     missing = "an NVIDIA GPU" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
@@ -207,13 +207,13 @@ def require_quantization(quantization: str) -> None:
 
 
 def describe_serving_format(settings: ModelSettings) -> str:
-    """Return how transformers answers here; raises SettingsError if it cannot."""
+    """Describe the device and format of transformers' answers; raises SettingsError if it cannot answer here."""
     require_quantization(settings.quantization)
     return _describe(settings.quantization, serving_format(settings))
 
 
 def describe_training_format(settings: TrainingSettings) -> str:
-    """Return how rounds train here; raises SettingsError if they cannot."""
+    """Describe the device and format of rounds; raises SettingsError if they cannot train here."""
     require_training(settings)
     return _describe(settings.quantization, training_format(settings))
 
@@ -224,7 +224,7 @@ def _describe(quantization: str, dtype: str) -> str:
 
 
 def describe_unlike(settings: Settings) -> str:
-    """Return a sentence if rounds judge other weights than the bot answers with, else an empty text."""
+    """Return a sentence if rounds judge other weights than those that answer, else an empty text."""
     if settings.model.engine == "remote" or settings.training.quantization == settings.model.quantization:
         return ""
     return (
@@ -252,7 +252,7 @@ def loading_options(quantization: str, dtype: str, device: int) -> dict[str, Any
 
 @contextmanager
 def cpu_threads(threads: int) -> Iterator[None]:
-    """Let PyTorch use that many threads in the context; 0 changes nothing."""
+    """Let PyTorch use this many threads in the context; 0 changes nothing."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Models on the hub: what a repository holds, asked before anything large is downloaded, and a download that resumes.
+"""Models on the hub: a repository's contents, read before anything large is downloaded, and a resumable download.
 
 Imports huggingface_hub only when it is needed: that takes half a second.
 """
@@ -22,14 +22,14 @@ from storage.files import sha256_of
 
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md", "LICENSE*", "LICENCE*")
 LEFT_ON_THE_HUB = ("*/*", "consolidated*")
-"""Other formats of the same weights."""
+"""Other formats of the same weights, which are not downloaded."""
 WEIGHTS_SUFFIX = ".safetensors"
 SHA256_DIGITS = 64
 PART_SUFFIX = ".part"
 TOKEN_VARIABLE = "HF_TOKEN"
 
 Advance = Callable[[int, int], None]
-"""Gets the bytes that are there, and the bytes in all."""
+"""Called with the bytes downloaded so far and in all."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class HubModel:
 
     @property
     def missing_bytes(self) -> int:
-        """What a download still has to fetch."""
+        """Number of bytes that a download still has to fetch."""
         return sum(size for name, size in self.sizes.items() if not self.is_here(name))
 
     def is_here(self, name: str) -> bool:
@@ -63,7 +63,7 @@ class HubModel:
 
 
 def find_on_hub(hub_id: str) -> HubModel:
-    """Return what the repository on the hub holds now; raises BaseModelError, which says what to do."""
+    """Return the present contents of the repository on the hub; raises BaseModelError with a remedy."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import filter_repo_objects
 
@@ -86,9 +86,9 @@ def fetch_descriptions(model: HubModel, folder: Path) -> None:
 
 
 def find_downloaded(hub_id: str) -> Path | None:
-    """Return the folder of a model that was downloaded completely, without asking the hub for a newer one.
+    """Return the folder of a completely downloaded model, without asking the hub for a newer one.
 
-    A base changes only when somebody asks for it: versions are bound to its files.
+    A base changes only on request: versions are bound to its files.
     """
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -99,10 +99,10 @@ def find_downloaded(hub_id: str) -> Path | None:
 
 
 def download(model: HubModel, advance: Advance) -> Path:
-    """Download what is missing, and return the model's folder; raises BaseModelError.
+    """Download the missing files, and return the model's folder; raises BaseModelError.
 
     An interrupted download continues where it stopped, even in another process: huggingface_hub resumes only within
-    one. Its cache gets the weights under the names that it gives them, and it fetches the small files itself.
+    one. Its cache gets the weights under its own names for them, and it fetches the small files itself.
     """
     total = sum(model.sizes.values())
     done = total - model.missing_bytes
@@ -161,7 +161,7 @@ def _fetch_weights(model: HubModel, name: str, advance: Callable[[int], None]) -
         with part.open("ab") as file:
             bar = _reporting(advance)
             size, here = model.sizes[name], part.stat().st_size
-            if here > size:  # of no use
+            if here > size:  # larger than the file, so useless
                 file.truncate(here := 0)
             http_get(url, file, resume_size=here, headers=build_hf_headers(), expected_size=size, tqdm_class=bar)
         if len(etag) == SHA256_DIGITS and sha256_of(part) != etag:
@@ -193,7 +193,7 @@ def _reporting(advance: Callable[[int], None]) -> type:
 
 @contextmanager
 def explaining_hub_errors(hub_id: str, *, resumes: bool = False) -> Iterator[None]:
-    """Turn the hub's errors into a BaseModelError that says what is wrong, where, and what to do.
+    """Turn the hub's errors into a BaseModelError with the problem, the place and the remedy.
 
     `resumes` if another attempt continues where this one stopped.
     """

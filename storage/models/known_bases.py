@@ -1,4 +1,4 @@
-"""Well-known base models and their sizes, read from known_bases.toml, so that nothing need be downloaded to compare."""
+"""Well-known base models and their sizes, read from known_bases.toml, to compare them without downloads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class KnownBase:
     """The Hub ID, for model.base."""
     licence: str
     thinks: str
-    """Whether a thought comes before the answer: "no", "on request" or "by default"; "" if unknown."""
+    """When a thought comes before the answer: "no", "on request" or "by default"; "" if unknown."""
     shape: ModelShape
     sees: bool
-    """transformers can look at pictures with it."""
+    """True if transformers can look at pictures with it."""
 
     @property
     def architecture(self) -> str:
@@ -51,7 +51,7 @@ def known_bases() -> list[KnownBase]:
 
 
 def configured_base(settings: Settings) -> KnownBase | None:
-    """Return the base that is set, measured from its files if they are here; None if nothing is known about it.
+    """Return the configured base, measured from its files if they are here; None if nothing is known about it.
 
     Nothing is downloaded or converted. Logs a warning about files that cannot be measured.
     """

@@ -1,4 +1,4 @@
-"""Names of a base's layers: in its files, where adapters carry them, and in the text model that is loaded from them.
+"""Names of a base's layers: in its files, where adapters use them, and in the text model that is loaded from them.
 
 The files of a vision-language model call a layer `language_model.model.layers.0.mlp.up_proj`; the text model that
 Reactune loads from them calls it `model.layers.0.mlp.up_proj`. Imports no model library at the top.
@@ -22,7 +22,7 @@ Shape = tuple[int, int]
 
 WEIGHT = ".weight"
 ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
-"""Modules that choose experts: a change there sends tokens to experts that have not learned from them."""
+"""Modules that choose experts: changing them would send tokens to experts that have not learned from them."""
 EXPERT = re.compile(r"\.experts\.(?:\d+\.)?(\w+)$")
 
 
@@ -71,11 +71,11 @@ class LayerNames:
 
             self._loadable = MODEL_FOR_CAUSAL_LM_MAPPING
             self.whole_config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            """transformers' configuration of what the files hold."""
+            """transformers' configuration of the whole model in the files."""
             self._inner_config = self.whole_config.get_text_config(decoder=True)
         is_part = type(self._inner_config) is not type(self.whole_config)
         self.is_inside = is_part and type(self._inner_config) in self._loadable
-        """Whether the text model is a part of what the files hold, such as of a vision-language model."""
+        """True if the text model is only a part of the model in the files, such as of a vision-language model."""
 
     @cached_property
     def config(self) -> Any:
@@ -88,14 +88,14 @@ class LayerNames:
                 "model"
             )
         if self.is_inside and "lm_head" not in {name.rpartition(".")[2] for name in self._matrices}:
-            # Only the whole's configuration may say that the output layer is the embedding.
+            # Only the whole model's configuration may say that the output layer is the embedding.
             config.tie_word_embeddings |= self.whole_config.tie_word_embeddings
         return config
 
     def require_fit(self) -> None:
         """Raise BaseModelError if transformers cannot fill the text model with the files' matrices.
 
-        Files that are not there yet are not looked for. Wrong sizes in config.json may raise other errors.
+        Missing files are ignored. Wrong sizes in config.json may raise other errors.
         """
         if not self._matrices:
             self.config  # noqa: B018 (raises the error)
@@ -121,9 +121,9 @@ class LayerNames:
 
     @cached_property
     def renamings(self) -> dict[str, str]:
-        """Patterns of names in the files and what the text model has instead: `key_mapping` of transformers and PEFT.
+        """Patterns of names in the files, and replacements in the text model: transformers' and PEFT's `key_mapping`.
 
-        There are none if the files are a text model's.
+        Empty if the files hold a text model.
         """
         if not self.is_inside:
             return {}
@@ -139,15 +139,15 @@ class LayerNames:
 
     @cached_property
     def stored(self) -> dict[str, str]:
-        """The text model's matrices that loading at most renames: {name in the model: name in the files}."""
+        """The text model's matrices that loading copies or only renames: {name in the model: name in the files}."""
         return self._names_in(self._text, self.renamings)
 
     @cached_property
     def trainable(self) -> list[str]:
-        """The linear layers, named as in the text model, that a new adapter changes.
+        """The linear layers that a new adapter changes, named as in the text model.
 
-        They are those that the files hold as matrices, but for the output layer and the routers. In a mixture of
-        experts, layers that are called like an expert's are left out too: PEFT takes them for the merged experts.
+        They are the files' matrices except the output layer and the routers. In a mixture of experts, layers that have
+        an expert's name are left out too: PEFT takes them for the merged experts.
         """
         from torch import nn
         from transformers.pytorch_utils import Conv1D
@@ -164,7 +164,7 @@ class LayerNames:
 
     @cached_property
     def left_out(self) -> str:
-        """What a new adapter does not change in a mixture of experts, as a sentence; "" for other models."""
+        """A sentence on the parts of a mixture of experts that a new adapter does not change; "" for other models."""
         if not has_experts(self._folder):
             return ""
         kinds = sorted({name.rpartition(".")[2] for name in self.trainable})
@@ -176,8 +176,8 @@ class LayerNames:
     def targets(self, layers: Collection[str]) -> list[str]:
         """Return names for PEFT's `target_modules` that match exactly these layers of the text model.
 
-        They are the shortest ends of names that match nothing else in the files, in the text model, and in the model
-        that transformers makes of the files by itself, vision tower included.
+        They are the shortest ends of names that match nothing else in the files, in the text model, and in
+        transformers' own model of the files, vision tower included.
         """
         loaded = {stored: name for name, stored in self.stored.items()}
         stored_layers = {self.stored[layer] for layer in layers}
@@ -216,7 +216,7 @@ class LayerNames:
 
     @cached_property
     def _whole(self) -> Any:
-        """The model that the files say they are, if it is more than the text model."""
+        """The model of the whole files, if it is more than the text model; else None."""
         import transformers
 
         named = getattr(transformers, (self.whole_config.architectures or [""])[0], None)
@@ -230,7 +230,7 @@ class LayerNames:
         return None if not found or loaded in found else (min(found, key=len), loaded)
 
     def _names_in(self, model: Any, renamings: Mapping[str, str]) -> dict[str, str]:
-        """Return {name in the model: name in the files} of the matrices that loading at most renames."""
+        """Return {name in the model: name in the files} of the matrices that loading copies or only renames."""
         weights = model.state_dict()
         return {
             key.removesuffix(WEIGHT): stored
@@ -239,9 +239,9 @@ class LayerNames:
         }
 
     def _places_in(self, model: Any, renamings: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
-        """Yield each name in the files, the weight of the model that it fills, and whether it is merged with others.
+        """Yield (name in the files, weight of the model that it fills, whether it is merged with others).
 
-        As transformers renames while it loads.
+        This follows the renaming of transformers while it loads.
         """
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key

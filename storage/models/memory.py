@@ -1,7 +1,7 @@
-"""How much memory a model needs to answer and to train, roughly. Imports no model library.
+"""Rough estimates of the memory that a model needs to answer and to train. Imports no model library.
 
-`reactune bench memory` compares the formulas with measured peaks (docs/bases.md). A round that needs more than they say
-fails, and the next one computes less at once.
+`reactune bench memory` compares the formulas with measured peaks (docs/bases.md). A round that needs more memory than
+estimated fails, and the next one computes less at once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ FLOAT32 = NUMBER_BYTES["float32"]
 NF4_BYTES = 0.5 + 0.127 / 8
 """4-bit NormalFloat with constants quantised twice: 4.127 bits a weight (Dettmers et al. 2023, arXiv 2305.14314)."""
 GRAPH_BYTES = 1 + 2 / INT8_GROUP
-"""Of a weight in 8 bits; a group shares a float16 scale."""
+"""Bytes of a weight in 8 bits; each group of weights shares a float16 scale."""
 ADAM_BYTES = 16
-"""A trained number in float32 with its gradient and Adam's two moments (Rajbhandari et al. 2020, arXiv 1910.02054)."""
+"""Bytes of a trained float32 number, its gradient and Adam's moments (Rajbhandari et al. 2020, arXiv 1910.02054)."""
 COPIES_BYTES = 3 * FLOAT32
 """Copies of the adapter: at the start, at the end, and of the best pass."""
 LOGIT_COPIES = 3
@@ -25,21 +25,20 @@ LOGIT_COPIES = 3
 SERVING_LIBRARIES = 460 * 10**6
 """PyTorch, transformers and PEFT where a model answers. Measured on Linux."""
 TRAINING_LIBRARIES = 640 * 10**6
-"""The same with TRL, datasets and what they load when training starts. Measured on Linux."""
+"""The same libraries with TRL, datasets and the modules that training loads. Measured on Linux."""
 GPU_LIBRARIES = 400 * 10**6
-"""Workspaces of cuBLAS and what PyTorch's allocator cannot reuse. Assumed, not measured."""
+"""Workspaces of cuBLAS, and memory that PyTorch's allocator cannot reuse. Assumed, not measured."""
 GRAPH_LIBRARIES = 183 * 10**6
-"""OpenVINO in a version's process that has answered. Measured."""
+"""OpenVINO's libraries in a version's process after its first answer. Measured."""
 GRAPH_STEP_BYTES = 32_000
-"""Of a step's activations, at most 256 tokens, for each number of the feed-forward width. Measured."""
+"""Activations of a step of at most 256 tokens, for each number of the feed-forward width. Measured."""
 MAX_MERGED_BYTES = 2 * 2**30
-"""Maximum size of a merged version's layers: in larger models an adapter costs relatively less time, and a copy more
-memory."""
+"""Largest size of merged layers: in larger models an adapter costs relatively less time, and a copy more memory."""
 
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How weights are kept and computed with."""
+    """The formats of stored weights and of computation."""
 
     computed: str
     """bfloat16, float16 or float32."""
@@ -61,8 +60,8 @@ def weight_bytes(shape: ModelShape, format_: NumberFormat) -> float:
 def graph_bytes(shape: ModelShape) -> float:
     """Return the bytes of the base's OpenVINO graph with 8-bit weights, in memory or on disk.
 
-    Those of a graph with 4-bit weights are fewer on the disk, and in memory except where OpenVINO unpacks them to 8
-    bits, measured on a processor with AMX.
+    A graph with 4-bit weights takes less on the disk, and in memory unless OpenVINO unpacks them to 8 bits, as measured
+    on a processor with AMX.
     """
     return shape.parameters * GRAPH_BYTES
 
@@ -73,7 +72,7 @@ def adapter_numbers(shape: ModelShape, rank: int) -> int:
 
 
 def layer_bytes(shape: ModelShape, number_bytes: int, tokens: int) -> float:
-    """Return what one layer computes of these tokens and keeps for a backward pass (counted in transformers' Llama)."""
+    """Return the bytes that one layer keeps of these tokens for a backward pass (counted in transformers' Llama)."""
     numbers = 2 * shape.hidden + 5 * shape.query_width + 4 * shape.intermediate
     return tokens * (2 * shape.hidden * FLOAT32 + numbers * number_bytes)
 
@@ -81,7 +80,7 @@ def layer_bytes(shape: ModelShape, number_bytes: int, tokens: int) -> float:
 def training_bytes(
     shape: ModelShape, format_: NumberFormat, rank: int, tokens: int, targets: int, *, checkpointing: bool, on_gpu: bool
 ) -> float:
-    """Return the peak of a round that computes so many tokens at once; `targets` are those of answers, for each pair.
+    """Return the peak of a round that computes `tokens` tokens at once; `targets` are the answers' tokens of each pair.
 
     With checkpointing only the input of each layer is kept, and one layer is computed again (Chen et al. 2016, arXiv
     1604.06174).
@@ -96,18 +95,18 @@ def training_bytes(
 
 @dataclass(frozen=True)
 class ServingLoad:
-    """What an engine answers at most."""
+    """The largest load of an engine."""
 
     answers: int
-    """At once."""
+    """Number of answers at once."""
     tokens: int
-    """Of a prompt and its answer together."""
+    """Number of tokens of a prompt and its answer together."""
     versions: int
-    """In memory, besides the base."""
+    """Number of versions in memory, besides the base."""
     rank: int
-    """Of their adapters."""
+    """Rank of the versions' adapters."""
     looks: bool = False
-    """At pictures too. A description runs alone and needs less than a batch, so only what sees counts."""
+    """True if it also looks at pictures. A description runs alone, in less memory than a batch: only weights count."""
 
 
 def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *, on_gpu: bool = False) -> float:
@@ -125,10 +124,10 @@ def serving_bytes(shape: ModelShape, format_: NumberFormat, load: ServingLoad, *
 
 
 def graph_serving_bytes(shape: ModelShape, load: ServingLoad) -> float:
-    """Return the peak of OpenVINO: for each version a process with its own graph and a full cache in 8 bits.
+    """Return OpenVINO's peak: for each version a process with its own graph and a full 8-bit cache.
 
-    The cache has room for two full batches (`PipelineOptions.cached_tokens`). The mapped file of the graph is left out:
-    the system can drop it.
+    The cache has room for two full batches (`PipelineOptions.cached_tokens`). The graph's mapped file is left out,
+    because the system can drop it.
     """
     cache = 2 * load.answers * load.tokens * shape.kv_bytes_per_token("int8")
     step = GRAPH_STEP_BYTES * shape.intermediate

@@ -19,13 +19,13 @@ from threadpoolctl import ThreadpoolController
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 256
-"""Limit of the text that it reads; it ignores the rest."""
+"""Most tokens of a text that are read; the rest is ignored."""
 
 Floats = NDArray[np.float32]
 
 
 class MiniLM:
-    """A BERT (Devlin et al. 2019, arXiv 1810.04805): vectors are the mean of the last layer's, of length 1."""
+    """A BERT (Devlin et al. 2019, arXiv 1810.04805); a text's vector is the mean of the last layer's, with length 1."""
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError, ValueError or an error of the libraries for missing or damaged files."""

@@ -1,4 +1,4 @@
-"""Exports a personality as a PEFT folder with its card, which peft loads without Reactune too."""
+"""Exports a personality as a PEFT folder with its card, which peft can load without Reactune."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Provenance:
 
     personality: personalities.Personality
     system_prompt: str
-    """The card's, or else the one in the settings."""
+    """The card's system prompt, or else the one in the settings."""
     versions: tuple[Version, ...]
     rounds: tuple[Round | None, ...]
 
@@ -54,7 +54,7 @@ class Provenance:
 def read_provenance(
     session: Session, personality: personalities.Personality, version: Version, settings: Settings
 ) -> Provenance:
-    """Return where the version comes from; raises VersionWithdrawn."""
+    """Return the version's origin; raises VersionWithdrawn."""
     require_files(version)
     line = tuple(line_of_parents(session, version.id))
     rounds = tuple(find_round(session, v.round_id) if v.round_id else None for v in line)
@@ -97,7 +97,7 @@ def zip_version(store: AdapterStore, base: BaseModel, origin: Provenance) -> byt
 def model_card(origin: Provenance, base: BaseModel | None) -> str:
     """Return the model card as Markdown, with the metadata that model hubs read; it names no people.
 
-    `base` is the version's, or None if another one is configured now.
+    `base` is the version's base, or None if another one is configured now.
     """
     version, personality = origin.versions[0], origin.personality
     licence = licence_of(base) if base else UNKNOWN_LICENCE

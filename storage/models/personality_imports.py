@@ -31,7 +31,7 @@ COPIED_BYTES = 1_000_000
 TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 
 MayChange = Callable[[personalities.Personality], None]
-"""Raises if an existing personality must not be changed."""
+"""Raises an error if an existing personality must not be changed."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class ImportedPersonality:
     is_new: bool
     card_changed: bool
     version: Version | None
-    """The adapter's; None if only a card was imported."""
+    """The version with the adapter; None if only a card was imported."""
     lorebook: tuple[cards.LorebookEntry, ...] = ()
-    """What came with the card and belongs into a server's documents; it is not stored yet."""
+    """The card's lorebook, which belongs in a server's documents; it is not stored yet."""
     notes: tuple[str, ...] = ()
-    """Sentences about what was taken from the card, and what was not."""
+    """Sentences about the parts of the card that were used, and those that were not."""
 
 
 @contextlib.contextmanager
 def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
     """Yield the folder of an export; for a zip, a temporary folder with the accepted files from anywhere in it.
 
-    Raises AdapterError if it is neither, if the zip is broken, and if it unpacks to more than `limit_bytes`.
+    Raises AdapterError if the path is neither, if the zip is broken, or if it unpacks to more than `limit_bytes`.
     """
     if path.is_dir():
         yield path
@@ -83,10 +83,10 @@ def import_personality_file(
     guild_id: int | None = None,
     may_change: MayChange = lambda _personality: None,
 ) -> ImportedPersonality:
-    """Import a card in any format, an exported folder or a zip of one into a personality, and return what changed.
+    """Import a card in any format, an exported folder or a zip of one into a personality, and return the changes.
 
-    If `name` is empty, it is the card's own, or else the file's. `model_base` is the value of model.base.
-    Raises CardError, AdapterError, PersonalityNotFound and PersonalityConflict; then nothing is registered.
+    If `name` is empty, it is the card's own, or else the file's. `model_base` is the value of model.base. Raises
+    CardError, AdapterError, PersonalityNotFound and PersonalityConflict; nothing is registered then.
     """
     if not path.is_dir() and path.suffix.lower() != ZIP_SUFFIX:
         file = with_clean_picture(read_any_card(path))
@@ -147,10 +147,10 @@ def register_card(
     guild_id: int | None = None,
     may_change: MayChange = lambda _personality: None,
 ) -> ImportedPersonality:
-    """Make the file's card that of the personality with the `chosen` name, else the card's own, else the file's.
+    """Set the file's card for the personality with the `chosen` name, else the card's own name, else the file's.
 
-    The file's picture must be clean. Raises CardError and PersonalityConflict, the latter also if a card would change a
-    personality that only the card itself names: nobody sees its name before.
+    The file's picture must be clean. Raises CardError and PersonalityConflict, the latter also if the name comes only
+    from the card and the personality exists: nobody saw that name before.
     """
     cards.require_meant_for(file.card, model_base, filename)
     name = choose_name(file, chosen, filename)
@@ -184,7 +184,7 @@ def register_import(
 ) -> ImportedPersonality:
     """Set the personality's card, and register the published adapter as a version that no gate has judged.
 
-    With a card, a personality that does not exist is created. Raises PersonalityNotFound if there is no card either,
+    If there is a card, a missing personality is created. Raises PersonalityNotFound if there is no card either,
     PersonalityConflict if the name is taken in another server, AdapterError if the adapter was withdrawn here because
     of deleted data.
     """
@@ -234,6 +234,6 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, source: str, limit_bytes: in
             limit=limit_bytes,
         )
     for name, info in taken.items():
-        # zipfile reads at most the size that a member declares, so a false size does not unpack more.
+        # zipfile reads at most the size that a member declares, so a false size cannot unpack more.
         with archive.open(info) as packed, (folder / name).open("wb") as file:
             shutil.copyfileobj(packed, file, COPIED_BYTES)

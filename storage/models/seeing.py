@@ -1,4 +1,4 @@
-"""Bases that see: beside the language model, their files hold a tower that turns pictures into tokens."""
+"""Bases that see: besides the language model, their files hold a tower that turns pictures into tokens."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from storage.models.memory import ServingLoad
 from storage.settings.sections import Settings
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-"""At least one of them says how pictures are prepared."""
+"""Files that describe the preparation of pictures; a base that sees has at least one."""
 WITH_SENSES = "ForConditionalGeneration"
-"""How transformers ends the names of models that see, hear or both."""
+"""The end of transformers' names of models that see, hear or both."""
 
 
 def can_see(folder: Path) -> bool:
-    """Return whether the transformers engine can look at pictures with a base, by its small files."""
+    """Return whether the transformers engine can look at pictures with this base, judging by its small files."""
     with suppress(OSError, ValueError):
         config = read_json_object(folder / CONFIG_FILE)
         is_whole = str((config.get("architectures") or [""])[0]).endswith(WITH_SENSES)
@@ -37,13 +37,13 @@ def may_see(folder: Path, settings: Settings) -> bool:
 
 
 def is_base_to_look(settings: Settings) -> bool:
-    """Return whether a base that sees looks at pictures where transformers answers: unquantised, and no server does."""
+    """Return whether transformers may use a seeing base for pictures: it is not quantised, and no server is set."""
     is_local = settings.model.engine in ("auto", "transformers")
     return is_local and not settings.model.quantization and not settings.pictures.server
 
 
 def full_load(settings: Settings) -> ServingLoad:
-    """Return what an engine answers at most with one version, and whether its base looks at pictures too."""
+    """Return an engine's largest load with one version, including pictures if its base looks at them."""
     return ServingLoad(
         answers=settings.generation.batch_size,
         tokens=settings.model.context_tokens,
@@ -55,16 +55,16 @@ def full_load(settings: Settings) -> ServingLoad:
 
 @dataclass(frozen=True)
 class SeeingBase:
-    """A base with its eyes: two models on the same weights."""
+    """A base that sees: two models on the same weights."""
 
     text: Any
     """The language model, as `load_on_device` returns it."""
     whole: Any
-    """What sees, the language model inside."""
+    """The vision model, with the language model inside."""
 
 
 def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
-    """Return the base with its eyes on the GPU if there is one; raises like `load_on_device`, and if it is blind."""
+    """Return the seeing base, on the GPU if there is one; raises like `load_on_device`, and if it cannot see."""
     require_full_weights(path)
     with MODEL_LIBRARIES:
         from transformers import AutoModelForImageTextToText
@@ -80,7 +80,7 @@ def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
 
 
 def _language_model_in(whole: Any, names: LayerNames) -> Any:
-    """Return the same model as `load_whole` makes of the files, with the layers of the whole instead of copies."""
+    """Return the model that `load_whole` makes of the files, with the layers of the whole instead of copies."""
     text, layers = names.empty_text_model(), whole.get_decoder()
     if type(layers) is not type(text.base_model):
         raise BaseModelError(f"the language model in {type(whole).__name__} is none that answers by itself")

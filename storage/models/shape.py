@@ -1,4 +1,4 @@
-"""The numbers of a language model that decide how much memory it needs, read from its config.json."""
+"""The sizes of a language model that decide its memory, read from its config.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.models.openvino.architectures import VARIANTS
 log = logging.getLogger(__name__)
 
 GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
-"""Kinds of layers that keep keys and values of every token; layers of a window drop those that left it."""
+"""Kinds of layers that keep the keys and values of every token; windowed layers drop those outside the window."""
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 SENSES = frozenset(
     {
@@ -30,21 +30,21 @@ SENSES = frozenset(
         "embed_audio",
     }
 )
-"""Parts of names of weights that see or hear: only an engine that looks at pictures loads them."""
+"""Parts of names of weights that see or hear; only an engine that looks at pictures loads them."""
 GUESSES = frozenset({"mtp"})
-"""Parts of names of weights that guess several tokens ahead: they are not loaded."""
+"""Parts of names of weights that predict several tokens ahead; they are not loaded."""
 EMBEDDING = "embed_tokens.weight"
 SCALE_BYTES = 8
-"""A scale and an offset in float32: OpenVINO keeps them for each token and head of an 8-bit cache."""
+"""Bytes of a scale and an offset in float32: OpenVINO keeps them for each token and head of an 8-bit cache."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder's sizes; of layers that differ, the mean."""
+    """A decoder's sizes; the mean where layers differ."""
 
     parameters: int
     matrices: int
-    """Weights of linear layers, without embeddings and head: what 4 bits shrink and, unless experts, LoRA adapts."""
+    """Weights of linear layers, without embeddings and head: 4 bits shrink them; LoRA adapts them except experts."""
     hidden: int
     layers: int
     intermediate: int
@@ -94,7 +94,7 @@ class ModelShape:
 
 
 def known_shape(folder: Path) -> ModelShape | None:
-    """Return the shape of the model in a folder; None, with a warning in the log, if its files do not tell."""
+    """Return the shape of the model in a folder; None, with a warning in the log, if its files do not show it."""
     try:
         return shape_of(folder)
     except (KeyError, ValueError, OSError) as error:
@@ -123,7 +123,7 @@ def _read_config(folder: Path) -> Any:
 
 
 def _stored_tokens(shapes: Mapping[str, Sequence[int]]) -> int:
-    """Return the rows of the embedding among these weights, 0 without one."""
+    """Return the number of rows of the embedding among these weights; 0 without one."""
     return next((shape[0] for name, shape in shapes.items() if name.endswith(EMBEDDING)), 0)
 
 
@@ -138,7 +138,7 @@ def _of_language(weights: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int
 
 
 def _read_header(file: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file, which stands behind its length; raises ValueError if it is cut off."""
+    """Return the header of a safetensors file, which follows its length; raises ValueError if it is cut off."""
     with file.open("rb") as stream:
         header: dict[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
         begin = stream.tell()
@@ -149,7 +149,7 @@ def _read_header(file: Path) -> dict[str, Any]:
 
 
 def _feed_forward(text: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the number of experts, 1 without any, and the width of one."""
+    """Return the number of experts, or 1, and the width of one."""
     experts = int(text.get("num_experts") or text.get("num_local_experts") or 0)
     width = int(text.get("block_ff_dim") or text["intermediate_size"])
     if text.get("block_auto_adjust_ff_dim"):  # LFM2: two thirds, rounded up
@@ -164,7 +164,7 @@ def _is_tied(text: Mapping[str, Any]) -> bool:
 
 
 def language_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of a config.json that describes the language model, with the defaults of what it leaves out.
+    """Return the part of a config.json that describes the language model, with defaults for missing keys.
 
     Vision-language models nest that part.
     """
@@ -177,7 +177,7 @@ def head_size(text: Mapping[str, Any]) -> int:
 
 
 def layer_kinds(text: Mapping[str, Any]) -> list[str]:
-    """Return the kind of every layer, as in `layer_types`; older files leave them to the architecture's defaults."""
+    """Return the kind of every layer, as in `layer_types`; older files leave it to the architecture's defaults."""
     layers = int(text["num_hidden_layers"])
     if kinds := text.get("layer_types"):
         return list(kinds)
@@ -191,14 +191,14 @@ def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
     """Return the bytes of keys and values that one token adds to a cache; `dtype` is a key of NUMBER_BYTES.
 
     2 * layers * KV heads * head size * bytes of a number (Shazeer 2019, arXiv 1911.02150; Ainslie et al. 2023, arXiv
-    2305.13245). Windows of attention are left out: up to its window a layer keeps as much as any other.
+    2305.13245). Attention windows are ignored: within its window a layer keeps as much as any other.
     """
     number, scale = NUMBER_BYTES[dtype], SCALE_BYTES if dtype == "int8" else 0
     return 2 * sum(heads * (size * number + scale) for heads, size in _cached(config))
 
 
 def _cached(config: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
-    """Yield the KV heads and the size of a head of each layer that has a cache of its own."""
+    """Yield (KV heads, size of a head) of each layer that has a cache of its own."""
     text = language_config(config)
     kinds = layer_kinds(text)
     for kind in kinds[: len(kinds) - int(text.get("num_kv_shared_layers") or 0)]:

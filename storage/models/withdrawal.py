@@ -1,4 +1,4 @@
-"""Withdraws versions that learned from deleted data, and old ones: their files are removed; rows and manifests stay."""
+"""Withdraws old versions and those that learned from deleted data: removes files, keeps rows and manifests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHEN_REPLACED = "when_replaced"
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """A version whose files are removed, and why."""
+    """A version whose files are removed, and the reason."""
 
     personality: str
     version: Version
@@ -68,12 +68,12 @@ def remove_withdrawn(
 
 
 def choose_withdrawals(session: Session, settings: Settings) -> list[Withdrawal]:
-    """Return the versions to withdraw according to the settings, oldest first; nothing is written.
+    """Return the versions to withdraw according to the settings, oldest first, without changing anything.
 
-    A version that people have not decided for is replaced by the next one, unless it was promoted or tried. With
+    A version without a decision is replaced by the next one, unless it was promoted or tried. With
     privacy.withdraw_adapters, versions that learned from deleted data are withdrawn once nothing uses them. With
-    training.keep_versions, older versions are withdrawn unless they, or a descendant of theirs, are in use or will be
-    when their base is. Only versions of one base take each other's place. Files that a remaining version shares stay.
+    training.keep_versions, older versions are withdrawn unless they or their descendants are in use, or will be when
+    their base is. Only versions of one base replace each other. Files that a remaining version shares are kept.
     """
     used, tried = _used(session), _tried(session)
     kept_for_later = {version.id for version in champions_elsewhere(session)}
@@ -100,7 +100,7 @@ def _reason(
     tried: Collection[int],
     lines: Collection[int],
 ) -> str | None:
-    """Return why the version is withdrawn, or None; `newer` are newer ones of its personality and base."""
+    """Return the reason to withdraw the version, or None; `newer` are newer ones of its personality and base."""
     if version.trained_on_deleted_data and settings.privacy.withdraw_adapters == WHEN_REPLACED:
         return None if version.id in used else DELETED_DATA
     if version.round_id and version.id not in tried and _is_replaced(version, newer):
@@ -111,7 +111,7 @@ def _reason(
 
 
 def _is_replaced(version: Version, newer: Sequence[Version]) -> bool:
-    """Return whether a newer version takes the place of one that nobody decided for; a vetoed one takes no place."""
+    """Return whether a newer version replaces this one, which nobody decided for; a vetoed one replaces none."""
     if version.verdict is GateVerdict.FAIL:
         return bool(newer)
     waits = version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
@@ -128,13 +128,13 @@ def _used(session: Session) -> set[int]:
 
 
 def _tried(session: Session) -> set[int]:
-    """Return the IDs of versions that an alias names or named."""
+    """Return the IDs of versions that an alias names or has named."""
     moved = session.scalars(select(AliasMoveRow.to_version_id).distinct())
     return {id_ for id_ in moved if id_ is not None} | _used(session)
 
 
 def _with_files(session: Session) -> dict[tuple[str, str], list[Version]]:
-    """Return the versions that still have their files by personality and base revision, newest first."""
+    """Return {(personality, base revision): versions that still have their files, newest first}."""
     rows = session.execute(
         select(PersonalityRow.name, VersionRow)
         .join(VersionRow, VersionRow.personality_id == PersonalityRow.id)
@@ -148,9 +148,9 @@ def _with_files(session: Session) -> dict[tuple[str, str], list[Version]]:
 
 
 def _lock_aliases(session: Session) -> None:
-    """Lock the aliases until this transaction ends; a promotion that waits then reads the version's row again.
+    """Lock the aliases until this transaction ends; a waiting promotion then reads the version's row again.
 
-    In the same order as promotions, to avoid a deadlock.
+    The order is that of promotions, to avoid a deadlock.
     """
     for name in (CHAMPION, LAST_GOOD):
         rows = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.personality_id)

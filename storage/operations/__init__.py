@@ -1,1 +1,1 @@
-"""The audit trail, alerts, the outbox, and what remote servers cost."""
+"""The audit trail, alerts, the outbox, and the token costs of remote servers."""

@@ -17,7 +17,7 @@ from storage.database.tables import AlertRow
 from storage.operations.outbox import OutboxMessage
 
 EVERYBODY = ""
-"""Scope of alerts that all bots on this database would raise alike."""
+"""Scope of alerts that every bot on this database would raise."""
 
 
 @dataclass(frozen=True)

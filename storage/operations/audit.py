@@ -1,4 +1,4 @@
-"""The audit trail: which admin did what, when and why, including refused attempts. Append-only."""
+"""The audit trail: admins' actions with time and reason, including refused attempts. Append-only."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class AuditEntry:
 
 @dataclass(frozen=True)
 class AuditQuery:
-    """Selects entries: of an action and its subcommands, of a member, of servers."""
+    """Selects entries by action with subcommands, by member, or by servers."""
 
     limit: int
     action: str = ""
@@ -90,7 +90,7 @@ def audited(
 def read_trail(session: Session, query: AuditQuery) -> list[AuditEntry]:
     """Return the entries that the query selects, newest first.
 
-    A server's admins see what was done in their server, and what the operator did to personalities they can use.
+    A server's admins see the actions in their server, and the operator's on personalities that they can use.
     """
     rows = select(AuditRow).order_by(AuditRow.id.desc()).limit(query.limit)
     if query.guild_ids is not None:

@@ -1,4 +1,4 @@
-"""Who is signed in to the console, and the links that sign somebody in once. Only digests of secrets are stored."""
+"""Sessions of the console, and links that sign somebody in once. Only digests of secrets are stored."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ConsoleSession:
     user_id: int
     """OPERATOR, or the Discord ID that the link was made for."""
     name: str
-    """For the audit trail."""
+    """The person's name for the audit trail."""
     servers: list[int] | None
-    """Those that whoever signed in with Discord administered then; None for the operator's links, which open all."""
+    """Servers that the person administered at the Discord sign-in; None for the operator's links, which open all."""
 
 
 def make_link(session: Session, user_id: int, name: str, lasts: timedelta = LINK_LASTS) -> str:
@@ -39,7 +39,7 @@ def make_link(session: Session, user_id: int, name: str, lasts: timedelta = LINK
 
 
 def digest_of(settings: Settings) -> str:
-    """Return the digest of the database's address, without its password: whoever reads it could try passwords."""
+    """Return the digest of the database's address without its password, which could otherwise be guessed from it."""
     return _digest(shown(parse_address(settings.database_url)))
 
 
@@ -64,12 +64,12 @@ def redeem_link(session: Session, secret: str) -> str | None:
 
 
 def begin_session(session: Session, user_id: int, name: str, servers: Sequence[int] | None = None) -> str:
-    """Return the secret of a new session; with `servers`, of somebody who signed in with Discord."""
+    """Return the secret of a new session; `servers` are those of a person who signed in with Discord."""
     return _add(session, user_id, name, SESSION_LASTS, is_link=False, servers=servers)
 
 
 def find_session(session: Session, secret: str) -> ConsoleSession | None:
-    """Return the session, or None if it has ended or never was."""
+    """Return the session, or None if it has ended or never existed."""
     current = select(ConsoleSessionRow).where(
         ConsoleSessionRow.digest == _digest(secret),
         ConsoleSessionRow.is_link.is_(False),
@@ -119,5 +119,5 @@ def _add(
 
 
 def _digest(secret: str) -> str:
-    # A header may hold what is no text.
+    # A header may hold bytes that are not text.
     return hashlib.sha256(secret.encode(errors="backslashreplace")).hexdigest()

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class OutboxMessage(Generic[T]):
-    """Something to announce; `announced` is the column that marks its row, and `id` the row's id."""
+    """A message to announce; `announced` is the column that marks its row, and `id` the row's id."""
 
     content: T
     id: int

@@ -1,4 +1,4 @@
-"""Bindings: which personality answers in a place, and how strongly its adapter applies there."""
+"""Bindings: the personality that answers in a place, and its adapter's strength there."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class ActivePersonality:
     strength: float = AS_TRAINED
     """Factor of the adapter's effect, 0 to MAX_STRENGTH; 1 is as trained, 0 the base model."""
     bound_to: BindingPlace | None = None
-    """None if nothing is bound and the default personality answers."""
+    """The place of the binding; None if nothing is bound and the default personality answers."""
 
 
 def active_personality_at(session: Session, places: Sequence[BindingPlace]) -> ActivePersonality:
-    """Return who answers in these nested places, the most specific first; without a binding, the default."""
+    """Return the personality that answers in these nested places, most specific first; the default if none is bound."""
     keys = [(place.scope, place.id) for place in places]
     bound = select(BindingRow).where(tuple_(BindingRow.scope, BindingRow.place_id).in_(keys))
     found = {BindingPlace(row.scope, row.place_id): row for row in session.scalars(bound)} if keys else {}

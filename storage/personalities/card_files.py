@@ -20,13 +20,13 @@ ITS_PICTURE = Sentence("Its picture appears beside its messages in Discord.")
 CARD_SUFFIX = ".toml"
 TAVERN_SUFFIXES = (".json", ".png")
 CARD_SUFFIXES = (CARD_SUFFIX, *TAVERN_SUFFIXES)
-"""Of files that are read; a card is written as TOML."""
+"""Suffixes of files that can be read; cards are always written as TOML."""
 
 
 def read_any_card(path: Path) -> CardFile:
-    """Return what a card's file holds, whatever its name ends with; raises CardError."""
+    """Return the contents of a card's file, whatever its suffix; raises CardError."""
     try:
-        if path.stat().st_size > MAX_PICTURE_BYTES:  # before it is read
+        if path.stat().st_size > MAX_PICTURE_BYTES:  # refused before it is read
             raise CardError(
                 "{path} is larger than {limit} MB, the limit for a card", path=path, limit=MAX_PICTURE_BYTES // 1000000
             )
@@ -38,7 +38,7 @@ def read_any_card(path: Path) -> CardFile:
 
 
 def parse_any_card(content: bytes, source: str) -> CardFile:
-    """Return what the content of a card's file holds; raises CardError, which names `source`."""
+    """Return the contents of a card's file from its bytes; raises CardError, which names `source`."""
     if not is_tavern_file(content):
         if source.lower().endswith(TAVERN_SUFFIXES):
             raise CardError(
@@ -50,7 +50,7 @@ def parse_any_card(content: bytes, source: str) -> CardFile:
 
 
 def with_clean_picture(file: CardFile) -> CardFile:
-    """Return the same with the picture as it can be stored, and a sentence that says what became of it."""
+    """Return the file with its picture as it can be stored, and a note about the picture."""
     if file.picture is None:
         return file
     try:
@@ -62,7 +62,7 @@ def with_clean_picture(file: CardFile) -> CardFile:
 
 
 def choose_name(file: CardFile, chosen: str, filename: str) -> str:
-    """Return the name that somebody chose, else the card's own, else the file's; raises CardError on a bad one."""
+    """Return the chosen name, else the card's own, else the file's; raises CardError on an invalid one."""
     return require_name(chosen or file.name or Path(filename).stem)
 
 

@@ -28,7 +28,7 @@ MAX_DISPLAY_NAME_CHARS = 80
 """Discord's limit for the name of a webhook."""
 REFUSED_NAMES = ("everyone", "here")
 REFUSED_IN_NAMES = ("@", "#", ":", "```", "discord", "clyde")
-"""By Discord, whose words for system messages and mentions they are."""
+"""Refused by Discord, because its system messages and mentions use them."""
 MAX_DESCRIPTION_CHARS = 300
 MAX_PROMPT_CHARS = 4000
 MAX_GREETING_CHARS = 4000
@@ -37,9 +37,9 @@ MAX_TURNS = 20
 MAX_EXAMPLES = 500
 MAX_CARD_BYTES = 500_000
 MAX_KEY_PARTS = 2
-"""Such as in sampling.top_p. tomllib's memory grows with the square of the parts: 60 kB of them need gigabytes."""
+"""Most parts of a key such as sampling.top_p. tomllib's memory grows with their square: 60 kB need gigabytes."""
 MAX_ERROR_CHARS = 300
-"""tomllib repeats keys."""
+"""Limit for error messages, because tomllib repeats keys."""
 
 _STRINGS = re.compile(
     r'"""(?:\\[\s\S]|"(?!"")|[^"\\])*+(?:"""+)?'
@@ -48,9 +48,9 @@ _STRINGS = re.compile(
     r"|'[^'\n]*+'?"
     r"|#[^\n]*+"
 )
-"""Strings and comments; one that does not end goes on to the end, so that each character is read once."""
+"""Strings and comments; an unfinished one extends to the end, so that each character is read once."""
 _TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
-"""Classes of Unicode's bidirectional algorithm with which a name could turn what stands beside it."""
+"""Classes of Unicode's bidirectional algorithm by which a name could turn the text beside it around."""
 _LONG_KEY = re.compile(rf"(?:\.[ \t]*+[\w-]++[ \t]*+){{{MAX_KEY_PARTS}}}")
 
 
@@ -72,7 +72,7 @@ def _alternating(turns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def why_not_displayed(name: str) -> str:
-    """Return why Discord would not show the name above a message, or what it would be taken for; empty if it may."""
+    """Return why Discord would not show the name above a message, or what it would mistake it for; "" if it may."""
     seen = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char)[0] != "C")
     seen = " ".join(seen.split()).casefold()
     if len(name) > MAX_DISPLAY_NAME_CHARS:
@@ -119,7 +119,7 @@ class Example(_Part):
 
     @property
     def digest(self) -> str:
-        """The first half of its SHA-256, 32 hex digits."""
+        """The first half of the dialogue's SHA-256, 32 hex digits."""
         return _digest(self.model_dump(mode="json"))[:32]
 
 
@@ -144,18 +144,18 @@ class Card(_Part):
 
     @property
     def exchanges(self) -> list[tuple[str, str]]:
-        """Return each of the bot's answers in the examples with the message before it."""
+        """Return (message before it, answer) for each of the bot's answers in the examples."""
         dialogues = [example.dialogue for example in self.examples]
         return [exchange for said in dialogues for exchange in zip(said[::2], said[1::2], strict=True)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the keys that differ from an empty card, as in JSON and in the TOML file."""
+        """Return the keys that differ from an empty card's, as in JSON and in the TOML file."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 @dataclass(frozen=True)
 class LorebookEntry:
-    """A fact that a personality knows, and the keywords that bring it up."""
+    """A fact that a personality knows, and its keywords."""
 
     keys: tuple[str, ...]
     content: str
@@ -163,20 +163,20 @@ class LorebookEntry:
 
 @dataclass(frozen=True)
 class CardFile:
-    """A card as a file holds it, with what a file of another program has beside it."""
+    """The contents of a card's file, including the parts of other programs' cards."""
 
     card: Card
     name: str = ""
-    """The personality's own name; empty if the file's name is all there is."""
+    """The personality's own name; empty if only the file has a name."""
     lorebook: tuple[LorebookEntry, ...] = ()
     notes: tuple[str, ...] = ()
-    """Sentences about what was taken, and everything that was not."""
+    """Sentences about the used and the unused parts of the file."""
     picture: bytes | None = None
-    """A PNG file, as somebody sent it or as `clean_picture` made it."""
+    """A PNG file, as uploaded or as made by `clean_picture`."""
 
 
 def renamed(card: Card, display_name: str) -> Card:
-    """Return the card with another name above its messages; raises CardError on one that Discord would refuse."""
+    """Return the card with another name above its messages; raises CardError on a name that Discord would refuse."""
     name = " ".join(display_name.split())
     if name and (reason := why_not_displayed(name)):
         raise CardError("the name {problem}", problem=reason)
@@ -202,7 +202,7 @@ def require_name(name: str) -> str:
 def read_card_file(path: Path) -> Card:
     """Return the card in a file; raises CardError, which names the file and the mistake."""
     try:
-        _require_small(path.stat().st_size, str(path))  # before it is read
+        _require_small(path.stat().st_size, str(path))  # refused before it is read
         return parse_card(path.read_bytes(), str(path))
     except OSError as error:
         raise CardError(

@@ -1,6 +1,6 @@
 """Makes a picture small and plain, in a separate process, because the file may be damaged or malicious.
 
-What comes out is a PNG file without metadata, and without the text in which SillyTavern keeps a card.
+The result is a PNG file without metadata, and without the text in which SillyTavern stores a card.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 MAX_PICTURE_FILE_BYTES = 10_000_000
 MAX_PICTURE_PIXELS = 40_000_000
 LONGER_SIDE = 768
-"""In pixels: Discord shows the picture much smaller."""
+"""Longer side in pixels: Discord shows the picture much smaller."""
 TIMEOUT_S = 20.0
 DAMAGED = gettext_noop("the picture cannot be opened: send a PNG, JPEG, GIF or WebP file that is not damaged")
 ONE_COLOUR = gettext_noop("the picture has one colour only: choose another")
@@ -27,7 +27,7 @@ TOO_LARGE = gettext_noop("the picture has more than {limit} million pixels: make
 
 
 def clean_picture(content: bytes) -> bytes | None:
-    """Return the picture, of an animation its first frame, as a small PNG file; None if it has one colour only.
+    """Return the picture, or an animation's first frame, as a small PNG file; None if it has only one colour.
 
     Raises CardError.
     """
@@ -69,7 +69,7 @@ def _clean(content: bytes) -> bytes:
     if upright.getcolors(maxcolors=1):
         return b""
     plain = Image.new("RGBA", upright.size)
-    plain.paste(upright)  # without what the file said beside its pixels
+    plain.paste(upright)  # without the file's metadata
     file = io.BytesIO()
     plain.save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a card, as people say it, in sentences that can be translated."""
+"""Translatable sentences for the mistakes that pydantic finds in a card."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ WORDS = PYDANTIC_MISTAKES | {
     "model_type": TABLE,
     "tuple_type": gettext_noop("it must be a list"),
 }
-"""By the type of pydantic's error, with the names of its context."""
+"""Sentences by the type of pydantic's error, with the names of its context."""
 LONG_TEXT = gettext_noop("it must have at most {max_length} characters, but has {actual_length}")
 LONG_LIST = gettext_noop("it must have at most {max_length} entries, but has {actual_length}")
 OF_A_TEXT = "Value"
-"""What pydantic calls a text that a validator of ours has gone through."""
+"""pydantic's name for a text that one of our validators has checked."""
 
 
 def mistake_in(error: ErrorDetails) -> str:
-    """Return what is wrong; what no card can have is told in pydantic's own English.
+    """Return the mistake as a sentence; mistakes that no card can have stay in pydantic's English.
 
     A ValueError of a card's validators holds the sentence.
     """

@@ -45,9 +45,9 @@ class Personality:
     """The server whose admins may change it; None if it belongs to the operator, for all servers."""
     archived_at: datetime | None
     picture_digest: str | None
-    """Of its picture; None without one."""
+    """Digest of the personality's picture; None without one."""
     follows_taste: bool
-    """Whether what its people like acts on it; an admin can switch that off."""
+    """True if members' taste acts on it; an admin can switch that off."""
 
     @property
     def is_default(self) -> bool:
@@ -55,12 +55,12 @@ class Personality:
 
     @property
     def has_appearance(self) -> bool:
-        """Whether it has a name or a picture of its own above its messages."""
+        """True if it has a name or a picture of its own above its messages."""
         return bool(self.card.display_name or self.picture_digest)
 
     @property
     def shown_name(self) -> str:
-        """The name above its messages; empty if that is the bot's, because Discord would refuse all others."""
+        """The name above its messages; empty if it is the bot's, because Discord would refuse all others."""
         names = (self.card.display_name, "" if self.is_default else self.name)
         return next((name for name in names if name and not why_not_displayed(name)), "")
 
@@ -153,9 +153,9 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
 
 
 def add_example(session: Session, personality_id: int, asked: str, answered: str, *, by: str) -> Example:
-    """Add a question and its answer to the card's examples, and return them.
+    """Add a question and its answer to the card's examples, and return the new example.
 
-    Raises CardError if they are not a valid example, or one that the card has already.
+    Raises CardError if it is not a valid example, or if the card has it already.
     """
     personality = read_personality(session, personality_id)
     card = personality.card

@@ -12,13 +12,13 @@ from storage.database.rows import upsert
 from storage.database.tables import PersonalityRow, PictureRow
 
 AVATAR_SIDE = 256
-"""In pixels."""
+"""Side of the avatar, in pixels."""
 FACE = (0.5, 0.15)
-"""What is kept of a portrait that is cut to a square: the middle of its width, and nearly the top of its height."""
+"""The part of a portrait kept in a square, as shares of its width and height: the middle, and nearly the top."""
 
 
 def set_picture(session: Session, personality_id: int, picture: bytes | None) -> bool:
-    """Give the personality a picture, as `clean_picture` made it, or none; return False if it has that already."""
+    """Set or remove the personality's picture, as made by `clean_picture`; return False if that changes nothing."""
     digest = hashlib.sha256(picture).hexdigest() if picture else None
     row = session.get_one(PersonalityRow, personality_id, with_for_update={"key_share": True}, populate_existing=True)
     if row.picture_digest == digest:

@@ -1,4 +1,4 @@
-"""Which examples of a card the base is shown as earlier turns, until a version has learned them."""
+"""Chooses the examples of a card that the base is shown as earlier turns until a version has learned them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from storage.personalities.cards import Card, Example
 from storage.settings.sections import ModelSettings, Settings
 
 WINDOW_SHARE = 0.25
-"""Most of the context that they take."""
+"""Largest share of the context for the examples."""
 CHARS_PER_TOKEN = 4
-"""Of usual text: of others, prompts leave out some more."""
+"""Characters per token in usual text; prompts with other text leave out some more examples."""
 
 
 def examples_budget(model: ModelSettings) -> int:
-    """Return how many tokens the examples take at most."""
+    """Return the most tokens that the examples may take."""
     return int(WINDOW_SHARE * model.context_tokens)
 
 
 def examples_to_show(settings: Settings, card: Card) -> tuple[Example, ...]:
     """Return the first examples that fit, whole and in the card's order.
 
-    The beginning of a prompt that stays the same is computed once.
+    A prompt's unchanged beginning is computed only once.
     """
     chosen: list[Example] = []
     left = CHARS_PER_TOKEN * examples_budget(settings.model)

@@ -1,4 +1,4 @@
-"""The webhooks that the bot made in channels, so that personalities speak there with their own name and picture."""
+"""The bot's webhooks in channels, by which personalities speak there with their own name and picture."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class OwnWebhook:
     channel_id: int
     personality_id: int
     picture_digest: str | None
-    """Of the picture that it shows."""
+    """Digest of the picture that the webhook shows."""
 
 
 def list_webhook_ids(session: Session) -> set[int]:
-    """Return the IDs of all webhooks that the bot ever made: messages of deleted ones stay."""
+    """Return the IDs of all webhooks that the bot has ever made: messages of deleted ones stay."""
     return set(session.scalars(select(WebhookRow.id)))
 
 
@@ -36,7 +36,7 @@ def webhooks_in(session: Session, channel_id: int) -> list[OwnWebhook]:
 def needing_webhooks(session: Session, guild_id: int, place_ids: Collection[int]) -> set[int]:
     """Return the IDs of personalities with a name or a picture of their own that may speak in a channel.
 
-    `place_ids` are the channel's and its category's. Which of the server's threads are in it is not known here.
+    `place_ids` are the channel's and its category's. The channel's threads are not known here.
     """
     bindings = list_bindings(session, guild_id=guild_id)
     bound = {
@@ -53,7 +53,7 @@ def picture_shown_by(session: Session, webhook_id: int) -> bytes | None:
 
 
 def record_webhook(session: Session, webhook: OwnWebhook) -> None:
-    """Store the webhook, or what it shows now."""
+    """Store the webhook, or update its name and picture."""
     values = column_values(WebhookRow, webhook)
     session.execute(
         upsert(session, WebhookRow).values(values).on_conflict_do_update(index_elements=["id"], set_=values)

@@ -21,23 +21,23 @@ from storage.votes.weights import quarantined
 
 @dataclass(frozen=True)
 class Agreement:
-    """Consents of members, and data that they or the rules took back, at one moment."""
+    """Consents, deletions and other withdrawals of members at one moment."""
 
     consents: frozenset[Pseudonym]
     """Members who allow training on their live messages."""
     erasures: frozenset[tuple[Pseudonym, datetime]]
-    """Members who deleted their data, and when they last did."""
+    """Members who deleted their data, with the time of the last deletion."""
     withdrawals: frozenset[int]
     """Ids of withdrawn corrections."""
     quarantined: frozenset[tuple[int, Pseudonym]]
-    """Reply and voter of the votes that must not count."""
+    """Reply and voter of each vote that must not count."""
     departures: frozenset[tuple[int, Pseudonym]] = frozenset()
     """Server and member of departures whose data is still stored."""
     opt_outs: frozenset[Pseudonym] = frozenset()
     """Members whose reactions must not be learned from."""
 
     def still_holds(self, now: Agreement) -> bool:
-        """Return whether nothing was taken back since; additions can wait for the next round."""
+        """Return whether nothing has been taken back since; additions can wait for the next round."""
         return (
             now.consents >= self.consents
             and now.erasures <= self.erasures
@@ -56,7 +56,7 @@ def open_bases(settings: PrivacySettings) -> tuple[Basis, ...]:
 
 
 def describe_bases(settings: PrivacySettings) -> str:
-    """Return in a sentence or two what is trained on, and why the rest is not."""
+    """Return a sentence or two on the data that is trained on, and why the rest is not."""
     if settings.discord_training_permission:
         return "Training basis: live chat of members who opted in, prompt bank, local."
     return (
@@ -74,7 +74,7 @@ def give_consent(session: Session, user_id: int) -> bool:
 
 
 def withdraw_consent(session: Session, user_id: int) -> bool:
-    """Withdraw the member's consent, and stop learning from their reactions; return whether that changes something.
+    """Withdraw the member's consent, and stop learning from their reactions; return whether that changes anything.
 
     Versions that learned from their votes are marked, as after a deletion.
     """
@@ -91,7 +91,7 @@ def has_opted_out(session: Session, user_id: int) -> bool:
 
 
 def consenting(session: Session, user_ids: Collection[int]) -> set[int]:
-    """Return those of the users who allow training on their live messages."""
+    """Return the users who allow training on their live messages."""
     return set(session.scalars(select(ConsentRow.user_id).where(ConsentRow.user_id.in_(user_ids))))
 
 
@@ -101,7 +101,7 @@ def basis_of_chat(session: Session, speakers: Collection[int]) -> Basis | None:
 
 
 def erased_since(session: Session, user_ids: Collection[int], moment: datetime) -> bool:
-    """Return whether one of the users deleted their data at that moment or later.
+    """Return whether one of the users deleted their data at `moment` or later.
 
     Deletions wait until this transaction ends.
     """
@@ -111,7 +111,7 @@ def erased_since(session: Session, user_ids: Collection[int], moment: datetime) 
 
 
 def read_agreement(session: Session, personality_id: int) -> Agreement:
-    """Return what a round of the personality must respect; a plan may be written while it still holds."""
+    """Return the agreement that a round of the personality must respect; a plan may be written while it still holds."""
     erasures = session.execute(select(ErasureRow.user_id, ErasureRow.erased_at))
     departures = session.execute(select(DepartureRow.guild_id, DepartureRow.user_id))
     withdrawals = (

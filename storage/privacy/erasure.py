@@ -1,4 +1,4 @@
-"""Deletes stored data: of deleted messages and channels, of departed servers and members, of a member who asks.
+"""Deletes stored data: of deleted messages and channels, of departed servers and members, or on a member's request.
 
 Versions that were trained on deleted data are marked, and rounds that are training on it are ended.
 """
@@ -51,11 +51,11 @@ class Deletion:
 
     replies: int = 0
     votes: int = 0
-    """Answers that the member voted on, withdrawn votes included."""
+    """Number of answers that the member voted on, withdrawn votes included."""
     corrections: int = 0
     notes: int = 0
     summaries: int = 0
-    """Of conversations, which start again without them."""
+    """Number of deleted summaries; their conversations start again without them."""
     documents: int = 0
     marked: tuple[str, ...] = ()
     """Names of the versions that were trained on the data."""
@@ -64,7 +64,7 @@ class Deletion:
 def delete_member(session: Session, user_id: int) -> Deletion:
     """Delete a member's messages, votes and consent, and mark the versions that were trained on them.
 
-    Answers to others that they only requested again are kept, without their name; so is the wish not to be learned
+    Answers to others that they only requested again are kept, without their name; so is their refusal to be learned
     from.
     """
     _lock(session)
@@ -95,7 +95,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
 
 
 def _take_name_out(session: Session, user_id: int, guild_id: int | None = None) -> None:
-    """Put NOBODY in place of the member where a row stays, in one server or everywhere."""
+    """Put NOBODY in place of the member in rows that are kept, in one server or everywhere."""
     replies, quarantines, held = tables.ReplyRow, tables.QuarantineRow, tables.QuarantinedVoteRow
     asked = [replies.author_id == user_id]
     on_answers_to = [quarantines.rule == QuarantineRule.AUTHOR, quarantines.subject_id == user_id]
@@ -121,7 +121,7 @@ def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> 
 def erase_messages(session: Session, channel_id: int, message_ids: Collection[int]) -> Deletion:
     """Delete the text of deleted Discord messages wherever it is stored, and mark the versions trained on it.
 
-    An answer is deleted with any of its own messages, and with any message in its prompt.
+    An answer is deleted if one of its own messages or a message in its prompt is deleted.
     """
     _lock(session)
     sources = tables.DocumentSourceRow
@@ -138,13 +138,13 @@ def erase_answers(session: Session, reply_ids: Collection[int]) -> Deletion:
 
 
 def forget_notes(session: Session, user_id: int, guild_id: int | None, number: int | None = None) -> Deletion:
-    """Delete the member's note there with this number, counted from 1, or all; and the answers that used it."""
+    """Delete the member's note there with this number, counted from 1, or all notes, and the answers that used them."""
     notes = [note.id for note in list_notes(session, user_id, guild_id)]
     return erase_notes(session, notes if number is None else notes[number - 1 : number])
 
 
 def erase_notes(session: Session, note_ids: Collection[int]) -> Deletion:
-    """Delete notes and the answers whose prompts held them, and mark the versions trained on those."""
+    """Delete notes and the answers whose prompts held them, and mark the versions trained on those answers."""
     _lock(session)
     no_documents = select(tables.DocumentRow.id).where(false())
     erased = _erase(session, replies_with_notes(note_ids), no_documents, [])
@@ -152,9 +152,9 @@ def erase_notes(session: Session, note_ids: Collection[int]) -> Deletion:
 
 
 def exclude_answer(session: Session, reply_id: int) -> bool:
-    """Never train on the text of an answer, or on suggestions for it, again; return whether it might have been.
+    """Stop training on an answer's text and on suggestions for it; return whether that was possible before.
 
-    What people said of it still teaches the taste.
+    People's votes on it still teach the taste.
     """
     replies = tables.ReplyRow
     might_be = (replies.id == reply_id, replies.basis.is_not(None))
@@ -178,7 +178,7 @@ def erase_channel(session: Session, channel_id: int) -> Deletion:
 
 
 def note_edit(session: Session, channel_id: int, message_id: int, edited_at: datetime) -> int:
-    """Note that a message was edited, and return how many earlier answers had the old text in their prompts.
+    """Record that a message was edited, and return the number of earlier answers with the old text in their prompts.
 
     Members still see those answers and vote on them, but they are not trained on, and 🔁 does not repeat their prompts.
     A summary of the old text is deleted. The bot itself reads documents again.
@@ -194,7 +194,7 @@ def note_edit(session: Session, channel_id: int, message_id: int, edited_at: dat
 def kept_messages(
     session: Session, since: datetime, guild_ids: Collection[int], *, direct: bool
 ) -> dict[int, set[int]]:
-    """Return {channel id: message ids} of the messages behind the servers' answers since then, and their documents.
+    """Return {channel id: message ids} of the messages behind the servers' answers and documents since then.
 
     `direct` adds those of direct messages: a process without the bot's direct messages cannot check them.
     """
@@ -219,9 +219,9 @@ def kept_messages(
 
 
 def erase_guild(session: Session, guild_id: int) -> Deletion:
-    """Delete everything of a server, except its personalities, without their pictures, and their versions.
+    """Delete everything of a server except its personalities and their versions; the personalities lose their pictures.
 
-    Of personalities that other servers use too, webhooks are found by the channels of what else is stored.
+    The server's webhooks for personalities of other servers are found by the channels of its stored data.
     """
     _lock(session)
     _delete_appearances(session, guild_id)
@@ -257,9 +257,9 @@ def _delete_appearances(session: Session, guild_id: int) -> None:
 
 
 def erase_member_in(session: Session, guild_id: int, user_id: int, *, left_at: datetime) -> Deletion:
-    """Delete the data of a member in a server that they left; if no other server has any, all that is stored of them.
+    """Delete a departed member's data in a server; if no other server has any, delete everything about them.
 
-    That includes direct messages, unless they wrote one since then: only who shares a server with the bot can.
+    That includes direct messages, unless they have written one since: only members who share a server with the bot can.
     """
     _lock(session)
     replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
@@ -307,7 +307,7 @@ def lock_erasures(session: Session, *, shared: bool = False) -> None:
 
 
 def mark_versions_of_voter(session: Session, user_id: int) -> tuple[str, ...]:
-    """Mark the versions that the member's votes had a part in, end running rounds, and return the names."""
+    """Mark the versions that the member's votes influenced, end running rounds, and return the versions' names."""
     _lock(session)
     nothing = select(tables.ReplyRow.id).where(false())
     corrections = select(tables.CorrectionRow.id).where(false())
@@ -317,10 +317,10 @@ def mark_versions_of_voter(session: Session, user_id: int) -> tuple[str, ...]:
 def mark_versions_trained_on(
     session: Session, reply_ids: ReplyIds, correction_ids: Select[int], voter: Pseudonym | None = None
 ) -> tuple[str, ...]:
-    """Mark the versions trained on the rows or on the voter's votes, and those that started from them.
+    """Mark the versions trained on the rows or on the voter's votes, and the versions that started from them.
 
-    Running rounds are ended. Return the versions' names. The caller has locked every personality; otherwise a round
-    that is being planned would escape.
+    Running rounds are ended. Return the versions' names. The caller must have locked every personality, or a round that
+    is being planned would escape.
     """
     pairs, rounds, versions = tables.RoundPairRow, tables.RoundRow, tables.VersionRow
     of_voter = select(tables.RoundVoterRow.round_id).where(tables.RoundVoterRow.pseudonym == voter)
@@ -333,7 +333,7 @@ def mark_versions_trained_on(
     )
     round_ids = of_rows.union(of_voter)
     trained = select(versions.id).where(versions.round_id.in_(round_ids)).cte("trained", recursive=True)
-    # A version starts from its starter's weights, so it inherits what that learned.
+    # A version starts from its starter's weights, so it inherits everything that the starter learned.
     trained = trained.union(select(versions.id).join(trained, versions.parent_id == trained.c.id))
     concerned = or_(versions.id.in_(select(trained.c.id)), _is_copy_of(select(trained.c.id)))
     names = names_of(session, concerned)
@@ -347,7 +347,7 @@ def mark_versions_trained_on(
 
 
 def names_of(session: Session, concerned: ColumnElement[bool]) -> tuple[str, ...]:
-    """Return the names of versions: "v3", or "keeper v3" if it is not of the default personality."""
+    """Return the names of versions: "v3", or "keeper v3" for one of another than the default personality."""
     versions, personalities = tables.VersionRow, tables.PersonalityRow
     rows = session.execute(
         select(personalities.name, versions.number)
@@ -369,7 +369,7 @@ def _is_copy_of(version_ids: Select[int]) -> ColumnElement[bool]:
 
 
 def _lock(session: Session) -> None:
-    lock_erasures(session)  # an answer that uses the data is written before, or never
+    lock_erasures(session)  # an answer that uses the data is written before this, or never
     lock_personalities(session)  # a round that is being planned cannot train on it
 
 
@@ -377,9 +377,9 @@ def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_
     no_corrections = select(tables.CorrectionRow.id).where(false())
     marked = mark_versions_trained_on(session, replies, no_corrections)
     keep_answered_questions(session, replies)
-    # PostgreSQL checks all of a pair's references again when a second one is emptied, so corrections go by themselves.
+    # PostgreSQL checks all of a pair's references again when a second one is emptied, so corrections go separately.
     session.execute(delete(tables.CorrectionRow).where(tables.CorrectionRow.reply_id.in_(replies)))
-    # Replies before documents: `replies` may select them by these.
+    # Replies go before documents: `replies` may select them by these.
     erased = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(replies)))
     return Deletion(
         replies=changed_rows(erased),

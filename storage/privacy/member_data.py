@@ -1,4 +1,4 @@
-"""A member's data: a summary in numbers, and the whole of it for an export."""
+"""A member's data: a summary in numbers, and all of it for an export."""
 
 from __future__ import annotations
 
@@ -43,35 +43,35 @@ ABOUT = (
     "you get links to your own messages, and the answer if it was for you."
 )
 TOLD = (ReplyRow, VoteEventRow, CorrectionRow, MemberNoteRow)
-"""Tables of which an export tells in words of its own."""
+"""Tables that an export describes in its own words."""
 WITHHELD = {"vote_causes.settled_by", "quarantines.decided_by", "quarantines.reason"}
-"""What others did or wrote about the row."""
+"""Columns about other people's actions on the row."""
 
 
 @dataclass(frozen=True)
 class MemberDataSummary:
     answers: int
-    """With words of theirs in the prompt."""
+    """Number of answers with words of theirs in the prompt."""
     votes: int
-    """Answers that they voted on, withdrawn votes included."""
+    """Number of answers that they voted on, withdrawn votes included."""
     causes: int
     suggestions: int
-    """Withdrawn ones included."""
+    """Number of their suggestions, withdrawn ones included."""
     notes: int
     documents: int
-    """With messages of theirs."""
+    """Number of documents with messages of theirs."""
     summaries: int
-    """Of conversations that they took part in."""
+    """Number of summaries of conversations that they took part in."""
     memberships: int
     oldest: datetime | None
     consents_since: datetime | None
     opted_out_since: datetime | None
     departures: int
-    """Servers that they left and that still hold data of theirs."""
+    """Number of servers that they left and that still hold data of theirs."""
 
 
 def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
-    """Count what is stored about the member, in all servers and in direct messages."""
+    """Count the stored data about the member, in all servers and in direct messages."""
     answers = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     votes = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id).distinct()
     documents = (
@@ -138,7 +138,7 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
 
 
 def _records(session: Session, user_id: int) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows that name the member in all tables that are not told in words of their own."""
+    """Return the rows that name the member in all tables that have no description of their own."""
     found: dict[str, list[dict[str, Any]]] = {}
     for table, naming in naming_members(Fate.GONE, Fate.UNNAMED, Fate.KEPT):
         if table not in TOLD:

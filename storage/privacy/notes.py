@@ -1,4 +1,4 @@
-"""Members' notes about themselves, and what they were asked: each member's own in each server."""
+"""Members' notes about themselves, and the questions they were asked: each member's own in each server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from storage.knowledge.words import content_words
 from storage.members import DIRECT, read_pseudonyms
 
 MAX_NOTES = 20
-"""Of a member in one server, or in direct messages."""
+"""Most notes of a member in one server, or in direct messages."""
 MAX_NOTE_CHARS = 120
 PAUSE = timedelta(days=1)
-"""After a question to a member, before the next one."""
+"""Pause after a question to a member before the next one."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Note:
 def add_note(session: Session, user_id: int, guild_id: int | None, text: str) -> Note:
     """Store a member's note about themselves; raises NoteRefused if it is empty, too long, known or one too many.
 
-    Without a server it is one for direct messages.
+    Without a server it belongs to direct messages.
     """
     said = " ".join(text.split())
     if not said:
@@ -58,13 +58,13 @@ def list_notes(session: Session, user_id: int, guild_id: int | None) -> list[Not
 
 
 def still_exist(session: Session, note_ids: Collection[int], moment: datetime) -> bool:
-    """Return whether all of the notes that existed at a moment still do; SQLite gives IDs again."""
+    """Return whether all of the notes that existed at a moment still do; SQLite reuses IDs."""
     notes = select(MemberNoteRow.id).where(MemberNoteRow.id.in_(note_ids), MemberNoteRow.created_at <= moment)
     return count_rows(session, notes) == len(set(note_ids))
 
 
 def delete_notes(session: Session, note_ids: Select[int] | Collection[int]) -> int:
-    """Delete notes and return how many there were; answers whose prompts held them are deleted by the caller."""
+    """Delete notes and return their number; the caller deletes the answers whose prompts held them."""
     return changed_rows(session.execute(delete(MemberNoteRow).where(MemberNoteRow.id.in_(note_ids))))
 
 
@@ -81,9 +81,9 @@ def _used_in(guild_id: int | None) -> ColumnElement[bool]:
 
 
 def may_ask(session: Session, user_id: int, fact: str, *, is_requested: bool) -> bool:
-    """Return whether the member may be asked to keep a fact: once for each, once a day, and never if they said so.
+    """Return whether the member may be asked to keep a fact: once for each, once a day, and never if they refused.
 
-    Whoever requested it is asked again.
+    A member who requests it is asked again.
     """
     if session.get(NoteOptOutRow, user_id) is not None:
         return False
@@ -112,6 +112,6 @@ def are_questions_allowed(session: Session, user_id: int) -> bool:
 
 
 def _digest(session: Session, user_id: int, fact: str) -> str:
-    """Return what the fact is recognised by, whatever the order of its words."""
+    """Return a digest that recognises the fact in any order of its words."""
     said = " ".join(sorted(content_words(fact))) or fact.casefold()
     return read_pseudonyms(session).seal(f"{user_id} {said}")

@@ -1,4 +1,4 @@
-"""Whose a row is, as the tables declare it: the columns that name members or servers, and the rows in a server."""
+"""The owners of rows, as the tables declare them: columns that name members or servers, and the rows in a server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from storage.database.rows import any_row
 from storage.database.tables import Base, ConversationRow, ReplyRow
 
 WhichServer = Callable[[InstrumentedAttribute[Any]], ColumnElement[bool]]
-"""Gets a column of server IDs; NULL and 0 are direct messages, or no place at all."""
+"""Makes a condition on a column of server IDs; NULL and 0 are direct messages, or no place at all."""
 STORED = (Fate.GONE, Fate.SPEAKS, Fate.UNNAMED)
-"""What a member who leaves has in a server."""
+"""Fates of rows that count as stored data of a member in a server."""
 
 
 class Naming(NamedTuple):
@@ -31,17 +31,17 @@ class Naming(NamedTuple):
 
 
 def naming_members(*fates: Fate) -> list[Naming]:
-    """Return the columns with IDs of members whose rows have one of the fates; without fates, all."""
+    """Return the columns with IDs of members whose rows have one of the fates, or all without fates."""
     return list(_naming(MEMBER, fates))
 
 
 def naming_pseudonyms(*fates: Fate) -> list[Naming]:
-    """Return the columns with pseudonyms of members whose rows have one of the fates; without fates, all."""
+    """Return the columns with pseudonyms of members whose rows have one of the fates, or all without fates."""
     return list(_naming(PSEUDONYM, fates))
 
 
 def naming_servers(*fates: Fate) -> list[Naming]:
-    """Return the columns with IDs of servers whose rows have one of the fates; without fates, all."""
+    """Return the columns with IDs of servers whose rows have one of the fates, or all without fates."""
     return list(_naming(SERVER, fates))
 
 
@@ -63,7 +63,8 @@ def table_classes() -> tuple[type[Base], ...]:
 def rows_in(table: type[Base], which: WhichServer) -> ColumnElement[bool] | None:
     """Select the rows in these servers; None if no row of the table is in a server.
 
-    A part, which is deleted with another row, is where that is. A conversation is where its channel's answers are.
+    A row that is deleted with another one is in that one's server. A conversation is in the server of its channel's
+    answers.
     """
     for naming in naming_servers():
         if naming.table is table:

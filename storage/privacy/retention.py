@@ -22,16 +22,16 @@ from storage.privacy.ownership import in_guild, is_known, known_guilds
 from storage.settings.sections import PrivacySettings
 
 LONGEST_WAIT = timedelta(days=182)
-"""How long answers are kept from which the bot still learns: a small server needs months for enough votes."""
+"""Longest time to keep answers that the bot still learns from: a small server needs months for enough votes."""
 BATCH = 100
-"""Answers deleted in one transaction: few enough that no vote waits for them."""
+"""Number of answers deleted in one transaction, so small that no vote waits for them."""
 
 
 @dataclass(frozen=True)
 class Pruned:
     replies: int = 0
     votes: int = 0
-    """Stored events: a vote that was changed has several."""
+    """Number of stored events; a changed vote has several."""
     corrections: int = 0
     summaries: int = 0
     memberships: int = 0
@@ -49,16 +49,16 @@ class Expiry:
 
     before: datetime
     feedback_before: datetime
-    """For answers that people compared or corrected, and for those that they voted on or asked to be replaced if that
-    teaches something."""
+    """For answers that people compared or corrected, and, if that teaches something, answers that they voted on or
+    asked to be replaced."""
     votes_teach: bool
-    """Whether votes teach a taste."""
+    """True if votes teach a taste."""
     open_bases: tuple[Basis, ...]
-    """Votes on answers with one of these make pairs."""
+    """Votes on answers with one of these bases make pairs."""
 
 
 def read_expiry(settings: PrivacySettings) -> Expiry | None:
-    """Return what is too old to keep now; None to keep everything."""
+    """Return the moments before which data is too old to keep now; None to keep everything."""
     if not settings.retention_days:
         return None
     kept = timedelta(days=settings.retention_days)
@@ -69,8 +69,8 @@ def read_expiry(settings: PrivacySettings) -> Expiry | None:
 def is_past(expiry: Expiry) -> ColumnElement[bool]:
     """Select the answers whose retention time is over.
 
-    Kept are answers in the manifest of a version or of a running round, answers of open arenas, younger answers from
-    which the bot still learns, answers of pairs that somebody labelled in the console, and everything said outside
+    Kept are answers in the manifest of a version or of a running round, answers of open arenas, younger answers that
+    the bot still learns from, answers of pairs that somebody labelled in the console, and everything said outside
     Discord, which is no Discord member's data.
     """
     rounds, pairs, replies = tables.RoundRow, tables.RoundPairRow, tables.ReplyRow
@@ -144,7 +144,7 @@ def past_replies(session: Session, expiry: Expiry, limit: int = BATCH) -> list[i
 
 
 def prune_replies(session: Session, expiry: Expiry, reply_ids: Collection[int]) -> Pruned:
-    """Delete those of the answers that may still be deleted, with their votes, corrections and messages."""
+    """Delete the answers that may still be deleted, with their votes, corrections and messages."""
     lock_personalities(session)  # a round that is being planned could otherwise list deleted answers
     replies = tables.ReplyRow
     ids = session.scalars(select(replies.id).where(replies.id.in_(reply_ids), is_past(expiry))).all()
@@ -174,13 +174,13 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
 
 
 def count_past(session: Session, expiry: Expiry) -> int:
-    """Count the answers whose retention time is over and that still exist."""
+    """Count the stored answers whose retention time is over."""
     return count_rows(session, select(tables.ReplyRow.id).where(is_past(expiry)))
 
 
 @dataclass(frozen=True)
 class Departure:
-    """A member who left a server, or a server that removed the bot: then the member is NOBODY."""
+    """A member who left a server; NOBODY means that the server removed the bot."""
 
     guild_id: int
     user_id: int
@@ -203,7 +203,7 @@ def note_departure(session: Session, guild_id: int, user_id: int = NOBODY) -> bo
 
 
 def cancel_departures(session: Session, guild_id: int, user_ids: Collection[int] = (NOBODY,)) -> int:
-    """Keep the data of those who came back; return how many of them had left."""
+    """Keep the data of members or servers that came back; return how many of them had left."""
     departures = tables.DepartureRow
     back = select(departures.user_id).where(departures.guild_id == guild_id, departures.user_id.in_(user_ids))
     returned = session.scalars(back).all()

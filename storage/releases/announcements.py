@@ -1,4 +1,4 @@
-"""Announcements: each move of the champion, and version that is ready or dropped, at most once."""
+"""Announcements: each move of the champion, and each version that is ready or dropped, at most once."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from storage.releases.versions import AliasMove, Version, failed_checks, find_ve
 from storage.votes.votes import not_quarantined
 
 MAX_AGE = timedelta(days=1)
-"""Older news is not announced: the bot was offline too long."""
+"""Oldest news to announce: older news happened while the bot was offline for too long."""
 Announceable = AliasMove | Version
 """A version is news once people's choices have decided about it."""
 
 
 @dataclass(frozen=True)
 class PromotionAnnouncement:
-    """A move of the champion, and what happened between the version before and the one after it."""
+    """A move of the champion, and the learning between the version before and the one after it."""
 
     move: AliasMove
     before: Version | None
     after: Version | None
     is_return: bool
-    """The version after it was champion before, or it is the base."""
+    """True if the version after it was champion before, or is the base."""
     rounds: int
-    """Rounds between the two, in the new version's line of parents."""
+    """Number of rounds between the two, in the new version's line of parents."""
     pairs: dict[PairSource, int]
-    """Pairs that these rounds trained on, by source."""
+    """Number of pairs that these rounds trained on, by source."""
     votes: int
-    """Votes while the version before was champion, without quarantined ones."""
+    """Number of votes while the version before was champion, without quarantined ones."""
     failed_checks: list[str]
 
 
@@ -46,7 +46,7 @@ Announcement = PromotionAnnouncement | Version
 
 
 def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Announceable]]:
-    """Return the moves and decisions that were not announced yet, oldest first, except old ones."""
+    """Return the recent moves and decisions that were not announced yet, oldest first."""
     since = utc_now() - MAX_AGE
     moves = session.scalars(
         select(AliasMoveRow)

@@ -1,4 +1,4 @@
-"""A change of base: every personality's champion becomes the version that led on that base before, or the bare base.
+"""A change of base: every personality's champion becomes the version that led on the new base before, or the bare base.
 
 Nothing is deleted: versions of other bases keep their files and wait until their base is used again.
 """
@@ -32,7 +32,7 @@ from storage.settings.sections import VoteSettings
 from storage.votes.weights import read_weighted_votes
 
 CHANGE_BASE = "base use"
-"""Of the audit trail."""
+"""The action in the audit trail."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class MovedChampion:
 
 @dataclass(frozen=True)
 class UsedBase:
-    """A base, and what is stored of it."""
+    """A base, and the numbers of stored versions and votes on it."""
 
     use: BaseUse
     versions: int
-    """Versions with their files."""
+    """Number of versions with their files."""
     votes: int
-    """Current votes on its answers, before any rule."""
+    """Number of current votes on its answers, before any rule."""
 
 
 def begin_base(session: Session, base: ConfiguredBase, *, by: str) -> list[MovedChampion]:
@@ -107,7 +107,7 @@ def _next_champion(
 def former_champion(session: Session, personality_id: int, revision: str) -> Version | None:
     """Return the version that led on this base when it was left; None is the bare base.
 
-    If its files were withdrawn since, the one before it.
+    If its files have been withdrawn since, it is the one before it.
     """
     moves = select(AliasMoveRow.to_version_id).where(
         AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION
@@ -130,7 +130,7 @@ def champions_elsewhere(session: Session) -> Iterator[Version]:
 
 
 def describe_bases_used(session: Session, settings: VoteSettings) -> list[UsedBase]:
-    """Return the bases that answered, the one in use first, with what is stored of each."""
+    """Return the bases that have answered, the one in use first, with the numbers stored for each."""
     with_files = select(VersionRow.base_revision).where(VersionRow.withdrawn_at.is_(None))
     versions = Counter(session.scalars(with_files))
     given = select(ReplyRow.id, ReplyRow.base_revision).where(ReplyRow.id.in_(select(VoteEventRow.reply_id)))

@@ -1,4 +1,4 @@
-"""The base models that answered, one after another: every process that shares the database reads which one does now."""
+"""The base models that answered, in turn: all processes that share the database read the present one here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ConfiguredBase:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseUse(ConfiguredBase):
-    """A base model that answers since a moment, or did."""
+    """A base model that has answered since a moment, or did for some time."""
 
     id: int
     begun_by: str
@@ -38,7 +38,7 @@ def base_in_use(session: Session) -> BaseUse | None:
 
 
 def bases_used(session: Session) -> list[BaseUse]:
-    """Return each base once, the one in use first, then the others by when they were used last."""
+    """Return each base once, the one in use first, then the others by their last use."""
     uses = read_all(session, BaseUse, select(BaseUseRow).order_by(BaseUseRow.id.desc()))
     latest: dict[str, BaseUse] = {}
     for use in uses:
@@ -58,7 +58,7 @@ def record_base(session: Session, base: ConfiguredBase, by: str) -> None:
 
 
 def left_at(session: Session, revision: str) -> datetime | None:
-    """Return when another base last took over from this one; None if none ever did."""
+    """Return the time when another base last took over from this one; None if none ever did."""
     uses = read_all(session, BaseUse, select(BaseUseRow).order_by(BaseUseRow.id.desc()))
     return next((after.begun_at for after, use in pairwise(uses) if use.revision == revision != after.revision), None)
 

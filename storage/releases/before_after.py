@@ -1,4 +1,4 @@
-"""The same everyday messages, answered before a version and by it: what a round or a promotion changes for people.
+"""The same everyday messages, answered before a version and by it: they show people the change by a round or promotion.
 
 Nobody chooses the messages: they are always the first ones that the gate asks every version, and no member wrote them.
 """
@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from storage.releases.versions import Version, find_version, id_of, list_versions, name_of, version_of_round
 
 EVERYDAY = "everyday"
-"""The measurement of a version that has these messages, each with the version's answer."""
+"""The measurement of a version with these messages and its answers."""
 BEFORE = "before"
-"""The measurement that has what answered when its round ended, and the answers to the same messages."""
+"""The measurement with the model in use when the round ended, and its answers to the same messages."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class BeforeAfter:
 
 
 def measured_before(version: Version | None, answers: Sequence[str]) -> dict[str, Any]:
-    """Return the measurement BEFORE; `answers` are those of what answers now."""
+    """Return the measurement BEFORE; `answers` are those of the model in use."""
     return {BEFORE: {"version_id": id_of(version), "answers": list(answers)}}
 
 
 def compare_with_before(session: Session, version: Version) -> BeforeAfter | None:
-    """Compare the version with what answered when it was made; None if that is not known."""
+    """Compare the version with the model in use when it was made; None if that is unknown."""
     told = version.metrics.get(BEFORE)
     return compare_answers(session, find_version(session, told["version_id"]), version) if told else None
 
 
 def compare_round(session: Session, round_id: int) -> BeforeAfter | None:
-    """Compare the version that the round made with what answered before."""
+    """Compare the version that the round made with the model in use before."""
     version = version_of_round(session, round_id)
     return compare_with_before(session, version) if version else None
 
 
 def compare_answers(session: Session, before: Version | None, after: Version | None) -> BeforeAfter | None:
-    """Compare a version with another one or the base; None if the answers of one are not known.
+    """Compare a version with another one or the base; None if the answers of one are unknown.
 
-    A version that learned from data that was deleted since is not quoted.
+    A version that learned from since-deleted data is not quoted.
     """
     if after is None or any(version and version.trained_on_deleted_data for version in (before, after)):
         return None
@@ -65,7 +65,7 @@ def compare_answers(session: Session, before: Version | None, after: Version | N
 
 
 def _answers_to_compare(session: Session, before: Version | None, after: Version) -> dict[str, str]:
-    """Return what `before` answered to each message when `after` was made, or else the last time it was asked."""
+    """Return the answers of `before` to each message when `after` was made, or else when it was last asked."""
     if _was_asked(before, after):
         return _before(after)
     if before is not None:
@@ -83,7 +83,7 @@ def _own(version: Version) -> list[tuple[str, str]]:
 
 
 def _was_asked(before: Version | None, version: Version) -> bool:
-    """Return whether this is what answered when the version's round ended."""
+    """Return whether `before` was in use when the version's round ended."""
     return BEFORE in version.metrics and version.metrics[BEFORE]["version_id"] == id_of(before)
 
 

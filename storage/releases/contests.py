@@ -1,7 +1,7 @@
-"""What people chose between a new version and the champion, and whether it decides about the version.
+"""People's choices between a new version and the champion, and the decision that follows from them.
 
 Only people's choices between two blind answers to one prompt count, one answer from each of the two versions: second
-answers in chat, and arenas that compare just these two. Nothing that a model of ours thinks is evidence here.
+answers in chat, and arenas that compare just these two. No judgement of a model counts here.
 """
 
 from __future__ import annotations
@@ -42,30 +42,32 @@ from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, quarantined, read_histories
 
 VOICES = 3.0
-"""So many people, by weight, have to choose before choices decide, if so many voted on the personality lately."""
+"""Fewest people, by weight, whose choices decide, if as many have voted on the personality lately."""
 LATELY = timedelta(days=30)
 LEADS = 3
-"""A version leads once its e-value has reached this: one choice alone, which makes it 1.5, is no lead."""
+"""The e-value from which a version leads: a single choice makes it 1.5, which is no lead."""
 AS_GOOD = 0.1
-"""A version is as good as the base if people choose it at most this much less often. Simulated, in the median 52 pairs
-show it where both are liked in 98 % of cases, 123 where both are in 90 %, 290 where both are in 60 %; where the version
-is liked ten points less often, 2 to 3 % of 300 comparisons of 600 pairs showed it."""
+"""A version is as good as the base if people choose it at most this much less often.
+
+Simulated, in the median 52 pairs show it where both are liked in 98 % of cases, 123 where both are in 90 %, 290 where
+both are in 60 %; where the version is liked ten points less often, 2 to 3 % of 300 comparisons of 600 pairs showed it.
+"""
 WAITING = timedelta(days=28)
-"""A scheduled round replaces a version that people are comparing after so long."""
+"""Time after which a scheduled round replaces a version that people are comparing."""
 FIRST_DAYS = 3.0
-"""Before, it is not asked whether the days left can decide."""
+"""Days before the first forecast of whether the remaining days can decide."""
 HASTE = 3.0
-"""So many times as many choices a day as until now might still come."""
+"""Assume at most this multiple of the pace so far."""
 CLOCK_SLACK = timedelta(days=1)
-"""A clock that was set back by less than this after a version was made takes no choice from it."""
+"""A clock that was set back by less than this after a version was made costs it no choice."""
 SAME_QUESTION = timedelta(days=7)
-"""The same words are another question after so long: "hi" is not answered once for all."""
+"""Time after which the same words are another question: "hi" is not answered once for all."""
 NEEDED = ("guild_id", "basis", "messages", "source_message_id", "version_id", "strength")
-"""What is read of an answer."""
+"""Reply columns that weighing a choice needs."""
 
 
 class LeftOut(StrEnum):
-    """Why a choice does not count."""
+    """The reason why a choice does not count."""
 
     NEW = "new"
     REPEATED = "repeated"
@@ -80,7 +82,7 @@ class Bet(NamedTuple):
 
     said_at: datetime
     amount: float
-    """What was at stake; negative for a loss."""
+    """The stake that was won; negative for a loss."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,15 @@ class Standing:
     bets: tuple[Bet, ...] = ()
     """Oldest first."""
     ties: int = 0
-    """Questions where nobody liked one better."""
+    """Number of questions where nobody liked one answer better."""
     people: int = 0
-    """Who decided the wins and losses."""
+    """Number of people whose choices made the wins and losses."""
     voices: float = 0.0
-    """The same people by their weight, at most 1 each."""
+    """The weights of the same people, at most 1 each, added up."""
     needs_people: bool = False
-    """The choices would decide, but they are those of too few of the people who vote."""
+    """True if the choices would decide, but come from too few of the people who vote."""
     left_out: Mapping[LeftOut, int] = field(default_factory=dict)
-    """How many choices of one of the two do not count, by reason."""
+    """Number of choices between the two that do not count, by reason."""
 
     @cached_property
     def wins(self) -> int:
@@ -124,7 +126,7 @@ class Standing:
 
     @cached_property
     def choices_left(self) -> int | None:
-        """Return about how many more choices decide; None if neither leads."""
+        """Return about how many more choices would decide; None if neither leads."""
         return bets_left(self._amounts) or bets_left([-amount for amount in self._amounts])
 
     @property
@@ -150,10 +152,10 @@ class Standing:
         return {name: getattr(self, name) for name in names} | {"left_out": dict(self.left_out)}
 
     def dead_end(self, begun_at: datetime, ends_at: datetime) -> str:
-        """Return why the time that is left cannot decide, or nothing if it can.
+        """Return why the remaining time cannot decide, or "" if it can.
 
-        It cannot if even `HASTE` times as many choices a day as until now, as one-sided as those so far allow, would
-        not. One choice more than there were is counted: if nobody chose so far, somebody still may.
+        It cannot if even `HASTE` times the daily choices so far, as one-sided as those allow, would not. One more
+        choice than there were is counted, because somebody may still choose even if nobody has so far.
         """
         now, day = utc_now(), timedelta(days=1)
         passed, left = (now - begun_at) / day, (ends_at - now) / day
@@ -175,7 +177,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Decision:
-    """What people's choices decide about a version."""
+    """The decision that people's choices make about a version."""
 
     verdict: GateVerdict
     reason: str
@@ -183,20 +185,20 @@ class Decision:
 
 @dataclass(frozen=True)
 class Contest:
-    """A version, the champion, and what people chose between them so far."""
+    """A version, the champion, and people's choices between them so far."""
 
     rival: Version
     champion: Version | None
     evidence: Standing
-    """What members chose: this decides."""
+    """Members' choices, which decide."""
     admins: Mapping[int, Standing] = field(default_factory=dict)
-    """What each admin chose, by user: a verdict of their own, in which nothing limits their share."""
+    """Each admin's choices, by user: a verdict of their own, in which nothing limits their share."""
     has_few_members: bool = False
-    """There are too few members to wait for, so an admin's verdict decides too."""
+    """True if there are too few members to wait for, so that an admin's verdict decides too."""
 
     @property
     def decision(self) -> Decision | None:
-        """The decision, or None while there is none."""
+        """The decision; None if there is none yet."""
         standing = self._deciding
         names = {"version": self.rival.name, "champion": name_of(self.champion), "score": standing.score}
         if standing.verdict is GateVerdict.PASS:
@@ -221,7 +223,7 @@ class Contest:
 
     @property
     def is_as_good(self) -> bool:
-        """Return whether it is as good as the base, which needs examples for that: an admin may promote it by hand."""
+        """Return whether it is as good as the base, which needs examples to be so good: an admin may promote it."""
         members = self.evidence
         is_told = members.as_good >= DECISIVE and not members.needs_people
         return self.champion is None and is_told and members.verdict is not GateVerdict.FAIL
@@ -232,14 +234,14 @@ class Contest:
 
     @cached_property
     def dead_end(self) -> str:
-        """Return why the days until a scheduled round replaces the version cannot decide, if so."""
+        """Return why the days until a scheduled round replaces the version cannot decide; "" if they can."""
         made = self.rival.created_at
         ends = [standing.dead_end(made, made + WAITING) for standing in self.standings]
         return ends[0] if all(ends) else ""
 
     @property
     def is_old(self) -> bool:
-        """Whether a scheduled round may replace the version whatever people choose."""
+        """True if a scheduled round may replace the version whatever people choose."""
         return utc_now() - self.rival.created_at > WAITING
 
     @property
@@ -249,11 +251,11 @@ class Contest:
 
 
 class _Choice(NamedTuple):
-    """What one person said of two answers to a question."""
+    """One person's choice between two answers to a question."""
 
     said_at: datetime
     reply_id: int
-    """Of one of the two answers."""
+    """Id of one of the two answers."""
     user_id: int
     home: int | None
     words: str
@@ -261,15 +263,15 @@ class _Choice(NamedTuple):
     message_id: int | None
     """The Discord message with the question."""
     won: bool | None
-    """Whether they like the version's answer better; None is "about the same"."""
+    """True if they like the version's answer better, False if worse; None is "about the same"."""
     left_out: LeftOut | None
-    """Why it does not count, if that is known before it is weighed."""
+    """The reason why it does not count, if known before it is weighed."""
     arena_id: int | None = None
     by_admin: bool = False
 
 
 def find_rival(session: Session, personality_id: int) -> Version | None:
-    """Return the version whose answers people compare with the champion's: the newest one that waits, if one does."""
+    """Return the version whose answers people compare with the champion's: the newest one if it waits, else None."""
     champion = read_alias(session, personality_id).version
     waiting = (
         select(VersionRow)
@@ -286,7 +288,7 @@ def find_rival(session: Session, personality_id: int) -> Version | None:
 
 
 def count_compared(session: Session, personality_id: int) -> int:
-    """Return how many versions people have compared with the champion, including the one that waits."""
+    """Return the number of versions that people have compared with the champion, including the one that waits."""
     champion = read_alias(session, personality_id).version
     compared = select(VersionRow).where(
         VersionRow.personality_id == personality_id,
@@ -306,9 +308,10 @@ def read_contest(session: Session, personality_id: int, settings: VoteSettings) 
 
 
 def contest_between(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Contest:
-    """Return what people chose between the two versions so far."""
+    """Return people's choices between the two versions so far."""
     choices = sorted([*_comparisons(session, version, champion), *_picks(session, version, champion)])
-    # Whoever chose once as an admin is one here: their picks in arenas and direct messages are part of their verdict.
+    # A person who chose once as an admin counts as one here: their picks in arenas and direct messages are in their
+    # verdict.
     admins = {choice.user_id for choice in choices if choice.by_admin}
     silent = set(session.scalars(select(OptOutRow.user_id)))
     members = [choice for choice in choices if choice.user_id not in admins]
@@ -322,7 +325,7 @@ def contest_between(session: Session, version: Version, champion: Version | None
         return Contest(version, champion, found, verdicts)
     has_few = _voices_lately(session, version.personality_id, admins, settings) < VOICES
     if found.voices < VOICES and not has_few:
-        # In which server somebody is most eager must not decide for all.
+        # The server in which a person is most active must not decide for all.
         found = replace(found, needs_people=found.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE)
     return Contest(version, champion, found, verdicts, has_few)
 
@@ -350,7 +353,7 @@ def _of_admin(session: Session, choices: Sequence[_Choice]) -> Standing:
 
 
 def _voices_lately(session: Session, personality_id: int, admins: Collection[int], settings: VoteSettings) -> float:
-    """Return how many members voted on the personality's recent answers or chose between them, by their weight."""
+    """Return the number of members, by weight, who voted on the personality's recent answers or chose between them."""
     now = utc_now()
     answers = select(ReplyRow.guild_id, ReplyRow.basis).where(
         ReplyRow.personality_id == personality_id, ReplyRow.created_at >= now - LATELY
@@ -398,7 +401,7 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
 def _picks(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
     """Yield the picks in closed arenas where half of the answers came from each of the two versions.
 
-    With a third version among the answers, the pick of one of the two would depend on which of them it resembles.
+    With a third version among the answers, the pick of one of the two would depend on the one that it resembles.
     """
     answers_of: dict[ArenaRow, list[ReplyRow]] = defaultdict(list)
     for arena, reply in session.execute(
@@ -448,7 +451,7 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
     """Return the unit of each choice, oldest choice first: its question or its conversation.
 
     Outcomes of one unit resemble each other, so together they are one piece of evidence. Prompts with the same last
-    words are one unit for a while, and so are those that quote the question with which a unit began.
+    words are one unit for a while, and so are prompts that quote the question with which a unit began.
     """
     replies = {choice.reply_id for choice in choices}
     quoted: dict[int, set[int]] = defaultdict(set)
@@ -472,11 +475,11 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
 def _weigh(
     choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float, left_out: Counter[LeftOut]
 ) -> Standing:
-    """Turn the first decided choice of each unit into a bet, and add to `left_out` those that become none.
+    """Turn the first decided choice of each unit into a bet, and count the others in `left_out`.
 
-    All picks of an arena are one bet, on their mean. What is at stake is known before the choice, so that the e-value
-    is valid at every look: the weight of its author, or what keeps them within their share of all that was at stake
-    until then.
+    All picks of an arena are one bet, on their mean. The stake is known before the choice, so that the e-value is valid
+    at every look: it is the weight of the choice's author, or less if that would exceed their share of all stakes so
+    far.
     """
     decided: set[int] = set()
     level: set[int] = set()
@@ -517,7 +520,7 @@ def _weigh(
 def _questions(
     choices: Sequence[tuple[_Choice, float]], units: Sequence[int]
 ) -> Iterator[tuple[int, list[tuple[_Choice, float]]]]:
-    """Yield each decided choice with its unit, those of one arena together, in the order of the first of each."""
+    """Yield (unit, choices) of each decided question, the picks of one arena together, ordered by first choice."""
     together: dict[tuple[str, int], list[tuple[_Choice, float]]] = defaultdict(list)
     unit_of: dict[tuple[str, int], int] = {}
     for position, (weighed, unit) in enumerate(zip(choices, units, strict=True)):
@@ -531,5 +534,5 @@ def _questions(
 
 
 def _room(own: float, whole: float, largest: float) -> float:
-    """Return how much somebody who staked `own` of `whole` may add, so that they hold at most the largest share."""
+    """Return how much a person who staked `own` of `whole` may add without exceeding the largest share."""
     return max(0.0, (largest * whole - own) / (1 - largest)) if largest < 1 else 1.0

@@ -1,4 +1,4 @@
-"""Carries out what people's choices decided about a version."""
+"""Carries out the decision that people's choices made about a version."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from storage.settings.sections import ReleaseSettings
 from storage.wording import gettext_noop
 
 CHOICES = gettext_noop("people's choices")
-"""Recorded as the mover of the champion if release.auto_promote follows what they decided."""
+"""Recorded as the mover of the champion if release.auto_promote follows people's choices."""
 
 
 def conclude(session: Session, contest: Contest, decision: Decision, settings: ReleaseSettings) -> bool:
-    """Do what people's choices decided: settle the verdict, and promote; return False if it was too late.
+    """Carry out people's decision: settle the verdict, and promote; return False if it was too late.
 
     With release.auto_promote a version becomes the champion unless it was champion before: then somebody took it back.
     Raises AliasConflict if somebody moves the champion at the same time.
@@ -24,7 +24,7 @@ def conclude(session: Session, contest: Contest, decision: Decision, settings: R
     version = contest.rival
     champion = read_alias(session, version.personality_id)
     if id_of(champion.version) != id_of(contest.champion):
-        return False  # what people chose counts anew against the new champion
+        return False  # these choices are counted again against the new champion
     promotes = decision.verdict is GateVerdict.PASS and _is_automatic(session, version, settings)
     if promotes:
         make_champion(session, version.personality_id, champion, version, by=CHOICES, reason=decision.reason)

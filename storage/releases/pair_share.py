@@ -1,4 +1,4 @@
-"""How many answers in chat come as blind pairs: more of them while people's choices decide something."""
+"""The share of answers in chat that come as blind pairs: larger while people's choices decide something."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from storage.releases.versions import Version
 
 BEFORE_FIRST_ROUND = 0.2
 WHILE_ONE_WAITS = 0.3
-"""Simulated with 40 votes a week: ready after 1.4 to 2.0 weeks, and after 2.7 to 5.9 if a third as many are asked."""
+"""Share while a version waits. Simulated with 40 votes a week: ready after 1.4 to 2.0 weeks, and after 2.7 to 5.9 if a
+third as many are asked."""
 FIRST_CHOICES = 40
-"""Choices that a first round should have."""
+"""Number of choices that a first round should have."""
 
 
 def read_pair_share(session: Session, personality_id: int, rival: Version | None, configured: float) -> float:
-    """Return the share of answers that come with a second one; 0 in the settings means none, ever."""
+    """Return the share of answers that come with a second one; 0 in the settings always means none."""
     if not configured:
         return 0.0
     if rival is not None:
@@ -30,7 +31,7 @@ def read_pair_share(session: Session, personality_id: int, rival: Version | None
 def first_choices_left(session: Session, personality_id: int) -> int:
     """Return how many more choices the first round on votes should have; 0 once there was one on this base.
 
-    A starter, made from a card's examples or imported, has learned from nobody's choices yet.
+    A starter, made from a card's examples or imported, has not learned from any choices yet.
     """
     learned = (
         select(VersionRow.id)

@@ -34,7 +34,7 @@ PASSED = Sentence("it passed the gate")
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """A version that should answer, and why."""
+    """A request to use a version, with the reason."""
 
     personality_id: int
     version: str
@@ -53,7 +53,7 @@ class ChampionMove:
 
 
 def promote_version(database: Database, action: AuditedAction, request: ReleaseRequest) -> ChampionMove:
-    """Make a version the champion; raises what `promote` raises, VersionNotFound, AdapterError."""
+    """Make a version the champion; raises VersionNotFound, AdapterError and the errors of `promote`."""
     champion, version = _check(database, request)
     after = database.call(
         audited(action, promote),
@@ -70,7 +70,7 @@ def promote_version(database: Database, action: AuditedAction, request: ReleaseR
 def roll_back_champion(
     database: Database, action: AuditedAction, personality_id: int, reason: str, seen: int | None = None
 ) -> ChampionMove:
-    """Go back to the version that answered before; raises what `roll_back` raises. `seen` is as in ReleaseRequest."""
+    """Go back to the previous version; raises the errors of `roll_back`. `seen` is as in ReleaseRequest."""
     champion = database.fetch(read_alias, personality_id)
     after = database.call(
         audited(action, roll_back),
@@ -85,9 +85,9 @@ def roll_back_champion(
 def _check(database: Database, request: ReleaseRequest) -> tuple[Alias, Version | None]:
     """Return the champion, and the version if it may answer and its files are sound.
 
-    All of this is checked twice. First here, outside the transaction that changes something: opening files can take a
-    download, and no writer may wait for that. Then in that transaction, because somebody else may have moved an alias
-    or withdrawn the files in the meantime.
+    All of this is checked twice: first here, outside the transaction that changes something, because opening files can
+    take a download, and no writer may wait for that; then in that transaction, because somebody else may have moved an
+    alias or withdrawn the files in the meantime.
     """
 
     def read(session: Session) -> tuple[Alias, Version | None]:
@@ -110,10 +110,10 @@ def promote(
     reason: str,
     override: bool = False,
 ) -> Alias:
-    """Make a version the champion, and the champion before it last-good.
+    """Make a version the champion, and the previous champion last-good.
 
-    Raises AlreadyChampion, AliasConflict if the champion moved since `expected_generation` was read, and what
-    `ask_gate` raises.
+    Raises AlreadyChampion, AliasConflict if the champion has moved since `expected_generation` was read, and the errors
+    of `ask_gate`.
     """
     overrides = ask_gate(session, to, override=override, reason=reason)
     champion = read_alias(session, personality_id)
@@ -126,11 +126,11 @@ def promote(
 def roll_back(session: Session, personality_id: int, *, expected_generation: int, by: str, reason: str) -> Alias:
     """Undo the last promotion; the next roll back continues with the parent of that version, and so on to the base.
 
-    A promotion makes the champion before it last-good. A roll back makes last-good the champion, and the parent of
-    that version last-good. After promoting v1, v2 and base, where v2 continues v1, roll backs lead to v2, v1 and base.
+    A promotion makes the previous champion last-good. A roll back makes last-good the champion, and the parent of that
+    version last-good. After promoting v1, v2 and base, where v2 continues v1, roll backs lead to v2, v1 and base.
     Versions whose files were withdrawn are skipped, and the reason says so.
 
-    Raises NothingToRollBack if both champion and last-good are the base, AliasConflict if the champion moved since
+    Raises NothingToRollBack if both champion and last-good are the base, AliasConflict if the champion has moved since
     `expected_generation` was read.
     """
     champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
@@ -148,9 +148,10 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
 
 
 def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
-    """Release a new version that passed the gate, if release.auto_promote is on, and say what was done.
+    """Release a new version that passed the gate if release.auto_promote is on, and return a sentence about it.
 
-    None means that it waits for people's choices or for an admin. The base may have changed while a round trained.
+    None means that the version waits for people's choices or for an admin. The base may have changed while a round
+    trained.
     """
     used = base_in_use(session)
     if used is not None and used.revision != version.base_revision:

@@ -43,10 +43,10 @@ class Version:
     trained_on_deleted_data: bool
     created_at: datetime
     withdrawn_at: datetime | None = None
-    """The time its files were deleted."""
+    """The time when its files were deleted."""
     withdrawn_because: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
-    """What people chose between it and the champion, and since that decided, the reason."""
+    """People's choices between it and the champion and, once they decided, the reason."""
     decided_at: datetime | None = None
 
     @property
@@ -55,7 +55,7 @@ class Version:
 
     @property
     def is_sound(self) -> bool:
-        """Whether a round may start from it: its files exist, and none of its training data was deleted."""
+        """True if a round may start from it: its files exist, and none of its training data was deleted."""
         return self.withdrawn_at is None and not self.trained_on_deleted_data
 
 
@@ -74,11 +74,11 @@ class Alias:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """What the next round trains from: a starter, which was made from examples or imported, or the base."""
+    """The start of the next round's training: the base, or a starter that was made from examples or imported."""
 
     starter: Version | None
     forgets: Version | None = None
-    """The champion, if it learned from data that was deleted since: the round makes a version without it."""
+    """The champion, if it learned from since-deleted data: the round makes a version without that data."""
 
     @property
     def note(self) -> str | None:
@@ -139,7 +139,7 @@ def register(
         round_id=round_id,
         metrics=metrics,
         verdict=verdict,
-        # Training started from the parent's weights, so the version inherits what the parent learned.
+        # Training started from the parent's weights, so the version inherits everything that the parent learned.
         trained_on_deleted_data=trained_on_deleted_data
         or (parent_id is not None and session.get_one(VersionRow, parent_id).trained_on_deleted_data),
     )
@@ -150,16 +150,16 @@ def register(
 
 
 def note_evidence(session: Session, version: Version, evidence: dict[str, Any]) -> None:
-    """Store what people chose so far."""
+    """Store people's choices so far."""
     session.execute(update(VersionRow).where(VersionRow.id == version.id).values(evidence=evidence))
 
 
 def settle_verdict(
     session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any], *, announced: bool
 ) -> bool:
-    """Give a version that waits for people's choices their verdict; return False if it does not wait any more.
+    """Settle the verdict on a version that waits for people's choices; return False if it no longer waits.
 
-    `announced` is whether something else tells admins about it.
+    `announced` is true if admins are told of it in another way.
     """
     waits = VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE
     settled = session.execute(
@@ -172,7 +172,7 @@ def settle_verdict(
 
 
 def find_version(session: Session, version_id: int | None) -> Version | None:
-    """Return the version, or None for the base model; raises VersionNotFound on an id that does not exist."""
+    """Return the version, or None for the base model; raises VersionNotFound for an unknown id."""
     if version_id is None:
         return None
     row = session.get(VersionRow, version_id)
@@ -243,7 +243,7 @@ def line_of_parents(session: Session, version_id: int | None) -> list[Version]:
 
 
 def starting_point(session: Session, personality_id: int) -> StartingPoint:
-    """Return what the personality's next round trains from: the champion's nearest sound starter, or the base."""
+    """Return the start of the personality's next round: the champion's nearest sound starter, or the base."""
     champion = read_alias(session, personality_id).version
     line = line_of_parents(session, id_of(champion))
     starter = next((version for version in line if version.is_sound and _is_starter(session, version)), None)
@@ -251,7 +251,7 @@ def starting_point(session: Session, personality_id: int) -> StartingPoint:
 
 
 def _is_starter(session: Session, version: Version) -> bool:
-    """Return whether the version was made from a card's examples, or imported, and so learned from no votes here."""
+    """Return whether the version was made from a card's examples or imported, so that it learned from no votes here."""
     round_ = session.get(RoundRow, version.round_id) if version.round_id else None
     return round_ is None or round_.learns_from is TrainingSource.EXAMPLES
 
@@ -295,7 +295,7 @@ def move_alias(
 ) -> Alias:
     """Point the alias at a version by compare-and-swap, and record the move.
 
-    Raises AliasConflict if the alias was moved since `before` was read, and what `require_usable` raises.
+    Raises AliasConflict if the alias has moved since `before` was read, and the errors of `require_usable`.
     """
     if not _swap(session, personality_id, before, to):
         raise AliasConflict(before.name, before.generation, read_alias(session, personality_id, before.name).generation)
@@ -335,7 +335,7 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
 
 
 def failed_checks(session: Session, version: Version) -> list[str]:
-    """Return the gate's sentences about the checks that the version did not pass, and people's choices against it."""
+    """Return the gate's sentences about the checks that the version failed, and people's choices against it."""
     gate = session.scalar(select(RoundRow.gate).where(RoundRow.id == version.round_id)) or {}
     failed = [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
     dropped = version.verdict is GateVerdict.FAIL and version.evidence.get("reason")
@@ -345,8 +345,8 @@ def failed_checks(session: Session, version: Version) -> list[str]:
 def ask_gate(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:
     """Return whether releasing the version overrides the gate; the base model needs no gate.
 
-    Raises GateNotPassed if it would need an override, OverrideNeedsReason if the override has no reason, and what
-    `require_usable` raises.
+    Raises GateNotPassed if it would need an override, OverrideNeedsReason if the override has no reason, and the errors
+    of `require_usable`.
     """
     require_usable(session, version)
     if version is None or version.verdict is GateVerdict.PASS:
@@ -362,7 +362,7 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
 
 
 def moves_of(session: Session, version: Version) -> list[AliasMove]:
-    """Return the moves that made the version champion, or ended that, newest first."""
+    """Return the moves that made the version champion or ended its time as champion, newest first."""
     rows = select(AliasMoveRow).where(
         AliasMoveRow.alias == CHAMPION,
         or_(AliasMoveRow.from_version_id == version.id, AliasMoveRow.to_version_id == version.id),

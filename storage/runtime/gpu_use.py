@@ -1,4 +1,4 @@
-"""Who uses a GPU: bots and trainers on one machine meet in heartbeats, so that an engine can step aside for a round."""
+"""Records the use of GPUs in heartbeats, so that an engine can step aside for a round on the same machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.runtime.processes import Heartbeat, live_processes, record_heartbea
 
 
 class GpuUse(StrEnum):
-    """What a process does with a GPU; the beginning of a heartbeat's name."""
+    """A process's use of a GPU; the beginning of a heartbeat's name."""
 
     ENGINE = "engine on gpu"
     """An engine has its model in the GPU's memory, or is about to load it."""
@@ -23,13 +23,13 @@ class GpuUse(StrEnum):
 
 
 def take_gpus(session: Session, use: GpuUse, gpus: Iterable[str], worker: str) -> None:
-    """Record that the worker uses these GPUs, by their marks; renew it, or it ends after SILENT_AFTER_S seconds."""
+    """Record that the worker uses the GPUs with these marks; it lapses after SILENT_AFTER_S seconds unless renewed."""
     for gpu in gpus:
         record_heartbeat(session, f"{use} {gpu}", worker)
 
 
 def renew_gpus(session: Session, use: GpuUse, worker: str) -> None:
-    """Renew what the worker uses."""
+    """Renew the worker's records of used GPUs."""
     session.execute(update(HeartbeatRow).where(*_of(use, worker)).values(beat_at=database_now(session)))
 
 

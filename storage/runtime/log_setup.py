@@ -1,4 +1,4 @@
-"""Logs: what is written, where to, and how each line looks."""
+"""Sets up logs: their level, places and line format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = ("levelname", "name", "message", "request_id")
 NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 FILE = "file"
 CHATTY = ("alembic", "apscheduler", "discord", "filelock")
-"""Libraries that log warnings only; discord.py's debug lines would hold what members write."""
+"""Libraries that log warnings only; discord.py's debug lines would hold members' messages."""
 
 
 def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET) -> None:
@@ -89,7 +89,7 @@ class _LogFile(RotatingFileHandler):
             print(f"Cannot write to {self.baseFilename} ({error.strerror}); log lines are lost.", file=sys.stderr)
         self._has_failed = True
         stream, self.stream = self.stream, None  # the next line reopens it
-        with suppress(OSError):  # closing flushes what is still buffered
+        with suppress(OSError):  # closing flushes the buffered lines
             if stream is not None:
                 stream.close()
 

@@ -24,7 +24,8 @@ from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
 
 CREATE_NEW_PROCESS_GROUP = 0x200  # Windows' value; subprocess defines the name only there
 # Ctrl-C reaches every process of a terminal. Child processes that their parent stops itself must not get it. They stay
-# in its session: Linux weighs sessions equally, so a low priority counts only within one (sched(7), autogroup).
+# in the parent's session: Linux weighs sessions equally, so a low priority counts only within one (sched(7),
+# autogroup).
 DETACHED: dict[str, Any] = (
     {"creationflags": CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"process_group": 0}
 )
@@ -57,7 +58,7 @@ def sole_process(
     """Hold the data folder's lock for `process`.
 
     Raises DataDirectoryInUse if another process still holds it after `wait_s`, and SettingsError if the folder cannot
-    be used. `remedy` is the part of these errors that says how to choose another folder.
+    be used. `remedy` is the part of these errors about choosing another folder.
     """
     lock = FileLock(data_directory / f"{process}.lock", timeout=wait_s)
     try:

@@ -1,4 +1,4 @@
-"""The servers of a bot process, if several processes share them."""
+"""The servers that a bot process handles if several processes share them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ID_STEP = 1 << 22
 """Ids per millisecond: https://discord.com/developers/docs/events/gateway#sharding-sharding-formula"""
 FIRST = 0
 STOPPED, ANYWHERE = "stopped", ""
-"""The row that says when a shard last stopped has these as its process and worker."""
+"""Process and worker of the heartbeat row that records when a shard last stopped."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Shards:
 
     @property
     def lead(self) -> bool:
-        """Whether this process does the work that only one process must do."""
+        """True if this process does the work that only one process must do."""
         return FIRST in self.own
 
     @property
@@ -54,7 +54,7 @@ class Shards:
 
 
 ALL = Shards(1, frozenset({FIRST}))
-"""One process handles all servers."""
+"""A single process handles all servers."""
 
 
 def shards_of(settings: DiscordSettings) -> Shards:
@@ -91,13 +91,13 @@ def leave_shards(session: Session, shards: Shards, worker: str) -> None:
 
 
 def note_stop(session: Session, shards: Shards) -> None:
-    """Note that whoever was not answered by these shards until now was refused."""
+    """Record a clean stop: earlier unanswered questions are not made up for."""
     for name in shards.names:
         record_heartbeat(session, f"{STOPPED} {name}", ANYWHERE)
 
 
 def _note_crash(session: Session, shards: Shards) -> None:
-    """Note that a process which left its heartbeats behind, as after a crash, stopped with the last one."""
+    """Record a stop at the last heartbeat that a process left behind, as after a crash."""
     for name in shards.names:
         last = session.scalar(select(func.max(HeartbeatRow.beat_at)).where(HeartbeatRow.process == name))
         noted = last_heartbeat(session, f"{STOPPED} {name}", ANYWHERE)
@@ -106,7 +106,7 @@ def _note_crash(session: Session, shards: Shards) -> None:
 
 
 def last_stop(session: Session, shards: Shards) -> datetime | None:
-    """Return when these shards last stopped; None if one of them never did."""
+    """Return the time when these shards last stopped; None if one of them never did."""
     stops = [last_heartbeat(session, f"{STOPPED} {name}", ANYWHERE) for name in shards.names]
     known = [stop for stop in stops if stop is not None]
     return min(known) if len(known) == len(stops) else None

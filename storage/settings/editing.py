@@ -19,7 +19,7 @@ Value = str | bool | int | list[int]
 def write_setting(path: Path, section: str, key: str, value: Value) -> None:
     """Set a setting, in its line if it has one; the file is replaced in one step, or created.
 
-    Raises SettingsError if the file cannot be written, or writes the setting in a way that is not edited here.
+    Raises SettingsError if the file cannot be written, or has the setting in a form that cannot be edited here.
     """
     path = path.resolve()  # a link stays a link
     by_hand = _by_hand(path, section, key, value)

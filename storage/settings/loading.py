@@ -95,7 +95,7 @@ def variable_name(section: str, key: str) -> str:
 
 
 def overriding_place(section: str, key: str) -> str | None:
-    """Return where a variable overrides the setting in config.toml: "the environment" or ".env"; None if nowhere."""
+    """Return the place of a variable that overrides config.toml, "the environment" or ".env"; None if there is none."""
     variable = variable_name(section, key)
     if variable in os.environ:
         return "the environment"

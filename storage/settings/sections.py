@@ -38,7 +38,7 @@ OWN_VARIABLES = frozenset(
     | {"documents", "tokenize", "padding", "truncation", "max_length", "tokenizer_kwargs", "sanitize_control_tokens"}
     | {"return_dict", "return_tensors", "return_assistant_tokens_mask"}
 )
-"""What transformers' `apply_chat_template` calls its own arguments: no template option may have such a name."""
+"""Names of the arguments of transformers' `apply_chat_template`: no template option may have such a name."""
 MOST_EMOJI = 40
 LEAST_EMOJI_WEIGHT, MOST_EMOJI_WEIGHT = 0.1, 3.0
 RESERVED_EMOJI = {**dict.fromkeys(THUMBS, "always counts as one vote"), "🔁": "asks for another answer"}
@@ -85,7 +85,7 @@ def _server_address(text: str, key_variable: str) -> str:
 
 
 def _address_or_none(key_variable: str) -> AfterValidator:
-    """Return what checks the address of a server that may be missing."""
+    """Return a validator of a server's address that may be missing."""
     return AfterValidator(lambda text: _server_address(text, key_variable) if text else "")
 
 
@@ -168,7 +168,7 @@ def _require_address(value: str) -> str:
 
 
 def parse_quiet_hours(text: str) -> tuple[time, time] | None:
-    """Return when "22:00-07:00" begins and ends, or None if it is empty; raises ValueError."""
+    """Return the beginning and end of "22:00-07:00", or None if the text is empty; raises ValueError."""
     if not text.strip():
         return None
     try:

@@ -1,1 +1,1 @@
-"""What people do in the console to teach the bot: sittings, in which they label pairs of answers, and talks."""
+"""People's teaching in the console: sittings, in which they label pairs of answers, and talks."""

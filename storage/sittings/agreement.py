@@ -1,4 +1,4 @@
-"""How often people who labelled the same pairs of answers agree."""
+"""Measures the agreement of people who labelled the same pairs of answers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SAME = "same"
 @dataclass(frozen=True)
 class RaterAgreement:
     pairs: int
-    """Times that two people labelled the same two answers."""
+    """Number of times that two people labelled the same two answers."""
     share: float
-    """How often they said the same: the first, the second, or about the same."""
+    """Share of these with the same label: the first, the second, or about the same."""
     kappa: float | None
-    """How much more often than by chance (Cohen 1960): 1 always, 0 as chance would; None if it is not defined."""
+    """Agreement beyond chance, Cohen's kappa (Cohen 1960): 1 always, 0 as by chance; None if it is not defined."""
 
 
 def read_rater_agreement(session: Session, personality_id: int) -> RaterAgreement | None:
-    """Return how far people agree; None while no pair has two labels."""
+    """Return people's agreement; None while no pair has two labels."""
     rows = session.execute(
         select(SittingPairRow.first_id, SittingPairRow.second_id, SittingRow.user_id, SittingPairRow.label)
         .join(SittingRow)
@@ -46,7 +46,7 @@ def read_rater_agreement(session: Session, personality_id: int) -> RaterAgreemen
 
 
 def measure_agreement(labels: list[tuple[str, str]]) -> RaterAgreement:
-    """Return the agreement of two people by what each said of the same pairs. Pure."""
+    """Return the agreement of two people from their labels of the same pairs. Pure."""
     from sklearn.metrics import cohen_kappa_score
 
     ones, others = zip(*labels, strict=True)

@@ -1,4 +1,4 @@
-"""Which two of several answers somebody is asked to compare."""
+"""Chooses the two of several answers that a person is asked to compare."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from storage.database.enums import PairChoice
 from storage.taste.learning import LearnedTaste
 
 LESSONS = 0.5
-"""Share of pairs that the taste model chooses; the others are chosen by chance, so that it learns what it does not
-expect."""
+"""Share of pairs that the taste model chooses; the others are random, so that it also learns from surprises."""
 
 
 def choose_two(texts: Sequence[str], taste: LearnedTaste | None, rng: Random) -> tuple[tuple[int, int], PairChoice]:
-    """Return the places of two of the texts in random order, and how they were chosen.
+    """Return the places of two of the texts in random order, and the way they were chosen.
 
     Broken ones are left out if there are two others.
     """
@@ -31,5 +30,5 @@ def choose_two(texts: Sequence[str], taste: LearnedTaste | None, rng: Random) ->
 
 
 def _lesson(texts: Sequence[str], taste: LearnedTaste, first: int, second: int) -> float:
-    """Return how much a person's choice between the two would teach."""
+    """Return how much a person's choice between the two texts would teach."""
     return float(taste.lessons((texts[first], True), [(texts[second], True)])[0])

@@ -1,4 +1,4 @@
-"""The prompts of sittings: those that somebody added for a personality, before those of the prompt bank."""
+"""The prompts of sittings: those added for a personality come before those of the prompt bank."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.database.rows import changed_rows, upsert
 from storage.database.tables import OwnPromptRow
 
 ROWS_AT_ONCE = 1_000
-"""In one statement: SQLite accepts 32,766 parameters."""
+"""Rows in one statement: SQLite accepts 32,766 parameters."""
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -28,7 +28,7 @@ class OwnPrompts:
 
 
 def add_prompts(session: Session, personality_id: int, texts: Sequence[str], added_by: str) -> int:
-    """Store those of the prompts that are new, and return how many were."""
+    """Store the prompts that are new, and return their number."""
     rows = [
         {"personality_id": personality_id, "text": text, "digest": _digest(text), "added_by": added_by}
         for text in texts
@@ -43,7 +43,7 @@ def add_prompts(session: Session, personality_id: int, texts: Sequence[str], add
 
 
 def remove_prompts(session: Session, personality_id: int) -> int:
-    """Remove all prompts that were added for the personality, and return how many there were."""
+    """Remove all prompts that were added for the personality, and return their number."""
     theirs = delete(OwnPromptRow).where(OwnPromptRow.personality_id == personality_id)
     return changed_rows(session.execute(theirs))
 
@@ -64,7 +64,7 @@ def _digest(text: str) -> str:
 
 
 def order_prompts(own: Sequence[str], bank: PromptBank, used: Mapping[str, datetime], rng: Random) -> list[str]:
-    """Return the prompts in the order to use them: the least recently used ones first, and of those people's own."""
+    """Return the prompts in the order to use them: the least recently used first, people's own before the bank's."""
     texts = [*dict.fromkeys((*own, *(prompt.text for prompt in bank.prompts)))]
     mine = set(own)
     return sorted(rng.sample(texts, len(texts)), key=lambda text: (used.get(text, LONG_AGO), text not in mine))

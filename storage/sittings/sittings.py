@@ -1,6 +1,6 @@
-"""Sittings: one person compares pairs of answers, with `/choose` or in the console, which counts like any other choice.
+"""Sittings: one person compares pairs of answers, with `/choose` or in the console; each choice counts like any other.
 
-Pairs that are drawn ahead for whoever comes next wait in a sitting of NOBODY.
+Pairs that are drawn ahead for the next visitor wait in a sitting of NOBODY.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ CHOICES = {
     Label.SAME: Better.SAME,
 }
 THUMBS = {Label.BOTH_GOOD: "👍", Label.BOTH_BAD: "👎"}
-"""What both answers get, besides being about the same."""
+"""The vote that both answers get, besides being about the same."""
 
 Answer = tuple[NewReply, FinishedReply]
 Home = tuple[int, datetime]
-"""A person's server, or DIRECT, and since when they belong to it."""
+"""(a person's server or DIRECT, the time since when they belong to it)"""
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class SittingPair:
 @dataclass(frozen=True)
 class SittingProgress:
     labelled: int
-    """Pairs with a label, skipped ones included."""
+    """Number of labelled pairs, skipped ones included."""
     counts: dict[Label, int]
     worked: timedelta
     """Time between labels, without pauses."""
     waiting: int
-    """Pairs that are drawn and not labelled yet."""
+    """Number of pairs that are drawn and not labelled yet."""
 
     @property
     def useful(self) -> int:
-        """Pairs of which the person said something."""
+        """Number of pairs that the person did not skip."""
         return self.labelled - self.counts.get(Label.SKIPPED, 0)
 
     @property
@@ -113,17 +113,17 @@ def begin_sitting(session: Session, personality_id: int, user_id: int) -> Sittin
 
 
 def begin_spares(session: Session, personality_id: int) -> Sitting:
-    """Return the sitting of pairs that are drawn ahead for whoever comes next."""
+    """Return the sitting of pairs that are drawn ahead for the next visitor."""
     return begin_sitting(session, personality_id, NOBODY)
 
 
 def find_sitting(session: Session, pair_id: int) -> Sitting | None:
-    """Return the sitting of a pair; None if that was deleted."""
+    """Return the sitting of a pair; None if the pair was deleted."""
     return read_first(session, Sitting, select(SittingRow).join(SittingPairRow).where(SittingPairRow.id == pair_id))
 
 
 def end_sitting(session: Session, sitting_id: int) -> bool:
-    """End it; return whether it was open."""
+    """End the sitting; return whether it was open."""
     ended = update(SittingRow).where(SittingRow.id == sitting_id, SittingRow.ended_at.is_(None))
     return changed_rows(session.execute(ended.values(ended_at=utc_now()))) == 1
 
@@ -137,7 +137,7 @@ def add_pair(
     chosen_by: PairChoice,
     unshown: Sequence[Answer] = (),
 ) -> None:
-    """Store two fresh answers for the person to compare, and those that were drawn beside them and not chosen."""
+    """Store two fresh answers for the person to compare, and the unchosen ones that were drawn with them."""
     first_id, second_id, *_ = [store_reply(session, *answer) for answer in (*answers, *unshown)]
     row = SittingPairRow(
         sitting_id=sitting_id, prompt=prompt, first_id=first_id, second_id=second_id, chosen_by=chosen_by
@@ -148,7 +148,7 @@ def add_pair(
 def add_shared_pair(session: Session, sitting: Sitting) -> bool:
     """Ask about a pair that somebody else labelled lately and this person did not; return whether there was one.
 
-    Only answers of what answers now: what people said of others no longer matters. There is none while a version waits.
+    Only answers of the model in use: labels of others no longer matter. There is none while a version waits.
     """
     if find_rival(session, sitting.personality_id):
         return False
@@ -189,7 +189,7 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
 
 
 def take_spare(session: Session, sitting: Sitting) -> bool:
-    """Give the person a pair that was drawn for whoever comes next; return whether there was one with a new prompt."""
+    """Give the person a pair that was drawn ahead; return whether there was one with a new prompt."""
     lock_personality(session, sitting.personality_id)  # two people at once take two
     spares = open_sitting(session, sitting.personality_id, NOBODY)
     if spares is None:
@@ -204,12 +204,12 @@ def take_spare(session: Session, sitting: Sitting) -> bool:
 
 
 def drop_outdated(session: Session, sitting: Sitting) -> None:
-    """Drop pairs that nobody labelled and that no longer ask what matters."""
+    """Drop unlabelled pairs whose comparison no longer matters."""
     session.execute(delete(SittingPairRow).where(SittingPairRow.id.in_(_outdated(session, sitting))))
 
 
 def _outdated(session: Session, sitting: Sitting) -> list[int]:
-    """Return the ids of pairs that nobody labelled and that no longer ask what matters.
+    """Return the ids of unlabelled pairs whose comparison no longer matters.
 
     These are answers of another base, of a version that neither leads nor waits, or from before the card was changed,
     and pairs from before a version waits.
@@ -226,7 +226,7 @@ def _outdated(session: Session, sitting: Sitting) -> list[int]:
     outdated = []
     for row in waiting:
         answers = session.scalars(select(ReplyRow).where(ReplyRow.id.in_((row.first_id, row.second_id)))).all()
-        # Whatever a clock says that was set back, an answer of the waiting version is no older than it.
+        # Even by a clock that was set back, an answer of the waiting version is no older than the version.
         compares = {reply.version_id for reply in answers} == contenders
         if any(
             reply.version_id not in contenders
@@ -251,7 +251,7 @@ def _asked(sitting: Sitting) -> Select[str]:
 
 
 def next_pair(session: Session, sitting: Sitting) -> SittingPair | None:
-    """Return the pair that the person should look at now; None if none is drawn yet."""
+    """Return the pair that the person should compare now; None if none is drawn yet."""
     current = _waiting(sitting.id).where(SittingPairRow.id.not_in(_outdated(session, sitting)))
     return _read_pair(session, current.order_by(SittingPairRow.id).limit(1))
 
@@ -277,7 +277,7 @@ def _read_pair(session: Session, which: Select[SittingPairRow]) -> SittingPair |
 def label_pair(
     session: Session, sitting: Sitting, pair_id: int, label: Label, home: Home | None, *, by_admin: bool = False
 ) -> None:
-    """Store what the person says of a pair; raises SittingConflict if it already has a label, or is gone."""
+    """Store the person's label of a pair; raises SittingConflict if it already has a label, or is gone."""
     labelled = (
         update(SittingPairRow)
         .where(SittingPairRow.id == pair_id, SittingPairRow.sitting_id == sitting.id, SittingPairRow.label.is_(None))
@@ -344,7 +344,7 @@ def read_progress(session: Session, sitting_id: int) -> SittingProgress:
 
 
 def last_asked(session: Session, personality_id: int) -> dict[str, datetime]:
-    """Return when each prompt was last used in a sitting of the personality."""
+    """Return the time when each prompt was last used in a sitting of the personality."""
     rows = session.execute(
         select(SittingPairRow.prompt, func.max(ReplyRow.created_at))
         .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)

@@ -1,6 +1,6 @@
 """Talks of the console's playground: questions, and the answers that versions gave to each.
 
-A talk is named by the ids of the answers that it went on from, in order.
+A talk is named by the ids of the answers that it continued from, in order.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class TalkAnswer:
     version: str
     text: str
     vote: Vote | None
-    """Of whoever talks."""
+    """The person's vote on the answer."""
 
     @property
     def thumbs(self) -> dict[str, bool]:
-        """For each thumb whether they gave it."""
+        """{thumb: whether the person gave it}"""
         return {LIKE: self.vote is Vote.UP, DISLIKE: self.vote is Vote.DOWN}
 
 
@@ -40,11 +40,11 @@ class Exchange:
     question: str
     answers: tuple[TalkAnswer, ...]
     chosen: TalkAnswer
-    """The one that the talk went on from."""
+    """The answer that the talk continued from."""
 
 
 def read_talk(session: Session, personality_id: int, user_id: int, chosen_ids: Sequence[int]) -> list[Exchange]:
-    """Return the exchanges of the person's talk, without answers that were deleted or are another person's."""
+    """Return the exchanges of the person's talk, without deleted answers and other people's."""
     names = names_by_id(session, personality_id)
     theirs = _of(personality_id, user_id).order_by(ReplyRow.id)
     chosen = session.scalars(theirs.where(ReplyRow.id.in_(chosen_ids))).all()
@@ -68,7 +68,7 @@ def store_answers(session: Session, answers: Sequence[tuple[NewReply, FinishedRe
 
 
 def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: int, emoji: str, *, home: Home) -> bool:
-    """Set the person's thumb on an answer of theirs in place of the other one, or take it back if it is there.
+    """Set the person's thumb on their answer in place of the other one, or take it back if it is there.
 
     Return False if the answer was deleted or is another person's.
     """

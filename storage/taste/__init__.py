@@ -1,1 +1,1 @@
-"""What a personality's people like: measures of its answers, and a model of the votes on them."""
+"""A personality's taste, which is what its members like: measures of its answers, and a model of the votes on them."""

@@ -1,4 +1,4 @@
-"""What people like acts on a personality: admins switch it off and on, and people are told once when it begins."""
+"""Members' taste acts on a personality: admins switch it off and on, and people are told once when it begins."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from storage.taste.learning import LearnedTaste
 
 class TasteRole(StrEnum):
     CHOOSING = "choosing"
-    """Of several answers that are begun, it chooses the one that is finished."""
+    """The taste chooses which of several begun answers is finished."""
     TEACHING = "teaching"
-    """Examples for the base and rounds follow it."""
+    """The base's examples and the rounds follow the taste."""
 
 
 TOLD = {TasteRole.CHOOSING: PersonalityRow.told_of_choosing, TasteRole.TEACHING: PersonalityRow.told_of_teaching}
 
 
 def switch_taste(session: Session, personality_id: int, *, on: bool) -> bool:
-    """Let what people like act on the personality, or not; return False if that is so already."""
+    """Switch the taste's effect on the personality on or off; return False if that changes nothing."""
     switched = update(PersonalityRow).where(
         PersonalityRow.id == personality_id, PersonalityRow.follows_taste.is_not(on)
     )
@@ -35,7 +35,7 @@ def switch_taste(session: Session, personality_id: int, *, on: bool) -> bool:
 def untold_roles(
     session: Session, personality_id: int, taste: LearnedTaste, settings: Settings
 ) -> list[OutboxMessage[TasteRole]]:
-    """Return how the taste acts now that people have not been told."""
+    """Return the present effects of the taste that people have not been told of."""
     acting = {
         TasteRole.CHOOSING: taste.may_choose and settings.generation.candidates > 1,
         TasteRole.TEACHING: taste.may_teach and bool(settings.generation.examples or settings.pairs.ranked_prompts),

@@ -1,7 +1,7 @@
-"""How clearly votes put answers in order: what they change together, next to what they would if each leaned by chance.
+"""Measures how clearly votes rank answers: the change they make together, compared with votes that lean by chance.
 
-An e-value asks whether votes are predicted, across prompts and voters. This asks about the order of answers, which is
-what a taste is used for.
+An e-value tests whether votes are predicted, across prompts and voters. Clarity tests the order of answers, for which a
+taste is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from storage.taste.model import Choices, Floats, Posterior, Thumbs
 
 
 def clarity(thumbs: Thumbs, choices: Choices, found: Posterior, without: Posterior) -> float:
-    """Return how many times as much the utilities of the answers vary as they would if each vote were turned by chance.
+    """Return how many times as much the utilities of the answers vary as if each vote were turned by chance.
 
     `found` is learned from the votes, `without` from the same votes without measures. A vote changes utilities by its
     share in the slope of the log likelihood; with random signs, the mean of the squared sum is the sum of the squares.
@@ -26,7 +26,7 @@ def clarity(thumbs: Thumbs, choices: Choices, found: Posterior, without: Posteri
 
 
 def _slopes(thumbs: Thumbs, choices: Choices, without: Posterior) -> Floats:
-    """Return what each vote says about the coefficients where nothing is known of them, (votes, D)."""
+    """Return each vote's slope for the coefficients when nothing is known of them, (votes, D)."""
     slopes = []
     if len(thumbs.x):
         surprise = thumbs.liked - without.p_liked(thumbs.x[:, :0], without.leniency[thumbs.voter])

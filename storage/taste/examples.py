@@ -1,7 +1,7 @@
 """Earlier turns that show the base how to answer, until a version has learned it (Brown et al. 2020, GPT-3).
 
-They are the examples of its card, and answers of its own that people like. These are answers to prompts of the prompt
-bank, which rounds have drawn, so no member's words are among them. An order can say in words what they show.
+They are the examples of its card, and liked answers of its own. These are answers to prompts of the prompt bank, which
+rounds have drawn, so they contain no member's words. An order can express the same in words.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from storage.words import count_words
 NEWEST = 1_000
 """Newest answers among which the examples are searched."""
 FEWEST_WORDS = 5
-"""Shorter answers would teach to say the same word to everything."""
+"""Fewest words of an example: shorter answers would teach to say the same word to everything."""
 TYPICAL = 0.5
-"""Share of them that is used, the closest to liked answers: the best of all would be extreme in one measure."""
+"""Share of the answers that is used, the closest to liked ones: the best of all would be extreme in one measure."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class ExampleTurn:
 class Examples:
     of_card: tuple[Example, ...] = ()
     liked: tuple[ExampleTurn, ...] = ()
-    """Own answers like those that people like."""
+    """The base's own answers that resemble liked ones."""
     budget_tokens: int = 0
-    """Most tokens of both if there are some of the card."""
+    """Most tokens of both kinds if there are some of the card."""
     order: str = ""
-    """What people like, in words, where that moves this base; empty: none."""
+    """The order with members' preferences, if it moves this base; empty: none."""
 
     @classmethod
     def of(cls, settings: Settings, card: Card, liked: tuple[ExampleTurn, ...] = (), order: str = "") -> Examples:
@@ -67,7 +67,7 @@ class Examples:
     def shown_with(self, messages: Sequence[Mapping[str, object]]) -> Iterator[tuple[list[dict[str, str]], int | None]]:
         """Yield the messages with the order and fewer and fewer examples, to try until they fit.
 
-        Beside them stands how many tokens the examples may take; None is any number. The card's are left out first.
+        Each comes with the most tokens that the examples may take; None is any number. The card's are left out first.
         """
         liked = turns_of([(one.message, one.answer) for one in self.liked], ShownAs.LIKED)
         for dialogues in fewer_and_fewer(len(self.of_card)):
@@ -83,7 +83,7 @@ NO_EXAMPLES = Examples()
 def choose_examples(
     session: Session, personality_id: int, evidence: TasteOpinions, taste: LearnedTaste, most: int
 ) -> tuple[ExampleTurn, ...]:
-    """Return up to `most` answers to different messages, those first that the taste rates highest.
+    """Return up to `most` answers to different messages, the taste's favourites first.
 
     There are none while the taste may not teach, or before people have liked anything.
     """
@@ -110,7 +110,7 @@ def choose_examples(
 def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]:
     """Return the base's newest complete answers to prompts of the bank, keyed by reply.
 
-    What it said after such examples or with an order is left out: they would become ever more alike.
+    Answers given after such examples or with an order are left out: they would become ever more alike.
     """
     rows = session.execute(
         select(ReplyRow.id, ReplyRow.messages, ReplyRow.answer)

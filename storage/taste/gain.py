@@ -1,4 +1,4 @@
-"""What choosing among candidates gains, from the votes: chosen answers against random ones, by inverse propensity."""
+"""The gain of choosing among candidates, from the votes: chosen answers against random ones, by inverse propensity."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ShownVote:
 
     liked: bool
     share: float
-    """Of the candidates that are equal to it, itself included."""
+    """Share of the candidates that are equal to it, itself included."""
     is_best: bool
-    """The taste liked it best."""
+    """True if the taste liked it best."""
     propensity: float
 
 
@@ -45,7 +45,7 @@ class CandidateGain:
 
 
 def read_gain(session: Session, personality_id: int, settings: VoteSettings) -> CandidateGain | None:
-    """Return the gain, or None while there are no votes on answers that were chosen so or at random."""
+    """Return the gain; None while there are no votes on answers that were chosen this way or at random."""
     rows = session.execute(
         select(ReplyChoiceRow).join(ReplyRow).where(ReplyRow.personality_id == personality_id)
     ).scalars()

@@ -32,56 +32,56 @@ from storage.taste.model import Choices, Floats, Posterior, Thumbs, add_thumbs, 
 from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
 
 Beginning = tuple[str, bool]
-"""An answer's text so far, and whether that is all of it."""
+"""(an answer's text so far, whether that is all of it)"""
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
 """Most opinions and choices to learn from: older ones say little about today's members."""
 FEWEST = 10
-"""With fewer votes, the taste is shown but chooses nothing."""
+"""Fewest votes for the taste to choose; with fewer, it is only shown."""
 UNJUDGED = 20
-"""The first votes are learned but not predicted, and teach nothing: they tell luck rather than taste."""
+"""Number of first votes that are learned but not predicted, and teach nothing: they reveal luck rather than taste."""
 REFUTED, REHABILITATED = 1 / 20, 1.0
 """A taste whose e-value falls to the first chooses nothing until it reaches the second again."""
 CLEAR, UNCLEAR = 2.0, 1.5
-"""A taste teaches from the first clarity on, until it falls below the second. Calibrated on servers without a taste,
-simulated ones and ratings of people: docs/measurements.md, "When does a taste act?"."""
+"""A taste teaches once its clarity reaches the first, until it falls below the second. Calibrated on servers without a
+taste, simulated ones and ratings of people: docs/measurements.md, "When does a taste act?"."""
 DECIDED = 10
-"""After so many choices that decided something, a round may rank answers before the taste is clear. Of simulated people
-with 40 choices, the pairs that it is sure of are as right: docs/measurements.md, "Twenty choices, one night"."""
+"""Number of deciding choices after which a round may rank answers before the taste is clear. With 40 choices of
+simulated people, the pairs that it is sure of are as right: docs/measurements.md, "Twenty choices, one night"."""
 GROWTH = 0.1
 """Predictions are made by the model of the votes so far, which is fitted again when they grow by this share."""
 MOST_LOG_CAPITAL = 100.0
-"""Without this limit, a taste that thousands of votes have shown could hardly be refuted when people change."""
+"""Limit on the capital: otherwise a taste shown by thousands of votes could hardly be refuted when people change."""
 MANY, FEW = 2_000, 0.01
-"""With so many votes, this share more changes neither how strong the priors should be nor what the others say."""
+"""Once there are this many votes, this share more of them changes neither the priors nor the effect of the others."""
 IDS_AT_ONCE = 1_000
 PACKED_BYTES = len(pack_numbers([0.0] * len(MEASURES)))
 WORDS = [measure.name for measure in MEASURES].index("words")
 WORD_BANDS = slice(-len(BANDS), None)
 REST_WORDS = 58
-"""How many more words an unfinished answer gets on average: measured on 384 answers of the bundled model, cut at 192
+"""Mean number of words that an unfinished answer still gets, measured on 384 answers of the bundled model, cut at 192
 tokens. The mean is the same after 16 words as after 40, so an answer is as likely to end after any word."""
 
 
 @dataclass(frozen=True)
 class TasteData:
-    """Votes with the measures of the answers they are about, oldest first."""
+    """Votes with the measures of their answers, oldest first."""
 
     thumbs: Thumbs
     choices: Choices
     order: NDArray[np.bool_]
-    """For each vote in the order of time, whether it is a thumb."""
+    """For each vote in the order of time, True if it is a thumb."""
     names: tuple[Pseudonym, ...]
-    """Of those who gave a thumb, by index."""
+    """The voters who gave thumbs, by index."""
     about: tuple[frozenset[int], ...]
-    """The answers that each vote is about, in the order of time."""
+    """The answers of each vote, in the order of time."""
 
     @property
     def voters(self) -> int:
         return len(self.names)
 
     def before(self, votes: int) -> TasteData:
-        """Return the first votes."""
+        """Return the first `votes` votes."""
         thumbs = int(self.order[:votes].sum())
         return self._part(slice(0, thumbs), slice(0, votes - thumbs), slice(0, votes))
 
@@ -91,7 +91,7 @@ class TasteData:
         return self._part(slice(start, end), slice(first - start, last - end), slice(first, last))
 
     def without(self, reply_ids: Collection[int]) -> TasteData:
-        """Return the votes that are about none of these answers."""
+        """Return the votes on other answers than these."""
         kept = np.array([about.isdisjoint(reply_ids) for about in self.about], dtype=bool)
         thumbs, choices = kept[self.order], kept[~self.order]
         answers, sizes = np.repeat(choices, self.choices.sizes), self.choices.sizes[choices]
@@ -143,19 +143,20 @@ class TasteData:
 
 @dataclass(frozen=True)
 class Bettor:
-    """Bets on each vote before it is learned, by a model of the votes so far, against the plain share of 👍."""
+    """Bets on each vote before learning it, by a model of the votes so far, against the plain share of 👍."""
 
     log_capitals: Floats
-    """Logarithms of what it has now with each of FRACTIONS at stake, (S,); it started with 1."""
+    """Logarithms of its present capital with each of FRACTIONS at stake, (S,); it started with 1."""
     seen: int
-    """Votes that it has bet on, or only learned from at the beginning."""
+    """Number of votes that it has bet on, or at the beginning only learned from."""
     fits_at: int
     """The number of votes after which it fits its models again."""
     with_measures: Posterior
     without: Posterior
     is_refuted: bool = False
     is_clear: bool = False
-    """Both change only when the models are fitted again, and need more to change back, so that they do not flicker."""
+    """`is_refuted` and `is_clear` change only when the models are fitted again, and need more to change back, so that
+    they do not flicker."""
 
     @property
     def capital(self) -> float:
@@ -164,13 +165,13 @@ class Bettor:
 
 @dataclass(frozen=True)
 class LearnedTaste:
-    """What a personality's people like, as far as their votes say."""
+    """A personality's taste as its members' votes show it."""
 
     posterior: Posterior
     data: TasteData
     bettor: Bettor
     is_on: bool = True
-    """Whether an admin lets it act."""
+    """True if an admin lets the taste act."""
 
     @property
     def e_value(self) -> float:
@@ -185,20 +186,20 @@ class LearnedTaste:
 
     @property
     def may_teach(self) -> bool:
-        """Return whether it does what is slower to undo, examples and rounds: once it is clearer than chance."""
+        """Return whether it may act on examples and rounds, slower to undo: once it is clearer than chance."""
         return self.may_choose and self.bettor.is_clear
 
     @property
     def may_rank(self) -> bool:
         """Return whether a round may rank answers by it: once it may teach, or from some choices on.
 
-        People judge the version before it answers, so that a taste which is chance costs a round and no more.
+        People judge the version before it answers, so a random taste costs no more than a round.
         """
         return self.may_choose and (self.bettor.is_clear or self.data.choices.decided >= DECIDED)
 
     @property
     def why_unsure(self) -> str:
-        """Return why it may not rank, in a sentence without a full stop."""
+        """Return the reason why it may not rank, as a sentence without a full stop."""
         if not self.is_on:
             return sentences.Sentence("the taste ranks no answers: an admin has switched it off")
         if len(self.data) < UNJUDGED:
@@ -218,7 +219,7 @@ class LearnedTaste:
         )
 
     def without(self, reply_ids: Collection[int]) -> Posterior:
-        """Return what the votes on other answers alone say, with priors as strong as those of all votes."""
+        """Return the posterior of the votes on other answers alone, with priors as strong as those of all votes."""
         data = self.data.without(reply_ids)
         return fit(data.thumbs, data.choices, GROUPS, self.posterior, hyper_steps=0)
 
@@ -260,12 +261,12 @@ def style_of(answers: Sequence[str]) -> Floats:
 
 
 def learn_taste(session: Session, personality_id: int, settings: Settings) -> LearnedTaste:
-    """Learn from all that counts now."""
+    """Learn from all opinions that count now."""
     return learn_from(session, personality_id, read_taste_opinions(session, personality_id, settings))
 
 
 def learn_from(session: Session, personality_id: int, evidence: TasteOpinions) -> LearnedTaste:
-    """Learn from evidence that has been read; the taste acts if the personality's admins let it."""
+    """Learn from opinions that were already read; the taste acts if the personality's admins let it."""
     follows = select(PersonalityRow.follows_taste).where(PersonalityRow.id == personality_id)
     return replace(learn(read_taste_data(session, evidence)), is_on=session.scalars(follows).one())
 
@@ -320,15 +321,15 @@ def _look_again(bettor: Bettor, past: TasteData) -> Bettor:
 def _stake(bettor: Bettor, coming: TasteData) -> Floats:
     """Return the logarithms of the capital after bets on these votes, (S,)."""
     ratios = np.concatenate([_thumb_ratios(coming.thumbs, bettor), _choice_ratios(coming.choices, bettor)])
-    # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital; none stakes more than
-    # there is, such as an emoji that counts more than a thumb.
+    # A vote that counts less stakes less, so that one busy voter cannot lose everybody's capital. None stakes more than
+    # there is, not even an emoji that counts more than a thumb.
     weights = np.minimum(1.0, np.concatenate([coming.thumbs.weight, coming.choices.weight]))
     gains = log_capitals(weights * (ratios - 1))
     return np.clip(bettor.log_capitals + gains, -MOST_LOG_CAPITAL, MOST_LOG_CAPITAL)
 
 
 def _thumb_ratios(thumbs: Thumbs, bettor: Bettor) -> Floats:
-    """Return how much more likely the model found each thumb than the rate of likes did, (N,)."""
+    """Return each thumb's likelihood under the model, over that under the rate of likes, (N,)."""
     with_measures, without = bettor.with_measures, bettor.without
     ours = with_measures.p_liked(thumbs.x, with_measures.leniency[thumbs.voter])
     theirs = without.p_liked(_bare(thumbs).x, without.leniency[thumbs.voter])
@@ -337,7 +338,7 @@ def _thumb_ratios(thumbs: Thumbs, bettor: Bettor) -> Floats:
 
 
 def _choice_ratios(choices: Choices, bettor: Bettor) -> Floats:
-    """Return how much more likely the model found each choice than the order of the answers alone did, (C,)."""
+    """Return each choice's likelihood under the model, over that under the answers' order alone, (C,)."""
     if len(choices.starts) == 0:
         return np.ones(0)
     shares = bettor.with_measures.p_chosen(choices) / bettor.without.p_chosen(choices.bare)
@@ -405,7 +406,7 @@ def _rows(measures: Mapping[int, NDArray[Any]], reply_ids: Sequence[int]) -> Flo
 
 
 def read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[Any]]:
-    """Return the measures by reply; those of another set of measures, or damaged, are taken again from the answer."""
+    """Return the measures by reply; damaged ones, or those of another revision, are measured again from the answer."""
     found: dict[int, NDArray[Any]] = {}
     wanted = sorted(reply_ids)
     for start in range(0, len(wanted), IDS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""How the answers look that people liked, by named measure, and how far other answers are beyond them."""
+"""The style of liked answers, by named measure, and how far other answers go beyond it."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from storage.taste.model import Floats
 from storage.taste.opinions import TasteOpinions, read_taste_opinions
 
 PRIOR_ANSWERS = 5.0
-"""How many liked answers the spread of everyday answers counts as: none of a few may have any emoji."""
+"""Number of liked answers that the spread of everyday answers counts as: a few may have no emoji at all."""
 
 
 @dataclass(frozen=True)
 class LikedStyle:
-    """Measures of the answers that people liked, weighed by who liked them."""
+    """Measures of the answers that people liked, weighed by their likes."""
 
     answers: int
     mean: Floats
-    """Scaled, (D,)."""
+    """Scaled means, (D,)."""
     spread: Floats
     """Standard deviations, scaled, (D,)."""
     raw_mean: Floats
-    """(D,)"""
+    """Unscaled means, (D,)."""
 
 
 @dataclass(frozen=True)
 class Excess:
-    """How far the mean of one measure is beyond both the answers that people liked and the base's."""
+    """A measure's mean distance beyond both the liked answers and the base's."""
 
     measure: str
     is_above: bool
     distance: float
-    """In standard deviations of the liked answers; 0 between liked answers and base."""
+    """Distance in standard deviations of the liked answers; 0 between liked answers and base."""
     error: float
     """Standard error of the distance."""
     mean: float
@@ -49,7 +49,7 @@ class Excess:
 
     @property
     def what(self) -> Sentence:
-        """Return what there is too much of, in words, with the three means if they are shares of answers."""
+        """Return the excessive trait in words, with the three means if they are shares of answers."""
         measure = _named(self.measure)
         if measure.is_yes_or_no:
             return Sentence(
@@ -68,7 +68,7 @@ def read_liked_style(session: Session, personality_id: int, settings: Settings) 
 
 
 def liked_style_in(session: Session, evidence: TasteOpinions) -> LikedStyle | None:
-    """Return the same from evidence that has been read."""
+    """Return the style of liked answers, given the opinions; None if there are none."""
     weights = liked_replies(evidence)
     measures = read_measures(session, set(weights))
     if not measures:
@@ -87,7 +87,7 @@ def liked_style(raw: Floats, weight: Floats) -> LikedStyle:
 
 
 def liked_replies(evidence: TasteOpinions) -> dict[int, float]:
-    """Return by how much each answer is liked more than disliked; a choice is a like of what was chosen."""
+    """Return {answer: likes less dislikes} of the answers with more likes; a choice is a like of the chosen answer."""
     balance: dict[int, float] = defaultdict(float)
     for opinion in evidence.opinions:
         weight = opinion.weight * evidence.factors.get(opinion.voter, 1.0)
@@ -101,8 +101,8 @@ def liked_replies(evidence: TasteOpinions) -> dict[int, float]:
 def find_excesses(answers: Sequence[str], base: Sequence[str], liked: LikedStyle) -> list[Excess]:
     """Return every measure of the answers, at least one, the farthest beyond first.
 
-    `base` has the base's answers to the same prompts. They need not look like those that people voted on, so what lies
-    between the two is no excess.
+    `base` holds the base's answers to the same prompts. They need not resemble the answers that people voted on, so
+    anything between the two is no excess.
     """
     x, x_base = style_of(answers), style_of(base)
     mean, mean_base = x.mean(axis=0), x_base.mean(axis=0)

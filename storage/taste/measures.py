@@ -1,4 +1,4 @@
-"""Named measures of an answer's style, and their scales. They read the bot's own answer and nothing else."""
+"""Named measures of an answer's style, and their scales. They depend only on the bot's own answer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from storage.wording import gettext_noop
 from storage.words import LETTERS, count_words
 
 BANDS = (31, 60), (61, 120)
-"""Lengths in the middle, in words: who likes one of them likes neither longer nor shorter answers."""
+"""Lengths in the middle, in words: members who like one band like neither longer nor shorter answers."""
 FARTHEST = 4.0
-"""Standard deviations beyond which a measure does not count any further."""
+"""Largest distance, in standard deviations, that a measure counts."""
 EAST_ASIAN = str.maketrans({"。": ". ", "！": "! ", "？": "? ", "，": ", ", "、": ", "})
 EAST_ASIAN |= str.maketrans("「」『』（）", "“”“”()")
-"""Chinese and Japanese signs, and those that say the same in English."""
+"""Chinese and Japanese signs, and the English ones with the same meaning."""
 
 
 class Group(StrEnum):
-    """Measures of one group share a prior."""
+    """Groups of measures; each group shares a prior."""
 
     LENGTH = "length"
     FORM = "form"
@@ -41,7 +41,7 @@ class Group(StrEnum):
 
 
 class Text:
-    """An answer, and what several measures need of it."""
+    """An answer, and its parts that several measures need."""
 
     def __init__(self, answer: str) -> None:
         self.whole = answer.translate(EAST_ASIAN).strip()
@@ -61,20 +61,20 @@ class Text:
         return len(pattern.findall(self.lower))
 
     def share(self, pattern: re.Pattern[str]) -> float:
-        """Return how many of its words match."""
+        """Return the share of its words that match."""
         return self.count(pattern) / max(1, len(self.words))
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number about an answer, and what people call more and less of it."""
+    """A number about an answer, and people's words for more and less of it."""
 
     name: str
     group: Group
     more: str
     less: str
     of: Callable[[Text], float]
-    """A truth value if the measure is a yes or no, so that its mean is a share of answers."""
+    """Returns the number, or a truth value for a yes or no, whose mean is a share of answers."""
 
     @property
     def is_yes_or_no(self) -> bool:
@@ -130,7 +130,7 @@ def _variety(text: Text) -> float:
 
 
 def _repetition(text: Text) -> float:
-    """Return the share of runs of three words that came before."""
+    """Return the share of runs of three words that occurred before."""
     runs = [tuple(text.words[at : at + 3]) for at in range(len(text.words) - 2)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
@@ -319,7 +319,7 @@ SAMPLES = (
 
 
 def revision_of(measures: Sequence[Measure], patterns: Iterable[str]) -> str:
-    """Return what changes with the measures' names and words, and with what they find in some answers."""
+    """Return a digest of the measures' names and words, and of their numbers for some answers."""
     found = [round(float(measure.of(Text(answer))), 4) for answer in SAMPLES for measure in measures]
     said = [measure.name for measure in measures], list(patterns), found
     return sha256(repr(said).encode()).hexdigest()[:12]
@@ -345,7 +345,7 @@ def _scales() -> tuple[NDArray[Any], NDArray[Any]]:
 
 @cache
 def everyday_correlation() -> NDArray[Any]:
-    """Return how the measures of everyday answers vary together, (D, D)."""
+    """Return the correlation of the measures in everyday answers, (D, D)."""
     found = np.eye(len(MEASURES))
     for place, before in enumerate(_everyday()["correlation with the measures before"]):
         found[place, :place] = found[:place, place] = before
@@ -353,10 +353,10 @@ def everyday_correlation() -> NDArray[Any]:
 
 
 def _everyday() -> Any:
-    """Return what was measured on 2,112 answers of the bundled model to messages of a public chat corpus.
+    """Return the measurements of 2,112 answers of the bundled model to messages of a public chat corpus.
 
-    They were cut at 64 tokens. Means and spreads of the bands of length are those of 480 answers cut at 192, and their
-    correlations those of 1,280 cut at 64.
+    The answers were cut at 64 tokens. Means and spreads of the bands of length are those of 480 answers cut at 192, and
+    their correlations those of 1,280 cut at 64.
     """
     return json.loads(Path(__file__).with_name("scales.json").read_text(encoding="utf-8"))
 
@@ -366,5 +366,5 @@ def unpack_numbers(stored: bytes) -> NDArray[Any]:
 
 
 def pack_numbers(numbers: Sequence[float]) -> bytes:
-    """Return the numbers as they are stored, in little-endian float32."""
+    """Return the numbers in their stored form, little-endian float32."""
     return struct.pack(f"<{len(numbers)}f", *numbers)

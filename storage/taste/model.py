@@ -1,9 +1,9 @@
-"""A Bayesian model of what people like: logistic, with intercepts for the server and for each voter.
+"""A Bayesian model of members' likes: logistic, with intercepts for the server and for each voter.
 
 The posterior is Laplace's approximation (MacKay 2003, chapter 27); the marginal likelihood sets the strength of each
 group's prior (MacKay 1992, "Bayesian Interpolation", section 4). A choice among several answers follows Plackett and
-Luce; "about the same" counts as an equal share of a win for each answer; the one that was shown first has an intercept
-of its own, because some people prefer whatever comes first.
+Luce; "about the same" counts as an equal share of a win for each answer; the answer shown first has an intercept of its
+own, because some people prefer whatever comes first.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ LIKES_MEAN, LIKES_SD = 1.0, 1.5
 VOTER_SD = 0.5
 """Prior of one voter's leniency."""
 LEAD_SD = 0.5
-"""Prior of what an answer gains by being shown first."""
+"""Prior of an answer's advantage from being shown first."""
 PRECISION = 100.0
 """Prior precision of a coefficient: together, the measures explain a standard deviation of 0.7 in log odds."""
 PRECISION_SHAPE = 2.0
-"""How many coefficients the prior of a group's precision is worth."""
+"""Number of coefficients that the prior of a group's precision counts as."""
 LONE_PRECISION = 1.0
-"""Prior precision of a coefficient where its measure is looked at alone: nothing else competes for the votes."""
+"""Prior precision of a coefficient when its measure is looked at alone: no other measure competes for the votes."""
 HYPER_STEPS = 4
 NEWTON_STEPS = 25
 CONVERGED = 1e-4
@@ -46,31 +46,31 @@ class Thumbs:
     x: Floats
     """Scaled measures, (N, D)."""
     liked: Floats
-    """1 or 0, (N,)."""
+    """1 for a like, 0 for a dislike, (N,)."""
     voter: Places
     """Index of each vote's voter, (N,)."""
     weight: Floats
-    """(N,)"""
+    """Weight of each vote, (N,)."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """C choices, each among the answers to one prompt; all their answers are rows of `x`."""
+    """C choices, each among the answers to one prompt; the answers of all choices are rows of `x`."""
 
     x: Floats
     """Scaled measures, (M, D)."""
     starts: Places
     """Index of each choice's first answer, (C,)."""
     share: Floats
-    """What each answer got of its choice, (M,): 1 and 0, or equal shares for "about the same"."""
+    """Each answer's share of its choice, (M,): 1 and 0, or equal shares for "about the same"."""
     weight: Floats
-    """(C,)"""
+    """Weight of each choice, (C,)."""
     in_order: NDArray[np.bool_] | None = None
-    """Whether the first answer was shown first, (C,); None if that is known of none."""
+    """True for each choice whose first answer was shown first, (C,); None if that is unknown for all."""
 
     @property
     def bare(self) -> Choices:
-        """The choices without measures: then only the order of the answers says something."""
+        """The choices without measures: only the order of the answers is left."""
         return replace(self, x=self.x[:, :0])
 
     @property
@@ -88,42 +88,45 @@ class Choices:
 
     @property
     def decided(self) -> float:
-        """The sum of the weights of choices that were for one answer."""
+        """The sum of the weights of choices for a single answer."""
         return float(np.repeat(self.weight, self.sizes)[self.share == 1].sum())
 
 
 class Curvature(NamedTuple):
-    """Of the negative log posterior at its mode: of the coefficients, the first answer's and the server's intercept."""
+    """Curvature of the negative log posterior at its mode, in blocks.
+
+    Shared parameters are the coefficients, the first answer's and the server's intercept.
+    """
 
     shared: Floats
-    """(D + 2, D + 2)"""
+    """Curvature of the shared parameters, (D + 2, D + 2)."""
     own: Floats
-    """Of the voters' intercepts, (V,)."""
+    """Curvature of the voters' intercepts, (V,)."""
     cross: Floats
-    """Between the two, (V, D + 2)."""
+    """Curvature between the two, (V, D + 2)."""
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """The coefficients of the D measures and the intercepts of V voters, and how sure they are."""
+    """The coefficients of the D measures and the intercepts of V voters, and their certainty."""
 
     mean: Floats
-    """(D,)"""
+    """Mean of the coefficients, (D,)."""
     covariance: Floats
-    """(D, D)"""
+    """Covariance of the coefficients, (D, D)."""
     likes: float
     """The server's intercept."""
     likes_variance: float
     leniency: Floats
-    """(V,)"""
+    """The voters' intercepts, (V,)."""
     precision: Floats
     """Prior precision of each coefficient, (D,)."""
     lead: float
-    """What an answer gains by being shown first, in log odds."""
+    """An answer's advantage from being shown first, in log odds."""
     curvature: Curvature
 
     def for_voters(self, voters: int) -> Posterior:
-        """Return the posterior with room for voters who are new."""
+        """Return the posterior with room for new voters."""
         new = voters - len(self.leniency)
         own = np.append(self.curvature.own, np.full(new, VOTER_SD**-2))
         cross = np.vstack([self.curvature.cross, np.zeros((new, self.curvature.cross.shape[1]))])
@@ -146,9 +149,9 @@ class Posterior:
     def lesson(self, first: Floats, second: Floats) -> Floats:
         """Return about twice the information, in nats, that a choice between each first and second answer brings.
 
-        It is largest where the model is unsure which one is better because it knows little about what sets them apart
-        (Laplace; Houlsby et al. 2011, arXiv 1112.5745). An even chance alone teaches nothing: two answers that are
-        alike have it too.
+        It is largest where the model is unsure which one is better because it knows little about their differences
+        (Laplace; Houlsby et al. 2011, arXiv 1112.5745). An even chance alone teaches nothing: two equal answers have it
+        too.
         """
         better = self.p_better(first, second)
         lesson: Floats = np.log1p(better * (1 - better) * self._variance(first - second))
@@ -169,7 +172,7 @@ class Posterior:
 
 
 def prior(groups: Sequence[str], voters: int = 0) -> Posterior:
-    """Return what is believed before the first vote; `groups` names the group of each measure."""
+    """Return the beliefs before the first vote; `groups` names the group of each measure."""
     size = len(groups)
     precision = np.full(size, PRECISION)
     return Posterior(
@@ -210,10 +213,9 @@ def fit(
 
 
 def add_thumbs(found: Posterior, news: Thumbs) -> Posterior:
-    """Return the posterior after a few more votes of voters it knows, by one Newton step.
+    """Return the posterior after a few more votes of known voters, by one Newton step.
 
-    At the mode only the new votes have a slope, so the others are not looked at: however many there are, it takes as
-    long.
+    At the mode only the new votes have a slope, so the old ones are not read and their number does not matter.
     """
     with _libraries().limit(limits=1, user_api="blas"):
         at = _Point(np.append(found.mean, (found.lead, found.likes)), found.leniency)
@@ -241,7 +243,7 @@ def lone_effects(thumbs: Thumbs, choices: Choices) -> Floats:
     """Return each measure's effect, looked at alone, in its standard deviations, (D,); positive if more is liked.
 
     It is one Newton step from no effect at all. With few votes it is clearer than the posterior of all measures, which
-    share what the votes say.
+    share the information in the votes.
     """
     slope, curvature = np.zeros(thumbs.x.shape[1]), np.full(thumbs.x.shape[1], LONE_PRECISION)
     if len(thumbs.x):
@@ -261,7 +263,7 @@ def lone_effects(thumbs: Thumbs, choices: Choices) -> Floats:
 
 
 def _precision(found: Posterior, groups: Sequence[str]) -> Floats:
-    """Return the prior precision of each coefficient that the marginal likelihood of its group asks for."""
+    """Return the prior precision of each coefficient, as estimated by the marginal likelihood of its group."""
     names, precision = np.array(groups), found.precision.copy()
     for name in dict.fromkeys(groups):
         of_group = names == name
@@ -284,7 +286,7 @@ class _Slope(NamedTuple):
 
     gradient: Floats
     own_gradient: Floats
-    """Of the voters' intercepts, (V,)."""
+    """Gradient of the voters' intercepts, (V,)."""
     curvature: Curvature
 
 
@@ -302,14 +304,14 @@ def _find_mode(thumbs: Thumbs, choices: Choices, start: Posterior) -> Posterior:
 
 
 def _newton_step(curvature: Curvature, gradient: Floats, own_gradient: Floats) -> _Point:
-    """Return the step to where the slope ends; the voters are eliminated from the equations."""
+    """Return the Newton step to zero slope; the voters are eliminated from the equations."""
     ratio = curvature.cross / curvature.own[:, None]
     shared = np.linalg.solve(_without_voters(curvature), gradient - ratio.T @ own_gradient)
     return _Point(shared, (own_gradient - curvature.cross @ shared) / curvature.own)
 
 
 def _without_voters(curvature: Curvature) -> Floats:
-    """Return the curvature where the voters' intercepts follow the rest, (D + 2, D + 2)."""
+    """Return the curvature with the voters' intercepts following the rest, (D + 2, D + 2)."""
     left: Floats = curvature.shared - curvature.cross.T @ (curvature.cross / curvature.own[:, None])
     return left
 
@@ -336,19 +338,19 @@ class _Problem:
         order = np.argsort(thumbs.voter, kind="stable")
         self._x = np.empty((len(order), len(known.precision) + 2))
         self._x[:, -2:] = 0, 1
-        for start in range(0, len(order), ROWS_AT_ONCE):  # what fits into the processor's cache is copied faster
+        for start in range(0, len(order), ROWS_AT_ONCE):  # blocks that fit into the processor's cache are copied faster
             rows = slice(start, start + ROWS_AT_ONCE)
             self._x[rows, :-2] = thumbs.x[order[rows]]
         rest = (column[order] for column in (thumbs.liked, thumbs.voter, thumbs.weight))
         self._thumbs = Thumbs(self._x[:, :-2], *rest)
         self._voters, self._runs = np.unique(self._thumbs.voter, return_index=True)
-        self._bent = np.empty_like(self._x)  # memory that is used again: asking for it takes as long as filling it
+        self._bent = np.empty_like(self._x)  # reused memory: allocating it would take as long as filling it
         self._choices = replace(choices, x=np.column_stack([choices.x, choices.shown_first]))
         self._precision = _shared_precision(known.precision)
         self._centre = np.append(np.zeros(len(known.precision)), (0, LIKES_MEAN))
 
     def climb(self, at: _Point, step: _Point) -> _Point:
-        """Return the point after the step, or after a shorter one if that would lead down."""
+        """Return the point after the step, or after a shorter step if that would lead down."""
         height = self._height(at)
         for size in HALVINGS:
             there = _Point(at.shared + size * step.shared, at.leniency + size * step.leniency)
@@ -404,7 +406,7 @@ def _add_choices(choices: Choices, mean: Floats, gradient: Floats, curvature: Fl
 
 
 def choice_shares(choices: Choices, utility: Floats) -> Floats:
-    """Return the probability that each answer is chosen, (M,), if these are the utilities."""
+    """Return the probability that each answer is chosen, (M,), given these utilities."""
     utility = utility - np.repeat(np.maximum.reduceat(utility, choices.starts), choices.sizes)
     raw = np.exp(utility)
     shares: Floats = raw / np.repeat(np.add.reduceat(raw, choices.starts), choices.sizes)
@@ -421,5 +423,5 @@ def _averaged(mean: Floats, variance: Floats) -> Floats:
 
 
 def _shrinking(variance: Floats) -> Floats:
-    """Return by how much a logistic curve is flattened where its argument has this variance."""
+    """Return the factor by which a logistic curve is flattened if its argument has this variance."""
     return np.asarray(1 / np.sqrt(1 + np.pi / 8 * variance))

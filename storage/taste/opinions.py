@@ -1,4 +1,4 @@
-"""What people said about a personality's answers: thumbs, choices, suggestions and 🔁. It reads no word of a member."""
+"""People's opinions of a personality's answers: thumbs, choices, suggestions and 🔁. No member's words are read."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NEWEST_ANSWERS = 10_000
 REPLACED_WEIGHT = 0.3
 """Weight of 🔁, as a dislike of the answer before, by an account that counts in full.
 
-Whoever asks for another answer may only be curious, so it says much less than a 👎. Chosen, not measured.
+A member who asks for another answer may only be curious, so it counts much less than a 👎. Chosen, not measured.
 """
 
 
 class Opinion(NamedTuple):
-    """What one person thinks of one answer."""
+    """One person's opinion of one answer."""
 
     reply_id: int
     voter: Pseudonym
@@ -42,7 +42,7 @@ class Opinion(NamedTuple):
 
 
 class Preference(NamedTuple):
-    """What one person chose among the answers to one prompt; none is "about the same"."""
+    """One person's choice among the answers to one prompt; None is "about the same"."""
 
     reply_ids: tuple[int, ...]
     chosen: int | None
@@ -50,11 +50,11 @@ class Preference(NamedTuple):
     weight: float
     given_at: datetime
     in_order: bool = False
-    """The first answer was shown before the second, in the chat."""
+    """True if the first answer was shown before the second, in the chat."""
 
     @property
     def shares(self) -> list[float]:
-        """Return what each answer got of the choice."""
+        """Return each answer's share of the choice."""
         if self.chosen is None:
             return [1 / len(self.reply_ids)] * len(self.reply_ids)
         return [float(reply_id == self.chosen) for reply_id in self.reply_ids]
@@ -62,27 +62,27 @@ class Preference(NamedTuple):
 
 @dataclass(frozen=True)
 class TasteOpinions:
-    """Oldest first."""
+    """Opinions and choices, oldest first."""
 
     opinions: tuple[Opinion, ...]
     choices: tuple[Preference, ...]
     factors: Mapping[Pseudonym, float] = field(default_factory=dict)
-    """By how much to multiply the weights of those who said much more than others; 1 is absent."""
+    """Factors for the weights of people who gave many more votes than others; 1 is absent."""
 
     @property
     def people(self) -> int:
-        """Return how many voted or chose."""
+        """Return the number of people who voted or chose."""
         return len({one.voter for one in (*self.opinions, *self.choices)})
 
     def between(self, begins: datetime, ends: datetime) -> TasteOpinions:
-        """Return what was said from `begins` up to `ends`, which is not included."""
+        """Return the opinions from `begins` up to `ends`, which is not included."""
         opinions = tuple(one for one in self.opinions if begins <= one.given_at < ends)
         choices = tuple(one for one in self.choices if begins <= one.given_at < ends)
         return replace(self, opinions=opinions, choices=choices)
 
 
 def read_taste_opinions(session: Session, personality_id: int, settings: Settings) -> TasteOpinions:
-    """Return what counts: no votes in quarantine, of wrong facts, or of people who opted out."""
+    """Return the opinions that count: no votes in quarantine, on wrong facts, or of people who opted out."""
     if not settings.privacy.learn_from_reactions:
         return TasteOpinions((), ())
     pseudonyms = read_pseudonyms(session)
@@ -148,7 +148,7 @@ def _opinion(vote: CurrentVote, emoji: float, pseudonyms: Pseudonyms) -> Opinion
 
 
 def _arenas(session: Session, personality_id: int) -> dict[int, tuple[int, ...]]:
-    """Return, for each answer in an arena, all answers of that arena."""
+    """Return {answer: all answers of its arena} for the answers in arenas."""
     answers: dict[int, list[int]] = defaultdict(list)
     rows = session.execute(
         select(ArenaAnswerRow.arena_id, ArenaAnswerRow.reply_id)
@@ -174,7 +174,7 @@ def _picks(
 def _comparisons(
     session: Session, personality_id: int, settings: Settings, pseudonyms: Pseudonyms
 ) -> Iterator[tuple[int, Preference]]:
-    """Yield what members said of blind second answers, each with the member's user ID."""
+    """Yield members' choices between blind answers, each with the member's user ID."""
     rows = session.execute(
         select(
             ComparisonRow.first_id,

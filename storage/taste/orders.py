@@ -1,7 +1,7 @@
-"""What people like as one order in the base's prompt, such as "End with a question.", until a version has learned it.
+"""Members' preferences as one order in the base's prompt, such as "End with a question.", until a version learns them.
 
-Words steer some bases in some things, and make others worse. So a round draws a few answers with the order, and it is
-kept only where these have more of what is liked than those without it, and no less to do with their messages.
+Words steer some bases in some things, and make others worse. So a round draws a few answers with the order, and keeps
+it only if these have more of the liked trait than those without it, and are no less relevant to their messages.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from storage.taste.relevance import read_relevance
 from storage.taste.words import Effect, Sureness, likings
 
 MOST_TRIED = 2
-"""Orders that are tried: those of the surest likings that have one."""
+"""Number of orders that are tried: those of the surest preferences that have one."""
 TRIED_PROMPTS = 16
 TRIED_ANSWERS = 2
-"""To each of these prompts with the order; without it, a round has more."""
+"""Answers with the order to each of these prompts; without it, a round has more."""
 FEWEST_PROMPTS = 8
-"""With fewer, a mean difference says nothing."""
+"""Fewest prompts for which a mean difference counts."""
 CLEAR = 2.0
-"""Standard errors that tell a difference from noise."""
+"""Number of standard errors that a clear difference has."""
 TINY = 1e-9
 """Least standard error: the same difference everywhere is clear."""
 NEWEST = 1_000
 """Most answers that are read with an order, and without one: a round tries an order on a few prompts."""
 ALONE = 2
-"""Messages of a prompt without examples: the system message, and one of the prompt bank."""
+"""Most messages of a prompt without examples: the system message, and one of the prompt bank."""
 ORDERS: Mapping[str, tuple[str, str]] = {
     "words": ("Give long answers.", "Answer in at most ten words."),
     "sentences": ("Answer in three sentences or more.", "Answer in a single sentence."),
@@ -77,22 +77,22 @@ ORDERS: Mapping[str, tuple[str, str]] = {
     "31 to 60 words": ("Answer in 31 to 60 words.", ""),
     "61 to 120 words": ("Answer in 61 to 120 words.", ""),
 }
-"""By measure, one line for more of it and one for less. Measures that few would understand as an order have none."""
+"""Orders by measure, one for more of it and one for less. Measures that few would understand as an order have none."""
 
 
 @dataclass(frozen=True)
 class Order:
     text: str
     measure: int
-    """The place among MEASURES of what it should move."""
+    """The index in MEASURES of the measure that the order should move."""
     sign: int
     """1 if people like more of it, -1 if they like less."""
 
 
 def orders_to_try(taste: LearnedTaste, settings: Settings) -> list[Order]:
-    """Return the orders for what people surely or fairly surely like, the surest first.
+    """Return the orders for traits that people surely or fairly surely like, the surest first.
 
-    There are none while the taste may not act, or where the operator lets the base be shown nothing that people like.
+    There are none while the taste may not act, or if the operator's settings keep members' preferences from the base.
     """
     if not (settings.generation.examples and taste.may_teach):
         return []
@@ -115,7 +115,7 @@ def order_in_use(session: Session, personality_id: int, taste: LearnedTaste, set
 def kept_order(
     session: Session, personality_id: int, base_revision: str, taste: LearnedTaste, settings: Settings
 ) -> str:
-    """Return the order that brought more of what people like when this base was told it; empty if there is none."""
+    """Return the order that brought more of the liked trait when given to this base; empty if there is none."""
     orders = orders_to_try(taste, settings)
     drawn = _read_drawn(session, personality_id, base_revision) if orders else {}
     found = (order.text for order in orders if _brings_more(_differences(session, drawn, order, taste)))
@@ -123,11 +123,11 @@ def kept_order(
 
 
 Drawn = Mapping[str, Mapping[tuple[str, ...], list[int]]]
-"""Answers by the order that the base was told, empty for none, and by the prompt without it."""
+"""Answers by the order in the base's prompt, empty for none, and by the prompt without it."""
 
 
 def _read_drawn(session: Session, personality_id: int, base_revision: str) -> Drawn:
-    """Return the answers of this base to prompts of the bank that it gave without examples."""
+    """Return this base's answers to prompts of the bank, given without examples."""
     drawn = (
         select(ReplyRow.id, ReplyRow.messages)
         .where(
@@ -145,7 +145,8 @@ def _read_drawn(session: Session, personality_id: int, base_revision: str) -> Dr
     )
     shown = ReplyRow.messages[0][SHOWN_AS].as_string()
     told = session.execute(drawn.where(shown == ShownAs.ORDER)).all()
-    # Every taste is learned again now and then, and most prompts were tried with no order: their answers are not read.
+    # Every taste is learned again now and then, and most prompts were never tried with an order: their answers are not
+    # read.
     tried = {messages[-1]["content"] for _, messages in told}
     said = [ReplyRow.messages[place]["content"].as_string() for place in range(ALONE)]
     plain = drawn.where(shown.is_(None), or_(*(one.in_(tried) for one in said)))
@@ -157,7 +158,7 @@ def _read_drawn(session: Session, personality_id: int, base_revision: str) -> Dr
 
 
 def _differences(session: Session, drawn: Drawn, order: Order, taste: LearnedTaste) -> Floats:
-    """Return by prompt how much more of what is liked, utility and relevance answers have with the order, (P, 3).
+    """Return how much more liked trait, utility and relevance answers have with the order, by prompt, (P, 3).
 
     Relevance is NaN where it was not measured.
     """
@@ -169,7 +170,7 @@ def _differences(session: Session, drawn: Drawn, order: Order, taste: LearnedTas
 
 
 def _read_numbers(session: Session, reply_ids: set[int], order: Order, taste: LearnedTaste) -> dict[int, Floats]:
-    """Return for each answer how much it has of what is liked, its utility and its relevance."""
+    """Return {answer: (its amount of the liked trait, utility, relevance)}."""
     measures, relevance = read_measures(session, reply_ids), read_relevance(session, reply_ids)
     style = scaled(np.array(list(measures.values())).reshape(-1, len(MEASURES)))
     known = [relevance.get(reply_id, np.nan) for reply_id in measures]
@@ -184,7 +185,7 @@ def _brings_more(differences: Floats) -> bool:
 
 
 def _in_errors(differences: Floats) -> float:
-    """Return the mean in standard errors; 0 of too few to say anything."""
+    """Return the mean in standard errors; 0 if there are too few differences."""
     if len(differences) < FEWEST_PROMPTS:
         return 0.0
     error = differences.std(ddof=1) / len(differences) ** 0.5

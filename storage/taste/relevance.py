@@ -1,10 +1,10 @@
-"""How relevant an answer is to its message: the cosine of the two under the sentence encoder.
+"""Measures the relevance of an answer to its message: the cosine of the two under the sentence encoder.
 
-Taste sees style alone, so it would take "Yay. That's amazing." for "My cat is sick." Relevance keeps it from that. It
+Taste judges style alone, so it would choose "Yay. That's amazing." for "My cat is sick." Relevance prevents that. It
 takes 10 ms for each answer, and tells answers to their own message from those to another one better than
 log-probabilities do (`storage.models.fit`): of such pairs by hand, it puts 0.96 to 0.99 in the right order in three
 English styles and 0.84 in German, and 0.90 to 0.95 of the bundled model's own; the bundled model and Gemma 3 270M have
-0.89 and 0.92 over all. These two take no part in choosing, so they can judge what came of it.
+0.89 and 0.92 over all. These two take no part in choosing, so they can judge the result.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from storage.database.tables import ReplyMeasuresRow
 from storage.taste.model import Floats
 
 RELEVANT = 0.2
-"""Less has nothing to do with the message.
+"""Least relevance of an answer that fits its message.
 
 Of the bundled model's answers 0.80 have as much, and of its answers to other messages 0.06. Of 40 with less, read one
 by one, 34 make no sense where they stand. Of answers by hand 0.88 to 0.96 have as much in three English styles, and
 0.71 in German.
 """
 NOISE = 0.15
-"""Standard deviation of the bundled model's answers to one message."""
+"""Standard deviation of the relevance of the bundled model's answers to one message."""
 IDS_AT_ONCE = 1_000
 
 Encode = Callable[[Sequence[str]], Floats]
@@ -43,7 +43,7 @@ def measure_relevance(exchanges: Sequence[tuple[str, str]], encode: Encode) -> F
 
 
 def are_relevant(relevance: Sequence[float | None]) -> list[bool]:
-    """Return which answers have to do with their message: at least half, and those that were not measured.
+    """Return whether each answer fits its message; at least half do, and those that were not measured.
 
     If none of them reaches RELEVANT, as may happen after "hi", all do. The encoder knows English, and a glossary's
     German: in another language, answers can only be compared.
@@ -55,7 +55,7 @@ def are_relevant(relevance: Sequence[float | None]) -> list[bool]:
 
 
 def read_relevance(session: Session, reply_ids: Collection[int]) -> dict[int, float]:
-    """Return the relevance of those of the answers that it was measured of."""
+    """Return {reply id: relevance} of the answers whose relevance was measured."""
     found: dict[int, float] = {}
     wanted = sorted(reply_ids)
     for start in range(0, len(wanted), IDS_AT_ONCE):

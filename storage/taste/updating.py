@@ -16,21 +16,21 @@ from storage.taste.orders import order_in_use
 from storage.taste.words import Effect, likings
 
 MOST_ANSWERS = 1_000
-"""With new votes on more answers, as after days without the bot, everything is learned again."""
+"""Most answers whose new votes are added one by one; with more, as after days without the bot, all is learned again."""
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class KnownTaste:
-    """A taste, what was said for it, and what shows it to the base, as if admins let it act."""
+    """A taste with its evidence, and its examples and order for the base, as if admins let it act."""
 
     evidence: TasteOpinions
     taste: LearnedTaste
     liked: tuple[Effect, ...] = ()
-    """What people like, in words."""
+    """Traits that members like."""
     examples: tuple[ExampleTurn, ...] = ()
     order: str = ""
-    """What people like in words, where that moves the base in use."""
+    """The order with members' preferences, if it moves the base in use."""
 
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
@@ -44,10 +44,10 @@ def learn_all(session: Session, personality_id: int, settings: Settings) -> Know
 def learn_votes_on(
     session: Session, personality_id: int, settings: Settings, known: KnownTaste, reply_ids: Collection[int]
 ) -> KnownTaste:
-    """Learn the new votes on these answers; everything again if a vote was changed, withdrawn or is no thumb.
+    """Learn the new votes on these answers; learn all again if a vote was changed, withdrawn or is not a thumb.
 
-    Added votes leave some things as they are until everything is learned again: how much each voter's other votes
-    count, that the oldest votes of very many are forgotten, the examples, the order, and the words of many votes.
+    Some things wait until everything is learned again: the weights of each voter's other votes, forgetting the oldest
+    of very many votes, the examples, the order, and the liked traits after many votes.
     """
     news = _news(session, personality_id, settings, known, reply_ids)
     if news is None:
@@ -63,7 +63,7 @@ def learn_votes_on(
 def _news(
     session: Session, personality_id: int, settings: Settings, known: KnownTaste, reply_ids: Collection[int]
 ) -> list[Opinion] | None:
-    """Return the votes on these answers that are new, oldest first; None if they do not simply come after the others.
+    """Return the new votes on these answers, oldest first; None if they do not simply follow the others.
 
     They do not if a clock went back.
     """

@@ -1,4 +1,4 @@
-"""Finds what a personality's people like, how sure that is, and which answers show it."""
+"""Finds the traits that members like, their certainty, and the answers that show them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from storage.taste.measures import MEASURES, Group, Measure, everyday_correlatio
 from storage.taste.model import Floats, Posterior, lone_effects
 
 EVERYDAY_ANSWERS = 50
-"""How many of its people's answers the everyday answers are worth, when it comes to how measures vary together."""
+"""Pseudo-count of everyday answers in the measures' correlation."""
 ALIKE = 0.6
-"""Measures that vary together more than this say the same, so only the clearer one is told."""
+"""Correlation above which two measures say the same, so that only the clearer one is shown."""
 MOST_EFFECTS = 6
 MOST_QUESTIONS = 3
 
@@ -33,15 +33,15 @@ class Sureness(StrEnum):
 LEAST_SURE = {Sureness.SURE: 0.99, Sureness.FAIRLY: 0.95, Sureness.GUESS: 0.6}
 """Least probability that the effect has this direction."""
 LIKELY = 0.8
-"""A guess is less probable than this only if the votes show it where each measure is looked at alone: a dozen votes
-cannot do more. What that says in how many of simulated servers: see docs/taste.md."""
+"""A less probable guess is shown only if the votes show it when each measure is looked at alone; a dozen votes cannot
+do more. docs/taste.md gives the share of simulated servers in which this shows something."""
 LEAST_ALONE = 1.95
-"""How many standard deviations that takes."""
+"""Number of standard deviations that an effect needs to count when looked at alone."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """How much better an answer is liked that has more of a measure, everything that comes with it included."""
+    """The effect of more of a measure on the chance of a 👍, including everything that comes with it."""
 
     measure: Measure
     size: float
@@ -49,7 +49,7 @@ class Effect:
     spread: float
     """Standard deviation of the size."""
     alone: float
-    """The effect if its measure is looked at alone, in its own standard deviations."""
+    """The measure's effect when looked at alone, in its own standard deviations."""
 
     @property
     def is_band(self) -> bool:
@@ -57,12 +57,12 @@ class Effect:
 
     @property
     def certainty(self) -> float:
-        """Return the probability that its direction is right."""
+        """Return the probability that the effect's direction is right."""
         return NormalDist().cdf(abs(self.size) / self.spread)
 
     @property
     def sureness(self) -> Sureness | None:
-        """Return how sure its direction is; None if there is nothing to tell."""
+        """Return the certainty of the effect's direction; None if there is nothing to show."""
         found = next((sureness for sureness, least in LEAST_SURE.items() if self.certainty >= least), None)
         shows_alone = self.alone * self.size > 0 and abs(self.alone) >= LEAST_ALONE
         return found if self.certainty >= LIKELY or shows_alone else None
@@ -73,10 +73,10 @@ class Effect:
 
 
 def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
-    """Return the effects worth telling, the surest first, without those that say the same again.
+    """Return the effects worth showing, the surest first, without those that repeat another.
 
-    What never differed between the answers is not told: the votes say nothing about it. Nor are guesses, if the votes
-    were no better predicted with the taste than without.
+    A measure that never differed between the answers is left out, because the votes say nothing about it. Guesses are
+    left out if the taste did not improve the prediction of the votes.
     """
     effects, together, differs = _weigh(taste)
     guesses = taste.e_value >= 1
@@ -90,7 +90,7 @@ def likings(taste: LearnedTaste, most: int = MOST_EFFECTS) -> list[Effect]:
 
 
 def why_chosen(liked: Sequence[Effect], chosen: Beginning, others: Sequence[Beginning]) -> Effect | None:
-    """Return the liking that spoke most for the chosen draft beside the others, if one did."""
+    """Return the liked trait that most favoured the chosen draft over the others, if any did."""
     x = style_begun([chosen, *others])
     ahead = x[0] - x[1:].mean(axis=0)
     weighed = [(effect.size * ahead[MEASURES.index(effect.measure)], effect) for effect in liked]
@@ -99,12 +99,15 @@ def why_chosen(liked: Sequence[Effect], chosen: Beginning, others: Sequence[Begi
 
 
 def _rank(effect: Effect) -> tuple[bool, float]:
-    """Plain measures come first: where all answers are short, "16 to 30 words" says no more than "longer answers"."""
+    """Return a sort key, plain measures first.
+
+    If all answers are short, "16 to 30 words" says no more than "longer answers".
+    """
     return effect.is_band, -effect.certainty
 
 
 def open_questions(taste: LearnedTaste, told: Sequence[Effect]) -> list[Measure]:
-    """Return the measures that the votes say least about: what never differed first, then the widest effects."""
+    """Return the measures that the votes reveal least about: first any that never differed, then the widest effects."""
     effects, together, differs = _weigh(taste)
     unknown = [place for place, effect in enumerate(effects) if effect.sureness is None or not differs[place]]
     known = [MEASURES.index(effect.measure) for effect in told]
@@ -116,7 +119,7 @@ def open_questions(taste: LearnedTaste, told: Sequence[Effect]) -> list[Measure]
 
 
 def _weigh(taste: LearnedTaste) -> tuple[list[Effect], Floats, Sequence[bool]]:
-    """Return of every measure its effect, how it varies with the others, and whether it differed between answers."""
+    """Return each measure's effect, the correlations, and whether each measure differed between answers."""
     x = np.vstack([taste.data.thumbs.x, taste.data.choices.x])
     together = _correlation(x)
     alone = lone_effects(taste.data.thumbs, taste.data.choices)
@@ -139,7 +142,7 @@ def _effects(posterior: Posterior, together: Floats, alone: Floats) -> list[Effe
 
 
 def _correlation(x: Floats) -> Floats:
-    """Return how the measures of these answers and of everyday answers vary together, (D, D)."""
+    """Return the correlation of the measures of these answers and of everyday answers, (D, D)."""
     centred = x - x.mean(axis=0) if len(x) else x
     together = centred.T @ centred + EVERYDAY_ANSWERS * everyday_correlation()
     spread = np.sqrt(together.diagonal())
@@ -149,7 +152,7 @@ def _correlation(x: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class ShownAnswer:
-    """One of the bot's own answers, as an example of what is liked or not."""
+    """One of the bot's own answers, as an example of liked or disliked traits."""
 
     text: str
     utility: float
@@ -158,7 +161,7 @@ class ShownAnswer:
 def examples_of(
     session: Session, taste: LearnedTaste, personality_id: int, newest: int = 300, *which: ColumnElement[bool]
 ) -> list[ShownAnswer]:
-    """Return the bot's newest answers that `which` selects, from the best liked to the least, as the taste sees them.
+    """Return the bot's newest answers that `which` selects, from the best liked to the least, by the taste.
 
     Answers to members who opted out are left out.
     """

@@ -1,1 +1,1 @@
-"""Rounds and the evidence that they may train on."""
+"""Rounds, and the feedback that they may train on."""

@@ -1,6 +1,6 @@
-"""A round's evidence: trainable answers, the votes on them, and corrections, with pseudonyms for people.
+"""A round's feedback: trainable answers, the votes on them, and corrections, with pseudonyms for people.
 
-Ids and votes are read first, texts only of what a round chose by them.
+Ids and votes are read first, and texts only of the rows that a round chose by them.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
 
 IDS_AT_ONCE = 10_000
-"""In one statement: SQLite accepts 32,766 parameters."""
+"""Ids in one statement: SQLite accepts 32,766 parameters."""
 Render = Callable[[Sequence[dict[str, str]]], str]
 """Returns the prompt that a base is served for these chat messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class RatedReply:
-    """An answer and the votes on it that count."""
+    """An answer, and the votes on it that count."""
 
     id: int
     prompt: str
     """Digest of the rendered prompt."""
     answer: str | None = None
-    """None until it is read."""
+    """The answer; None until it is read."""
     votes: tuple[WeightedVote, ...] = ()
     is_cut: bool = False
-    """It stopped at the length limit, so the model did not choose its end."""
+    """True if it stopped at the length limit, so that the model did not choose its end."""
     is_sample: bool = False
-    """A round drew it; no member saw it."""
+    """True if a round drew it, so that no member saw it."""
 
     @property
     def up(self) -> float:
@@ -68,18 +68,18 @@ class WrittenCorrection:
     id: int
     reply_id: int
     text: str | None
-    """None until it is read."""
+    """The better answer; None until it is read."""
     author: Pseudonym
     weight: float
-    """0 to 1: the weight of a vote by its author at the time of writing."""
+    """The weight, 0 to 1, of a vote by its author at the time of writing."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Words that may be trained on."""
+    """Texts that may be trained on."""
 
     prompts: dict[str, str] = field(default_factory=dict)
-    """By digest."""
+    """Rendered prompts by digest."""
     answers: dict[int, str] = field(default_factory=dict)
     corrections: dict[int, str] = field(default_factory=dict)
 
@@ -98,7 +98,7 @@ def read_replies(
     has_feedback = or_(
         ReplyRow.id.in_(select(VoteEventRow.reply_id)),
         ReplyRow.id.in_(select(CorrectionRow.reply_id)),
-        # What was compared may have several prompts: the base sees examples, a version does not.
+        # Compared answers may have several prompts: the base sees examples, a version does not.
         ReplyRow.id.in_(select(ComparisonRow.first_id)),
         ReplyRow.id.in_(select(ComparisonRow.second_id)),
         ReplyRow.id.in_(select(ArenaAnswerRow.reply_id)),
@@ -181,7 +181,7 @@ def read_texts(
     replies: Collection[int] = (),
     corrections: Collection[int] = (),
 ) -> Texts:
-    """Return the words of those of these answers, with their prompts, and of these corrections that may be used.
+    """Return the texts of these answers, with their prompts, and of these corrections, as far as they may be used.
 
     A prompt is as `prompt_to_learn` returns it.
     """
@@ -201,7 +201,7 @@ def read_texts(
 
 
 class AnsweredPrompt(Protocol):
-    """A row with what an answer was given to."""
+    """A row with an answer's prompt."""
 
     prompt: str
     base_revision: str
@@ -211,8 +211,8 @@ class AnsweredPrompt(Protocol):
 def prompt_to_learn(row: AnsweredPrompt, base_revision: str, render: Render) -> str:
     """Return the prompt without members' IDs: as it was served, or its messages rendered for this base.
 
-    Examples and an order are left out, because a version is asked without them: it learns what the base says that sees
-    them (context distillation, Askell et al. 2021, arXiv 2112.00861).
+    Examples and an order are left out, because a version is asked without them: it learns the answers of the base that
+    saw them (context distillation, Askell et al. 2021, arXiv 2112.00861).
     """
     said = without_examples(row.messages)
     if row.base_revision == base_revision and said == row.messages:
@@ -231,11 +231,11 @@ class PossiblePairs:
     """Pairs that people's votes, choices and suggestions can make now."""
 
     compared: int
-    """Questions with a liked and a disliked answer; each gives 1 to 4 pairs."""
+    """Number of questions with a liked and a disliked answer; each gives 1 to 4 pairs."""
     choices: int
-    """Questions with answers that somebody chose among; each gives at least 1 pair, if people agree."""
+    """Number of questions with a choice among answers; each gives at least 1 pair, if people agree."""
     suggestions: int
-    """Suggested answers; each gives at least 1 pair."""
+    """Number of suggested answers; each gives at least 1 pair."""
 
     @property
     def total(self) -> int:
@@ -244,7 +244,7 @@ class PossiblePairs:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What the next round could learn from."""
+    """The feedback and taste that the next round could learn from."""
 
     votes: WeightedVotes
     pairs: PossiblePairs
@@ -269,7 +269,7 @@ def count_possible_pairs(
     votes: Mapping[int, Collection[WeightedVote]],
     choices: Iterable[Preference],
 ) -> PossiblePairs:
-    """Return how many pairs these votes, by reply, and choices allow; all of them must count."""
+    """Return the numbers of pairs that these votes, by reply, and choices allow; all of them must count."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     suggestions = count_rows(session, select(trainable_corrections(reply, privacy).id))
     by_prompt: dict[str, set[bool]] = defaultdict(set)

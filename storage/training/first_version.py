@@ -1,4 +1,4 @@
-"""Whether a personality is offered its first version, which a round makes from the examples on its card."""
+"""Decides whether to offer a personality its first version, which a round makes from the examples on its card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.training.rounds import OPEN, TRAINED
 
 
 def offered_examples(session: Session, personality: Personality, settings: DemonstrationSettings) -> int:
-    """Return how many example dialogues it could learn now; 0 if it has too few, a version or a round that made one."""
+    """Return the number of examples it could learn now; 0 if it has too few, a version or a round that made one."""
     number = len(personality.card.examples)
     version = select(VersionRow).where(VersionRow.personality_id == personality.id)
     made = select(RoundRow).where(RoundRow.personality_id == personality.id, RoundRow.status.in_((*OPEN, *TRAINED)))

@@ -27,13 +27,13 @@ OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
 """Rounds that trained a version and tested it."""
 TYPICAL_ROUNDS = 5
-"""The newest rounds that tell how long the next one takes."""
+"""Number of the newest rounds that predict the duration of the next one."""
 LEASE = timedelta(seconds=SILENT_AFTER_S)
 MEMORY_RAN_OUT = Sentence(
     "memory ran out, and nothing was published: the next round computes less at once; if that is not enough, stop "
     "other programs, lower training.max_tokens or choose a smaller model.base"
 )
-"""The reason, or the end of it, of a round that ended so."""
+"""The reason, or its ending, of a round in which memory ran out."""
 REMEMBERED_ROUNDS = 10
 SCHEDULE = gettext_noop("schedule")
 """`requested_by` of a scheduled round."""
@@ -148,7 +148,7 @@ def set_manifest(
     evidence: dict[str, Any] | None = None,
     voters: Sequence[RoundVoter] = (),
 ) -> str:
-    """Store what the running round trains on and whose votes it uses, and return the manifest's digest.
+    """Store the running round's training data and the voters behind it, and return the manifest's digest.
 
     `digest` is the card's, if the round trains on a card instead of pairs.
     """
@@ -181,7 +181,7 @@ def names_deleted(session: Session, pairs: Sequence[ManifestPair]) -> bool:
 
 
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:
-    """Store how far the round is; raises RoundConflict if it is no longer running."""
+    """Store the round's progress; raises RoundConflict if it is no longer running."""
     _require_running(session, round_id, progress=progress)
 
 
@@ -209,7 +209,7 @@ def finish_round(
 def interrupt_rounds(session: Session, worker: str, *, others: bool = True) -> list[Round]:
     """End running rounds whose trainer died: those of `worker`'s previous run, and with `others` expired leases.
 
-    Versions that were published before stay published.
+    Versions that were already published are kept.
     """
     running = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING)).all()
     now = database_now(session)
@@ -243,7 +243,7 @@ def show_progress_in(session: Session, round_id: int, channel_id: int, message_i
 
 
 def stop_showing_progress(session: Session, round_id: int) -> None:
-    """Store that no message needs updates any more: it shows the end, or was deleted."""
+    """Record that no message needs updates any more, because it shows the end or was deleted."""
     row = session.get_one(RoundRow, round_id)
     row.progress_channel_id = row.progress_message_id = None
 
@@ -286,7 +286,7 @@ def latest_round(session: Session, personality_id: int) -> Round | None:
 
 
 def memory_failures(session: Session, personality_id: int) -> int:
-    """Return in how many of the personality's last REMEMBERED_ROUNDS rounds memory ran out."""
+    """Return the number of the personality's last REMEMBERED_ROUNDS rounds in which memory ran out."""
     rounds = list_rounds(session, personality_id, REMEMBERED_ROUNDS)
     return sum(round_.status is RoundStatus.FAILED and round_.reason.endswith(MEMORY_RAN_OUT) for round_ in rounds)
 
@@ -303,7 +303,7 @@ class RoundNumbers:
     last_published_at: datetime | None
     running_since: datetime | None
     progress: float
-    """Share of the running round's current phase that is done; 0 without a running round."""
+    """Finished share of the running round's current phase; 0 without a running round."""
 
 
 def read_numbers(session: Session) -> RoundNumbers:
@@ -329,7 +329,7 @@ def read_numbers(session: Session) -> RoundNumbers:
 
 
 def expected_end(session: Session) -> datetime | None:
-    """Return when the running rounds should have ended, by how long the last ones took that trained a version.
+    """Return when the running rounds should end, by the durations of the last ones that trained a version.
 
     None if none runs, or none has trained yet.
     """
@@ -341,7 +341,7 @@ def expected_end(session: Session) -> datetime | None:
 
 
 def last_trained(session: Session, personality_id: int) -> Round | None:
-    """Return the newest round that trained and judged a version, except those that used data deleted since."""
+    """Return the newest round that trained and judged a version, except those that used since-deleted data."""
     marked = select(VersionRow.round_id).where(VersionRow.trained_on_deleted_data, VersionRow.round_id.is_not(None))
     trained = RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED), RoundRow.id.not_in(marked)
     return read_first(session, Round, select(RoundRow).where(*trained).order_by(RoundRow.id.desc()))
@@ -360,7 +360,7 @@ def _change_running(session: Session, round_id: int, *conditions: ColumnElement[
 
 
 def new_lease(session: Session) -> datetime:
-    """Return when a lease that starts now expires."""
+    """Return the time when a lease that starts now expires."""
     return database_now(session) + LEASE
 
 

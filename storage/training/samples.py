@@ -34,17 +34,17 @@ class AskedPrompt:
     """A prompt that a round draws answers to: of a reply, or of the prompt bank."""
 
     prompt: str
-    """Rendered."""
+    """The rendered prompt."""
     digest: str
     reply_id: int | None = None
-    """The samples share its basis and speakers, so they are deleted together with it; None: from the bank."""
+    """The reply whose basis and speakers the samples share, and with which they are deleted; None: from the bank."""
     messages: tuple[dict[str, str], ...] = ()
-    """What was rendered."""
+    """The messages that were rendered."""
     to_base: AskedPrompt | None = None
-    """As the base is asked it until a version has learned: with examples or an order. None: the same."""
+    """The prompt as the base gets it until a version has learned: with examples or an order; None if it is the same."""
 
     def to(self, version_id: int | None) -> AskedPrompt:
-        """Return it as this version is asked it, or the base."""
+        """Return the prompt as this version, or the base, is asked it."""
         return self.to_base if version_id is None and self.to_base else self
 
 
@@ -62,8 +62,8 @@ def newest_prompts(
 ) -> list[AskedPrompt]:
     """Return the newest prompts of members whose basis is open, without the bank's, newest first.
 
-    They are as a round learns them, see `prompt_to_learn`, and the base is asked them as they were served. One that was
-    served without examples, although there was room for some, has no `to_base`.
+    They are rendered as a round learns them, see `prompt_to_learn`; the base is asked them as they were served. A
+    prompt that was served without examples, although there was room for some, has no `to_base`.
     """
     reply = trainable_replies(personality_id, privacy, base_revision)
     newest = (
@@ -84,7 +84,7 @@ def newest_prompts(
         prompt = prompt_to_learn(row, base_revision, render)
         said = without_examples(row.messages)
         served = AskedPrompt(without_mentions(row.prompt), row.prompt_digest, row.id)
-        # Answers to the prompt as it was served are siblings of its own.
+        # Answers to the prompt as served form a group of siblings of their own.
         digest = served.digest if prompt == served.prompt else digest_prompt(prompt)
         had_no_room = row.dropped_turns > 0
         is_served = row.base_revision == base_revision and (had_no_room or said != row.messages)
@@ -116,7 +116,7 @@ def newest_exchanges(
 def unmeasured_exchanges(
     session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, digests: Collection[str]
 ) -> dict[int, tuple[str, str]]:
-    """Return (message, answer) of each reply to these prompts whose basis is open and whose relevance is not known."""
+    """Return {reply: (message, answer)} of replies to these prompts with an open basis and unknown relevance."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     rows = session.execute(
         select(reply.id, reply.messages, reply.answer)
@@ -135,7 +135,7 @@ def unmeasured_exchanges(
 def count_answers(
     session: Session, personality_id: int, base_revision: str, version_id: int | None, digests: Collection[str]
 ) -> dict[str, int]:
-    """Return how many answers of the version (None is the base) to each of these prompts exist, empty ones too."""
+    """Return the number of the version's answers (None is the base) to each of these prompts, empty ones included."""
     rows = session.execute(
         select(ReplyRow.prompt_digest, func.count())
         .where(
@@ -160,7 +160,7 @@ def record_samples(
     sampling: dict[str, Any],
     seed: int,
 ) -> int:
-    """Store the answers, and return how many; those to the prompt of a reply that was deleted are dropped."""
+    """Store the answers, and return their number; answers to the prompt of a deleted reply are dropped."""
     lock_personalities(session)  # a deletion that runs at the same time would miss the texts copied here
     stored = 0
     for answer in drawn:
@@ -197,11 +197,11 @@ def record_samples(
 @dataclass(frozen=True)
 class LocalPair:
     prompt: str
-    """Rendered."""
+    """The rendered prompt."""
     chosen: str
     rejected: str
     messages: tuple[dict[str, str], ...] = ()
-    """What was rendered; without them only the base whose prompt this is can learn from the pair."""
+    """The messages that were rendered; without them only the prompt's own base can learn from the pair."""
 
 
 def add_local_pair(session: Session, personality_id: int, base_revision: str, pair: LocalPair) -> bool:

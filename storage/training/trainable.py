@@ -19,7 +19,7 @@ from storage.settings.sections import PrivacySettings
 
 
 class Obstacle(StrEnum):
-    """The reason that a round may not learn from an answer now."""
+    """The reason why a round may not learn from an answer now."""
 
     LIVE_CHAT_CLOSED = "live chat is closed"
     NO_CONSENT = "no consent"
@@ -62,13 +62,13 @@ def has_closed_replies(session: Session, personality_id: int, privacy: PrivacySe
 
 
 def obstacle_to(privacy: PrivacySettings, base_revision: str) -> ColumnElement[str | None]:
-    """Return the column that says why a reply may not be trained on; null if it may."""
+    """Return a column with the reason why a reply may not be trained on; null if it may."""
     needed = _requirements(privacy, base_revision)
     return case(*((~requirement, obstacle.value) for obstacle, requirement in needed.items()), else_=null())
 
 
 def _requirements(privacy: PrivacySettings, base_revision: str) -> dict[Obstacle, ColumnElement[bool]]:
-    """Return the conditions that a reply must fulfil, never null, by the obstacle that a failure means.
+    """Return the conditions that a reply must fulfil, never null, by the obstacle if one fails.
 
     In live chat everybody quoted must agree. Consent is checked again here, because it may have changed since the basis
     was written. The prompt of another base's answer has to be rendered anew, from its messages.

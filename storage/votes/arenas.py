@@ -49,12 +49,12 @@ class Arena:
 @dataclass(frozen=True)
 class ArenaAnswer:
     position: int
-    """Its number on the board, from 1."""
+    """The answer's number on the board, from 1."""
     reply_id: int
     version: str
     text: str
     picks: int
-    """Members who picked it."""
+    """Number of members who picked it."""
 
 
 def prepare_arena(
@@ -160,7 +160,7 @@ def recent_arenas(session: Session, guild_id: int, limit: int) -> list[Arena]:
 
 
 def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
-    """Return when each prompt was last used in an arena."""
+    """Return the time when each prompt was last used in an arena."""
     rows = session.execute(
         select(ArenaRow.prompt, func.max(ArenaRow.started_at))
         .where(ArenaRow.personality_id == personality_id)
@@ -170,7 +170,7 @@ def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
 
 
 def last_scheduled(session: Session) -> datetime | None:
-    """Return when the schedule last started an arena, or None."""
+    """Return the time when the schedule last started an arena, or None."""
     return session.scalar(select(func.max(ArenaRow.started_at)).where(ArenaRow.started_by == SCHEDULE))
 
 
@@ -211,7 +211,7 @@ def _advance(session: Session, arena_id: int, expected: ArenaStatus, **values: A
 
 
 class PickGesture(StrEnum):
-    """A member's actions, which decide about their pick."""
+    """An action of a member that sets or withdraws their pick."""
 
     PRESSED = "pressed"
     """A button: sets the pick, or withdraws the same pick."""
@@ -235,9 +235,9 @@ def pick(
 ) -> int | None:
     """Apply a member's gesture at an answer of an open arena, and return the position of their pick now, if any.
 
-    The picked answer gets the member's 👍 and the others get 👎, like votes under any answer. `joined_at` is when
-    they joined the server, if Discord says so. `reread` marks a reaction that was found on Discord, at an unknown
-    time; it counts until the results are shown. Raises ArenaClosed.
+    The picked answer gets the member's 👍 and the others get 👎, like votes under any answer. `joined_at` is the time
+    when they joined the server, if Discord reports it. `reread` marks a reaction that was found on Discord, at an
+    unknown time; it counts until the results are shown. Raises ArenaClosed.
     """
     if reread:
         lock_personalities(session)  # first: a deletion locks in this order too
@@ -253,8 +253,8 @@ def pick(
     if position not in replies or (gesture is PickGesture.FOUND and _has_voted(session, replies, user_id)):
         return current
     picked = _pick_after(gesture, current, position)
-    # One call per reply, because within one call the same thumb under the same message is the same vote; in the order
-    # in which others lock the replies.
+    # One call per reply, because within one call the same thumb under the same message is the same vote; in the same
+    # order in which others lock the replies.
     for at, reply_id in sorted(replies.items(), key=lambda item: item[1]):
         append_events(session, _events(reply_id, arena.message_id or 0, user_id, at, picked, reread=reread))
     return picked
@@ -284,6 +284,6 @@ def _replies(session: Session, arena_id: int) -> dict[int, int]:
 
 
 def _has_voted(session: Session, replies: Mapping[int, int], user_id: int) -> bool:
-    """Return whether the member ever voted on one of the replies, withdrawn votes included."""
+    """Return whether the member has ever voted on one of the replies, withdrawn votes included."""
     events = select(VoteEventRow.id).where(VoteEventRow.reply_id.in_(replies.values()), VoteEventRow.user_id == user_id)
     return any_row(session, events)

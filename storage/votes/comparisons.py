@@ -1,4 +1,4 @@
-"""What members say of two blind answers to one question: the first, the second, or about the same."""
+"""Members' choices between two blind answers to one question: the first, the second, or about the same."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def compare(
     home: tuple[int, datetime] | None = None,
     by_admin: bool = False,
 ) -> Better | None:
-    """Store what the member says, in place of what they said before; the same again withdraws it.
+    """Store the member's choice in place of an earlier one; the same choice again withdraws it.
 
-    `home` is their server and when they joined it. Return what counts now. Raises LookupError if one of the answers was
-    deleted.
+    `home` is their server and the time when they joined it. Return the choice that counts now. Raises LookupError if
+    one of the answers was deleted.
     """
     if home is not None:
         note_members(session, home[0], {user_id: home[1]})  # before any reply, as other votes do
@@ -52,9 +52,9 @@ def compare(
 
 
 def find_blind_pairs(session: Session, reply_ids: Collection[int]) -> list[tuple[int, int]]:
-    """Return (first answer's id, second one's) of those of these second answers that people choose between blindly.
+    """Return (first answer's id, second answer's id) of the blind pairs that these second answers belong to.
 
-    Between equal answers there is nothing to choose.
+    Pairs of equal answers are left out.
     """
     first, second = aliased(ReplyRow), aliased(ReplyRow)
     pairs = (

@@ -20,7 +20,7 @@ from storage.votes.votes import Vote, votes_on
 
 
 def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:
-    """Store the cause that a member gives, in place of their earlier one.
+    """Store the member's cause, in place of their earlier one.
 
     Return whether it counts: with their 👎 under the answer, or if the answer takes none; None if it is deleted.
     """
@@ -41,7 +41,7 @@ def cause_given_by(session: Session, reply_id: int, user_id: int) -> Cause | Non
 def given_causes(
     session: Session, personality_id: int, reply_ids: Collection[int] | None = None
 ) -> dict[tuple[int, int], Cause]:
-    """Return the cause by reply and user, whether or not they still have a 👎 there; of these answers, or of all."""
+    """Return {(reply, user): cause}, even if their 👎 is gone; of these answers, or of all."""
     given = (
         select(VoteCauseRow.reply_id, VoteCauseRow.user_id, VoteCauseRow.cause)
         .join(ReplyRow)

@@ -34,9 +34,9 @@ class Quarantine:
     """The subject in words, without names of members."""
     vote: Vote
     votes: int
-    """Votes in quarantine, withdrawn ones included."""
+    """Number of votes in quarantine, withdrawn ones included."""
     remaining: int
-    """Votes that were not withdrawn."""
+    """Number of votes that were not withdrawn."""
     voters: tuple[int, ...]
     first_vote_at: datetime
     last_vote_at: datetime
@@ -54,7 +54,7 @@ class Voter:
     user_id: int
     account_created_at: datetime
     joined_at: datetime | None
-    """None if unknown."""
+    """The time when they joined the server; None if unknown."""
     has_talked: bool
 
 
@@ -68,10 +68,10 @@ def decide_quarantines(
     reason: str,
     personality_ids: Collection[int],
 ) -> list[Quarantine]:
-    """Decide each quarantine with `decide_quarantine`; `votes` is how many votes the admin saw in them.
+    """Decide each quarantine with `decide_quarantine`; `votes` is the number of votes that the admin saw in them.
 
-    Raises QuarantineConflict if votes were added since, if one is of another personality, and as `decide_quarantine`
-    does.
+    Raises QuarantineConflict if votes have been added since, if one is of another personality, and as
+    `decide_quarantine` does.
     """
     lock_personalities(session)  # so that no vote is added now
     theirs = QuarantineRow.id.in_(quarantine_ids), QuarantineRow.personality_id.in_(personality_ids)
@@ -86,7 +86,7 @@ def decide_quarantines(
 def decide_quarantine(
     session: Session, quarantine_id: int, status: QuarantineStatus, by: str, reason: str
 ) -> Quarantine:
-    """Count the votes of an open quarantine, or leave them out; store who decided, when and why.
+    """Count the votes of an open quarantine, or leave them out; store the admin, the time and the reason.
 
     Raises QuarantineConflict if it was already decided, or does not exist.
     """
@@ -129,7 +129,7 @@ def recent_decisions(session: Session, personality_ids: Collection[int], limit: 
 
 
 def voters_in(session: Session, quarantine: Quarantine, guild_ids: Collection[int] | None = None) -> list[Voter]:
-    """Return what is known about each member with votes in the quarantine, newest accounts first.
+    """Return the facts about each member with votes in the quarantine, newest accounts first.
 
     With `guild_ids`, only about those who voted on answers in these servers.
     """
@@ -150,7 +150,7 @@ def _voters_in_servers(session: Session, quarantine: Quarantine, guild_ids: Coll
 
 
 def _joined_at(session: Session, quarantine: Quarantine, guild_ids: Collection[int] | None) -> dict[int, datetime]:
-    """Return when each voter came to the newest of the servers that they voted in, or of these servers."""
+    """Return the time when each voter joined the newest of the servers that they voted in, or of these servers."""
     joined = (
         select(QuarantinedVoteRow.user_id, func.max(MemberRow.joined_at))
         .join(ReplyRow, ReplyRow.id == QuarantinedVoteRow.reply_id)

@@ -1,4 +1,4 @@
-"""Bursts, many equal votes in a short time by accounts that are new or never talk, are found and quarantined."""
+"""Finds bursts, many equal votes in a short time by accounts that are new or never talk, and quarantines them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class SuspectVote:
     author_id: int
     """The member whom the reply answers."""
     version_id: int
-    """0 is the base model."""
+    """The answering version's id; 0 is the base model."""
     is_new: bool
     quarantined_under: QuarantineRule | None = None
-    """The rule of the vote's quarantine, if any: only under that rule is it evidence against other votes."""
+    """The rule of the vote's quarantine, or None: only under that rule is it evidence against other votes."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def find_bursts(votes: Iterable[SuspectVote], settings: VoteSettings) -> list[Bu
 
     Accounts are counted, not votes: one member who reads old answers and likes many of them is not a burst. The
     narrowest rule wins, so each vote is in at most one burst. Votes on a whole version often coincide by chance, so
-    there only new accounts count, and `VERSION_FACTOR` times as many are needed.
+    only new accounts count there, and `VERSION_FACTOR` times as many are needed.
     """
     if settings.burst_votes == 0:
         return []
@@ -154,12 +154,12 @@ def _suspects(
     for vote in weigh_votes(session, personality_id, settings):
         author_id, version_id, origin = replies[vote.reply_id]
         is_new = vote.weight < 1.0
-        # Where people are asked to judge, it means nothing that they never talk.
+        # Where people are asked to judge, their silence means nothing.
         is_silent = vote.user_id not in talkers and origin not in ASKED
         if not (is_new or is_silent):
             continue
         quarantines = known.get((vote.reply_id, vote.user_id), ())
-        # Trusted is this vote if an admin counted it, not an opposite earlier one of the member.
+        # This vote is trusted if an admin counted it, not an earlier opposite one of the member.
         is_trusted = any(q.status is QuarantineStatus.COUNTED and q.vote == vote.vote for q in quarantines)
         if not is_trusted:
             yield SuspectVote(
@@ -199,7 +199,7 @@ def quarantine_votes(session: Session, personality_id: int, burst: Burst) -> int
 
 
 def quarantine_bursts(database: Database, personality_id: int, settings: VoteSettings) -> bool:
-    """Quarantine what `new_bursts` finds, and return whether there was any; blocks, so call it in a thread."""
+    """Quarantine the bursts that `new_bursts` finds; return whether there were any. It blocks: call it in a thread."""
     # Reads without a lock, then one transaction per burst, so that new votes do not have to wait long.
     with database.snapshot() as session:
         bursts = new_bursts(session, personality_id, settings)

@@ -1,9 +1,9 @@
-"""The most that one person counts for: `votes.max_voter_share` of all that counts. Pure.
+"""The largest share of one person: `votes.max_voter_share` of everything that counts. Pure.
 
 One rule, used in three ways. In a taste and where people compare versions, one of few people may count for more: twice
 an equal share. The comparison applies it to each choice as it comes, since a stake must be known before the choice. In
-a round, one more voter would so take weight from others, and more data must never teach less: there everybody may carry
-a few pairs instead (`trainer.data.voter_caps`).
+a round, another voter would then take weight from others, and more data must never teach less: there everybody may
+carry a few pairs instead (`trainer.data.voter_caps`).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ PRESENT = 5.0
 
 
 def largest_share(people: float, max_share: float) -> float:
-    """Return the most that one of so many people may hold; from 1 on, which is two people, there is no limit."""
+    """Return the largest share that one of `people` people may hold; at 1 or more (two people) there is no limit."""
     return max(max_share, CROWD / people)
 
 
 def cap_factors(totals: Mapping[Pseudonym, float], max_share: float) -> dict[Pseudonym, float]:
-    """Return by how much to multiply each voter's votes, given the weight of all their votes; 1 is absent."""
+    """Return the factor for each voter's votes, given the weight of all their votes; factors of 1 are absent."""
     people = sum(min(1.0, total / PRESENT) for total in totals.values())
     return factors_within(totals, largest_share(people, max_share)) if people else {}
 
 
 def factors_within(totals: Mapping[Pseudonym, float], share: float, least: float = 0.0) -> dict[Pseudonym, float]:
-    """Return the same where the limit is a share of all that counts then, but not below `least`."""
+    """Return the factor that keeps each voter's votes within this share of all capped weight, or within `least`."""
     level = max(least, fair_level(sorted(total for total in totals.values() if total > 0), share))
     return {voter: level / total for voter, total in totals.items() if total > level}
 

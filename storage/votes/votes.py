@@ -29,19 +29,19 @@ class Vote(StrEnum):
 
 
 def meanings(session: Session) -> dict[str, Vote]:
-    """Return the vote of each emoji that is one, by all its spellings."""
+    """Return {spelling: vote} for all spellings of the emoji that vote."""
     known = vote_emoji_of(session)
     return {spelling: Vote.UP if known.weights[emoji] > 0 else Vote.DOWN for spelling, emoji in known.spelled.items()}
 
 
 @dataclass(frozen=True)
 class Thumb:
-    """One reaction of one user that votes: a thumb, or another emoji of `votes.emoji`."""
+    """One user's reaction that votes: a thumb, or another emoji of `votes.emoji`."""
 
     message_id: int
     user_id: int
     emoji: str
-    """As Discord spells it; of a server's own emoji its ID."""
+    """The emoji as Discord spells it; for a server's own emoji, its ID."""
     burst: bool = False
 
 
@@ -53,7 +53,7 @@ class VoteEvent:
     thumb: Thumb
     added: bool
     reread: bool = False
-    """Found when the reactions were read again, so its time is unknown."""
+    """True if it was found when the reactions were read again, so that its time is unknown."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Tally:
 def append_events(session: Session, events: Iterable[VoteEvent]) -> list[VoteEvent]:
     """Store the events that change something, in order, and return them.
 
-    Skipped are events of a deleted reply, and reread thumbs that may be older than the deletion of their owner's data:
-    they are still on Discord, but must not be stored again.
+    Events of a deleted reply are skipped, and so are reread thumbs that may be older than the deletion of their owner's
+    data: they are still on Discord, but must not be stored again.
     """
     events = list(events)
     if any(event.reread for event in events):
@@ -137,7 +137,7 @@ def votes_by(session: Session, user_id: int, reply_ids: Collection[int]) -> dict
 
 
 def read_emoji_weights(session: Session, reply_ids: Collection[int]) -> dict[tuple[int, int], float]:
-    """Return {(reply id, user id): weight in thumbs, without a sign} of the votes where there is more than thumbs.
+    """Return {(reply id, user id): weight in thumbs, without a sign} of the votes with other emoji than thumbs.
 
     Of several emoji under one reply, the strongest counts.
     """
@@ -169,8 +169,8 @@ def tally(votes: Collection[Vote]) -> Tally:
 def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
     """Return the votes on each version's answers, unweighted and without quarantined ones; None is the base model.
 
-    Arenas and sittings do not count, because a choice among answers is not approval. Nor do answers at another
-    strength than trained.
+    Arenas and sittings do not count, because a choice among answers is not approval. Answers at another strength than
+    trained do not count either.
     """
     up, down = (case((net_count(session, said) > 0, 1), else_=0) for said in Vote)
     current = (
@@ -228,7 +228,7 @@ def net_count(session: Session, said: Vote) -> ColumnElement[int]:
 
 
 def spellings(session: Session, said: Vote) -> list[str]:
-    """Return every spelling of the emoji that are this vote."""
+    """Return every spelling of the emoji that mean this vote."""
     return [spelling for spelling, vote in meanings(session).items() if vote is said]
 
 

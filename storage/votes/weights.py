@@ -26,7 +26,7 @@ from storage.wording import gettext_noop
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 ROWS_AT_ONCE = 1_000
 LEAST_WEIGHT = 0.1
-"""Lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
+"""Least weight: lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
 ACCOUNT_AGE, MEMBERSHIP = gettext_noop("account age"), gettext_noop("membership")
 QUARANTINE = gettext_noop("quarantine")
 WRONG_FACT = "wrong fact"
@@ -43,7 +43,7 @@ class ThumbEvent:
     added: bool
     created_at: datetime
     vote: Vote | None
-    """What the emoji says; None if it is no vote any more."""
+    """The emoji's meaning; None if it no longer votes."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class VoteHistory:
 
     @property
     def emoji(self) -> list[str]:
-        """The emoji of the vote that stand now."""
+        """The voting emoji that are there now."""
         return [event.emoji for event in self._standing()[-1][1]] if self.now else []
 
     @property
     def since(self) -> datetime:
-        """The moment since which the vote is what it is now."""
+        """The time of the vote's last change."""
         turns = self._turns()
         since = turns[0][0]
         for (_, before), (moment, said) in pairwise(turns):
@@ -86,7 +86,7 @@ class VoteHistory:
         return [(moment, _vote_of(standing)) for moment, standing in self._standing()]
 
     def _standing(self) -> list[tuple[datetime, tuple[ThumbEvent, ...]]]:
-        """Return, after each event, the additions of the emoji that stand and vote."""
+        """Return, after each event, the additions of the voting emoji that are there."""
         thumbs: dict[tuple[int, str, bool], ThumbEvent] = {}
         found = []
         for event in self.events:
@@ -120,7 +120,7 @@ class QuarantinePeriod:
 
 
 QuarantinePeriods = Mapping[tuple[int, int], list[QuarantinePeriod]]
-"""By reply and user."""
+"""Quarantine periods by (reply, user)."""
 
 
 def beginning(round_: RoundRow) -> datetime:
@@ -179,11 +179,11 @@ class WeightedVote:
 
 @dataclass(frozen=True)
 class WeightedVotes:
-    """The votes of a personality that count, by reply and sorted by voter, and what the rules removed."""
+    """The votes of a personality that count, by reply and sorted by voter, and the weights removed by rules."""
 
     by_reply: dict[int, tuple[WeightedVote, ...]]
     total: int
-    """Current votes before any rule."""
+    """Number of current votes before any rule."""
     removed: dict[str, float]
     """The weight that each rule removed; with the weights of the votes they add up to the total."""
 
@@ -224,7 +224,7 @@ def weights_of(
 
 
 def _ramp(age: timedelta, full_days: float) -> float:
-    """Grow from 0 to 1 in `full_days`; 0 days turn the rule off."""
+    """Return a weight that grows from 0 to 1 in `full_days`; always 1 for 0 days."""
     if full_days == 0 or age.days >= full_days:
         return 1.0
     return min(1.0, max(0.0, age / timedelta(days=1) / full_days))
@@ -258,7 +258,7 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
 def counted_votes(
     session: Session, personality_id: int, settings: VoteSettings, *, newest: int | None = None
 ) -> Iterator[CurrentVote]:
-    """Yield the current votes that count, on answers in chat and in arenas; with `newest`, on so many with votes."""
+    """Yield the current votes that count, on answers in chat and in arenas; only on the `newest` answers with votes."""
     for vote, rule in _ruled_votes(session, personality_id, settings, newest):
         if rule is None and vote.weight > 0.0:
             yield vote
@@ -267,9 +267,9 @@ def counted_votes(
 def counted_votes_on(
     session: Session, personality_id: int, settings: VoteSettings, reply_ids: Collection[int]
 ) -> Iterator[tuple[CurrentVote, float]]:
-    """Yield what `counted_votes` does for a few answers, with the weights of the emoji, in as few queries as can be.
+    """Yield the votes of `counted_votes` on a few answers, with their emoji's weights, in as few queries as possible.
 
-    Every new vote is read so, and the queries take longer than learning it.
+    Every new vote is read this way, and the queries take longer than learning it.
     """
     replies = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.basis).where(
         ReplyRow.personality_id == personality_id, ReplyRow.id.in_(reply_ids)
@@ -300,7 +300,7 @@ def counted_votes_on(
 def _ruled_votes(
     session: Session, personality_id: int, settings: VoteSettings, newest: int | None = None
 ) -> Iterator[tuple[CurrentVote, str | None]]:
-    """Yield every current vote, with the rule that removes it as a whole, or None."""
+    """Yield (current vote, the rule that removes it as a whole, or None)."""
     held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
     opted_out = set(session.scalars(select(OptOutRow.user_id)))
     for vote in weigh_votes(session, personality_id, settings, newest=newest):
@@ -345,7 +345,7 @@ class VoteWeights:
         return Memberships(self._session, self._members)
 
     def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> CurrentVote:
-        """Return the vote with its weights; `voted_at` is when its member last added a thumb under the reply."""
+        """Return the vote with its weights; `voted_at` is the time of the member's last added thumb under the reply."""
         return CurrentVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
 
     def weights(self, home: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
@@ -361,7 +361,7 @@ def weigh_by_account(
 ) -> Iterator[tuple[Row[*tuple[Any, ...]], float]]:
     """Yield each row that counts, with its weight by account age and membership, above 0 and up to 1.
 
-    A row has `user_id`, whoever said it, `created_at`, when, and `guild_id` and `basis` of the answer that it is about.
+    A row has `user_id` (the author), `created_at`, and the answer's `guild_id` and `basis`.
     """
     homes = [(row, home_of(row.guild_id, row.basis)) for row in rows]
     weights = VoteWeights(session, settings, {(home, row.user_id) for row, home in homes})
@@ -374,7 +374,7 @@ def weigh_by_account(
 def weigh_votes(
     session: Session, personality_id: int, settings: VoteSettings, *, newest: int | None = None
 ) -> Iterator[CurrentVote]:
-    """Yield every current vote on the personality's answers, weighed when it was given; which ones: `counted_votes`.
+    """Yield every current vote on the personality's answers, weighed as it was given; `newest` as in `counted_votes`.
 
     A vote that was found when reactions were read again gets the time of the reading, so it may be older.
     """
@@ -402,7 +402,7 @@ def _oldest_of_newest(session: Session, personality_id: int, newest: int) -> int
 
 
 def _current_votes(session: Session) -> Select[int, int, bool, datetime]:
-    """Select reply, user, whether the vote is a like, and when the user last added a thumb; both kinds cancel."""
+    """Select (reply, user, whether the vote is a like, time of the last added thumb); a like and a dislike cancel."""
     up, down = (net_count(session, vote) > 0 for vote in Vote)
     return (
         select(

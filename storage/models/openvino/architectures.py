@@ -1,4 +1,4 @@
-"""What graphs can be: how architectures differ from LLaMA, by a base's `config.json`. Imports no model library."""
+"""Supported architectures: their differences from LLaMA, by a base's `config.json`. Imports no model library."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Rotary:
 
     theta: float
     size: int
-    """Numbers of a head that are rotated; the others are not."""
+    """Number of a head's values that are rotated; the others are not."""
     scaling: Config
     """transformers' rope_type and its parameters."""
     positions: int
-    """The base's maximum."""
+    """The base's maximum number of positions."""
 
     @property
     def kind(self) -> str:
@@ -38,7 +38,7 @@ class Rotary:
 
     @property
     def trained_positions(self) -> int:
-        """Positions before scaling."""
+        """The maximum number of positions before scaling."""
         return int(self.scaling.get("original_max_position_embeddings") or self.positions)
 
     def __hash__(self) -> int:
@@ -46,7 +46,7 @@ class Rotary:
 
 
 class Mixer(StrEnum):
-    """What mixes the tokens in a layer."""
+    """The part of a layer that mixes the tokens."""
 
     ATTENTION = "attention"
     CONVOLUTION = "convolution"
@@ -59,9 +59,9 @@ class Mixer(StrEnum):
 class Layer:
     mixer: Mixer
     rotary: Rotary | None
-    """None: it does not know positions (NoPE)."""
+    """Rotary positions; None if the layer knows no positions (NoPE)."""
     window: int
-    """Tokens that it looks back at, itself included; 0: all."""
+    """Number of tokens that it looks back at, itself included; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class DeltaSizes:
     key_heads: int
     value_heads: int
     key: int
-    """Numbers of a key."""
+    """Size of a key."""
     value: int
-    """Numbers of a value."""
+    """Size of a value."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ class Decoder:
     delta: DeltaSizes | None
     is_tied: bool
     positions: int
-    """Positions that a graph supports."""
+    """Number of positions that a graph supports."""
     variant: Variant
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a decoder's parts on disk; "" means that it lacks the part."""
+    """Names of a decoder's parts on disk; "" for a missing part."""
 
     mixer_norm: str = "input_layernorm"
     mixer_output_norm: str = ""
@@ -111,24 +111,24 @@ class Names:
 
 @dataclass(frozen=True)
 class Variant:
-    """How an architecture differs from LLaMA."""
+    """An architecture's differences from LLaMA."""
 
     names: Names = field(default_factory=Names)
     norm_offset: float = 0.0
-    """Added to the weights of normalisations."""
+    """Number added to the weights of normalisations."""
     scales_embeddings: bool = False
-    """Whether embeddings are multiplied by the square root of their width."""
+    """True if embeddings are multiplied by the square root of their width."""
     gates_attention: bool = False
-    """Whether the query projection also returns a gate for what each head finds."""
+    """True if the query projection also returns a gate for each head's output."""
     mixer: Mixer = Mixer.ATTENTION
-    """What layers have whose type in config["layer_types"] is no attention."""
+    """The mixer of layers whose type in config["layer_types"] is not attention."""
     local_theta: float | None = None
-    """Base of rotary positions in layers with a window, which no scaling changes; None: as in other layers."""
+    """Base of rotary positions in layers with a window, unaffected by scaling; None: as in other layers."""
     is_windowed: Callable[[Config, int], bool] = lambda _config, _index: False
-    """Whether the layer looks back at config["sliding_window"] tokens, unless config["layer_types"] says so."""
+    """Returns whether the layer looks back at config["sliding_window"] tokens, unless config["layer_types"] decides."""
     knows_positions: Callable[[Config, int], bool] = lambda _config, _index: True
     defaults: Config = field(default_factory=dict)
-    """What transformers assumes if config.json leaves it out (also read by storage.models.shape)."""
+    """transformers' defaults for keys missing in config.json (also read by storage.models.shape)."""
 
 
 def _in_qwen(config: Config, index: int) -> bool:
@@ -227,7 +227,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def describe_decoder(variant: Variant, config: Config) -> Decoder:
-    """Return what to build; `config` is the language model's part of `config.json`."""
+    """Return the decoder to build; `config` is the language model's part of `config.json`."""
     config = {**variant.defaults, **config}
     heads = int(config["num_attention_heads"])
     head_size = int(config.get("head_dim") or config["hidden_size"] // heads)
@@ -264,7 +264,7 @@ def _layer(variant: Variant, config: Config, head_size: int, index: int) -> Laye
 
 
 def _kind(variant: Variant, config: Config, index: int) -> str:
-    """Return the layer's type, as in config["layer_types"], which earlier releases of transformers did not write."""
+    """Return the layer's type, as in config["layer_types"], which older releases of transformers did not write."""
     if listed := config.get("layer_types"):
         return str(listed[index])
     if variant.mixer is not Mixer.ATTENTION:
@@ -273,7 +273,7 @@ def _kind(variant: Variant, config: Config, index: int) -> str:
 
 
 def _rotary(variant: Variant, config: Config, head_size: int, kind: str) -> Rotary:
-    """Return the rotary positions of a kind of layer, from any of the places where releases of transformers put it."""
+    """Return the rotary positions of a kind of layer, from any of the places that transformers' releases use."""
     given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     theta = config.get("rope_theta", DEFAULT_THETA)
     if kind in given:
@@ -290,5 +290,5 @@ def _rotary(variant: Variant, config: Config, head_size: int, kind: str) -> Rota
 def _positions(layer: Layer, config: Config) -> int:
     if layer.rotary is None:
         return int(config.get("max_position_embeddings", MAX_POSITIONS))
-    # Beyond the trained positions, LongRoPE changes the angles of earlier ones too, which are in the cache by then.
+    # Beyond the trained positions, LongRoPE would also change the angles of earlier ones, which are then in the cache.
     return layer.rotary.trained_positions if layer.rotary.kind == "longrope" else layer.rotary.positions

@@ -53,18 +53,18 @@ from storage.models.shape import shape_of
 Logits = NDArray[np.float32]
 
 MAX_FAULT = 0.05
-"""Maximum divergence of the base's graph that rounds least, in nats per token."""
+"""Largest divergence of the base's least rounded graph, in nats per token."""
 MAX_ADAPTER_FAULT = 0.1
-"""Maximum divergence of the same with an adapter, as a share of the change that the adapter makes."""
+"""Largest divergence of the same graph with an adapter, as a share of the adapter's change."""
 SMALL_PARAMETERS = 300_000_000
-"""Smaller bases are fast as they are, and lose most: with 8-bit activations, 0.005 nats a token from transformers, the
+"""Smaller bases are fast anyway, and lose most: with 8-bit activations, 0.005 nats a token from transformers, the
 bundled one no longer names Paris as the capital of France."""
 ADAPTER_CHANGE = 0.5
-"""Divergence that the adapter makes from the base, about: a version that has learned a taste makes 0.1 to 1."""
+"""Approximate divergence between base and adapter: a version that has learned a taste has 0.1 to 1."""
 SCALINGS, FIRST_SHARE, LARGEST_SHARE = 12, 0.02, 1.0
-"""Steps in which an adapter is made as strong as that, and its norm as a share of that of a layer's weights."""
+"""Steps in which the adapter's strength is searched, and bounds of its norm as a share of a layer's weights' norm."""
 PAGED, WINDOW_INPUT = "PagedAttentionExtension", 10
-"""What OpenVINO GenAI makes of a layer's attention, and which of its inputs is the window."""
+"""OpenVINO GenAI's replacement for a layer's attention, and the index of its window among the inputs."""
 TEXTS = (
     "The sea was calm that morning, and the keeper of the lighthouse wrote down what he saw: three boats, no wind.",
     "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\nprint(mean([1, 2, 3]))",
@@ -97,17 +97,17 @@ Questions that people ask about the island:
 3. Is there a bank? There is a tin box in the shop, and it has never been wrong.
 """,
 )
-"""The last has several hundred tokens: errors at large positions do not show in short texts."""
+"""The last text has several hundred tokens: errors at large positions do not show in short texts."""
 STEP_TOKENS = 256
-"""Tokens of a prompt that are read at once when speed is measured, as the pipeline does."""
+"""Tokens of a prompt that are read at once when speed is measured, as in the pipeline."""
 EIGHT, STEPS = 8, 6
 
 
 def compare_graphs(base_path: Path, dtype: str, workshop: Path) -> GraphVerdict:
-    """Return which recipe serves the base on this machine, and what each makes of it.
+    """Return the recipe that serves the base on this machine, and the measurements of each.
 
     `dtype` is the format of activations; `workshop` is a folder for temporary files. Raises UnsupportedModel if a graph
-    says something else than transformers. Takes minutes for a base of billions of parameters.
+    differs from transformers. Takes minutes for a base of billions of parameters.
     """
     tokenizer = load_plain_tokenizer(base_path)
     decoder = require_supported(base_path)
@@ -134,24 +134,24 @@ def compare_graphs(base_path: Path, dtype: str, workshop: Path) -> GraphVerdict:
 
 @dataclass(frozen=True)
 class _Ours:
-    """Graphs of a base, with and without an adapter; on the disk there is one at a time."""
+    """Graphs of a base, with and without an adapter; only one is on the disk at a time."""
 
     base_path: Path
     dtype: str
     file: Path
     texts: Sequence[list[int]]
     theirs: Mapping[str, Sequence[Logits]]
-    """By "base" and "adapter": what transformers says of the texts."""
+    """By "base" and "adapter": transformers' logits of the texts."""
     adapter: AdapterRef
     checked: list[int]
-    """Tokens of the text by which versions are checked."""
+    """Tokens of the text for checking versions."""
     effects: dict[str, BaseEffect] = field(default_factory=dict)
     """Log-probabilities of that text under the base's graph, for each measured recipe."""
 
     def measure(self, recipes: Sequence[GraphRecipe]) -> list[Measurement]:
-        """Return what recipes with the same weights make of the base; with the adapter only if one is close enough."""
-        # Each method compiles one graph, which is gone when it returns: one more would take as much memory as the base,
-        # and have the file mapped that is written next.
+        """Measure recipes with the same weights, with the adapter only if one is close enough to the base."""
+        # Each method compiles one graph, which is gone when it returns: another one would take as much memory as the
+        # base, and map the file that is written next.
         self._write(recipes[0], None)
         of_base = [self._measure_base(recipe) for recipe in recipes]
         adapter = [divergence for divergence, _ in of_base]
@@ -180,7 +180,7 @@ class _Ours:
 
 
 def _speed(compiled: Any, ids: Sequence[int]) -> Speed:
-    """Return how fast a graph answers and reads: the best of a few steps, which other work disturbs least."""
+    """Return a graph's speed of answering and reading: the best of a few steps, which other work disturbs least."""
     prompt = (list(ids) * -(-STEP_TOKENS // len(ids)))[:STEP_TOKENS]
 
     def best_s(texts: int, new: int, before: int) -> float:
@@ -202,7 +202,7 @@ def _speed(compiled: Any, ids: Sequence[int]) -> Speed:
 
 
 def _as_the_trainer_reads(base_path: Path, text: str) -> list[int]:
-    """Return the tokens of a text, with the first one that the base expects."""
+    """Return the tokens of a text, with the first token that the base expects."""
     with silence_transformers():
         from transformers import AutoTokenizer
 
@@ -235,7 +235,7 @@ def _load(base_path: Path) -> Any:
 
 
 def _compute_in_float32(model: Any) -> None:
-    """Let each layer compute in float32, whatever it is stored as: float32 weights of a 3B base would take 12 GB."""
+    """Let each layer compute in float32, whatever its stored format: float32 weights of a 3B base would take 12 GB."""
 
     def widen(module: Any, _inputs: object) -> None:
         module.stored = {name: parameter.data for name, parameter in module.named_parameters(recurse=False)}
@@ -258,8 +258,8 @@ def _compute_in_float32(model: Any) -> None:
 def _adapt(model: Any, base_path: Path, folder: Path, probe: list[int]) -> Any:
     """Write an adapter of every linear layer, named as in the base's files, and return the model with it.
 
-    It changes the text `probe` about as much as training does. One as large as PyTorch initialises it leaves nothing of
-    a trained base: there, what rounding adds is as large as the change itself.
+    It changes the text `probe` about as much as training does. At PyTorch's initial size it would destroy a trained
+    base, and rounding errors would be as large as the change itself.
     """
     names = LayerNames(base_path)
     config = LoraConfig(r=4, lora_alpha=8, target_modules=names.trainable, init_lora_weights=False)
@@ -280,7 +280,7 @@ def _adapt(model: Any, base_path: Path, folder: Path, probe: list[int]) -> Any:
 
 
 def _scale_change(adapted: Any, before: Logits, probe: list[int]) -> None:
-    """Scale every layer's change to one share of its weights, such that the model diverges by about ADAPTER_CHANGE."""
+    """Scale every layer's change to one share of its weights, so that the model diverges by about ADAPTER_CHANGE."""
     layers = [module for module in adapted.modules() if hasattr(module, "lora_A")]
     share = FIRST_SHARE
     for _ in range(SCALINGS):
@@ -306,7 +306,7 @@ def _run(compiled: Any, ids: list[int]) -> Logits:
 
 
 def _read(request: Any, texts: list[list[int]], before: int) -> Logits:
-    """Return the logits of these tokens, (B, T, V), which follow `before` others in each text."""
+    """Return the logits of these tokens, (B, T, V); each text has `before` earlier tokens."""
     size = len(texts[0])
     inputs = {
         "input_ids": np.array(texts, dtype=np.int64),
@@ -319,7 +319,7 @@ def _read(request: Any, texts: list[list[int]], before: int) -> Logits:
 
 
 def _require_windows(file: Path, decoder: Decoder) -> None:
-    """Raise UnsupportedModel if OpenVINO GenAI, which replaces the masks of a graph, does not find its windows."""
+    """Raise UnsupportedModel if OpenVINO GenAI, which replaces the masks of a graph, does not recognise its windows."""
     paged = ov.Core().read_model(file)
     paged_attention_transformation(paged)
     found = [node.input_value(WINDOW_INPUT).get_node() for node in paged.get_ops() if node.get_type_name() == PAGED]

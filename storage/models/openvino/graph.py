@@ -149,7 +149,7 @@ class _Graph:
         return self._project(answered, name, ["out_proj"])
 
     def _project(self, hidden: Any, name: str, projections: Sequence[str]) -> Any:
-        """Return the outputs of projections of (B, T, inputs), joined: each multiplication costs at batch size 1."""
+        """Return the joined outputs of projections of (B, T, inputs): each multiplication costs at batch size 1."""
         layers = [f"{name}.{projection}" for projection in projections]
         blocks = (block for layer in layers for block in self._weights.blocks(layer, self._weights.change(layer)))
         product = op.matmul(hidden, self._round(blocks), False, True)
@@ -161,7 +161,7 @@ class _Graph:
         return self._norm(hidden, f"{name}.{norm}") if norm else hidden
 
     def _norm(self, hidden: Any, name: str, offset: float | None = None) -> Any:
-        """Root mean square normalisation (Zhang and Sennrich 2019); `offset` replaces the variant's."""
+        """Return the root mean square normalisation (Zhang and Sennrich 2019); `offset` replaces the variant's."""
         mean = op.reduce_mean(op.power(hidden, _floats(2.0)), _ints(-1), keep_dims=True)
         scaled = op.multiply(hidden, op.divide(_floats(1.0), op.sqrt(op.add(mean, _floats(self._decoder.epsilon)))))
         offset = self._variant.norm_offset if offset is None else offset
@@ -169,14 +169,14 @@ class _Graph:
         return op.multiply(scaled, op.constant(weight))
 
     def _split(self, projected: Any, heads: int, norm: str | None = None) -> Any:
-        """Return (B, heads, T, head size)."""
+        """Return the projected numbers split into heads, (B, heads, T, head size)."""
         split = op.reshape(projected, _ints(0, 0, heads, self._decoder.head_size), True)
         if norm and f"{norm}.weight" in self._weights:
             split = self._norm(split, norm)
         return op.transpose(split, _ints(0, 2, 1, 3))
 
     def _rotated(self, heads: Any, layer: Layer) -> Any:
-        """Rotate one half of a head's first numbers against the other, as in LLaMA."""
+        """Return the heads with one half of their first numbers rotated against the other, as in LLaMA."""
         if layer.rotary is None:
             return heads
         cosine, sine = self._angles_of(layer.rotary)
@@ -210,7 +210,7 @@ class _Graph:
 
     @cached_property
     def _places(self) -> tuple[Any, Any]:
-        """Places of the tokens that are seen, (1, past and T), and of those that see, (T, 1)."""
+        """Return the positions of visible tokens, (1, past and T), and of tokens that see them, (T, 1)."""
         length = op.gather(op.shape_of(self._input_ids), _ints(1), _ints(0))
         total = op.gather(op.shape_of(self._attention_mask), _ints(1), _ints(0))
         columns = op.range(_ints(0), total, _ints(1), "i64")
@@ -219,7 +219,7 @@ class _Graph:
 
     @cached_property
     def _mask(self) -> Any:
-        """Attention mask, (B, 1, T, past and T), which hides later positions and padding."""
+        """Return the attention mask, (B, 1, T, past and T), which hides later positions and padding."""
         columns, rows = self._places
         later = op.unsqueeze(op.greater(columns, rows), _ints(0, 1))
         padding = op.unsqueeze(op.equal(self._attention_mask, _ints(0)), _ints(1, 2))
@@ -229,7 +229,7 @@ class _Graph:
         """Return the mask of a layer that sees this number of tokens.
 
         GenAI's paged attention has its own mask; it takes the window from this order of operations (OpenVINO's
-        gpt_oss_sliding_window_pattern), and would silently see everything if they were others.
+        gpt_oss_sliding_window_pattern). With another order it would silently see everything.
         """
         if tokens not in self._windows:
             columns, rows = self._places
@@ -248,12 +248,12 @@ def _parts(joined: Any, axis: int, *widths: int) -> list[Any]:
 
 
 def _heads(joined: Any, heads: int, size: int) -> Any:
-    """Return (B, heads, T, size), given (B, T, heads * size)."""
+    """Return (B, heads, T, size) from (B, T, heads * size)."""
     return op.transpose(op.reshape(joined, _ints(0, 0, heads, size), True), _ints(0, 2, 1, 3))
 
 
 def _unit(heads: Any) -> Any:
-    """Return vectors of length 1."""
+    """Return the vectors scaled to length 1."""
     squares = op.reduce_sum(op.multiply(heads, heads), _ints(-1), keep_dims=True)
     return op.multiply(heads, op.divide(_floats(1.0), op.sqrt(op.add(squares, _floats(1e-6)))))
 

@@ -1,4 +1,4 @@
-"""OpenVINO pipelines, and their graphs on disk: one folder for each version and strength, built when first needed.
+"""OpenVINO pipelines and their graphs on disk: one folder for each version and strength, built when first needed.
 
 Imports OpenVINO only to build one: the bot's own process uses this module.
 """
@@ -36,16 +36,16 @@ MODEL_FILE = "openvino_model.xml"
 CHECKSUMS_FILE = "SHA256SUMS"
 STAGING_SUFFIX = ".staging"
 SHOWN_DIGITS = 16
-"""Digits of an adapter's digest in the name of its graph."""
+"""Number of digits of an adapter's digest in the name of its graph."""
 LAYOUT = "4"
-"""Names how weights are rounded and graphs built; with another layout they are rebuilt, and compared again."""
+"""Version of rounding and building; graphs of another layout are rebuilt and compared again."""
 BLOCK_TOKENS = 32
 """Positions in a block of the cache, as OpenVINO lays it out on CPUs."""
 STEP_TOKENS = 256
-"""Maximum tokens of one step: a long prompt is read in pieces, so that other answers continue in between."""
+"""Most tokens of one step: a long prompt is read in pieces, so that other answers continue in between."""
 ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 PIN_THREADS = "ENABLE_CPU_PINNING"
-"""On by default: a pinned thread whose core is busy cannot move to another one, and all other threads wait for it."""
+"""The option is on by default: a pinned thread whose core is busy cannot move, and all other threads wait for it."""
 PRECISIONS = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 
@@ -61,7 +61,7 @@ def graph_folder(base: BaseModel, data_directory: Path) -> Path:
 
 
 def verdict_file(folder: Path, dtype: str) -> Path:
-    """Return the file that says whether a folder's graphs may be used with activations in this format."""
+    """Return the file with the verdict on a folder's graphs for activations in this format."""
     return folder / f"verified-{dtype}.json"
 
 
@@ -80,16 +80,16 @@ def remove_graphs_of(digests: Collection[str], data_directory: Path) -> None:
 
 @dataclass(frozen=True)
 class GraphCache:
-    """Several processes may use one folder; each graph in it is complete or absent."""
+    """A folder of graphs, each complete or absent; several processes may use it."""
 
     base: BaseModel
     folder: Path
     weight_bits: int
 
     def prepare(self, adapter: AdapterRef | None) -> Path:
-        """Return the folder of the version's graph; it is built first if it is missing or was altered.
+        """Return the folder of the version's graph, building it first if it is missing or altered.
 
-        Raises what `build_graph` raises, and GraphNotWritten.
+        Raises GraphNotWritten and the errors of `build_graph`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / graph_name(adapter)
@@ -143,7 +143,7 @@ def _lock_of(graph: Path) -> Path:
 
 
 def _checksums(folder: Path, version: str, weight_bits: int) -> str:
-    """Return lines in the format of `sha256sum`, after a comment without which one graph could pass for another."""
+    """Return lines in the format of `sha256sum`; their first comment keeps one graph from passing for another."""
     files = [folder / MODEL_FILE, (folder / MODEL_FILE).with_suffix(".bin")]
     sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
     return f"# {version}, {weight_bits} bits\n{sums}"
@@ -177,9 +177,9 @@ class PipelineOptions:
     folder: Path
     adapter: AdapterRef | None
     batch_size: int
-    """Maximum answers generated at once."""
+    """Most answers generated at once."""
     cached_tokens: int
-    """Tokens of prompts and answers whose keys and values are cached."""
+    """Number of tokens of prompts and answers whose keys and values are cached."""
     threads: int
     dtype: str
     """Format of activations: a key of PRECISIONS."""
@@ -196,7 +196,7 @@ class PipelineOptions:
 
 
 def load_pipeline(options: PipelineOptions) -> Any:
-    """Return the version's pipeline; raises what a broken model, adapter or graph raises, and WrongEffect."""
+    """Return the version's pipeline; raises WrongEffect, and the errors of broken models, adapters and graphs."""
     from openvino_genai import ContinuousBatchingPipeline, SchedulerConfig
 
     cache = GraphCache(options.base, options.folder, options.recipe.weight_bits)
@@ -217,7 +217,7 @@ def load_pipeline(options: PipelineOptions) -> Any:
 
 
 def _require_effect(pipeline: Any, options: PipelineOptions, adapter: AdapterRef, graph: Path) -> None:
-    """Raise WrongEffect if the graph is not what the trainer measured; without its record there is nothing to compare.
+    """Raise WrongEffect if the graph's effect is not the trainer's; without a record there is nothing to compare.
 
     The graph was built from all of the adapter's tensors, and its checksums name the version.
     """
@@ -231,9 +231,9 @@ def _require_effect(pipeline: Any, options: PipelineOptions, adapter: AdapterRef
 
 
 def _log_probabilities_of_base(verdict: Path, effect: EffectRecord) -> Sequence[float]:
-    """Return what the base's own graph says of the record's text; what the trainer's base says if that is unknown.
+    """Return the base graph's log-probabilities of the record's text; the trainer's if those are unknown.
 
-    4-bit weights change log-probabilities by more than an adapter may be apart from its record.
+    4-bit weights change log-probabilities by more than an adapter may differ from its record.
     """
     found = read_verdict(verdict)
     measured = found.effect if found else None
@@ -243,7 +243,7 @@ def _log_probabilities_of_base(verdict: Path, effect: EffectRecord) -> Sequence[
 def _log_probabilities(pipeline: Any, tokens: Sequence[int]) -> list[float]:
     """Return the log-probability of each token except the first, in nats; the pipeline must be new.
 
-    OpenVINO has none for tokens that are in its prefix cache.
+    OpenVINO gives none for tokens in its prefix cache.
     """
     import numpy as np
     import openvino as ov
@@ -263,7 +263,7 @@ def _log_probabilities(pipeline: Any, tokens: Sequence[int]) -> list[float]:
 
 
 def load_plain_tokenizer(base_path: Path) -> Tokenizer:
-    """Return the base's tokenizer without truncation and padding, whatever its file says."""
+    """Return the base's tokenizer without truncation and padding, even if its file sets them."""
     tokenizer = Tokenizer.from_file(str(base_path / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -271,7 +271,7 @@ def load_plain_tokenizer(base_path: Path) -> Tokenizer:
 
 
 def properties(dtype: str, recipe: GraphRecipe, threads: int = 0) -> dict[str, object]:
-    """Return OpenVINO's properties for this precision and recipe and, unless it is 0, this number of threads."""
+    """Return OpenVINO's properties for this precision, recipe and, unless it is 0, number of threads."""
     always: dict[str, object] = {
         ROUND_ACTIVATIONS: recipe.activation_group,
         PIN_THREADS: False,

@@ -1,4 +1,4 @@
-"""How an OpenVINO graph rounds weights and activations, and which way serves a base. Imports no model library."""
+"""Recipes for rounding a graph's weights and activations, and the choice for a base. Imports no model library."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pydantic import TypeAdapter, ValidationError
 from storage.files import sync_file
 
 MAX_DIVERGENCE = 0.15
-"""Of a graph from transformers on the texts of the comparison (KL, nats a token). Measured on bases of 0.1, 0.5 and 1.5
-billion parameters: 8-bit weights cost 0.003 to 0.010, with 8-bit activations 0.005 to 0.011; 4-bit weights 0.45, 0.18
-and 0.12."""
+"""Largest divergence of a graph from transformers on the comparison's texts (KL, nats a token). Measured on bases of
+0.1, 0.5 and 1.5 billion parameters: 8-bit weights cost 0.003 to 0.010, with 8-bit activations 0.005 to 0.011; 4-bit
+weights 0.45, 0.18 and 0.12."""
 WORTH = 1.1
-"""How many times as fast a recipe has to be as the best of those that round less."""
+"""Least speed of a recipe, as a multiple of the best of those that round less."""
 
 
 @dataclass(frozen=True)
 class GraphRecipe:
     name: str
-    """W: bits of weights, A: bits of activations, as in SmoothQuant (Xiao et al. 2023)."""
+    """Name such as W8A16: W is bits of weights, A bits of activations, as in SmoothQuant (Xiao et al. 2023)."""
     description: str
     weight_bits: int
     activation_group: int
-    """Inputs whose activations share a scale, while OpenVINO multiplies them as 8-bit integers; 0: it does not."""
+    """Number of inputs whose activations share a scale when multiplied as 8-bit integers; 0: not rounded."""
 
 
 W8A16 = GraphRecipe("W8A16", "8-bit weights", 8, 0)
 W8A8 = GraphRecipe("W8A8", "8-bit weights and activations", 8, 32)
 W4A8 = GraphRecipe("W4A8", "4-bit weights and 8-bit activations", 4, 128)
 RECIPES = {recipe.name: recipe for recipe in (W8A16, W8A8, W4A8)}
-"""Those that round least first."""
+"""Recipes by name; those that round least come first."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,20 @@ class Speed:
     reading: float
 
     def over(self, other: Speed) -> float:
-        """Return how many times as fast this is, as the geometric mean of the three."""
+        """Return this speed as a multiple of the other, by the geometric mean of the three."""
         mine, theirs = asdict(self).values(), asdict(other).values()
         return math.exp(sum(math.log(one / two) for one, two in zip(mine, theirs, strict=True)) / len(asdict(self)))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one recipe makes of a base on this machine."""
+    """Measurements of one recipe for a base on this machine."""
 
     recipe: str
     base: float
     """Divergence of the base's graph from transformers (KL, nats a token)."""
     adapter: float
-    """The same of the base with an adapter."""
+    """Divergence of the base's graph with an adapter (KL, nats a token)."""
     speed: Speed
 
     @property
@@ -73,35 +73,35 @@ class Measurement:
 
 @dataclass(frozen=True)
 class BaseEffect:
-    """What the base's own graph says of the text by which versions are checked."""
+    """The base graph's log-probabilities of the text for checking versions."""
 
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
-    """Of each token except the first, in nats."""
+    """Log-probability of each token except the first, in nats."""
 
 
 @dataclass(frozen=True)
 class GraphVerdict:
-    """What the comparison of a base's graphs with transformers found."""
+    """The result of comparing a base's graphs with transformers."""
 
     refused: str = ""
-    """Why no graph may be used, without a full stop; "" if one may."""
+    """The reason why no graph may be used, without a full stop; "" if one may."""
     recipe: str = W8A16.name
     why: str = ""
-    """Why this recipe, without a full stop."""
+    """The reason for the recipe, without a full stop."""
     effect: BaseEffect | None = None
     measured: tuple[Measurement, ...] = ()
     free_bytes: int | None = None
-    """Memory that was free without the comparison, if that was too little for it."""
+    """Memory that was free without the comparison, if it was too little for the comparison."""
 
     def describe(self) -> str:
-        """Return how graphs answer, and why so, without a full stop."""
+        """Return the recipe and its reason in words, without a full stop."""
         description = RECIPES[self.recipe].description
         return f"{description} ({self.why})" if self.why else description
 
 
 def choose_recipe(measured: Sequence[Measurement]) -> tuple[str, str]:
-    """Return the name of the recipe that serves the base here, and why, given those that round least first."""
+    """Return (name of the recipe that serves the base here, reason), given the measurements, least rounding first."""
     exact, *others = measured
     if not others:
         return exact.recipe, "a base of this size is fast, and rounding more would change what it says"
@@ -124,7 +124,7 @@ def choose_recipe(measured: Sequence[Measurement]) -> tuple[str, str]:
 
 
 def write_verdict(file: Path, verdict: GraphVerdict) -> None:
-    """Write the whole file or nothing."""
+    """Write the file completely or not at all."""
     staging = file.with_suffix(".staging")
     staging.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
     sync_file(staging)
@@ -132,7 +132,7 @@ def write_verdict(file: Path, verdict: GraphVerdict) -> None:
 
 
 def read_verdict(file: Path) -> GraphVerdict | None:
-    """Return the verdict; None without a readable one that names a known recipe."""
+    """Return the verdict; None if the file is unreadable or names an unknown recipe."""
     try:
         verdict = TypeAdapter(GraphVerdict).validate_json(file.read_bytes())
     except (OSError, ValidationError):

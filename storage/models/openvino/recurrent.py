@@ -1,8 +1,8 @@
 """Layers that keep a state of fixed size instead of keys and values: short convolutions and gated delta rules.
 
-OpenVINO GenAI pages these states too if it recognises the operations, which it does by their order: those of
-`causal_convolution` (its PagedCausalConv1DFusion) and of `gated_delta_rule` (its FuseGDNLoop). In another order it
-would keep one state for all answers, so the order matters.
+OpenVINO GenAI pages these states too if it recognises the operations by their order: those of `causal_convolution` (its
+PagedCausalConv1DFusion) and of `gated_delta_rule` (its FuseGDNLoop). In another order it would keep one state for all
+answers, so the order matters.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class States:
         self._batch = batch
         self._beam_idx = beam_idx
         self.sinks: list[Any] = []
-        """What the graph must keep although no output needs it."""
+        """Nodes that the graph must keep although no output needs them."""
 
     def read(self, name: str, shape: Sequence[int]) -> Any:
-        """Return a state, (B, *shape), that is zero at first; a shape of -1 grows, from 0."""
+        """Return a state, (B, *shape), that starts as zeros; a dimension of -1 starts at 0 and grows."""
         known = [op.constant(np.array([max(size, 0)], dtype=np.int64)) for size in shape]
         zeros = op.broadcast(op.constant(np.float32(0)), op.concat([self._batch, *known], 0))
         return op.gather(op.read_value(zeros, name, np.float32, [-1, *shape]), self._beam_idx, _int(0))
@@ -56,22 +56,22 @@ def causal_convolution(states: States, index: int, tokens: Any, kernel: NDArray[
 
 @dataclass(frozen=True)
 class DeltaInputs:
-    """What a gated delta rule reads at each token, as nodes of the graph."""
+    """The inputs of a gated delta rule at each token, as nodes of the graph."""
 
     query: Any
-    """(B, heads, T, key size)"""
+    """The query, (B, heads, T, key size)."""
     key: Any
-    """The same shape."""
+    """The key, (B, heads, T, key size)."""
     value: Any
-    """(B, heads, T, value size)"""
+    """The value, (B, heads, T, value size)."""
     decay: Any
-    """How much of the state stays, a logarithm, (B, heads, T)."""
+    """Logarithm of the share of the state that is kept, (B, heads, T)."""
     strength: Any
-    """How much of the value is written, (B, heads, T)."""
+    """Share of the value that is written, (B, heads, T)."""
 
 
 def gated_delta_rule(states: States, index: int, inputs: DeltaInputs, sizes: DeltaSizes) -> Any:
-    """Return what the state answers to each query, (B, heads, T, value size) (Yang et al. 2024, section 3.1)."""
+    """Return the state's answer to each query, (B, heads, T, value size) (Yang et al. 2024, section 3.1)."""
     name = f"cache_params.past.recurrent.{index}cache_params.present.recurrent.{index}"
     state = states.read(name, [sizes.value_heads, sizes.key, sizes.value])
     length, size = (op.gather(op.shape_of(inputs.query), _int(axis), _int(0)) for axis in (2, 3))
@@ -94,7 +94,7 @@ def gated_delta_rule(states: States, index: int, inputs: DeltaInputs, sizes: Del
 
 
 def _delta_step(sizes: DeltaSizes) -> ov.Model:
-    """Return one step of the rule: it reads a token, updates the state, and writes the answer at its place."""
+    """Return one step of the rule: it reads a token, updates the state, and writes the answer at the token's place."""
     heads = sizes.value_heads
     step = op.parameter([], np.int64)
     query, key = (op.parameter([-1, heads, 1, sizes.key], np.float32) for _ in range(2))

@@ -30,7 +30,7 @@ def _linear(rotary: Rotary) -> tuple[Frequencies, float]:
 
 
 def _llama3(rotary: Rotary) -> tuple[Frequencies, float]:
-    """Slow angles are slowed down, fast ones kept (Grattafiori et al. 2024, section 3.4)."""
+    """Return Llama 3's frequencies: slow angles slowed down, fast ones kept (Grattafiori et al. 2024, section 3.4)."""
     frequencies, _ = _plain(rotary)
     low, high = float(rotary.scaling["low_freq_factor"]), float(rotary.scaling["high_freq_factor"])
     turns = rotary.trained_positions * frequencies / (2 * math.pi)
@@ -39,7 +39,7 @@ def _llama3(rotary: Rotary) -> tuple[Frequencies, float]:
 
 
 def _yarn(rotary: Rotary) -> tuple[Frequencies, float]:
-    """YaRN (Peng et al. 2023, section 3.2)."""
+    """Return YaRN's frequencies (Peng et al. 2023, section 3.2)."""
     frequencies, _ = _plain(rotary)
     given = rotary.scaling
     factor = float(given.get("factor") or rotary.positions / rotary.trained_positions)
@@ -66,7 +66,7 @@ def _yarn_factor(given: Mapping[str, object], factor: float) -> float:
 
 
 def _longrope(rotary: Rotary) -> tuple[Frequencies, float]:
-    """LongRoPE (Ding et al. 2024), up to the positions before scaling."""
+    """Return LongRoPE's frequencies (Ding et al. 2024), up to the positions before scaling."""
     frequencies, _ = _plain(rotary)
     given, trained = rotary.scaling, rotary.trained_positions
     factor = float(given.get("factor") or rotary.positions / trained)
@@ -81,4 +81,4 @@ SCALINGS: Mapping[str, Callable[[Rotary], tuple[Frequencies, float]]] = {
     "longrope": _longrope,
     "yarn": _yarn,
 }
-"""Frequencies, in radians per position, and the factor of queries and keys."""
+"""By rope_type: frequencies, in radians per position, and the factor of queries and keys."""

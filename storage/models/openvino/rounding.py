@@ -29,7 +29,7 @@ def round_to_int8(blocks: Iterable[Numbers]) -> Any:
 
 
 def round_to_int4(blocks: Iterable[Numbers]) -> Any:
-    """Return the same as 4-bit integers with one zero point, INT4_ZERO, the only kind that OpenVINO multiplies fast."""
+    """Return (outputs, inputs) as 4-bit integers with one zero point, INT4_ZERO: OpenVINO multiplies no others fast."""
     rounded, scales = zip(*(_int4(_grouped(block, INT4_GROUP)) for block in blocks), strict=True)
     zero = ov.op.Constant(ov.Type.u4, ov.Shape([1, 1, 1]), [INT4_ZERO])
     integers = op.convert(_packed(np.concatenate(rounded)), "f16")
@@ -37,7 +37,7 @@ def round_to_int4(blocks: Iterable[Numbers]) -> Any:
 
 
 def _grouped(block: Numbers, size: int) -> Numbers:
-    """Return (rows, groups, inputs of a group)."""
+    """Return the rows divided into groups of inputs, (rows, groups, inputs of a group)."""
     rows, inputs = block.shape
     return block.reshape(rows, -1, size if inputs % size == 0 else inputs)
 
@@ -49,7 +49,8 @@ def _int8(groups: Numbers) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
 
 
 def _int4(groups: Numbers) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """The largest number of a group becomes 0, which is one step further from the zero point than INT4_MAX."""
+    """Return 4-bit numbers and scales. A group's largest number becomes 0: INT4_MAX is one step nearer the zero
+    point."""
     largest = np.take_along_axis(groups, np.abs(groups).argmax(axis=2, keepdims=True), axis=2)
     scales = _scales(largest / np.float32(-INT4_ZERO))
     integers = np.clip(np.rint(groups / scales) + INT4_ZERO, 0, INT4_MAX)
@@ -57,16 +58,16 @@ def _int4(groups: Numbers) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
 
 
 def _scales(steps: Numbers) -> Numbers:
-    """Return float16 numbers, of which none is zero."""
+    """Return the steps as float16, none of them zero."""
     scales = steps.astype(np.float16).astype(np.float32)
     return np.where(scales == 0, np.float32(1), scales)
 
 
 def _packed(numbers: NDArray[np.uint8]) -> Any:
-    """Return a constant of 4-bit integers, two in a byte, the first one in the lower half."""
+    """Return a constant of 4-bit integers, two in a byte, the first in the lower half."""
     pairs = numbers.reshape(-1, 2)
     bytes_ = pairs[:, 0] | pairs[:, 1] << 4
-    # A copy: a tensor does not keep alive the array that it shares.
+    # This is a copy, because a tensor does not keep the array that it shares alive.
     return ov.op.Constant(ov.Tensor(bytes_, list(numbers.shape), ov.Type.u4), shared_memory=False)
 
 

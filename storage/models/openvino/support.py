@@ -14,31 +14,31 @@ from storage.settings.sections import ModelSettings
 
 ACTIVATIONS = frozenset({"gelu_pytorch_tanh", "silu"})
 LANGUAGE_MODELS = frozenset({"gemma3_text", "mistral", "qwen3_5_text"})
-"""transformers' names of the language models inside of supported models that also see."""
+"""transformers' names of the language models inside supported models that also see."""
 UNSUPPORTED = {
     "attn_logit_softcapping": "it caps attention scores, which OpenVINO GenAI's paged attention does not",
     "conv_bias": "its convolutions have a bias",
     "final_logit_softcapping": "it caps logits",
     "use_bidirectional_attention": "its tokens see later ones",
 }
-"""Settings in config.json, and what they mean for people."""
+"""Unsupported settings in config.json, in words that people read."""
 
 
 class UnsupportedModel(StorageError):
-    """OpenVINO cannot serve this base model; the text says why."""
+    """OpenVINO cannot serve this base model; the message gives the reason."""
 
 
 class UnloadableModel(UnsupportedModel):
-    """Nor can transformers."""
+    """Neither OpenVINO nor transformers can serve this base model."""
 
 
 def require_supported(base_path: Path) -> Decoder:
-    """Return what `build_graph` builds for a model; raises UnsupportedModel if it cannot."""
+    """Return the decoder that `build_graph` builds for a model; raises UnsupportedModel if it cannot."""
     return describe_supported(_read_config(base_path))
 
 
 def describe_supported(config: Config) -> Decoder:
-    """Return the same, given the model's config.json."""
+    """Return the decoder for a model's config.json; raises UnsupportedModel if there is none."""
     architecture = (config.get("architectures") or ["none"])[0]
     if architecture not in VARIANTS:
         raise UnsupportedModel(f"its architecture is {architecture}, not one of {', '.join(sorted(VARIANTS))}")
@@ -54,7 +54,7 @@ def describe_supported(config: Config) -> Decoder:
 
 
 def _language_model(config: Config) -> Config:
-    """Return the settings of the language model of a model, which may also see."""
+    """Return the settings of the language model in a model that may also see."""
     found = config.get("text_config")
     if found is not None:
         kind = found.get("model_type")
@@ -74,7 +74,7 @@ def unsupported_because(base: BaseModel, settings: ModelSettings) -> str:
 
 
 def why_unsupported(config: Config, settings: ModelSettings) -> str:
-    """Return the same, given the model's config.json."""
+    """Return why OpenVINO does not support the model of this config.json, or "" if it does."""
     try:
         decoder = describe_supported(config)
     except UnsupportedModel as error:

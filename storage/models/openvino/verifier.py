@@ -32,23 +32,23 @@ log = logging.getLogger(__name__)
 
 TOO_LARGE = "comparing it with transformers took more memory than was free ({free}): free some, then start again"
 CLEARLY_MORE = 1.25
-"""Times the memory of then, because a vain try takes minutes. Not calibrated: a round that ends gives back more, what
-idle processes take and give is less."""
+"""Multiple of the memory free then from which comparing is tried again: a failed try takes minutes. Not calibrated: a
+finished round frees more, and idle processes vary by less."""
 LOCK_FILE = ".verified.lock"
 UNLOADABLE = f"{BaseModelError.__module__}.{BaseModelError.__qualname__}: "
-"""How the process says last that transformers cannot load the base."""
+"""Beginning of the process's last line if transformers cannot load the base."""
 KILLED = -9
-"""By SIGKILL, a name that Windows lacks: out of memory if the kernel counts it so, else by a person or a container."""
+"""Exit code after SIGKILL, a name that Windows lacks: out of memory if the kernel counts it, else killed otherwise."""
 
 
 def prefers_graphs(settings: ModelSettings) -> bool:
-    """Return whether OpenVINO should answer if it can; "auto" leaves a GPU to transformers."""
+    """Return whether OpenVINO should answer if possible; "auto" leaves a GPU to transformers."""
     return settings.engine == "openvino" or (settings.engine == "auto" and not has_gpu())
 
 
 @dataclass(frozen=True)
 class Graphs:
-    """Graphs that may answer."""
+    """Verified graphs, which may answer."""
 
     folder: Path
     verdict: GraphVerdict
@@ -69,11 +69,11 @@ class Verifier:
         self._is_cancelled = False
 
     def require(self, *, keep_others: bool = False) -> Graphs:
-        """Return the graphs that may be used; raises UnsupportedModel with the reason if they may not.
+        """Return the graphs that may be used; raises UnsupportedModel with the reason if none may.
 
-        `keep_others` keeps the graphs of other bases, with which a bot may be answering.
-        Takes up to half a minute for a small base, and minutes for one of billions of parameters, if they were not
-        compared yet; any thread may call `cancel` in the meantime.
+        `keep_others` keeps the graphs of other bases, with which a bot may be answering. If the graphs have not been
+        compared yet, it takes up to half a minute for a small base, and minutes for one of billions of parameters; any
+        thread may call `cancel` meanwhile.
         """
         verdict = self.verdict
         try:
@@ -89,7 +89,7 @@ class Verifier:
 
     @property
     def verdict(self) -> GraphVerdict | None:
-        """What the comparison found; None if there was none yet.
+        """The verdict of the last comparison; None if there was none yet.
 
         Raises UnsupportedModel if there is nothing to compare.
         """
@@ -112,11 +112,11 @@ class Verifier:
 
     @property
     def file(self) -> Path:
-        """The verdict's."""
+        """The verdict's file."""
         return verdict_file(self._folder, serving_format(self._settings))
 
     def _find_out(self) -> GraphVerdict:
-        """Compare, unless another process has just done so, and return the verdict."""
+        """Compare the graphs, unless another process has just done so, and return the verdict."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / LOCK_FILE).acquire(cancel_check=lambda: self._is_cancelled):
             verdict = self._stored()
@@ -135,7 +135,7 @@ class Verifier:
         return verdict
 
     def _stored(self) -> GraphVerdict | None:
-        """Return the stored verdict, unless there is clearly more memory now than when there was too little."""
+        """Return the stored verdict; None if memory was too little then and is clearly more now."""
         verdict = read_verdict(self.file)
         if verdict and verdict.free_bytes and free_memory().free >= CLEARLY_MORE * verdict.free_bytes:
             return None
@@ -166,7 +166,7 @@ class Verifier:
             ) from import_error_in(last_words)
 
     def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
-        """Return the exit code of the process, and what it wrote to standard error."""
+        """Return the process's exit code and its standard error."""
         arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
         with subprocess.Popen(
             [sys.executable, "-m", "storage.models.openvino.comparison", *arguments],
@@ -185,7 +185,7 @@ class Verifier:
 
 
 def newest_verdict(revision: str, settings: Settings) -> GraphVerdict | None:
-    """Return what the last comparison of this base found; earlier ones leave the disk with the next start."""
+    """Return the last verdict on this base; the next start removes older ones from the disk."""
     name = verdict_file(Path(), serving_format(settings.model)).name
     found = list((settings.data.directory / GRAPHS).glob(f"{revision}-*/{name}"))
     return read_verdict(max(found, key=lambda file: file.stat().st_mtime)) if found else None

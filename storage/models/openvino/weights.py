@@ -22,9 +22,9 @@ UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save",
 LORA_KEY = "base_model.model.{}.lora_{}.weight"
 STORED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 BLOCK_NUMBERS = 2**21
-"""Numbers of a weight in memory at once, as float32: 8 MB."""
+"""Numbers of a weight in memory at once, in float32: 8 MB."""
 PREFIXES = ("model", "model.language_model", "language_model.model")
-"""Names of a decoder on disk; the last two belong to models that also see."""
+"""Prefixes of a decoder's names on disk; the last two belong to models that also see."""
 HEADS = ("lm_head", "language_model.lm_head")
 
 Numbers = NDArray[np.float32]
@@ -47,7 +47,7 @@ class _Entry:
 
 
 class Tensors(Mapping[str, Numbers]):
-    """The tensors of safetensors files, read as float32 when they are asked for."""
+    """The tensors of safetensors files, read as float32 on access."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -91,7 +91,7 @@ class Tensors(Mapping[str, Numbers]):
 
 
 def _read_header(file: Path) -> dict[str, _Entry]:
-    """Read where tensors are: the library's `safe_open` would bring the whole file into memory."""
+    """Read the tensors' positions: the library's `safe_open` would bring the whole file into memory."""
     with file.open("rb") as opened:
         size = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(size))
@@ -108,9 +108,9 @@ class LowRank:
     """A change of a weight: up @ down (LoRA, Hu et al. 2021, section 4.1)."""
 
     down: Numbers
-    """(rank, inputs)"""
+    """The projection to the low rank, (rank, inputs)."""
     up: Numbers
-    """(outputs, rank), scaled."""
+    """The projection from the low rank, scaled, (outputs, rank)."""
 
 
 class Weights:
@@ -153,7 +153,7 @@ class Weights:
 
 
 class _Changes:
-    """The changes of a PEFT adapter, and which of them were taken."""
+    """The changes of a PEFT adapter, and a record of those in use."""
 
     def __init__(self, adapter: AdapterRef) -> None:
         self._adapter = adapter

@@ -1,4 +1,4 @@
-"""What a character card of SillyTavern says, checked, with nothing left out yet."""
+"""Reads and checks a character card of SillyTavern, with nothing left out yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.wording import shorten
 
 SPECS = ("chara_card_v2", "chara_card_v3")
 FIRST_VERSION_KEYS = frozenset({"description", "personality", "scenario", "first_mes", "mes_example"})
-"""At least one of which a card of version 1 has, beside its name."""
+"""Keys of a card of version 1, which has at least one of them besides its name."""
 
 
 class _Part(BaseModel):
@@ -28,9 +28,9 @@ class Entry(_Part):
     enabled: bool = True
     name: Text = ""
     comment: Text = ""
-    """What SillyTavern shows as the entry's title."""
+    """The entry's title in SillyTavern."""
     use_regex: bool = False
-    """Its keys are patterns."""
+    """True if its keys are patterns."""
 
 
 class Lorebook(_Part):

@@ -1,4 +1,4 @@
-"""What becomes of a character of SillyTavern here, with a sentence about everything that has no place."""
+"""Converts a character of SillyTavern to a card of ours, with a sentence about everything that has no place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from storage.sentences import Figure, Sentence, counted, joined
 from storage.wording import gettext_noop, shorten
 
 OURS = "reactune"
-"""The extension that holds what only cards of ours have."""
+"""The extension with the parts that only our cards have."""
 OWN_KEYS = frozenset({"base", "sampling", "display_name"})
 MAX_CALLED_CHARS = 100
 MAX_SHOWN = 12
@@ -48,7 +48,7 @@ PLACELESS = {
     "source": gettext_noop("links to where it comes from"),
     "tags": gettext_noop("tags"),
 }
-"""Keys that have no place in a card of ours, as people call them."""
+"""Keys without a place in a card of ours, and their names for people."""
 
 
 def card_file_of(character: Character, source: str) -> CardFile:
@@ -84,7 +84,7 @@ def card_file_of(character: Character, source: str) -> CardFile:
 
 
 def personality_name(name: str) -> str:
-    """Return a valid name of a personality that reads like this one; empty if there is none."""
+    """Return a valid personality name that reads like this one; empty if there is none."""
     if NAME.fullmatch(name):
         return name
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
@@ -92,7 +92,7 @@ def personality_name(name: str) -> str:
 
 
 def _display_name(called: str) -> tuple[str, list[str]]:
-    """Return the name above its messages, and a sentence if it is not the card's; none if its plain name will do."""
+    """Return (name above its messages, sentences if it differs from the card's); "" if its plain name is enough."""
     if not called or personality_name(called) == called:
         return "", []
     reason = why_not_displayed(called)
@@ -193,7 +193,7 @@ def _what_has_no_place(character: Character, macros: Macros) -> Iterator[Sentenc
 
 
 def _shown(names: Sequence[str]) -> list[str]:
-    """Return the first names, each once, and how many there are besides."""
+    """Return the first names, each once, and the number of further ones."""
     once = list(dict.fromkeys(shorten(name, MAX_SHOWN_CHARS) for name in names))
     more = len(once) - MAX_SHOWN
     return [*once[:MAX_SHOWN], *([Sentence("{number} more", number=_in_thousands(more))] if more > 0 else [])]

@@ -18,11 +18,11 @@ _LABEL = re.compile(
 @dataclass(frozen=True)
 class Dialogues:
     examples: tuple[tuple[str, ...], ...]
-    """Turns by turns: a person begins, the character has the last word."""
+    """Dialogues as their turns: a person begins, and the character has the last word."""
     samples: tuple[str, ...]
-    """What the character says where no person speaks."""
+    """The character's words outside of any dialogue with a person."""
     left_out: int
-    """Turns that are in neither."""
+    """Number of turns that are in neither."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _label_of(name: str) -> re.Pattern[str]:
 
 
 def _turns(block: str, label: re.Pattern[str], speak: Callable[[str], str]) -> Iterator[_Turn]:
-    """Yield who says what, neighbouring turns of one speaker as one; what has no label is the character's."""
+    """Yield the turns, joining a speaker's neighbouring ones; text without a label is the character's."""
     labels = list(label.finditer(block))
     bounds = [*(found.start() for found in labels), len(block)]
     texts = [block[: bounds[0]], *(block[found.end() : end] for found, end in zip(labels, bounds[1:], strict=True))]
@@ -67,7 +67,7 @@ def _turns(block: str, label: re.Pattern[str], speak: Callable[[str], str]) -> I
 
 
 def _alternating(turns: Sequence[_Turn]) -> Iterator[tuple[str, ...]]:
-    """Yield dialogues of up to MAX_TURNS turns, from the first person's to the last of the character."""
+    """Yield dialogues of up to MAX_TURNS turns, from the first one of a person to the last one of the character."""
     first = next(at for at, turn in enumerate(turns) if turn.is_person)
     texts = [turn.text for turn in turns[first:]]
     whole = len(texts) // 2 * 2

@@ -14,13 +14,13 @@ from storage.personalities.tavern.png_text import is_png, read_text_chunks
 MAX_PICTURE_BYTES = 20_000_000
 MAX_JSON_BYTES = 4_000_000
 KEYWORDS = (b"ccv3", b"chara")
-"""Of the text that holds a card of version 3, and one of version 2; the newer counts."""
+"""Keywords of the PNG text with a card of version 3, and one of version 2; the newer version counts."""
 FIRST_BYTES = 100
-"""In which JSON begins."""
+"""Number of a file's first bytes in which its JSON must begin."""
 
 
 def is_tavern_file(content: bytes) -> bool:
-    """Return whether the content is a picture or JSON, which no card of ours is."""
+    """Return whether the content is a picture or JSON; our own cards are neither."""
     return is_png(content) or content[:FIRST_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
 
 
@@ -77,7 +77,7 @@ def _text_of_picture(png: bytes, source: str) -> bytes:
 
 
 def _without_halves(found: Any) -> Any:
-    """Return the same without halves of characters, which JSON can hold and UTF-8 cannot: programs cut emoji so."""
+    """Return the value without halves of characters, which JSON can hold and UTF-8 cannot: some programs cut emoji."""
     return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "ignore"))
 
 

@@ -12,7 +12,7 @@ from storage.personalities.tavern.macros import Macros
 MAX_ENTRIES = 1_000
 MAX_KEYS_CHARS = 200
 _DECORATOR = re.compile(r"^@@.*\n?", re.MULTILINE)
-"""A rule of version 3 about when an entry counts."""
+"""A rule of version 3 for when an entry applies."""
 _PATTERN = re.compile(r"/.+/[a-z]*", re.DOTALL)
 
 
@@ -25,7 +25,7 @@ def entries_of(entries: Sequence[Entry], macros: Macros) -> Iterator[LorebookEnt
 
 
 def _keys(entry: Entry, macros: Macros) -> Iterator[str]:
-    """Yield the entry's title and keys, each once; patterns are none of them."""
+    """Yield the entry's title and keys, each once, without patterns."""
     seen: set[str] = set()
     room = MAX_KEYS_CHARS
     for word in (entry.comment or entry.name, *(() if entry.use_regex else entry.keys)):

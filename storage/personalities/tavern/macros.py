@@ -1,17 +1,17 @@
-"""Macros of SillyTavern, such as {{char}}: replaced by plain words, because a card of ours has none."""
+"""Macros of SillyTavern, such as {{char}}, are replaced by plain words: our cards have no macros."""
 
 from __future__ import annotations
 
 import re
 
 NOBODY = "the character"
-"""Of whom a card gives no name."""
+"""Stands for a character without a name."""
 
 _CHARACTER = re.compile(r"\{\{\s*char\s*\}\}|<(?:char|bot)>", re.IGNORECASE)
 _PERSON = re.compile(r"(?:\{\{\s*user\s*\}\}|<user>)(?P<own>['’]s\b)?", re.IGNORECASE)
 _OTHER = re.compile(r"\{\{[^{}]*\}\}")
 _LOOKED_BACK = 3
-"""Characters before a person's name that tell whether it begins a sentence."""
+"""Number of characters before a person's name that show whether it begins a sentence."""
 
 
 class Macros:
@@ -20,14 +20,14 @@ class Macros:
     def __init__(self, character: str) -> None:
         self._character = character
         self.removed: list[str] = []
-        """Macros that mean nothing here, such as {{time}}."""
+        """Removed macros, which mean nothing here, such as {{time}}."""
 
     def describe(self, text: str) -> str:
-        """Return a text about a conversation, in which its person is "the user"."""
+        """Return a text about a conversation; its person becomes "the user"."""
         return self._replace(text, "the user", "the user's")
 
     def speak(self, text: str) -> str:
-        """Return words that are said to a person, who is "you"."""
+        """Return words spoken to a person; the person becomes "you"."""
         return self._replace(text, "you", "your")
 
     def _replace(self, text: str, person: str, own: str) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT = b"tEXt"
 OTHER_TEXTS = (b"zTXt", b"iTXt")
-"""Which may be compressed."""
+"""Kinds of text that may be compressed."""
 MAX_CHUNKS = 100_000
-"""Programs that write small ones write some hundred for each megabyte."""
+"""Most chunks of a file; programs that write small ones write some hundred for each megabyte."""
 
 _HEAD = struct.Struct(">I4s")
 _CRC = struct.Struct(">I")
@@ -22,7 +22,7 @@ def is_png(content: bytes) -> bool:
 
 
 def read_text_chunks(png: bytes) -> dict[bytes, bytes | None]:
-    """Return the first text under each keyword; None for one that is stored in another way than as plain tEXt.
+    """Return {keyword: its first text}; None for a text that is not stored as plain tEXt.
 
     Raises ValueError if the file is damaged. PNG specification, third edition, sections 5 and 11.3.3.
     """

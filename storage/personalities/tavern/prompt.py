@@ -1,4 +1,4 @@
-"""The system prompt that a character of SillyTavern becomes."""
+"""Builds the system prompt from a character of SillyTavern."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_]?\s|\n")
 
 
 def prompt_of(character: Character, name: str, samples: Sequence[str], macros: Macros) -> tuple[str, str]:
-    """Return the prompt, and what it has no room for.
+    """Return (the prompt, the text that did not fit).
 
     `samples` are words of the character that show how it talks. A card with nothing but a system prompt keeps it
     unchanged.
@@ -36,7 +36,7 @@ def _labelled(label: str, text: str) -> str:
 
 
 def _fit(parts: list[str]) -> tuple[str, str]:
-    """Return the parts as one text within the limit, and what was cut off the ends of the longest."""
+    """Return (the parts as one text within the limit, the text cut off the ends of the longest)."""
     cut_off: list[str] = []
     while (excess := len(BETWEEN.join(parts)) - MAX_PROMPT_CHARS) > 0:
         longest = max(range(len(parts)), key=lambda at: len(parts[at]))
