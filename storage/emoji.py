@@ -19,7 +19,7 @@ ONE_PART = r"(?:\p{RI}\p{RI}|\p{Emoji}(?:\p{Emoji_Modifier}|\ufe0f\u20e3?|[\U000
 ONE_EMOJI = regex.compile(rf"(?![0-9#*](?!\ufe0f\u20e3)){ONE_PART}(?:\u200d{ONE_PART}){{0,4}}\ufe0f?")
 """One emoji by Unicode Technical Standard 51, section 1.4.9, except bare digits; at most five parts, as in families."""
 MOST_PARTS_WITH_TONES = 2
-"""Most parts that can have skin tones: larger families come in one colour only."""
+"""Maximum number of parts that can have skin tones: larger families come in one colour only."""
 UNDECORATED = str.maketrans("", "", SKIN_TONES + VARIATION_SELECTOR)
 
 

@@ -10,7 +10,7 @@ from storage.sentences import Sentence, joined
 
 REASONS_SHOWN = 5
 QUOTED_CHARS = 60
-"""Most characters of a person's input that a message quotes."""
+"""Maximum number of characters of a person's input that a message quotes."""
 
 
 class TranslatableError(Exception):

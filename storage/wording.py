@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 BASE_NAME = "base"
 LEAST_SHOWN_SHARE = 0.005
-"""Least share of the votes that a rule must remove to be mentioned."""
+"""Minimum share of the votes that a rule must remove to be mentioned."""
 
 
 def gettext_noop(message: str, /) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from storage.conversations.degenerate import WORDS
 
 LEAST_REPEATED = 5
-"""Fewest words that count as a repeat: anybody says "Good morning!" or "I don't know."."""
+"""Minimum number of words that count as a repeat: anybody says "Good morning!" or "I don't know."."""
 RUN = 4
 """Words in a row that count as copied. docs/gate.md compares longer and shorter runs."""
 

@@ -100,7 +100,7 @@ class FinishedReply:
     seed: int | None = None
     """Seed of the chosen candidate, if it differs from the row's seed."""
     origin: Origin | None = None
-    """The answer's origin, if the shown text is not what the version wrote."""
+    """The answer's origin, if the shown text is not the version's own."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def mark_delivered(session: Session, reply_id: int) -> None:
 
 
 def abandon_reply(session: Session, channel_id: int, seed: int) -> None:
-    """Mark a reply as failed whose `start_reply` may have been committed: its ID was lost with the connection."""
+    """Mark a reply as failed if its `start_reply` may have been committed: its ID was lost with the connection."""
     started = (ReplyRow.channel_id == channel_id, ReplyRow.seed == seed, ReplyRow.outcome == Outcome.STREAMING)
     session.execute(update(ReplyRow).where(*started).values(outcome=Outcome.FAILED))
 

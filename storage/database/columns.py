@@ -86,7 +86,7 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 LargeId = BigInteger().with_variant(Integer, "sqlite")
-"""For tables with millions of new rows a day; SQLite can only autoincrement INTEGER, which has 64 bits there."""
+"""An ID for tables with millions of new rows a day; SQLite can only autoincrement INTEGER, which has 64 bits there."""
 
 
 def utc_now() -> datetime:

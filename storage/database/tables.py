@@ -558,7 +558,7 @@ class ErasureRow(Base):
 
 
 class GreetingRow(Base):
-    """A member who has received the notice about what is stored."""
+    """A member who has received the notice about stored data."""
 
     __tablename__ = "greetings"
 
@@ -794,9 +794,9 @@ class DocumentRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     guild_id: Mapped[int] = mapped_column(BigInteger, info={SERVER: Fate.GONE})
     channel_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Only used in this channel and its threads; null means the whole server."""
+    """The channel that it is limited to, with its threads; null means the whole server."""
     personality_id: Mapped[int | None] = mapped_column(ForeignKey("personalities.id"))
-    """Only used by this personality; null means all of them."""
+    """The personality that it is limited to; null means all of them."""
     title: Mapped[str] = mapped_column(Text)
     kind: Mapped[DocumentKind]
     link: Mapped[str] = mapped_column(Text, default="")

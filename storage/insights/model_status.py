@@ -41,7 +41,7 @@ WEEK = timedelta(days=7)
 @dataclass(frozen=True)
 class VersionList:
     versions: list[Version]
-    """Newest first."""
+    """The versions, newest first."""
     champion: Alias
     rival: Version | None
     """The version that people compare with the champion."""

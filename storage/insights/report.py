@@ -68,7 +68,7 @@ class RoundPairs:
 class Curve:
     round_id: int
     losses: tuple[float, ...]
-    """One per step, or one per equal number of steps."""
+    """The losses: one per step, or one per equal number of steps."""
     steps: int
 
 

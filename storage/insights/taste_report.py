@@ -42,7 +42,7 @@ class ShownEffect:
     size: float
     """The effect in log odds; negative if members like less of the trait."""
     spread: float
-    """Standard deviation of the size."""
+    """Standard deviation of the effect."""
     sureness: Sureness
     share_before: float
     """Chance of a 👍 for an average answer; of being chosen, if people have only chosen so far."""

@@ -18,7 +18,7 @@ from storage.votes.votes import Vote, net_count, votes_on
 
 UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))
 MOST_READ = 200
-"""Most gaps that are shown, newest first; older ones appear as these are settled."""
+"""Maximum number of gaps that are shown, newest first; older ones appear as these are settled."""
 
 
 @dataclass(frozen=True)

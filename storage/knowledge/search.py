@@ -22,7 +22,7 @@ WORDS_WEIGHT = 0.15
 EARLIER_WEIGHT = 0.8
 """Weight of earlier messages; the question's own is 1. With a larger one, thanks bring an answer back more often."""
 LEAST_OWN_SIMILARITY = 0.15
-"""Least similarity to a question with MANY_WORDS of a passage that earlier messages bring up."""
+"""Minimum similarity to a question with MANY_WORDS of a passage that earlier messages bring up."""
 MANY_WORDS = 2
 """Content words from which a question names a subject; "and on Sundays?" has one, "how much is that?" none."""
 CANDIDATES = 50

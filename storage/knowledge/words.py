@@ -15,9 +15,9 @@ from storage.database.rows import count_rows
 from storage.database.tables import ChunkRow
 
 MAX_WORDS = 32
-"""Most words of a question that are searched, its first ones; more make the query slower but not better."""
+"""Maximum words of a question that are searched, from the first on; more make the query slower but not better."""
 MOST_HOLDERS = 1_000
-"""Most passages, of all servers, that may hold a word; commoner words are slow to read and reveal little."""
+"""Maximum passages, of all servers, that may hold a word; commoner words are slow to read and reveal little."""
 
 _WORD = re.compile(r"\w+")
 # They include all words that PostgreSQL's search ignores, so that both databases count the same words.

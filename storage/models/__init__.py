@@ -1,1 +1,1 @@
-"""Base models and what runs on them: files, formats, hardware, checks of adapters."""
+"""Base models: their files, formats and hardware, and checks of adapters."""

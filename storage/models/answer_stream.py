@@ -37,7 +37,7 @@ class ThoughtRoom:
     most: int
     """generation.max_thought_tokens; 0 if the base knows no thoughts."""
     window: int
-    """Most tokens of a prompt, a thought and an answer together."""
+    """Maximum number of tokens of a prompt, a thought and an answer together."""
 
     def beside(self, prompt_tokens: int, answer_tokens: int) -> int:
         """Return the length of the longest thought that leaves room for an answer of this length."""

@@ -25,7 +25,7 @@ TEXT = (
     "User: Hello! How was your day? I had soup for lunch.\n"
     "Assistant: Hi! It was good, thank you for asking. Soup sounds lovely. What kind did you have?"
 )
-"""This is no chat in the base's template: rounding changes a chat twice as much, and a version changes it no more."""
+"""Not a chat in the base's template: rounding changes a chat twice as much, and a version changes it no more."""
 METADATA_KEY = "reactune_effect"
 """Key of the record in the header of the weights' file; PEFT, vLLM and llama.cpp ignore it."""
 METADATA, HEADER_SIZE_BYTES = "__metadata__", 8
@@ -42,7 +42,7 @@ UP_PROJECTION = ".lora_B."
 LEAST_EFFECT_NATS = 0.15
 """Smallest change to check: rounding could hide so much of a smaller one that version and base look alike."""
 LEAST_SHARE = 1 / 3
-"""Least share of the expected change; right versions had 0.5 to 2 at strengths of 0.1 to 0.5, the base 0 to 0.1."""
+"""Minimum share of the expected change; right versions had 0.5 to 2 at strengths of 0.1 to 0.5, the base 0 to 0.1."""
 LENGTH_NATS, LENGTH_SHARE, LENGTH_ROUNDING = 0.05, 0.05, 1.5
 """Allowed difference in length along the recorded change: in nats, as a share of the recorded size, and as a share of
 the base's rounding in this engine."""

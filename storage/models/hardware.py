@@ -162,7 +162,7 @@ def training_format(settings: TrainingSettings) -> str:
 def _resolve_format(dtype: str, *, may_use_gpu: bool) -> str:
     """Return `dtype`; for "auto", bfloat16 if the hardware multiplies it, else float16 on a GPU and float32 on a CPU.
 
-    PyTorch is imported only if there is a GPU. Only Linux reports what its CPU can do; other systems get float32.
+    PyTorch is imported only if there is a GPU. Only Linux reports its CPU's abilities; other systems get float32.
     """
     if dtype != "auto":
         return dtype

@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 256
-"""Most tokens of a text that are read; the rest is ignored."""
+"""Maximum number of tokens of a text that are read; the rest is ignored."""
 
 Floats = NDArray[np.float32]
 

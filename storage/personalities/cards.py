@@ -37,7 +37,7 @@ MAX_TURNS = 20
 MAX_EXAMPLES = 500
 MAX_CARD_BYTES = 500_000
 MAX_KEY_PARTS = 2
-"""Most parts of a key such as sampling.top_p. tomllib's memory grows with their square: 60 kB need gigabytes."""
+"""Maximum parts of a key such as sampling.top_p. tomllib's memory grows with their square: 60 kB need gigabytes."""
 MAX_ERROR_CHARS = 300
 """Limit for error messages, because tomllib repeats keys."""
 
@@ -72,7 +72,7 @@ def _alternating(turns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def why_not_displayed(name: str) -> str:
-    """Return why Discord would not show the name above a message, or what it would mistake it for; "" if it may."""
+    """Return why Discord would refuse the name above a message, or people misread it; "" if it is fine."""
     seen = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char)[0] != "C")
     seen = " ".join(seen.split()).casefold()
     if len(name) > MAX_DISPLAY_NAME_CHARS:
@@ -108,7 +108,7 @@ class CardSampling(_Part):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     presence_penalty: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
-    """At most generation.max_new_tokens, because prompts leave room for that many."""
+    """Maximum length of an answer; at most generation.max_new_tokens, because prompts leave room for that many."""
 
 
 class Example(_Part):

@@ -17,7 +17,7 @@ from storage.knowledge.words import content_words
 from storage.members import DIRECT, read_pseudonyms
 
 MAX_NOTES = 20
-"""Most notes of a member in one server, or in direct messages."""
+"""Maximum number of notes of a member in one server, or in direct messages."""
 MAX_NOTE_CHARS = 120
 PAUSE = timedelta(days=1)
 """Pause after a question to a member before the next one."""

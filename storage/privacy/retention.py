@@ -49,8 +49,8 @@ class Expiry:
 
     before: datetime
     feedback_before: datetime
-    """For answers that people compared or corrected, and, if that teaches something, answers that they voted on or
-    asked to be replaced."""
+    """The moment for answers that people compared or corrected and, if that teaches something, for answers that they
+    voted on or asked to be replaced."""
     votes_teach: bool
     """True if votes teach a taste."""
     open_bases: tuple[Basis, ...]

@@ -42,7 +42,7 @@ from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, quarantined, read_histories
 
 VOICES = 3.0
-"""Fewest people, by weight, whose choices decide, if as many have voted on the personality lately."""
+"""Minimum number of people, by weight, whose choices decide, if as many have voted on the personality lately."""
 LATELY = timedelta(days=30)
 LEADS = 3
 """The e-value from which a version leads: a single choice makes it 1.5, which is no lead."""
@@ -90,7 +90,7 @@ class Standing:
     """The choices between a version and the champion; each question or conversation counts once."""
 
     bets: tuple[Bet, ...] = ()
-    """Oldest first."""
+    """The bets, oldest first."""
     ties: int = 0
     """Number of questions where nobody liked one answer better."""
     people: int = 0

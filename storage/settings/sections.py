@@ -410,7 +410,7 @@ class ChatSettings(Section):
     drain_s: Annotated[float, Field(ge=0.0)] = 20.0
     """Seconds that a shutdown waits for unfinished answers."""
     channel_rules: ChannelRules = {}
-    """What to answer in a channel or category, by its ID: "mention", "reply" (default), "question" or "always"."""
+    """Messages to answer in a channel or category, by its ID: "mention", "reply" (default), "question" or "always"."""
     quiet_hours: Annotated[str, AfterValidator(_check_quiet_hours)] = ""
     """Daily hours, such as "22:00-07:00", in which only mentions are answered and nothing is announced. Empty: none."""
     time_zone: Annotated[str, AfterValidator(_check_time_zone)] = "UTC"
@@ -418,7 +418,7 @@ class ChatSettings(Section):
 
 
 class MemorySettings(Section):
-    """What the bot remembers of members, with their consent (docs/memory.md)."""
+    """The bot's memory of members, with their consent (docs/memory.md)."""
 
     propose_facts: bool = True
     """Ask members, at most once a day each, whether to remember what they said about themselves to the bot."""
@@ -427,7 +427,7 @@ class MemorySettings(Section):
 
 
 class AttachmentSettings(Section):
-    """What members send besides words (docs/attachments.md)."""
+    """Pictures, files and links in members' messages (docs/attachments.md)."""
 
     max_files: Annotated[int, Field(ge=1, le=10)] = 4
     """Maximum pictures, files and links of a message that are read; the rest is left out."""
@@ -440,7 +440,7 @@ class AttachmentSettings(Section):
 
 
 class PictureSettings(Section):
-    """Who describes pictures: a server, or a base that can see (docs/attachments.md)."""
+    """Descriptions of pictures, by a server or by a base that can see (docs/attachments.md)."""
 
     server: Annotated[str, _address_or_none(PICTURES_KEY_VARIABLE)] = Field(default="", repr=False)
     """Address of a server that sees, with OpenAI's /v1/chat/completions. Empty: the base looks, if it sees."""
@@ -531,7 +531,7 @@ class TrainingSettings(Section):
     epochs: Positive = 1.0
     """Passes over the pairs; a few pairs get more, until there are `min_steps` steps."""
     min_steps: Annotated[int, Field(ge=0)] = 48
-    """Minimum training steps, so that a few pairs are felt."""
+    """Minimum training steps, so that even a few pairs have an effect."""
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of the steps in which the learning rate rises from 0 to its peak."""
     patience: Annotated[int, Field(ge=0)] = 1
@@ -610,7 +610,7 @@ class ReleaseSettings(Section):
     announce_channel: Annotated[int, Field(ge=0)] = 0
     """ID of the channel where releases, and versions that are ready or dropped, are announced; 0: none."""
     weekly: bool = False
-    """Post there on Mondays what people taught the bot in the week before."""
+    """Post a summary of the past week there on Mondays."""
 
 
 class ArenaSettings(Section):

@@ -23,7 +23,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 @dataclass(frozen=True)
 class OwnPrompts:
     texts: tuple[str, ...]
-    """Newest first."""
+    """The prompts, newest first."""
     total: int
 
 

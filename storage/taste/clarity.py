@@ -12,7 +12,7 @@ from storage.taste.model import Choices, Floats, Posterior, Thumbs
 
 
 def clarity(thumbs: Thumbs, choices: Choices, found: Posterior, without: Posterior) -> float:
-    """Return how many times as much the utilities of the answers vary as if each vote were turned by chance.
+    """Return the variance of the answers' utilities, over their variance if each vote were turned by chance.
 
     `found` is learned from the votes, `without` from the same votes without measures. A vote changes utilities by its
     share in the slope of the log likelihood; with random signs, the mean of the squared sum is the sum of the squares.

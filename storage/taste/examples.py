@@ -37,7 +37,7 @@ from storage.words import count_words
 NEWEST = 1_000
 """Newest answers among which the examples are searched."""
 FEWEST_WORDS = 5
-"""Fewest words of an example: shorter answers would teach to say the same word to everything."""
+"""Minimum words of an example: shorter ones would teach the base to say the same word to everything."""
 TYPICAL = 0.5
 """Share of the answers that is used, the closest to liked ones: the best of all would be extreme in one measure."""
 
@@ -56,7 +56,7 @@ class Examples:
     liked: tuple[ExampleTurn, ...] = ()
     """The base's own answers that resemble liked ones."""
     budget_tokens: int = 0
-    """Most tokens of both kinds if there are some of the card."""
+    """Maximum number of tokens of both kinds if there are some of the card."""
     order: str = ""
     """The order with members' preferences, if it moves this base; empty: none."""
 

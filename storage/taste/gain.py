@@ -62,7 +62,7 @@ def _shown(choice: ReplyChoiceRow, liked: bool) -> ShownVote:
 
 
 def estimate_gain(shown: Sequence[ShownVote]) -> CandidateGain | None:
-    """Weigh each vote by how much likelier each rule would have shown its answer (Owen 2013, section 9.2)."""
+    """Weigh each vote by each rule's probability of showing its answer over the actual one (Owen 2013, section 9.2)."""
     best = [1 / one.propensity if one.is_best else 0.0 for one in shown]
     chance = [one.share / one.propensity for one in shown]
     if not sum(best) or all(one.is_best for one in shown):

@@ -35,9 +35,9 @@ Beginning = tuple[str, bool]
 """(an answer's text so far, whether that is all of it)"""
 GROUPS = tuple(measure.group.value for measure in MEASURES)
 NEWEST = 10_000
-"""Most opinions and choices to learn from: older ones say little about today's members."""
+"""Maximum number of opinions and choices to learn from: older ones say little about today's members."""
 FEWEST = 10
-"""Fewest votes for the taste to choose; with fewer, it is only shown."""
+"""Minimum number of votes for the taste to choose; with fewer, it is only shown."""
 UNJUDGED = 20
 """Number of first votes that are learned but not predicted, and teach nothing: they reveal luck rather than taste."""
 REFUTED, REHABILITATED = 1 / 20, 1.0

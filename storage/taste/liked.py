@@ -28,7 +28,7 @@ class LikedStyle:
     mean: Floats
     """Scaled means, (D,)."""
     spread: Floats
-    """Standard deviations, scaled, (D,)."""
+    """Scaled standard deviations, (D,)."""
     raw_mean: Floats
     """Unscaled means, (D,)."""
 

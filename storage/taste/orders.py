@@ -32,15 +32,15 @@ TRIED_PROMPTS = 16
 TRIED_ANSWERS = 2
 """Answers with the order to each of these prompts; without it, a round has more."""
 FEWEST_PROMPTS = 8
-"""Fewest prompts for which a mean difference counts."""
+"""Minimum number of prompts for which a mean difference counts."""
 CLEAR = 2.0
 """Number of standard errors that a clear difference has."""
 TINY = 1e-9
-"""Least standard error: the same difference everywhere is clear."""
+"""Minimum standard error: the same difference everywhere is clear."""
 NEWEST = 1_000
-"""Most answers that are read with an order, and without one: a round tries an order on a few prompts."""
+"""Maximum number of answers that are read with an order, and without one: a round tries an order on a few prompts."""
 ALONE = 2
-"""Most messages of a prompt without examples: the system message, and one of the prompt bank."""
+"""Maximum number of messages of a prompt without examples: the system message, and one of the prompt bank."""
 ORDERS: Mapping[str, tuple[str, str]] = {
     "words": ("Give long answers.", "Answer in at most ten words."),
     "sentences": ("Answer in three sentences or more.", "Answer in a single sentence."),
@@ -158,7 +158,7 @@ def _read_drawn(session: Session, personality_id: int, base_revision: str) -> Dr
 
 
 def _differences(session: Session, drawn: Drawn, order: Order, taste: LearnedTaste) -> Floats:
-    """Return how much more liked trait, utility and relevance answers have with the order, by prompt, (P, 3).
+    """Return the order's gains in the liked trait, utility and relevance, for each prompt, (P, 3).
 
     Relevance is NaN where it was not measured.
     """

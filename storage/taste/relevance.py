@@ -19,7 +19,7 @@ from storage.database.tables import ReplyMeasuresRow
 from storage.taste.model import Floats
 
 RELEVANT = 0.2
-"""Least relevance of an answer that fits its message.
+"""Minimum relevance of an answer that fits its message.
 
 Of the bundled model's answers 0.80 have as much, and of its answers to other messages 0.06. Of 40 with less, read one
 by one, 34 make no sense where they stand. Of answers by hand 0.88 to 0.96 have as much in three English styles, and

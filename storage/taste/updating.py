@@ -16,7 +16,7 @@ from storage.taste.orders import order_in_use
 from storage.taste.words import Effect, likings
 
 MOST_ANSWERS = 1_000
-"""Most answers whose new votes are added one by one; with more, as after days without the bot, all is learned again."""
+"""Maximum answers whose new votes are added one by one; with more, as after days offline, all is learned again."""
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 

@@ -31,7 +31,7 @@ class Sureness(StrEnum):
 
 
 LEAST_SURE = {Sureness.SURE: 0.99, Sureness.FAIRLY: 0.95, Sureness.GUESS: 0.6}
-"""Least probability that the effect has this direction."""
+"""Minimum probability that the effect has this direction."""
 LIKELY = 0.8
 """A less probable guess is shown only if the votes show it when each measure is looked at alone; a dozen votes cannot
 do more. docs/taste.md gives the share of simulated servers in which this shows something."""
@@ -47,7 +47,7 @@ class Effect:
     size: float
     """Change in the log odds of a 👍 for one standard deviation more."""
     spread: float
-    """Standard deviation of the size."""
+    """Standard deviation of the effect."""
     alone: float
     """The measure's effect when looked at alone, in its own standard deviations."""
 

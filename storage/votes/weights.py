@@ -26,7 +26,7 @@ from storage.wording import gettext_noop
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 ROWS_AT_ONCE = 1_000
 LEAST_WEIGHT = 0.1
-"""Least weight: lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
+"""Minimum weight: lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
 ACCOUNT_AGE, MEMBERSHIP = gettext_noop("account age"), gettext_noop("membership")
 QUARANTINE = gettext_noop("quarantine")
 WRONG_FACT = "wrong fact"

@@ -63,10 +63,10 @@ def ask_champion(
 ) -> tuple[AskedPrompt, ...]:
     """Draw the champion's answers for the taste to rank, and return their prompts; none while the taste may not rank.
 
-    The base gives half of its answers to the prompts as a version gets them. It gives the other half to the prompts as
-    members get them answered: with the card's examples, liked answers and an order. The first half helps to find these,
-    so even a first round has them. All answers to one message are ranked together, so a version learns to do alone what
-    the base had to be shown.
+    The base gives half of its answers to each prompt as a version is served it. It gives the other half to the prompt
+    as members are answered: with the card's examples, liked answers and an order. The first half helps to find these,
+    so even a first round has them. All answers to one message are ranked together, so a version learns to do without
+    examples what the base does with them.
     """
     if not settings.pairs.ranked_prompts:
         return ()
@@ -106,7 +106,7 @@ def _try_orders(
     base: BaseModel,
     drawing: _Drawing,
 ) -> str:
-    """Try orders that might bring what members like, with a few answers each; return the first one that works, or "".
+    """Try orders for liked traits with a few answers each; return the first one that works, or "" if none does.
 
     The prompts come from the bank, so that no member's words influence the result.
     """

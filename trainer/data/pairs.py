@@ -23,7 +23,7 @@ from trainer.training.rows import PreferencePair
 CORRECTION_WEIGHT = 1.0
 CORRECTED_SAMPLE_WEIGHT = 0.5
 MAX_PAIRS_PER_PROMPT = 4
-"""Most pairs from one prompt, so that a greeting answered a hundred times does not fill a round."""
+"""Maximum number of pairs from one prompt, so that a greeting answered a hundred times does not fill a round."""
 MAX_CORRECTIONS_PER_PROMPT = 4
 MAX_RIVALS = 8
 """Number of the best-liked answers to a prompt that are compared with as many of the least-liked ones."""

@@ -39,7 +39,7 @@ from trainer.progress import ReportProgress
 GROWN = 2
 """A scheduled round replaces a version that does not lead once there are this many times its votes."""
 MAX_PLANS = 10
-"""Most plans that one round makes: a member who keeps taking something back must not occupy the trainer forever."""
+"""Maximum plans that one round makes: a member who keeps taking something back must not occupy the trainer forever."""
 TAKEN_BACK = sentences.Sentence(
     "votes or suggestions were withdrawn, deleted or quarantined {number} times while this round was planned: start a "
     "new round",
@@ -163,7 +163,7 @@ def _live_chat(settings: Settings, *, has_closed_replies: bool) -> Iterator[str]
 
 
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
-    """Yield how much of the votes' weight the rules removed, if it is much."""
+    """Yield a sentence on the share of the votes' weight that rules removed, if it is large."""
     removed = plan.evidence["removed_shares"].items()
     parts = [
         sentences.Sentence("{share} ({rule})", share=sentences.Figure(share, ".0%"), rule=sentences.Sentence(rule))

@@ -23,9 +23,9 @@ from trainer.evaluation.overshoot import Overshoot
 from trainer.rendering import renderer_of
 
 MEMBERS_MESSAGES = 24
-"""Most messages of members that the gate lets both models answer."""
+"""Maximum number of messages of members that the gate lets both models answer."""
 MODEL_ANSWERS = 48
-"""Most liked answers, or card examples, that the version's answers are compared with."""
+"""Maximum number of liked answers, or card examples, that the version's answers are compared with."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ServedContext:
         with database.snapshot() as session:
             where = (personality_id, settings.privacy, base.revision)
             asked = newest_prompts(session, *where, MEMBERS_MESSAGES, render=renderer_of(base, settings.model))
-            # The card's owner wrote its examples: they need not resemble what people liked so far.
+            # The card's owner wrote its examples: they need not resemble the liked answers so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
             reply_ids = liked_replies(read_taste_opinions(session, personality_id, settings))

@@ -15,7 +15,7 @@ from trainer.evaluation.overshoot import Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
 MIN_KNOWN_CASES = 5
-"""Fewest facts that the base must know before the gate judges a loss of knowledge."""
+"""Minimum number of facts that the base must know before the gate judges a loss of knowledge."""
 BROKEN_EXCESS = 0.5
 """A version is broken if its share of broken answers exceeds the base's by more than this."""
 MAX_FIT_LOSS = 0.1
@@ -45,7 +45,7 @@ Measured with 72 answers under the bundled base: its own, with and without examp
 MAX_CUT_EXCESS = 0.25
 """Largest share of answers without an end, above the base's."""
 LEAST_ENGLISH = 0.5
-"""Fewest English answers, as a share: below it, the shipped suites, which look for English words, judge nothing."""
+"""Minimum share of English answers: below it, the shipped suites, which look for English words, judge nothing."""
 MOST_NAMED = 3
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)

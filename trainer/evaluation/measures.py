@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 LEAST_WORDS = 4
-"""Fewest words that are shuffled: fewer often come out in the same order."""
+"""Minimum number of words that are shuffled: fewer often come out in the same order."""
 # In scripts without spaces between words, each character is a piece.
 PIECES = re.compile(rf"([{SCRIPTS}{EAST_ASIAN_SIGNS}])|([^\s{SCRIPTS}{EAST_ASIAN_SIGNS}]+)")
 MAX_LOGITS = 2**25
-"""Most numbers in one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""
+"""Maximum size of one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""
 
 
 def degenerate_share(answers: Sequence[str]) -> float:

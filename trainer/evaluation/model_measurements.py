@@ -59,7 +59,7 @@ NEUTRAL_MESSAGES = (
     "Tell me a short story about a fox.",
 )
 MAX_ANSWER_TOKENS = 48
-"""Most tokens of an answer that are judged."""
+"""Maximum number of tokens of an answer that are judged."""
 MAX_CASE_TOKENS = 32
 FINDINGS_FORMAT = 13
 """Version of the findings. Increase it with every change of this package that changes a model's findings."""

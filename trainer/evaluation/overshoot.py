@@ -9,7 +9,7 @@ from storage.taste.liked import Excess, LikedStyle, find_excesses
 
 Z_ONE_SIDED_95 = 1.645
 ENOUGH_LIKED = 20
-"""Fewest liked answers for which a distance counts; with fewer, it is only reported."""
+"""Minimum number of liked answers for which a distance counts; with fewer, it is only reported."""
 MOST_SHOWN = 3
 """Number of measures kept from a comparison, the farthest first."""
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_PROMPTS = 64
-"""Most prompts in a batch."""
+"""Maximum number of prompts in a batch."""
 BATCH_TOKENS = 32_768
-"""Most tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
+"""Maximum number of tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
 CACHE_SHARE = 0.4
 """Largest share of the free memory for a batch's keys and values: reading the prompts takes about as much again."""
 NO_WINDOW = 2**31
@@ -249,7 +249,7 @@ class GraphSampler:
         self._chat = load_chat_format(base.path, model.template_options)
         self._pipeline: Any = None
         self._longest = 0
-        """Most tokens of a prompt and its answer that fit into the pipeline's cache."""
+        """Maximum number of tokens of a prompt and its answer that fit into the pipeline's cache."""
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet

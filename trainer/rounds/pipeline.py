@@ -66,7 +66,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     """Choose the training data, train, judge, and publish the adapter's files unless it is broken."""
     report = ProgressLog(database, round_id)
     report(RoundProgress(Phase.GATHERING))
-    # Load now what the gate needs: a mistake must not show up only after an hour of training.
+    # Load the gate's models now: a mistake must not show up only after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
     base = ready_base(settings, checks_memory=not gpu_room.shares_gpu(database, settings))
     store = open_store(settings)

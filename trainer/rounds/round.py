@@ -110,7 +110,7 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
 
 
 def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
-    """Return what the version learned from and what happens next; `released` is the text of `release_passed`."""
+    """Return sentences on the version's training data and next step; `released` is the text of `release_passed`."""
     said = [_describe_outcome(version, judged, released), _describe_rebuild(version, judged.training_set.start.forgets)]
     return joined("; ", [*filter(None, said)])
 

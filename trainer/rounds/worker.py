@@ -89,7 +89,7 @@ def train_now(
 
     `request` gets the session and the personality's id, and returns the round and whether it is new. A running trainer
     does the work, on this host or another; without one, this process does. If `stop` is set, a round that runs here is
-    interrupted and one that runs elsewhere continues. Raises PersonalityNotFound, and what `request` raises.
+    interrupted and one that runs elsewhere continues. Raises PersonalityNotFound and the errors of `request`.
     """
     with closing(open_database(settings)) as database:
         _end_orphans(settings, database, stop)

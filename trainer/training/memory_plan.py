@@ -18,14 +18,14 @@ from trainer.training.token_tree import split_by_tokens
 
 @dataclass(frozen=True)
 class TrainingMemoryPlan:
-    """Limits on what is computed together. A single pair is never divided, whatever its length."""
+    """Limits on the tokens that are computed together. A single pair is never divided, whatever its length."""
 
     tree_tokens: int = 512
-    """Most tokens in a tree of several prompts. Larger ones are no faster on a CPU: each token is compared with all."""
+    """Maximum tokens in a tree of several prompts. Larger ones are no faster on a CPU: each is compared with all."""
     siblings: int = 4
     """A tree of one prompt's answers may be this many times larger; attention grows with the square of the size."""
     batch_tokens: int = 1024
-    """Most tokens of separate rows: batching speeds up short rows but needs too much memory for long ones."""
+    """Maximum tokens of separate rows: batching speeds up short rows but needs too much memory for long ones."""
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: a third more work (Chen et al. 2016)."""
 
@@ -43,7 +43,7 @@ class TrainingMemoryPlan:
 
 USUAL = TrainingMemoryPlan()
 ROOMY = TrainingMemoryPlan(tree_tokens=2048, batch_tokens=8192)
-"""Only for GPUs, which compute long trees as fast as short ones."""
+"""A plan for GPUs only, which compute long trees as fast as short ones."""
 SMALLER = (
     replace(USUAL, checkpointing=True),
     TrainingMemoryPlan(tree_tokens=256, batch_tokens=512, checkpointing=True),

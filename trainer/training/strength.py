@@ -16,7 +16,7 @@ from storage.settings.sections import TrainingSettings
 
 
 def save_weaker(adapter: Path, folder: Path, share: float, starter: Path | None) -> None:
-    """Save the adapter to the folder with this share, 0 to 1, of what it learned beyond its starter, or the base."""
+    """Save the adapter to the folder with this share, 0 to 1, of its change to its starter or the base."""
     learned = load_file(adapter / WEIGHTS_FILE)
     if starter is None:
         weaker = {name: weight * share if UP_PROJECTION in name else weight for name, weight in learned.items()}

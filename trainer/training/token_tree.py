@@ -31,7 +31,7 @@ class TokenTree:
         return [token for _, token in self._columns]
 
     def positions(self) -> list[int]:
-        """Return for each token how many tokens precede it in its own text."""
+        """Return the number of tokens before each token in its own text."""
         positions: list[int] = []
         for parent, _ in self._columns:
             positions.append(positions[parent] + 1 if parent >= 0 else 0)

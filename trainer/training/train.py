@@ -38,7 +38,7 @@ MAX_CURVE_POINTS = 200
 STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
 """Shares of the learned change to try; of equally good ones, the first is chosen."""
 FEWEST_WATCHED = 8
-"""Fewest validation pairs that can stop training early or choose a strength: fewer are chance."""
+"""Minimum number of validation pairs that can stop training early or choose a strength: fewer are chance."""
 
 
 @dataclass(frozen=True)

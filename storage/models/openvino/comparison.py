@@ -141,7 +141,7 @@ class _Ours:
     file: Path
     texts: Sequence[list[int]]
     theirs: Mapping[str, Sequence[Logits]]
-    """By "base" and "adapter": transformers' logits of the texts."""
+    """transformers' logits of the texts, by "base" and "adapter"."""
     adapter: AdapterRef
     checked: list[int]
     """Tokens of the text for checking versions."""

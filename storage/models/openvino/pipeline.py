@@ -42,7 +42,7 @@ LAYOUT = "4"
 BLOCK_TOKENS = 32
 """Positions in a block of the cache, as OpenVINO lays it out on CPUs."""
 STEP_TOKENS = 256
-"""Most tokens of one step: a long prompt is read in pieces, so that other answers continue in between."""
+"""Maximum number of tokens of one step: a long prompt is read in pieces, so that other answers continue in between."""
 ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 PIN_THREADS = "ENABLE_CPU_PINNING"
 """The option is on by default: a pinned thread whose core is busy cannot move, and all other threads wait for it."""
@@ -177,7 +177,7 @@ class PipelineOptions:
     folder: Path
     adapter: AdapterRef | None
     batch_size: int
-    """Most answers generated at once."""
+    """Maximum number of answers generated at once."""
     cached_tokens: int
     """Number of tokens of prompts and answers whose keys and values are cached."""
     threads: int

@@ -17,7 +17,7 @@ MAX_DIVERGENCE = 0.15
 0.1, 0.5 and 1.5 billion parameters: 8-bit weights cost 0.003 to 0.010, with 8-bit activations 0.005 to 0.011; 4-bit
 weights 0.45, 0.18 and 0.12."""
 WORTH = 1.1
-"""Least speed of a recipe, as a multiple of the best of those that round less."""
+"""Minimum speed of a recipe, as a multiple of the best of those that round less."""
 
 
 @dataclass(frozen=True)

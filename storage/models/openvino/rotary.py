@@ -81,4 +81,4 @@ SCALINGS: Mapping[str, Callable[[Rotary], tuple[Frequencies, float]]] = {
     "longrope": _longrope,
     "yarn": _yarn,
 }
-"""By rope_type: frequencies, in radians per position, and the factor of queries and keys."""
+"""Functions by rope_type; each returns frequencies, in radians per position, and the factor of queries and keys."""

@@ -11,7 +11,7 @@ TEXT = b"tEXt"
 OTHER_TEXTS = (b"zTXt", b"iTXt")
 """Kinds of text that may be compressed."""
 MAX_CHUNKS = 100_000
-"""Most chunks of a file; programs that write small ones write some hundred for each megabyte."""
+"""Maximum number of chunks in a file; programs that write small ones write some hundred for each megabyte."""
 
 _HEAD = struct.Struct(">I4s")
 _CRC = struct.Struct(">I")

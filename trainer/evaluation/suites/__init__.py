@@ -1,4 +1,4 @@
-"""Test suites: cases with rules for what an answer must contain, must not contain, and must still know."""
+"""Test suites: cases with texts that an answer must or must not contain, and with knowledge to keep."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ COMMON_ENGLISH = (
 """These make up four tenths of the words of an English text."""
 COMMON = frozenset(COMMON_ENGLISH.split())
 ENGLISH_SHARE = 0.15
-"""Least share of COMMON_ENGLISH in an English answer; German, French, Spanish or Dutch ones have at most a tenth."""
+"""Minimum share of COMMON_ENGLISH in an English answer; German, French, Spanish or Dutch ones have at most a tenth."""
 FEWEST_WORDS = 3
-"""Fewest words that reveal an answer's language: a plain answer may be just "Paris." or "4"."""
+"""Minimum number of words that reveal an answer's language: a plain answer may be just "Paris." or "4"."""
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
 
