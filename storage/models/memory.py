@@ -80,7 +80,7 @@ def layer_bytes(shape: ModelShape, number_bytes: int, tokens: int) -> float:
 def training_bytes(
     shape: ModelShape, format_: NumberFormat, rank: int, tokens: int, targets: int, *, checkpointing: bool, on_gpu: bool
 ) -> float:
-    """Return the peak of a round that computes `tokens` tokens at once; `targets` are the answers' tokens of each pair.
+    """Return the peak of a round that computes `tokens` at once; `targets` counts answers' tokens, once for each pair.
 
     With checkpointing only the input of each layer is kept, and one layer is computed again (Chen et al. 2016, arXiv
     1604.06174).

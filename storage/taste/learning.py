@@ -51,7 +51,7 @@ simulated people, the pairs that it is sure of are as right: docs/measurements.m
 GROWTH = 0.1
 """Predictions are made by the model of the votes so far, which is fitted again when they grow by this share."""
 MOST_LOG_CAPITAL = 100.0
-"""Limit on the capital: otherwise a taste shown by thousands of votes could hardly be refuted when people change."""
+"""Limit on log capital: otherwise a taste shown by thousands of votes could hardly be refuted when people change."""
 MANY, FEW = 2_000, 0.01
 """Once there are this many votes, this share more of them changes neither the priors nor the effect of the others."""
 IDS_AT_ONCE = 1_000
