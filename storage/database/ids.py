@@ -5,7 +5,7 @@ from __future__ import annotations
 LARGEST_ID = 2**63 - 1
 """Largest ID of an answer, or of anything on Discord."""
 LARGEST_NUMBER = 2**31 - 1
-"""Largest ID of other rows: PostgreSQL cannot compare a larger number with an INTEGER."""
+"""Largest ID of other rows: PostgreSQL refuses to compare a larger number with an INTEGER."""
 
 
 def parse_id(text: str, largest: int = LARGEST_ID) -> int | None:

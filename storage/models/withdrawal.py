@@ -70,7 +70,7 @@ def remove_withdrawn(
 def choose_withdrawals(session: Session, settings: Settings) -> list[Withdrawal]:
     """Return the versions to withdraw according to the settings, oldest first, without changing anything.
 
-    A version without a decision is replaced by the next one, unless it was promoted or tried. With
+    A version that nobody decided for is replaced by the next one, unless it was promoted or tried. With
     privacy.withdraw_adapters, versions that learned from deleted data are withdrawn once nothing uses them. With
     training.keep_versions, older versions are withdrawn unless they or their descendants are in use, or will be when
     their base is. Only versions of one base replace each other. Files that a remaining version shares are kept.

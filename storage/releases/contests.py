@@ -271,7 +271,7 @@ class _Choice(NamedTuple):
 
 
 def find_rival(session: Session, personality_id: int) -> Version | None:
-    """Return the version whose answers people compare with the champion's: the newest one if it waits, else None."""
+    """Return the version whose answers people compare with the champion's: the newest that waits, or None."""
     champion = read_alias(session, personality_id).version
     waiting = (
         select(VersionRow)

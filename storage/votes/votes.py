@@ -137,7 +137,7 @@ def votes_by(session: Session, user_id: int, reply_ids: Collection[int]) -> dict
 
 
 def read_emoji_weights(session: Session, reply_ids: Collection[int]) -> dict[tuple[int, int], float]:
-    """Return {(reply id, user id): weight in thumbs, without a sign} of the votes with other emoji than thumbs.
+    """Return {(reply id, user id): weight in thumbs, without a sign} of the votes where other emoji vote, too.
 
     Of several emoji under one reply, the strongest counts.
     """
