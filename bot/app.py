@@ -63,11 +63,11 @@ LEARNING = gettext_noop("Learning: back soon")
 for _warning in ("warn_nacl", "warn_dave"):  # voice is not used: its libraries may be missing
     setattr(discord.VoiceClient, _warning, False)
 POLL_INTERVAL_S = 3.0
-"""Between two looks for new releases; PostgreSQL also notifies."""
+"""Pause between two checks for new releases; PostgreSQL also notifies."""
 SETUPS_INTERVAL_S = 30.0
-"""Between two looks at what other processes chose for servers."""
+"""Pause between two checks for server setups that other processes stored."""
 LONGEST_WAIT_S = 30.0
-"""How long discord.py may hold a request that Discord delays: slow mode can delay one for hours."""
+"""Longest time that discord.py may hold a request that Discord delays: slow mode can delay one for hours."""
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -78,7 +78,7 @@ class ReactuneBot(ServicesBot):
     loading: asyncio.Task[None]
     """Ends when the model is loaded, or failed to load."""
     failure: Exception | None = None
-    """Why the model could not be loaded, which stopped the bot."""
+    """The failure to load the model, which stopped the bot."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class ReactuneBot(ServicesBot):
         self._is_leaving = False
         self._was_ready = False
         self._to_close = AsyncExitStack()
-        """What to close, in reverse order."""
+        """Open resources, to close in reverse order."""
 
     async def start(self, token: str, *, reconnect: bool = True) -> None:
         survive_faults(self)

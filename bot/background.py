@@ -27,7 +27,7 @@ Pause = Callable[[float], Awaitable[object]]
 
 T = TypeVar("T")
 LAG = timedelta(minutes=1)
-"""How much the database's clock may be behind this one."""
+"""Most that the database's clock may be behind this machine's clock."""
 
 
 class BackgroundTasks:
@@ -164,10 +164,10 @@ class DueTimes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._asks_at: dict[tuple[str, int], datetime] = {}
-        """{(schedule, generation of what was chosen): when to ask the database again}"""
+        """{(schedule, generation of the choices): time of the next query}"""
 
     async def take(self, name: str, generation: int, trigger: BaseTrigger) -> bool:
-        """Return whether it is due, and nobody else does its work; ask the first time, and after each of its times."""
+        """Return whether a schedule is due and no other process does its work; ask at first and after each due time."""
         now, key = utc_now(), (name, generation)
         if now < self._asks_at.get(key, now):
             return False

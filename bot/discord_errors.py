@@ -15,10 +15,10 @@ from discord.http import json_or_text
 from discord.webhook.async_ import AsyncWebhookAdapter, async_context
 
 DISCORD_ERRORS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
-"""What a request to Discord can raise: Discord's refusals, and failures of the connection."""
+"""Exceptions of a request to Discord: Discord's refusals, and connection failures."""
 RATE_LIMITED = 429
 RATE_LIMIT_PAUSE_S = 30.0
-"""How long to pause after a rate limit that does not say how long it lasts."""
+"""Pause after a rate limit of unknown duration."""
 SLOW_MODE = 20016
 """The code of Discord's error for a message that comes too soon in a channel with slow mode."""
 UNKNOWN_WEBHOOK = 10015
@@ -32,7 +32,7 @@ TEMPORARY = (408, RATE_LIMITED)
 SERVER_ERROR = 500
 log = logging.getLogger(__name__)
 PAUSES_S = (1.0, 3.0, 5.0, 7.0)
-"""Between attempts to answer an interaction; discord.py's own after a 5xx."""
+"""Pauses between attempts to answer an interaction; discord.py pauses as long after a 5xx."""
 CALLBACK = "/interactions/{webhook_id}/{webhook_token}/callback"
 MESSAGE = "/webhooks/{webhook_id}/{webhook_token}"
 INDISPENSABLE = frozenset({"READY"})
@@ -48,7 +48,7 @@ def is_temporary(error: Exception) -> bool:
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float:
-    """Return how long a rate limit's headers ask to wait, in seconds."""
+    """Return the wait that a rate limit's headers ask for, in seconds."""
     try:
         return float(headers["Retry-After"])
     except (KeyError, ValueError):
@@ -134,14 +134,14 @@ class _SingleAttempts:
 
 
 def http_trace() -> aiohttp.TraceConfig:
-    """Return what completes the responses that discord.py takes for granted."""
+    """Return hooks that check responses for fields that discord.py takes for granted."""
     trace = aiohttp.TraceConfig()
     trace.on_request_end.append(_require_retry_after)
     return trace
 
 
 async def _require_retry_after(_session: object, _context: object, ended: aiohttp.TraceRequestEndParams) -> None:
-    """Raise RateLimited for a 429 of Discord that does not say for how long: discord.py raises a KeyError."""
+    """Raise RateLimited for a 429 of Discord without a duration, where discord.py would raise a KeyError."""
     response = ended.response
     if response.status != RATE_LIMITED or "Via" not in response.headers:
         return

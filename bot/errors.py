@@ -12,11 +12,11 @@ class BotError(Exception):
     """Base class of the errors that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1
-    """As of StorageError."""
+    """Exit code of a command that ends with this error, as for StorageError."""
 
 
 class UserFacingError(TranslatableError, BotError):
-    """Its message is written for members, in English; they read its translation."""
+    """An error whose message is written for members, in English; they read its translation."""
 
 
 class NothingAsked(UserFacingError):

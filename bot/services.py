@@ -61,7 +61,7 @@ class Services:
     rate_limiter: RateLimiter
     metrics: Metrics
     gateway: Gateway
-    """Whether Discord is connected."""
+    """Knows whether Discord is connected."""
     deletions: Deletions
     tasks: BackgroundTasks
     shards: Shards

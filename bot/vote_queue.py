@@ -81,15 +81,15 @@ class StoredVote:
 
     reply_id: int
     personality_id: int | None
-    """None if the reply was deleted in the meantime."""
+    """The reply's personality; None if the reply was deleted in the meantime."""
     request_id: str | None
     kind: str
-    """up, down or withdrawn."""
+    """The new state: up, down or withdrawn."""
 
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A member's new vote on a reply, which says the opposite of their earlier one."""
+    """A member's new vote on a reply that contradicts their earlier one."""
 
     thumb: Thumb
     likes: tuple[str, ...]
@@ -98,12 +98,12 @@ class Contradiction:
 
 
 class Stored(NamedTuple):
-    """What came of some observations."""
+    """The results of storing some observations."""
 
     changes: list[StoredVote]
     contradictions: list[Contradiction]
     firsts: list[Thumb]
-    """Each is the first of a member who had never voted."""
+    """First votes of members who had never voted before."""
 
 
 class VoteQueue:

@@ -1,4 +1,4 @@
-"""Answers people who call the bot, and gives another answer to whoever asks for one."""
+"""Answers people who call the bot, and gives another answer to people who ask for one."""
 
 from __future__ import annotations
 

@@ -36,11 +36,11 @@ from storage.taste.words import likings
 from storage.wording import gettext_noop
 
 PAIRS = 10
-"""In a row, before what was learned is shown."""
+"""Pairs in a row before their lessons are shown."""
 WAIT_S, LOOK_EVERY_S = 10.0, 0.2
-"""For a pair, if none was drawn ahead."""
+"""Longest wait for a pair if none was drawn ahead, and the pause between two checks."""
 AROUND_CHARS = 200
-"""At most: titles beside the texts."""
+"""Characters around the two texts, such as titles, at most."""
 BUTTONS = {
     Label.FIRST: gettext_noop("Left"),
     Label.SECOND: gettext_noop("Right"),
@@ -167,7 +167,7 @@ class ChooseButton(
         by_admin = await chooses_as_admin(services, user, sitting.personality_id)
 
         def store(session: Session) -> int:
-            """Return how many pairs of these ten are done; a second press of the same pair changes nothing."""
+            """Return the number of finished pairs of these ten; a second press for the same pair changes nothing."""
             try:
                 label_pair(session, sitting, self.pair_id, self.label, home, by_admin=by_admin)
             except SittingConflict:

@@ -11,7 +11,7 @@ from bot.services import Services
 
 class ConsoleHost(BotCog):
     console: Console | None = None
-    """None if it is switched off, or its port is taken."""
+    """The running console; None if it is switched off, or its port is taken."""
 
     async def cog_load(self) -> None:
         self.console = await open_console(self.bot, self.services, self.services.settings.console)

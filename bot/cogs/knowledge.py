@@ -191,7 +191,7 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
 
 
 class TextForm(DocumentForm):
-    """For a text of several lines, which a command's option cannot hold."""
+    """The form for a text of several lines, which a command's option cannot hold."""
 
     action = "knowledge text"
 

@@ -97,7 +97,7 @@ class AlertWatch(BotCog):
         super().__init__(bot, services)
         self._scope = worker_name(services.settings.data.directory)
         self._away_since: datetime | None = None
-        """When the database was found unreachable."""
+        """Time since which the database has been unreachable."""
         self._away_is_told = False
         self._has_warned = False
 
@@ -132,7 +132,7 @@ class AlertWatch(BotCog):
         return local_alerts(disk, self.services.engine.state(), await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
-        """Return which champions' files are damaged; opening each one finds problems before members do."""
+        """Return the champions whose files are damaged; opening each one finds problems before members do."""
         problems: list[str] = []
         for personality in await self.services.database.read(list_personalities):
             await self.services.releases.current(personality.id)

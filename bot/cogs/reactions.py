@@ -125,17 +125,17 @@ class Reactions(BotCog):
 
     @commands.Cog.listener()
     async def on_shard_ready(self, shard_id: int) -> None:
-        """Read what a new session was not told; Discord tells a resumed one what it missed."""
+        """Read the events that a new session missed; Discord resends them only to a resumed one."""
         self.services.tasks.restart(self._reconcile(shard_id), f"votes of a gap of shard {shard_id}")
 
     @commands.Cog.listener()
     async def on_answer_adopted(self, message: ReplyMessage) -> None:
-        """Read the votes under a message that was not known as an answer when the others were read."""
+        """Read the votes under a message that was recognised as an answer only after the others had been read."""
         read = retry_until_available(partial(self._reconcile_all, [message]), "Reading the votes of an answer")
         self.services.tasks.restart(read, f"votes under {message.message_id}")
 
     async def _reconcile(self, shard_id: int) -> None:
-        """Read the reactions of the shard's recent replies again: a gateway gap loses events, not reactions.
+        """Read the reactions to the shard's recent replies again: a gateway gap loses events, not reactions.
 
         Of any recent one: people also vote on answers that are older than the gap.
         """

@@ -35,7 +35,7 @@ from storage.personalities.personalities import Personality, read_personality
 from storage.taste.acting import switch_taste
 
 SWITCH = "taste switch"
-"""Its name in the audit trail."""
+"""The taste switch's name in the audit trail."""
 
 
 class Taste(BotCog):

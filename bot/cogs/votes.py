@@ -45,13 +45,13 @@ NOTE_CHARS = 700
 
 @dataclass(frozen=True)
 class Choice:
-    """What a button decides, about one quarantine or about every waiting one."""
+    """A button's decision about one quarantine, or about every waiting one."""
 
     status: QuarantineStatus
     quarantine_id: int
-    """With `every`, the newest one that the admin saw."""
+    """The quarantine to decide on; with `every`, the newest one that the admin saw."""
     votes: int
-    """How many the admin saw."""
+    """Number of votes that the admin saw."""
     every: bool = False
 
     @property

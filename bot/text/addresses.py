@@ -24,7 +24,7 @@ _WITH_PATH = rf"(?<![\w@./-])(?:{_LOWER_CASE}|{_WITH_QUERY})[/\\](?![a-z](?:\#|\
 """Names that are written like sites have capitals, or a language after the slash: "ASP.NET/Blazor", "asp.net/c#"."""
 ADDRESS = re.compile(rf"(?:{_WITH_SCHEME}|{_WITH_PATH})", re.IGNORECASE)
 _NAMED = re.compile(rf"(?:{_WITH_SCHEME}|(?<![\w@./-]){_SITE}(?:[/\\]{_REST})?)", re.IGNORECASE)
-"""As ADDRESS, and sites alone: "example.com" in a question lets an answer link there."""
+"""Matches ADDRESS and bare sites: "example.com" in a question lets an answer link there."""
 _LINK = re.compile(rf"\[([^\[\]]*)\]\(\s*<?\s*({ADDRESS.pattern})\s*>?[^()\s]*\s*\)", re.IGNORECASE)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 _RESERVED = re.compile(
@@ -37,7 +37,7 @@ _AROUND = ".,;:!?*_~'`’)]}»…"
 _BEGUN = re.compile(r"\[[^\[\]]*\](?:\([^()\s]*)?$|\S*(?:[a-z]:[/\\]|www\.|[\w-]\.[a-z]{2,12}[/\\])\S*$", re.IGNORECASE)
 """The end of a growing text, of which nobody knows yet what address it becomes."""
 _BEGUN_CHARS = 200
-"""Where to look for it: the search takes the square of that."""
+"""Length of the text's end to search for a begun address: the search takes quadratic time."""
 
 
 def addresses_in(texts: Iterable[str]) -> frozenset[str]:
@@ -54,7 +54,7 @@ def without_invented(text: str, given: Iterable[str]) -> str:
 
 
 def growing_without_invented(text: str, given: Iterable[str]) -> str:
-    """Return the same of a text that is still being written, without an address that has only begun."""
+    """Do the same for a text that is still being written, and leave out an address that has only begun."""
     before, end = text[:-_BEGUN_CHARS], text[-_BEGUN_CHARS:]
     return without_invented(before + _BEGUN.sub("", end), given)
 
@@ -106,7 +106,7 @@ def _may_stay(address: str, known: Collection[str]) -> bool:
 
 
 def _leads_to_nobody(address: str) -> bool:
-    """Return whether it is an address of the reader's own network, or of a documentation."""
+    """Return whether an address belongs to the reader's own network, or to documentation."""
     host = re.split("[/?#]", _key(address))[0].rpartition("@")[2].partition(":")[0]
     try:
         return ipaddress.ip_address(host).is_private

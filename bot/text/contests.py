@@ -18,16 +18,16 @@ LEFT_OUT = {
     LeftOut.OTHER_STRENGTH: gettext_noop("where the strength is not 1"),
 }
 MANY_CHOICES = 500
-"""From this many choices on, no estimate is shown: it would not help an admin."""
+"""If more choices than this are missing, no estimate is shown, because it would not help an admin."""
 FEWEST_CHOICES = 7
-"""Choices that all agree decide from so many on."""
+"""Number of choices that decide if they all agree."""
 SLOW = 10.0
 """With fewer votes and choices a week, second answers in chat alone do not decide before a round replaces the version
 (simulated: at 5 a week never within 12 weeks, with 70 choices of one person in a sitting in 1.1 to 2.9)."""
 
 
 def what_decides(contest: Contest, weekly: float) -> str:
-    """Return what would decide about the version, and that only choices do where people say little in a week."""
+    """Return the choices that would decide about the version; where people say little, name `/choose` as the way."""
     evidence = contest.evidence if contest.evidence.bets else max(contest.standings, key=lambda one: len(one.bets))
     left = evidence.choices_left
     names = {"version": contest.rival.name, "champion": name_of(contest.champion)}
@@ -63,7 +63,7 @@ def what_decides(contest: Contest, weekly: float) -> str:
 
 
 def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
-    """Return what people chose so far, as in "v3 leads 14 to 6 in blind pairs; about 12 more choices decide".
+    """Return people's choices so far, as in "v3 leads 14 to 6 in blind pairs; about 12 more choices decide".
 
     An admin's own verdict stands beside that of members; `viewer_id` is who reads this.
     """
@@ -92,7 +92,7 @@ def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
 
 
 def lead(version: str, wins: int, losses: int) -> str:
-    """Return who leads, as in "v3 leads 14 to 6 in blind pairs"."""
+    """Return the leader, as in "v3 leads 14 to 6 in blind pairs"."""
     names = {"version": version, "wins": wins, "losses": losses}
     if wins == losses:
         return gettext("{version} is level {wins} to {losses} in blind pairs", **names)
@@ -102,7 +102,7 @@ def lead(version: str, wins: int, losses: int) -> str:
 
 
 def _left_out(evidence: Standing) -> str:
-    """Return how many choices count and why the others do not, if there are others."""
+    """Return the number of choices that count, and the reasons why the others do not."""
     left_out, counted = evidence.left_out, evidence.wins + evidence.losses
     others = sum(left_out.values())
     if not others:
@@ -157,7 +157,7 @@ def how_to_choose() -> str:
 
 
 def describe_luck(champion: Version | None, compared: int) -> str:
-    """Return what several versions in turn mean for the chance that one is ready by luck; empty if there is one."""
+    """Return a warning that one of several versions may be ready by luck; empty if only one was compared."""
     if compared <= 1:
         return ""
     return gettext(

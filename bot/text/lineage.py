@@ -87,11 +87,11 @@ ORIGINS = {
 NO_VERSION = gettext_noop("that round made no version")
 NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
 PARTS = frozenset({CHOICES, GATE, SCHEDULE})
-"""No admin is called so: behind their names are their IDs."""
+"""Parts of the program that act; no admin has such a name, because admins' IDs follow their names."""
 
 
 _MARKDOWN = re.compile(r"\\(?P<escaped>[^\w\s]|_)|\[(?P<text>[^]]*)\]\(<(?P<url>[^>]*)>\)|<@(?P<user>\d+)>|\*\*")
-"""What these texts use of Discord's Markdown."""
+"""The parts of Discord's Markdown in these texts."""
 
 
 def as_plain_text(lines: Iterable[str]) -> str:
@@ -140,7 +140,7 @@ def lineage_lines(lineage: Lineage | None) -> list[str]:
 
 
 def _ranked(lineage: Lineage) -> str:
-    """Return how many pairs are the taste's, behind which everybody's votes stand."""
+    """Return the number of pairs that the taste ranked; everybody's votes contributed to those."""
     ranked = sum(pair.source is PairSource.TASTE for round_ in lineage.rounds for pair in round_.pairs)
     if not ranked:
         return ""
@@ -287,7 +287,7 @@ def _parts(outcome: VoteOutcome) -> list[str]:
 
 
 def _use(use: VoteUse) -> str:
-    """Return how the round used the vote, and what it led to."""
+    """Return the round's use of the vote, and the resulting version."""
     how = _role(use)
     if use.split is not Split.TRAIN:
         how += f" {gettext('(to decide when training stops, not to train on)')}"
@@ -339,5 +339,5 @@ def _lines(reply: TracedReply) -> list[str]:
 
 
 def name_actor(recorded: str) -> str:
-    """Return who did something, as it was recorded; a part of the program is named in the present language."""
+    """Return the recorded actor; a part of the program is named in the present language."""
     return gettext(recorded) if recorded in PARTS else recorded

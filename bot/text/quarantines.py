@@ -37,12 +37,12 @@ class ReviewPage:
     shown: LinkedQuarantine
     voters: list[Voter]
     number: int
-    """From 1, among those that are waiting."""
+    """Position among the waiting quarantines, from 1."""
     waiting: int
     newest: int
-    """Id of the last one that is waiting."""
+    """Id of the last waiting quarantine."""
     votes: int
-    """In all that are waiting."""
+    """Number of votes in all waiting quarantines."""
 
 
 def read_review_page(session: Session, personality_ids: Collection[int], after: int) -> ReviewPage | None:
@@ -91,7 +91,7 @@ def describe_page(page: ReviewPage) -> str:
 
 
 def describe_decision(shown: LinkedQuarantine) -> str:
-    """Return the decision: what it was, on which votes, by whom, when and why."""
+    """Return the decision, its votes, its author, its time and its reason."""
     held = shown.quarantine
     decision = gettext("Counted") if held.status is QuarantineStatus.COUNTED else gettext("Left out")
     when = f", {format_dt(held.decided_at, 'f')}" if held.decided_at else ""
@@ -105,7 +105,7 @@ def _accounts(held: Quarantine) -> str:
 
 
 def _describe_burst(shown: LinkedQuarantine) -> str:
-    """Return how many votes of which kind on what, with links to the answers."""
+    """Return the number and kind of the votes, and their subject, with links to the answers."""
     held, links = shown.quarantine, shown.links
     votes = f"{held.votes} {SIGNS[held.vote]}"
     if held.rule is QuarantineRule.REPLY:

@@ -25,7 +25,7 @@ from storage.wording import gettext_noop
 
 MOVES_SHOWN = 5
 ANSWER_CHARS = 240
-"""Of a longer answer, its first words; both fit into a field of Discord, also if every character is escaped."""
+"""Longer answers are cut here; two answers fit into a Discord field, even if every character is escaped."""
 BEFORE_AND_AFTER = gettext_noop("The same messages, before and after")
 HOW_CHOSEN = gettext_noop("Always the same messages, chosen by nobody. One answer each, as a member would get it.")
 
@@ -43,7 +43,7 @@ def reason_behind(version: Version) -> str:
 
 
 def describe_versions(found: VersionList) -> str:
-    """Return what acts besides the version, and a line per version, newest first, the base model last."""
+    """Return the taste's effects, and a line per version, newest first, the base model last."""
     lines = [describe_now(found.now), *(_version_line(version, found) for version in (*found.versions, None))]
     return "\n".join(filter(None, lines))
 
@@ -66,7 +66,7 @@ def describe_promotion(after: str, before: str) -> str:
 
 
 def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
-    """Return who answers again, and what stays as it was: a rollback changes nothing but the version."""
+    """Return the version that answers again, and what stays: a rollback changes nothing but the version."""
     said = gettext(
         "Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back.",
         after=after,
@@ -137,7 +137,7 @@ def _move(move: AliasMove, version: Version) -> str:
 
 
 def _reason(reason: str) -> str:
-    """Return why something was done: our own words, or those of an admin."""
+    """Return the reason for an action, in our own words or an admin's."""
     return sanitize_reason(translated(reason))
 
 
@@ -146,14 +146,14 @@ def _time(moment: datetime) -> str:
 
 
 def describe_announcement(announcement: Announcement, liked: Sequence[Effect] = ()) -> str:
-    """Return the news; `liked` is what people like, and told with a new version."""
+    """Return the news; those about a new version include people's likings, `liked`."""
     if isinstance(announcement, Version):
         return _decision(announcement)
     return _return(announcement) if announcement.is_return else _promotion(announcement, liked)
 
 
 def _decision(version: Version) -> str:
-    """Return what people's choices decided, and what an admin can do about it."""
+    """Return the decision of people's choices, and an admin's next step."""
     name = version.name
     if version.verdict is GateVerdict.PASS:
         return (
@@ -248,7 +248,7 @@ def outcome_words(version: Version) -> str:
 
 
 def describe_evidence(version: Version) -> str:
-    """Return the verdict with people's reason, or with what they chose so far."""
+    """Return the verdict with people's reason, or with their choices so far."""
     chosen = version.evidence
     if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and chosen.get("wins", 0) + chosen.get("losses", 0):
         return f"{outcome_words(version)}: {lead(version.name, chosen['wins'], chosen['losses'])}"

@@ -81,7 +81,7 @@ def escape_lone_pipes(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Open:
-    """What is open at a cut, and must be opened again after it."""
+    """Markdown that is open at a cut and must be opened again after it."""
 
     is_quote: bool = False
     is_spoiler: bool = False
@@ -133,7 +133,7 @@ def _open_after_mark(mark: re.Match[str], before: _Open) -> _Open:
 
 
 def _open_after(body: str, before: _Open, rest: str) -> _Open:
-    """Return what is open between `body` and `rest`."""
+    """Return the Markdown that is open between `body` and `rest`."""
     after = before
     for mark in _marks(body, before):
         after = mark.after
@@ -184,7 +184,7 @@ class _Window:
             yield from (cut for cut in reversed(cuts) if cut < len(self._text) or self._text[-1].isspace())
 
     def _torn(self, cut: int) -> int:
-        """Return what the cut tears: 0 nothing, 1 a list or quote, 2 a code block, 3 a spoiler, link or emphasis."""
+        """Return the damage of the cut: 0 none, 1 a list or quote, 2 a code block, 3 a spoiler, link or emphasis."""
         _, open_ = self._last_mark(cut)
         if open_.is_spoiler or self._is_in_span(cut):
             return 3
@@ -212,7 +212,7 @@ class _Window:
         return bool(words.strip()) and not self._text[cut:].lstrip().startswith(("`", "|"))
 
     def _last_mark(self, cut: int) -> tuple[int, _Open]:
-        """Return where the last mark before the cut ends, or 0, and what is open after it."""
+        """Return the end of the last mark before the cut, or 0, and the Markdown that is open after it."""
         place = bisect_right(self._marks, cut, key=lambda mark: mark.end) - 1
         return (self._marks[place].end, self._marks[place].after) if place >= 0 else (0, self._before)
 

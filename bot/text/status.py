@@ -25,7 +25,7 @@ UNCOUNTED = {
     WRONG_FACT: gettext_noop("about a wrong fact"),
     OPT_OUT: gettext_noop("by people who opted out"),
 }
-"""Why a vote does not count, or not in full."""
+"""Reasons why a vote does not count, or not in full."""
 
 
 def describe_status(
@@ -73,7 +73,7 @@ def describe_status(
 
 
 def describe_marked_champion(champion: Version | None) -> str:
-    """Return what to do about a champion that learned from data that was deleted since, or nothing."""
+    """Return the next step for a champion that learned from since-deleted data; empty otherwise."""
     if champion is None or not champion.trained_on_deleted_data:
         return ""
     return gettext(
@@ -116,7 +116,7 @@ def _next_version(status: ModelStatus, viewer_id: int | None) -> str:
 
 
 def _next_round(status: ModelStatus, settings: Settings) -> str:
-    """Return what the next round could learn from."""
+    """Return the data that the next round could learn from."""
     pairs = status.outlook.pairs
     sources = {
         PairSource.SIBLINGS: pairs.compared,
@@ -152,7 +152,7 @@ def _trainer(status: ModelStatus, schedule: str) -> str:
 
 
 def describe_counted(votes: WeightedVotes) -> str:
-    """Return how many votes there are and count, and why the others do not."""
+    """Return the numbers of all votes and of those that count, and the reasons why the others do not."""
     removed = {rule: weight for rule, weight in votes.removed.items() if tenths(weight) != "0"}
     if not removed:
         return number(votes.total)

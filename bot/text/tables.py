@@ -14,7 +14,7 @@ from rich.cells import cell_len
 MAX_WIDTH = 40
 """Width of aligned columns, in cells: Discord wraps longer lines of code on phones, and in embeds everywhere."""
 MAX_GROWTH = 3
-"""How many times longer than written a table may become: a long heading repeated for many short rows stays as it is."""
+"""Most that a table may grow, as a factor: one with a long heading above many short rows stays as written."""
 GAP = "  "
 NO_WORDS = "–"
 
@@ -50,7 +50,7 @@ def show_tables(text: str) -> str:
 class _Table:
     start: int
     end: int
-    """Its lines; the last one is not included."""
+    """The table's range of lines, without `end`."""
     headings: tuple[Token, ...]
     rows: tuple[tuple[Token, ...], ...]
     alignments: tuple[str, ...]

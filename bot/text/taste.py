@@ -27,7 +27,7 @@ SWITCHED_OFF = gettext_noop(
 
 
 def describe_now(now: AnsweringNow) -> str:
-    """Return what shapes the answers besides the version, or in place of one."""
+    """Return the effects of the taste on answers, besides the version or without one."""
     if now.champion is None and now.taste_acts:
         learned = gettext("No version answers yet, but people's votes already shape the answers.")
         return " ".join([learned, *what_acts(now)])
@@ -39,7 +39,7 @@ def describe_now(now: AnsweringNow) -> str:
 
 
 def what_acts(now: AnsweringNow) -> list[str]:
-    """Return sentences about what acts without a version, or beside it."""
+    """Return sentences about the taste's effects without a version, or besides it."""
     said = []
     if now.is_switched_off:
         said.append(
@@ -70,7 +70,7 @@ def taste_lines(report: TasteReport) -> list[str]:
 
 
 def describe_picture(report: TasteReport) -> str:
-    """Return what the picture says, for people who cannot see it."""
+    """Return the picture's content in words, for people who cannot see it."""
     said = describe_finding(report)
     return said if report.is_empty else f"{said} {describe_use(report)} {describe_unknown(report)}"
 
@@ -138,7 +138,7 @@ def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: boo
 
 
 def describe_switch(*, on: bool) -> str:
-    """Return what has changed for a personality."""
+    """Return the effects of switching a personality's taste on or off."""
     if on:
         return gettext(
             "The taste is on: once it knows enough, it chooses among my answers, and examples and training follow it."
@@ -164,7 +164,7 @@ def count_votes(votes: int, choices: int, voters: int) -> str:
 
 
 def count_kinds(votes: int, choices: int) -> str:
-    """Return what there is of each kind, such as "12 votes and 1 choice"."""
+    """Return the number of each kind, such as "12 votes and 1 choice"."""
     parts = [
         ngettext("{count} vote", "{count} votes", votes) if votes else "",
         ngettext("{count} choice", "{count} choices", choices) if choices else "",
@@ -173,7 +173,7 @@ def count_kinds(votes: int, choices: int) -> str:
 
 
 def describe_use(report: TasteReport) -> str:
-    """Return whether the taste is used, why, and by what."""
+    """Return whether the taste is used, the reason, and its uses."""
     used, why = use_and_reason(report)
     if not report.now.chooses:
         return sentence(f"{used}: {why}")
@@ -214,7 +214,7 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
 
 
 def _why_it_may_not(report: TasteReport) -> str:
-    """Return why people decided that the taste chooses nothing, or an empty text."""
+    """Return the decision of people by which the taste chooses nothing, or an empty text."""
     if report.now.is_switched_off:
         return gettext("an admin has switched it off")
     if not report.chooses:
@@ -239,7 +239,7 @@ def describe_gain(effect: ShownEffect) -> str:
 
 
 def describe_unknown(report: TasteReport) -> str:
-    """Return what the votes do not say yet, and what no vote will."""
+    """Return the likings that votes leave open so far, and those that no vote can show."""
     if not report.open_questions:
         return gettext(STYLE_ONLY)
     asked = listing([gettext(question) for question in report.open_questions], "or")
@@ -248,7 +248,7 @@ def describe_unknown(report: TasteReport) -> str:
 
 
 def describe_choosing(gain: CandidateGain) -> str:
-    """Return how much better the taste chooses among answers than chance does."""
+    """Return the taste's advantage over chance in choosing among answers."""
     votes = ngettext("{count} vote", "{count} votes", gain.votes)
     return gettext(
         "**Choosing among answers:** {chosen} 👍 for the choice, {random} for a random one ({votes})",
