@@ -157,7 +157,7 @@ class MessageDeletions(BotCog):
             await self._note_edit(found, found.edited_at)
 
     async def _around_thread(self, thread_id: int) -> discord.TextChannel | None:
-        """Return the channel of the message that a thread was made from and shares its ID with; forums keep it inside."""
+        """Return the channel of a thread's first message, which has the thread's ID; forums keep it in the thread."""
         thread = self.bot.get_channel(thread_id) or await self.bot.fetch_channel(thread_id)
         parent = thread.parent if isinstance(thread, discord.Thread) else None
         return parent if isinstance(parent, discord.TextChannel) else None

@@ -37,7 +37,7 @@ class GenerationRequest:
     seed: int
     sampling: Sampling
     adapter: AdapterRef | None
-    """None is the base model."""
+    """The version's adapter; None is the base model."""
     lane: int = 0
     """Requests in the same lane wait for each other; lanes take turns, so that a busy one never starves another."""
 
@@ -45,27 +45,27 @@ class GenerationRequest:
 @dataclass(frozen=True)
 class PictureRequest:
     picture: Picture
-    """In RGB."""
+    """The picture, in RGB."""
     words: str
-    """What the base is asked about the picture."""
+    """The question about the picture for the base."""
     max_tokens: int
-    """Of what it says."""
+    """Maximum tokens of the description."""
     timeout_s: float
     lane: int
-    """As of a GenerationRequest."""
+    """The lane, as in a GenerationRequest."""
 
 
 class Finish(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     THOUGHT = "thought"
-    """It has only a thought, which reached its limit or ended the turn."""
+    """The output is only a thought, which reached its limit or ended the turn."""
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
 
 
 def finish_of(answer: AnswerStream, *, has_stopped: bool) -> Finish | None:
-    """Return how an answer ends whose model `has_stopped`, or that is at a limit; None if it goes on."""
+    """Return the finish of an answer that is at a limit or whose model `has_stopped`; None if the answer goes on."""
     if not has_stopped and not answer.is_at_limit:
         return None
     if answer.is_silent:
@@ -141,16 +141,16 @@ class EngineState:
     resident_versions: int = 0
     """Versions in memory; includes the base model if it takes its own memory."""
     failure_reason: str = ""
-    """Why it cannot answer now, without a full stop; empty if it can. Admins are alerted."""
+    """The reason why the engine cannot answer now, without a full stop; empty if it can. Admins are alerted."""
     pause_reason: str = ""
-    """Why it does not answer for a while although nothing is wrong, without a full stop."""
+    """The reason why the engine pauses although nothing is wrong, without a full stop."""
     name: str = "the model"
     fallback: str = ""
-    """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
+    """The reason why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
     unsupported: str = ""
-    """Why OpenVINO, which would be faster, does not support the base, without a full stop."""
+    """The reason why OpenVINO, which would be faster, does not support the base, without a full stop."""
     refused_versions: str = ""
-    """Which versions cannot answer and why, without a full stop; admins are alerted."""
+    """The versions that cannot answer, with reasons, without a full stop; admins are alerted."""
 
     def who_answers(self) -> str:
         if not self.is_slow:
@@ -185,7 +185,7 @@ class Engine(Protocol):
         ...
 
     def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
-        """Return why it has just refused to answer with a version, if it has. Any thread may call this."""
+        """Return the reason why the engine has just refused a version, if it has. Any thread may call this."""
         ...
 
     def submit(self, request: GenerationRequest) -> Generation:
@@ -206,7 +206,7 @@ class Engine(Protocol):
         ...
 
     async def look(self, request: PictureRequest) -> str:
-        """Return what the base, without an adapter, says about a picture.
+        """Return the base's description of a picture, without an adapter.
 
         Raises CannotSee, EngineBusy, EngineClosed, or another BotError if it says nothing in time.
         """

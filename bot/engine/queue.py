@@ -127,7 +127,7 @@ class QueuedGeneration:
 
 
 class QueueingEngine(ABC, Generic[Waiting]):
-    """An engine whose answers are computed elsewhere, and managed on the event loop. It is blind.
+    """An engine that manages answers on the event loop while others compute them. It does not look at pictures.
 
     A subclass calls `_settle` whenever an answer may start or has ended.
     """

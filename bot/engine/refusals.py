@@ -7,16 +7,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 WAIT_S = 300.0
-"""How long a refused version is not tried again: loading it may take a minute, and mending a server takes longer."""
+"""Pause before a refused version is tried again: loading it may take a minute, and fixing a server takes longer."""
 REMEMBERED_S = 3600.0
-"""A version that nobody has asked for since then is no problem any more."""
+"""A refused version stops being a problem if nobody has requested it for this long."""
 
 
 @dataclass(frozen=True)
 class Refusal:
     reason: str
     may_pass: bool = False
-    """It may be due to a passing fault of a server: no later attempt has been refused as well."""
+    """A passing fault of a server may be the cause: no later attempt has been refused as well."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RefusedVersions:
         self._noted.pop(version, None)
 
     def recent(self, version: Hashable) -> Refusal | None:
-        """Return why the version was refused in the last minutes, if it was; any thread may call this."""
+        """Return the version's refusal in the last minutes, if there was one; any thread may call this."""
         noted = self._noted.get(version)
         return noted.refusal if noted and time.perf_counter() - noted.last_s < WAIT_S else None
 

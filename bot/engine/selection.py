@@ -51,10 +51,10 @@ class ChosenEngine:
         self._own_database: Database | None = None
         self._engine: Engine | None = None
         self._has_begun = asyncio.Event()
-        """It has started, or failed to."""
+        """Set once the engine has started or failed to start."""
         self._failure: EngineStopped | None = None
         self._fallback = self._unsupported = ""
-        """Why OpenVINO failed although it supports the base, and why it does not support it."""
+        """Reasons why OpenVINO failed although it supports the base, and why it does not support the base."""
         self._may_see = may_see(base.path, settings)
         self._is_closing = False
         self._wanted: list[AdapterRef | None] = []
@@ -167,7 +167,7 @@ class ChosenEngine:
             raise EngineStopped(no_room(self._settings, window_of(self._base.path, self._settings.model))) from error
 
     def _can_use_openvino(self) -> bool:
-        """Return whether OpenVINO should answer; a base that "auto" cannot serve with it is no fault."""
+        """Return whether OpenVINO should answer; with "auto", an unsupported base is not a fault."""
         if not prefers_graphs(self._settings.model):
             return False
         reason = unsupported_because(self._base, self._settings.model)
@@ -194,7 +194,7 @@ class ChosenEngine:
 
 
 async def start_engine(settings: Settings, base: BaseModel, *versions: AdapterRef | None) -> Engine:
-    """Return the engine of `model.engine`, started with these versions; raises EngineStopped, which says what to do."""
+    """Return the engine of `model.engine`, started with these versions; raises EngineStopped with a remedy."""
     engine = ChosenEngine(settings, base)
     for version in versions:
         engine.prepare(version)

@@ -38,11 +38,11 @@ class RoundOnGpu:
     """A round that needs the GPU."""
 
     ends_at: datetime | None
-    """By how long others took; None if nobody knows."""
+    """Expected end, by the time that earlier rounds took; None if unknown."""
 
     @property
     def seconds_left(self) -> float | None:
-        """None if it takes longer than others, or nobody knows."""
+        """Seconds until the expected end; None if the round takes longer than earlier ones, or if unknown."""
         left = (self.ends_at - utc_now()).total_seconds() if self.ends_at else 0.0
         return left if left > 0 else None
 
@@ -100,11 +100,11 @@ class SteppingAsideEngine:
         self._drain_s = drain_s
         self._engine: Engine | None = None
         self._round: RoundOnGpu | None = None
-        """The round for which it stays aside, or steps aside now."""
+        """The round for which this engine is leaving the GPU, or has left it."""
         self._failure: EngineStopped | None = None
-        """Why the model could not be loaded again."""
+        """The failure to load the model again."""
         self._is_settled = asyncio.Event()
-        """The model is not loading."""
+        """Set while the model is not loading."""
         self._watching: list[asyncio.Task[None]] = []
         self._is_closing = False
 

@@ -1,4 +1,4 @@
-"""Where a personality answers: the places of bindings in words, the greeting there, and deleted places."""
+"""The places where a personality answers: bindings in words, the greeting there, and deleted places."""
 
 from __future__ import annotations
 

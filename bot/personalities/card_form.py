@@ -54,7 +54,7 @@ FIELD_WORDS = {
         gettext_noop("Blank lines separate dialogues. A person's lines start with >, the other lines are the bot's."),
     ),
 }
-"""The label and the help of each field."""
+"""The label and the help text of each field."""
 
 _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
@@ -68,7 +68,7 @@ class CardForm(DraftForm):
     def __init__(
         self, services: Services, name: str, before: Personality | None, draft: Mapping[str, str] | None = None
     ) -> None:
-        """`draft` holds the fields of a form that was refused."""
+        """`draft` holds the fields of a refused form."""
         super().__init__(services, gettext("Edit {name}", name=name) if before else gettext("Create {name}", name=name))
         self._name = name
         self._before = before
@@ -148,7 +148,7 @@ def parse_sampling(text: str) -> dict[str, float]:
 
 
 def card_from_form(fields: Mapping[str, str], before: Card) -> Card:
-    """Return the card in the form; what has no field is kept from `before`. Raises CardError."""
+    """Return the card in the form; values without a field are kept from `before`. Raises CardError."""
     table: dict[str, Any] = before.as_dict()
     for name in ("description", "system_prompt", "greeting"):
         table[name] = fields[name].strip()

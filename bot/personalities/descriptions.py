@@ -35,7 +35,7 @@ NEXT_STEP = gettext_noop(
 
 
 def describe_appearance(personality: Personality) -> str:
-    """Return what people see above its messages, to follow "It appears"."""
+    """Return the name and picture above a personality's messages, to follow "It appears"."""
     if not personality.has_appearance:
         return gettext("as the bot itself")
     name = personality.shown_name

@@ -28,7 +28,7 @@ from storage.wording import gettext_noop
 log = logging.getLogger(__name__)
 
 RUN_WORDS = 6
-"""So many words in a row, of what a member wrote or of a document, are not the admin's own."""
+"""This many words in a row from a member's message or a document are not the admin's own."""
 OWN_WORDS = gettext_noop("In your own words: a card keeps nothing that a member wrote.")
 ANSWER_HELP = gettext_noop("Leave out names, and what members wrote.")
 OUTSIDE = gettext_noop("That answer is about a picture, a web page or a forwarded message, so it can't be an example.")
@@ -116,7 +116,7 @@ class ExampleForm(DraftForm):
 
 
 def repeats(text: str, said: Iterable[str]) -> bool:
-    """Return whether a text repeats a whole message, or RUN_WORDS words in a row of one, whatever their case."""
+    """Return whether a text repeats a whole message, or RUN_WORDS words in a row of one; case does not matter."""
     words = _words(text)
     runs = set(_runs(words))
     return any(words == theirs or not runs.isdisjoint(_runs(theirs)) for theirs in map(_words, said) if theirs)
@@ -131,7 +131,7 @@ def _runs(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _said_by_people(reply: Reply) -> Iterator[str]:
-    """Yield what people wrote in the prompt, or what was made of it: turns, quoted documents, summary and notes.
+    """Yield people's words in the prompt, and texts made from them: turns, quoted documents, summary and notes.
 
     Turns are yielded whole and by lines: several people's stand in one, with names, and quotes stand below the newest.
     """

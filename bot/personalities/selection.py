@@ -64,7 +64,7 @@ def may_administer(services: Services, user: discord.User | discord.Member, whos
 
 
 async def chooses_as_admin(services: Services, user: discord.User | discord.Member, personality_id: int) -> bool:
-    """Return whether what somebody says about the personality's answers is an admin's verdict on it."""
+    """Return whether a person's opinion of the personality's answers is an admin's verdict on it."""
     if not is_admin(user, services.settings.discord):
         return False
     return may_administer(services, user, await services.database.read(read_personality, personality_id))
@@ -73,7 +73,7 @@ async def chooses_as_admin(services: Services, user: discord.User | discord.Memb
 def why_not_administrator(
     services: Services, user: discord.User | discord.Member, whose: Personality
 ) -> UserFacingError | None:
-    """Return why the admin may not administer the personality; None if they may.
+    """Return the reason why the admin may not administer the personality; None if they may.
 
     They may if it is used only in their server, or if the operator listed their role.
     """
@@ -88,7 +88,7 @@ def why_not_administrator(
 
 
 def require_own(services: Services, personality: Personality, servers: Collection[int] | None) -> None:
-    """Raise UserFacingError unless whoever administers these servers may change the personality; None: the operator."""
+    """Raise UserFacingError unless an admin of these servers may change the personality; None is the operator."""
     if refusal := why_not_own(services, personality, servers):
         raise refusal
 
@@ -96,7 +96,7 @@ def require_own(services: Services, personality: Personality, servers: Collectio
 def why_not_own(
     services: Services, personality: Personality, servers: Collection[int] | None
 ) -> UserFacingError | None:
-    """Return why whoever administers these servers may not change the personality; None if they may.
+    """Return the reason why an admin of these servers may not change the personality; None if they may.
 
     They may change their servers' own; the operator's only if the bot serves no other server, which would be affected.
     """

@@ -38,12 +38,12 @@ INTENT_NEEDED = gettext_noop(
 
 @dataclass(frozen=True)
 class Guise:
-    """How a personality appears in a channel: a webhook, and what its messages show."""
+    """A personality's appearance in a channel: a webhook, and the name and picture of its messages."""
 
     webhook: discord.Webhook
     username: str
     avatar_url: str | None
-    """None for the webhook's own picture."""
+    """Address of the picture; None for the webhook's own."""
     thread: discord.Thread | None
 
     async def send(self, text: str) -> discord.WebhookMessage:
@@ -66,9 +66,9 @@ class _Ready:
 
     webhook: discord.Webhook | None
     picture_digest: str | None
-    """Of the personality's picture when it was found."""
+    """Digest of the personality's picture at the time of the search."""
     is_shared: bool = False
-    """It is another personality's, and shows that one's picture."""
+    """The webhook belongs to another personality and shows that one's picture."""
 
 
 class Webhooks:
@@ -80,7 +80,7 @@ class Webhooks:
         self._own: set[int] = set()
         """IDs of all webhooks that the bot ever made."""
         self._ready: dict[tuple[int, int], _Ready] = {}
-        """By channel and personality."""
+        """Webhooks by (channel id, personality id)."""
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self) -> None:
@@ -90,7 +90,7 @@ class Webhooks:
     # Who wrote a message
 
     def wrote(self, message: discord.Message) -> bool:
-        """Return whether the message is the bot's own, under whatever name."""
+        """Return whether the message is the bot's own, under any name."""
         return message.author == self._client.user or self.is_own(message)
 
     def is_own(self, message: discord.Message) -> bool:
@@ -115,7 +115,7 @@ class Webhooks:
     # How a personality speaks
 
     def why_not(self, channel: object) -> str:
-        """Return what is to be done where personalities speak as the bot itself; empty if they need not.
+        """Return the remedy if personalities must speak as the bot itself in a place; empty if they need not.
 
         The place is a server, or one of its categories, channels or threads.
         """
@@ -130,7 +130,7 @@ class Webhooks:
         return NO_ROOM if is_full else ""
 
     async def guise_of(self, personality: Personality, guild_id: int | None, channel_id: int) -> Guise | None:
-        """Return how the personality appears in a channel; None if it speaks as the bot itself."""
+        """Return the personality's appearance in a channel; None if it speaks as the bot itself."""
         if guild_id is None or not personality.has_appearance:
             return None
         try:

@@ -36,7 +36,7 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
         self._base = base
         self._verifier = Verifier(base, data_directory, model)
         self._graphs: Graphs | None = None
-        """Once they may be used."""
+        """The base's OpenVINO graphs; None until they may be used."""
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
         self._model = model

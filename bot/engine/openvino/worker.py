@@ -76,7 +76,7 @@ class VersionWorker:
     """Answers several requests at once, independently of each other, with a prefix cache."""
 
     def __init__(self, options: PipelineOptions, emit: Emit) -> None:
-        """Load the version; raises what a broken model, adapter or graph raises."""
+        """Load the version; raises the library's errors for a broken model, adapter or graph."""
         self._emit = emit
         self._tokenizer = load_plain_tokenizer(options.base.path)
         added = self._tokenizer.get_added_tokens_decoder()

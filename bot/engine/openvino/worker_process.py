@@ -30,7 +30,7 @@ LEAVE_S = 2.0
 HUNG_S = 30.0
 """A process that is silent for this long while it has answers to work on is considered hung."""
 LAST_WORDS_CHARS = 300
-"""How much of a dead worker's output is quoted."""
+"""Characters of a dead worker's output to quote."""
 
 
 class _Running:
@@ -72,13 +72,13 @@ class VersionProcess:
         self._running: dict[int, _Running] = {}
         self._last_id = 0
         self.reason = ""
-        """Why it has ended."""
+        """The reason why the process ended."""
         self._is_closing = False
         self._gone = asyncio.Event()
         self.has_settled = asyncio.Event()
-        """It is ready, or it has ended."""
+        """Set once the process is ready or has ended."""
         self.is_misfit = False
-        """It has ended because the adapter does not fit the base, or because it did not answer as the version."""
+        """The process ended because the adapter does not fit the base, or because it did not answer as the version."""
         self.is_ready = False
         self.was_ready = False
         self.used_at = 0.0  # of idle versions, those that were never used are unloaded first

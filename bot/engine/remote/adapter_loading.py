@@ -1,4 +1,4 @@
-"""For each kind of server: how it gets a version, and how a request selects one."""
+"""Loads versions into each kind of server, and selects one in a request."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Fields = dict[str, Any]
 
 
 def versions_of(server: Server, settings: Settings, encode: Encode) -> Versions:
-    """Return how the server gets versions; `encode` is model.base's tokenizer."""
+    """Return the `Versions` for the configured kind of server; `encode` is model.base's tokenizer."""
     remote = settings.remote
     if remote.kind == "vllm":
         return VllmVersions(server, remote, open_served_copies(settings.data.directory), encode)
@@ -76,7 +76,7 @@ class Versions:
         self.loaded: OrderedDict[str, None] = OrderedDict()
         """Versions that were loaded at run time, least recently used first."""
         self.reads_otherwise = False
-        """The server's token counts differ from ours, which was logged."""
+        """Whether the log already says that the server's token counts differ from ours."""
         self._settings = settings
 
     @asynccontextmanager

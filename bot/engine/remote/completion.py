@@ -98,12 +98,12 @@ class RemoteAnswer:
         self.model = ""
         """Name by which the request selected a version; empty before the request."""
         self.text = ""
-        """What members see: no thought."""
+        """The text for members, without a thought."""
         self._prompt_ids: list[int] = []
         self._pieces: list[str] = []
         """All text, thoughts included. Each piece counts as one token, because servers send tokens one by one."""
         self._answer_ids: list[int] = []
-        """Places of the pieces that are no thought."""
+        """Positions of the pieces outside a thought."""
         self._usage: Usage | None = None
         self._renderer = renderer
 
@@ -161,7 +161,7 @@ class RemoteAnswer:
         return Finish.THOUGHT if stream.is_silent else FINISHES[finish]
 
     def _take(self, piece: Piece) -> bool:
-        """Note what a piece says, and return whether it has text."""
+        """Add a piece, and return whether it has text."""
         self._usage = piece.usage or self._usage
         if piece.text:
             self.first_token_at = self.first_token_at or time.perf_counter()
@@ -201,7 +201,7 @@ class RemoteAnswer:
 
     @property
     def has_heard(self) -> bool:
-        """Whether the server has said anything, if only a thought."""
+        """Whether the server has sent any text, even if only a thought."""
         return bool(self._pieces)
 
     async def bill(self, spending: Spending, server: str) -> None:
@@ -250,7 +250,7 @@ class RemoteGeneration(QueuedGeneration):
         return is_passing and not self.has_shown
 
     def give_up(self, error: Exception) -> None:
-        """End it: with its text so far if the server went silent, else with the error."""
+        """End the answer: with its text so far if the server went silent, else with the error."""
         if isinstance(error, Slow):
             log.warning("An answer ends early: %s", error)
             self.end(Finish.TIMEOUT)

@@ -30,7 +30,7 @@ class NoLogProbabilities(ServerError):
 
 
 class EffectChecks:
-    """Whether the server answers as the versions it has: each is measured once, and again after it is forgotten."""
+    """Checks that the server answers as the versions it has: each is measured once, and again after it is forgotten."""
 
     def __init__(self, url: str, encode: Encode, remedy: str) -> None:
         """`remedy` is what to do about a version that the server does not answer as."""
@@ -38,9 +38,9 @@ class EffectChecks:
         self._encode = encode
         self._remedy = remedy
         self._faults: dict[str, str] = {}
-        """{version: why it may not answer, or ""}"""
+        """{version: reason why it may not answer, or ""}"""
         self._has_warned = False
-        """The server returned no log-probabilities, which was logged."""
+        """Whether the log already says that the server returns no log-probabilities."""
 
     async def require(self, adapter: AdapterRef, measure: Measure) -> None:
         """Raise RefusedByServer unless the server answers as the version.

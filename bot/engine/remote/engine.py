@@ -60,7 +60,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         self._versions: Versions | None = None
         """The server and its versions, once the engine has started."""
         self._problem: str | None = "the remote engine is not started"
-        """Why the server cannot answer; None if it can."""
+        """The reason why the server cannot answer; None if it can."""
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
         self._running = 0

@@ -28,13 +28,13 @@ SAID_CHARS = 300
 NOT_FOUND, TOO_MANY, UNAVAILABLE = 404, 429, 503
 NEEDS_KEY = frozenset({401, 403})
 OF_PROXIES = frozenset({502, UNAVAILABLE, 504})
-"""What a proxy says in place of a server that it cannot reach."""
+"""Statuses with which a proxy reports that it cannot reach the server."""
 
 Json = Mapping[str, Any]
 
 
 class ServerError(BotError):
-    """Root of what can go wrong with a server; each text names the server."""
+    """Base class of all failures of a server; each text names the server."""
 
     def __init__(self, url: str, what: str) -> None:
         super().__init__(f"{url} {what}")

@@ -16,7 +16,7 @@ from storage.models.answer_stream import ThoughtRoom
 from storage.models.chat_format import ChatFormat
 
 CANDIDATES = (64, 1024)
-"""How many of the most likely tokens to search for the nucleus, in turn: sorting the vocabulary takes milliseconds."""
+"""Numbers of most likely tokens to search for the nucleus, in turn: sorting the vocabulary takes milliseconds."""
 
 ReportTexts = Callable[[Sequence[tuple[int, str]]], None]
 """Called after each step with (row number, new text) for each row that ran."""
@@ -33,7 +33,7 @@ class DecodingRow:
         interruption: Callable[[], Finish | None],
         sight: Sight | None = None,
     ) -> None:
-        """`interruption` is called after each token and returns why the answer must end early, or None.
+        """`interruption` is called after each token and returns the reason to end the answer early, or None.
 
         A row with a `sight`, whose prompt is the request's, is alone in its batch.
         """
@@ -43,11 +43,11 @@ class DecodingRow:
         max_new_tokens = request.sampling.max_new_tokens
         max_thought_tokens = room.beside(len(self.prompt_ids), max_new_tokens)
         self.max_tokens = max_new_tokens + max_thought_tokens
-        """Of a thought and the answer together."""
+        """Most tokens of thought and answer together."""
         self.generated_ids: list[int] = []
-        """Those of a thought included, without the token that ends the answer."""
+        """Tokens so far, including a thought, without the token that ends the answer."""
         self.first_token_at: float | None = None
-        """From time.perf_counter()."""
+        """Time of the first token, from time.perf_counter()."""
         self.finish: Finish | None = None
         self.random = torch.Generator().manual_seed(request.seed)
         self._stream = chat.stream(request.prompt, max_new_tokens, max_thought_tokens)

@@ -59,7 +59,7 @@ class LocalGeneration(QueuedGeneration):
         super().__init__(request, on_cancel)
         self.timeout_s = timeout_s
         self.sight = sight
-        """The picture that it describes, if it is no answer."""
+        """The picture to describe; None for an answer."""
         self._deadline = self.submitted_at + timeout_s
         self._is_cancelled = False
 
@@ -68,7 +68,7 @@ class LocalGeneration(QueuedGeneration):
         super().cancel()
 
     def interruption(self) -> Finish | None:
-        """Return why the answer must end early, or None; any thread may call this."""
+        """Return the reason to end the answer early, or None; any thread may call this."""
         if self._is_cancelled:
             return Finish.CANCELLED
         return Finish.TIMEOUT if time.perf_counter() >= self._deadline else None
@@ -85,7 +85,7 @@ class LocalEngine:
     def __init__(
         self, base_path: Path, model: ModelSettings, generation: GenerationSettings, *, sees: bool = False
     ) -> None:
-        """If it `sees`, it loads what the base sees with, and looks at pictures."""
+        """With `sees`, load the base's vision too, and look at pictures."""
         self._sees = sees
         self._base_path = base_path
         self._model = model
@@ -103,7 +103,7 @@ class LocalEngine:
         self._resident: ResidentModel | None = None
         self._eyes: Eyes | None = None
         self._blindness = "the engine has not loaded what the base sees with"
-        """Why it cannot look at pictures, if it cannot."""
+        """The reason why this engine cannot look at pictures, if it cannot."""
 
     @property
     def waiting(self) -> int:
@@ -284,7 +284,7 @@ class LocalEngine:
             resident.answer(batch[0].request.adapter, rows, report)
 
     def _go_blind_if_slow(self, timeout_s: float, taken_s: float) -> None:
-        """Look at no more pictures if one took too long before its first word: until then, nothing can interrupt it."""
+        """Stop looking at pictures if one took too long before its first word: until then, nothing can interrupt it."""
         if taken_s > timeout_s and self._eyes:
             self._blindness = f"a picture took {taken_s:.0f} s before the first word, longer than pictures.timeout_s"
             self._eyes, self._sees = None, False

@@ -1,4 +1,4 @@
-"""Turns a picture and words about it into what a base that sees computes with."""
+"""Turns a picture and words about it into the inputs of a base with vision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIDE = 64
-"""Pixels of the picture that it tries."""
+"""Width and height of the test picture, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Sight:
     """A prompt with a picture."""
 
     prompt: str
-    """As rendered, with the picture's place."""
+    """The rendered prompt, with the picture's place."""
     ids: list[int]
-    """Its tokens, of which some stand for the picture."""
+    """The prompt's tokens, some of which stand for the picture."""
     picture: Mapping[str, Tensor]
-    """The picture's numbers, and whatever else the model wants besides tokens and mask."""
+    """The picture's tensors, and the model's other inputs besides tokens and mask."""
 
 
 class Eyes:
-    """Any thread may use them: they share no tokenizer with others."""
+    """The base's image processor. Any thread may use it, because it has its own tokenizer."""
 
     def __init__(self, base_path: Path, chat: ChatFormat) -> None:
         """Load the base's image processor and try it on a picture; raises BaseModelError if that fails."""

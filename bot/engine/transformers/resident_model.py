@@ -59,7 +59,7 @@ class AdaptedLayers:
 
     @property
     def can_be_merged(self) -> bool:
-        """Whether copies of these layers are small enough; quantised weights are no numbers to add to."""
+        """Whether copies of these layers are small enough; an adapter cannot be added to quantised weights."""
         weights = [layer.weight for layer in self.original]
         return all(map(torch.is_floating_point, weights)) and sum(w.nbytes for w in weights) <= MAX_MERGED_BYTES
 
@@ -137,7 +137,7 @@ class ResidentModel:
         generate(model, rows, self.chat.end_ids, report)
 
     def describe(self, row: DecodingRow, report: ReportTexts) -> None:
-        """Let the base alone say what a picture shows: its language model's layers are those that answer."""
+        """Let the base alone describe a picture; it shares the language model's layers with answers."""
         self.model_with(None)
         generate(self._whole, [row], self.chat.end_ids, report)
 
@@ -209,7 +209,7 @@ class ResidentModel:
                 module.scaling[name] *= adapter.strength
 
     def _require_effect(self, adapter: AdapterRef) -> None:
-        """Raise WrongEffect if the model with the adapter is still the base, or another version."""
+        """Raise WrongEffect if the model with the adapter still computes as the base or as another version."""
         check = EffectCheck.of(adapter, lambda text: self.chat.tokenizer(text)["input_ids"])
         self._wrapped.set_adapter(_name(adapter), inference_mode=True)
         version = log_probabilities(self._base, check.tokens)
@@ -246,10 +246,10 @@ def _threads() -> int:
 class _LoadedBase:
     text: Any
     whole: Any = None
-    """What sees, with the layers of `text`."""
+    """The model with vision; it shares the layers of `text`."""
     eyes: Eyes | None = None
     blindness: str = ""
-    """Why a base that should see does not; without a full stop."""
+    """The reason why a base that supports pictures cannot look at them, without a full stop."""
 
 
 def _load_base(path: Path, chat: ChatFormat, settings: ModelSettings, *, sees: bool) -> _LoadedBase:
