@@ -25,7 +25,7 @@ from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.columns import utc_now
 
 NOTICE_S = 20.0
-"""How long a notice stands that is no answer."""
+"""Seconds until a notice, which is not an answer, disappears."""
 
 
 class MessageAnswerer:
@@ -97,7 +97,7 @@ class MessageAnswerer:
             )
 
     async def _begin(self, message: discord.Message, typing: contextlib.AsyncExitStack) -> None:
-        """Let the member see that an answer is on its way; raises RateLimited if it is too soon for one."""
+        """Show the member that an answer is coming; raises RateLimited if it is too soon for one."""
         self._services.rate_limiter.require_pause(message.author.id)
         await typing.enter_async_context(typing_in(message.channel))
 
@@ -131,6 +131,6 @@ class MessageAnswerer:
 
 
 async def send_notice(channel: discord.abc.MessageableChannel, text: str) -> None:
-    """Send a notice that disappears by itself; it is no loss if it cannot be sent."""
+    """Send a notice that disappears by itself; a failure to send it is ignored."""
     with contextlib.suppress(*DISCORD_ERRORS):
         await channel.send(text, delete_after=NOTICE_S)

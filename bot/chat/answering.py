@@ -47,7 +47,7 @@ class AnswerResult:
 
 @dataclass
 class _Attempt:
-    """Who is asked now, and what they have said so far."""
+    """One attempt at an answer: the request to a version, and its generation so far."""
 
     ask: Ask
     request: GenerationRequest

@@ -55,7 +55,7 @@ WITHOUT_WORDS = {
     Outcome.CANCELLED: gettext_noop("Sorry, I'm restarting. Please ask again in a minute."),
     Outcome.FAILED: gettext_noop("Sorry, something went wrong while I was answering. Please try again."),
 }
-"""What an answer says that ended before its first word."""
+"""Texts of answers that ended before their first word."""
 
 
 QUOTED_ALONE = gettext_noop("only quoted, because my own words did not keep to it")
@@ -63,11 +63,11 @@ QUOTED_ALONE = gettext_noop("only quoted, because my own words did not keep to i
 
 @dataclass(frozen=True)
 class Prompts:
-    """A question as versions get it, and as the base does, which has learned nothing of what people like."""
+    """A question's prompt for versions, and the one with examples for the base, which has not learned the taste."""
 
     plain: RenderedPrompt
     with_examples: RenderedPrompt | None = None
-    """None if there are no examples, or no room for them."""
+    """The prompt with examples; None if there are none, or no room for them."""
 
     def of(self, release: Release) -> RenderedPrompt:
         return self.with_examples if release.is_base and self.with_examples else self.plain
@@ -96,7 +96,7 @@ class Ask:
     sources: Sources = NO_SOURCES
     """The Discord messages whose words the prompt holds."""
     notes: tuple[str, ...] = ()
-    """What the small print says about things that came with the question."""
+    """Sentences for the small print about attachments of the question."""
     has_outside_text: bool = False
     """The prompt holds a description of a picture, a web page, a forwarded message or a note: never trained on."""
     label: str | None = None
@@ -110,14 +110,14 @@ class Ask:
 
     @property
     def follows_card_alone(self) -> bool:
-        """The base answers, and sees nothing of what people like, only examples of the personality's card."""
+        """Whether the base answers without the taste, with only the examples on the personality's card."""
         shown = {said.get(SHOWN_AS) for said in self.prompt.messages}
         return self.release.is_base and shown - {None} == {ShownAs.CARD}
 
 
 @dataclass(frozen=True)
 class AnswerEnd:
-    """How an answer ended, and what its messages say then."""
+    """The end of an answer, and the final content of its messages."""
 
     finished: FinishedReply
     text: str = ""
@@ -125,7 +125,7 @@ class AnswerEnd:
 
     @property
     def is_fixed(self) -> bool:
-        """It is a line of a document in place of what the model wrote."""
+        """Whether a document's line replaces the model's words."""
         return self.finished.origin is Origin.FIXED
 
 
@@ -161,7 +161,7 @@ def submit_all(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Ge
 
 
 def finished_reply(completion: Completion, prompt: RenderedPrompt) -> FinishedReply:
-    """Return what the reply's row gets from its completion: its text as it is shown, without addresses it made up."""
+    """Return the columns for the reply's row: the text as shown, without addresses that the model made up."""
     return FinishedReply(
         answer=without_invented(completion.text.strip(), (prompt.text,)).strip(),
         outcome=OUTCOMES[completion.finish],
@@ -173,7 +173,7 @@ def finished_reply(completion: Completion, prompt: RenderedPrompt) -> FinishedRe
 
 
 def end_of(ask: Ask, completion: Completion, *, is_first: bool, because: Effect | None = None) -> AnswerEnd:
-    """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes.
+    """Return the answer's end; a complete answer may hide its version, and names the documents that it quotes.
 
     The first one in a channel says in full that nothing is learned yet, if so. `because` is what people like of which
     this one of several answers has more.
@@ -198,7 +198,7 @@ def end_of(ask: Ask, completion: Completion, *, is_first: bool, because: Effect 
 
 
 def _what_acts(ask: Ask, because: Effect | None) -> list[str]:
-    """Return what of people's likings made the answer, besides the version."""
+    """Return people's likings that shaped the answer, besides the version."""
     messages = ask.prompt.messages
     said = []
     if any(message.get(SHOWN_AS) == ShownAs.LIKED for message in messages):
@@ -227,7 +227,7 @@ def quoted_alone(ask: Ask, finished: FinishedReply) -> AnswerEnd:
 
 
 CANCELLED_END = AnswerEnd(FinishedReply("", Outcome.CANCELLED))
-"""Of an answer that was deleted while it grew."""
+"""The end of an answer that was deleted while it grew."""
 
 
 def failed_end(ask: Ask, cause: BaseException | None = None) -> AnswerEnd:
@@ -240,7 +240,7 @@ def failed_end(ask: Ask, cause: BaseException | None = None) -> AnswerEnd:
 
 
 def label_of(personality: Personality, release: Release) -> str:
-    """Return who answers, for the small print: the version, and how it differs from the default personality at 1."""
+    """Return the version for the small print, with its personality and strength unless they are the default and 1."""
     whose = "" if personality.is_default else f"{personality.name} "
     if release.strength == AS_TRAINED:
         return f"{whose}{release.name}"

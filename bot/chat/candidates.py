@@ -29,18 +29,18 @@ from storage.words import count_words, first_words
 Embed = Callable[[Sequence[str]], Awaitable[Floats | None]]
 """Returns vectors of length 1, (N, D); None without an encoder."""
 EMBEDDED_WITHIN_S = 1.0
-"""How long candidates wait for the encoder, which may be loading or busy with a document; then style alone decides."""
+"""Longest wait for the encoder, which may be loading or busy with a document; then style alone decides."""
 DECIDING_WORDS = 32
 """Candidates are compared once each has this many words or has ended; then only the chosen one is finished.
 
 Most of what the whole answers would tell is known by then: see docs/taste.md.
 """
 ENOUGH_WORDS = 16
-"""The same once one has ended: a short answer must not wait long for the others."""
+"""Words to compare once one candidate has ended: a short answer must not wait long for the others."""
 MOST_EXTRA, UNNOTICED_S = 0.5, 0.6
-"""Time that choosing among candidates may add: a share of what an answer takes alone, and always so many seconds."""
+"""Time that choosing may add: this share of a single answer's time, and always at least this many seconds."""
 USUAL_S, USUAL_EXTRA_S = 3.0, 0.5
-"""What an answer takes alone, and what each further candidate adds, until more is known: as if measured once."""
+"""First guesses of a single answer's time and of the time each further candidate adds, weighed as one measurement."""
 LEAST_EXTRA_S = 0.001
 REMEMBERED = 0.8
 """Weight of the earlier answers next to each new one: after a round that took the cores, it forgets how slow it was."""
@@ -51,10 +51,10 @@ class Pace:
 
     def __init__(self) -> None:
         self._rest_s = self._rest_chars = 0.0
-        """What was written alone."""
+        """Time and characters of the parts that were written alone."""
         self._answers, self._alone_s = 1.0, USUAL_S
         self._further, self._extra_s = 1.0, USUAL_EXTRA_S
-        """Answers with what they would have taken alone; further candidates with what they added."""
+        """Sums: answers and their time had they been alone; further candidates and the time they added."""
 
     @property
     def most(self) -> int:
@@ -84,7 +84,7 @@ class Pace:
 
 
 def _remember(known: float, new: float, usual: float) -> float:
-    """Return the sum with the new number; in time it forgets all but what is usual."""
+    """Return the sum with the new number; old and unusual numbers fade."""
     return usual + REMEMBERED * (known - usual) + new
 
 
@@ -99,7 +99,7 @@ class Draft:
 
 
 class CandidateGeneration:
-    """A generation that follows the chosen one of several; with one alone, it is that one."""
+    """A generation that follows the chosen one of several candidates, or the only one."""
 
     def __init__(
         self,
@@ -127,9 +127,9 @@ class CandidateGeneration:
         self._has_one_ended = False
         self._shown = 0
         self.choice: CandidateChoice | None = None
-        """How the shown one was chosen by what people like, once it is."""
+        """How the taste chose the shown candidate, once it has."""
         self.because: Effect | None = None
-        """The liking that spoke most for the shown one, if it was not chosen by chance."""
+        """The strongest liking for the shown candidate, if it was not chosen by chance."""
         self.unshown: tuple[Completion, ...] = ()
         """The other candidates that had ended by then."""
 
@@ -139,7 +139,7 @@ class CandidateGeneration:
 
     @property
     def follows_taste(self) -> bool:
-        """Whether what people like may choose, even if there was no room for several."""
+        """Whether the taste may choose, even if there was no room for several candidates."""
         return self._known is not None
 
     @property
@@ -206,7 +206,7 @@ class CandidateGeneration:
         return not is_degenerate(text) and not repeats_answer(self._message, text, self._examples)
 
     async def _relevant(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Return those that have to do with the message, if that can be told in time: style must not cost sense."""
+        """Return the candidates that relate to the message, if it is known in time: style must not cost sense."""
         if len(drafts) == 1:
             return list(drafts)
         vectors = None
@@ -235,7 +235,7 @@ def beginning_of(answer: str) -> Beginning:
 
 
 def choose_liked(begun: Sequence[Beginning], taste: LearnedTaste, exploration: float) -> CandidateChoice:
-    """Choose the one that the taste likes best; any of them, by chance, in the share `exploration`."""
+    """Choose the candidate that the taste likes best, or a random one in the share `exploration`."""
     utilities = taste.score_begun(begun).tolist()
     best = max(utilities)
     shown = random.randrange(len(begun)) if random.random() < exploration else utilities.index(best)
@@ -249,7 +249,7 @@ def choose_liked(begun: Sequence[Beginning], taste: LearnedTaste, exploration: f
 
 
 def choose_beside(first: Beginning, begun: Sequence[Beginning], taste: LearnedTaste) -> int:
-    """Return the place of the one whose choice against the first answer teaches most about what people like."""
+    """Return the place of the candidate whose comparison with the first answer teaches the taste most."""
     lessons = taste.lessons(first, begun).tolist()
     return max(range(len(begun)), key=lessons.__getitem__)
 

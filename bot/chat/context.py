@@ -68,13 +68,13 @@ class Context:
     rival: Version | None
     """The version whose answers people compare with the champion's."""
     pair_share: float
-    """Of answers like this one, how many come with a second one."""
+    """Share of answers like this one that come with a second one."""
     unsure: str = ""
-    """What to say in place of an answer: that the server's documents do not tell it, or not for sure."""
+    """The reply if the server's documents do not hold the answer, or not for sure; it replaces the model's answer."""
 
 
 async def gather(services: Services, history: History, message: discord.Message, asked_at: datetime) -> Context:
-    """Return what the answer to a message is made from; `asked_at` is when reading its history began.
+    """Return the inputs of the answer to a message; `asked_at` is the time when reading its history began.
 
     Raises UserFacingError if there is nothing to answer, or if the message is too long.
     """
@@ -135,7 +135,7 @@ async def gather(services: Services, history: History, message: discord.Message,
 
 @dataclass(frozen=True)
 class _Document:
-    """Where the text of a document comes from."""
+    """The source of a document's text."""
 
     speakers: frozenset[int]
     messages: frozenset[int]
@@ -149,13 +149,13 @@ class _Rows:
     pair_share: float
     memory: Memory
     notes: Sequence[Note]
-    """The author's about themselves."""
+    """The author's notes about themselves."""
     passages: Sequence[Passage]
     documents: Mapping[int, _Document]
     is_greeted: bool
     has_documents: bool
     decision: ReplyDecision = NOTHING
-    """What the message gets from the documents."""
+    """The documents' part in the reply."""
 
 
 async def _read_rows(services: Services, history: History, message: discord.Message) -> _Rows:
@@ -210,12 +210,12 @@ def _read(
 
 
 def _without_forgotten(question: Question, history: History, memory: Memory) -> Question:
-    """Return the question, without its context if a part of that is no longer in the conversation."""
+    """Return the question; without its context if a part of the context is no longer in the conversation."""
     return question if history.remembers(memory, MESSAGES_LOOKED_UP) else question.alone
 
 
 def _speakers(rows: _Rows, author_id: int, documents: Mapping[int, _Document]) -> frozenset[int]:
-    """Return whose words the prompt holds: of the conversation, of notes and of quoted documents."""
+    """Return the people whose words the prompt holds: in the conversation, in notes and in quoted documents."""
     quoted = (document.speakers for document in documents.values())
     return rows.conversation.speakers.union({author_id} if rows.notes else (), *quoted)
 

@@ -32,14 +32,14 @@ class Post:
     author_id: int
     author: str
     text: str
-    """What a person said; empty if the message is not part of a conversation, and for the bot's own messages."""
+    """A person's words; empty if the message is not part of a conversation, and for the bot's own messages."""
     is_own: bool = False
     files: tuple[discord.Attachment, ...] = ()
-    """What a person sent with it."""
+    """Files that a person attached."""
     materials: tuple[Material, ...] = ()
-    """What is known of that, and of web pages that it links to; of a forwarded message its text."""
+    """Texts about these files and linked web pages, and the text of a forwarded message."""
     is_forwarded: bool = False
-    """Somebody else may have written it and sent its files, elsewhere."""
+    """Somebody else may have written the message and sent its files, elsewhere."""
 
     @property
     def says_something(self) -> bool:
@@ -56,19 +56,19 @@ class History:
     replied_to: int | None = None
     """ID of the message that the last post replies to."""
     limit: int = 0
-    """The most earlier messages that are read."""
+    """Maximum number of earlier messages to read."""
     notes: tuple[str, ...] = ()
-    """What the small print says about things that came with the question."""
+    """Sentences for the small print about attachments of the question."""
 
     @property
     def asks(self) -> bool:
-        """Whether there is something to answer: in the message itself, or in one that it replies to."""
+        """Whether there is something to answer, in the message itself or in one that it replies to."""
         is_reply = self.replied_to is not None
         return self.posts[-1].says_something or (is_reply and any(post.says_something for post in self.posts))
 
     @property
     def has_only_unread(self) -> bool:
-        """Whether files came with the question, or alone with the message that it replies to, that nobody read."""
+        """Whether the question, or a message of files alone that it replies to, has files and none could be read."""
         *_, newest = self.posts
         bearing = [post for post in self.called if post.files and post.materials and (post is newest or not post.text)]
         return bool(bearing and self.notes) and not any(one.text for post in bearing for one in post.materials)
@@ -118,9 +118,9 @@ class Conversation:
     turns: tuple[Turn, ...]
     speakers: frozenset[int]
     summary: str = ""
-    """What was said before the turns, if the channel has a summary."""
+    """The channel's summary of earlier turns, if it has one."""
     is_full: bool = False
-    """As many earlier messages were read as the limit allows, so there may be more."""
+    """The limit of earlier messages was reached, so there may be more."""
     sources: Sources = NO_SOURCES
     """The Discord messages whose words the turns and the summary hold."""
     has_outside_text: bool = False
@@ -190,7 +190,7 @@ def own_ids(posts: Iterable[Post]) -> list[int]:
 
 
 class HistoryReader:
-    """Reads from Discord what belongs to a conversation."""
+    """Reads the messages of a conversation from Discord."""
 
     def __init__(self, client: discord.Client, database: Database, webhooks: Webhooks, history_messages: int) -> None:
         self._client = client
@@ -313,7 +313,7 @@ async def find_start(thread: discord.Thread) -> discord.Message | None:
 
 
 async def find_opener(thread: discord.Thread) -> int | None:
-    """Return who asked for a thread that the bot made: the author of its first message, or who used `/thread`."""
+    """Return the member who asked for a thread of the bot: its first message's author, or the user of `/thread`."""
     start = await find_start(thread)
     if start is None:
         return None
@@ -329,7 +329,7 @@ def mentions_bot(message: discord.Message, bot: discord.ClientUser | None) -> bo
 
 
 def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:
-    """Return what the person wrote, with names in place of mentions, and without the mention of the bot."""
+    """Return the person's words, with names in place of mentions, and without the mention of the bot."""
     role = message.guild.self_role if message.guild else None
     called = "|".join(str(one.id) for one in (bot, role) if one is not None)
     content = re.sub(rf"\s*<@[!&]?(?:{called})>\s*", " ", message.content).strip() if called else message.content

@@ -33,16 +33,16 @@ from storage.settings.sections import OutputSettings
 log = logging.getLogger(__name__)
 
 TYPING_S = 3.0
-"""The most that an answer waits for Discord to show that the bot is typing."""
+"""Longest wait for Discord to show that the bot is typing."""
 REACTION_PAUSES_S = (30.0, 120.0, 600.0)
-"""Until reactions that Discord had trouble with are tried again; discord.py has tried for 25 s by then."""
+"""Pauses before reactions that Discord failed to add are tried again; discord.py has tried for 25 s by then."""
 FORBIDDEN_PAUSE_S = 600.0
-"""Until the end of an answer is tried again after somebody took a permission away; every start tries it too."""
+"""Pause before an answer's end is tried again after somebody removed a permission; every start tries it too."""
 
 
 @contextlib.asynccontextmanager
 async def typing_in(channel: discord.abc.Messageable) -> AsyncIterator[None]:
-    """Show that the bot is typing; if Discord refuses that, the answer comes without it."""
+    """Show that the bot is typing; if Discord refuses, the answer comes without it."""
     async with contextlib.AsyncExitStack() as stack:
         with contextlib.suppress(*DISCORD_ERRORS):
             async with asyncio.timeout(TYPING_S):  # discord.py tries again for half a minute
@@ -114,7 +114,7 @@ class AnswerDelivery:
         self._tasks.spawn(self._finish_undelivered(reply_id, stream), f"end of reply {reply_id}")
 
     def resume(self, reply: Reply, channel: discord.PartialMessageable) -> None:
-        """Deliver in the background what the previous run could not deliver."""
+        """Deliver in the background the end of an answer that the previous run could not deliver."""
         self._tasks.spawn(self._resume(reply, channel), f"end of reply {reply.id}")
 
     async def _resume(self, reply: Reply, channel: discord.PartialMessageable) -> None:
@@ -205,7 +205,7 @@ class AnswerDelivery:
 
 
 async def _add_reactions(message: SentMessage, emoji: Sequence[str]) -> Sequence[str]:
-    """Return those that Discord may take later."""
+    """Add the reactions, and return those that Discord may accept later."""
     for position, one in enumerate(emoji):
         try:
             await message.add_reaction(one)
@@ -224,7 +224,7 @@ async def _add_reactions_later(message: SentMessage, left: Sequence[str]) -> Non
 
 
 def reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
-    """Return what makes an answer a reply to the question; None if there is none, or if it began the thread.
+    """Return the reference that makes an answer a reply; None without a question, or if it began the thread.
 
     A thread has the ID of the message that it was made from, which is in another channel: a reply cannot leave its own.
     """

@@ -61,12 +61,12 @@ class SuggestionForm(Form):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A better answer, as it was written."""
+    """A better answer, as the member wrote it."""
 
     reply_id: int
     text: str
     is_about_facts: bool = False
-    """It is never trained on, because facts go out of date."""
+    """A suggestion about facts is never trained on, because facts go out of date."""
 
 
 def longest_suggestion(services: Services) -> int:

@@ -39,9 +39,9 @@ WHAT_IT_DOES = gettext_noop(
     "that opens when you type `/`."
 )
 DOUBTED_FOR = timedelta(minutes=10)
-"""How long after the answer "really?" is about it."""
+"""Time after an answer during which "really?" refers to it."""
 MOST_DOUBTS = 20
-"""Of one answer, each about the one before."""
+"""Most doubts in a row about one answer, each about the answer before."""
 _POINTS = re.compile(
     r"\b(?:pics?|pictures?|photos?|images?|screenshots?|memes?|drawings?|files?|documents?|attach\w*|pdf|this|that|these|"
     r"here|it|look|see|describe|read|summari[sz]e|who|where|bild(?:er|es)?|fotos?|datei(?:en)?|dokument|anhang|das|dies\w*|"
@@ -52,14 +52,14 @@ _POINTS = re.compile(
 
 
 def fixed_small_print(citations: Sequence[Citation] = ()) -> str:
-    """Return what stands under a fixed sentence; the lines that it announces come first."""
+    """Return the small print of a fixed sentence, below the lines that it announces."""
     return "\n".join(filter(None, (cite(citations), f"-# {gettext(SMALL_PRINT)}")))
 
 
 @dataclass(frozen=True)
 class FixedAnswer:
     to: str
-    """What the member said."""
+    """The member's message."""
     words: str
     small_print: str
     personality: Personality
@@ -135,7 +135,7 @@ class FixedAnswers:
 
 
 def _doubted(newest: Sequence[Reply], author_id: int, own_name: str) -> Asked | None:
-    """Return what a member asked about the bot, and has done nothing but doubt since; replies are newest first."""
+    """Return a member's question about the bot if they only doubted the answers since; replies are newest first."""
     if not newest or utc_now() - newest[0].created_at > DOUBTED_FOR:
         return None
     for reply in newest:

@@ -52,11 +52,11 @@ _QUOTED = re.compile(r"```.*?```|`[^`]*`|^>.*?$|\"[^\"]*\"|[“„«»][^“”�
 _WORD = re.compile(r"[^\W_]+")
 _ADDRESSED = re.compile(r"@\S+|:\w+:|<[^>]*>")
 MOST_CHARS = 300
-"""Longer messages have another point."""
+"""Maximum characters of a question about the bot: longer messages have another point."""
 
 
 def asks_about_itself(text: str, name: str = "") -> Asked | None:
-    """Return what a message asks the bot about itself; None if it is about something else.
+    """Return a message's question to the bot about itself; None if it is about something else.
 
     `name` is what people call the bot.
     """
@@ -72,7 +72,7 @@ def asks_about_itself(text: str, name: str = "") -> Asked | None:
 
 
 def asks_what_it_is(text: str, name: str = "") -> QuestionLanguage | None:
-    """Return in which language a message asks, or claims, what kind of being the bot is; None if it does not.
+    """Return the language in which a message asks, or claims, what kind of being the bot is; None if it does not.
 
     `name` is what people call the bot.
     """

@@ -42,7 +42,7 @@ class AnswerDeleted(BotError):
 
 
 def retry_after_s(error: BaseException | None) -> float:
-    """Return how long Discord asks to wait before the next request; 0 if the error is not a rate limit.
+    """Return the wait that Discord asks for before the next request; 0 if the error is not a rate limit.
 
     discord.py waits by itself, except for long, and when Cloudflare answers in Discord's place, as it does for bans.
     """
@@ -156,7 +156,7 @@ class MessageStream:
 
     @property
     def pause_s(self) -> float:
-        """How long Discord still asks to wait."""
+        """Seconds until Discord accepts the next request."""
         return max(0.0, self._paused_until_s - time.monotonic())
 
     @property

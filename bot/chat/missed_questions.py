@@ -34,7 +34,7 @@ MOST_IN_CHANNEL = 5
 MOST_CHANNELS = 50
 MOST_DIRECT = 20
 DIRECT_FOR = timedelta(days=1)
-"""How long after an answer direct messages are looked through: Discord does not say which have new ones."""
+"""Time after an answer during which direct messages are searched: Discord does not list those with new messages."""
 LOOKED_THROUGH = 100
 MOST_REMEMBERED = 10_000
 
@@ -60,7 +60,7 @@ class MissedQuestions:
         return True
 
     async def stop(self) -> None:
-        """Note that the bot stops: the next start answers no earlier questions, whose answers may have been deleted."""
+        """Record that the bot stops: the next start skips earlier questions, whose answers may have been deleted."""
         if self._services.model_loaded.is_set():
             try:
                 await self._services.database.run(note_stop, self._services.shards)
@@ -70,7 +70,7 @@ class MissedQuestions:
     async def answer(
         self, handle: Callable[[discord.Message], Awaitable[None]], *, of_shard: int | None = None
     ) -> None:
-        """Give each of them to `handle`, as if it had just come; those of one shard, or of all."""
+        """Pass each missed question to `handle` as if it had just come; those of one shard, or of all."""
         find = partial(self._find, of_shard)
         missed = await retry_until_available(find, "Reading what was asked in a gap")
         if missed:
@@ -80,7 +80,7 @@ class MissedQuestions:
                 await handle(message)
 
     async def _find(self, shard: int | None) -> list[discord.Message]:
-        """Return the newest such question of each member, oldest first, with its author's roles.
+        """Return the newest missed question of each member, oldest first, with its author's roles.
 
         Only messages that are clearly meant for the bot count. In a busy channel the oldest stay unanswered.
         """
@@ -94,7 +94,7 @@ class MissedQuestions:
         return [message for message in sorted(left, key=lambda one: one.id) if await self._with_roles(message)]
 
     async def _places(self, since: datetime, shard: int | None) -> list[Place]:
-        """Return where something was said: of a server's channels, Discord names the newest message with a session."""
+        """Return the places with new messages: Discord names each channel's newest message when a session starts."""
         recent = [one for one in self._open_places(shard) if _newest(one) >= discord.utils.time_snowflake(since)]
         newest = sorted(recent, key=_newest, reverse=True)[:MOST_CHANNELS]
         return [*newest, *(await self._direct_places() if shard in (None, FIRST) else [])]

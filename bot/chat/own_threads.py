@@ -44,7 +44,7 @@ def channel_of_starter(channel: object, message_id: int) -> discord.TextChannel 
 
 
 def describe_refusal(error: Exception) -> str:
-    """Return why Discord opened no thread; `error` is one of DISCORD_ERRORS."""
+    """Return the reason why Discord opened no thread; `error` is one of DISCORD_ERRORS."""
     if getattr(error, "code", 0) == TOO_MANY_THREADS:
         return gettext("the server has as many open threads as Discord allows")
     return gettext("Discord refused it")

@@ -21,7 +21,7 @@ class ChatMessage(TypedDict):
     role: Literal["system", "user", "assistant"]
     content: str
     shown_as: NotRequired[str]
-    """Of an example, which nobody said, and of a system message with an order: what it is, as in `ShownAs`."""
+    """The kind of a message that nobody said, an example or an order, as in `ShownAs`."""
 
 
 def stored_messages(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
@@ -31,7 +31,7 @@ def stored_messages(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a person or the bot said without interruption."""
+    """Words that a person or the bot said without interruption."""
 
     speaker: str | None
     """Display name of a person; None is the bot itself."""
@@ -42,7 +42,7 @@ class Turn:
 class Fitted:
     messages: tuple[ChatMessage, ...]
     dropped: int
-    """How many of the oldest messages were left out."""
+    """Number of oldest messages that were left out."""
     shortened: bool
     """Whether the middle of the newest message was cut out."""
 

@@ -43,14 +43,14 @@ class Recovery:
         self._undelivered: list[Reply] = []
 
     async def find(self) -> None:
-        """Find what there is to do; call it before this run writes anything."""
+        """Find the interrupted and undelivered answers; call this before this run writes anything."""
         services = self._services
         self._interrupted = await services.database.read(find_unfinished, services.shards)
         waiting = await services.database.read(list_undelivered, services.shards)
         self._undelivered = [undelivered.reply for undelivered in waiting]
 
     async def complete(self) -> None:
-        """Do it, as soon as Discord accepts it."""
+        """Mark and deliver them, as soon as Discord accepts it."""
         while self._undelivered:
             reply = self._undelivered.pop()
             channel = self._bot.get_partial_messageable(reply.channel_id)

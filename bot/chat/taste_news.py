@@ -1,4 +1,4 @@
-"""Tells people once that what they like acts now: in the channel of the vote that began it, or to whoever chose."""
+"""Tells people once that their taste acts now: in the channel of the deciding vote, or to the person who chose."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ REST = 20.0
 """After learning, wait this many times the processor time that it took, so that a busy server spends its time on
 answers. The clock's time would let a taste of few votes wait for minutes where other work takes the processor."""
 REFRESH_S = 600.0
-"""Between two looks at what this process does not notice: arenas, quarantines, votes stored by other processes."""
+"""Pause between two checks for changes that this process misses: arenas, quarantines, other processes' votes."""
 
 
 class Tastes:
@@ -33,13 +33,13 @@ class Tastes:
         tasks: BackgroundTasks,
         on_learned: Callable[[int, int], object] = lambda _personality_id, _reply_id: None,
     ) -> None:
-        """`on_learned` gets a personality and one of its answers after what people said of it has been learned."""
+        """`on_learned` gets a personality and one of its answers after the opinions about it have been learned."""
         self._on_learned = on_learned
         self._database = database
         self._settings = settings
         self._tasks = tasks
         self._known: dict[int, KnownTaste | None] = {}
-        """By personality; None until it is learned."""
+        """Tastes by personality; None until a taste is learned."""
         self._stale: dict[int, set[int] | None] = {}
         """The answers with new votes, by personality; None means that everything must be learned again."""
         self._said_of: dict[int, int] = {}
@@ -51,7 +51,7 @@ class Tastes:
         self._watching: asyncio.Task[None] | None = None
 
     def of(self, personality_id: int) -> LearnedTaste | None:
-        """Return what is learned so far; None before the first time, which this call starts."""
+        """Return the taste learned so far; None before the first time, which this call starts."""
         if personality_id not in self._known:
             self._known[personality_id] = None
             self._learn_soon({personality_id: None})
@@ -59,13 +59,13 @@ class Tastes:
         return known.taste if known else None
 
     def chooser_for(self, personality: Personality) -> KnownTaste | None:
-        """Return what may choose among the personality's answers now; None while nothing may."""
+        """Return the taste that may choose among the personality's answers now; None while none may."""
         self.of(personality.id)
         known = self._known[personality.id] if personality.follows_taste else None
         return known if known and known.taste.may_choose else None
 
     def examples_of(self, personality: Personality) -> Examples:
-        """Return what the base is shown beside the card: of what people like nothing while the taste may not teach."""
+        """Return the base's examples: the card's, and answers that people like once the taste may teach."""
         known = self._known.get(personality.id) if personality.follows_taste else None
         if known is None or not known.taste.may_teach:
             return Examples.of(self._settings, personality.card)
@@ -103,7 +103,7 @@ class Tastes:
         self._learn_soon(dict.fromkeys(known for known in self._known if personality_id in (None, known)))
 
     async def settle(self) -> None:
-        """Wait until all that was noted is learned."""
+        """Wait until all noted votes and choices are learned."""
         while not self._is_idle.is_set():
             await self._is_idle.wait()
 

@@ -1,4 +1,4 @@
-"""Who an answer's messages are from: the bot itself, or a personality with its own name and picture."""
+"""The senders of an answer's messages: the bot itself, or a personality with its own name and picture."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 SentMessage = discord.Message | discord.PartialMessage
 OPENING = "-# ↪ <@{author_id}> · [question]({link})\n"
 ATTEMPTS = 2
-"""The second one with a new webhook, if somebody deleted the first."""
+"""Attempts to send a message; the second uses a new webhook, in case somebody deleted the first."""
 LOOKED_BACK = 20
-"""Messages among which one is looked for that may have been sent."""
+"""Newest messages to search for one that may have been sent."""
 _ANSWERED = re.compile(r"-# ↪ <@\d+> · \[question\]\(https://discord\.com/channels/\d+/\d+/(?P<id>\d+)\)\n")
 
 
@@ -48,7 +48,7 @@ class PersonalityVoice:
     ) -> None:
         self.channel = otherwise.channel
         self.opening = ""
-        """The line of the first message that leads to the question."""
+        """Line of the first message with a link to the question."""
         self._webhooks = webhooks
         self._where = (personality, guild_id, channel_id)
         self._otherwise = otherwise

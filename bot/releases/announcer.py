@@ -53,7 +53,7 @@ async def send_with(embeds: Sequence[discord.Embed], send: Callable[..., Awaitab
 
 @dataclass(frozen=True)
 class News:
-    """What a personality's people are told; the words are found in the language of each channel."""
+    """News for a personality's people; the words are chosen in the language of each channel."""
 
     personality: Personality
     describe: Callable[[], str]
@@ -97,7 +97,7 @@ class NewsChannels:
         return [*chosen, default] if default and await self.concerns(default, personality) else chosen
 
     async def concerns(self, channel_id: int, personality: Personality) -> bool:
-        """Return whether the operator's channel is to hear of it: not of another server's own personality."""
+        """Return whether the operator's channel gets the news: not of another server's own personality."""
         # Another process may serve the channel's server, so it may not be in the cache.
         try:
             channel = self._bot.get_channel(channel_id) or await self._bot.fetch_channel(channel_id)

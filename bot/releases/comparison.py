@@ -41,7 +41,7 @@ ONLY_THE_BASE = gettext_noop(
 NO_ANSWER = gettext_noop("*no answer: the operator finds the reason in the log*")
 
 ReportAnswers = Callable[[int, int], Awaitable[None]]
-"""Gets how many answers there are, and of how many."""
+"""Gets the number of finished answers, and of all."""
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
 SHORTENED = gettext_noop(" … (shortened)")
 SMALL_PRINT = gettext_noop(
@@ -58,14 +58,14 @@ class Contestant:
     """May be empty."""
     release: Release
     examples: Examples = NO_EXAMPLES
-    """What it is shown until a version has learned it."""
+    """Examples shown to the base until a version has learned the taste."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     prompt: str
     answers: tuple[str, ...]
-    """One of each contestant, in their order."""
+    """One answer of each contestant, in their order."""
 
 
 def choose_prompts(bank: PromptBank) -> list[str]:

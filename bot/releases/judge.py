@@ -1,4 +1,4 @@
-"""Judges new versions by what people chose between them and the champion."""
+"""Judges new versions by people's choices between them and the champion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTERVAL_S = 3.0
 
 
 class Judge:
-    """Looks every few seconds at what people chose between each champion and its rival."""
+    """Checks every few seconds people's choices between each champion and its rival."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -112,7 +112,7 @@ async def _text_of(services: Services, round_: Round) -> str:
 
 
 def _next_step(session: Session, round_: Round) -> str:
-    """Return what an admin can do about the round now, if anything."""
+    """Return an admin's next step for the round, if there is one."""
     if round_.is_open:
         return (
             ""

@@ -27,7 +27,7 @@ from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
 START = "the bot, at its start"
-"""Recorded as who changed the base."""
+"""Recorded as the author of a change of the base."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:
 
 @dataclass(frozen=True)
 class ChampionProblem:
-    """Why a champion could not answer last time."""
+    """The reason why a champion could not answer last time."""
 
     text: Sentence
     is_refusal: bool
-    """By the engine; else its files are damaged."""
+    """Whether the engine refused the version; otherwise its files are damaged."""
 
 
 @dataclass(frozen=True)
 class ReleaseCandidates:
-    """Who may answer, in order."""
+    """The versions that may answer, in order."""
 
     personality_id: int
     versions: tuple[Version | None, ...]
@@ -118,12 +118,12 @@ class ReleaseResolver:
         return await asyncio.to_thread(self._first_usable, candidates.personality_id, candidates.versions, strength)
 
     def problem_of(self, personality_id: int) -> Sentence | None:
-        """Return why the champion could not answer last time."""
+        """Return the reason why the champion could not answer last time."""
         problem = self._problems.get(personality_id)
         return problem.text if problem else None
 
     def damage_of(self, personality_id: int) -> Sentence | None:
-        """Return the same if its files are damaged; the engine alerts admins itself to versions that it refuses."""
+        """Return the champion's problem if its files are damaged; about refusals the engine itself alerts admins."""
         problem = self._problems.get(personality_id)
         return problem.text if problem and not problem.is_refusal else None
 
@@ -148,7 +148,7 @@ class ReleaseResolver:
     def _open_first(
         self, versions: Sequence[Version | None], strength: float, problems: list[ChampionProblem]
     ) -> Release:
-        """Open the first version that can answer, else the base; add to `problems` why others cannot."""
+        """Open the first version that can answer, else the base; add the reasons why others cannot to `problems`."""
         for version in versions:
             try:
                 return self.open(version, strength)

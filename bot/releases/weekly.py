@@ -35,7 +35,7 @@ class WeeklyPlace(NamedTuple):
     generation: int
     channel_id: int
     guild_id: int | None
-    """None for the operator's channel."""
+    """The channel's server; None for the operator's channel."""
 
 
 class WeeklyMessages:
@@ -51,7 +51,7 @@ class WeeklyMessages:
         self._due = DueTimes(services.database)
         self._trigger = week_trigger()
         self._late: list[tuple[int, News]] = []
-        """What channels were not told yet."""
+        """News that could not be sent yet."""
 
     async def start(self) -> None:
         if self._is_operators:

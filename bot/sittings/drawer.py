@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 AHEAD = 3
 """Pairs that are drawn and not labelled yet."""
 SPARES = 10
-"""Pairs that are drawn for whoever comes next."""
+"""Pairs that are drawn ahead for the next person."""
 ANSWERS = 4
 """Answers of which a pair is chosen."""
 SHARED = 0.15
@@ -62,20 +62,20 @@ class PairDrawer:
         self._rng = random.Random()
 
     def keep_ahead(self, sitting: Sitting) -> None:
-        """Draw what is missing, in the background."""
+        """Draw the missing pairs, in the background."""
         if sitting.user_id not in self._drawing:
             self._drawing.add(sitting.user_id)
             self._problems.pop(sitting.id, None)  # it may be over by now
             self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
 
     def keep_spares(self, personality_id: int) -> None:
-        """Draw what is missing for whoever comes next, in the background."""
+        """Draw the missing pairs for the next person, in the background."""
         if -personality_id not in self._drawing:
             self._drawing.add(-personality_id)
             self._services.tasks.spawn(self._draw_spares(personality_id), f"draw spare pairs of {personality_id}")
 
     async def _draw_spares(self, personality_id: int) -> None:
-        """A failure is told by the next pair that somebody waits for."""
+        """Draw spare pairs; a failure is only logged, because the next person who waits for a pair will see it."""
         try:
             spares = await self._services.database.run(begin_spares, personality_id)
             await self._fill(spares, SPARES, self._draw_fresh)
@@ -85,7 +85,7 @@ class PairDrawer:
             self._drawing.discard(-personality_id)
 
     def take_problem(self, sitting: Sitting) -> str | None:
-        """Return why no pair could be drawn last time, once."""
+        """Return the reason why no pair could be drawn last time, once."""
         return self._problems.pop(sitting.id, None)
 
     async def _draw_ahead(self, sitting: Sitting) -> None:
@@ -173,7 +173,7 @@ class PairDrawer:
     async def _to_teach(
         self, personality: Personality, plain: RenderedPrompt, champion: Release
     ) -> list[tuple[Release, RenderedPrompt]]:
-        """Return what is asked for a pair that teaches the taste: as rounds do, half plain and half with the card.
+        """Return the request of a pair that teaches the taste: as in rounds, half plain and half with the card.
 
         Answers of both kinds differ more, so that people more often prefer one. Liked answers would show the taste
         again what it knows.
