@@ -30,15 +30,15 @@ log = logging.getLogger(__name__)
 
 
 ATTEMPTS = 4
-"""How often each position is sampled until its answer differs from the others."""
+"""Attempts at an answer for each position until it differs from the others."""
 FEWEST_ANSWERS = 2
 
 ReportReady = Callable[[int], Awaitable[None]]
-"""Gets how many answers there are so far."""
+"""Gets the number of answers so far."""
 
 
 class ArenaFailed(UserFacingError):
-    """There is nothing to compare."""
+    """Raised if there is nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _versions(session: Session, personality_id: int) -> tuple[list[Version | Non
 def _contenders(
     releases: ReleaseResolver, versions: Sequence[Version | None], rival: Version | None, number: int
 ) -> list[Release]:
-    """Return who answers, the champion first; versions with damaged files are left out.
+    """Return the releases that answer, the champion first; versions with damaged files are left out.
 
     The champion and its rival give equal parts, because otherwise picks would not say which one people like better.
     Without a rival each version answers once, and the champion fills what is left.
@@ -173,7 +173,7 @@ def _contenders(
 
 
 def open_usable(releases: ReleaseResolver, versions: Sequence[Version | None]) -> list[Release]:
-    """Return those of the versions whose files are sound."""
+    """Return the versions whose files are undamaged."""
     usable = []
     for version in versions:
         try:

@@ -33,7 +33,7 @@ from storage.wording import gettext_noop, message_link, shorten
 
 log = logging.getLogger(__name__)
 AROUND_CHARS = 80
-"""At most: the number, version and votes beside an answer."""
+"""Characters around an answer, at most: its number, version and votes."""
 QUOTED_CHARS = 60
 BLIND, WINNER, OTHER = discord.Colour.blurple(), discord.Colour.gold(), discord.Colour.light_grey()
 
@@ -106,7 +106,7 @@ def cancelled_board(arena: Arena) -> discord.ui.LayoutView:
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
-    """Return in a sentence who won, without Markdown."""
+    """Return a sentence about the winner, without Markdown."""
     winners = best_of(answers)
     if not winners:
         return gettext("Nobody voted.")
@@ -133,7 +133,7 @@ def outcome(answers: Sequence[ArenaAnswer]) -> str:
 
 
 def outcome_in_english(answers: Sequence[ArenaAnswer]) -> str:
-    """Return the same for the log."""
+    """Return the sentence about the winner for the log."""
     with speaking(ENGLISH):
         return outcome(answers)
 
@@ -145,7 +145,7 @@ def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
 
 
 def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
-    """Return a line for admins; of an open arena it has the number of votes, but not what they are for."""
+    """Return a line for admins; it shows the number of an open arena's votes, but not the answers they are for."""
     return f"<#{arena.channel_id}> · {escape_inline(shorten(arena.prompt, QUOTED_CHARS))} · {_state(arena, answers)}"
 
 
@@ -164,7 +164,7 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
 
 
 def describe_schedule(settings: ArenaSettings, chat: ChatSettings, chosen: str = "") -> str:
-    """Return when arenas start: as the server chose, in words, else as the operator did."""
+    """Return the schedule of arenas in words: the server's choice, else the operator's."""
     if not settings.schedule and not chosen:
         return gettext("**Schedule:** none; admins start arenas")
     set_there = gettext("`{schedule}` UTC in {channel}", schedule=settings.schedule, channel=f"<#{settings.channel}>")
@@ -238,7 +238,7 @@ def number_of(emoji: str) -> int | None:
 
 
 class NumberReactions:
-    """Stores number reactions as picks, and removes them, because they would show who picked what."""
+    """Stores number reactions as picks, and removes them, because they would show members' picks."""
 
     def __init__(self, client: discord.Client, services: Services) -> None:
         self._client = client
@@ -308,7 +308,7 @@ def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why an arena failed, in English words that its channel can read, and that can be translated."""
+    """Return the reason for an arena's failure as an English sentence for its channel that can be translated."""
     if isinstance(error, discord.NotFound):
         return gettext_noop("its message or channel was deleted")
     if isinstance(error, discord.Forbidden):

@@ -69,12 +69,12 @@ class ArenaPlan:
 
     channel: Channel
     prompt: str | None
-    """None takes one from the bank."""
+    """The prompt; None takes one from the bank."""
     answers: int
     minutes: float
     started_by: str
     audited_action: AuditedAction | None = None
-    """For the audit trail; the schedule has none."""
+    """The admin's action for the audit trail; None for the schedule."""
 
 
 class ArenaHost:
@@ -120,7 +120,7 @@ class ArenaHost:
         return await self._services.database.read(find_arena, arena.id)
 
     async def start_scheduled(self, channel_id: int, *, by_server: bool) -> None:
-        """Start an arena that is due; what a server chose replaces the operator's schedule there."""
+        """Start an arena that is due; a server's choices replace the operator's schedule there."""
         settings = self._services.settings.arena
         try:
             channel = await self._find_channel(channel_id, by_server=by_server)
@@ -200,11 +200,11 @@ class ArenaHost:
                 await self._edit(arena, cancelled_board(arena))
 
     def _speaking_in(self, guild_id: int | None) -> AbstractContextManager[None]:
-        """Speak the language of a server, whoever started the arena."""
+        """Speak the language of a server, not of the person who started the arena."""
         return speaking(languages_of(self._client).of_server(guild_id))
 
     async def _edit(self, arena: Arena, shown: discord.ui.LayoutView) -> None:
-        """Show it in place of what is there: the progress, an earlier state, or embeds of an earlier release."""
+        """Show the arena in place of the progress, an earlier state, or embeds of an earlier release."""
         message = self._client.get_partial_messageable(arena.channel_id).get_partial_message(arena.message_id or 0)
         await message.edit(content=None, embeds=[], view=shown)
 

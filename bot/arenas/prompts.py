@@ -55,7 +55,7 @@ async def choose_arena_prompt(services: Services, typed: str | None, personality
 
 
 async def describe_bank(services: Services, personality: Personality) -> str:
-    """Return a line for admins about the bank, or what is wrong with it."""
+    """Return a line for admins about the bank, or about its error."""
     try:
         bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
     except SettingsError as error:

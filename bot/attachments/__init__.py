@@ -1,1 +1,1 @@
-"""What members send besides words: pictures, files, voice messages and links, put into words for the prompt."""
+"""Attachments in words for the prompt: pictures, files, voice messages and links."""

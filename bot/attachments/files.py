@@ -14,11 +14,11 @@ from storage.settings.sections import KnowledgeSettings
 
 DOWNLOAD_S = 20.0
 TEXT_TYPES = ("text/", "application/json")
-"""The beginnings of types that are plain text, whatever the file's name."""
+"""Beginnings of content types that are plain text, under any file name."""
 
 
 def text_type_of(file: discord.Attachment) -> MediaType | None:
-    """Return how to read a file, or None if it holds no text; its name and Discord say what it is."""
+    """Return the text type of a file by its name and Discord's content type; None if it isn't text."""
     is_text = (file.content_type or "").startswith(TEXT_TYPES)
     return SUFFIXES.get(PurePath(file.filename).suffix.lower(), MediaType.TEXT if is_text else None)
 

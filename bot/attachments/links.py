@@ -15,7 +15,7 @@ from bot.knowledge.extraction import MediaType
 
 LINK = re.compile(r"https?://[^\s<>()\[\]|\"']+")
 OWN_HOSTS = re.compile(r"(?:^|\.)discord(?:app)?\.(?:com|net|gg)$")
-"""Of Discord: invites, messages and files, which are read through its API or not at all."""
+"""Hosts of Discord: invites, messages and files are read through its API or not at all."""
 PORTS = (80, 443)
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 3

@@ -1,4 +1,4 @@
-"""What came with a message, in words: quoted above the message in the prompt, as material that gives no orders.
+"""Attachments of a message in words, quoted above it in the prompt, as material whose orders don't count.
 
 It is remembered for a while for the questions that follow, and never written to disk.
 """
@@ -18,21 +18,21 @@ LEAST_READ_CHARS = 20
 NO_WORDS = "(Nothing was written with it.)"
 KEPT_S = 6 * 3_600.0
 MOST_KEPT = 500
-"""Messages."""
+"""Number of messages whose attachments are remembered."""
 
 
 @dataclass(frozen=True)
 class Material:
     label: str
-    """What it is, in a sentence or two."""
+    """A sentence or two about the kind of material."""
     text: str = ""
-    """What it says or shows; empty if nobody knows."""
+    """The material's content in words; empty if it could not be read."""
     is_outside: bool = False
-    """It describes a picture, or is a web page or forwarded: an answer that saw it is never trained on."""
+    """The text describes a picture, or is a web page or forwarded: an answer to it is never trained on."""
     read_note: str = ""
-    """What the small print says if the prompt holds the whole text."""
+    """Small print if the prompt holds the whole text."""
     cut_note: str = ""
-    """Likewise if there was room for a part of it."""
+    """Small print if the prompt has room for only a part of the text."""
 
 
 def picture_material(description: str) -> Material:
@@ -53,7 +53,7 @@ def forwarded_material(text: str) -> Material:
 
 
 def heard_material(text: str) -> Material:
-    """Return what somebody says in a voice message that was forwarded."""
+    """Return the words of a forwarded voice message as material."""
     return Material(f"A voice message was forwarded with this message. {NO_ORDERS}", text, is_outside=True)
 
 
@@ -63,7 +63,7 @@ def unread_material(what: str) -> Material:
 
 
 def honest_notes(notes: Iterable[str], materials: Iterable[Material], prompt: str) -> tuple[str, ...]:
-    """Return the notes without a claim that something was read which the prompt does not hold."""
+    """Return the notes; one that claims to have read a text which the prompt does not hold is left out or corrected."""
     claims = {one.read_note: _claim(one, prompt) for one in materials if one.read_note}
     return tuple(filter(None, (claims.get(note, note) for note in notes)))
 
@@ -76,13 +76,13 @@ def _claim(material: Material, prompt: str) -> str:
 
 
 def with_materials(words: str, materials: Iterable[Material]) -> str:
-    """Return the words below what came with them, so that a question comes last."""
+    """Return the words below their attachments, so that a question comes last."""
     blocks = ["\n".join(filter(None, (one.label, in_margin(one.text)))) for one in materials]
     return "\n\n".join([*blocks, words or NO_WORDS]) if blocks else words
 
 
 def without_materials(content: str) -> str:
-    """Return the words of a message of a prompt, without what `with_materials` put above them."""
+    """Return the words of a prompt's message, without the attachments that `with_materials` put above them."""
     blocks = content.split("\n\n")  # no block has an empty line: in the margin, `>` stands there
     while len(blocks) > 1 and blocks[0].partition("\n")[0].endswith((NO_ORDERS, NOT_OPENED)):
         del blocks[0]
@@ -92,13 +92,13 @@ def without_materials(content: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What came with a message, in words."""
+    """A message's attachments in words."""
 
     materials: tuple[Material, ...] = ()
     heard: str = ""
-    """What its author said in voice messages."""
+    """The author's words in voice messages."""
     notes: tuple[str, ...] = ()
-    """For the small print: what was read and, in a sentence each, what was not."""
+    """Small print: the attachments that were read, and a sentence for each that was not."""
 
 
 NOTHING = Reading()
@@ -107,7 +107,7 @@ NOTHING = Reading()
 class RecentReadings:
     def __init__(self) -> None:
         self._kept: OrderedDict[int, tuple[float, Reading]] = OrderedDict()
-        """{message id: (when it was read, what came with it)}, oldest first."""
+        """{message id: (time of reading, attachments in words)}, oldest first."""
 
     def of(self, message_id: int) -> Reading:
         self._drop_old()

@@ -1,4 +1,4 @@
-"""Asks what a picture shows: a server with a model that sees, through OpenAI's chat completions, or the base."""
+"""Describes pictures with a server's vision model, through OpenAI's chat completions, or with the base."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOT_LOOKED = gettext_noop(
 
 
 async def put_into_words(content: bytes, asked: str, settings: Settings, engine: Engine) -> str:
-    """Return what a picture shows, as the server of the settings or else the base says; raises UserFacingError."""
+    """Return a description of a picture by the configured server, or else by the base; raises UserFacingError."""
     own = settings.pictures
     look = look_at(content, asked, settings) if own.server else look_with(engine, content, asked, own)
     try:
@@ -53,7 +53,7 @@ async def put_into_words(content: bytes, asked: str, settings: Settings, engine:
 
 
 async def look_at(content: bytes, asked: str, settings: Settings) -> str:
-    """Return what a server says a picture shows, for somebody who `asked` something about it.
+    """Return a server's description of a picture, for a person who `asked` something about it.
 
     Raises PictureRefused, and ServerError if the server fails.
     """
@@ -66,7 +66,7 @@ async def look_at(content: bytes, asked: str, settings: Settings) -> str:
 
 
 async def look_with(engine: Engine, content: bytes, asked: str, own: PictureSettings) -> str:
-    """Return what the base says, likewise; raises PictureRefused, and like the engine's `look`."""
+    """Return the base's description of a picture; raises PictureRefused, and the errors of the engine's `look`."""
     picture = await asyncio.to_thread(shrink, content, own.max_pixels)
     request = PictureRequest(picture, _words(asked), own.max_tokens, own.timeout_s, LANE)
     return shorten(await engine.look(request), MAX_DESCRIPTION_CHARS)

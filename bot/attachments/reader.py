@@ -1,4 +1,4 @@
-"""Reads what came with a question: pictures, files, voice messages and links."""
+"""Reads the attachments of a question: pictures, files, voice messages and links."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from storage.wording import gettext_noop, shorten
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
-"""Things of all members that are read at the same time."""
+"""Number of attachments, of all members, that are read at the same time."""
 HEARD_CHARS = 200
 LOOKED = "looked at a picture"
 BLIND_TO_TYPE = gettext_noop("I can't look at {name}. Please send pictures as PNG, JPEG, GIF or WebP.")
@@ -64,15 +64,15 @@ class AttachmentReader:
         self.recent = RecentReadings()
 
     def can_read(self, history: History) -> bool:
-        """Return whether something came with the question that may be read."""
+        """Return whether the question has an attachment that may be read."""
         return not all(self._excuses(history))
 
     def excuse(self, history: History) -> str:
-        """Return why what came with the question cannot be read; empty if nothing came."""
+        """Return the reasons why the question's attachments cannot be read; empty if there are none."""
         return " ".join(dict.fromkeys(self._excuses(history)))
 
     async def read(self, history: History) -> History:
-        """Return the history with what came with its messages in words: read now for the question, else remembered."""
+        """Return the history with its attachments in words: read now for the question, else remembered."""
         target = self._target(history)
         if target is None:
             return replace(history, posts=tuple(map(self._remembered, history.posts)))
@@ -85,7 +85,7 @@ class AttachmentReader:
         return known
 
     def with_heard(self, post: Post) -> Post:
-        """Return the post with what its author said in voice messages, as far as it is remembered."""
+        """Return the post with its author's words in voice messages, as far as they are remembered."""
         return replace(post, text="\n".join(filter(None, (post.text, self.recent.of(post.id).heard))))
 
     def _remembered(self, post: Post) -> Post:
@@ -94,11 +94,11 @@ class AttachmentReader:
     # What came
 
     def _target(self, history: History) -> Post | None:
-        """Return the message whose things are read: the question, or the one that it replies to if it has none."""
+        """Return the message whose attachments are read: the question, or the one that it replies to if it has none."""
         return next((post for post in history.called if self._things(post)), None)
 
     def _things(self, post: Post) -> Sequence[Thing]:
-        """Return the files that came with a message, and the links in it if they may be opened."""
+        """Return a message's files, and its links if they may be opened."""
         return (*post.files, *(links_in(post.text) if self._settings.attachments.links else ()))
 
     def _excuses(self, history: History) -> list[str]:
@@ -106,7 +106,7 @@ class AttachmentReader:
         return [self._why_not(thing) for thing in self._things(target)] if target else []
 
     def _why_not(self, thing: Thing) -> str:
-        """Return why a thing cannot be read, whatever is in it; empty if it may be."""
+        """Return the reason why a kind of attachment cannot be read; empty if it may be."""
         if isinstance(thing, str):
             return ""
         if thing.is_voice_message():
@@ -144,7 +144,7 @@ class AttachmentReader:
         )
 
     async def _read_one(self, thing: Thing, asked: str) -> Reading:
-        """Return what is in it or, if it cannot be read, that there is something."""
+        """Return the attachment in words; if it cannot be read, only that it exists."""
         try:
             if why := self._why_not(thing):
                 raise UserFacingError(why)
@@ -189,7 +189,7 @@ class AttachmentReader:
 
 
 def _from_outside(reading: Reading) -> Reading:
-    """Return what came with a forwarded message: whoever forwarded it did not write or say that."""
+    """Return a forwarded message's attachments as outside material: the member did not write or say them."""
     heard = (heard_material(reading.heard),) if reading.heard else ()
     materials = tuple(replace(material, is_outside=True) for material in (*reading.materials, *heard))
     return replace(reading, materials=materials, heard="")
@@ -216,7 +216,7 @@ def _type_of(file: discord.Attachment) -> str:
 
 
 def _name_of(thing: Thing) -> str:
-    """Return what to call it in the prompt."""
+    """Return the attachment's name in the prompt."""
     if isinstance(thing, str):
         return f"a link to {site_of(thing)}"
     if thing.is_voice_message():
@@ -225,7 +225,7 @@ def _name_of(thing: Thing) -> str:
 
 
 async def write_down(content: bytes, settings: Settings, *, filename: str = "voice-message.ogg") -> str:
-    """Return what a voice message says, at most as much as a message holds; empty if nobody speaks in it.
+    """Return the words of a voice message, at most as long as a message; empty if nobody speaks in it.
 
     Raises ServerError if the server fails. Its file type is what its name says, as servers expect.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 LONGER_SIDE = 1_024
-"""In pixels: models that see make larger pictures smaller themselves."""
+"""Longer side in pixels: vision models shrink larger pictures themselves."""
 QUALITY = 85
 TIMEOUT_S = 20.0
 DAMAGED = gettext_noop("I couldn't open the picture: it is damaged or not what its name says.")

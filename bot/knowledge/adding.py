@@ -58,7 +58,7 @@ async def from_content(content: bytes, filename: str, settings: KnowledgeSetting
 
 
 async def from_text(text: str, settings: KnowledgeSettings) -> Source:
-    """Return what somebody wrote in Markdown; raises UserFacingError if it is too long."""
+    """Return a typed Markdown text as a source; raises UserFacingError if it is too long."""
     require_length(len(text), settings)  # before it is parsed, which takes seconds for a long text
     return Source(DocumentKind.TEXT, await asyncio.to_thread(parse_markdown, text), MediaType.MARKDOWN)
 
@@ -75,7 +75,7 @@ def title_of_text(text: str) -> str:
 
 
 async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:
-    """Return what Discord has now for a document made of messages; raises UserFacingError and DocumentRefused.
+    """Return the current messages on Discord of a document; raises UserFacingError and DocumentRefused.
 
     Without a reader, the operator reads, who may read what the bot may.
     """
@@ -103,7 +103,7 @@ def _title_of(message: discord.Message) -> str:
 
 
 async def from_shown(message: discord.Message) -> Source:
-    """Return the text of a message that somebody has in front of them; raises UserFacingError if it has changed."""
+    """Return the text of a message that a person looks at; raises UserFacingError if it has changed."""
     try:
         now = await message.channel.fetch_message(message.id)
     except (discord.NotFound, discord.Forbidden) as error:
@@ -199,7 +199,7 @@ class DocumentRequest:
     text: str | None = None
     file: discord.Attachment | None = None
     message: str | discord.Message | None = None
-    """A link to it, or a message that the curator has in front of them."""
+    """The message: a link to it, or one that the curator has in front of them."""
     pins: Channel | None = None
     title: str | None = None
     link: str | None = None
@@ -253,7 +253,7 @@ class MessageForm(Form):
     action = "add to knowledge"
 
     def __init__(self, services: Services, message: discord.Message, *, everywhere: bool) -> None:
-        """`everywhere` is what is proposed."""
+        """`everywhere` is the proposed choice."""
         super().__init__(services, gettext("Add this message to the knowledge"))
         self._message = message
         title = _title_of(message)

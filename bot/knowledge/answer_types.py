@@ -172,7 +172,7 @@ def holds(line: str, kind: AnswerType) -> bool:
 
 
 def focus_of(question: str) -> str | None:
-    """Return the word that says what is asked for: "What is the prize of the contest?" asks for the prize."""
+    """Return the word for the thing that is asked for: "What is the prize of the contest?" asks for the prize."""
     found = _FOCUS.search(question)
     phrase = next(filter(None, found.groups()), "") if found else ""
     return phrase.split()[-1].lower() if phrase else None
@@ -184,5 +184,5 @@ def asks_the_world(question: str) -> bool:
 
 
 def asks_for_past(question: str, line: str) -> bool:
-    """Return whether a question is about something that happened, and the line tells of nothing past."""
+    """Return whether a question is about the past, and the line is not."""
     return _PAST_ASKED.search(question) is not None and _PAST_TOLD.search(line) is None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 BACKGROUND = Path(__file__).with_name("background.txt")
 NEAREST_EXAMPLES = 4
-"""A message resembles a kind as much as its so many nearest examples, on average."""
+"""Number of nearest examples whose average similarity is a message's similarity to a kind."""
 CONSIDERED = 24
-"""Passages whose lines are compared with a question."""
+"""Number of passages whose lines are compared with a question."""
 FEWEST_PART_WORDS = 3
 _PARTS = re.compile(
     r"(?<=[,;.!?])\s+|\s+[-–—]\s+|\b(?:and|but|because|so|und|aber|weil)\s+(?=(?:what|when|where|who|how|is|are|can|do|does"
@@ -33,7 +33,7 @@ Background = Mapping[str, "NDArray[Any]"]
 
 
 def embed_question(encoder: Encoder, words: str, earlier: Sequence[str] = ()) -> Question:
-    """Return the words as a question; `earlier` is what people said before, newest first."""
+    """Return the words as a question; `earlier` holds earlier messages of people, newest first."""
     import numpy as np
 
     parts = _parts_of(words)
@@ -60,7 +60,7 @@ def read_background(encoder: Encoder, *, without: Collection[str] = ()) -> Backg
 
 
 def background_of(question: Question, background: Background) -> dict[str, float]:
-    """Return how much a message resembles each kind (mean cosine): that part of it which is most like a question here.
+    """Return a message's similarity to each kind (mean cosine), by its part that is most like a question here.
 
     "I cut my finger, who should I tell?" is small talk at first.
     """
@@ -79,7 +79,7 @@ def background_of(question: Question, background: Background) -> dict[str, float
 def lines_near(
     question: Question, passages: Sequence[Passage], encode: Callable[[Sequence[str]], Sequence[Any]]
 ) -> list[Line]:
-    """Return the lines of the passages that come first, each with how near it is; `encode` may keep what it has."""
+    """Return the lines of the first passages, each with its similarity; `encode` may cache vectors."""
     found = [(passage, line) for passage in passages[:CONSIDERED] for line in lines_of(passage.text)]
     if question.embeddings is None:
         return [_line(passage, text, None, None) for passage, text in found]

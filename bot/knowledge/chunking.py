@@ -13,11 +13,11 @@ PATH = " › "
 SHORT_CHARS = 8_000
 """Documents up to this length, about a hundred lines, are cut by line: rules, prices and dates are one fact a line."""
 MAX_LINE_CHARS = 160
-"""Longer lines are cut into their sentences."""
+"""Maximum length of a line; longer ones are cut into their sentences."""
 WRAPPED_CHARS = 60
-"""Lines that are shorter were not wrapped by an editor."""
+"""Minimum length of a line that an editor wrapped."""
 MAX_LEAD_CHARS = 60
-"""A longer paragraph of one line is no heading, even if it looks like one."""
+"""Maximum length of a heading; a longer paragraph of one line isn't a heading, even if it looks like one."""
 MAX_HEADING_SHARE = 0.5
 """Share of a passage that headings may take; longer paths of headings lose their start."""
 
@@ -98,7 +98,7 @@ def _rows_of(table: Sequence[str]) -> Iterator[str]:
 
 
 def _is_wrapped(lines: Sequence[str]) -> bool:
-    """Return whether an editor broke one long line into these, rather than a writer who made them."""
+    """Return whether an editor, not the writer, broke one long line into these."""
     follows = (below[0].islower() and above[-1] not in ".!?:;…" for above, below in pairwise(lines))
     return all(len(line) >= WRAPPED_CHARS for line in lines[:-1]) and any(follows)
 

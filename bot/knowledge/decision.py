@@ -22,28 +22,28 @@ from bot.text.questions import asks_in_part
 QUOTED_ABOVE = 0.75
 """A line is quoted as the answer from this probability on."""
 NEAREST_ABOVE = 0.05
-"""From here to there, the nearest lines are shown, and that it is not sure that one answers."""
+"""From this probability up to QUOTED_ABOVE, the nearest lines are shown as uncertain answers."""
 ASKS_SERVER_ABOVE = 0.55
 """A message is taken to ask for something of the server from this probability on."""
 UNASKED_ABOVE = 0.8
-"""The same for a message that is not phrased as a question."""
+"""The probability needed if a message is not phrased as a question."""
 OTHER_SCORE = 5.3
 """Median score of the lines that follow the best; it stands in where a server has fewer than four lines."""
 MEASURED = (AnswerType.PRICE, AnswerType.TIME, AnswerType.NUMBER, AnswerType.CONTACT)
-"""A line without what these ask for is no answer: "How much is the workshop?" is none of its date."""
+"""Questions for these need a line of that kind: the workshop's date does not answer "How much is the workshop?"."""
 CLEAR_LEAD, FOLLOW_UP_LEAD = 3.0, 6.0
 """The best line is quoted alone if its score is this far ahead of the second."""
 NEAREST_LINES = 4
 MAX_WORDS = 32
-"""Only so many words of a message are compared with the lines."""
+"""Number of words of a message that are compared with the lines."""
 EARLIER_WORDS = 0.5
-"""What a word of the message before counts."""
+"""Weight of a word of the earlier message."""
 HEADING_WORDS = 0.7
-"""What a word counts that only the line's headings hold."""
+"""Weight of a word that only the line's headings hold."""
 FEWEST_WORDS, LEAST_SHARE = 2, 0.6
-"""Without vectors, a line is quoted that holds so many of the words, and this share of them by rarity."""
+"""Without vectors, a quoted line holds at least this many of the words, and this share of them by rarity."""
 MOST_NATS = 3.0
-"""The most that one rare word counts, so that no name decides alone."""
+"""Maximum weight of one rare word, so that no name decides alone."""
 
 LINE_WEIGHTS: Mapping[str, float] = {
     "near": 13.5,
@@ -101,16 +101,16 @@ class ReplyKind(StrEnum):
     QUOTED = "quoted"
     """The best line answers the message."""
     NEAREST = "nearest"
-    """It asks about this server, and the nearest lines may or may not answer it."""
+    """The message asks about this server, and the nearest lines may or may not answer it."""
     UNKNOWN = "unknown"
-    """It asks for something of this server, and no line is near."""
+    """The message asks for something of this server, and no line is near."""
     MODEL = "model"
-    """It is about something else: the model answers alone."""
+    """The message is about something else: the model answers alone."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a document, and how near it is to the message in meaning (cosine; None without vectors)."""
+    """A line of a document, and its similarity to the message in meaning (cosine; None without vectors)."""
 
     chunk_id: int
     document_id: int
@@ -119,7 +119,7 @@ class Line:
     heading: str
     text: str
     near: float | None
-    """With its headings."""
+    """Similarity of the line with its headings."""
     near_alone: float | None
 
     @property
@@ -130,7 +130,7 @@ class Line:
 
 @dataclass(frozen=True)
 class AskedMessage:
-    """A message, what the same person said before it (newest first), and what it resembles."""
+    """A message, the same person's earlier ones (newest first), and its similarity to kinds of messages."""
 
     text: str
     earlier: tuple[str, ...] = ()
@@ -142,18 +142,18 @@ class AskedMessage:
 class ReplyDecision:
     outcome: ReplyKind
     lines: tuple[Line, ...] = ()
-    """Best first."""
+    """Quoted or nearest lines, best first."""
     answered: float | None = None
     """The probability that the best line answers; None without vectors, where words decide."""
     asks_server: float | None = None
-    """The probability that the message asks for something of this server; None likewise."""
+    """The probability that the message asks for something of this server; None without vectors."""
 
 
 NOTHING = ReplyDecision(ReplyKind.MODEL)
 
 
 def decide_reply(asked: AskedMessage, lines: Sequence[Line]) -> ReplyDecision:
-    """Return what the message gets, given the lines of the documents that come nearest to it."""
+    """Return the decision about a message, given the nearest lines of the documents."""
     if not lines:
         return NOTHING
     return decide_ranked(asked, rank(asked, lines))
@@ -198,7 +198,7 @@ class RankedLine:
     line: Line
     features: Mapping[str, float]
     matched: int
-    """How many of the question's words it holds."""
+    """Number of the question's words in the line."""
 
     @property
     def score(self) -> float:
@@ -208,7 +208,7 @@ class RankedLine:
 @dataclass(frozen=True)
 class Ranked:
     lines: tuple[RankedLine, ...]
-    """Best first; at least one."""
+    """Lines, best first; at least one."""
     unknown: float
     """The share of the question's words, by rarity, that no line holds."""
     kind: AnswerType | None
@@ -270,7 +270,7 @@ def _fit(line: Line, kind: AnswerType | None) -> float:
 
 
 def _lacks_focus(question: str, best: RankedLine) -> bool:
-    """Return whether the line names nothing of what is asked for, and holds no answer of the kind that is."""
+    """Return whether the line neither names the thing asked for nor holds an answer of that kind."""
     focus = focus_of(question)
     if focus is None or not words_of(focus) or best.features["type"] > 0:
         return False
@@ -281,7 +281,7 @@ def _lacks_focus(question: str, best: RankedLine) -> bool:
 
 
 def answered_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
-    """Return what tells whether the best line answers."""
+    """Return the features that predict whether the best line answers."""
     scores = [one.score for one in ranked.lines]
     following = [*scores[1:4], *([OTHER_SCORE] * 3)][:3]
     return {
@@ -297,7 +297,7 @@ def answered_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
 
 
 def server_features(asked: AskedMessage, ranked: Ranked) -> dict[str, float]:
-    """Return what tells whether the message asks for something of this server."""
+    """Return the features that predict whether the message asks for something of this server."""
     background, best = asked.background or {}, ranked.best.features
     nears = sorted((one.features["near"] for one in ranked.lines), reverse=True)
     return {

@@ -50,7 +50,7 @@ class Block:
 
     text: str
     level: int = 0
-    """1 to 6 for headings, 1 is the highest; 0 for everything else."""
+    """Level of a heading, 1 (highest) to 6; 0 for everything else."""
 
 
 class MediaType(StrEnum):
@@ -283,7 +283,7 @@ def _read_csv(text: str) -> Iterator[Block]:
 
 
 def _has_names(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether the first row of a table names its columns, rather than being a thing like those below."""
+    """Return whether the first row of a table names its columns, rather than being data like the rows below."""
     first, *others = rows or [[]]
     if not others or not all(first) or len(set(first)) < len(first) or any(NUMBER.fullmatch(cell) for cell in first):
         return False

@@ -22,7 +22,7 @@ def describe_found(found: FoundPassage) -> str:
 
 
 def describe_score(passage: Passage) -> str:
-    """Return how near a passage is to a question in meaning, and what it gains by which words."""
+    """Return a passage's similarity to a question in meaning, and the words that add to its score."""
     words = gettext("{share} of the words ({words})", share=percent(passage.word_share), words=", ".join(passage.words))
     if passage.similarity is None:
         return words
@@ -38,7 +38,7 @@ def describe_score(passage: Passage) -> str:
 
 
 def explain_decision(decision: ReplyDecision) -> str:
-    """Return what a question gets, and how sure that is."""
+    """Return the reply to a question, and its certainty."""
     if decision.answered is None or decision.asks_server is None:
         if decision.outcome is ReplyKind.QUOTED:
             return gettext(

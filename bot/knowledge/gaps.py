@@ -112,7 +112,7 @@ class GapReader:
     services: Services
     guild_id: int
     channels: Collection[int] | None
-    """Those that they can read; None for the operator, who sees all gaps."""
+    """Channels that the reader can read; None for the operator, who sees all gaps."""
 
     async def read_gaps(self) -> list[Gap]:
         """Return the open gaps of channels that the reader can see."""
@@ -131,7 +131,7 @@ class GapReader:
         raise GapConflict
 
     async def find_open(self, reply_ids: Collection[int]) -> list[int]:
-        """Return those of the answers that are still gaps; raises GapConflict if none is."""
+        """Return the answers that are still gaps; raises GapConflict if none is."""
         found = [gap.reply_id for gap in await self.read_gaps() if gap.reply_id in reply_ids]
         if not found:
             raise GapConflict
@@ -139,7 +139,7 @@ class GapReader:
 
 
 def describe_group(session: Session, group: GapGroup, number: int, total: int) -> str:
-    """Return how many members reported the group, its questions and answers, and what the answers quoted."""
+    """Return the number of members who reported the group, its questions and answers, and their quotes."""
     reported = (
         ngettext(
             "**{count} member** reported wrong facts in this answer",

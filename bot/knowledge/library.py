@@ -51,20 +51,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHARS_PER_TOKEN = 3
-"""A low estimate, for cutting text without the encoder's tokenizer."""
+"""Characters of a token, a low estimate for cutting text without the encoder's tokenizer."""
 KEPT_LINES = 2_000
 """Lines whose vectors are kept, 3 MB."""
 LOOK_UP_S = 5.0
-"""How long an answer waits for an encoder that is still loading; after that, search matches words only."""
+"""Longest wait of an answer for an encoder that is still loading; after that, search matches words only."""
 
 DELETED = gettext_noop("A message in that document was deleted just now, so nothing was stored.")
 
 ReportPassages = Callable[[int, int], Awaitable[None]]
-"""Gets how many passages are embedded, and of how many."""
+"""Gets the number of embedded passages, and of all."""
 
 
 class PassageUse(StrEnum):
-    """What an answer does with a passage that search found."""
+    """An answer's use of a passage that search found."""
 
     QUOTED = gettext_noop("would be quoted")
     NEAREST = gettext_noop("would be shown as one of the nearest")
@@ -87,7 +87,7 @@ class EncoderThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._encoder: Encoder | None = None
         self.problem: str | None = None
-        """Why the encoder cannot be loaded; None if it can, or was not needed yet."""
+        """The reason why the encoder cannot be loaded; None if it can, or was not needed yet."""
 
     @property
     def is_settled(self) -> bool:
@@ -131,7 +131,7 @@ class Source:
     media_type: str
     link: str = ""
     speakers: frozenset[int] = frozenset()
-    """Members whose messages it holds."""
+    """Members whose messages the document holds."""
     messages: Mapping[int, int] = field(default_factory=dict)
     """{message id: channel id} of those messages."""
 
@@ -161,7 +161,7 @@ class Library:
 
     @property
     def problem(self) -> str | None:
-        """Why search matches words only; None if it matches meaning too, or was not needed yet."""
+        """The reason why search matches words only; None if it matches meaning too, or was not needed yet."""
         return self._encoder.problem
 
     @property
@@ -263,7 +263,7 @@ class Library:
             raise UserFacingError(DELETED)
 
     async def find(self, scope: SearchScope, words: str, limit: int) -> tuple[ReplyDecision, list[FoundPassage]]:
-        """Return what a question gets, and the best passages for it, best first."""
+        """Return the decision about a question, and its passages, best first."""
         if not await self._database.read(has_chunks):
             return NOTHING, []
         question = await self.ask(words)
@@ -280,7 +280,7 @@ class Library:
         return search(session, self._index, scope, question)[:CONSIDERED]
 
     async def decide(self, question: Question, passages: Sequence[Passage]) -> ReplyDecision:
-        """Return what a question gets, given the passages that may answer it."""
+        """Return the decision about a question, given the passages that may answer it."""
         encoder = await self._encoder.ready() if question.embeddings is not None else None
         if not passages:
             return NOTHING

@@ -1,4 +1,4 @@
-"""Matches the words of questions and lines: whatever their endings, with synonyms, typing errors and compounds."""
+"""Matches the words of questions and lines, allowing for endings, synonyms, typing errors and compounds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from storage.knowledge.words import STOP_WORDS
 
 SYNONYMS = Path(__file__).with_name("synonyms.txt")
 LONG_WORD = 5
-"""Parts of compounds and typing errors are matched only in words of so many letters: "cat" is no "cart"."""
+"""Fewest letters of a word in which parts and typing errors are matched: "cat" is not "cart"."""
 ALIKE = 0.85
 """Share of letters in the same order (difflib) of two spellings of a word: "adress" and "address" have 0.92."""
 SHARED_PAIRS = 0.4
 """Two spellings of a word share at least this share of the pairs of letters of the longer one."""
 PART, SYNONYM = 0.8, 0.7
-"""How much the match of a part or a misspelled word counts, and that of a synonym; the word itself counts 1."""
+"""Weights of matching a part or a misspelled word, and of matching a synonym; the word itself counts 1."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _SUFFIXES = (("ies", "y"), ("sses", "ss"), ("ing", ""), ("edly", ""), ("ed", ""), ("es", "e"), ("s", ""))
@@ -57,7 +57,7 @@ def stem(word: str) -> str:
 
 @dataclass(frozen=True)
 class Word:
-    """A word with what tells which others match it."""
+    """A word with the properties that decide which others match it."""
 
     text: str
     stem: str
@@ -71,7 +71,7 @@ class Word:
         return cls(text, stem(text), _meanings().get(stem(text), _NONE), frozenset(pairs))
 
     def match(self, other: Word) -> float:
-        """Return how well another word matches this one, from 0 to 1."""
+        """Return the match of another word with this one, from 0 to 1."""
         if self.stem == other.stem:
             return 1.0
         if self.pairs and other.pairs and self._is_like(other):
@@ -92,13 +92,13 @@ class Word:
 
 
 def best_match(word: str, words: Iterable[str]) -> float:
-    """Return how well the best of the words matches, from 0 to 1."""
+    """Return the match of the best of the words, from 0 to 1."""
     asked = Word.of(word)
     return max((asked.match(Word.of(other)) for other in words), default=0.0)
 
 
 def match_all(words: Sequence[str], texts: Sequence[Sequence[str]]) -> dict[str, list[float]]:
-    """Return how well the best word of each text matches each of the words, which are few."""
+    """Return {word: the match of each text's best word}; the words are few."""
     held = {other: Word.of(other) for text in texts for other in text}
     found = {}
     for word in words:

@@ -59,13 +59,13 @@ async def render_with_quotes(
 
 
 def quote_unrendered(asked: str, quotes: Sequence[Line]) -> PromptWithQuotes:
-    """Return what stands in place of a prompt where no model is asked: the question, with the lines below it."""
+    """Return a stand-in for the prompt where no model is asked: the question, with the lines below it."""
     messages = tuple(add_quotes([{"role": "user", "content": sanitize(asked)}], quotes))
     return PromptWithQuotes(RenderedPrompt("", messages, tokens=0, dropped=0, shortened=False), tuple(quotes))
 
 
 async def _affordable(engine: Engine, quotes: Sequence[Line], budget_tokens: int) -> int:
-    """Return how many of the quotes fit into the budget, counted with the model's tokenizer."""
+    """Return the number of quotes that fit into the budget, counted with the model's tokenizer."""
     if not quotes:
         return 0
     overhead = (await engine.render([EMPTY])).tokens
@@ -154,7 +154,7 @@ def cite_one(title: str, link: str) -> str:
 
 
 def citations_of(session: Session, reply: Reply) -> Iterator[Citation]:
-    """Yield what stands under the answer; a removed document is cited as long as the prompt that quotes it is kept."""
+    """Yield the citations under an answer; a removed document is cited as long as the prompt that quotes it is kept."""
     asked = next((said["content"] for said in reversed(reply.messages) if said["role"] == "user"), "")
     lines = quoted_lines(asked)[: len(reply.retrieved)]
     lines += [""] * (len(reply.retrieved) - len(lines))

@@ -1,4 +1,4 @@
-"""Whether an answer keeps to the lines that it quotes: no number, name, date or address that they do not hold.
+"""Checks that an answer keeps to its quoted lines and adds no number, name, date or address.
 
 It errs on the side of the line: an answer that is refused is replaced by the line itself, which is right.
 """
@@ -30,20 +30,20 @@ täglich wöchentlich monatlich immer kostenlos heute morgen mehr weniger mehrer
 _FACT_WORDS = frozenset(_FACTS.split())
 """Words that are facts by themselves."""
 _ADDRESS = re.compile(r"\S+@\S+\.\w+|#[\w-]+")
-"""Of mail and of channels."""
+"""Addresses of mail, and names of channels."""
 _NEGATION = re.compile(
     r"\b(?:no|not|never|nobody|none|without|forbidden|banned|cannot|unless|nicht|kein\w*|nie|niemand|ohne|verboten)\b|n['’]t\b",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"(\d+(?:[.,:]\d+)*) ([^\W\d_]+)")
 _AGREES = re.compile(r"\W*(?:yes|no|yep|nope|ja|nein)\b", re.IGNORECASE)
-"""Such an answer may say nothing but what was asked."""
+"""An answer that begins like this may consist of the question's words alone."""
 _NAME = re.compile(r"(?<=[\w,;:] )[A-ZÄÖÜ][\w'’-]+")
 _WORDS = re.compile(r"[^\W\d_]+")
 
 
 def keeps_to(answer: str, sources: Iterable[str], *, asked: str, known: Iterable[str] = ()) -> bool:
-    """Return whether an answer says only what its sources do; of the question it repeats no number, day or name.
+    """Return whether an answer adds nothing to its sources, and repeats no number, day or name of the question.
 
     `sources` are the quoted lines with their headings; `known` are names that the bot may always say.
     """

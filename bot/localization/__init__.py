@@ -1,1 +1,1 @@
-"""The languages of the bot's own sentences: `.po` catalogues, who hears which language, numbers and lists in it."""
+"""The languages of the bot's own sentences: `.po` catalogues, the language for each reader, numbers and lists in it."""

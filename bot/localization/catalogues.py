@@ -1,4 +1,4 @@
-"""Reads translations: the `.po` files that come with the bot, and the operator's, checked before anything is said."""
+"""Reads and checks translations: the `.po` files that come with the bot, and the operator's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUFFIX = ".po"
 MAX_QUOTED_CHARS = 60
 CODES = frozenset(locale.value for locale in discord.Locale)
 LANGUAGES = CODES | {code.partition("-")[0] for code in CODES}
-"""What Discord can be set to, and each without its country."""
+"""The languages of Discord's settings, and each without its country."""
 
 
 def read_catalogues(folder: Path) -> dict[str, GNUTranslations]:
@@ -57,7 +57,7 @@ def _read_all(folder: Path) -> Iterator[tuple[str, GNUTranslations]]:
 
 
 def read_catalogue(path: Path) -> Catalog:
-    """Return the file's messages; raises SettingsError for what is no catalogue, or if a placeholder does not fit."""
+    """Return the file's messages; raises SettingsError if it isn't a catalogue, or if a placeholder does not fit."""
     try:
         with path.open("rb") as file:
             catalogue = read_po(file, abort_invalid=True)
@@ -74,7 +74,7 @@ def read_catalogue(path: Path) -> Catalog:
 
 
 def placeholder_fault(message: Message) -> str:
-    """Return what is wrong with the placeholders of a translation, or nothing."""
+    """Return the error in a translation's placeholders, or an empty text."""
     allowed: set[str] = set().union(*map(_placeholders, texts_of(message.id)))
     needed = allowed - {"count"} if message.pluralizable else allowed  # "one vote" needs no number
     for text in filter(None, texts_of(message.string)):
@@ -95,7 +95,7 @@ def texts_of(part: Any) -> list[str]:
 
 
 def _placeholders(text: str) -> set[str]:
-    """Return what is in braces; with a format or a conversion it is never the name of a value."""
+    """Return the contents of all braces; with a format or a conversion they never equal the name of a value."""
     parts = Formatter().parse(text)
     return {
         f"{name}{f'!{how}' if how else ''}{f':{form}' if form else ''}"
@@ -113,7 +113,7 @@ def _quote(text: str) -> str:
 
 
 def _compile(catalogue: Catalog) -> GNUTranslations:
-    """Return what gettext reads; it has no translations that are marked as fuzzy, and no empty ones."""
+    """Return the catalogue compiled for gettext, without fuzzy and empty translations."""
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)

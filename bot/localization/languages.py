@@ -75,12 +75,12 @@ class Languages(app_commands.Translator):
         return chosen or self.without_choice(guild_id)
 
     def without_choice(self, guild_id: int | None) -> Language:
-        """Return discord.language, else what the server is set to in Discord; outside of servers English."""
+        """Return discord.language, else the server's language in Discord; outside of servers English."""
         guild = self._client.get_guild(guild_id) if guild_id else None
         return self._chosen_by_operator or (self.find(guild.preferred_locale.value) if guild else ENGLISH)
 
     def of_channel(self, channel_id: int, member_id: int = 0) -> Language:
-        """Return the language of what is posted in a channel; in direct messages the member's."""
+        """Return the language of posts in a channel; in direct messages the member's."""
         guild = getattr(self._client.get_channel(channel_id), "guild", None)
         return self.of_place(guild.id if guild else None, member_id)
 
@@ -100,7 +100,7 @@ class Languages(app_commands.Translator):
     async def translate(
         self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes
     ) -> str | None:
-        """Return None, so that Discord shows English, for what is not translated."""
+        """Return the translation; None for a text without one, so that Discord shows English."""
         is_menu = isinstance(context.data, app_commands.ContextMenu)  # whose name is all that members see of it
         language = self._translated.get(locale)
         if language is None or (context.location not in TRANSLATED and not is_menu):

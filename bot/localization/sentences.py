@@ -1,4 +1,4 @@
-"""Says sentences, numbers and lists in the present language, which belongs to whoever reads them.
+"""Says sentences, numbers and lists in the present language, which is the reader's.
 
 English sentences are the message IDs of gettext. The present language is a context variable: new tasks and threads of
 asyncio.to_thread inherit it. It is English until somebody speaks another language.
@@ -26,20 +26,20 @@ from storage.wording import Duration
 SIGNIFICANT = 6
 """Digits of a number in the form "g"."""
 MOST_WRITTEN = 1e15
-"""Babel cannot write much larger numbers."""
+"""Largest number that is written out: Babel fails on much larger ones."""
 SEVERAL = 2
-"""Fractions take the plural."""
+"""A count in place of fractions, which take the plural."""
 
 
 @dataclass(frozen=True)
 class Language:
     code: str
-    """Discord's, such as "de" or "pt-BR"."""
+    """Discord's code of the language, such as "de" or "pt-BR"."""
     translations: NullTranslations
 
     @property
     def locale(self) -> Locale:
-        """Return how it writes numbers, dates and lists, by Unicode's CLDR."""
+        """Return the language's rules for numbers, dates and lists, from Unicode's CLDR."""
         return Locale.parse(self.code, sep="-")
 
 
@@ -48,7 +48,7 @@ _present: ContextVar[Language] = ContextVar("language", default=ENGLISH)
 
 
 def language_name(code: str) -> str:
-    """Return what its speakers call a language, such as "Deutsch", for Discord's code; that of the USA is "English"."""
+    """Return a language's own name, such as "Deutsch", for Discord's code; for that of the USA "English"."""
     name = Locale.parse(code.removesuffix("-US"), sep="-").get_display_name() or code
     return name[0].upper() + name[1:]
 
@@ -91,17 +91,17 @@ def translated(text: str) -> str:
 
 
 def number(value: float, decimals: int = 0) -> str:
-    """Return a number with at most so many decimals, such as "1,234.5" or "1.234,5"."""
+    """Return a number with at most `decimals` decimals, such as "1,234.5" or "1.234,5"."""
     return format_decimal(round(value, decimals), locale=_present.get().locale)
 
 
 def decimal(value: float, decimals: int) -> str:
-    """Return a number with exactly so many decimals, such as "0.50" or "0,50"."""
+    """Return a number with exactly `decimals` decimals, such as "0.50" or "0,50"."""
     return format_decimal(round(value, decimals), f"#,##0.{'0' * decimals}", locale=_present.get().locale)
 
 
 def percent(share: float, decimals: int = 0) -> str:
-    """Return a share, such as "30%" or "30 %", with at most so many decimals."""
+    """Return a share, such as "30%" or "30 %", with at most `decimals` decimals."""
     return format_percent(round(share, decimals + 2), locale=_present.get().locale, decimal_quantization=False)
 
 

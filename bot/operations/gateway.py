@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 RECONNECTING = ("discord.client", "discord.shard")
 """discord.py's loggers that report each failed attempt to connect as an error with a traceback."""
 ATTEMPTS = ("Attempting a reconnect", "Failed to connect")
-"""How these reports start."""
+"""Beginnings of the reports of failed attempts."""
 
 
 class Gateway(logging.Filter):

@@ -37,7 +37,7 @@ class HealthCheck:
     ok: bool
     message: str
     needed: bool = True
-    """Without it, no message is answered."""
+    """Whether the bot cannot answer messages without this part."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Health:
 
     @property
     def status(self) -> str:
-        """Return ready, degraded (it answers, but something else is wrong) or unready."""
+        """Return ready, degraded (the bot answers, but something else is wrong) or unready."""
         if not self.is_ready:
             return "unready"
         return "ready" if all(check.ok for check in self.checks) else "degraded"
@@ -113,7 +113,7 @@ def measure(client: discord.Client, services: Services) -> None:
 
 
 def engine_failure(services: Services) -> str:
-    """Return why the model cannot answer, or "" if it can."""
+    """Return the reason why the model cannot answer, or "" if it can."""
     if not services.model_loaded.is_set():
         return "the model is loading"
     return services.engine.state().failure_reason
