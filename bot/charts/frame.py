@@ -29,7 +29,7 @@ LINE_EM, BOLD_EM = 1.27, 1.13
 ROUNDED_UP = 1.04
 MORE = " …"
 PARTS_OF_EMOJI = "\u200d\ufe0e\ufe0f\ufffd\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
-"""They join two emoji, choose a look or a skin colour, or are half of one."""
+"""Characters that join two emoji, choose a look or a skin colour, or are half of an emoji."""
 REPEATED_NAME = re.compile(r"(:[a-z -]+:)(?: \1)+")
 LONGEST_NAME = 26
 
@@ -40,7 +40,7 @@ BLUE, ORANGE, GREEN, YELLOW, PURPLE, GREY = "#56b4e9", "#e69f00", "#2fbf94", "#f
 
 @dataclass(frozen=True)
 class Words:
-    """A panel's title, which states the finding, and its caption, which explains the plot or why there is none."""
+    """A panel's title, which states the finding, and its caption, which explains the plot or its absence."""
 
     title: str
     caption: str
@@ -164,7 +164,7 @@ def drawable(text: str) -> str:
 
 
 def spell_emoji(text: str) -> str:
-    """Return one line with the names of emoji that the font lacks, such as ":rocket:"; a row of one emoji is one."""
+    """Return one line with the names of emoji that the font lacks, such as ":rocket:"; repeated emoji count once."""
     named = "".join(_spelled(letter) for letter in text if letter not in PARTS_OF_EMOJI)
     return REPEATED_NAME.sub(r"\1", " ".join(named.split()))
 

@@ -1,4 +1,4 @@
-"""The picture of `/taste`: what people like with its interval, answers that show it, and what is not known yet."""
+"""The picture of `/taste`: people's likings with intervals, answers that show them, and open questions."""
 
 from __future__ import annotations
 
@@ -223,14 +223,14 @@ def draw_examples(axes: Axes, report: TasteReport) -> None:
 
 
 def quoted(axes: Axes, answer: str) -> str:
-    """Return an answer of the bot in lines, without mentions; what the font lacks is named or left out."""
+    """Return an answer of the bot in lines, without mentions; characters that the font lacks are named or left out."""
     plain = spell_emoji(quote_plainly(answer))
     shown = wrapped(axes, plain, TEXT_PT, QUOTE_INDENT, QUOTE_LINES)
     return shown if any(map(str.isalnum, shown)) else gettext(UNREADABLE)
 
 
 def use_words(report: TasteReport) -> Words:
-    """Return whether the taste is used as the title, and why below."""
+    """Return whether the taste is used, as the title, and the reason below it."""
     title, why = use_and_reason(report)
     return Words(title, sentence(why.replace("👍", gettext("thumbs up"))))
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ALWAYS_ALLOWED = frozenset({"privacy"})
 """Commands about people's own data, which everybody may use."""
 MEMBERSHIP_S = 600.0
-"""How long an answer from Discord about a membership is remembered."""
+"""Time for which Discord's answer about a membership is remembered."""
 NOTICE_PAUSE_S = 3_600.0
 MOST_REMEMBERED = 10_000
 
@@ -45,7 +45,7 @@ class DenialReason(StrEnum):
 
 @dataclass(frozen=True)
 class Requester:
-    """Where somebody acts in a server, and with which roles; None if Discord does not say, as for removed reactions."""
+    """A member's place and roles in a server; the roles are None where Discord omits them, as for removed reactions."""
 
     server_id: int
     channel_ids: frozenset[int]
@@ -55,7 +55,7 @@ class Requester:
 
 
 def denial_of(requester: Requester, access: AccessSettings, chosen_roles: Collection[int] = ()) -> DenialReason | None:
-    """Return why somebody may not use the bot in a server, or None.
+    """Return the reason why a member may not use the bot in a server, or None.
 
     Roles that the server chose limit its members further; they do not admit whom the operator refuses.
     """
@@ -107,7 +107,7 @@ class AccessPolicy:
     async def refusal(
         self, user: discord.User | discord.Member, guild_id: int | None, channel: object
     ) -> DenialReason | None:
-        """Return why the author of a message or an interaction may not use the bot, or None."""
+        """Return the reason why the author of a message or an interaction may not use the bot, or None."""
         if guild_id is None:
             return None if await self.may_write_directly(user.id) else DenialReason.DIRECT
         return self._denial_of(self._requester(user, guild_id, channel))
@@ -192,7 +192,7 @@ class AccessPolicy:
 
 
 def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float]) -> None:
-    """Limit what is remembered, so that strangers cannot fill the memory."""
+    """Forget the oldest entries over the limit, so that strangers cannot fill the memory."""
     while len(remembered) >= MOST_REMEMBERED:
         del remembered[next(iter(remembered))]
 

@@ -1,4 +1,4 @@
-"""Records in the audit trail what people do with an admin's rights in Discord, refused attempts included."""
+"""Records actions with an admin's rights in Discord in the audit trail, including refused attempts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def is_for_admins(command: AnyCommand) -> bool:
 
 
 def action_of(interaction: discord.Interaction, action: str = "", subject: str = "") -> AuditedAction:
-    """Return what somebody does: a command with its options, or the action of a button or a form."""
+    """Return the action of an interaction: a command with its options, or the action of a button or a form."""
     command = interaction.command
     options = dict(iter(interaction.namespace)) if command is not None else {}
     reason = str(options.pop("reason", None) or "")
@@ -105,7 +105,7 @@ async def run_audited_action(
 
 
 async def record_done(interaction: discord.Interaction, audited_action: AuditedAction) -> None:
-    """Record that something was done; opening a form does nothing yet."""
+    """Record that an action was done; opening a form is not an action yet."""
     if interaction.response.type is not discord.InteractionResponseType.modal:
         await record_outcome(interaction, audited_action, AuditOutcome.DONE)
 
@@ -113,7 +113,7 @@ async def record_done(interaction: discord.Interaction, audited_action: AuditedA
 async def record_outcome(
     interaction: discord.Interaction, audited_action: AuditedAction, outcome: AuditOutcome, note: str = ""
 ) -> None:
-    """Record an outcome, unless one is recorded already: an error after something was done is not."""
+    """Record an outcome unless one is recorded already, so that an error after a done action is left out."""
     if interaction.extras.get(NOTED):
         return
     interaction.extras[NOTED] = True

@@ -35,7 +35,7 @@ OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMis
 
 
 def member_message(error: BaseException) -> str:
-    """Return what a member may read about the error; an unexpected error is logged under a reference ID."""
+    """Return the message about the error for a member; an unexpected error is logged under a reference ID."""
     return _translate(_explain(error))
 
 
@@ -44,7 +44,7 @@ def _translate(explained: TranslatableError) -> str:
 
 
 def _explain(error: BaseException) -> TranslatableError:
-    """Return what is to be said, in English."""
+    """Return the error to explain to the member, in English."""
     cause = _cause(error)
     if isinstance(cause, TranslatableError) and cause.message:
         return cause

@@ -44,7 +44,7 @@ async def defer_publicly(interaction: discord.Interaction) -> None:
 
 
 def speak_publicly(interaction: discord.Interaction) -> None:
-    """Say what follows in the language of the place."""
+    """Write the following texts in the language of the place."""
     speak(languages_of(interaction.client).of_place(interaction.guild_id, interaction.user.id))
 
 
@@ -140,7 +140,7 @@ class AdminForm(Form):
 
 
 class DraftForm(AdminForm):
-    """Opens again after a refusal, with what it held."""
+    """A form that can be opened again after a refusal, with its contents."""
 
     @abstractmethod
     def again(self) -> Form: ...

@@ -45,7 +45,7 @@ def visible_channels(member: discord.Member) -> frozenset[int]:
 
 
 def may_read(channel: discord.abc.GuildChannel | discord.Thread, member: discord.Member) -> bool:
-    """Return whether the member can read what was written there.
+    """Return whether the member can read the messages of a channel or thread.
 
     A private thread needs Manage Threads: Discord does not tell every bot who is in it.
     """

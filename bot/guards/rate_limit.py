@@ -59,7 +59,7 @@ def _refuse_early(wait_s: float) -> None:
 
 @dataclass(frozen=True)
 class Window:
-    """At most `most` requests of one key within `seconds`."""
+    """A limit: at most `most` requests of one key within `seconds`."""
 
     key: Hashable
     most: int

@@ -1,1 +1,1 @@
-"""What members say about themselves: found in messages, proposed to be remembered, and found again by meaning."""
+"""Facts that members state about themselves: found in messages, proposed as notes, and found again by meaning."""

@@ -1,4 +1,4 @@
-"""Finds what a message says about its author that lasts, in English and German.
+"""Finds lasting facts that a message states about its author, in English and German.
 
 Precision comes before recall: a bot that asks about everything is worse than one that forgets. So only known forms of
 statements count, and only at the beginning of a sentence that cannot be a quote, a question or a game.
@@ -16,7 +16,7 @@ from bot.text.questions import is_question
 from storage.privacy.notes import MAX_NOTE_CHARS
 
 MAX_CHARS = 600
-"""Longer messages are pasted, or stories."""
+"""Maximum length of a message with facts: longer ones are pasted, or stories."""
 MAX_WORDS = 14
 
 _FILLERS = words.one_of(
@@ -48,7 +48,7 @@ _GOES_ON = re.compile(
     r"\b(?:i|he|she|we|they|is|are|was|were|has|had|its|will|think|please|yeah|lol|or|and all|i['’]m|it['’]s)\b",
     re.IGNORECASE,
 )
-"""What comes without a comma in chats, but is another sentence."""
+"""Words that begin another sentence, in chats often without a comma."""
 _TAG = re.compile(
     r"\W*(?:right|ok|okay|eh|huh|yes|no|correct|oder|gell|ne|stimmt|nicht wahr|(?:do|am|are|is|have|did)n['’]?t \w+)"
     r"\W*$",
@@ -59,11 +59,11 @@ _END = " \t.,;:!?…"
 
 @dataclass(frozen=True)
 class Fact:
-    """What a member said about themselves, in their words."""
+    """A fact that a member stated about themselves, in their words."""
 
     text: str
     topic: str = ""
-    """What it is about if a member has only one of that, such as "home"."""
+    """The fact's topic if a member has only one of it, such as "home"."""
     is_requested: bool = False
     """The member asked for it to be remembered."""
 
@@ -81,7 +81,7 @@ def find_fact(message: str) -> Fact | None:
 
 
 def topic_of(text: str) -> str:
-    """Return what a statement is about if a member has only one of that, else an empty text."""
+    """Return a statement's topic if a member has only one of it, else an empty text."""
     return next((topic for topic, form in FORMS if form.match(text)), "")
 
 

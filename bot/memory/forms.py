@@ -1,4 +1,4 @@
-"""The forms of statements about oneself, in English and German, by what they are about."""
+"""The forms of statements about oneself, in English and German, by topic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bot.memory import vocabulary as words
 NAMED = "name"
 HOME = "home"
 ANYTHING = ""
-"""What a member may have any number of, such as hobbies."""
+"""Topic of facts of which a member may have any number, such as hobbies."""
 
 _I, _AM, _HAVE = "I", "I(?:['’]?m| am)", "I(?:['’]ve got|ve got| have| have got)"
 _DO = r"I(?: (?:really|absolutely|also|actually|mostly|usually|only|always|do))?"
@@ -77,4 +77,4 @@ _FORMS = (
     (ANYTHING, rf"ich (?:esse|trinke) (?:keine?n? |nie ){words.FOOD_GERMAN}\b|ich (?:mag|liebe|hasse) {_GEMOCHT}"),
 )
 FORMS = tuple((topic, re.compile(form, re.IGNORECASE)) for topic, form in _FORMS)
-"""(what it is about, what such a sentence begins with); the first that matches counts."""
+"""(topic, beginning of such a sentence); the first match counts."""

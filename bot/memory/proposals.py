@@ -1,4 +1,4 @@
-"""Asks members whether to remember what they said about themselves. Nothing is kept without a yes."""
+"""Asks members whether to remember facts about themselves. Nothing is kept without a yes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from storage.wording import gettext_noop
 log = logging.getLogger(__name__)
 
 PROPOSAL_S = 120.0
-"""How long a question stands before it disappears."""
+"""Time until an unanswered question disappears."""
 NO_NOTE = 0
-"""In a button's custom ID, if no note goes for the new one."""
+"""The replaced note's id in a button's custom ID, if the new note replaces none."""
 FOR_OTHERS = gettext_noop("Only the person whom I asked can answer that.")
 GONE = gettext_noop("I can't find what you said any more, so I won't remember it.")
 NOT_KEPT = gettext_noop("OK, I won't remember that, and I won't ask about it again.")
@@ -71,7 +71,7 @@ class FactAnswer(StrEnum):
 
 
 def describe_kept(note: Note, deleted_answers: int = 0) -> str:
-    """Return what a member reads about a new note, and about the answers that went with the note it replaced."""
+    """Return the message about a new note, and about the answers that were deleted with the replaced one."""
     kept = gettext(
         "Noted: “{note}”\nI use it only when I answer you here, but others in the channel may notice. `/me show` lists "
         "your notes, `/me forget` deletes them.",
@@ -90,7 +90,7 @@ def describe_kept(note: Note, deleted_answers: int = 0) -> str:
 async def propose_fact(
     services: Services, message: discord.Message, said: str, channel: discord.abc.Messageable
 ) -> None:
-    """Ask whether to remember what a message's author said about themselves, at most once a day.
+    """Ask a message's author whether to remember a fact about themselves, at most once a day.
 
     `channel` has the answer to the message, and gets the question.
     """
@@ -112,7 +112,7 @@ async def propose_fact(
 
 
 def _begin(session: Session, user_id: int, guild_id: int | None, fact: Fact) -> Sequence[Note] | None:
-    """Record that the member is asked, and return their notes; None if they are not to be asked."""
+    """Record that the member is asked, and return their notes; None if they must not be asked."""
     notes = list_notes(session, user_id, guild_id)
     is_known = any(note.text.casefold() == fact.text.casefold() for note in notes)
     if is_known or len(notes) >= MAX_NOTES or not may_ask(session, user_id, fact.text, is_requested=fact.is_requested):
@@ -187,7 +187,7 @@ class FactButton(
         return find_fact(own_words(message, interaction.client.user)) if is_theirs else None
 
     def _keep(self, session: Session, guild_id: int | None, fact: Fact) -> tuple[Note, int]:
-        """Return the new note, and how many answers were deleted with the one that it replaces."""
+        """Return the new note, and the number of answers that were deleted with the replaced one."""
         deleted_answers = 0
         if self.answer is FactAnswer.REPLACE:
             own = {note.id for note in list_notes(session, self.member_id, guild_id)}
@@ -196,7 +196,7 @@ class FactButton(
 
 
 def ask_to_keep(fact: Fact, instead_of: Note | None) -> str:
-    """Return the question whether to remember a fact, and whether a note about the same thing shall go for it."""
+    """Return the question whether to remember a fact, and whether it shall replace a note about the same thing."""
     question = _question(fact)
     if instead_of is None:
         return f"{question}?"
@@ -214,7 +214,7 @@ def _question(fact: Fact) -> str:
 
 
 def to_second_person(text: str) -> str:
-    """Return an English sentence of a person about themselves as one says it to them."""
+    """Return an English sentence of a person about themselves, turned to address that person."""
     return _MINE.sub(_yours, text)
 
 

@@ -1,4 +1,4 @@
-"""Finds notes again by what they mean, or without an encoder by their words."""
+"""Finds notes again by their meaning, or without an encoder by their words."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from storage.knowledge.words import content_words
 from storage.privacy.notes import Note
 
 LEAST_SIMILARITY = 0.2
-"""Of a note to what is said, below which it has nothing to do with it."""
+"""Least similarity of a note to the question; a note below it is unrelated."""
 SAME_SIMILARITY = 0.75
-"""Of two notes from which one may stand for the other: "I love pizza", "I hate pizza"."""
+"""Least similarity of two notes about the same thing, such as "I love pizza" and "I hate pizza"."""
 
 
 async def choose_notes(library: Library, notes: Sequence[Note], question: Question, limit: int) -> list[Note]:
-    """Return the notes for a prompt, oldest first: what to call the member, then those nearest to what is said."""
+    """Return the notes for a prompt, oldest first: the member's name, and those nearest to the question."""
     near = await _similarities(library, notes, question)
     scores = [2.0 if topic_of(note.text) == NAMED else score for note, score in zip(notes, near, strict=True)]
     found = [index for index, score in enumerate(scores) if score >= LEAST_SIMILARITY]
@@ -27,7 +27,7 @@ async def choose_notes(library: Library, notes: Sequence[Note], question: Questi
 
 
 async def _similarities(library: Library, notes: Sequence[Note], question: Question) -> list[float]:
-    """Return how near each note is to a question or its context; without an encoder, the share of common words."""
+    """Return each note's similarity to a question or its context; without an encoder, the share of common words."""
     vectors = None if question.embeddings is None else await library.embed([note.text for note in notes])
     if vectors is None:
         asked = set(content_words(question.text))

@@ -1,4 +1,4 @@
-"""The words that tell what somebody says about themselves, and those that make it none of the bot's business.
+"""Words of statements about oneself, and words that make a statement none of the bot's business.
 
 Lists are better than rules here: "I'm a nurse" is worth remembering, "I'm a mess" is not, and grammar does not tell
 them apart.
@@ -15,7 +15,7 @@ def one_of(words: str) -> str:
 
 
 def _any_of(*words: str, more: str = "") -> re.Pattern[str]:
-    """Return what finds any of the words in a text, or what `more`, a pattern, finds."""
+    """Return a pattern that matches any of the words, or `more`, another pattern."""
     whole = "|".join(map(one_of, words))
     return re.compile(rf"\b(?:{whole})\b" + (f"|{more}" if more else ""), re.IGNORECASE | re.MULTILINE)
 
@@ -151,7 +151,7 @@ FLEETING = _any_of(
     "anymore if unless until when would could should might may maybe perhaps probably almost then",
     "heute morgen gestern jetzt gleich momentan derzeit wieder noch schon bald wenn falls vielleicht würde könnte",
 )
-"""A statement with one of these is no lasting fact, or no statement."""
+"""A statement with one of these isn't a lasting fact, or isn't a statement."""
 ABOUT_OTHERS = _any_of(
     "you your yours yourself u it him them those these that here there",
     "du dich dir dein* euch ihr ihn dies*",
@@ -165,7 +165,7 @@ SECRET = _any_of(
     "postleitzahl plz bankdaten",
     more=r"\d{4,}|\d[\d -]{6,}\d|@|https?:|www\.|#",
 )
-"""Never kept, whoever asks: what opens an account, or a door."""
+"""Secrets that open an account or a door: never kept, even if a member asks for it."""
 SENSITIVE = _any_of(
     # Health
     "allerg* diabet* depress* anxi* adhd adhs add autis* asperger* bipolar ptsd ocd cancer tumor* tumour* pregnan* "

@@ -42,7 +42,7 @@ NAME = "reactune-data"
 
 
 def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, on_discord: bool) -> str:
-    """Return what is stored about a member, since when and for how long, and what may be trained on."""
+    """Return the stored data about a member, its age and retention, and the data that may be trained on."""
     kept = [
         *_count_answers(data.answers, data.votes),
         ngettext("{count} reason for a 👎", "{count} reasons for a 👎", data.causes) if data.causes else "",
@@ -74,7 +74,7 @@ def describe_retention(settings: PrivacySettings) -> str:
 
 
 def _longest(retention_days: float) -> str:
-    """Return how long answers are kept from which the bot still learns, in words."""
+    """Return the retention of answers from which the bot still learns, in words."""
     return _days(max(retention_days, LONGEST_WAIT.days))
 
 
@@ -139,12 +139,12 @@ def describe_opt_out(*, is_new: bool, on_discord: bool) -> str:
 
 
 def _with_place(said: str, on_discord: bool) -> str:
-    """Add what is different outside Discord."""
+    """Add the differences outside Discord."""
     return said if on_discord else f"{said} {gettext(OUTSIDE_DISCORD)}"
 
 
 def describe_deletion(deleted: Deletion) -> str:
-    """Return what was deleted, which versions were trained on it, and what happens to those."""
+    """Return the deleted data, the versions trained on it, and the consequences for those."""
     gone = [
         *_count_answers(deleted.replies, deleted.votes),
         _count_suggestions(deleted.corrections),

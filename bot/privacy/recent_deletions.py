@@ -35,7 +35,7 @@ class Deletions:
 
     def __init__(self) -> None:
         self._found: dict[int, Deleted] = {}
-        """By ID, oldest first. Only the event loop changes it; other threads read a copy."""
+        """Deletions by ID, oldest first. Only the event loop changes them; other threads read a copy."""
         self._watches: set[_Watch] = set()
 
     def note(self, channel_id: int, message_ids: Iterable[int] = ()) -> None:

@@ -1,1 +1,1 @@
-"""Servers: what their admins chose, the guided `/setup`, and the permissions that the bot needs."""
+"""Servers: their admins' choices, the guided `/setup`, and the permissions that the bot needs."""

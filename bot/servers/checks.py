@@ -1,4 +1,4 @@
-"""Checks a server's choices: permissions that the bot lacks, limits of the operator, and where to try it."""
+"""Checks a server's choices: missing permissions of the bot, limits of the operator, and a place to try it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Channels = Sequence[discord.abc.GuildChannel]
 
 
 def find_problems(draft: SetupDraft, settings: Settings, channels: Channels, me: discord.Member) -> list[str]:
-    """Return a sentence for each thing that keeps the bot, `me`, from doing what was chosen; `channels` are all."""
+    """Return a sentence for each obstacle that the bot, `me`, meets with these choices; `channels` are all."""
     choices = draft.choices
     return [
         *_lacking_everywhere(choices, me),
@@ -83,7 +83,7 @@ def _speaks_in(channel: discord.abc.GuildChannel, draft: SetupDraft, settings: S
 
 
 def first_try(choices: ServerChoices, settings: Settings, channels: Channels, me: discord.Member, here: int) -> str:
-    """Return what to write where, for a first answer: where no mention is needed, or else in the channel `here`."""
+    """Return the way to a first answer: in a channel where no mention is needed, or else in the channel `here`."""
     texts = [one for one in channels if isinstance(one, discord.TextChannel) and not lacking(one, me, TO_ANSWER)]
     answered = [one for one in texts if rule_at(choices, one) is not Rule.NEVER]
     if not answered:

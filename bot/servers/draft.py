@@ -1,4 +1,4 @@
-"""What an admin is choosing in `/setup`, and what is set now, in words."""
+"""An admin's choices in `/setup` and the present setup, in words."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ WEEKLY_WORDS = {False: gettext_noop("none"), True: gettext_noop("on Mondays at 1
 
 @dataclass(frozen=True)
 class ServerState:
-    """What holds in a server."""
+    """The setup that holds in a server."""
 
     choices: ServerChoices
     personality: str
-    """The one that answers where no other is bound."""
+    """The personality that answers where no other is bound."""
     generation: int = 0
     chosen_by: str = ""
     chosen_at: datetime | None = None
 
     def describe_origin(self) -> str:
-        """Return who set it up and when; empty if nobody did."""
+        """Return the admin who set up the server, and the time; empty if nobody did."""
         if self.chosen_at is None:
             return ""
         when = format_dt(self.chosen_at, "R")
@@ -58,7 +58,7 @@ class ServerState:
 
 @dataclass(frozen=True)
 class Known:
-    """What is set now, and the personalities to choose from."""
+    """The present setup, and the personalities to choose from."""
 
     now: ServerState
     personalities: tuple[Personality, ...]
@@ -83,7 +83,7 @@ def read_known(session: Session, settings: Settings, guild_id: int, channel_ids:
 
 @dataclass
 class SetupDraft:
-    """Nothing of it holds before it is finished."""
+    """An admin's choices so far; they hold only once they are stored."""
 
     known: Known
     choices: ServerChoices
@@ -95,7 +95,7 @@ class SetupDraft:
 
     @property
     def speaker(self) -> Personality | None:
-        """The chosen personality; None if it is not known, as one that was made since."""
+        """The chosen personality; None if it is not known, for example because it was made since."""
         return next((one for one in self.known.personalities if one.name == self.personality), None)
 
     def choose(self, **values: Any) -> None:
@@ -115,20 +115,20 @@ class SetupDraft:
             raise UserFacingError("Choose the channel for releases, or switch the weekly message off.")
 
     def apply(self, session: Session, guild_id: int, by: str) -> None:
-        """Store it; raises SetupConflict, or PersonalityConflict, as `apply_setup` does."""
+        """Store the choices; raises SetupConflict, or PersonalityConflict, as `apply_setup` does."""
         now = self.known.now
         is_other = self.personality != now.personality  # otherwise another admin may have bound one since
         personality = personality_named(session, self.personality, guild_id) if is_other else None
         apply_setup(session, guild_id, self.choices, personality, expected_generation=now.generation, by=by)
 
     def changes(self) -> list[str]:
-        """Return the lines that differ from what is set now."""
+        """Return the lines that differ from the present setup."""
         before = describe_state(self.known.now.choices, self.known.now.personality)
         after = describe_state(self.choices, self.personality)
         return [line.replace("**", "") for line in after if line not in before]
 
     def lines(self) -> list[str]:
-        """Return what will be set; below each change, what is set now."""
+        """Return the new setup in lines, with the present value below each change."""
         before = describe_state(self.known.now.choices, self.known.now.personality)
         after = describe_state(self.choices, self.personality)
         now = (gettext("now: {setting}", setting=old.partition(END_OF_LABEL)[2]) for old in before)
@@ -137,7 +137,7 @@ class SetupDraft:
 
 
 def describe_state(choices: ServerChoices, personality: str) -> list[str]:
-    """Return one line for each thing that can be chosen, always in the same order."""
+    """Return one line for each choice, always in the same order."""
     roles = list_mentions(f"<@&{id_}>" for id_ in sorted(choices.roles))
     announced = _in(choices.announce_channel) if choices.announce_channel else gettext("not announced")
     language = language_name(choices.language) if choices.language else gettext("automatic")
@@ -160,7 +160,7 @@ def describe_arenas(choices: ServerChoices) -> str:
 
 
 def describe_time(schedule: str) -> str:
-    """Return when arenas start; an empty schedule starts none."""
+    """Return the schedule of arenas in words; an empty schedule starts none."""
     if not schedule:
         return gettext("when an admin starts one")
     known = ARENA_TIMES.get(schedule)
@@ -188,7 +188,7 @@ def _in(*channel_ids: int) -> str:
 
 
 def list_mentions(mentions: Iterable[str]) -> str:
-    """Return as many as a message has room for."""
+    """Return as many of these as a message has room for."""
     listed = list(mentions)
     more, shown = len(listed) - MOST_LISTED, ", ".join(listed[:MOST_LISTED])
     return gettext("{places} and {number} more", places=shown, number=more) if more > 0 else shown

@@ -1,4 +1,4 @@
-"""What each server's admins chose, in memory: a message of a member must not cost a query."""
+"""Keeps the choices of each server's admins in memory, so that a member's message does not cost a query."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class ServerSetups:
         self._loading = asyncio.Lock()
 
     async def load(self) -> None:
-        """Read what this and other processes have stored."""
+        """Read the choices that this and other processes have stored."""
         async with self._loading:  # an older state must not come last
             setups = await self._database.read(list_setups)
             self._found = {setup.guild_id: setup for setup in setups}
 
     def find(self, guild_id: int) -> ServerSetup | None:
-        """Return what the server chose; None if the operator's settings hold there."""
+        """Return the server's setup; None if the operator's settings hold there."""
         return self._found.get(guild_id)
 
     def of(self, guild_id: int) -> ServerChoices:
@@ -47,7 +47,7 @@ def places_around(channel: object) -> list[int]:
 
 
 def rule_in(channel: object, settings: Settings, setups: ServerSetups) -> Rule:
-    """Return what is answered in a channel: by its server's choices, or else by the operator's settings."""
+    """Return the rule for answers in a channel, from its server's choices or else from the operator's settings."""
     guild = getattr(channel, "guild", None)
     setup = setups.find(guild.id) if isinstance(guild, discord.Guild) else None
     return rule_at(setup.choices if setup else choices_of(settings, places_around(channel)), channel)

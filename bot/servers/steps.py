@@ -1,4 +1,4 @@
-"""The pages of `/setup`: what each one asks, with its selects."""
+"""The pages of `/setup`: the question of each, with its selects."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ LANGUAGE = gettext_noop(
 )
 AUTOMATIC = "automatic"
 PREFIX = "setup:"
-"""Of all custom IDs."""
+"""Prefix of all custom IDs."""
 MOST_CHOICES = 25  # Discord's limit
 MOST_CHARS = 3_600  # Discord's limit for all texts of a message is 4,000
 
@@ -57,7 +57,7 @@ MOST_CHARS = 3_600  # Discord's limit for all texts of a message is 4,000
 class Pages(ui.LayoutView):
     @abstractmethod
     async def show(self, interaction: discord.Interaction) -> None:
-        """Show what was chosen, in answer to a click."""
+        """Show the choice, in answer to a click."""
 
     def lines(self, lines: Iterable[str]) -> ui.TextDisplay[Pages]:
         """Return as much of the lines as a message has room for, beside its heading and buttons."""
@@ -124,7 +124,7 @@ class OneChoice(ui.Select[Pages]):
 
 
 async def edit_to(interaction: discord.Interaction, text: str, button: PersistentButton | None = None) -> None:
-    """Let the message say only this from now on."""
+    """Replace the whole message by this text."""
     closed: ui.LayoutView = ui.LayoutView(timeout=None)
     closed.add_item(ui.TextDisplay(text))
     if button is not None:
@@ -263,7 +263,7 @@ def _one_channel(
 
 
 def _existing(guild: discord.Guild, kinds: list[discord.ChannelType], channel_ids: Iterable[int]) -> list[int]:
-    """Return those that a select of these kinds can show."""
+    """Return the channels that a select of these kinds can show."""
     found = filter(None, map(guild.get_channel, sorted(channel_ids)))
     return [channel.id for channel in found if channel.type in kinds][:MOST_CHOICES]
 

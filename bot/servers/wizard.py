@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 ACTION = "setup"
 LASTS_S = 14 * 60.0
-"""Since the last click: then Discord still accepts an edit, for a minute."""
+"""Time limit since the last click; Discord still accepts an edit for another minute."""
 EXPIRED = gettext_noop("This took longer than 14 minutes, so nothing was changed. Use `/setup` again.")
 RESTARTED = gettext_noop("I was restarted in the meantime, so nothing was changed. Use `/setup` again.")
 CLOSED = gettext_noop("Closed. Nothing was changed.")
@@ -50,9 +50,9 @@ NOTHING_YET = gettext_noop("Nothing has been set up here yet: these are my opera
 INTRODUCTION = gettext_noop("Nothing changes before you press **Finish**.")
 MOST_WARNINGS = 8
 TEXT_CHARS = 3500
-"""Of Discord's 4,000 for all texts of a message; the rest is for the heading and the note."""
+"""Characters for the lines, of Discord's 4,000 for all texts of a message; the rest is for heading and note."""
 MORE_CHARS = 100
-"""Room for the line that counts what was left out."""
+"""Characters for the line that counts the left-out lines."""
 FIRST_VERSION = gettext_noop("Make a first version")
 
 
@@ -180,7 +180,7 @@ class SetupView(Pages):
                 await edit_to(self._latest, gettext(EXPIRED))
 
     async def _show_conflict(self, interaction: discord.Interaction, error: SetupConflict) -> None:
-        """Keep what the admin chose, beside what is set now."""
+        """Keep the admin's choice, beside the present setup."""
         self._draft.known = await read_now(self._services, self._guild)
         told = gettext(
             "{member} finished `/setup` in the meantime. Check what you would change.", member=escape_inline(error.by)
