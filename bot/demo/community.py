@@ -81,7 +81,7 @@ def short_question(message: str, answer: str) -> float:
 
 
 def random(_message: str, _answer: str) -> float:
-    """No answer pleases these members: they vote at random."""
+    """Members vote at random: their votes do not depend on the answer."""
     return 0.5
 
 

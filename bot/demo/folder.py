@@ -11,7 +11,7 @@ from storage.settings.loading import variable_name
 from storage.settings.sections import CLIENT_SECRET_VARIABLE
 
 DEMO_DIRECTORY = Path("demo-data")
-"""Where `reactune demo` keeps its data, in the folder where it is started."""
+"""Folder for the data of `reactune demo`, inside the folder where it is started."""
 MARKER = "demo.json"
 
 
@@ -45,7 +45,7 @@ def choose_community(directory: Path, community: str, *, start_over: bool) -> st
 
 
 def folder_overrides(directory: str, port: int) -> dict[str, str]:
-    """Return the environment variables that say where a demo has its data, and on which port its console is."""
+    """Return the environment variables for a demo's data folder and its console's port."""
     return {
         variable_name("data", "directory"): directory,
         variable_name("database", "url"): "",
@@ -56,7 +56,7 @@ def folder_overrides(directory: str, port: int) -> dict[str, str]:
 
 
 def note_port(directory: Path, port: int) -> None:
-    """Remember on which port the demo serves its console, for `reactune console`."""
+    """Remember the port of the demo's console, for `reactune console`."""
     marker = directory / MARKER
     known = json.loads(marker.read_text(encoding="utf-8"))
     marker.write_text(json.dumps(known | {"port": port}), encoding="utf-8")

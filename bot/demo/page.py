@@ -39,9 +39,9 @@ from storage.settings.loading import variable_name
 from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
 CLOCK_S = 1.0
-"""Between two looks at the time."""
+"""Pause between two updates of the simulated clock."""
 ACTION_S = 60.0
-"""How long an action may keep the bot busy until the page stops waiting: drawing a picture takes seconds."""
+"""Time after which the page stops waiting for an action: drawing a picture takes seconds."""
 LINK_LASTS = timedelta(days=7)
 
 WELCOME = """\
@@ -117,7 +117,7 @@ class DemoTasks(BackgroundTasks):
 
 
 def channel_rules() -> dict[str, str]:
-    """Return the settings that say where the bot answers what: the demo's channels have the same IDs in every world."""
+    """Return the settings for answers in each channel: the demo's channels have the same IDs in every world."""
     world = World(simcord.Env(discord.Client(intents=discord.Intents.default())))
     rules = {world.lounge.id: "always", world.questions.id: "question", world.pirates.id: "always"}
     return {

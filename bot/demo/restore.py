@@ -39,7 +39,7 @@ from storage.votes.votes import Thumb, current_thumbs
 RESTORED_REPLIES = 20
 FILE_ALONE = "📎"
 ARENA = "…"
-"""Until the bot shows it."""
+"""Text of an arena's message until the bot shows the arena."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def restore_chat(settings: Settings, world: World, welcome: str) -> None:
 
 
 def _small_print(session: Session, reply: Reply, label: str | None) -> str:
-    """Return the line under the answer; `label` stands in place of the version where it is not to be known."""
+    """Return the line under the answer; `label` replaces the version where that must stay unknown."""
     prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
     finish = Finish.LENGTH if reply.outcome is Outcome.LENGTH else Finish.STOP
     personality, version = read_personality(session, reply.personality_id), find_version(session, reply.version_id)
@@ -108,7 +108,7 @@ def _messages(
 
 
 def _question_of(reply: Reply) -> str:
-    """Return what the member wrote, without what the bot added to it in the prompt; a sign for a file alone."""
+    """Return the member's words, without the bot's additions in the prompt; a sign for a file alone."""
     return without_materials(without_quotes(reply.messages[-1]["content"])) or FILE_ALONE
 
 
@@ -190,7 +190,7 @@ class RestoredGuise:
 
 
 def restore_guise(session: Session, world: World, reply: Reply) -> RestoredGuise | None:
-    """Return who wrote an answer, with the webhook that is there again; None if it was the bot itself."""
+    """Return an answer's author with its restored webhook; None if it was the bot itself."""
     backend, personality = world.env.backend, read_personality(session, reply.personality_id)
     if reply.guild_id is None or not reply.message_ids or not personality.has_appearance:
         return None
@@ -224,13 +224,13 @@ def _avatar(world: World, personality: Personality) -> str | None:
 @dataclass(frozen=True)
 class BlindPairs:
     labels: dict[int, str]
-    """What an answer shows in place of its version, by reply."""
+    """Labels that replace answers' versions, by reply ID."""
     components: dict[int, list[dict[str, Any]]]
     """The buttons under a message, by its ID."""
 
     @classmethod
     def read(cls, session: Session, replies: Sequence[Reply]) -> BlindPairs:
-        """Return those whose second answers are among the replies."""
+        """Return the blind pairs whose second answers are among the replies."""
         pairs = find_blind_pairs(session, [reply.id for reply in replies])
         labels = dict.fromkeys((first for first, _ in pairs), gettext(FIRST_LABEL))
         labels |= dict.fromkeys((second for _, second in pairs), gettext(SECOND_LABEL))

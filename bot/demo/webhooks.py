@@ -1,6 +1,6 @@
-"""What simcord's webhooks lack: messages in threads, buttons, and another picture.
+"""Adds to simcord's webhooks: messages in threads, buttons, and another picture.
 
-simcord takes every webhook for one without an application, but those of a bot belong to its application.
+simcord treats every webhook as one without an application, but a bot's webhooks belong to its application.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _find_webhook = interactions._incoming_webhook
 
 
 def complete_webhooks() -> None:
-    """Let simulated webhooks do what Discord's can; can be repeated."""
+    """Add Discord's features to simulated webhooks; can be repeated."""
     interactions._incoming_webhook = _webhook_of
     interactions._incoming_webhook_body = _body_with_components
     routes = router._ROUTES["PATCH"]

@@ -20,7 +20,7 @@ SlashCommand = app_commands.Command[Any, ..., Any]
 
 @dataclass(frozen=True)
 class Call:
-    """A command with what was given for its options."""
+    """A command with the values of its options."""
 
     command: SlashCommand
     given: Mapping[str, Given]
@@ -43,7 +43,7 @@ class Call:
         return await seat.slash(self.name, read_options(self.command, self.given, seat.world))
 
     async def suggestions(self, seat: Seat, option: str) -> list[str]:
-        """Return what the bot offers for an option that is being filled in."""
+        """Return the bot's suggestions for an option that is being filled in."""
         others = {key: value for key, value in self.given.items() if key != option and value and isinstance(value, str)}
         typed = self.given.get(option, "")
         offered = await seat.complete(self.name, option, typed if isinstance(typed, str) else "", others)
@@ -57,7 +57,7 @@ def list_commands(seat: Seat) -> list[SlashCommand]:
 
 
 def find_command(seat: Seat, name: str) -> SlashCommand:
-    """Return the command that a person may use here; raises UserFacingError with what to do."""
+    """Return the command that a person may use here; raises UserFacingError with a remedy."""
     known = _known_commands(seat)
     if name in seat.command_names() and name in known:
         return known[name]
@@ -80,7 +80,7 @@ def read_call(seat: Seat, text: str) -> Call:
 
 
 def _read_given(command: SlashCommand, text: str) -> dict[str, Given]:
-    """Return {option: value}: what comes before all names belongs to the first option."""
+    """Return {option: value}; text before all names belongs to the first option."""
     options = [option.display_name for option in command.parameters]
     if not options:
         if text:

@@ -1,4 +1,4 @@
-"""Components of messages and forms: as the page draws them, what they offer, and what somebody chose in them."""
+"""Components of messages and forms: their look on the page, their options, and people's choices in them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def list_choices(control: Control, world: World) -> tuple[Option, ...]:
 
 
 def read_choices(control: Control, values: Sequence[str], world: World) -> list[Any]:
-    """Return what was chosen, as simcord takes it: texts, or people, roles and channels. Raises UserFacingError."""
+    """Return the choices in simcord's form: texts, or people, roles and channels. Raises UserFacingError."""
     if control["type"] not in NAMED:
         return list(values)
     offered = _named(control, world)
@@ -64,7 +64,7 @@ def read_choices(control: Control, values: Sequence[str], world: World) -> list[
 
 
 def read_select(seat: Seat, message: discord.Message, custom_id: str, values: Sequence[str]) -> list[Any]:
-    """Return what was chosen in a select of the message; raises UserFacingError."""
+    """Return the choices in a select of the message; raises UserFacingError."""
     stored = seat.world.env.backend.get_message(seat.channel.id, message.id)
     selects = (one for one in walk_components(stored.components) if one["type"] in SELECT_TYPES)
     control = next((one for one in selects if one["custom_id"] == custom_id), None)
@@ -80,7 +80,7 @@ def with_emoji(control: Control) -> str:
 
 
 def _named(control: Control, world: World) -> dict[str, tuple[str, Any]]:
-    """Return {ID: (name, who or what it is)} of all that an entity select offers."""
+    """Return {ID: (name, person, role or channel)} of all options of an entity select."""
     named = world.named(NAMED[ComponentType(control["type"])], control.get("channel_types") or ())
     return {str(one.id): (name, one) for name, one in named.items()}
 
@@ -96,7 +96,7 @@ class Media:
 
     name: str
     attachment: str
-    """The ID of the message's attachment; empty if it is elsewhere."""
+    """The ID of the message's attachment; empty for a file from elsewhere."""
     url: str
 
 
@@ -106,12 +106,12 @@ class Part:
 
     kind: str
     key: str
-    """What Discord knows a control by; empty for a button that is a link."""
+    """The control's custom ID on Discord; empty for a button that is a link."""
     label: str
     style: str
     url: str
     html: Markup
-    """Of a text."""
+    """A text component's HTML."""
     parts: tuple[Part, ...]
     choices: tuple[Option, ...]
     media: tuple[Media, ...]
@@ -119,10 +119,10 @@ class Part:
     """A container's colour; empty for none."""
     is_disabled: bool
     is_optional: bool
-    """Nothing needs to be chosen."""
+    """Whether the choice may stay empty."""
     takes_several: bool
     is_line: bool
-    """A separator that is seen."""
+    """Whether a separator is visible."""
 
 
 class PartReader:

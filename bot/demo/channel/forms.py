@@ -18,14 +18,14 @@ from bot.demo.channel.world import Kind, World
 from bot.errors import UserFacingError
 
 Given = str | web.FileField
-"""What a form sent for one field, or somebody typed."""
+"""The value of one field, sent by a form or typed."""
 NUMBERS = {Kind.integer: int, Kind.number: float}
 NAMED = (Kind.user, Kind.channel, Kind.role, Kind.mentionable)
 PARAGRAPH = 2  # Discord's number for a text of several lines
 
 
 class Look(StrEnum):
-    """How a field is shown."""
+    """The look of a field."""
 
     LINE = "line"
     TEXT = "text"
@@ -37,7 +37,7 @@ class Look(StrEnum):
     CHECK = "check"
     FILE = "file"
     WORDS = "words"
-    """Nothing to fill in: what the form says between its fields."""
+    """Words of the form between its fields, with nothing to fill in."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Field:
     takes_several: bool = False
     least: float | None = None
     most: float | None = None
-    """The smallest and largest number, or the fewest and most characters."""
+    """`least` and `most` are the range of a number, or of the number of characters."""
 
     def filled(self, given: Mapping[str, Given]) -> Field:
         value = given.get(self.key, self.value)
@@ -60,7 +60,7 @@ class Field:
 
 
 def modal_fields(result: simcord.InteractionResult, world: World) -> list[Field]:
-    """Return the fields of a form that the bot opened, and what it says between them."""
+    """Return the fields of a form that the bot opened, and the words between them."""
     fields = []
     for part in _parts(result):
         if part["type"] == ComponentType.TEXT_DISPLAY:
@@ -73,7 +73,7 @@ def modal_fields(result: simcord.InteractionResult, world: World) -> list[Field]
 
 
 def read_modal(result: simcord.InteractionResult, given: Mapping[str, Sequence[Given]], world: World) -> dict[str, Any]:
-    """Return what was filled in, as simcord takes it; raises UserFacingError."""
+    """Return the values in simcord's form; raises UserFacingError."""
     controls = [_control(part) for part in _parts(result) if part["type"] != ComponentType.TEXT_DISPLAY]
     found = {one["custom_id"]: _read_control(one, given.get(one["custom_id"], ()), world) for one in controls}
     return {key: value for key, value in found.items() if value is not None}
@@ -111,7 +111,7 @@ def _control_field(control: Control, label: str, help_: str, world: World) -> Fi
 
 
 def _read_control(control: Control, given: Sequence[Given], world: World) -> Any:
-    """Return what was sent for a control; None if that is nothing."""
+    """Return the value sent for a control; None if nothing was sent."""
     kind = ComponentType(control["type"])
     texts = [one for one in given if isinstance(one, str)]
     if kind is ComponentType.CHECKBOX:
@@ -171,7 +171,7 @@ def read_options(
 
 
 def _read_option(option: app_commands.Parameter, value: Given, world: World) -> Any:
-    """Return the value as the simulator takes it, which checks its size."""
+    """Return the value in the simulator's form; the simulator checks its size."""
     name = option.display_name
     if isinstance(value, web.FileField):
         return _read_file(value)

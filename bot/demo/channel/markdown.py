@@ -1,4 +1,4 @@
-"""Shows Discord's Markdown as HTML. Whatever people or the model wrote is escaped."""
+"""Shows Discord's Markdown as HTML. All text of people and the model is escaped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIME = re.compile(r"<t:(\d{1,11})(?::[tTdDfFR])?>")
 _MESSAGE = re.compile(r"https://discord\.com/channels/(?:\d+|@me)/(\d{1,20})/(\d{1,20})")
 _MARK = re.compile(r"(\|\||https?://[^\s<>]*[^\s<>.,:;\"')\]!?])")
 HEADING = "h4"
-"""The page itself has those above."""
+"""Level of a message's headings; the page itself has the higher ones."""
 
 
 def to_html(text: str, mentions: Mapping[str, str], paths: Mapping[int, str]) -> Markup:
@@ -83,7 +83,7 @@ def _link_to(address: str, paths: Mapping[int, str]) -> dict[str, str | int | fl
 
 
 def _name_of(address: str, mentions: Mapping[str, str]) -> str:
-    """Return what people read for an address: of a message, its channel, as on Discord."""
+    """Return the words shown for an address: for a message's address its channel, as on Discord."""
     message = _MESSAGE.fullmatch(address)
     return mentions.get(f"<#{message[1]}>", address) if message else address
 

@@ -1,4 +1,4 @@
-"""Where people talk in the simulated server: its channels, each with its threads, and direct messages with the bot."""
+"""The places of the simulated server: its channels, each with its threads, and direct messages with the bot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOPICS = {
     PIRATES: "Captain Brine answers every message here: another personality, which learns from its own votes.",
 }
 FIRST_RULES = {LOUNGE: Rule.ALWAYS, MENTIONS: Rule.REPLY, QUESTIONS: Rule.QUESTION, PIRATES: Rule.ALWAYS}
-"""Under which the topics hold; `/setup` can change them."""
+"""Rules under which the channels' topics are true; `/setup` can change them."""
 BY_RULE = {
     Rule.NEVER: "I don't answer here.",
     Rule.MENTION: TOPICS[MENTIONS],
@@ -35,10 +35,10 @@ MAX_THREAD_NAME_CHARS = 100  # Discord's limit
 
 @dataclass(frozen=True)
 class TalkPlace:
-    """Somewhere to talk."""
+    """A place to talk."""
 
     key: str
-    """Its name in addresses."""
+    """The place's name in addresses."""
     name: str
     about: str
     channel: ChannelHandle

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
 STARTERS = ("Good morning!", "What makes a good cup of tea?", "I baked bread today.")
-"""What somebody may say first. The bundled model answers these sensibly more often than most."""
+"""First messages to suggest. The bundled model answers these sensibly more often than most."""
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
 FIELD = "field."
-"""Before the names of a form's fields, so that none means something else here."""
+"""Prefix of the names of a form's fields, so that none means something else here."""
 
 add_templates("bot.demo.channel")
 
@@ -215,7 +215,7 @@ class ChannelPage:
         return seat
 
     def _after(self, here: Here, seat: Seat, opened: str | None, *, done: str) -> web.StreamResponse:
-        """Show what came of an action: the messages, and the form that the bot opened, if it did."""
+        """Show the result of an action: the messages, and the form that the bot opened, if it did."""
         if opened is not None:
             return self._open(here, seat, self._bots_form(here, seat, opened), here.address(seat.path, form=opened))
         if here.is_partial:
@@ -284,12 +284,12 @@ def _id(form: SentForm, name: str) -> int | None:
 
 
 def _fields(sent: MultiMapping[Any]) -> dict[str, Given]:
-    """Return what was sent for the fields of a form; a file only if one was chosen."""
+    """Return the values sent for a form's fields; a file only if one was chosen."""
     return {name: values[-1] for name, values in _all_fields(sent).items()}
 
 
 def _all_fields(sent: MultiMapping[Any]) -> dict[str, list[Given]]:
-    """Return everything that was sent for each field: several things where several can be chosen."""
+    """Return all values sent for each field: several where several can be chosen."""
     given: dict[str, list[Given]] = {}
     for name, value in sent.items():
         if name.startswith(FIELD) and isinstance(value, str | web.FileField):

@@ -1,4 +1,4 @@
-"""What somebody sees of the messages in a place."""
+"""The messages of a place, as a person sees them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 BOT_PICTURE = "/static/icon.svg"
 SUMMARY_CHARS = 80
 TOGETHER = timedelta(minutes=7)
-"""Between messages of one author that stand under one name, as in Discord."""
+"""Longest pause between messages of one author that stand under one name, as in Discord."""
 DELETED = "a deleted message"
 
 
@@ -32,7 +32,7 @@ class Chip:
 
     emoji: str
     people: tuple[str, ...]
-    """Without the bot, which begins a reaction so that people need only click on it."""
+    """People who reacted; not the bot, which begins a reaction so that people need only click on it."""
     is_own: bool
 
 
@@ -44,19 +44,19 @@ class ShownMessage:
     avatar: str
     """The address of the author's picture; empty for the first letter of the name."""
     answers: str
-    """The message that it replies to, unless that is right above it, or what it responds to, if anything."""
+    """The message that this one replies to, unless that is right above it, or the action that it responds to."""
     html: Markup
     embeds: tuple[tuple[discord.Embed, Markup], ...]
-    """Each with the HTML of its description."""
+    """Embeds, each with the HTML of its description."""
     reactions: tuple[Chip, ...]
     parts: tuple[Part, ...]
     """Rows of buttons and selects, or the whole message where Discord lays it out."""
     thread: Seat | None
-    """Where the thread of the message is, if it has one."""
+    """The seat in the message's thread, if it has one."""
     continues: bool
-    """It stands under the name above the message before it."""
+    """Whether the message stands under the name of the message before it."""
     state: int
-    """Differs after each change."""
+    """A number that differs after each change of the message."""
 
     @property
     def id(self) -> int:
@@ -76,7 +76,7 @@ class ShownMessage:
 
     @property
     def _attachments(self) -> list[discord.Attachment]:
-        """Those beside the parts: a layout shows its own."""
+        """Attachments to show below the message; none for a layout, which shows its own."""
         return [] if self.message.flags.components_v2 else self.message.attachments
 
 
@@ -86,9 +86,9 @@ class Timeline:
 
     messages: tuple[ShownMessage, ...]
     before: int | None
-    """The ID that earlier messages come before; None if there are none."""
+    """ID of the oldest message here, for a page of earlier ones; None if there are none."""
     changes: int
-    """What the world counted when this was read."""
+    """The world's number of events at the time of reading."""
 
 
 def read_timeline(seat: Seat, before: int | None = None) -> Timeline:
@@ -101,7 +101,7 @@ def read_timeline(seat: Seat, before: int | None = None) -> Timeline:
 
 
 def _continues(message: discord.Message, before: discord.Message | None) -> bool:
-    """Return whether one author goes on talking, and it is no answer to something else."""
+    """Return whether one author goes on talking, without answering something else."""
     return (
         before is not None
         and message.author == before.author
@@ -167,7 +167,7 @@ class _Reader:
 
 
 def summarize(message: discord.Message, mentions: Mapping[str, str]) -> str:
-    """Return who wrote a message, and its beginning, on one line and without small print."""
+    """Return a message's author and its beginning, on one line and without small print."""
     words = message.content or component_mentions([part.to_dict() for part in message.components])
     line = " ".join(words.split(f"\n{SMALL_PRINT}")[0].split())
     for mention, name in mentions.items():

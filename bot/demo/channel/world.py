@@ -48,9 +48,9 @@ Kind = discord.AppCommandOptionType
 MEMBERS = ("ada", "bo")
 ADMIN = "grace"
 NO_VOTES = ("🎉", "👀")
-"""Emoji that say nothing of an answer."""
+"""Emoji that are not votes on an answer."""
 MOST_EVENTS = 60
-"""Of the newest ones, which say whether the bot is typing."""
+"""Number of newest events to search for a sign that the bot is typing."""
 MESSAGE_GONE = "That message was deleted."
 FORM_GONE = "That form was sent before, or the demo was restarted. Open it again."
 NOT_ANSWERED = "The bot did not respond to that. The terminal may say why."
@@ -67,7 +67,7 @@ class World:
         env.backend.bot_user.name = BOT_NAME
         self.guild = guild = env.create_guild("Reactune demo")
         self._keys: dict[int, str] = {}
-        """The names of the first places in addresses; those that somebody opened go by their IDs."""
+        """Names of the first places in addresses; places that people opened later go by their IDs."""
         # IDs are assigned in order: people and places keep theirs from start to start as long as new ones come last.
         self.lounge = self._open(LOUNGE)
         admins = guild.create_role("admins", permissions=discord.Permissions(manage_guild=True))
@@ -83,9 +83,9 @@ class World:
         self._acting = asyncio.Lock()
         self._forms: dict[str, Any] = {}
         self.causes: dict[int, str] = {}
-        """What somebody did that a message responds to."""
+        """A person's action, by ID of the message that responds to it."""
         self.read_to: dict[tuple[int, int], int] = {}
-        """The newest message that (a person, in a channel) has seen."""
+        """{(person's id, channel's id): id of the newest message seen}"""
 
     def _open(self, name: str) -> ChannelHandle:
         channel = self.guild.create_text_channel(name, topic=TOPICS[name])
@@ -98,27 +98,27 @@ class World:
 
     @property
     def changes(self) -> int:
-        """How much has happened: unchanged as long as every page is up to date."""
+        """Number of events so far; unchanged as long as every page is up to date."""
         return len(self.env.backend.transcript)
 
     @property
     def titles(self) -> dict[str, str]:
-        """What each person is on the server; empty for members."""
+        """Each person's title on the server; empty for members."""
         return dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"}
 
     def seat(self, person: str, place: str) -> Seat | None:
-        """Return where this person reads and writes; None if there is no such person or place."""
+        """Return the person's seat in a place; None if there is no such person or place."""
         if person not in self.people:
             return None
         return next((seat for seat in self.seats_of(person) if seat.place.key == place), None)
 
     def seat_or_first(self, person: str, place: str) -> Seat:
-        """Return where this person reads and writes; in the lounge, or as the first member, if that is nowhere."""
+        """Return the person's seat in a place; without such a seat, one in the lounge, or the first member's."""
         first = (self.seat(name, LOUNGE) for name in (person, MEMBERS[0]))
         return self.seat(person, place) or next(filter(None, first))
 
     def seats_of(self, person: str) -> list[Seat]:
-        """Return where this person reads and writes: the channels, each followed by its threads, then the bot."""
+        """Return the person's seats: in the channels, each followed by its threads, then with the bot."""
         member = self.people[person]
         shared = [place for place in map(self._shared_place, self._shared) if self._sees(member, place)]
         direct = TalkPlace(DIRECT, f"@ {BOT_NAME}", IN_PRIVATE, member.user.dm_channel)
@@ -135,14 +135,14 @@ class World:
         return TalkPlace(key, f"# {channel.name}", self._about(key, channel.id), channel)
 
     def _about(self, key: str, channel_id: int) -> str:
-        """Return what the bot does in a channel: its topic, as long as that holds."""
+        """Return a description of the bot's rule in a channel: its topic, as long as that holds."""
         rule = self._rule_in(channel_id)
         if rule is None or rule is FIRST_RULES.get(key):
             return self.env.backend.get_channel(channel_id).topic or ""
         return BY_RULE[rule]
 
     def _rule_in(self, channel_id: int) -> Rule | None:
-        """Return what is answered in a channel; None until the bot is there."""
+        """Return the rule for answers in a channel; None until the bot is there."""
         channel = self.env.bot.get_channel(channel_id)
         if channel is None:
             return None
@@ -159,7 +159,7 @@ class World:
         return [*SEEDS, *(emoji for emoji in configured if not SERVER_EMOJI.fullmatch(emoji)), *NO_VOTES]
 
     def named(self, kind: Kind, channel_types: Collection[int] = ()) -> dict[str, Any]:
-        """Return {name: what it names} of the people, roles or channels that somebody can choose.
+        """Return {name: person, role or channel} of everything that a person can choose.
 
         Without `channel_types`, channels of all types are among them.
         """
@@ -173,7 +173,7 @@ class World:
         return {Kind.user: dict(self.people), Kind.role: roles}.get(kind, people_and_roles)
 
     def mentions(self) -> dict[str, str]:
-        """Return {what Discord writes for a mention: what people read}."""
+        """Return {Discord's code for a mention: words for people}."""
         users = {member.mention: f"@{name}" for name, member in self.people.items()}
         users[f"<@{self.env.backend.bot_user.id}>"] = f"@{BOT_NAME}"  # before the role of this name
         roles = {role.mention: f"@{name}" for name, role in self.guild.roles.items()}
@@ -190,7 +190,7 @@ class World:
             self.env.backend.advance_clock(max(0.0, behind))
 
     async def act(self, action: Coroutine[Any, Any, T]) -> T:
-        """Let somebody do something after all that others began earlier, and wait until the bot has taken it up."""
+        """Run a person's action after all earlier ones, and wait until the bot has taken it up."""
         async with self._acting:
             try:
                 return await action
@@ -290,7 +290,7 @@ class Seat:
         self.world.read_to[self.member.id, self.channel.id] = self.newest_id
 
     def messages(self) -> list[discord.Message]:
-        """Return what this person sees here, oldest first."""
+        """Return the messages that this person sees here, oldest first."""
         return self.channel.history(viewer=self.actor)
 
     def message(self, message_id: int) -> discord.Message:
@@ -330,7 +330,7 @@ class Seat:
         return await self.world.interact(action, f"{self.member.name} used {name}")
 
     async def _use_menu_in_private(self, name: str, message: discord.Message) -> simcord.InteractionResult:
-        """Do what simcord's members cannot do outside of servers."""
+        """Make a request as this person, for actions that simcord's members lack outside of servers."""
         env, backend = self.world.env, self.world.env.backend
         command = backend.find_command(name, None, AppCommandType.MESSAGE)
         if command is None or name not in self.menus():
@@ -375,7 +375,7 @@ class Seat:
         return await self.world.interact(self.actor.select(message, values, custom_id=custom_id))
 
     async def complete(self, name: str, option: str, typed: str, filled: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return what the bot offers for an option of a command."""
+        """Return the bot's suggestions for an option of a command."""
         return await self.world.act(self.actor.autocomplete(*self._where, name, option, typed, **filled))
 
     def _with_mentions(self, text: str) -> str:
