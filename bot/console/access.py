@@ -1,4 +1,4 @@
-"""Who may use the console: sessions, links that work once, and protection against other sites' requests."""
+"""Access to the console: sessions, links that work once, and protection against other sites' requests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 SAID_TO_ANYBODY = frozenset({400, 404, 405, 413, 415})
-"""Statuses whose page does not ask to sign in: before it is known who asks, or where that does not matter."""
+"""Statuses whose page does not ask to sign in: the visitor is not known yet, or does not matter."""
 SIGNED_OUT = "Sign in to use the console."
 SESSION_ENDED = "Your session has ended."
 LOST_RIGHTS = "You no longer administer a server that I serve, so you are signed out."
@@ -78,20 +78,20 @@ FOREIGN = "That request came from another page, so nothing was done. Reload this
 
 @dataclass(frozen=True)
 class Visitor:
-    """Whoever uses the console."""
+    """A user of the console."""
 
     user_id: int
     name: str
     csrf: str
-    """What a form must bring back, so that no other site can send one."""
+    """Token that a form must bring back, so that no other site can send one."""
     servers: frozenset[int] | None = None
     """IDs of the servers whose members' words they may see; None: all, for the operator."""
     members: tuple[discord.Member, ...] = ()
-    """Who they are in these servers."""
+    """The visitor's memberships in these servers."""
 
     @property
     def session_key(self) -> str:
-        """Whose questions replace each other: a Discord visitor has one key in all browsers, the operator one in each.
+        """Key of questions that replace each other: one for a Discord visitor, one in each browser for the operator.
 
         Several people may share the operator's account.
         """
@@ -99,11 +99,11 @@ class Visitor:
 
     @cached_property
     def channels(self) -> Channels | None:
-        """Those whose answers they may see, by server; None: all, for the operator."""
+        """Channels whose answers the visitor may see, by server; None: all, for the operator."""
         return None if self.servers is None else {one.guild.id: visible_channels(one) for one in self.members}
 
     def member_in(self, server_id: int | None) -> discord.Member | None:
-        """Return who they are in one of their servers; None elsewhere, and for the operator."""
+        """Return the visitor's membership in one of their servers; None elsewhere, and for the operator."""
         return next((one for one in self.members if one.guild.id == server_id), None)
 
     def may_see_server(self, server_id: int | None) -> bool:
@@ -113,7 +113,7 @@ class Visitor:
         return self.channels is None or channel_id in self.channels.get(server_id, ())
 
     def may_use(self, personality: Personality) -> bool:
-        """Return whether it is the operator's, or of one of their servers."""
+        """Return whether the personality is the operator's, or belongs to one of the visitor's servers."""
         return personality.guild_id is None or self.may_see_server(personality.guild_id)
 
     def action(
@@ -202,7 +202,7 @@ async def require_visitor(request: web.Request, handler: Handler) -> web.StreamR
 
 
 async def _find_session(request: web.Request) -> ConsoleSession:
-    """Return the session of whoever asks; raises ConsoleRefusal."""
+    """Return the request's session; raises ConsoleRefusal."""
     secret, addresses = _secret_of(request), request.app[ADDRESSES]
     found = await request.app[SERVICES].database.read(find_session, secret) if secret else None
     if found is None:
@@ -230,7 +230,7 @@ async def _within_limits(request: web.Request, session: ConsoleSession) -> Async
 
 
 async def _find_visitor(request: web.Request, session: ConsoleSession) -> Visitor:
-    """Return who asks, with the rights that they have now; raises ConsoleRefusal."""
+    """Return the visitor with their present rights; raises ConsoleRefusal."""
     csrf = hmac.digest(_secret_of(request).encode(), b"csrf", "sha256").hex()
     visitor = Visitor(session.user_id, session.name, csrf)
     if session.servers is None:
@@ -240,7 +240,7 @@ async def _find_visitor(request: web.Request, session: ConsoleSession) -> Visito
 
 
 async def _memberships(request: web.Request, visitor: Visitor, server_ids: list[int]) -> tuple[discord.Member, ...]:
-    """Return who they are in the servers that they still administer; without one, end the session."""
+    """Return the visitor's memberships in servers that they still administer; without one, end the session."""
     try:
         members = await request.app[ADMINS].memberships(visitor.user_id, server_ids)
     except RightsUnknown as error:
@@ -270,7 +270,7 @@ def _is_from_here(request: web.Request) -> bool:
 
 
 async def read_post(request: web.Request) -> MultiMapping[Any]:
-    """Return what a form sent; raises ConsoleRefusal if it is no text."""
+    """Return a form's data; raises ConsoleRefusal if it isn't text."""
     try:
         return await request.post()
     except (UnicodeDecodeError, LookupError) as error:
@@ -290,7 +290,7 @@ async def show_link(request: web.Request) -> web.StreamResponse:
 
 
 async def enter(request: web.Request) -> web.StreamResponse:
-    """Sign in whoever has a link, once."""
+    """Sign in the visitor who opened a link, once."""
     if not request.app[ADDRESSES].is_local(request):
         raise web.HTTPNotFound
     if not _is_from_here(request):
@@ -330,7 +330,7 @@ def is_partial(request: web.Request) -> bool:
 
 
 def refuse(request: web.Request, sentence: str, *, status: int) -> web.Response:
-    """Say what is wrong: as a page, or in the page that htmx changes."""
+    """Show the error: as a page, or in the page that htmx changes."""
     is_inside = SIGNED_IN in request or status in SAID_TO_ANYBODY
     facts = {"sentence": sentence, "is_inside": is_inside} | _ways_in(request)
     if is_partial(request):
@@ -341,7 +341,7 @@ def refuse(request: web.Request, sentence: str, *, status: int) -> web.Response:
 
 
 def _ways_in(request: web.Request) -> dict[str, object]:
-    """Return how somebody gets in who is not signed in: with Discord if the operator allows it, or with a link."""
+    """Return the ways to sign in: with Discord if the operator allows it, or with a link."""
     addresses = request.app[ADDRESSES]
     return {
         "sign_in": f"{addresses.public}/signin" if addresses.public else "",
@@ -352,7 +352,7 @@ def _ways_in(request: web.Request) -> dict[str, object]:
 def prepare_access(
     app: web.Application, bot: commands.AutoShardedBot, services: Services, addresses: Addresses
 ) -> None:
-    """Let the application know the bot, and who may come in."""
+    """Give the application the bot and the rules of access."""
     app[BOT], app[SERVICES] = bot, services
     app[ADDRESSES] = addresses
     app[ADMINS], app[LIMITS] = AdminLookup(bot, services.settings), ConsoleLimits()

@@ -1,4 +1,4 @@
-"""The addresses of the console, its cookies, and who asks for it."""
+"""The console's addresses and cookies, and the origins of its requests."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from storage.settings.sections import ConsoleSettings
 
 PROXIED_FOR = "X-Forwarded-For"
 PROXIED = (PROXIED_FOR, "Forwarded")
-"""What proxies add; a browser on this machine does not."""
+"""Headers that proxies add; a browser on this machine does not."""
 LONGEST_ADDRESS = 45
-"""Of IPv6, in characters."""
+"""Characters of the longest IPv6 address."""
 NETWORK_BITS = 64
-"""Of an IPv6 address: the rest is chosen by whoever has the network."""
+"""Bits of an IPv6 address that name its network; the network's owner chooses the rest."""
 SESSION = "console"
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Origins under which browsers may ask for the console: another one means that a page of another site reached it.
+    """Allowed origins of the console: any other means that a page of another site reached it.
 
     The Host header says which one it was; it is the only one that decides whether cookies need https.
     """
 
     local: tuple[str, ...]
-    """On this machine, for the operator."""
+    """Origins on this machine, for the operator."""
     public: str
-    """For admins who sign in with Discord; empty if nobody does."""
+    """Origin for admins who sign in with Discord; empty if nobody does."""
 
     def origin_of(self, request: web.BaseRequest) -> str | None:
         host = request.host.lower()
         return next((one for one in (self.public, *self.local) if one.partition("://")[2] == host), None)
 
     def is_local(self, request: web.BaseRequest) -> bool:
-        """Return whether a browser on this machine asks, and no proxy, whatever host name that hands on."""
+        """Return whether the request comes from a browser on this machine, not through a proxy with any host name."""
         return self.origin_of(request) in self.local and not any(name in request.headers for name in PROXIED)
 
     def is_public(self, request: web.BaseRequest) -> bool:
@@ -60,7 +60,7 @@ def origin_of(request: web.Request) -> str:
 
 
 def caller_of(request: web.Request) -> str:
-    """Return whose sign-ins are counted together: the address that the proxy in front of the console saw.
+    """Return the caller whose sign-ins are counted together: the address that the console's proxy saw.
 
     A proxy adds the address at the end; what stands before it may be made up.
     """

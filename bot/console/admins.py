@@ -1,4 +1,4 @@
-"""Which servers somebody administers, as Discord tells the bot."""
+"""Finds the servers that a person administers, by asking Discord."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from storage.settings.sections import Settings
 log = logging.getLogger(__name__)
 
 REMEMBERED_S = 60.0
-"""How long a right that was taken away may still work."""
+"""Time for which a removed right may still work."""
 FAILED_S = 5.0
-"""How long Discord is not asked again after it did not answer."""
+"""Pause after a failed request before Discord is asked again."""
 
 
 class RightsUnknown(UserFacingError):
@@ -30,7 +30,7 @@ class RightsUnknown(UserFacingError):
 
 
 class _Lookup:
-    """What is being looked up, or was lately."""
+    """A running or recent look-up of memberships."""
 
     def __init__(self, asking: Coroutine[Any, Any, tuple[discord.Member, ...]]) -> None:
         self.found = asyncio.create_task(asking)
@@ -43,16 +43,16 @@ class _Lookup:
 
 
 class AdminLookup:
-    """Looks people up in the servers that the bot serves, and remembers for a minute what it found."""
+    """Looks people up in the servers that the bot serves, and remembers the results for a minute."""
 
     def __init__(self, client: discord.Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
         self._lookups: dict[tuple[int, tuple[int, ...]], _Lookup] = {}
-        """By user and servers."""
+        """Look-ups by (user ID, server IDs)."""
 
     async def memberships(self, user_id: int, server_ids: Sequence[int]) -> tuple[discord.Member, ...]:
-        """Return who they are in those of the servers that they administer; raises RightsUnknown.
+        """Return the user's memberships in those of the servers that they administer; raises RightsUnknown.
 
         Requests that come at once, as those of a page's parts, ask Discord once.
         """
@@ -73,7 +73,7 @@ class AdminLookup:
         return members
 
     async def _admin_in(self, server_id: int, user_id: int) -> discord.Member | RightsUnknown | None:
-        """Return the admin, or None if they are none, or if the bot does not serve the server."""
+        """Return the admin; None if the user isn't one, or if the bot does not serve the server."""
         guild = self._client.get_guild(server_id)
         if guild is None or not allows_server(server_id, self._settings.access):
             return None

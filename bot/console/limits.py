@@ -1,4 +1,4 @@
-"""Limits how often strangers try to sign in, and how much a visitor who signed in with Discord asks for."""
+"""Limits the sign-in attempts of strangers, and the requests of visitors who signed in with Discord."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bot.errors import UserFacingError
 from bot.guards.rate_limit import HOUR_S, MINUTE_S, RateLimited, SlidingWindows, Window
 
 SIGN_INS_OF_ADDRESS, SIGN_INS = 10, 60
-"""A minute, from one address and from all. Each one asks Discord, which blocks the bot if too many are refused."""
+"""Sign-ins a minute, from one address and from all. Each asks Discord, which blocks the bot after many refusals."""
 LINKS = 60
-"""Tries of a link a minute, of all together: only programs on the bot's machine can try one."""
+"""Attempts with a link a minute, of all together: only programs on the bot's machine can try one."""
 REQUESTS, WRITES = 300, 120
-"""A minute, by one visitor: more than pages that follow a round, or a fast hand at labelling, need."""
+"""Requests and writes a minute of one visitor: more than pages that follow a round, or fast labelling, need."""
 AT_ONCE, WAITING = 3, 12
-"""Requests of one visitor that are answered at the same time, and that wait for it: a page loads some parts at once."""
+"""Requests of one visitor that are answered at once, and that may wait: a page loads some parts at once."""
 FULL_S = 5.0
-"""When to come back if as many are waiting already."""
+"""Seconds until a visitor may come back if as many requests are waiting already."""
 STILL_ANSWERING = "I'm still answering your last question. Ask again when it is done."
 
 
@@ -39,11 +39,11 @@ class ConsoleLimits:
         self._asking: set[int] = set()
 
     def require_sign_in(self, caller: str) -> None:
-        """Count a try to get in; raises RateLimited."""
+        """Count an attempt to sign in; raises RateLimited."""
         self._require(Window(("sign in", caller), SIGN_INS_OF_ADDRESS, MINUTE_S), Window("sign in", SIGN_INS, MINUTE_S))
 
     def require_link(self) -> None:
-        """Count a try of a link; raises RateLimited."""
+        """Count an attempt with a link; raises RateLimited."""
         self._require(Window("link", LINKS, MINUTE_S))
 
     def require_request(self, user_id: int, *, writes: bool) -> None:
@@ -69,7 +69,7 @@ class ConsoleLimits:
                 del self._turns[user_id]
 
     def should_record_refusal(self, user_id: int) -> bool:
-        """Return whether the audit trail needs another line: who tries again and again must not fill it."""
+        """Return whether the audit trail needs another line: repeated attempts of one visitor must not fill it."""
         return not self._windows.take([Window(("refused", user_id), 1, HOUR_S)], time.monotonic())
 
     @contextmanager

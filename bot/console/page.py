@@ -1,4 +1,4 @@
-"""What every page of the console knows: who looks at it, and at which personality."""
+"""The context of every page of the console: its visitor and its personality."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
 MAX_FIELD_CHARS = 10_000
-"""Of a form's field, unless its page allows more."""
+"""Maximum characters of a form's field, unless its page allows more."""
 PAGES = (
     ("/", "Overview"),
     ("/label", "Label"),
@@ -58,7 +58,7 @@ TALKS: Final = web.AppKey("talks", Talks)
 
 
 class Concerned(TypedDict, total=False):
-    """What an action changes, where that is not the page's personality in the server where the visitor acts."""
+    """The personality and server of an action, where they differ from the page's and the visitor's."""
 
     personality_id: int | None
     guild_id: int | None
@@ -66,7 +66,7 @@ class Concerned(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Here:
-    """A request with what its page is about."""
+    """A request with its visitor and its page's personality."""
 
     request: web.Request
     services: Services
@@ -117,7 +117,7 @@ class Here:
 
     @cached_property
     def member(self) -> discord.Member | None:
-        """As whom a visitor who signed in with Discord acts on the personality; None for the operator.
+        """Membership with which a visitor who signed in with Discord acts on the personality; None for the operator.
 
         That is in one of the servers that know the personality, where they may administer it if there is one.
         """
@@ -133,12 +133,12 @@ class Here:
 
     @property
     def why_not_administrator(self) -> str:
-        """Why the visitor may not decide about the personality; empty if they may."""
+        """The reason why the visitor may not decide about the personality; empty if they may."""
         refusal = self.member and selection.why_not_administrator(self.services, self.member, self.personality)
         return str(refusal or "")
 
     def about(self, personality: Personality) -> Here:
-        """Return the same for another personality."""
+        """Return this request for another personality."""
         return replace(self, personality=personality)
 
     async def require_administrator(self, action: AuditedAction) -> None:
@@ -149,7 +149,7 @@ class Here:
 
     @property
     def why_not_own(self) -> str:
-        """Why the visitor may not change the personality's card; empty if they may."""
+        """The reason why the visitor may not change the personality's card; empty if they may."""
         return str(selection.why_not_own(self.services, self.personality, self.visitor.servers) or "")
 
     async def require_own(self, action: AuditedAction) -> None:
@@ -158,7 +158,7 @@ class Here:
             selection.require_own(self.services, self.personality, self.visitor.servers)
 
     def count_question(self) -> None:
-        """Count what occupies the model: who signed in with Discord asks as often as there. Raises RateLimited."""
+        """Count a request for the model: visitors from Discord have the same limits as there. Raises RateLimited."""
         if self.member is not None:
             server_id = self.member.guild.id
             # In place of a channel: no channel has this ID, and each server has its own.
@@ -166,7 +166,7 @@ class Here:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Let the visitor occupy the model: who signed in with Discord with one thing at a time.
+        """Let the visitor use the model; members who signed in with Discord do one thing at a time.
 
         Raises UserFacingError.
         """
@@ -211,7 +211,7 @@ class Here:
 
     @asynccontextmanager
     async def recorded(self, action: AuditedAction) -> AsyncIterator[None]:
-        """Record what is done inside, which is more than one transaction; a refusal is recorded too."""
+        """Record the work inside, which takes more than one transaction; a refusal is recorded too."""
         async with self._refusals_recorded(action):
             yield
         await self.services.database.run(record_action, action)
@@ -239,7 +239,7 @@ class SentForm:
         self._fields = fields
 
     def text(self, name: str, default: str | None = None, *, limit: int | None = MAX_FIELD_CHARS) -> str:
-        """Return the field's text; without a limit, whoever reads it checks its length."""
+        """Return the field's text; without a limit, the caller must check its length."""
         value = self._fields.get(name, default)
         if not isinstance(value, str):
             raise UserFacingError(INCOMPLETE)
@@ -248,7 +248,7 @@ class SentForm:
         return without_nul(value).strip()
 
     def texts(self, name: str) -> list[str]:
-        """Return what was chosen in the field, where that can be several things or none."""
+        """Return the choices in a field that allows several or none."""
         return [without_nul(value) for value in self._fields.getall(name, ()) if isinstance(value, str) and value]
 
     def choice(self, name: str, kind: type[Choice]) -> Choice:
@@ -299,7 +299,7 @@ async def read_form(request: web.Request) -> SentForm:
 
 
 def read_before(request: web.Request, largest: int = LARGEST_NUMBER) -> int | None:
-    """Return the id that all entries on the page come before; None on the first page."""
+    """Return the id before which all entries on the page come; None on the first page."""
     return read_number(request, "before", largest)
 
 
@@ -322,7 +322,7 @@ def number_in_path(request: web.Request, name: str, largest: int = LARGEST_NUMBE
 
 
 async def find_here(request: web.Request) -> Here:
-    """Return what the page is about; raises PersonalityNotFound."""
+    """Return the request with its page's personality; raises PersonalityNotFound."""
     services = request.app[SERVICES]
     name = without_nul(request.query.get("personality", DEFAULT_PERSONALITY))
     personality, personalities = await services.database.read(_read, name, request[VISITOR])

@@ -21,11 +21,11 @@ NO_CHANNEL = "I can't see this channel: give me View Channel, or choose another 
 
 @dataclass(frozen=True)
 class AnswerSource:
-    """Where an answer was given."""
+    """The place of an answer."""
 
     name: str
     link: str | None
-    """To its message; None if the visitor cannot open it: in direct messages, and in the demo."""
+    """Link to the answer's message; None if the visitor cannot open it: in direct messages, and in the demo."""
 
 
 def visible_servers(here: Here) -> list[discord.Guild]:
@@ -118,7 +118,7 @@ def find_place(here: Here, server: int, place: int | None) -> tuple[BindingPlace
 
 
 def name_of_place(here: Here, binding: Binding) -> str:
-    """Return such as "#tea in Server" or "all of Server"."""
+    """Return the place in words, such as "#tea in Server" or "all of Server"."""
     guild = here.bot.get_guild(binding.guild_id)
     server = guild.name if guild else f"a server that I don't see ({binding.guild_id})"
     if binding.scope is Scope.SERVER:

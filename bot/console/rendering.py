@@ -84,9 +84,9 @@ class DrawnNode:
     x: int
     y: int
     parent: tuple[int, int] | None
-    """Where the line to it begins."""
+    """Start of the line to this node, in pixels."""
     look: str
-    """Its CSS class."""
+    """CSS class of the node."""
     label: str
 
 
@@ -96,7 +96,7 @@ class DrawnTree:
     height: int
     nodes: list[DrawnNode]
     words: list[str]
-    """The same as the picture."""
+    """The picture's content in words."""
 
 
 def lay_out_tree(nodes: Sequence[TreeNode]) -> DrawnTree:

@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).with_name("static")
 SHUTDOWN_S = 2.0
-"""How long pages that are being written may take when the bot stops."""
+"""Time that unfinished pages get when the bot stops."""
 MOST_BYTES = 2_000_000
-"""Of a form, such as uploaded prompts."""
+"""Maximum bytes of a form, such as uploaded prompts."""
 BRING_FILES = ("/knowledge", "/personalities/import")
 FILES_AT_ONCE = 10
-"""Of the largest size that a document may have, in one form."""
+"""Number of files of the maximum size that fit in one form."""
 _PAGES = (
     overview,
     sitting,
@@ -131,6 +131,6 @@ async def open_console(
 
 
 async def _alive(request: web.Request) -> web.Response:
-    """Say whose console this is, so that no link is made in another database, and which address a proxy hands on."""
+    """Name this console's database, so that no link is made in another one, and the address that a proxy passes on."""
     database = digest_of(request.app[access.SERVICES].settings)
     return web.json_response({"database": database, "address": origin_of(request)})

@@ -37,7 +37,7 @@ from storage.settings.sections import CLIENT_SECRET_VARIABLE, Settings
 CALLBACK = "/signin/callback"
 """The redirect that the operator enters in Discord's developer portal."""
 STARTED = "signin"
-"""The cookie of whoever is at Discord's page now."""
+"""Cookie of a visitor who is at Discord's page now."""
 SIGN_IN_LASTS = timedelta(minutes=10)
 ACTION = "console sign in"
 STALE = "This browser did not start that sign-in, or took too long. Sign in again."
@@ -68,7 +68,7 @@ class Identified:
     user_id: int
     name: str
     server_ids: tuple[int, ...]
-    """All servers that they are in."""
+    """All servers of this person."""
 
 
 class _Answer(BaseModel):
@@ -99,7 +99,7 @@ class DiscordOAuth:
     user_agent: str
 
     def authorize_address(self, state: str, verifier: str) -> str:
-        """Return where a browser asks Discord for a code; `verifier` has 43 characters or more, and stays here."""
+        """Return the address to ask Discord for a code; `verifier` has 43 characters or more, and stays here."""
         challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
         query = {
             "response_type": "code",
@@ -113,7 +113,7 @@ class DiscordOAuth:
         return f"{DISCORD}/oauth2/authorize?{urlencode(query)}"
 
     async def identify(self, code: str, verifier: str) -> Identified:
-        """Return whose code it is. The token that it gives is used for this and given back. Raises SignInFailed."""
+        """Return the owner of the code. Its token is used for this and given back. Raises SignInFailed."""
         connector = aiohttp.TCPConnector(force_close=True)
         headers = {"User-Agent": self.user_agent}
         try:
@@ -195,7 +195,7 @@ def require_whole_sign_in(settings: Settings) -> None:
 
 
 def prepare_sign_in(app: web.Application, bot: commands.AutoShardedBot, settings: Settings) -> None:
-    """Let the application ask Discord who somebody is, if the operator allows it; the bot is logged in."""
+    """Let the application identify people through Discord, if the operator allows it; the bot is logged in."""
     secret = settings.discord_client_secret
     if secret is not None and bot.application_id is not None:
         redirect = settings.console.public_url + CALLBACK
@@ -203,7 +203,7 @@ def prepare_sign_in(app: web.Application, bot: commands.AutoShardedBot, settings
 
 
 async def begin_sign_in(request: web.Request) -> web.StreamResponse:
-    """Lead to Discord, which asks whether it may tell who somebody is."""
+    """Redirect to Discord, which asks the visitor for permission to identify them."""
     oauth = _oauth(request)
     addresses = request.app[ADDRESSES]
     if not addresses.is_public(request):
@@ -215,7 +215,7 @@ async def begin_sign_in(request: web.Request) -> web.StreamResponse:
 
 
 async def finish_sign_in(request: web.Request) -> web.StreamResponse:
-    """Sign in whoever comes back from Discord, if they administer a server that the bot serves."""
+    """Sign in a visitor who comes back from Discord, if they administer a server that the bot serves."""
     oauth, verifier = _oauth(request), request.cookies.get(cookie_name(request, STARTED), "")
     if not verifier or not hmac.compare_digest(_state_of(verifier).encode(), _bytes(request.query.get("state", ""))):
         raise ConsoleRefusal(STALE, status=400)
@@ -244,7 +244,7 @@ async def _begin(request: web.Request, person: Identified) -> str:
 
 
 def _state_of(verifier: str) -> str:
-    """Return what Discord brings back: nobody can make it without the cookie, and it does not tell the cookie."""
+    """Return the state that Discord brings back: it needs the cookie to make, and does not reveal the cookie."""
     return hashlib.sha256(b"state " + _bytes(verifier)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Better answers that a visitor of the console writes, and for how much that counts."""
+"""Better answers that a visitor of the console writes, and their weight."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from storage.votes.corrections import suggest
 from storage.votes.weights import DISCORD_EPOCH
 
 ON_THIS_MACHINE = (DIRECT, DISCORD_EPOCH)
-"""The home of whoever uses the operator's machine, so that what they say counts in full."""
+"""The home of a visitor on the operator's machine, so that their opinions count in full."""
 
 
 @dataclass(frozen=True)
 class Author:
-    """A visitor who says something about answers."""
+    """A visitor who judges answers."""
 
     user_id: int
     member: discord.Member | None
-    """Who they are in the server where they say it, if they signed in with Discord; None on the operator's machine."""
+    """The visitor's membership in the server, if they signed in with Discord; None on the operator's machine."""
 
     @property
     def home(self) -> tuple[int, datetime]:
-        """Where they belong, and since when: what an admin of a server says counts as if they said it there."""
+        """(home server, time of joining): an admin's opinions count as if given in their server."""
         return (self.member.guild.id, self.member.joined_at or utc_now()) if self.member else ON_THIS_MACHINE
 
 

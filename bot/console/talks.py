@@ -44,9 +44,9 @@ class TalkQuestion:
     personality: Personality
     author: Author
     earlier: tuple[int, ...]
-    """The answers that the talk went on from so far."""
+    """IDs of the answers from which the talk continued so far."""
     asked_at: datetime
-    """Before its words, and those of the talk, were read."""
+    """Time before the question's words, and those of the talk, were read."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class GrowingTalk:
 
     @property
     def talk(self) -> tuple[int, ...]:
-        """The answers that the talk goes on from."""
+        """IDs of the answers from which the talk continues."""
         return (*self.question.earlier, *([self.chosen_id] if self.chosen_id is not None else []))
 
 
@@ -75,7 +75,7 @@ class Talks:
         self._growing: dict[str, tuple[GrowingTalk, Sequence[Generation]]] = {}
 
     def ask(self, session_key: str, question: TalkQuestion, releases: Sequence[Release]) -> GrowingTalk:
-        """Begin to answer; the visitor's question before, if it is still being answered, is dropped.
+        """Begin to answer; the visitor's previous question is dropped if it is still being answered.
 
         Raises EngineBusy and EngineClosed.
         """
@@ -135,7 +135,7 @@ class Talks:
 
 
 def favourite(services: Services, personality: Personality, texts: Sequence[str]) -> int | None:
-    """Return the index of the text that people would like most, or None while nothing may choose by that."""
+    """Return the index of the text that people would like most, or None while the taste may not choose."""
     known = services.tastes.chooser_for(personality)
     return int(known.taste.score(texts).argmax()) if known else None
 

@@ -1,4 +1,4 @@
-"""The list of answers, and the page of one: everything that is known of it, and what can be done about it.
+"""The list of answers, and the page of one: everything known about it, and actions on it.
 
 They are found by what people said of them, by where and when they were given, and by their words.
 """
@@ -130,7 +130,7 @@ async def improve(request: web.Request) -> web.Response:
 
 
 def _is_ours(details: AnswerDetails) -> bool:
-    """Return whether its prompt holds no words that a member wrote on Discord."""
+    """Return whether the answer's prompt has no words that a member wrote on Discord."""
     return details.basis in (Basis.LOCAL, Basis.PROMPT_BANK)
 
 
@@ -151,7 +151,7 @@ def _add_example(session: Session, personality_id: int, details: AnswerDetails, 
 
 
 async def exclude(request: web.Request) -> web.Response:
-    """Leave its text out of training from now on."""
+    """Leave the answer's text out of training from now on."""
     here = await find_here(request)
     details = await _find(here)
     action = _action(here, "exclude answer", details)
@@ -173,7 +173,7 @@ async def remove(request: web.Request) -> web.Response:
 
 
 def _may_delete(here: Here, details: AnswerDetails) -> bool:
-    """Return whether it is the visitor's own, of the playground, or they could delete its message in Discord."""
+    """Return whether the visitor may delete the answer: it is of the playground, or they may delete it on Discord."""
     if here.visitor.servers is None or details.listed.origin is Origin.PLAYGROUND:
         return True
     member = here.visitor.member_in(details.listed.guild_id)

@@ -23,7 +23,7 @@ CONTENT_TYPES = {CARD_SUFFIX: "application/toml", ZIP_SUFFIX: "application/zip"}
 
 
 async def import_card(request: web.Request) -> web.Response:
-    """Take a card from a file, for a new personality or for one that exists, and say what was taken."""
+    """Import a card from a file, for a new personality or an existing one, and describe the result."""
     here, form = await find_here(request), await read_form(request)
     filename, chosen = form.file_name("file"), form.text("name", "")
     if not filename.lower().endswith(CARD_SUFFIXES):
@@ -64,7 +64,7 @@ async def download_card(request: web.Request) -> web.Response:
 
 
 async def download_version(request: web.Request) -> web.Response:
-    """Return a version as a folder for peft, with the card and how it was made."""
+    """Return a version as a folder for peft, with the card and its origin."""
     here, version = await find_here(request), SentForm(request.query).text("version", "")
     async with here.recorded(here.action("export", version)):
         packed = await pack_version(here.services, here.personality, version)

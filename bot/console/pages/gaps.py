@@ -1,4 +1,4 @@
-"""The page of gaps in a server's knowledge: what people reported as wrong, and a form for the right facts."""
+"""The page of gaps in a server's knowledge: reported wrong answers, and a form for the right facts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ShownGroup:
     answers: str
     """The ids of all its answers, for its forms."""
     title: str
-    """Its question. The document gets a title of its own, as that stays when the question is deleted."""
+    """The group's question. The document gets its own title, which stays when the question is deleted."""
     members: int
     gaps: list[ShownGap]
     more: int

@@ -1,4 +1,4 @@
-"""The page of a server's documents: add, read, replace and remove them, and see what a question would find."""
+"""The page of a server's documents: add, read, replace, remove and search them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHOWN = 20
 SHOWN_PASSAGES = 30
 FOUND = 10
 A_MOMENT = timedelta(seconds=1)
-"""What lies between two times of one new row."""
+"""Longest gap between two times of one new row."""
 KINDS = {
     DocumentKind.TEXT: "text",
     DocumentKind.FILE: "file",
@@ -55,7 +55,7 @@ class ServerPage:
     here: Here
     server: discord.Guild
     reader: discord.Member | None
-    """Whose rights on Discord count; None for the operator, who may read what the bot may."""
+    """The member whose rights on Discord count; None for the operator, who may read everything that the bot may."""
 
     @property
     def servers(self) -> list[discord.Guild]:
@@ -110,11 +110,11 @@ class ShownDocument:
     document: documents.Document
     kind: str
     where: str
-    """Where, and for whom, answers quote it."""
+    """The channels and personality whose answers quote the document, in words."""
 
     @property
     def updated_at(self) -> datetime | None:
-        """When its text was replaced; None if it never was."""
+        """Time when the document's text was replaced; None if it never was."""
         refreshed_at = self.document.refreshed_at
         return refreshed_at if refreshed_at - self.document.added_at > A_MOMENT else None
 
@@ -163,10 +163,10 @@ def _shown(page: ServerPage, document: documents.Document, personalities: Sequen
 
 @dataclass(frozen=True)
 class DocumentOptions:
-    """How somebody wants a document to be called and used."""
+    """The title, link and use that a person chose for a document."""
 
     title: str
-    """Empty for the file's name, or the first line of the text."""
+    """The document's title; empty for the file's name, or the first line of the text."""
     link: str
     channel_id: int | None
     personality_id: int | None
@@ -244,7 +244,7 @@ async def show_document(request: web.Request) -> web.Response:
 def _read_document(
     session: Session, document: documents.Document, after: int | None
 ) -> tuple[list[documents.StoredPassage], list[Personality], str]:
-    """Return its passages, the personalities that its server knows, and its text if that can be edited."""
+    """Return the document's passages, the personalities that its server knows, and its text if it can be edited."""
     return (
         documents.read_passages(session, document.id, SHOWN_PASSAGES + 1, after),
         list_personalities(session, document.guild_id, archived=None),
@@ -253,7 +253,7 @@ def _read_document(
 
 
 async def refresh(request: web.Request) -> web.Response:
-    """Replace a document's text by a newer one, or by what Discord has now."""
+    """Replace a document's text by a newer one, or by the present text on Discord."""
     page, form = await find_server(request), await read_form(request)
     document = await page.find_document()
     async with page.here.recorded(page.action("refresh document", f"document {document.id}")):

@@ -1,4 +1,4 @@
-"""The first page: who answers, what people like, what waits for a decision, and how it went.
+"""The first page: the version that answers, people's likings, open decisions, and the history.
 
 Its parts are loaded one by one: on a large server, some of them take a second.
 """
@@ -76,7 +76,7 @@ async def show_overview(request: web.Request) -> web.Response:
 
 
 async def show_waiting(request: web.Request) -> web.Response:
-    """Return what waits for the visitor, for all personalities that they may decide about."""
+    """Return the decisions that wait for the visitor, for all personalities that they may decide about."""
     here = await find_here(request)
     decides_on = [one for one in here.personalities if here.about(one).may_administer]
     channels = here.visitor.channels
@@ -91,7 +91,7 @@ def _address_of(here: Here, waiting: WaitingItem) -> str:
 
 
 async def show_health(request: web.Request) -> web.Response:
-    """Return what `/health` says, which only the operator can do something about."""
+    """Return the report of `/health`, which only the operator can act on."""
     here = await find_here(request)
     if here.visitor.servers is not None:
         raise web.HTTPNotFound
@@ -99,7 +99,7 @@ async def show_health(request: web.Request) -> web.Response:
 
 
 async def show_status(request: web.Request) -> web.Response:
-    """Return what `/model status` says."""
+    """Return the text of `/model status`."""
     here = await find_here(request)
     services, personality = here.services, here.personality
     await services.releases.current(personality.id)  # finds out whether the champion's files are sound
@@ -118,7 +118,7 @@ async def show_status(request: web.Request) -> web.Response:
 
 
 async def show_likings(request: web.Request) -> web.Response:
-    """Return what `/taste` says."""
+    """Return the text of `/taste`."""
     here = await find_here(request)
     channels = here.visitor.channels
     seen = [] if channels is None else [in_channels(channels)]
@@ -134,7 +134,7 @@ async def show_likings(request: web.Request) -> web.Response:
 
 
 async def switch_taste_of(request: web.Request) -> web.Response:
-    """Let what people like act on the personality, or not, as `/taste switch` does."""
+    """Switch the personality's taste on or off, as `/taste switch` does."""
     here, form = await find_here(request), await read_form(request)
     to, page = form.choice("switch", Switch), form.choice("page", SwitchPage)
     action = here.action("taste switch", f"{to}, of {here.personality.name}")
@@ -155,13 +155,13 @@ async def show_report(request: web.Request) -> web.Response:
 @dataclass(frozen=True)
 class WaitingItem:
     personality: Personality | None
-    """None if it is not about one."""
+    """The personality; None if the item is not about one."""
     words: str
     page: str
     link: str
     """The words of the link to the page, or of the button."""
     asks_for_first_version: bool = False
-    """It is a button that asks for a round on the card's examples."""
+    """Whether the item is a button that requests a round on the card's examples."""
 
 
 def read_waiting(
@@ -171,7 +171,7 @@ def read_waiting(
     settings: Settings,
     new: Personality | None,
 ) -> list[WaitingItem]:
-    """Return what waits, for these personalities and channels; None means all channels.
+    """Return the waiting decisions about these personalities and channels; None means all channels.
 
     `new` is offered a first version, if it can make one.
     """

@@ -1,4 +1,4 @@
-"""The page of personalities: cards, with a draft tried beside them, where each speaks, archive."""
+"""The page of personalities: cards, with a draft tried beside them, places, archive."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ListedPersonality:
     personality: Personality
     version: str
     bindings: list[Binding]
-    """In servers that the visitor may see."""
+    """The personality's bindings in servers that the visitor may see."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PersonalityFacts:
     listed: list[ListedPersonality]
     archived: list[Personality]
     versions: list[str]
-    """Those of the chosen one that still have their files."""
+    """Versions of the chosen personality that still have their files."""
 
     def bindings_of(self, personality: Personality) -> list[Binding]:
         return next((one.bindings for one in self.listed if one.personality.id == personality.id), [])

@@ -1,4 +1,4 @@
-"""The playground: talk with any version in private, see what else it would have said, vote."""
+"""The playground: talk with any version in private, see its other candidate answers, vote."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from storage.sittings.talks import Exchange, read_talk, turn_thumb
 from storage.taste.examples import ExampleTurn
 
 LONGEST_TALK = 20
-"""Exchanges; a longer one goes on without its beginning."""
+"""Maximum exchanges of a talk; a longer one continues without its beginning."""
 MAX_CHARS = 4_000
 MOST_ANSWERS = 4
 LOST = "That question is no longer being answered: a newer one took its place, or I was restarted. Ask again."
@@ -150,7 +150,7 @@ async def _talk(here: Here, chosen_ids: tuple[int, ...]) -> dict[str, object]:
 
 
 def _settings(form: SentForm) -> dict[str, str]:
-    """Return what was chosen, so that the next question finds it."""
+    """Return the visitor's choices, so that the next question keeps them."""
     return {name: form.text(name, "") for name in ("version", "beside", "answers")}
 
 

@@ -30,12 +30,12 @@ class ShownRound:
     headline: str
     lines: list[str]
     pairs: dict[str, int]
-    """How many pairs, by their source in words."""
+    """Number of pairs, by their source in words."""
     curve: tuple[DrawnCurve, str] | None
-    """The loss of each step, and what it shows in words."""
+    """The loss of each step, and the curve in words."""
     gate: Words | None
     checks: list[tuple[str, GateCheck]]
-    """What the gate measured, each with its sign."""
+    """The gate's checks, each with its sign."""
     compared: BeforeAfter | None
 
 

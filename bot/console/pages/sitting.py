@@ -81,7 +81,7 @@ async def show_desk(request: web.Request) -> web.Response:
 
 
 async def give_label(request: web.Request) -> web.Response:
-    """Store what the person says of a pair, and show the next one."""
+    """Store the person's label for a pair, and show the next one."""
     here, form = await find_here(request), await read_form(request)
     sitting = await _sitting_of(here)
     pair_id, label = number_in_path(request, "pair"), form.choice("label", Label)
@@ -123,7 +123,7 @@ async def end(request: web.Request) -> web.Response:
 
 
 async def show_summary(request: web.Request) -> web.Response:
-    """Show what came of the last sitting."""
+    """Show the results of the last sitting."""
     here = await find_here(request)
     sitting = await here.services.database.read(last_sitting, here.personality.id, here.visitor.user_id)
     if sitting is None:
@@ -152,7 +152,7 @@ async def _show_desk(here: Here, sitting: Sitting, corrected: int | None = None)
 
 
 async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> dict[str, object]:
-    """Return what the desk shows: the pair, how far the person is, and what their labels have taught."""
+    """Return the desk's contents: the pair, the person's progress, and the lessons of their labels."""
     pair, progress = await here.services.database.read(_read_desk, sitting)
     problem = None if pair else here.drawer.take_problem(sitting)
     if problem is None:
@@ -172,7 +172,7 @@ def _read_desk(session: Session, sitting: Sitting) -> tuple[SittingPair | None, 
 
 
 def _learned(here: Here) -> dict[str, object]:
-    """Return what people like in words, with the effects; the taste in memory may lag some seconds behind."""
+    """Return people's likings in words, with the effects; the taste in memory may lag some seconds behind."""
     taste = here.services.tastes.of(here.personality.id)
     if taste is None or not here.services.settings.privacy.learn_from_reactions:
         return {"finding": "", "effects": ()}

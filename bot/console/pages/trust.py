@@ -1,4 +1,4 @@
-"""The page of trust and privacy: votes in quarantine, what may be trained on, what is stored, and who did what."""
+"""The page of trust and privacy: votes in quarantine, stored data, data for training, and the audit trail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NO_REASON = "Say why, in a few words: the reason is stored."
 @dataclass(frozen=True)
 class TrustFacts:
     waiting: list[tuple[Quarantine, list[Voter]]]
-    """With those voters of whom the visitor may know."""
+    """Waiting quarantines, each with the voters that the visitor may know of."""
     decided: list[Quarantine]
     trail: list[AuditEntry]
 
@@ -48,7 +48,7 @@ async def show_trust(request: web.Request) -> web.Response:
 
 
 async def show_stored(request: web.Request) -> web.Response:
-    """Return what is stored, and what may be trained on."""
+    """Return the stored data, and the data that may be trained on."""
     here = await find_here(request)
     if here.visitor.servers is not None:
         raise web.HTTPNotFound

@@ -1,4 +1,4 @@
-"""The page of versions: what people chose, the gate, where each comes from; promote, roll back, compare."""
+"""The page of versions: people's choices, the gate, the origin of each; promote, roll back, compare."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _read(session: Session, personality_id: int, votes: VoteSettings) -> Version
 
 
 async def show_version_list(request: web.Request) -> web.Response:
-    """Return the versions with their votes, and what acts besides them."""
+    """Return the versions with their votes, and the taste's effects besides them."""
     here = await find_here(request)
     tree, tallies, now = await here.services.database.read(
         _read_with_votes, here.personality.id, here.services.settings
