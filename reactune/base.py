@@ -121,7 +121,7 @@ def teach(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def teach_all(config: Path | None, settings: Settings, say: Callable[[str], None], stop: Event) -> list[Lesson]:
-    """Run the rounds one after another, and return how each ended; the rest is left out if `stop` is set.
+    """Run the rounds one after another, and return their results; the rest is left out if `stop` is set.
 
     A version that learned from examples and passed the gate becomes the champion if the bare base was: the round of
     votes starts from it.

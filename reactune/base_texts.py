@@ -1,4 +1,4 @@
-"""What `reactune base` says."""
+"""The texts of `reactune base`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SEES = "the base sees, so it looks at pictures itself where transformers answers
 class ChangedBase:
     base: ConfiguredBase
     before: str
-    """The value of model.base before."""
+    """The former value of model.base."""
     moved: tuple[MovedChampion, ...]
     others: tuple[UsedBase, ...]
     """Other bases that were used, the latest first."""
     votes: int
     """Current votes on answers of all bases."""
     is_running: bool
-    """A bot runs, with the base that it started with."""
+    """Whether a bot runs; it keeps the base that it started with."""
     overridden_in: str | None
-    """Where a variable overrides config.toml."""
+    """Place of the variable that overrides config.toml; None without one."""
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def require_space(offer: BaseOffer, settings: Settings) -> None:
 
 
 def fetch_base(offer: BaseOffer, settings: Settings) -> BaseModel:
-    """Return the model, ready to answer; whatever stops this is continued by the next call."""
+    """Return the model, ready to answer; after an interruption, the next call continues."""
     with _download_bar(offer) as advance:
         offer.download(advance)
     with progress() as say:

@@ -42,18 +42,18 @@ class Account:
     name: str
     application_id: int
     may_read_messages: bool
-    """The message content intent is on."""
+    """Whether the message content intent is on."""
     servers: dict[int, str]
-    """Names of the servers that it is in, by ID."""
+    """Names of the bot's servers, by ID."""
 
 
 @dataclass(frozen=True)
 class JoinedServer:
     name: str
     channels: Sequence[discord.abc.GuildChannel]
-    """Categories too."""
+    """Channels, including categories."""
     me: discord.Member
-    """The bot in it."""
+    """The bot as a member of the server."""
 
 
 def find_account(token: str) -> Account:

@@ -32,7 +32,7 @@ from trainer.errors import TooLittleMemory
 from trainer.training.memory_plan import RoundMemory, longest_pair
 
 DISK_BYTES = 2
-"""Of a number on disk: bfloat16, as nearly all are published."""
+"""Bytes of a number on disk: bfloat16, as nearly all bases are published."""
 FITS, FOUR_BITS, ANSWERS_ONLY = "yes", "train only at 4 bits", "answers only"
 QUANTISED = "no, its weights are quantised already: only servers can use it"
 ORDER = (FITS, FOUR_BITS, ANSWERS_ONLY)
@@ -45,10 +45,10 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine has for models."""
+    """This machine's free memory and disk space for models."""
 
     memory: FreeMemory
-    """Of its first GPU if there is one."""
+    """Free memory of the first GPU; without a GPU, of the machine."""
     disk: int
 
     @classmethod
@@ -59,7 +59,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A base and what it needs here, in bytes."""
+    """A base and its needs on this machine, in bytes."""
 
     name: str
     configured: bool
@@ -67,16 +67,16 @@ class Candidate:
     licence: str
     thinks: str
     sees: bool
-    """transformers can look at pictures with it."""
+    """Whether transformers can look at pictures with this base."""
     engines: tuple[str, ...]
-    """Engines besides transformers and vLLM that serve its versions."""
+    """Engines besides transformers and vLLM that serve this base's versions."""
     disk: int
     serve: int
     serve_format: str
     train: int
     train_format: str
     fits: str
-    """ "yes", "train only at 4 bits", "answers only", or why not."""
+    """The verdict: "yes", "train only at 4 bits", "answers only", or the reason why not."""
 
 
 def list_bases(config: Config = None, as_json: AsJson = False) -> None:
@@ -96,7 +96,7 @@ def list_bases(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def _own_verdict(settings: Settings) -> GraphVerdict | None:
-    """Return what comparing graphs of the base that is set with transformers found; None if nothing did it yet."""
+    """Return the result of comparing the configured base's graph with transformers; None if there was no comparison."""
     is_compared = prefers_graphs(settings.model) and (settings.data.directory / GRAPHS).is_dir()
     base = find_configured_base(settings) if is_compared else None  # reads all its files, the first time
     return newest_verdict(base.revision, settings) if base else None
@@ -174,7 +174,7 @@ def _train(shape: ModelShape, settings: Settings, machine: Machine, quantization
 
 
 def _verdict(machine: Machine, *, disk: float, serve: float, train: float, at_4_bits: float) -> str:
-    """Return whether it fits. On a CPU a round and the bot share the memory; on a GPU the bot steps aside."""
+    """Return whether the base fits. On a CPU a round and the bot share the memory; on a GPU the bot steps aside."""
     memory = machine.memory
     beside = 0.0 if memory.is_gpu else serve
     if disk > machine.disk:
@@ -187,7 +187,7 @@ def _verdict(machine: Machine, *, disk: float, serve: float, train: float, at_4_
 
 
 def describe_memory(shape: ModelShape, settings: Settings) -> str:
-    """Return what answering and a round need with a base, and what this machine has; nothing is loaded."""
+    """Return the memory that answering and a round need with a base, and this machine's; nothing is loaded."""
     machine = Machine.here(settings.data.directory)
     serve = serving_need(shape, settings, machine, as_graph=is_served_as_graph(shape, settings))
     train = _train(shape, settings, machine, settings.training.quantization)
@@ -209,7 +209,7 @@ def describe_machine(machine: Machine) -> str:
 
 
 def table(found: Sequence[Candidate]) -> str:
-    """Return aligned lines, a base each; an asterisk marks the one that is set."""
+    """Return aligned lines, a base each; an asterisk marks the configured one."""
     rows = [
         ("base", "size", "disk", "answers", "trains", "thinks", "sees", "also runs in", "fits"),
         *map(_cells, found),

@@ -154,7 +154,7 @@ def import_personality(
 def import_from_file(
     settings: Settings, path: Path, *, name: str = "", server: int | None = None
 ) -> tuple[ImportedPersonality, str]:
-    """Import a card or an adapter, and return it with what there is to say; `server` gets a card's lorebook."""
+    """Import a card or an adapter, and return it with sentences about it; `server` gets a card's lorebook."""
     from bot.text.rounds import describe_import
     from bot.text.sanitize import escape_inline
     from storage.models.base_model import resolve_base_model

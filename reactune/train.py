@@ -68,7 +68,7 @@ def train(
 def train_personality(
     config: Path | None, personality: str, learns_from: TrainingSource, say: Callable[[str], None], stop: Event
 ) -> Round:
-    """Run one round, or wait for it if a trainer runs it, and return how it ended; `say` gets its progress."""
+    """Run one round, or wait for it if a trainer runs it, and return the ended round; `say` gets its progress."""
     from bot.text.rounds import describe_round
     from trainer.rounds.worker import train_now
 

@@ -22,7 +22,7 @@ from storage.models.shape import shape_of
 from storage.settings.sections import PICTURES_KEY_VARIABLE, VOICE_KEY_VARIABLE, Settings
 
 SIDE = 64
-"""Pixels: models that see refuse smaller pictures."""
+"""Side of the test picture in pixels: vision models refuse smaller pictures."""
 SAMPLE_RATE = 16_000
 
 
@@ -36,7 +36,7 @@ def check_pictures(settings: Settings) -> str:
 
 
 def _check_base(settings: Settings) -> str:
-    """Show the base a picture, if it is what looks at them and there is memory to load it."""
+    """Show the base a picture, if the base looks at pictures and there is memory to load it."""
     off = "the bot tells members that it cannot see"
     base = find_base(settings)
     if not can_see(base.path):
@@ -87,7 +87,7 @@ def _red_square() -> bytes:
 
 
 def _silence() -> bytes:
-    """Return a second of it."""
+    """Return a second of silence as a WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as recording:
         recording.setnchannels(1)

@@ -51,7 +51,7 @@ def check_access_list(settings: Settings) -> str:
 
 
 def check_setups(settings: Settings) -> str:
-    """Return which servers have choices of their own, made with `/setup`."""
+    """Return a phrase on the servers that made their own choices with `/setup`."""
     with reading(settings) as session:
         setups = list_setups(session)
     if not setups:
@@ -132,7 +132,7 @@ class _JoinedServer:
     id: int
     name: str
     permissions: discord.Permissions
-    """The bot's in the server; a channel can still deny them."""
+    """The bot's permissions in the server; a channel can still deny them."""
 
 
 async def check_appearances(settings: Settings) -> str:

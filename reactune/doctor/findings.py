@@ -12,7 +12,7 @@ from storage.runtime.redaction import Redactor
 from storage.wording import count
 
 Check = tuple[str, Callable[[], str]]
-"""Its name, and a function that returns what it found or raises Problem or Hint."""
+"""A check's name, and a function that returns its finding or raises Problem or Hint."""
 
 
 class Problem(Exception):

@@ -36,7 +36,7 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=30)
 HEALTH_TIMEOUT_S = 1.0
 CONSOLE_TIMEOUT_S = 10.0
 OPTIONAL = {"postgres": "PostgreSQL", "s3": "S3", "qlora": "4-bit training", "demo": "the demo"}
-"""{extra: what it is for}. The other extras are for contributors."""
+"""{extra: its purpose}. The other extras are for contributors."""
 MIN_OPEN_FILES = 1024
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -80,7 +80,7 @@ def discord_time() -> datetime | None:
 
 
 def check_packages(distribution: str = "reactune") -> str:
-    """Return which optional packages are missing; raises Problem with a command if a required one is."""
+    """Return the missing optional packages; raises Problem with a command if a required one is missing."""
     missing = list(problems(distribution, extra=""))
     if missing:
         raise Problem(f"{'; '.join(missing)}: run `pip install --upgrade {distribution}` in this environment")

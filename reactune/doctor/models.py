@@ -183,7 +183,7 @@ def _describe_thinking(chat: ChatFormat, settings: Settings) -> str:
 
 
 def check_memory(settings: Settings) -> str:
-    """Compare what answering needs with what this machine, or its container, has free."""
+    """Compare the memory that answering needs with the free memory of this machine, or its container."""
     if settings.model.engine == "remote":
         return "servers elsewhere hold the model"
     base, machine = find_base(settings), Machine.here(settings.data.directory)

@@ -39,7 +39,7 @@ def init(config: Config = None) -> None:
 
 
 def _program() -> str:
-    """Return what calls this program in the operator's shell."""
+    """Return the command that calls this program in the operator's shell."""
     if shutil.which("reactune"):
         return "reactune"
     called = Path(sys.argv[0])

@@ -133,7 +133,7 @@ def _await_invitation(account: Account) -> Account:
 
 
 def set_up_server(account: Account, server_id: int, config: Path | None) -> str:
-    """Ask where and as whom the bot answers in a server, keep it as `/setup` does, and say what is missing there.
+    """Ask for the channels and personality of a server, keep them as `/setup` does, and name what is missing there.
 
     Return the personality's name.
     """

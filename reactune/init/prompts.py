@@ -36,7 +36,7 @@ def ask_text(question: str, default: str = "") -> str:
 
 
 def ask_secret(question: str) -> str:
-    """Return what is typed or pasted; the terminal shows asterisks."""
+    """Return typed or pasted text; the terminal shows asterisks."""
     return str(questionary.password(question).unsafe_ask()).strip()
 
 

@@ -330,7 +330,7 @@ class Seat:
         return await self.world.interact(action, f"{self.member.name} used {name}")
 
     async def _use_menu_in_private(self, name: str, message: discord.Message) -> simcord.InteractionResult:
-        """Make a request as this person, for actions that simcord's members lack outside of servers."""
+        """Use a message's menu as this person outside of servers, which simcord's members cannot."""
         env, backend = self.world.env, self.world.env.backend
         command = backend.find_command(name, None, AppCommandType.MESSAGE)
         if command is None or name not in self.menus():
