@@ -49,7 +49,7 @@ class BackgroundTasks:
         return task
 
     def restart(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run `work` in the background, in place of what still runs under this name.
+        """Run `work` in the background, in place of the task that still runs under this name.
 
         It is for work that every start does again, or that a stop may lose: `finish` does not wait for it, `cancel`
         ends it.

@@ -36,7 +36,7 @@ PAUSES_S = (1.0, 3.0, 5.0, 7.0)
 CALLBACK = "/interactions/{webhook_id}/{webhook_token}/callback"
 MESSAGE = "/webhooks/{webhook_id}/{webhook_token}"
 INDISPENSABLE = frozenset({"READY"})
-"""Events without which there is no session."""
+"""Events that a session cannot start without."""
 Parser = Callable[[Any], object]
 
 
@@ -118,7 +118,7 @@ class WebhookRequests(AsyncWebhookAdapter):
 
 
 class _SingleAttempts:
-    """A session in which discord.py does not repeat what a server error answers."""
+    """A session in which discord.py does not repeat a request after a server error."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session

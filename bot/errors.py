@@ -41,7 +41,7 @@ class EngineClosed(UserFacingError):
 
 class LearningNow(UserFacingError):
     def __init__(self, seconds_left: float | None) -> None:
-        """`seconds_left` is None if nobody knows how long it takes."""
+        """`seconds_left` is None if the time is unknown."""
         if seconds_left is None:
             super().__init__("I'm learning right now, so I can't answer. Please ask me again in a while.")
         else:

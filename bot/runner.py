@@ -1,4 +1,4 @@
-"""Runs one bot process: its locks, its signals, and what happens if Discord refuses it."""
+"""Runs one bot process: its locks, its signals, and its reaction to a refusal by Discord."""
 
 from __future__ import annotations
 

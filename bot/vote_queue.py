@@ -139,7 +139,7 @@ class VoteQueue:
                 self._writing = self._tasks.spawn(self._write_all(), "vote log")
 
     def recorded(self, message_id: int) -> None:
-        """Store what was observed of a message before its row was written: people can be faster than the database."""
+        """Store observations of a message from before its row was written: people can be faster than the database."""
         self._recorded.add(message_id)
         if any(observation.message_id == message_id for observation in self._early):
             self.put(Recorded(message_id))
@@ -174,7 +174,7 @@ class VoteQueue:
             size = BATCH_SIZE
 
     async def _store_first(self, size: int) -> int:
-        """Store at most `size` observations from the head of the queue, and return how many were stored."""
+        """Store at most `size` observations from the head of the queue, and return the number of stored ones."""
         batch = list(islice(self._waiting, size))
         reply_ids = await self._reply_ids({observation.message_id for observation in batch})
         batch = self._ours(batch, reply_ids)[:size]
@@ -240,7 +240,7 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
 
 
 def _voters(session: Session, observations: Sequence[Observation]) -> set[int]:
-    """Return those of the members who react that have voted before."""
+    """Return the reacting members who have voted before."""
     reacting = {observation.thumb.user_id for observation in observations if isinstance(observation, Reacted)}
     votes = select(VoteEventRow.id)
     return {user_id for user_id in reacting if any_row(session, votes.where(VoteEventRow.user_id == user_id))}
@@ -261,7 +261,7 @@ def _contradictions(session: Session, added: Sequence[VoteEvent]) -> list[Contra
 
 
 def _shown(session: Session, standing: Iterable[Thumb], said: Vote) -> tuple[str, ...]:
-    """Return those of the emoji that say it, as Discord shows them."""
+    """Return the emoji with this meaning, as Discord shows them."""
     emoji, known = vote_emoji_of(session), meanings(session)
     given = {emoji.spelled[one.emoji] for one in standing if known.get(one.emoji) is said}
     return tuple(emoji.written(one) for one in emoji.weights if one in given)
@@ -320,7 +320,7 @@ class PickQueue:
         joined_at: datetime | None = None,
         reread: bool = False,
     ) -> int | None:
-        """Store what a member did and return the place that they pick now, if any; see `storage.votes.arenas.pick`.
+        """Store a member's gesture and return the place that they pick now, if any; see `storage.votes.arenas.pick`.
 
         This waits while the database is unreachable. Raises ArenaClosed.
         """

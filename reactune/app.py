@@ -1,4 +1,4 @@
-"""The `reactune` command: its subcommands, and how errors are shown."""
+"""The `reactune` command: its subcommands, and the display of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reactune taste`: what a personality's people like."""
+"""`reactune taste`: the likings of a personality's people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers a message that calls the bot, from what it asks to the summary of what was said before."""
+"""Answers a message that calls the bot, from reading the question to summarizing the earlier conversation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MessageAnswerer:
         self._second_answers = SecondAnswers(services)
 
     async def answer(self, message: discord.Message) -> None:
-        """Answer the message; raises UserFacingError, EngineBusy and RateLimited with what its author must know."""
+        """Answer the message; raises UserFacingError, EngineBusy and RateLimited with a text for its author."""
         asked_at, services = utc_now(), self._services
         # 1. Words that were meant as a command are not for the model.
         self._refuse_command(message)
@@ -120,7 +120,7 @@ class MessageAnswerer:
             )
 
     def _summarize(self, channel: discord.abc.MessageableChannel, history: History, context: Context) -> None:
-        """Summarize the older half of what was read, or all that did not fit and half of the rest."""
+        """Summarize the older half of the messages read, or all that did not fit and half of the rest."""
         conversation, prompt = context.conversation, context.ask.prompt
         if conversation.is_full or (prompt.dropped and history.is_continuous):
             most = self._services.settings.chat.history_messages

@@ -84,7 +84,7 @@ class Answerer:
         """The number of answers that are being written."""
 
     async def answer(self, ask: Ask) -> AnswerResult:
-        """Answer, and return how it ended.
+        """Answer, and return the end of the answer.
 
         If Discord refuses the end of the answer for now, it is delivered in the background. If a message of the prompt
         is deleted, generation stops and the answer is taken back; it is CANCELLED if that message was the question.

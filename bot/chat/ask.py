@@ -75,7 +75,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Ask:
-    """A prompt, who asks, who answers, and where the answer goes."""
+    """A prompt, with its author, the version that answers, and the place of the answer."""
 
     prompts: Prompts
     personality: Personality
@@ -175,8 +175,8 @@ def finished_reply(completion: Completion, prompt: RenderedPrompt) -> FinishedRe
 def end_of(ask: Ask, completion: Completion, *, is_first: bool, because: Effect | None = None) -> AnswerEnd:
     """Return the answer's end; a complete answer may hide its version, and names the documents that it quotes.
 
-    The first one in a channel says in full that nothing is learned yet, if so. `because` is what people like of which
-    this one of several answers has more.
+    The first answer in a channel says in full if nothing is learned yet. `because` is a liking of people that this one
+    of several answers meets better.
     """
     finished = finished_reply(completion, ask.prompt)
     if ask.citations and finished.outcome is Outcome.TIMEOUT:
@@ -248,7 +248,7 @@ def label_of(personality: Personality, release: Release) -> str:
 
 
 def small_print(label: str, prompt: RenderedPrompt, finish: Finish, more: Sequence[str] = ()) -> str:
-    """Return the line under an answer: the version that gave it, and what the reader should know.
+    """Return the line under an answer: the version that gave it, and notes for the reader.
 
     `more` is what else to know, which may repeat words of members and names of their files.
     """

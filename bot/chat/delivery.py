@@ -104,7 +104,7 @@ class AnswerDelivery:
                 self.finish_later(reply_id, stream)
 
     async def add_reactions(self, stream: MessageStream) -> None:
-        """Put the reactions under an answer, ready to be clicked; what Discord has trouble with is added later."""
+        """Put the reactions under an answer, ready to be clicked; those that Discord fails to add come later."""
         message = stream.last_message
         if message is not None and (left := await _add_reactions(message, SEEDS)):
             self._tasks.restart(_add_reactions_later(message, left), f"reactions under {message.id}")

@@ -1,4 +1,4 @@
-"""The forms in which members write a better answer, and say what is wrong with one."""
+"""The forms in which members write a better answer, and criticise one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def store_suggestion(
 
 
 class CauseForm(Form):
-    """Asks what is wrong with an answer, and for a better one from those who have one."""
+    """Asks for the fault of an answer, and for a better answer from members who have one."""
 
     def __init__(self, services: Services, reply: Reply, given: Cause | None, draft: str) -> None:
         super().__init__(services, gettext(WHAT_IS_WRONG))
@@ -136,7 +136,7 @@ class CauseForm(Form):
         await answer_privately(interaction, f"{noted}\n{thanks}", button_row([WithdrawButton(correction_id)]))
 
     async def _note(self, interaction: discord.Interaction, cause: Cause) -> str:
-        """Store the cause, and return what the member reads about it."""
+        """Store the cause, and return the reply to the member."""
         user_id = interaction.user.id
         counts = await self._services.database.run(corrections.give_cause, self._reply_id, user_id, cause)
         if counts is None:

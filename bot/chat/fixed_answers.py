@@ -48,7 +48,7 @@ _POINTS = re.compile(
     r"hier|schau\w*|guck\w*|siehst|sieht|beschreib\w*|lies|fass|wer|wo|was)\b",
     re.IGNORECASE,
 )
-"""Words with which a message points at what came with it."""
+"""Words with which a message points at its attachments."""
 
 
 def fixed_small_print(citations: Sequence[Citation] = ()) -> str:

@@ -58,7 +58,7 @@ MOST_CHARS = 300
 def asks_about_itself(text: str, name: str = "") -> Asked | None:
     """Return a message's question to the bot about itself; None if it is about something else.
 
-    `name` is what people call the bot.
+    `name` is the bot's name for people.
     """
     if language := asks_what_it_is(text, name):
         return Asked(About.KIND, language)
@@ -74,7 +74,7 @@ def asks_about_itself(text: str, name: str = "") -> Asked | None:
 def asks_what_it_is(text: str, name: str = "") -> QuestionLanguage | None:
     """Return the language in which a message asks, or claims, what kind of being the bot is; None if it does not.
 
-    `name` is what people call the bot.
+    `name` is the bot's name for people.
     """
     if len(text) > MOST_CHARS:
         return None
@@ -97,7 +97,7 @@ def asks_what_it_is(text: str, name: str = "") -> QuestionLanguage | None:
 
 
 def doubts_it(text: str) -> bool:
-    """Return whether a message doubts what was just said, such as "really?", or asks of it, such as "is it an app?".
+    """Return whether a message doubts the last answer, such as "really?", or asks about it, such as "is it an app?".
 
     Only the answer before tells what it is about.
     """

@@ -1,4 +1,4 @@
-"""The ways in which people ask a bot what it is and what it does, as regular expressions for one clause each.
+"""People's questions to a bot about its nature and its work, as regular expressions for one clause each.
 
 A clause has neither capitals nor punctuation, and its words are written out.
 """

@@ -1,4 +1,4 @@
-"""Writes the row of an answer: when it starts, how it was chosen, and how it ended."""
+"""Writes the row of an answer: its start, its choice among candidates, and its end."""
 
 from __future__ import annotations
 
@@ -121,12 +121,12 @@ class ReplyRecorder:
         return start_reply(session, new_reply(ask, request, self._base_revision, basis))
 
     async def restart(self, reply_id: int, ask: Ask, request: GenerationRequest) -> None:
-        """Write that another version answers, before anybody has seen a word of the answer."""
+        """Replace the version in the row, before anybody has seen a word of the answer."""
         new = new_reply(ask, request, self._base_revision, basis=None)
         await self._database.run(restart_reply, reply_id, new)
 
     async def finish(self, reply_id: int, end: AnswerEnd, draw: CandidateGeneration, *, is_delivered: bool) -> bool:
-        """Write how the answer was chosen and ended; return False if its row was deleted in the meantime."""
+        """Write the answer's choice and end; return False if its row was deleted in the meantime."""
         undelivered = None if is_delivered else end.small_print
         write = partial(_finish, reply_id=reply_id, end=end, draw=draw, undelivered=undelivered)
         return await self._write_queue.write(write) is not False

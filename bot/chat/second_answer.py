@@ -1,4 +1,4 @@
-"""Asks members which of two answers to a question they like better, without saying who gave them."""
+"""Asks members which of two answers to a question they like better, without naming the versions."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class SecondAnswers:
     async def answer_twice(self, ask: Ask, rival: Version | None) -> None:
         """Answer as the champion and its rival, in random order.
 
-        Without a rival, the champion answers twice, and the second answer is the one of several drawn whose comparison
-        with the first teaches most about what people like.
+        Without a rival, the champion answers twice; of several second answers, the one is shown whose comparison with
+        the first teaches the taste most.
         """
         services = self._services
         other = ask.release if rival is None else await self._open(rival, ask)
@@ -114,7 +114,7 @@ async def _ask(message: SentMessage, first_id: int, second_id: int) -> None:
 class BetterButton(
     PersistentButton, template=r"reactune:better:(?P<better>first|second|same):(?P<first>\d+):(?P<second>\d+)"
 ):
-    """Many members can use the same one: each says what they like better."""
+    """A button that many members can use, each for their own preference."""
 
     def __init__(self, better: Better, first_id: int, second_id: int) -> None:
         self.better = better

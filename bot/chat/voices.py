@@ -93,7 +93,7 @@ Voice = BotVoice | PersonalityVoice
 
 
 def opening_for(author_id: int, guild_id: int | None, channel_id: int, question_id: int) -> str:
-    """Return the small line that stands for a reply: who asked, without a ping, and the way to the question.
+    """Return the small line that replaces a reply: the author, without a ping, and a link to the question.
 
     It quotes no words, which would stay when the question is deleted.
     """

@@ -59,7 +59,7 @@ class Chat(BotCog):
 
     @commands.Cog.listener()
     async def on_shard_ready(self, shard_id: int) -> None:
-        """Answer what was asked since the shard's last session; a session that is resumed is told it by Discord."""
+        """Answer questions missed since the shard's last session; Discord resends them to a resumed session."""
         if self._was_ready:
             answer = self._missed.answer(self.on_message, of_shard=shard_id)
             self.services.tasks.spawn(answer, f"missed questions of shard {shard_id}")

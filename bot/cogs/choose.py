@@ -108,7 +108,7 @@ class Choose(BotCog):
         )
 
     async def show_learned(self, interaction: discord.Interaction, personality_id: int) -> None:
-        """Show after the tenth pair what the choices of all people have taught."""
+        """Show the lessons of everybody's choices after the tenth pair."""
         said = [gettext("Ten pairs: thank you!")]
         if self.services.settings.privacy.learn_from_reactions:
             # The taste in memory may lag behind the tenth choice.

@@ -136,7 +136,7 @@ class DataLifecycle(BotCog):
         return total
 
     async def _complete_departures(self, before: datetime) -> int:
-        """Delete the data of members and servers that left before that moment; return how many there were."""
+        """Delete the data of members and servers that left before that moment; return their number."""
         completed = 0
         for departure in await self.services.database.read(departed_before, before):
             erased = await self.services.database.run(complete_departure, departure)

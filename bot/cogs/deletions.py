@@ -101,7 +101,7 @@ class MessageDeletions(BotCog):
 
     @commands.Cog.listener()
     async def on_shard_ready(self, shard_id: int) -> None:
-        """Check what a new session was not told; Discord tells a resumed one what it missed."""
+        """Check for deletions that a new session missed; Discord resends events only to a resumed one."""
         if self.services.fixed_basis is None:  # a simulated server has no messages of earlier starts
             self.services.tasks.restart(self._recheck(shard_id), f"deletions in a gap of shard {shard_id}")
 

@@ -1,4 +1,4 @@
-"""Members' better answers, what they say is wrong with an answer, and what became of their votes."""
+"""Members' better answers, their reasons against an answer, and the fate of their votes."""
 
 from __future__ import annotations
 

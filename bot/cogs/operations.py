@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP, one alert for each problem, and `/audit`: what admins did, when and why."""
+"""Metrics and health over HTTP, one alert for each problem, and `/audit`: admins' actions, with times and reasons."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Operations(BotCog):
             await self._pages.cleanup()
 
     async def _measure_delay(self) -> None:
-        """Record how late this turn is."""
+        """Record the delay of this turn."""
         now = time.perf_counter()
         if self._due_at is not None:
             self.services.metrics.loop_delay.observe(max(0.0, now - self._due_at))
@@ -149,7 +149,7 @@ class AlertWatch(BotCog):
         return True
 
     async def _send(self, describe: Callable[[], str]) -> bool:
-        """Send what it describes in the channel's language; return whether Discord took it, or no channel is set."""
+        """Send the description in the channel's language; return whether Discord took it, or no channel is set."""
         channel_id = self.services.settings.alerts.channel
         if not channel_id:
             return True

@@ -1,4 +1,4 @@
-"""`/privacy`, `/me` and `/forget`: what is stored about members, and what the bot remembers of conversations."""
+"""`/privacy`, `/me` and `/forget`: members' stored data, and the bot's memory of conversations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores reactions as votes, and finds after a gap what it missed."""
+"""Stores reactions as votes, and finds missed ones after a gap."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Reactions(BotCog):
 
     @commands.Cog.listener()
     async def on_first_vote(self, first: Thumb) -> None:
-        """Tell a member what their first vote does, except in the demo; a crowd must not fill a channel with it."""
+        """Tell a member the effect of their first vote, except in the demo; a crowd must not fill a channel with it."""
         if self.services.fixed_basis is None:
             learns = self.services.settings.privacy.learn_from_reactions
             describe = partial(_describe_first_vote, first, learns=learns)

@@ -31,7 +31,7 @@ class Setup(AdminCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._opened: dict[int, SetupView] = {}
-        """{message ID: what it shows} of this run of the bot"""
+        """{message ID: the wizard shown in it} of this run of the bot"""
 
     @app_commands.command(name="setup")
     @app_commands.guild_only()
@@ -64,7 +64,7 @@ class Setup(AdminCog):
 
 
 async def introduce(guild: discord.Guild) -> None:
-    """Say in the server's channel for news, or else in the first that is open, how to set the bot up."""
+    """Post the instructions for set-up in the server's channel for news, or else in the first open channel."""
     candidates = [guild.system_channel, *sorted(guild.text_channels, key=lambda channel: channel.position)]
     channel = next((one for one in candidates if one and not lacking(one, guild.me, TO_POST)), None)
     if channel is None:

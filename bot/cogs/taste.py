@@ -82,7 +82,7 @@ class Taste(BotCog):
 
 
 async def switch_as_admin(interaction: discord.Interaction, services: Services, whose: Personality, *, on: bool) -> str:
-    """Let what people like act on the personality, or not, and say so; raises UserFacingError and NotAnAdmin."""
+    """Switch the personality's taste on or off, and return a text about it; raises UserFacingError and NotAnAdmin."""
     require_admin(interaction.user, services.settings.discord)
     require_administrator(services, interaction.user, whose)
     action = action_of(interaction, SWITCH, f"{'on' if on else 'off'}, of {whose.name}")

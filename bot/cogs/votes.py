@@ -63,7 +63,7 @@ class Choice:
 
     @property
     def title(self) -> str:
-        """Return the choice in words that also say what it is about."""
+        """Return the choice and its object in words."""
         if self.status is QuarantineStatus.COUNTED:
             return gettext("Count all waiting votes") if self.every else gettext("Count these votes")
         return gettext("Leave all waiting votes out") if self.every else gettext("Leave these votes out")

@@ -110,7 +110,7 @@ class Here:
         return fill(template, {"here": self, "section": f"/{self.request.path.split('/')[1]}", **facts})
 
     def go(self, address: str) -> web.Response:
-        """Lead to another page; a form that htmx sent keeps what was typed if something is wrong with it."""
+        """Lead to another page; a form that htmx sent keeps its contents if something is wrong with them."""
         if not self.is_partial:
             raise web.HTTPSeeOther(address)
         return web.Response(headers={"HX-Redirect": address})

@@ -63,7 +63,7 @@ class SignInFailed(UserFacingError):
 
 @dataclass(frozen=True)
 class Identified:
-    """Somebody who signed in, as Discord describes them."""
+    """A person who signed in, as Discord describes them."""
 
     user_id: int
     name: str

@@ -38,7 +38,7 @@ class Author:
 def suggest_as_visitor(session: Session, reply_id: int, author: Author, text: str, basis: Basis | None) -> int:
     """Store a checked suggestion, and return its id; raises CorrectionRefused.
 
-    `basis` is for what is written on the operator's machine. What an admin of a server writes is a member's words.
+    `basis` is for texts written on the operator's machine. The words of a server's admin are a member's words.
     """
     reply = find_reply(session, reply_id)
     if reply is None:

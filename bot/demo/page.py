@@ -200,7 +200,7 @@ async def _let_vote(services: Services, taste: Taste) -> None:
 
 
 def move_in(session: Session, guild_id: int, channel_id: int) -> None:
-    """Let the captain answer in a channel; later starts leave what people made of that."""
+    """Let the captain answer in a channel; later starts keep people's changes of that."""
     name = CAPTAIN.stem
     if find_personality(session, name) is None:
         captain = create_personality(session, name, read_card_file(CAPTAIN), by=BY, guild_id=guild_id)

@@ -39,7 +39,7 @@ class RefusedVersions:
         self._noted[version] = _Noted(first_s, now_s, Refusal(reason, may_pass and now_s - first_s < WAIT_S))
 
     def clear(self, version: Hashable) -> None:
-        """Note that the version can answer."""
+        """Forget the version's refusals, because it can answer."""
         self._noted.pop(version, None)
 
     def recent(self, version: Hashable) -> Refusal | None:

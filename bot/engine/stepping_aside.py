@@ -93,7 +93,7 @@ class SteppingAsideEngine:
     def __init__(
         self, make_engine: Callable[[], Engine], seat: GpuSeat, tasks: BackgroundTasks, *, drain_s: float
     ) -> None:
-        """`drain_s` is how long accepted answers may take before a round gets the GPU."""
+        """`drain_s` is the time that accepted answers get before a round gets the GPU."""
         self._make_engine = make_engine
         self._seat = seat
         self._tasks = tasks

@@ -1,6 +1,6 @@
 """Base classes of cogs, forms and buttons: they check access first, and reply to errors with a sentence.
 
-Each request has an ID, which all its log lines have, and the language of whoever reads its answer.
+Each request has an ID, which all its log lines have, and the language of its answer's reader.
 """
 
 from __future__ import annotations

@@ -338,7 +338,7 @@ def warn_about_search(services: Services) -> list[str]:
 
 
 def describe_document(document: Document) -> str:
-    """Return a document in a line: number, title, size, where it is used, who added it and when it was updated."""
+    """Return a document in a line: number, title, size, place, author and time of the last update."""
     passages = ngettext("{count} passage", "{count} passages", document.chunks)
     if document.waiting:
         passages += f" ({gettext('{number} not indexed yet', number=document.waiting)})"

@@ -1,8 +1,8 @@
-"""Decides from a server's documents what a message gets: a quoted line, the nearest ones, "I don't know", or the model.
+"""Decides from a server's documents on the reply: a quoted line, the nearest ones, "I don't know", or the model.
 
-It works in two steps. Does the message ask for something of this server? That is told by questions about servers, small
-talk and questions about the world that it resembles, its form, and the documents. Then, does the best line answer it?
-That is told by how near the line is in meaning and in words, and how far it is ahead of the others.
+It works in two steps. Does the message ask for something of this server? Evidence is its similarity to questions about
+servers, to small talk and to questions about the world, its form, and the documents. Then, does the best line answer
+it? Evidence is the line's similarity in meaning and in words, and its lead over the others.
 
 The weights are those of `python -m tests.benchmarks.knowledge_weights`, which docs/knowledge.md describes.
 """
@@ -219,7 +219,7 @@ class Ranked:
 
 
 def rank(asked: AskedMessage, lines: Sequence[Line]) -> Ranked:
-    """Return the lines by how well each answers the question, best first."""
+    """Return the lines ranked by their fit to the question, best first."""
     own = words_of(asked.text)[:MAX_WORDS]
     weights = dict.fromkeys(words_of(" ".join(asked.earlier[:1]))[:MAX_WORDS], EARLIER_WORDS) | dict.fromkeys(own, 1.0)
     in_line = match_all(list(weights), [words_of(line.text) for line in lines])

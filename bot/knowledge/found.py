@@ -1,4 +1,4 @@
-"""Describes passages that a search found: their scores, and what an answer would do with each."""
+"""Describes passages that a search found: their scores, and an answer's use of each."""
 
 from __future__ import annotations
 

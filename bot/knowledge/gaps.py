@@ -107,7 +107,7 @@ def _labels_by_meaning(vectors: NDArray[Any]) -> list[int]:
 
 @dataclass(frozen=True)
 class GapReader:
-    """Somebody who reads the gaps of a server."""
+    """A reader of a server's gaps."""
 
     services: Services
     guild_id: int

@@ -315,7 +315,7 @@ class Library:
     async def ask(self, words: str, earlier: Sequence[str] = ()) -> Question:
         """Return the words as a question, with their meaning if the encoder is loaded within LOOK_UP_S.
 
-        `earlier` is what people said before, newest first.
+        `earlier` holds people's earlier messages, newest first.
         """
         try:
             async with asyncio.timeout(LOOK_UP_S):

@@ -90,7 +90,7 @@ def placeholder_fault(message: Message) -> str:
 
 
 def texts_of(part: Any) -> list[str]:
-    """Return a message's ID or translation, or those of its singular and plurals; None is no translation."""
+    """Return a message's ID or translation, or those of its singular and plurals; None means untranslated."""
     return [part] if isinstance(part, str) else list(part or ())
 
 

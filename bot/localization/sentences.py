@@ -70,7 +70,7 @@ def speaking(language: Language) -> Iterator[None]:
 def gettext(message: str, /, **values: object) -> str:
     """Return the translation of an English sentence, with its placeholders filled; numbers are written as there.
 
-    A sentence without values is no template: its braces stay. A stored sentence has values of its own.
+    A sentence without values is not a template: its braces stay. A stored sentence has values of its own.
     """
     if isinstance(message, Sentence):
         return _stored(message)
@@ -86,7 +86,7 @@ def ngettext(singular: str, plural: str, count: float, /, **values: object) -> s
 
 
 def translated(text: str) -> str:
-    """Return a stored text: a sentence of ours in the present language, and what people wrote as they wrote it."""
+    """Return a stored text: a sentence of ours in the present language, and people's words unchanged."""
     return gettext(text) if isinstance(text, Sentence) else text
 
 

@@ -1,4 +1,4 @@
-"""The pages /health and /metrics, and what they report."""
+"""The pages /health and /metrics, and their contents."""
 
 from __future__ import annotations
 

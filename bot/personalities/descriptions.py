@@ -1,4 +1,4 @@
-"""Describes personalities: cards, versions, places, and how they appear in Discord."""
+"""Describes personalities: cards, versions, places, and appearance in Discord."""
 
 from __future__ import annotations
 
@@ -137,6 +137,6 @@ def _describe_bindings(session: Session, personality: Personality, guild_id: int
 
 
 def _describe_version(now: AnsweringNow) -> str:
-    """Return the version that answers; of the base, also what it has learned."""
+    """Return the version that answers; for the base, also its lessons."""
     name = gettext("version {version}", version=name_of(now.champion))
     return f"{name} ({gettext(now.about_base)})" if now.about_base else name

@@ -182,7 +182,7 @@ class Webhooks:
     async def _unused(
         self, home: Home, present: list[discord.Webhook], known: dict[int, OwnWebhook]
     ) -> list[discord.Webhook]:
-        """Return those of the bot's webhooks in the channel whose personality needs none there any more."""
+        """Return the bot's webhooks in the channel whose personality no longer needs one there."""
         places = {home.id, home.category_id or home.id}
         needing = await self._database.read(needing_webhooks, home.guild.id, places)
         return [one for one in present if one.id in known and known[one.id].personality_id not in needing]

@@ -1,4 +1,4 @@
-"""Tells servers that want it each week what their people taught the bot."""
+"""Sends weekly messages to servers that want them, about the lessons of their people."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class WeeklyPlace(NamedTuple):
 
 
 class WeeklyMessages:
-    """A week is marked as told before it is told, so that nothing repeats it, whatever happens in between.
+    """Sends each weekly message once: the week is marked first, so that no failure in between repeats it.
 
-    Where Discord has trouble, it is told later, unless the bot restarts before.
+    Where Discord has trouble, the message is sent later, unless the bot restarts before.
     """
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:

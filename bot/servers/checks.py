@@ -50,7 +50,7 @@ def find_problems(draft: SetupDraft, settings: Settings, channels: Channels, me:
 def lacking_to_appear(draft: SetupDraft, settings: Settings, channels: Channels, me: discord.Member) -> Iterator[str]:
     """Yield a sentence if the chosen personality has a name or picture of its own that the bot cannot show somewhere.
 
-    Without the message content intent no personality has one, whatever the bot may do.
+    Without the message content intent no personality has one, whatever the bot's permissions.
     """
     speaker = draft.speaker
     if speaker is None or not speaker.has_appearance or not settings.discord.message_content_intent:

@@ -175,8 +175,8 @@ class PairDrawer:
     ) -> list[tuple[Release, RenderedPrompt]]:
         """Return the request of a pair that teaches the taste: as in rounds, half plain and half with the card.
 
-        Answers of both kinds differ more, so that people more often prefer one. Liked answers would show the taste
-        again what it knows.
+        Answers of both kinds differ more, so that people more often prefer one. Liked answers would teach the taste
+        nothing new.
         """
         of_card = Examples.of(self._services.settings, personality.card)
         shown = await render_with_examples(self._services.engine, plain, of_card) if champion.is_base else None

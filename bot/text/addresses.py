@@ -1,4 +1,4 @@
-"""Leaves out addresses of the web that a model made up: those that stand nowhere in what it was given.
+"""Leaves out web addresses that a model made up: those that stand nowhere in its input.
 
 Addresses that lead to nobody stay: of the reader's own network, and those that are reserved for examples. In code and
 in quotation marks a sign says that there was an address.
@@ -33,9 +33,9 @@ _RESERVED = re.compile(
 """Hosts that nobody outside of the reader's network can own: RFC 2606, 6761, 6762, and ICANN's "internal"."""
 _BRACKETED = re.compile(rf"<\s*({ADDRESS.pattern})\s*>", re.IGNORECASE)
 _AROUND = ".,;:!?*_~'`’)]}»…"
-"""Characters that end a sentence, a quotation or Markdown; at the end of an address they are no part of it."""
+"""Characters that end a sentence, a quotation or Markdown; at the end of an address they don't belong to it."""
 _BEGUN = re.compile(r"\[[^\[\]]*\](?:\([^()\s]*)?$|\S*(?:[a-z]:[/\\]|www\.|[\w-]\.[a-z]{2,12}[/\\])\S*$", re.IGNORECASE)
-"""The end of a growing text, of which nobody knows yet what address it becomes."""
+"""The end of a growing text that may still become an address."""
 _BEGUN_CHARS = 200
 """Length of the text's end to search for a begun address: the search takes quadratic time."""
 
@@ -120,7 +120,7 @@ def _is_known(address: str, known: Collection[str]) -> bool:
 
 
 def _key(address: str) -> str:
-    """Return the address without scheme, www., what follows it in a sentence, and capitals of the site."""
+    """Return the address without scheme, www., the punctuation after it, and capitals of the site."""
     plain = unicodedata.normalize("NFKC", address).rstrip(_AROUND).replace("\\", "/")
     plain = re.sub(r"^[a-z][a-z0-9+.-]*:/+", "", plain, flags=re.IGNORECASE)
     plain = re.sub(r"^www\.", "", plain, flags=re.IGNORECASE)

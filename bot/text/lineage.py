@@ -1,4 +1,4 @@
-"""Texts about lineage: which votes made a version, and what became of a member's votes."""
+"""Texts about lineage: the votes behind a version, and the fate of a member's votes."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def with_links(session: Session, quarantine: Quarantine) -> LinkedQuarantine:
 
 
 def describe_page(page: ReviewPage) -> str:
-    """Return the burst, and what is known about its voters."""
+    """Return the burst, and the known facts about its voters."""
     held = page.shown.quarantine
     which = gettext("burst {number} of {waiting}", number=page.number, waiting=page.waiting)
     rest = len(page.voters) - SHOWN_VOTERS

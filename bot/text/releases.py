@@ -276,7 +276,7 @@ def before_after_text(found: BeforeAfter | None) -> str:
 
 
 def _compared_rows(found: BeforeAfter, escaped: Callable[[str], str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each message with what both said."""
+    """Yield each message with both answers."""
     for one in found.answers:
         sides = ((found.before, one.before), (found.after, one.after))
         yield one.message, [f"**{name}:** {escaped(_cut(answer))}" for name, answer in sides]

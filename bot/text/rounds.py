@@ -37,7 +37,7 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "degenerate_share_base": (gettext_noop("(base {value})"), percent),
     "seconds": ("{value} s", number),
 }
-"""For each measure of a round: its words, and what writes its number."""
+"""{measure of a round: (words, function that writes its number)}"""
 SFT_METRICS = METRICS | {
     "validation_accuracy": (gettext_noop("{value} of them likelier than before"), percent),
     "validation_margin": (gettext_noop("by {value} nats/token"), partial(decimal, decimals=2)),
@@ -55,7 +55,7 @@ def describe_trainers(trainers: Sequence[Heartbeat], running: Sequence[Round]) -
 
 
 def describe_round(round_: Round) -> str:
-    """Return a headline, then the progress or the outcome, then how the votes were used."""
+    """Return a headline, then the progress or the outcome, then the use of the votes."""
     lines = [
         gettext("**{headline}** (round {round})", headline=gettext(HEADLINES[round_.status]), round=str(round_.id))
     ]
@@ -72,7 +72,7 @@ def describe_round(round_: Round) -> str:
 
 
 def describe_open(round_: Round, link: str) -> str:
-    """Return that a round has been requested already, with a link to its progress."""
+    """Return a sentence about a round that was requested already, with a link to its progress."""
     status = gettext(round_.status.value)
     return gettext(
         "Round {round} is already {status}. Its progress: {link}", round=str(round_.id), status=status, link=link
@@ -80,7 +80,7 @@ def describe_open(round_: Round, link: str) -> str:
 
 
 def describe_first_version(personality: str, examples: int) -> str:
-    """Return that a first version can be made from the examples on the personality's card."""
+    """Return the offer of a first version from the examples on the personality's card."""
     return ngettext(
         "**First version:** {name} can learn the {count} example on its card now. With the bundled base this takes "
         "about {minutes} minutes, with a larger one longer. Members meet the version only once it is promoted, so "
@@ -95,7 +95,7 @@ def describe_first_version(personality: str, examples: int) -> str:
 
 
 def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
-    """Return how many votes a round found, what the rules removed, and notes for the admins, one line each."""
+    """Return a round's number of votes, the votes that the rules removed, and notes for admins, one line each."""
     lines = []
     if evidence.get("votes"):
         shares = evidence.get("removed_shares", {}).items()
@@ -143,7 +143,7 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
 
 
 def describe_import(imported: ImportedPersonality) -> str:
-    """Return what an import did, and the next step."""
+    """Return the result of an import, and the next step."""
     name, version = imported.personality.name, imported.version
     if imported.is_new:
         said = ngettext(

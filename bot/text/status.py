@@ -1,4 +1,4 @@
-"""The words of `/model status`: what answers, what comes next, what that learns from, and what was spent."""
+"""The words of `/model status`: the version that answers, the next one, its data, and the tokens spent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def describe_status(
     learns_from_all: bool,
     viewer_id: int | None = None,
 ) -> list[str]:
-    """Return what would decide and what answers, what comes next and what that learns from, and the trainer.
+    """Return lines on the version that answers and the next decision, on the next version and its data, on the trainer.
 
     `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
     """

@@ -126,6 +126,6 @@ def _as_lists(table: _Table) -> list[str]:
 
 
 def _named(heading: Token, cell: Token) -> str:
-    """Return a cell with its heading and Markdown; two pipes in it are no spoiler."""
+    """Return a cell with its heading and Markdown; two pipes in it are not a spoiler."""
     said = cell.content or NO_WORDS
     return (f"{heading.content}: {said}" if heading.content else said).replace("||", r"\|\|")

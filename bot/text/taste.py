@@ -1,4 +1,4 @@
-"""The words of `/taste`: what people like, how much more, examples, and what is not known yet."""
+"""The words of `/taste`: people's likings, their strength, examples, and open questions."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def describe_liked(votes: int, choices: int, voters: int, told: Sequence[ShownEf
 
 
 def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: bool, by_rounds: bool) -> str:
-    """Return the news that what people like acts from now on; `by_examples` and `by_rounds` say on what it acts."""
+    """Return the news that the taste acts from now on; `by_examples` and `by_rounds` tell on what."""
     votes = count_kinds(len(taste.data.thumbs.liked), len(taste.data.choices.starts))
     liked = name_likings(likings(taste, MOST_IN_NEWS))
     if role is TasteRole.CHOOSING:

@@ -1,4 +1,4 @@
-"""Checks of what looks at pictures and writes down voice messages: each gets a small one to try."""
+"""Checks of the models for pictures and voice messages: each gets a small one to try."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of Discord's settings, of the bot's login there, and of how personalities appear."""
+"""Checks of Discord's settings, of the bot's login there, and of personalities' appearance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings of the doctor: what a check is, and how it reports a problem or a hint."""
+"""Checks of the doctor, and their findings: problems and hints."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def problems_of(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def describe_findings(findings: Sequence[Finding]) -> str:
-    """Return one line per finding, then the numbered list of what to fix; checks that fail alike are one thing."""
+    """Return one line per finding, then the numbered list of things to fix; checks that fail alike share one number."""
     lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.message}" for finding in findings]
     problems = problems_of(findings)
     if not problems:

@@ -153,7 +153,7 @@ def _describe_champion(settings: Settings, name: str, version: Version | None) -
 
 
 def check_chat_template(settings: Settings) -> str:
-    """Describe how the base writes conversations."""
+    """Describe the base's chat template."""
     base = find_base(settings)
     chat = load_chat_format(base.path, settings.model.template_options)
     try:

@@ -82,7 +82,7 @@ def _import_card(settings: Settings, server: int) -> str:
 
 
 def propose_first_version(name: str, config: Path | None, program: str) -> None:
-    """Say that a first version can be made, and make it if the operator agrees; nothing if there is none to make."""
+    """Offer a first version, and make it if the operator agrees; do nothing if there is none to make."""
     from bot.text.releases import before_after_text
     from bot.text.rounds import describe_first_version, describe_round
     from trainer.rounds.worker import stopped_by_signals

@@ -1,6 +1,6 @@
 """The list of answers, and the page of one: everything known about it, and actions on it.
 
-They are found by what people said of them, by where and when they were given, and by their words.
+The list can be filtered by people's feedback, by place and time, and by words.
 """
 
 from __future__ import annotations

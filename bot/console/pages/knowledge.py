@@ -50,7 +50,7 @@ ONE_TITLE = "A title and a link are for one document. Leave both empty to add se
 
 @dataclass(frozen=True)
 class ServerPage:
-    """A request with the server whose documents it is about."""
+    """A request with the server whose documents it concerns."""
 
     here: Here
     server: discord.Guild

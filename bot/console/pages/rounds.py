@@ -88,7 +88,7 @@ def _describe_losses(curve: Curve) -> str:
 
 
 async def ask_for_round(request: web.Request) -> web.Response:
-    """Ask for a round, on what people said or on the card's examples; if one is already open, show that one."""
+    """Request a round, on people's feedback or on the card's examples; if one is already open, show that one."""
     here, form = await find_here(request), await read_form(request)
     learns_from = TrainingSource.EXAMPLES if form.is_checked("from_examples") else TrainingSource.VOTES
     action = here.action("train", f"learn_from: {learns_from}")

@@ -1,4 +1,4 @@
-"""The page on which somebody labels pairs of answers, one key for each, and people's own prompts for it."""
+"""The page for labelling pairs of answers, one key for each label, and people's own prompts for it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MAX_PASTED_CHARS = 2_000_000
 
 
 async def show_sitting(request: web.Request) -> web.Response:
-    """Show the pair to label, or how to begin."""
+    """Show the pair to label, or the way to begin."""
     here = await find_here(request)
     sitting, prompts, agreement = await here.services.database.read(
         _read_sitting, here.personality.id, here.visitor.user_id

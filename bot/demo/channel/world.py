@@ -1,4 +1,4 @@
-"""The demo's simulated server: its people and places, and what they do there, one after the other."""
+"""The demo's simulated server: its people, its places, and people's actions there, one after the other."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class EffectChecks:
     """Checks that the server answers as the versions it has: each is measured once, and again after it is forgotten."""
 
     def __init__(self, url: str, encode: Encode, remedy: str) -> None:
-        """`remedy` is what to do about a version that the server does not answer as."""
+        """`remedy` is the advice about a version that the server does not answer as."""
         self._url = url
         self._encode = encode
         self._remedy = remedy

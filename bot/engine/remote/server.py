@@ -248,7 +248,7 @@ async def served_models(server: Server, settings: RemoteSettings) -> tuple[str, 
 
 
 def problem_of(error: ServerError, setting: str = "remote.url", key_variable: str = KEY_VARIABLE) -> str:
-    """Return the error and what to do; `setting` holds the server's address."""
+    """Return the error and its remedy; `setting` holds the server's address."""
     if isinstance(error, Refused) and error.status in NEEDS_KEY:
         return f"{error}; set its key as {key_variable} in the environment or in .env"
     if isinstance(error, Unreachable):
