@@ -39,7 +39,7 @@ class Addresses:
         return next((one for one in (self.public, *self.local) if one.partition("://")[2] == host), None)
 
     def is_local(self, request: web.BaseRequest) -> bool:
-        """Return whether the request comes from a browser on this machine, not through a proxy with any host name."""
+        """Return whether a browser on this machine asks directly, and not through a proxy, under any host name."""
         return self.origin_of(request) in self.local and not any(name in request.headers for name in PROXIED)
 
     def is_public(self, request: web.BaseRequest) -> bool:
