@@ -20,7 +20,7 @@ OPENING = "-# ↪ <@{author_id}> · [question]({link})\n"
 ATTEMPTS = 2
 """Attempts to send a message; the second uses a new webhook, in case somebody deleted the first."""
 LOOKED_BACK = 20
-"""Newest messages to search for one that may have been sent."""
+"""Number of newest messages to search for one that may have been sent."""
 _ANSWERED = re.compile(r"-# ↪ <@\d+> · \[question\]\(https://discord\.com/channels/\d+/\d+/(?P<id>\d+)\)\n")
 
 

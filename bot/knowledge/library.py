@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHARS_PER_TOKEN = 3
-"""Characters of a token, a low estimate for cutting text without the encoder's tokenizer."""
+"""Characters per token, a low estimate for cutting text without the encoder's tokenizer."""
 KEPT_LINES = 2_000
 """Lines whose vectors are kept, 3 MB."""
 LOOK_UP_S = 5.0
