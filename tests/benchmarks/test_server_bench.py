@@ -9,6 +9,8 @@ import pytest
 from bot.demo.community import warm
 from tests.benchmarks.server import Life, Profile, UnknownProfile, live, profile_of, summary_of
 
+pytestmark = pytest.mark.slow
+
 VILLAGE = replace(profile_of("small", "warm"), members=4, answers_per_week=33)
 """Five votes a week."""
 

@@ -18,6 +18,7 @@ CASES = [
 """In the order of what they need: one process measures all, and training loads more libraries."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process")
 def test_predictions_are_within_15_percent_of_the_peaks_of_three_sizes():
     for case, found in zip(CASES, measure(CASES), strict=True):

@@ -392,6 +392,7 @@ def test_votes_without_a_taste_rarely_teach(count: int) -> None:
     assert sum(taste.may_teach for taste in tastes) <= 0.2 * SEEDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_adding_votes_does_not_switch_it_on_and_off_again(seed: int) -> None:
     """It is decided when the models are fitted again, and needs more to change back: a vote in between changes nothing.
