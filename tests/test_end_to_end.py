@@ -130,8 +130,10 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
         await grace.slash(channel, "model train")
         round_ = await asyncio.to_thread(wait_for_round, settings)
         assert round_.status is RoundStatus.PUBLISHED, round_.reason
-        # One for each question, and two that prefer what ada wrote; which of them are held out, their prompts decide.
-        assert round_.metrics["pairs"] + round_.metrics["validation_pairs"] == len(QUESTIONS) + 2
+        # One for each question, and two that prefer what ada wrote; one less if two answers of six tokens are equal.
+        # Which of them are held out, their prompts decide.
+        pairs = round_.metrics["pairs"] + round_.metrics["validation_pairs"]
+        assert len(QUESTIONS) + 1 <= pairs <= len(QUESTIONS) + 2
 
         assert round_.gate["verdict"] == GateVerdict.NOT_ENOUGH_EVIDENCE
         refusal = await grace.slash(channel, "model promote", version="v1")
