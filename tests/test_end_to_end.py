@@ -16,6 +16,7 @@ from bot.app import ReactuneBot
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.guards.error_handler import is_expected
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.degenerate import is_degenerate
 from storage.database.database import open_database
 from storage.database.enums import Basis, GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
@@ -92,7 +93,8 @@ def wait_for_round(settings: Settings) -> Round:
         database.close()
 
 
-async def answer_and_rate(channel: ChannelHandle, member, mention: str, question: str) -> None:
+async def answer_and_rate(channel: ChannelHandle, member, mention: str, question: str) -> bool:
+    """Return whether the two answers make a pair: six tokens may say the same twice, or be broken."""
     await member.send(channel, f"{mention} {question}")
     first = channel.last_message
     await member.react(first, "👎")
@@ -100,6 +102,8 @@ async def answer_and_rate(channel: ChannelHandle, member, mention: str, question
     second = channel.last_message
     assert second.id != first.id
     await member.react(second, "👍")
+    worse, better = (said.content.rsplit("\n-# ", 1)[0] for said in (first, second))
+    return worse != better and not is_degenerate(better)
 
 
 class LoadedBot(ReactuneBot):
@@ -122,18 +126,16 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
     assert bot.user is not None
     mention = bot.user.mention
     try:
-        for question in QUESTIONS:
-            await answer_and_rate(channel, ada, mention, question)
+        rated = [await answer_and_rate(channel, ada, mention, question) for question in QUESTIONS]
         form = await ada.slash(channel, "suggest")
         await ada.submit_modal(form, {"text": "Boil water and pour it over the leaves."})
 
         await grace.slash(channel, "model train")
         round_ = await asyncio.to_thread(wait_for_round, settings)
         assert round_.status is RoundStatus.PUBLISHED, round_.reason
-        # One for each question, and two that prefer what ada wrote; one less if two answers of six tokens are equal.
-        # Which of them are held out, their prompts decide.
-        pairs = round_.metrics["pairs"] + round_.metrics["validation_pairs"]
-        assert len(QUESTIONS) + 1 <= pairs <= len(QUESTIONS) + 2
+        # One for each question whose answers differ, and two that prefer what ada wrote; which of them are held out,
+        # their prompts decide.
+        assert round_.metrics["pairs"] + round_.metrics["validation_pairs"] == sum(rated) + 2
 
         assert round_.gate["verdict"] == GateVerdict.NOT_ENOUGH_EVIDENCE
         refusal = await grace.slash(channel, "model promote", version="v1")

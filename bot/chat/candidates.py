@@ -54,7 +54,7 @@ class Pace:
         """Time and characters of the parts that were written alone."""
         self._answers, self._alone_s = 1.0, USUAL_S
         self._further, self._extra_s = 1.0, USUAL_EXTRA_S
-        """Sums: answers and their time had they been alone; further candidates and the time they added."""
+        """Totals: answers, and their time had each been alone; further candidates, and the time that they added."""
 
     @property
     def most(self) -> int:

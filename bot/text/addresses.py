@@ -35,7 +35,7 @@ _BRACKETED = re.compile(rf"<\s*({ADDRESS.pattern})\s*>", re.IGNORECASE)
 _AROUND = ".,;:!?*_~'`’)]}»…"
 """Characters that end a sentence, a quotation or Markdown; at the end of an address they don't belong to it."""
 _BEGUN = re.compile(r"\[[^\[\]]*\](?:\([^()\s]*)?$|\S*(?:[a-z]:[/\\]|www\.|[\w-]\.[a-z]{2,12}[/\\])\S*$", re.IGNORECASE)
-"""The end of a growing text that may still become an address."""
+"""Matches the end of a growing text that may still become an address."""
 _BEGUN_CHARS = 200
 """Length of the text's end to search for a begun address: the search takes quadratic time."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORDS_WEIGHT = 0.15
-"""A passage's gain, on the scale of similarity, if it holds all words of a question."""
+"""Added to a passage's similarity if it holds all words of a question."""
 EARLIER_WEIGHT = 0.8
 """Weight of earlier messages; the question's own is 1. With a larger one, thanks bring an answer back more often."""
 LEAST_OWN_SIMILARITY = 0.15

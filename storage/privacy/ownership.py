@@ -36,7 +36,7 @@ def naming_members(*fates: Fate) -> list[Naming]:
 
 
 def naming_pseudonyms(*fates: Fate) -> list[Naming]:
-    """Return the columns with pseudonyms of members whose rows have one of the fates, or all without fates."""
+    """Return the columns that hold pseudonyms and have one of the fates; all of them if no fate is given."""
     return list(_naming(PSEUDONYM, fates))
 
 
