@@ -46,25 +46,15 @@ LINK_LASTS = timedelta(days=7)
 
 WELCOME = """\
 **Welcome! I'm a small language model that learns from your reactions.**
-1. Write something here. The small print under my answer names the version that gave it.
-2. Click 👍 or 👎 under my answer. 🔁 gives another answer to the same question: rate that one too, differently. `⋯` \
-has ❤️, 🔥 and others, which count as votes too.
-3. Know a better answer? `/suggest` opens a form for it. Type `/` to see all commands.
-4. Switch to **grace**, the admin, and enter `/model status`, then `/model train`. When the new version is \
-ready, enter `/model promote v1` and ask again. If you don't like it, enter `/model rollback`. `/model report` shows \
-it all in a picture.
-5. Faster: `/choose` shows ten pairs of answers, and you say which one is better. **Label**, above, does the same with \
-one key for each pair.
-6. Attach a text file and ask about it. I can't see pictures here, unless `pictures.server` names a model that can.
-7. Look around: in <#{questions}> I answer only questions, in <#{pirates}> Captain Brine answers. `⋯` at a message \
-opens a thread, and lists under **Apps** what I can do with that message."""
-FOR_A_HANDFUL = """
--# A pair is one question with a better and a worse answer. A round needs two pairs. Once your votes show \
-clearly what you like, it also ranks fresh answers: see `/taste`. People decide about a new version by choosing \
-between two answers. To promote it before they have, enter `/model promote v1 override:True reason:I like it`."""
+Write something here. The line above the field where you write says what to try next, until you close it.
+- The small print under my answer names the version that gave it. 🔁 gives another answer to the same question, and \
+`⋯` has more emoji that count as votes, such as ❤️.
+- Know a better answer? `/suggest` opens a form for it. Type `/` to see all commands.
+- In <#{questions}> I answer only questions, in <#{pirates}> Captain Brine answers. **Label**, above, shows pairs of \
+answers as `/choose` does, with one key for each."""
 FOR_A_COMMUNITY = """
--# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So start with \
-step 4: the first round takes about two minutes on two cores."""
+-# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So **grace**, \
+the admin, can enter `/model train` right away: the first round takes about two minutes on two cores."""
 
 HANDFUL = {
     variable_name("training", "min_pairs"): "2",
@@ -149,7 +139,7 @@ async def _run(bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Calla
     world = World(env)
     await world.catch_up()
     places = {"questions": world.questions.id, "pirates": world.pirates.id}
-    welcome = f"{WELCOME.format(**places)}{FOR_A_COMMUNITY if taste else FOR_A_HANDFUL}"
+    welcome = f"{WELCOME.format(**places)}{FOR_A_COMMUNITY if taste else ''}"
     await asyncio.to_thread(restore_chat, bot.settings, world, welcome)
     await env.start()
     try:

@@ -18,6 +18,7 @@ from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, read_call
 from bot.demo.channel.components import read_select
 from bot.demo.channel.forms import Field, Given, Look, modal_fields, read_modal
+from bot.demo.channel.guide import LAST, Remembered, next_step
 from bot.demo.channel.places import BOT_NAME, LOUNGE, MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import BOT_PICTURE, PICTURES, read_timeline, summarize
 from bot.demo.channel.world import Seat, World
@@ -35,6 +36,9 @@ STARTERS = ("Good morning!", "What makes a good cup of tea?", "I baked bread tod
 """First messages to suggest. The bundled model answers these sensibly more often than most."""
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
+GUIDE = "reactune_guide"
+"""Cookie with what the browser remembers of the guide."""
+YEAR_S = 365 * 24 * 3600
 FIELD = "field."
 """Prefix of the names of a form's fields, so that none means something else here."""
 
@@ -66,6 +70,8 @@ class ChannelPage:
             web.get(at, self._show),
             web.get(f"{at}/news", self._show_news),
             web.get(f"{at}/suggestions", self._suggest),
+            web.get(f"{at}/learned", self._show_what_it_learned),
+            web.post(f"{at}/guide", self._close_guide),
             web.get(rf"{message}/files/{{file:\d+}}", self._send_file),
             web.get(f"{message}/picture", self._send_picture),
             web.post(f"{at}/say", self._say),
@@ -91,7 +97,7 @@ class ChannelPage:
         response = here.fill(
             "channel/page.html",
             engine=here.services.engine.state(),
-            **self._facts(seat, before) | {"first_new": first_new},
+            **await self._facts(here, seat, before) | {"first_new": first_new},
             starters=STARTERS if seat.place.key == LOUNGE and not seat.has_spoken else (),
             bot_name=BOT_NAME,
             bot_picture=BOT_PICTURE,
@@ -122,7 +128,7 @@ class ChannelPage:
         seat = self._seat(request)
         if request.query.get("seen") == str(self._world.changes):
             return web.Response(status=204)
-        return self._messages(await find_here(request), seat)
+        return await self._messages(await find_here(request), seat)
 
     async def _say(self, request: web.Request) -> web.StreamResponse:
         """Send a message, or use the command that it is."""
@@ -136,17 +142,30 @@ class ChannelPage:
                 given = {f"{FIELD}{option}": value for option, value in call.given.items()}
                 address = here.address(seat.path, command=call.name, **given)
                 return self._open(here, seat, _command_form(here, seat, call), address)
-            return self._after(here, seat, await call.run(seat), done="replying")
+            return await self._after(here, seat, await call.run(seat), done="replying")
         if len(text) > MAX_MESSAGE_CHARS:
             raise UserFacingError(f"That is longer than {MAX_MESSAGE_CHARS:,} characters. Please shorten it.")
         replied = _id(form, "reply")
         attached = [(one.filename, one.file.read()) for one in files]
         await seat.say(text, seat.message(replied) if replied else None, attached)
-        return self._after(here, seat, None, done="replying")
+        return await self._after(here, seat, None, done="replying")
 
     async def _use_command(self, request: web.Request) -> web.StreamResponse:
         here, seat, call = await self._filled_call(request, await request.post())
-        return self._after(here, seat, await call.run(seat), done="form")
+        return await self._after(here, seat, await call.run(seat), done="form")
+
+    async def _show_what_it_learned(self, request: web.Request) -> web.StreamResponse:
+        """Lead to the page that says it, and remember that somebody looked."""
+        response = web.HTTPSeeOther((await find_here(request)).address("/"))
+        response.set_cookie(GUIDE, Remembered.LOOKED, path=HOME, max_age=YEAR_S, httponly=True, samesite="Lax")
+        raise response
+
+    async def _close_guide(self, request: web.Request) -> web.StreamResponse:
+        here, seat = await find_here(request), self._seat(request)
+        await read_form(request)
+        response = web.HTTPSeeOther(here.address(seat.path))
+        response.set_cookie(GUIDE, Remembered.CLOSED, path=HOME, max_age=YEAR_S, httponly=True, samesite="Lax")
+        raise response
 
     async def _suggest(self, request: web.Request) -> web.StreamResponse:
         here, seat, call = await self._filled_call(request, request.query)
@@ -163,7 +182,7 @@ class ChannelPage:
         key = SentForm(sent).text("key")
         values = read_modal(self._world.open_form(key), _all_fields(sent), self._world)
         opened = await self._world.submit_form(seat, key, values)
-        return self._after(here, seat, opened, done="form")
+        return await self._after(here, seat, opened, done="form")
 
     async def _act_on_message(self, request: web.Request) -> web.StreamResponse:
         """React to a message, use its controls or its menu, open a thread, edit or delete it."""
@@ -187,7 +206,7 @@ class ChannelPage:
         else:
             await act(actor.edit(message, _lines(form.text(f"{FIELD}text"))))
             done = "form"
-        return self._after(here, seat, opened, done=done)
+        return await self._after(here, seat, opened, done=done)
 
     async def _send_file(self, request: web.Request) -> web.StreamResponse:
         """Send a file of a message that this person sees: a picture to look at, anything else to save."""
@@ -214,12 +233,12 @@ class ChannelPage:
             raise web.HTTPNotFound
         return seat
 
-    def _after(self, here: Here, seat: Seat, opened: str | None, *, done: str) -> web.StreamResponse:
+    async def _after(self, here: Here, seat: Seat, opened: str | None, *, done: str) -> web.StreamResponse:
         """Show the result of an action: the messages, and the form that the bot opened, if it did."""
         if opened is not None:
             return self._open(here, seat, self._bots_form(here, seat, opened), here.address(seat.path, form=opened))
         if here.is_partial:
-            return self._messages(here, seat, done)
+            return await self._messages(here, seat, done)
         return here.go(here.address(seat.path))
 
     def _open(self, here: Here, seat: Seat, form: ShownForm, address: str) -> web.StreamResponse:
@@ -230,12 +249,19 @@ class ChannelPage:
         response.headers.update({"HX-Retarget": "#form", "HX-Reswap": "outerHTML"})
         return response
 
-    def _messages(self, here: Here, seat: Seat, done: str = "") -> web.Response:
-        return here.fill("channel/news.html", **self._facts(seat), done=done, is_news=True)
+    async def _messages(self, here: Here, seat: Seat, done: str = "") -> web.Response:
+        return here.fill("channel/news.html", **await self._facts(here, seat), done=done, is_news=True)
 
-    def _facts(self, seat: Seat, before: int | None = None) -> dict[str, object]:
+    async def _facts(self, here: Here, seat: Seat, before: int | None = None) -> dict[str, object]:
         seat.note_read()
+        cookie = here.request.cookies.get(GUIDE)
+        remembered = next((one for one in Remembered if one == cookie), Remembered.NOTHING)
+        guide = None
+        if seat.place.key == LOUNGE:
+            guide = await here.services.database.read(next_step, here.personality.id, remembered)
         return {
+            "guide": guide,
+            "guide_steps": LAST,
             "seat": seat,
             "seats": self._world.seats_of(seat.member.name),
             "timeline": read_timeline(seat, before),

@@ -1,0 +1,125 @@
+"""The demo's guide: one line above the field to write in, which says what to try next until a version is promoted.
+
+What was done is read from the database, so the guide goes on where it was after a restart, and nobody must do a step
+in its place. The browser remembers two things that the database does not know: that somebody closed the guide, and that
+they looked at what the bot had learned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from storage.database.enums import Label
+from storage.database.rows import count_rows
+from storage.database.tables import ReplyRow, SittingPairRow, SittingRow, VoteEventRow
+from storage.releases.contests import find_rival
+from storage.releases.versions import Version, read_alias
+from storage.training.rounds import latest_round
+
+TEN = 10
+"""Pairs of one `/choose`."""
+
+
+class Remembered(StrEnum):
+    """What the browser remembers."""
+
+    NOTHING = ""
+    LOOKED = "looked"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Step:
+    number: int
+    words: str
+    says: str = ""
+    """A command that the step's button sends as the visitor."""
+    leads_to: str = ""
+    """The address that the step's link leads to."""
+    link: str = ""
+
+
+LAST = 8
+ASK = Step(1, "Write something to the bot, or press one of the suggestions.")
+VOTE = Step(2, "Press 👍 or 👎 under an answer: that is how the bot learns.")
+CHOOSE = "Now compare ten pairs of answers. They say more than thumbs. {done} of 10 done."
+LOOK = Step(
+    4,
+    "The bot now prefers answers like the ones that you chose. See what it has learned.",
+    leads_to="learned",
+    link="What it has learned",
+)
+TRAIN = Step(
+    5,
+    "Let it learn this for good. An admin, grace, starts the training; it takes some minutes.",
+    leads_to="/channel/grace/lounge?command=model+train",
+    link="Train as grace",
+)
+TRAINING = Step(
+    5, "A new version is being made. You can talk on meanwhile.", leads_to="/rounds", link="See how far it is"
+)
+NO_VERSION = Step(
+    5,
+    "The training made no version this time. The round says why; more pairs usually help.",
+    says="/choose",
+    leads_to="/rounds",
+    link="See why",
+)
+JUDGE = "{version} is made. Is it better? Ten pairs show its answers beside today's, without names. {done} of 10 done."
+PROMOTE = "You have compared {version} with today's answers. An admin decides: let {version} answer from now on."
+DONE = "{version} answers now. That was the whole loop. To undo it, grace enters /model rollback."
+
+
+def next_step(session: Session, personality_id: int, remembered: Remembered) -> Step | None:
+    """Return the first step that nobody has done yet; None once the guide is closed."""
+    if remembered is Remembered.CLOSED:
+        return None
+    if version := read_alias(session, personality_id).version:
+        return Step(LAST, DONE.format(version=version.name), leads_to="/versions", link="See all versions")
+    if rival := find_rival(session, personality_id):
+        return _judge(session, personality_id, rival)
+    return _teach(session, personality_id) or (_train(session, personality_id) if remembered else LOOK)
+
+
+def _teach(session: Session, personality_id: int) -> Step | None:
+    said = select(ReplyRow.id).where(ReplyRow.personality_id == personality_id)
+    chosen = _count_choices(session, personality_id)
+    if chosen >= TEN:
+        return None
+    if not count_rows(session, said):
+        return ASK
+    if not count_rows(session, select(VoteEventRow.id).where(VoteEventRow.reply_id.in_(said))):
+        return VOTE
+    return Step(3, CHOOSE.format(done=chosen), says="/choose")
+
+
+def _train(session: Session, personality_id: int) -> Step:
+    round_ = latest_round(session, personality_id)
+    if round_ is None:
+        return TRAIN
+    return TRAINING if round_.is_open else NO_VERSION
+
+
+def _judge(session: Session, personality_id: int, rival: Version) -> Step:
+    judged = _count_choices(session, personality_id, rival)
+    if judged < TEN:
+        return Step(6, JUDGE.format(version=rival.name, done=judged), says="/choose")
+    words = PROMOTE.format(version=rival.name)
+    return Step(7, words, leads_to="/channel/grace/lounge?command=model+promote", link="Promote as grace")
+
+
+def _count_choices(session: Session, personality_id: int, version: Version | None = None) -> int:
+    """Return the number of pairs in which somebody chose; with a version, of those with an answer of it."""
+    chosen = (
+        select(SittingPairRow.id)
+        .join(SittingRow)
+        .where(SittingRow.personality_id == personality_id, SittingPairRow.label != Label.SKIPPED)
+    )
+    if version:
+        its = select(ReplyRow.id).where(ReplyRow.version_id == version.id)
+        chosen = chosen.where(or_(SittingPairRow.first_id.in_(its), SittingPairRow.second_id.in_(its)))
+    return count_rows(session, chosen)

@@ -1,0 +1,93 @@
+"""The demo's guide: one line says what to try next, until a version is promoted or somebody closes it."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+from sqlalchemy.orm import Session
+
+from storage.database.columns import utc_now
+from storage.database.enums import Label, PairChoice, RoundStatus
+from storage.database.tables import RoundRow, SittingPairRow
+from storage.releases.promotion import promote
+from storage.releases.versions import read_alias
+from storage.sittings.sittings import begin_sitting
+from storage.training.rounds import request_round
+from tests.bot.console.conftest import Seen
+from tests.seeding import BOB, ask_twice
+
+
+def guide(seen: Seen) -> str:
+    """Return the words of the guide's line; "" if there is none."""
+    found = re.search(r'<form class="guide".*?</form>', seen.html, re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", found[0])).split()) if found else ""
+
+
+def compare_pairs(session: Session, number: int, version=None) -> None:
+    """Let Bob choose the first answer of that many pairs, with the version's against the base's if there is one."""
+    sitting = begin_sitting(session, 1, BOB)
+    for _ in range(number):
+        first, second = ask_twice(session, version, None)
+        row = SittingPairRow(
+            sitting_id=sitting.id,
+            prompt="hello",
+            first_id=first,
+            second_id=second,
+            chosen_by=PairChoice.CHANCE,
+            label=Label.FIRST,
+            labelled_at=utc_now(),
+        )
+        session.add(row)
+
+
+async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(channel, world, query, waiting):
+    assert guide(await channel.look("ada")).startswith("1 of 8 Write something to the bot")
+    seen = await channel.say("ada", "Hello")
+    assert guide(seen).startswith("2 of 8 Press 👍 or 👎")
+    seen = await channel.act("ada", world.lounge.last_message.id, react="👍")
+    assert "0 of 10 done. /choose" in guide(seen)
+
+    query(lambda session: compare_pairs(session, 9))
+    assert "9 of 10 done" in guide(await channel.look("bo"))
+    query(lambda session: compare_pairs(session, 1))
+    assert guide(await channel.look("ada")).startswith(
+        "4 of 8 The bot now prefers answers like the ones that you chose"
+    )
+    overview = await channel.browser.get("/channel/ada/lounge/learned")
+    assert overview.path == "/"
+    assert "What people like" in overview.html
+
+    assert "grace, starts the training" in guide(await channel.look("ada"))
+    form = await channel.look("grace", query="?command=model+train")
+    assert "learn_from" in form.html
+    round_id = query(lambda session: request_round(session, 1, "grace")[0].id)
+    assert "A new version is being made" in guide(await channel.look("ada"))
+    query(lambda session: setattr(session.get(RoundRow, round_id), "status", RoundStatus.SKIPPED))
+    assert "made no version this time" in guide(await channel.look("ada"))
+
+    version = waiting(0.5)
+    assert guide(await channel.look("ada")).startswith("6 of 8 v1 is made. Is it better?")
+    query(lambda session: compare_pairs(session, 10, version))
+    assert guide(await channel.look("ada")).startswith("7 of 8 You have compared v1 with today's answers.")
+    assert "reason" in (await channel.look("grace", query="?command=model+promote")).html
+    query(
+        lambda session: promote(
+            session,
+            1,
+            version,
+            expected_generation=read_alias(session, 1).generation,
+            by="grace",
+            override=True,
+            reason="I like it",
+        )
+    )
+    assert guide(await channel.look("ada")).startswith("8 of 8 v1 answers now.")
+
+
+async def test_a_closed_guide_stays_closed_and_never_stood_elsewhere(channel):
+    assert guide(await channel.look("ada", "pirates")) == ""
+    closed = await channel.browser.post("/channel/ada/lounge/guide")
+    assert closed.path == "/channel/ada/lounge"
+    assert guide(closed) == ""
+    assert guide(await channel.look("bo")) == ""
