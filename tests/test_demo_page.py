@@ -181,7 +181,7 @@ def expect_in_view(page: Page, text: str) -> None:
 
 def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) -> None:
     page.goto(demo.address)
-    page.get_by_role("link", name="Channel", exact=True).click()
+    page.get_by_role("link", name="Talk").click()
     expect_in_view(page, "Welcome! I'm a small language model")
 
     say(page, QUESTION)
@@ -323,7 +323,7 @@ def test_a_button_whose_effect_was_seen_first_may_be_answered_late(demo: Demo, p
 
 def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, page: Page) -> None:
     page.goto(demo.address)
-    page.get_by_role("link", name="Label", exact=True).click()
+    page.get_by_role("link", name="Teach").click()
     expect(page.get_by_role("button", name="Begin")).to_be_focused()
     page.keyboard.press("Enter")
 
@@ -386,6 +386,51 @@ def test_documents_are_added_by_files(demo: Demo, page: Page) -> None:
     page.get_by_label("Files").set_input_files({"name": "tea.txt", "mimeType": "text/plain", "buffer": b"Tea is hot."})
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.locator("#documents").get_by_role("link", name="tea.txt")).to_be_visible(timeout=ANSWER_MS)
+
+
+def test_the_guide_leads_through_the_first_ten_minutes(tmp_path: Path, signed_in: BrowserContext) -> None:
+    """A newcomer does what the guide says, and nothing else, until it has nothing more to say."""
+    demo = Demo(tmp_path, build_tiny_base(tmp_path / "tiny", positions=2048))
+    page = signed_in.browser.new_page(viewport=SCREEN)
+    page.goto(demo.link)
+    page.get_by_role("button", name="Sign in").click()
+    guide = page.locator(".guide")
+    expect(guide).to_contain_text("1 of 8")
+    page.locator(".starters button").first.click()
+    expect(guide).to_contain_text("2 of 8", timeout=ANSWER_MS)
+    expect(reactions(page, "👍")).to_have_count(1, timeout=ANSWER_MS)
+    react(page, "👍")
+    expect(guide).to_contain_text("3 of 8")
+    choose_ten_pairs(page)
+    guide.get_by_role("link", name="What it has learned").click()
+    expect(page.get_by_role("heading", name="What it has learned")).to_be_visible()
+    page.go_back()
+    page.reload()
+    guide.get_by_role("link", name="Train as grace").click()
+    page.get_by_role("button", name="Run").click()
+    expect(guide).to_contain_text("A new version is being made")
+    expect(guide).to_contain_text("6 of 8 v1 is made", timeout=2 * ANSWER_MS)
+    choose_ten_pairs(page)
+    guide.get_by_role("link", name="Promote as grace").click()
+    page.get_by_label("override").check()
+    page.get_by_label("reason").fill("I like it")
+    page.get_by_role("button", name="Run").click()
+    expect(guide).to_contain_text("8 of 8 v1 answers now", timeout=ANSWER_MS)
+    guide.get_by_role("button", name="Close the guide").click()
+    expect(page.get_by_label("Message to")).to_be_visible()
+    expect(guide).to_have_count(0)
+    page.reload()
+    expect(guide).to_have_count(0)
+    page.close()
+    assert demo.stop() == 0
+
+
+def choose_ten_pairs(page: Page) -> None:
+    page.locator(".guide").get_by_role("button", name="/choose").click()
+    for number in range(1, 11):
+        pair = page.locator("article", has_text=f"{number} of 10 · only you see this").last
+        pair.get_by_role("button", name="Left").click(timeout=ANSWER_MS)
+    expect(page.locator(".guide")).not_to_contain_text("of 10", timeout=ANSWER_MS)
 
 
 @pytest.mark.parametrize(("theme", "viewport"), [("light", SCREEN), ("dark", PHONE)])

@@ -48,8 +48,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SERVICES: Final = web.AppKey("services", Services)
 BOT: Final = web.AppKey("bot", commands.AutoShardedBot)
-NAVIGATION: Final = web.AppKey("navigation", tuple)
-"""(address, name) of each page; the first one is where people enter."""
+START: Final = web.AppKey("start", str)
+"""Address of the page where people enter."""
 ADMINS: Final = web.AppKey("admins", AdminLookup)
 LIMITS: Final = web.AppKey("limits", ConsoleLimits)
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
@@ -285,7 +285,7 @@ async def show_link(request: web.Request) -> web.StreamResponse:
     if not request.app[ADDRESSES].is_local(request):
         raise web.HTTPNotFound
     if await request.app[SERVICES].database.read(find_session, _secret_of(request)) is not None:
-        raise web.HTTPSeeOther(_first_page(request))
+        raise web.HTTPSeeOther(request.app[START])
     return fill("enter.html", {"key": request.query.get("key", "")})
 
 
@@ -301,13 +301,9 @@ async def enter(request: web.Request) -> web.StreamResponse:
     if secret is None:
         request.app[LIMITS].require_link()
         raise ConsoleRefusal(LINK_USED, status=401)
-    entered = web.HTTPSeeOther(_first_page(request))
+    entered = web.HTTPSeeOther(request.app[START])
     set_cookie(entered, request, SESSION, secret, SESSION_LASTS)
     raise entered
-
-
-def _first_page(request: web.Request) -> str:
-    return str(request.app[NAVIGATION][0][0])
 
 
 async def leave(request: web.Request) -> web.StreamResponse:

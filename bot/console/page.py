@@ -16,7 +16,7 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.console.access import BOT, LIMITS, NAVIGATION, SERVICES, VISITOR, Visitor, is_partial, read_post
+from bot.console.access import BOT, LIMITS, SERVICES, START, VISITOR, Visitor, is_partial, read_post
 from bot.console.rendering import fill
 from bot.console.talks import Talks
 from bot.errors import UserFacingError
@@ -41,17 +41,32 @@ Choice = TypeVar("Choice", bound=StrEnum)
 INCOMPLETE = "That form is incomplete. Reload the page, then try again."
 MAX_FIELD_CHARS = 10_000
 """Maximum characters of a form's field, unless its page allows more."""
-PAGES = (
-    ("/", "Overview"),
-    ("/label", "Label"),
-    ("/answers", "Answers"),
-    ("/knowledge", "Knowledge"),
-    ("/versions", "Versions"),
-    ("/rounds", "Rounds"),
-    ("/personalities", "Personalities"),
-    ("/playground", "Playground"),
-    ("/trust", "Trust"),
+OVERVIEW = "/"
+"""The page that people enter, unless a demo opens the console."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Pages with one purpose; they share a link."""
+
+    name: str
+    pages: tuple[tuple[str, str], ...]
+    """(address, name) of each page; the link leads to the first one."""
+
+    @property
+    def address(self) -> str:
+        return self.pages[0][0]
+
+
+TALK = Place("Talk", (("/playground", "Try versions"), ("/answers", "Answers")))
+PLACES = (
+    TALK,
+    Place("Teach", (("/label", "Choose"), ("/knowledge", "Knowledge"))),
+    Place("Versions", (("/versions", "Versions"), ("/rounds", "Rounds"))),
+    Place("More", (("/personalities", "Personalities"), ("/trust", "Votes and trust"))),
 )
+NAVIGATION: Final = web.AppKey("navigation", tuple)
+"""The places, in the order of their links."""
 THEMES = ("light", "dark")
 DRAWER: Final = web.AppKey("drawer", PairDrawer)
 TALKS: Final = web.AppKey("talks", Talks)
@@ -84,15 +99,24 @@ class Here:
         return self.request.app[DRAWER]
 
     @property
-    def pages(self) -> tuple[tuple[str, str], ...]:
-        """The address and name of each page; the demo has more than PAGES."""
+    def places(self) -> tuple[Place, ...]:
         return self.request.app[NAVIGATION]
+
+    @property
+    def section(self) -> str:
+        """The address of the page, or of the one that this page belongs to."""
+        return f"/{self.request.path.split('/')[1]}"
+
+    @property
+    def place(self) -> Place | None:
+        """The place of this page; None for the overview."""
+        return next((place for place in self.places if self.section in dict(place.pages)), None)
 
     @property
     def theme(self) -> str:
         """The colours that the visitor chose; else dark in the demo, as in Discord, and elsewhere the browser's."""
         chosen = self.request.cookies.get("theme", "")
-        return chosen if chosen in THEMES else "" if self.pages == PAGES else "dark"
+        return chosen if chosen in THEMES else "" if self.request.app[START] == OVERVIEW else "dark"
 
     @property
     def is_partial(self) -> bool:
@@ -107,7 +131,7 @@ class Here:
 
     def fill(self, template: str, **facts: Any) -> web.Response:
         """Return the page, or a part of one."""
-        return fill(template, {"here": self, "section": f"/{self.request.path.split('/')[1]}", **facts})
+        return fill(template, {"here": self, **facts})
 
     def go(self, address: str) -> web.Response:
         """Lead to another page; a form that htmx sent keeps its contents if something is wrong with them."""

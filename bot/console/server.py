@@ -12,7 +12,7 @@ from discord.ext import commands
 
 from bot.console import access, signin
 from bot.console.addresses import addresses_of, origin_of
-from bot.console.page import DRAWER, PAGES, TALKS
+from bot.console.page import DRAWER, NAVIGATION, OVERVIEW, PLACES, TALK, TALKS, Place
 from bot.console.pages import (
     answers,
     card_files,
@@ -108,11 +108,12 @@ async def open_console(
     access.prepare_access(app, bot, services, addresses_of(settings))
     signin.prepare_sign_in(app, bot, services.settings)
     app[DRAWER], app[TALKS] = PairDrawer(services), Talks(services)
-    app[access.NAVIGATION] = PAGES
+    app[NAVIGATION], app[access.START] = PLACES, OVERVIEW
     app.add_routes([web.get("/alive", _alive), web.static("/static", STATIC)])
     app.add_routes([*access.ROUTES, *signin.ROUTES, *ROUTES])
     if first_page is not None:
-        app[access.NAVIGATION] = ((first_page.address, first_page.name), *PAGES)
+        talk = Place(TALK.name, ((first_page.address, first_page.name), *TALK.pages))
+        app[NAVIGATION], app[access.START] = (talk, *PLACES[1:]), first_page.address
         app.add_routes(first_page.routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()

@@ -1,4 +1,4 @@
-"""The first page: the version that answers, people's likings, open decisions, and the history.
+"""The first page: who answers, what it has learned, and what to do next; the rest is folded away until it is opened.
 
 Its parts are loaded one by one: on a large server, some of them take a second.
 """
@@ -9,6 +9,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 
@@ -35,8 +36,9 @@ from storage.insights.visibility import in_channels
 from storage.knowledge.gaps import count_gaps
 from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
+from storage.releases.before_after import TwoAnswers, compare_with_before
 from storage.releases.contests import read_contest
-from storage.releases.versions import read_alias
+from storage.releases.versions import moves_of, read_alias
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.acting import switch_taste
 from storage.training.first_version import offered_examples
@@ -68,11 +70,41 @@ class SwitchPage(StrEnum):
     VERSIONS = "/versions"
 
 
+@dataclass(frozen=True)
+class FirstView:
+    champion: str
+    """The name of the version in use; empty if the base answers."""
+    since: datetime | None
+    finding: str
+    before: str
+    """The name of what answered before."""
+    shown: TwoAnswers | None
+    """One message, answered before and now; None if nobody asked it before."""
+
+
 async def show_overview(request: web.Request) -> web.Response:
     here = await find_here(request)
     release = await here.services.releases.current(here.personality.id)
     problem = here.services.releases.problem_of(here.personality.id)
-    return here.fill("overview.html", champion=release.name, problem=sentence(problem) if problem else "")
+    return here.fill(
+        "overview.html",
+        first=await here.services.database.read(read_first_view, here.personality.id, here.services.settings),
+        answering=release.name,
+        problem=sentence(problem) if problem else "",
+    )
+
+
+def read_first_view(session: Session, personality_id: int, settings: Settings) -> FirstView:
+    champion = read_alias(session, personality_id).version
+    compared = compare_with_before(session, champion) if champion else None
+    moved = next((move.moved_at for move in moves_of(session, champion)), None) if champion else None
+    return FirstView(
+        champion=champion.name if champion else "",
+        since=moved,
+        finding=describe_finding(read_taste_report(session, personality_id, settings)),
+        before=compared.before if compared else "",
+        shown=compared.answers[0] if compared else None,
+    )
 
 
 async def show_waiting(request: web.Request) -> web.Response:

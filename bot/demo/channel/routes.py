@@ -133,7 +133,8 @@ class ChannelPage:
     async def _say(self, request: web.Request) -> web.StreamResponse:
         """Send a message, or use the command that it is."""
         here, seat, form = await find_here(request), self._seat(request), await read_form(request)
-        text, files = _lines(form.text("text")), form.files("file")
+        # A suggestion or command that was clicked comes after what stands in the field.
+        text, files = _lines("".join(form.texts("text")[-1:])).strip(), form.files("file")
         if not text and not files:
             raise UserFacingError("Write a message first.")
         if text.startswith(SLASH):

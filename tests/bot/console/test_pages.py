@@ -158,7 +158,7 @@ async def test_a_round_that_failed_says_why(visitor, query):
 
 
 async def test_what_waits_is_listed_with_the_page_where_it_is_decided(visitor, waiting, query, place):
-    assert "Nothing is waiting for you." in (await visitor.get("/overview/waiting")).text
+    assert "Nothing waits for a decision." in (await visitor.get("/overview/waiting")).text
     waiting(1.0)
 
     def work(session):

@@ -56,7 +56,7 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
     )
     overview = await channel.browser.get("/channel/ada/lounge/learned")
     assert overview.path == "/"
-    assert "What people like" in overview.html
+    assert "What it has learned" in overview.html
 
     assert "grace, starts the training" in guide(await channel.look("ada"))
     form = await channel.look("grace", query="?command=model+train")

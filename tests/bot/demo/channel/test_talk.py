@@ -379,7 +379,7 @@ async def test_the_page_leads_back_to_where_one_was(channel):
     await channel.look("grace", "thread")
     assert (await channel.browser.get("/channel")).path == "/channel/grace/thread"
     assert (await channel.browser.get("/channel?as=bo&place=direct")).path == "/channel/bo/direct"
-    assert 'href="/channel">Channel</a>' in (await channel.browser.get("/versions")).html
+    assert 'href="/channel">Talk</a>' in (await channel.browser.get("/versions")).html
 
 
 async def test_the_line_above_the_messages_follows_the_rule_that_holds(channel, world):
