@@ -45,6 +45,7 @@ COGS = (
     "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
     "bot.cogs.feedback",
+    "bot.cogs.help",
     "bot.cogs.knowledge",
     "bot.cogs.message_menus",
     "bot.cogs.models",

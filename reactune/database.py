@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ from reactune.shared import (
 )
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.operations.audit import AuditEntry, AuditQuery, read_trail
+from storage.operations.audit import AuditEntry, AuditQuery, list_actions, read_trail
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
@@ -46,8 +47,13 @@ def show_audit(
     """Show the audit trail: which admin did what, when and why."""
     with reading(read_settings(config)) as session:
         entries = read_trail(session, AuditQuery(limit, action=action, actor_id=member))
-    lines = [_audit_line(entry) for entry in entries] or ["The audit trail has no such entries."]
+        lines = [_audit_line(entry) for entry in entries] or [_no_entries(list_actions(session))]
     show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
+
+
+def _no_entries(actions: Sequence[str]) -> str:
+    known = f" Its actions so far: {', '.join(actions)}." if actions else ""
+    return f"The audit trail has no such entries.{known}"
 
 
 def _audit_line(entry: AuditEntry) -> str:

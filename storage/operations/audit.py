@@ -109,6 +109,11 @@ def read_trail(session: Session, query: AuditQuery) -> list[AuditEntry]:
     return read_all(session, AuditEntry, rows)
 
 
+def list_actions(session: Session) -> list[str]:
+    """Return the names of all actions in the trail, sorted."""
+    return sorted(session.scalars(select(AuditRow.action).distinct()))
+
+
 def _storable(text: str) -> str:
     # PostgreSQL cannot store NUL.
     return text.replace("\0", "")[:TEXT_CHARS]
