@@ -21,8 +21,8 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## Try the bot in a browser page; ARGS="--no-browser --port 8790" passes options on
-	@$(BIN)/reactune demo $(ARGS)
+demo: $(VENV)/.demo ## Try the bot in a browser page; BASE=/path/to/a/model tries another base; ARGS="--port 8790" passes options on
+	@$(BIN)/reactune demo $(if $(BASE),--base $(BASE)) $(ARGS)
 
 init: $(VENV)/.run ## Set up the bot by answering questions, then start it
 	@$(BIN)/reactune init $(ARGS)

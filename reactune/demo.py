@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from bot.demo.community import TASTES, find_taste
-from bot.demo.folder import DEMO_DIRECTORY, choose_community, claim_folder, note_port
+from bot.demo.folder import DEMO_DIRECTORY, choose_community, claim_folder, note_base, note_port, noted_base
 from reactune.run import prepare_base, supervised_trainer
 from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
@@ -34,6 +34,13 @@ def demo(
         Path, typer.Option(resolve_path=True, help="Folder for the demo's data, kept between starts.")
     ] = DEMO_DIRECTORY,
     start_over: Annotated[bool, typer.Option("--start-over", help="Delete the data of earlier starts first.")] = False,
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="BASE",
+            help="Base model, as in model.base: a folder, a hub ID or bundled. It is kept for later starts.",
+        ),
+    ] = "",
     community: Annotated[
         str,
         typer.Option(
@@ -61,10 +68,12 @@ def demo(
     with progress() as say, sole_demo(directory, say):
         community = choose_community(directory, community, start_over=start_over)
         note_port(directory, port)
-        overrides = demo_overrides(str(directory), community=bool(community))
+        base = base or noted_base(directory)
+        overrides = demo_overrides(str(directory), base, community=bool(community))
         settings = read_settings(config, overrides=overrides)
         set_up_logs(settings, BOT)
         prepare_base(settings, say)
+        note_base(directory, base)  # only once it is known to be one
         with supervised_trainer(config, overrides):
             say("Loading the model and starting the bot …")
             taste = find_taste(community) if community else None

@@ -23,7 +23,7 @@ def claim_folder(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
             raise SettingsError(f"{directory} is not a demo's folder: choose a new or empty folder with --directory")
-        _remember(directory, "")
+        _begin(directory)
     except OSError as error:
         raise SettingsError(
             f"the folder {directory} cannot be used ({error.strerror}): choose another folder with --directory"
@@ -38,9 +38,10 @@ def choose_community(directory: Path, community: str, *, start_over: bool) -> st
     """
     if start_over:
         _forget(directory)
+        _begin(directory)
     else:
         community = _same_community(directory / MARKER, community)
-    _remember(directory, community)
+    _note(directory / MARKER, community=community)
     return community
 
 
@@ -55,11 +56,19 @@ def folder_overrides(directory: str, port: int) -> dict[str, str]:
     }
 
 
+def note_base(directory: Path, base: str) -> None:
+    """Remember the base model for later starts."""
+    _note(directory / MARKER, base=base)
+
+
+def noted_base(directory: Path) -> str:
+    """Return the base model of the last start; "" if none was asked for."""
+    return str(json.loads((directory / MARKER).read_text(encoding="utf-8")).get("base", ""))
+
+
 def note_port(directory: Path, port: int) -> None:
     """Remember the port of the demo's console, for `reactune console`."""
-    marker = directory / MARKER
-    known = json.loads(marker.read_text(encoding="utf-8"))
-    marker.write_text(json.dumps(known | {"port": port}), encoding="utf-8")
+    _note(directory / MARKER, port=port)
 
 
 def noted_port(directory: Path) -> int | None:
@@ -82,8 +91,13 @@ def _same_community(marker: Path, community: str) -> str:
     return community or earlier
 
 
-def _remember(directory: Path, community: str) -> None:
-    (directory / MARKER).write_text(json.dumps({"community": community}), encoding="utf-8")
+def _begin(directory: Path) -> None:
+    (directory / MARKER).write_text(json.dumps({"community": ""}), encoding="utf-8")
+
+
+def _note(marker: Path, **facts: object) -> None:
+    known = json.loads(marker.read_text(encoding="utf-8"))
+    marker.write_text(json.dumps(known | facts), encoding="utf-8")
 
 
 def _forget(directory: Path) -> None:

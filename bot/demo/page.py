@@ -71,12 +71,13 @@ CAPTAIN = Path(__file__).with_name("captain.toml")
 BY = "demo"
 
 
-def demo_overrides(directory: str, *, community: bool = False) -> dict[str, str]:
+def demo_overrides(directory: str, base: str = "", *, community: bool = False) -> dict[str, str]:
     """Return the environment variables that turn an operator's settings into the demo's."""
     return (
         (COMMUNITY if community else HANDFUL)
         | channel_rules()
         | folder_overrides(directory, port=0)  # the demo opens the console itself
+        | ({variable_name("model", "base"): base} if base else {})
         | {
             variable_name("logs", "level"): "warning",
             variable_name("metrics", "port"): "0",

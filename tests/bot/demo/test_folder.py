@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo.folder import choose_community, claim_folder
+from bot.demo.folder import choose_community, claim_folder, note_base, noted_base
 from storage.errors import SettingsError
 
 
@@ -47,6 +47,22 @@ def test_a_restart_keeps_the_community(folder: Path) -> None:
     claim_folder(fill(folder))
     assert choose_community(folder, "", start_over=False) == "short"
     assert (folder / "reactune.db").is_file()
+
+
+def test_a_restart_keeps_the_base_and_a_new_start_forgets_it(folder: Path) -> None:
+    assert noted_base(folder) == ""
+    note_base(folder, "models/larger")
+    choose_community(folder, "short", start_over=False)
+    assert noted_base(folder) == "models/larger"
+    choose_community(folder, "", start_over=True)
+    assert noted_base(folder) == ""
+
+
+def test_a_damaged_marker_is_mended_by_a_new_start(folder: Path) -> None:
+    (folder / "demo.json").write_text("{")
+    with pytest.raises(SettingsError, match="add --start-over"):
+        choose_community(folder, "", start_over=False)
+    assert choose_community(folder, "calm", start_over=True) == "calm"
 
 
 def test_another_community_needs_a_new_start(folder: Path) -> None:
