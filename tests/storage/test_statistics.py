@@ -34,8 +34,8 @@ def test_it_contains_the_share_and_stays_within_0_and_1(up: int, down: int) -> N
 
 def test_e_values_by_hand() -> None:
     assert e_value([]) == 1
-    assert e_value([1]) == pytest.approx((1.1 + 1.3 + 1.6 + 1.9) / 4)
-    assert e_value([1, -0.5]) == pytest.approx((1.1 * 0.95 + 1.3 * 0.85 + 1.6 * 0.7 + 1.9 * 0.55) / 4)
+    assert e_value([1]) == pytest.approx((1.3 + 1.5 + 1.7) / 3)
+    assert e_value([1, -0.5]) == pytest.approx((1.3 * 0.85 + 1.5 * 0.75 + 1.7 * 0.65) / 3)
 
 
 @pytest.mark.parametrize("stakes", [(1, 1, 1, 1, 1, 1), (0.1, 1, 0.5, 0.25, 1, 0.7)])
@@ -60,7 +60,7 @@ def test_the_estimate_comes_true_if_people_choose_on_as_they_did() -> None:
     rhythm = [1.0, 1.0, -1.0, 1.0]  # three wins for each loss
     left = bets_left(rhythm * 3)
     needed = next(n for n in range(200) if e_value(rhythm * 3 + (rhythm * 50)[:n]) >= DECISIVE)
-    assert left == pytest.approx(needed, rel=0.25)
+    assert left == pytest.approx(needed, abs=len(rhythm)), "the last bet of a rhythm may decide, or the first"
 
 
 @pytest.mark.parametrize("bets", [[], [1, -1], [-1, -1, 1]])
@@ -70,7 +70,7 @@ def test_without_a_lead_there_is_no_estimate(bets: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("bets", "needed"),
-    [([], 7), ([1, -1], 13), ([1, -1] * 10, 68), ([1] * 4, 3), ([-1] * 4, 3), ([1, 1, -1] * 5, 15)],
+    [([], 7), ([1, -1], 12), ([1, -1] * 10, 64), ([1] * 4, 3), ([-1] * 4, 3), ([1, 1, -1] * 5, 12)],
 )
 def test_the_bets_to_come_may_be_as_one_sided_as_those_so_far_allow(bets: list[float], needed: int) -> None:
     assert next(more for more in range(1_000) if could_decide(bets, more)) == needed
@@ -113,7 +113,7 @@ def pairs(before: float, after: float, runs: int, shown: int, seed: int) -> npt.
 
 @pytest.mark.parametrize(
     ("before", "after", "decided", "shown"),
-    [(0.18, 0.81, 0.70, 16), (0.57, 0.88, 0.45, 45), (0.50, 0.73, 0.50, 96)],
+    [(0.18, 0.81, 0.70, 14), (0.57, 0.88, 0.45, 34), (0.50, 0.73, 0.50, 72)],
     ids=["question", "calm", "warm"],
 )
 def test_a_better_version_is_ready_after_as_few_pairs_as_promised(
