@@ -38,7 +38,7 @@ class TestList:
 
         query(chosen)
         text = (await visitor.get("/versions")).text
-        assert "v1 leads 5 to 1 in blind pairs, by 6 people; about 9 more choices decide." in text
+        assert "v1 leads 5 to 1 in blind pairs, by 6 people; about 8 more choices decide." in text
         assert "waits for people's choices: v1 leads 5 to 1 in blind pairs" in text
 
     async def test_why_a_version_is_ready_is_said(self, visitor, add_version, query):
