@@ -18,7 +18,7 @@ from trainer.data.choosing import ChosenPairs
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of
 
 TASTE_VOTES = 8
-"""The taste's expectation of an answer counts as this many votes: see docs/pairs.md, "Wrong votes"."""
+"""The taste's expectation of an answer counts as this many votes: docs/internals/statistics.md, "Pairs"."""
 PARTS = 8
 """Number of parts of the prompts; the expectations for one part are learned from the votes on the others."""
 
