@@ -27,13 +27,15 @@ def table(head: str, rows: list[tuple[str, str]]) -> str:
 def slash_commands(tree: app_commands.CommandTree, *, for_admins: bool) -> list[tuple[str, str]]:
     """Return each command with its options, and its description."""
     found = [command for command in tree.walk_commands() if isinstance(command, app_commands.Command)]
-    return [
-        (
-            f"`{' '.join([f'/{command.qualified_name}', *(f'{option.display_name}:' for option in command.parameters)])}`",
-            command.description,
-        )
+    shown = [
+        command
         for command in sorted(found, key=lambda command: command.qualified_name)
         if (is_for_admins(command) and command.qualified_name not in ALSO_FOR_ADMINS) is for_admins
+    ]
+    options = [" ".join(f"{option.display_name}:" for option in command.parameters) for command in shown]
+    return [
+        (f"`{f'/{command.qualified_name} {given}'.strip()}`", command.description)
+        for command, given in zip(shown, options, strict=True)
     ]
 
 
