@@ -270,6 +270,7 @@ def test_a_data_folder_that_cannot_be_used_is_refused_in_a_sentence(folder, tmp_
         resolve_base_model(str(folder) if base == "tiny" else base, tmp_path / "data")
 
 
+@pytest.mark.threat("T66")
 def test_a_model_that_needs_its_own_code_is_refused(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     own = config | {"auto_map": {"AutoConfig": "configuration_evil.EvilConfig"}}
