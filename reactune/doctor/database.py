@@ -59,7 +59,7 @@ def check_retention(settings: Settings) -> str:
     due = f"; the bot will delete {count(past, 'answer')} within a day" if past else ""
     days = settings.privacy.retention_days
     longest = max(days, LONGEST_WAIT.days)
-    return f"answers are deleted after {days:g} days, those with votes or suggestions after {longest:g}{due}"
+    return f"answers are deleted after {days:g} days, those with votes, choices or suggestions after {longest:g}{due}"
 
 
 def check_trainer(settings: Settings) -> str:
