@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.settings.sections import Settings
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 RECORDS = {"measurements.md", "capacity.md", "faults.md"}
@@ -26,6 +28,7 @@ UNWANTED = re.compile(
 """Words of the code for which a guide has others; the glossary of docs/how-it-learns.md has them."""
 LONGEST_SENTENCE = 30
 """Words."""
+SETTING = re.compile(r"`(\w+)\.(\w+)(?= ?=|`)")
 
 
 def prose_of(page: Path) -> str:
@@ -64,3 +67,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors_of(file)):
             broken.append(target)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_that_are_named_exist(page: Path) -> None:
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    named = SETTING.findall(page.read_text(encoding="utf-8"))
+    assert [(name, key) for name, key in named if name in sections and key not in sections[name].model_fields] == []
