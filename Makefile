@@ -16,7 +16,7 @@ BENCH ?= loop
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo init run test test-slow test-busy test-benches locales pictures coverage check bench gpu-check clean
+.PHONY: help demo init run test test-slow test-busy test-benches locales references pictures coverage check bench gpu-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-benches: $(VENV)/.bench ## Run what `make test` leaves out; REACTUNE_REAL_B
 
 locales: $(VENV)/.dev ## Bring the translations in step with the source, and say how many sentences lack one
 	$(BIN)/python -m tests.translations
+
+references: $(VENV)/.dev ## Write the tables of docs/commands.md anew, from the commands
+	WRITE_REFERENCES=1 $(BIN)/python -m pytest --numprocesses 0 tests/bot/test_command_reference.py
 
 pictures: $(VENV)/.dev ## Take the docs' pictures of the console and the demo anew
 	DOCS_PICTURES=docs $(BIN)/python -m pytest tests/test_demo_page.py

@@ -23,7 +23,7 @@ def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
     settings = read_settings(config)
     with reading(settings) as session:
         report = report_privacy(session, settings.privacy, utc_now())
-    show_plain(asdict(report), "\n".join(report_lines(report)), as_json)
+    show_plain(asdict(report), "\n".join(report_lines(report, settings.privacy)), as_json)
 
 
 def trace_request(

@@ -186,6 +186,7 @@ def test_a_graph_in_another_versions_place_is_built_again(base: BaseModel, versi
     assert (cache.prepare(version) / "openvino_model.bin").read_bytes() == weights[1] != weights[0]
 
 
+@pytest.mark.threat("T64")
 async def test_openvino_refuses_a_graph_that_lacks_the_adapter_and_answers_with_others(
     base: BaseModel, version: AdapterRef, tmp_path: Path
 ) -> None:

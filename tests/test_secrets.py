@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from reactune.doctor.findings import find
 from reactune.run import supervised_trainer
 from storage.database.database import open_database
@@ -36,6 +38,7 @@ raise RuntimeError("no database at " + settings.database_url + " for " + setting
 """
 
 
+@pytest.mark.threat("T70")
 def test_logs_reprs_arguments_and_tracebacks_hold_no_secret(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CRASH],

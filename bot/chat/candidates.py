@@ -33,7 +33,7 @@ EMBEDDED_WITHIN_S = 1.0
 DECIDING_WORDS = 32
 """Candidates are compared once each has this many words or has ended; then only the chosen one is finished.
 
-Most of what the whole answers would tell is known by then: see docs/taste.md.
+Most of what the whole answers would tell is known by then: see docs/internals/statistics.md.
 """
 ENOUGH_WORDS = 16
 """Words to compare once one candidate has ended: a short answer must not wait long for the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import discord
 from discord import app_commands
@@ -24,7 +25,7 @@ HOW = gettext_noop(
 IN_MENUS = gettext_noop("In the menu of a message, under Apps: {names}")
 FOR_ADMINS = gettext_noop("For admins")
 
-Slash = app_commands.Command | app_commands.Group
+Slash = app_commands.Command[Any, ..., Any] | app_commands.Group
 
 
 class Help(BotCog):

@@ -4,7 +4,7 @@ It works in two steps. Does the message ask for something of this server? Eviden
 servers, to small talk and to questions about the world, its form, and the documents. Then, does the best line answer
 it? Evidence is the line's similarity in meaning and in words, and its lead over the others.
 
-The weights are those of `python -m tests.benchmarks.knowledge_weights`, which docs/knowledge.md describes.
+The weights are those of `python -m tests.benchmarks.knowledge_weights`, which docs/internals/statistics.md describes.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from discord.utils import format_dt
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
-from bot.localization.sentences import gettext, ngettext
+from bot.localization.sentences import gettext, ngettext, translated
 from bot.services import Services
 from storage.insights.privacy_report import PrivacyReport
 from storage.members import greet, take_back_greeting
 from storage.privacy.consent import give_consent
 from storage.privacy.erasure import Deletion, delete_member
 from storage.privacy.member_data import MemberDataSummary, summarize_member_data
-from storage.privacy.retention import LONGEST_WAIT
+from storage.privacy.retention import days_kept, describe_retention
 from storage.settings.sections import PrivacySettings
 from storage.wording import count, gettext_noop
 
@@ -46,7 +46,11 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
     kept = [
         *_count_answers(data.answers, data.votes),
         ngettext("{count} reason for a 👎", "{count} reasons for a 👎", data.causes) if data.causes else "",
+        _count_choices(data.choices),
         _count_suggestions(data.suggestions),
+        ngettext("{count} suggestion that you took back", "{count} suggestions that you took back", data.withdrawn)
+        if data.withdrawn
+        else "",
         *_count_memory(data.notes, data.summaries, data.documents),
         ngettext("{count} server join date", "{count} server join dates", data.memberships) if data.memberships else "",
     ]
@@ -54,32 +58,23 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
     stored = gettext("I store about you: {things}.", things=things) if things else gettext("I store nothing about you.")
     if data.oldest:
         stored += " " + gettext("The oldest entry is from {date}.", date=format_dt(data.oldest, "D"))
-    if not on_discord:
-        kept_here = gettext("Nothing is deleted automatically here.")
-        choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)} {gettext(OUTSIDE_DISCORD)}"
-        return f"{stored} {kept_here}\n{gettext(HOW_TO)}\n{choice}"
-    return f"{stored} {describe_retention(settings)}\n{gettext(HOW_TO)}\n{describe_training(data, settings)}"
-
-
-def describe_retention(settings: PrivacySettings) -> str:
-    if not settings.retention_days:
-        return gettext("It is kept until you delete it.")
-    return gettext(
-        "Answers are deleted after {days}. Those with votes or suggestions are kept for at most {longest}, so that I "
-        "can learn from them, and longer if a version was trained on them. The rest of your data is deleted {days} "
-        "after you leave the server.",
-        days=_days(settings.retention_days),
-        longest=_longest(settings.retention_days),
+    used = (
+        describe_training(data, settings)
+        if on_discord
+        else f"{_describe_choice(data)} {_describe_reactions(data, settings)} {gettext(OUTSIDE_DISCORD)}"
     )
+    return f"{stored} {_describe_deletion_by_age(settings, on_discord=on_discord)}\n{gettext(HOW_TO)}\n{used}"
 
 
-def _longest(retention_days: float) -> str:
-    """Return the retention of answers from which the bot still learns, in words."""
-    return _days(max(retention_days, LONGEST_WAIT.days))
-
-
-def _days(number: float) -> str:
-    return ngettext("{count} day", "{count} days", number)
+def _describe_deletion_by_age(settings: PrivacySettings, *, on_discord: bool) -> str:
+    answers = translated(describe_retention(settings, on_discord=on_discord))
+    if not on_discord or not settings.retention_days:
+        return f"{answers} {gettext('Your data is kept until you delete it.')}"
+    rest = gettext(
+        "The rest of your data is deleted {days} after you leave the server.",
+        days=translated(days_kept(settings.retention_days)),
+    )
+    return f"{answers} {rest}"
 
 
 def _describe_choice(data: MemberDataSummary) -> str:
@@ -94,8 +89,8 @@ def _describe_reactions(data: MemberDataSummary, settings: PrivacySettings) -> s
     if not settings.learn_from_reactions or data.opted_out_since:
         return gettext("I don't learn from your reactions.")
     return gettext(
-        "I learn from reactions which of my own answers people like. I look only at my words and at reactions that "
-        "vote, such as 👍 and 👎, at no word of yours. `/privacy opt-out` takes your reactions out of it."
+        "I learn from reactions which of my own answers people like. For that I look at my answers and at reactions, "
+        "never at your messages. `/privacy opt-out` takes your reactions out of it."
     )
 
 
@@ -147,6 +142,7 @@ def describe_deletion(deleted: Deletion) -> str:
     """Return the deleted data, the versions trained on it, and the consequences for those."""
     gone = [
         *_count_answers(deleted.replies, deleted.votes),
+        _count_choices(deleted.choices),
         _count_suggestions(deleted.corrections),
         *_count_memory(deleted.notes, deleted.summaries, deleted.documents),
     ]
@@ -170,6 +166,10 @@ def _count_answers(answers: int, voted_on: int) -> list[str]:
         else "",
         ngettext("your votes on {count} answer", "your votes on {count} answers", voted_on) if voted_on else "",
     ]
+
+
+def _count_choices(choices: int) -> str:
+    return ngettext("{count} choice between answers", "{count} choices between answers", choices) if choices else ""
 
 
 def _count_suggestions(suggestions: int) -> str:
@@ -198,25 +198,21 @@ def first_notice(settings: PrivacySettings) -> str:
         )
     else:
         stored = gettext("Hello! I store your messages to me, my answers and your 👍 👎.")
-    training = (
-        gettext("I learn from them only if you allow it; what a version learned from is kept longer.")
+    said = [
+        stored,
+        gettext("Your messages are used for training only if you allow it.")
         if settings.discord_training_permission
-        else gettext("They are not used for training.")
-    )
-    return f"-# {stored} {training}"
+        else gettext("Your messages are not used for training."),
+        gettext("Reactions teach me which answers people like.") if settings.learn_from_reactions else "",
+    ]
+    return f"-# {' '.join(filter(None, said))}"
 
 
-def report_lines(report: PrivacyReport) -> list[str]:
+def report_lines(report: PrivacyReport, settings: PrivacySettings) -> list[str]:
     permission = "yes" if report.discord_training_permission else "no, so live chat is not trained on"
-    lines = [f"Discord's permission to train on messages: {permission}."]
-    if report.retention_days:
-        days, past = count(report.retention_days, "day"), count(report.past_retention, "answer")
-        lines.append(
-            f"Answers that no version was trained on are deleted after {days}, those with votes or suggestions after "
-            f"{_longest(report.retention_days)}; {past} to delete now."
-        )
-    else:
-        lines.append("Nothing is deleted by age.")
+    lines = [f"Discord's permission to train on messages: {permission}.", describe_retention(settings)]
+    if report.past_retention:
+        lines.append(f"The next clean-up deletes {count(report.past_retention, 'answer')}.")
     for basis, ages in report.answers.items():
         counted = ", ".join(f"{number:,} {age}" for age, number in ages.items())
         lines.append(f"Answers with training basis {basis}: {sum(ages.values()):,} ({counted}).")

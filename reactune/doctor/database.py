@@ -32,14 +32,14 @@ def _describe_postgres(session: Session, settings: DatabaseSettings) -> Iterator
     yield f"server {session.scalar(text('SHOW server_version'))}, {replicas} replicas"
     yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections per process"
     if settings.statement_timeout_s and session.scalar(text("SHOW statement_timeout")) == "0":
-        yield "a pooler drops the time limits: set them with ALTER ROLE (docs/database.md)"
+        yield "a pooler drops the time limits: set them with ALTER ROLE (docs/scaling.md)"
 
 
 def check_backups(settings: Settings) -> str:
     with reading(settings) as session:
         made_at = last_backup(session)
         has_answers = session.scalar(select(ReplyRow.id).limit(1)) is not None
-    remedy = "run `reactune backup FILE` (docs/backups.md has a timer for it)"
+    remedy = "run `reactune backup FILE` (docs/deploy.md has a timer for it)"
     if made_at is None and not has_answers:
         return "nothing to back up yet"
     if made_at is None:
@@ -59,7 +59,7 @@ def check_retention(settings: Settings) -> str:
     due = f"; the bot will delete {count(past, 'answer')} within a day" if past else ""
     days = settings.privacy.retention_days
     longest = max(days, LONGEST_WAIT.days)
-    return f"answers are deleted after {days:g} days, those with votes or suggestions after {longest:g}{due}"
+    return f"answers are deleted after {days:g} days, those with votes, choices or suggestions after {longest:g}{due}"
 
 
 def check_trainer(settings: Settings) -> str:

@@ -30,7 +30,7 @@ def choose_base(config: Path | None) -> None:
         return
     machine = Machine.here(settings.data.directory)
     say(describe_machine(machine))
-    say("A larger base answers better and slower: docs/bases.md has measured speeds. `reactune base use` changes it.")
+    say("A larger base answers better and slower: docs/models.md has measured speeds. `reactune base use` changes it.")
     present = settings.model.base
     known = candidates(settings, machine)
     fitting = [one for one in known if one.fits in (FITS, FOUR_BITS) and not one.configured]

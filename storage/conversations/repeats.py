@@ -9,7 +9,7 @@ from storage.conversations.degenerate import WORDS
 LEAST_REPEATED = 5
 """Minimum number of words that count as a repeat: anybody says "Good morning!" or "I don't know."."""
 RUN = 4
-"""Words in a row that count as copied. docs/gate.md compares longer and shorter runs."""
+"""Words in a row that count as copied. docs/internals/statistics.md compares longer and shorter runs."""
 
 Exchanges = Iterable[tuple[str, str]]
 """(message, answer) pairs."""

@@ -203,7 +203,7 @@ def _require_language_layers(others: Collection[str], base: BaseModel) -> None:
     if known := sorted(name for name, _ in stored_matrices(base.path) if name in others):
         raise AdapterError(
             f"{WEIGHTS_FILE} changes {known[0]}, a part of {base.name} that sees or hears, or an expert: train the "
-            "adapter on the linear layers of the language model only (docs/bases.md)"
+            "adapter on the linear layers of the language model only (docs/internals/bases.md)"
         )
 
 

@@ -455,7 +455,7 @@ def _require_files(folder: Path, setting: str) -> str:
         if (folder / SENTENCEPIECE_FILE).exists():  # transformers needs two more packages for it, OpenVINO refuses it
             raise BaseModelError(
                 f"{folder} has no {TOKENIZER_FILE}, only {SENTENCEPIECE_FILE}: convert its tokenizer first "
-                "(docs/bases.md)"
+                "(docs/models.md)"
             )
         raise BaseModelError(f"{folder} has no tokenizer: copy {TOKENIZER_FILE} and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])
@@ -494,7 +494,7 @@ def _require_whole_weights(folder: Path) -> None:
         pickles = sorted(folder.glob("*.bin"))
         found = f", only {pickles[0].name}, a pickle, which can run code when it is loaded" if pickles else ""
         raise BaseModelError(
-            f"{folder} has no safetensors weights{found}: convert the model to safetensors first (docs/bases.md)"
+            f"{folder} has no safetensors weights{found}: convert the model to safetensors first (docs/models.md)"
         )
 
 

@@ -36,7 +36,7 @@ MODEL_LIBRARIES = threading.RLock()
 WAITING = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})
 """Make OpenMP threads sleep while they wait for each other: GNU's OpenMP (Linux), and LLVM's or Intel's (elsewhere).
 
-By default they spin. With one other busy process, answers then take several times as long (docs/engines.md).
+By default they spin. With one other busy process, answers then take several times as long (docs/internals/engines.md).
 Values from the environment are kept.
 """
 for _name, _value in WAITING.items():

@@ -1,7 +1,7 @@
 """Rough estimates of the memory that a model needs to answer and to train. Imports no model library.
 
-`reactune bench memory` compares the formulas with measured peaks (docs/bases.md). A round that needs more memory than
-estimated fails, and the next one computes less at once.
+`reactune bench memory` compares the formulas with measured peaks (docs/internals/bases.md). A round that needs more
+memory than estimated fails, and the next one computes less at once.
 """
 
 from __future__ import annotations

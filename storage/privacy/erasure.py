@@ -47,11 +47,13 @@ ReplyIds = Select[int] | CompoundSelect[int]
 
 @dataclass(frozen=True)
 class Deletion:
-    """Counts of deleted rows; votes, corrections and notes are counted only if a member asks for the deletion."""
+    """Counts of deleted rows; those of votes, choices, corrections and notes only if a member asks for the deletion."""
 
     replies: int = 0
     votes: int = 0
     """Number of answers that the member voted on, withdrawn votes included."""
+    choices: int = 0
+    """Number of pairs of answers that the member compared."""
     corrections: int = 0
     notes: int = 0
     summaries: int = 0
@@ -75,6 +77,8 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids, pseudonym)
     session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
     votes, corrections = count_rows(session, voted_ids.distinct()), count_rows(session, correction_ids)
+    compared = select(tables.ComparisonRow.user_id).where(tables.ComparisonRow.user_id == user_id)
+    choices = count_rows(session, compared)
     notes = count_rows(session, select(tables.MemberNoteRow.id).where(tables.MemberNoteRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
     for table, column in naming_members(Fate.GONE):
@@ -86,6 +90,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     return Deletion(
         replies=changed_rows(replies),
         votes=votes,
+        choices=choices,
         corrections=corrections,
         notes=notes,
         summaries=drop_summaries_with(session, user_id),

@@ -15,6 +15,7 @@ from storage.database.database import vote_emoji_of
 from storage.database.rows import count_rows
 from storage.database.tables import (
     Base,
+    ComparisonRow,
     ConsentRow,
     ConversationRow,
     ConversationSpeakerRow,
@@ -55,8 +56,11 @@ class MemberDataSummary:
     votes: int
     """Number of answers that they voted on, withdrawn votes included."""
     causes: int
+    choices: int
+    """Number of pairs of answers that they compared."""
     suggestions: int
-    """Number of their suggestions, withdrawn ones included."""
+    withdrawn: int
+    """Number of suggestions that they took back, which are stored until their answer is deleted."""
     notes: int
     documents: int
     """Number of documents with messages of theirs."""
@@ -74,6 +78,7 @@ def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
     """Count the stored data about the member, in all servers and in direct messages."""
     answers = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     votes = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id).distinct()
+    suggestions = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)
     documents = (
         select(DocumentSpeakerRow.document_id)
         .join(DocumentRow)
@@ -84,7 +89,9 @@ def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
         answers=count_rows(session, answers),
         votes=count_rows(session, votes),
         causes=count_rows(session, select(VoteCauseRow.reply_id).where(VoteCauseRow.user_id == user_id)),
-        suggestions=count_rows(session, select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)),
+        choices=count_rows(session, select(ComparisonRow.user_id).where(ComparisonRow.user_id == user_id)),
+        suggestions=count_rows(session, suggestions.where(CorrectionRow.withdrawn_at.is_(None))),
+        withdrawn=count_rows(session, suggestions.where(CorrectionRow.withdrawn_at.is_not(None))),
         notes=count_rows(session, select(MemberNoteRow.id).where(MemberNoteRow.user_id == user_id)),
         documents=count_rows(session, documents),
         summaries=count_rows(
@@ -104,6 +111,7 @@ def _oldest(session: Session, user_id: int) -> datetime | None:
         .join(ReplySpeakerRow, ReplySpeakerRow.reply_id == ReplyRow.id)
         .where(ReplySpeakerRow.user_id == user_id),
         select(func.min(VoteEventRow.created_at)).where(VoteEventRow.user_id == user_id),
+        select(func.min(ComparisonRow.created_at)).where(ComparisonRow.user_id == user_id),
         select(func.min(CorrectionRow.created_at)).where(CorrectionRow.author_id == user_id),
         select(func.min(MemberNoteRow.created_at)).where(MemberNoteRow.user_id == user_id),
     )

@@ -19,6 +19,7 @@ from storage.personalities.personalities import lock_personalities
 from storage.privacy.consent import open_bases
 from storage.privacy.erasure import Deletion, erase_guild, erase_member_in, lock_erasures
 from storage.privacy.ownership import in_guild, is_known, known_guilds
+from storage.sentences import Sentence, counted
 from storage.settings.sections import PrivacySettings
 
 LONGEST_WAIT = timedelta(days=182)
@@ -64,6 +65,22 @@ def read_expiry(settings: PrivacySettings) -> Expiry | None:
     kept = timedelta(days=settings.retention_days)
     now = utc_now()
     return Expiry(now - kept, now - max(kept, LONGEST_WAIT), settings.learn_from_reactions, open_bases(settings))
+
+
+def describe_retention(settings: PrivacySettings, *, on_discord: bool = True) -> Sentence:
+    """Return how long answers are kept, for members, admins and the operator alike."""
+    if not on_discord or not settings.retention_days:
+        return Sentence("Nothing is deleted by age here.")
+    return Sentence(
+        "Answers are deleted after {days}. Those with votes, choices or suggestions are kept for at most {longest}, "
+        "and longer if a version was trained on them.",
+        days=days_kept(settings.retention_days),
+        longest=days_kept(max(settings.retention_days, LONGEST_WAIT.days)),
+    )
+
+
+def days_kept(number: float) -> Sentence:
+    return counted("{count} day", "{count} days", number)
 
 
 def is_past(expiry: Expiry) -> ColumnElement[bool]:

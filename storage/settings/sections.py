@@ -373,7 +373,7 @@ class GenerationSettings(Section):
     max_new_tokens: Count = 256
     """Maximum length of an answer, in tokens."""
     max_thought_tokens: Annotated[int, Field(ge=0)] = 1024
-    """Maximum length of a thought before an answer, in tokens; members never see thoughts (docs/templates.md)."""
+    """Maximum length of a thought before an answer, in tokens; members never see thoughts (docs/models.md)."""
     timeout_s: Positive = 120.0
     """Seconds after which an unfinished answer is stopped."""
     batch_size: Count = 8
@@ -597,7 +597,7 @@ class GateSettings(Section):
     max_suite_drop: Share = 0.1
     """Maximum share of a suite's cases that only the base passes, minus those that only the version passes."""
     suites: Files = ()
-    """Your own suites, in addition to the shipped ones: JSON Lines files of cases (docs/gate.md)."""
+    """Your own suites, in addition to the shipped ones: JSON Lines files of cases (docs/checks.md)."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence that a suite lost cases."""
 

@@ -34,7 +34,7 @@ LEAST_SURE = {Sureness.SURE: 0.99, Sureness.FAIRLY: 0.95, Sureness.GUESS: 0.6}
 """Minimum probability that the effect has this direction."""
 LIKELY = 0.8
 """A less probable guess is shown only if the votes show it when each measure is looked at alone; a dozen votes cannot
-do more. docs/taste.md gives the share of simulated servers in which this shows something."""
+do more. docs/internals/statistics.md gives the share of simulated servers in which this shows something."""
 LEAST_ALONE = 1.95
 """Number of standard deviations that an effect needs to count when looked at alone."""
 

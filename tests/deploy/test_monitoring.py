@@ -34,7 +34,7 @@ def metrics() -> dict[str, str]:
 
 
 def documented() -> dict[str, str]:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     return dict(re.findall(r"^\| `(reactune_\w+)` \| (\w+) \|", text, re.MULTILINE))
 
 

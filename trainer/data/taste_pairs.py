@@ -19,7 +19,7 @@ from trainer.data.choosing import ChosenPairs
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of
 
 TASTE_VOTES = 8
-"""The taste's expectation of an answer counts as this many votes: see docs/pairs.md, "Wrong votes"."""
+"""The taste's expectation of an answer counts as this many votes: docs/internals/statistics.md, "Pairs"."""
 PAIRS_OF_A_PROMPT = 2
 """Of the first pairs for a taste of 18 choices, 91 were right, 33 equal, none wrong; of the second, 60, 40 and 4."""
 PARTS = 8

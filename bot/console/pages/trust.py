@@ -15,6 +15,7 @@ from storage.database.enums import QuarantineStatus
 from storage.insights.privacy_report import report_privacy
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.privacy.consent import describe_bases
+from storage.privacy.retention import describe_retention
 from storage.votes.decisions import (
     Quarantine,
     Voter,
@@ -55,7 +56,8 @@ async def show_stored(request: web.Request) -> web.Response:
     privacy = here.services.settings.privacy
     report = await here.services.database.read(report_privacy, privacy, utc_now())
     bases = "Training basis: everything said here." if here.services.fixed_basis else describe_bases(privacy)
-    return here.fill("stored.html", report=report, bases=bases)
+    retention = describe_retention(privacy, on_discord=here.services.fixed_basis is None)
+    return here.fill("stored.html", report=report, bases=bases, retention=retention)
 
 
 async def search_bursts(request: web.Request) -> web.Response:

@@ -33,7 +33,7 @@ class Remembered(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class GuideStep:
     number: int
     words: str
     says: str = ""
@@ -44,25 +44,25 @@ class Step:
 
 
 LAST = 8
-ASK = Step(1, "Write something to the bot, or press one of the suggestions.")
-VOTE = Step(2, "Press 👍 or 👎 under an answer: that is how the bot learns.")
+ASK = GuideStep(1, "Write something to the bot, or press one of the suggestions.")
+VOTE = GuideStep(2, "Press 👍 or 👎 under an answer: that is how the bot learns.")
 CHOOSE = "Now compare ten pairs of answers. They say more than thumbs. {done} of 10 done."
-LOOK = Step(
+LOOK = GuideStep(
     4,
     "The bot now prefers answers like the ones that you chose. See what it has learned.",
     leads_to="learned",
     link="What it has learned",
 )
-TRAIN = Step(
+TRAIN = GuideStep(
     5,
     "Let it learn this for good. An admin, grace, starts the training; it takes some minutes.",
     leads_to="/channel/grace/lounge?command=model+train",
     link="Train as grace",
 )
-TRAINING = Step(
+TRAINING = GuideStep(
     5, "A new version is being made. You can talk on meanwhile.", leads_to="/rounds", link="See how far it is"
 )
-NO_VERSION = Step(
+NO_VERSION = GuideStep(
     5,
     "The training made no version this time. The round says why; more pairs usually help.",
     says="/choose",
@@ -74,18 +74,18 @@ PROMOTE = "You have compared {version} with today's answers. An admin decides: l
 DONE = "{version} answers now. That was the whole loop. To undo it, grace enters /model rollback."
 
 
-def next_step(session: Session, personality_id: int, remembered: Remembered) -> Step | None:
+def next_step(session: Session, personality_id: int, remembered: Remembered) -> GuideStep | None:
     """Return the first step that nobody has done yet; None once the guide is closed."""
     if remembered is Remembered.CLOSED:
         return None
     if version := read_alias(session, personality_id).version:
-        return Step(LAST, DONE.format(version=version.name), leads_to="/versions", link="See all versions")
+        return GuideStep(LAST, DONE.format(version=version.name), leads_to="/versions", link="See all versions")
     if rival := find_rival(session, personality_id):
         return _judge(session, personality_id, rival)
     return _teach(session, personality_id) or (_train(session, personality_id) if remembered else LOOK)
 
 
-def _teach(session: Session, personality_id: int) -> Step | None:
+def _teach(session: Session, personality_id: int) -> GuideStep | None:
     said = select(ReplyRow.id).where(ReplyRow.personality_id == personality_id)
     chosen = _count_choices(session, personality_id)
     if chosen >= TEN:
@@ -94,22 +94,22 @@ def _teach(session: Session, personality_id: int) -> Step | None:
         return ASK
     if not count_rows(session, select(VoteEventRow.id).where(VoteEventRow.reply_id.in_(said))):
         return VOTE
-    return Step(3, CHOOSE.format(done=chosen), says="/choose")
+    return GuideStep(3, CHOOSE.format(done=chosen), says="/choose")
 
 
-def _train(session: Session, personality_id: int) -> Step:
+def _train(session: Session, personality_id: int) -> GuideStep:
     round_ = latest_round(session, personality_id)
     if round_ is None:
         return TRAIN
     return TRAINING if round_.is_open else NO_VERSION
 
 
-def _judge(session: Session, personality_id: int, rival: Version) -> Step:
+def _judge(session: Session, personality_id: int, rival: Version) -> GuideStep:
     judged = _count_choices(session, personality_id, rival)
     if judged < TEN:
-        return Step(6, JUDGE.format(version=rival.name, done=judged), says="/choose")
+        return GuideStep(6, JUDGE.format(version=rival.name, done=judged), says="/choose")
     words = PROMOTE.format(version=rival.name)
-    return Step(7, words, leads_to="/channel/grace/lounge?command=model+promote", link="Promote as grace")
+    return GuideStep(7, words, leads_to="/channel/grace/lounge?command=model+promote", link="Promote as grace")
 
 
 def _count_choices(session: Session, personality_id: int, version: Version | None = None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 INT8_GROUP = 64
 """Inputs that share a scale; larger groups lose more. With 64, KL to the unrounded model is 0.005 nats a token."""
 INT4_GROUP = 128
-"""Groups of 32 would be 0.01 nats a token closer on 1.5 billion parameters, and a fifth slower (docs/engines.md)."""
+"""Groups of 32 would be 0.01 nats a token closer on 1.5 billion parameters, and a fifth slower."""
 MAX_POSITIONS = 32_768
 DEFAULT_THETA = 10_000.0
 DEFAULT_EPSILON = 1e-6

@@ -27,6 +27,7 @@ def forward(place, env):
     return run
 
 
+@pytest.mark.threat("T52")
 async def test_a_reply_to_a_forwarded_message_is_answered_with_its_text_as_material(place, forward, engine, rows):
     message = await forward("The fair opens at nine. @everyone come, says <@123>")
     await place.ada.send(place.channel, f"{place.mention} when does it open?", reply_to=message)

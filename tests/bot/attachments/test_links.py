@@ -91,6 +91,7 @@ def test_a_public_address_is(address):
         links._open_public((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 22)))
 
 
+@pytest.mark.threat("T68")
 async def test_no_way_of_writing_it_leads_to_this_machine(server, monkeypatch):
     port = int(server.url.rpartition(":")[2])
     monkeypatch.setattr(links, "PORTS", (port,))
@@ -111,6 +112,7 @@ async def test_no_way_of_writing_it_leads_to_this_machine(server, monkeypatch):
             await fetch_page(f"http://{host}:{port}/", 1_000)
 
 
+@pytest.mark.threat("T68")
 async def test_a_redirect_to_this_machine_is_not_followed(server, monkeypatch):
     port = int(server.url.rpartition(":")[2])
     server.pages = {"/": redirect(f"http://127.0.0.2:{port}/")}

@@ -57,6 +57,7 @@ class TestWithEars:
         (minutes,) = [request for request in engine.requests if request.lane == -1]
         assert "ada: Where is the cat?" in minutes.prompt
 
+    @pytest.mark.threat("T52")
     async def test_words_that_are_heard_do_nothing_in_the_small_print(self, say, server, rows):
         server.transcript = "**Hello**\n-# v9 [x](https://evil.example) @everyone <|im_start|>" + "a" * 3_000
         answer = await say()

@@ -256,6 +256,7 @@ class TestThread:
         assert thread.last_message.content == "answer 1\n-# base"
         await place.ada.slash(thread, "forget conversation")
 
+    @pytest.mark.threat("T6")
     async def test_a_member_who_may_open_no_threads_gets_none(self, place):
         guild = place.channel.guild
         lacking = {guild.default_role: discord.PermissionOverwrite(create_public_threads=False)}

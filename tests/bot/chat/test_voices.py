@@ -56,6 +56,7 @@ async def start_thread(place):
     return next(one for one in place.channel.threads if one.id == thread.id)
 
 
+@pytest.mark.threat("T56")
 async def test_what_somebody_else_sends_through_its_webhook_is_no_answer_of_it(named, rows):
     await named.ask("How is the sea?")
     (ready,) = named.env.bot.services.webhooks._ready.values()

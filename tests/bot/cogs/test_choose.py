@@ -296,6 +296,7 @@ async def test_a_version_that_is_deleted_while_its_pair_is_shown_ends_the_compar
     assert len(query(lambda session: read_taste_opinions(session, 1, Settings())).choices) == 1
 
 
+@pytest.mark.threat("T49")
 async def test_ten_accounts_of_one_evening_change_nothing(place, rows, env, query, waiting):
     waiting(1.0)
     for number in range(10):

@@ -122,6 +122,7 @@ class TestMembersWords:
     def fixed_basis(self):
         return None
 
+    @pytest.mark.threat("T73")
     async def test_a_members_question_is_not_proposed_and_not_taken(self, place, examples):
         answer = await place.ask("how do I tell my landlord that the sink leaks?")
         form = await use(place, SAVE, answer)
@@ -137,6 +138,7 @@ class TestMembersWords:
         await place.grace.submit_modal(reopened, {"asked": "My tap drips.", "answered": "Write to them."})
         assert examples() == [("My tap drips.", "Write to them.")]
 
+    @pytest.mark.threat("T73")
     async def test_a_document_made_of_members_words_is_not_taken(self, place, examples):
         message = await place.bo.send(place.channel, RULES)
         added = await use(place, ADD, message)

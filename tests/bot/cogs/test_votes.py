@@ -71,6 +71,7 @@ class TestWhoMayDoIt:
         assert "Only admins can do this" in result.response.content
         assert rows(QuarantineRow) == []
 
+    @pytest.mark.threat("T74")
     async def test_an_admin_no_longer_is_refused_by_the_buttons(self, place, env, rows):
         await burst(place)
         shown = await review(place)

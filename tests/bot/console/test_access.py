@@ -34,6 +34,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("path", PAGES)
+@pytest.mark.threat("T12")
 async def test_a_stranger_sees_nothing(stranger, path):
     seen = await stranger.get(path)
     assert seen.status == 401
@@ -104,6 +105,7 @@ async def test_signing_out_ends_the_session(visitor):
     assert (await visitor.get("/")).status == 401
 
 
+@pytest.mark.threat("T14")
 async def test_a_form_of_another_site_does_nothing(visitor, rows):
     for headers, fields in (
         ({"Origin": "https://evil.example"}, {}),
@@ -117,11 +119,13 @@ async def test_a_form_of_another_site_does_nothing(visitor, rows):
     assert rows(RoundRow) == []
 
 
+@pytest.mark.threat("T15")
 async def test_another_name_for_this_machine_is_refused(visitor):
     seen = await visitor.get("/", Host="evil.example")
     assert seen.status == 421
 
 
+@pytest.mark.threat("T18")
 async def test_every_page_forbids_scripts_and_frames_of_others(visitor, stranger):
     for browser in (visitor, stranger):
         for path in ("/", "/nothing", "/static/console.js", "/alive"):

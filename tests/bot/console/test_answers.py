@@ -139,6 +139,7 @@ class TestFilters:
         assert "from=2020-01-01" in link
         assert disliked.answer in (await visitor.get(link)).text
 
+    @pytest.mark.threat("T17")
     async def test_a_member_reads_no_word_of_another_server(self, visitor, place, disliked, elsewhere, limit_visitor):
         limit_visitor(place.grace.id, place.ada.guild.id)
         seen = (await visitor.get("/answers")).text

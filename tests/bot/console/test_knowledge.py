@@ -53,6 +53,7 @@ class TestDocuments:
         answer = await place.ask("when does the pool open")
         assert "[House rules](<https://example.org/rules>)" in answer.content
 
+    @pytest.mark.threat("T16")
     async def test_each_file_has_its_own_sentence(self, visitor, place, rows):
         files = [
             ("rules.md", RULES.encode()),
@@ -82,6 +83,7 @@ class TestDocuments:
         await visitor.send("/knowledge", sent.encode(), "multipart/form-data; boundary=x")
         assert [row.title for row in rows(DocumentRow)] == ["rules.md"]
 
+    @pytest.mark.threat("T16")
     async def test_a_form_that_says_too_little_or_too_much_adds_nothing(self, visitor, place, rows):
         assert "Choose a file, or write a text." in (await add(visitor, text=" ")).text
         one = ("rules.txt", RULES.encode())
@@ -94,6 +96,7 @@ class TestDocuments:
         assert "send at most 4 MB at once" in huge.text
         assert rows(DocumentRow) == []
 
+    @pytest.mark.threat("T23")
     async def test_a_text_that_is_too_long_is_refused_before_it_is_parsed(self, visitor, place, rows, monkeypatch):
         await add(visitor)
         monkeypatch.setattr(adding, "parse_markdown", None)
@@ -195,6 +198,7 @@ class TestServers:
         assert ("Theirs" in mine.text, "Other" in mine.text) == (False, True)
         assert "There is no document 1" in (await visitor.get(f"/knowledge/1?server={place.ada.guild.id}")).text
 
+    @pytest.mark.threat("T17")
     async def test_a_member_sees_no_other_server(self, visitor, place, other, rows, limit_visitor):
         await visitor.upload(f"/knowledge?server={other.id}", text=RULES, title="Theirs")
         limit_visitor(place.grace.id, place.ada.guild.id)
@@ -297,6 +301,7 @@ class TestGaps:
         await visitor.post(path, answers=page.value_of("answers"), title="Hours", text="The pool opens at nine.")
         assert "Make it a document" not in (await visitor.get(f"/answers/{wrong.id}")).text
 
+    @pytest.mark.threat("T17")
     async def test_a_member_reads_only_gaps_of_channels_that_they_see(
         self, visitor, place, env, wrong, rows, limit_visitor
     ):

@@ -133,6 +133,7 @@ async def test_a_form_that_no_page_sends_is_refused_in_a_sentence(visitor, desk,
     assert rows(ComparisonRow) == []
 
 
+@pytest.mark.threat("T18")
 async def test_answers_are_escaped(visitor, engine, desk):
     engine.answers = [f"<script>alert({i})</script>" for i in range(4)]
     seen = await desk()
@@ -235,6 +236,7 @@ class TestOwnPrompts:
         assert (seen.status, "at most 2 MB" in seen.text) == (413, True)
         assert rows(OwnPromptRow) == []
 
+    @pytest.mark.threat("T23")
     async def test_a_compressed_form_is_refused(self, visitor, rows):
         seen = await visitor.post("/label/prompts", {"Content-Encoding": "deflate"}, text="Tea?")
         assert (seen.status, "not compressed" in seen.text) == (415, True)

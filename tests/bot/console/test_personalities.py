@@ -55,6 +55,7 @@ class TestCard:
             assert seen.headers["HX-Retarget"] == "#problem", "the page, and what was typed, stays"
         assert [row.card for row in rows(PersonalityRow)] == [row.card for row in before]
 
+    @pytest.mark.threat("T23")
     async def test_what_would_fill_the_memory_is_refused_in_one_sentence(self, visitor, place):
         many = ".".join("a" * 3_000) + " = 1"
         for path, fields in ((f"{PAGE}/card/try", {"toml": many}), (f"{PAGE}/card", {"toml": many})):
@@ -70,6 +71,7 @@ class TestCard:
             seen = await visitor.change(path, question="Hi", answers="1", **{field: "x" * 9_000})
             assert ("xxx" in seen.text, len(seen.text) < 400) == (True, True)
 
+    @pytest.mark.threat("T24")
     async def test_two_admins_do_not_overwrite_each_other(self, visitor, colleague):
         opened = (await colleague.get(PAGE)).value_of("before")
         await save(visitor, CARD)
@@ -208,6 +210,7 @@ class TestFiles:
             ("../Owl.toml", CARD.encode(), "not a valid personality name"),
         ],
     )
+    @pytest.mark.threat("T20")
     async def test_a_file_that_is_no_card_is_refused(self, visitor, rows, file, content, words):
         assert words in (await visitor.upload(f"{PAGE}/import", (file, content), name="")).text
         assert [row.name for row in rows(PersonalityRow)] == ["default"]
@@ -244,6 +247,7 @@ class TestServerAdmin:
         limit_visitor(place.grace.id, self.own.id)
         return visitor
 
+    @pytest.mark.threat("T19")
     async def test_they_see_no_place_of_the_other_server_and_bind_nothing_there(self, visitor, keeper, query, rows):
         there = BindingPlace(Scope.CHANNEL, self.harbour.id)
         query(lambda s: bind(s, there, keeper, guild_id=self.other.id, strength=1, by="test"))
@@ -256,6 +260,7 @@ class TestServerAdmin:
         assert "not bound there" in (await visitor.change(f"{PAGE}/unbind?personality=keeper", **stale)).text
         assert [row.personality_id for row in rows(BindingRow)] == [keeper.id]
 
+    @pytest.mark.threat("T19")
     async def test_they_change_their_servers_personality_and_not_the_operators(self, visitor, keeper, query, rows):
         assert "belongs to the operator" in (await save(visitor, CARD)).text
         assert "other servers too" in (await visitor.change("/versions/rollback", seen="0")).text

@@ -89,6 +89,7 @@ class TestTwoAdmins:
         refused = await colleague.change("/versions/promote", version="v1", **seen(other))
         assert refused.text == "v1 is already the champion: nothing was changed."
 
+    @pytest.mark.threat("T24")
     async def test_a_roll_back_undoes_only_what_was_seen(self, visitor, colleague, release, add_version, champion):
         release(1.0)
         add_version(2.0)

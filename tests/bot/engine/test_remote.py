@@ -449,6 +449,7 @@ async def test_an_answer_of_another_version_is_rejected(start: StartEngine, adap
 # What a version answers is the version's
 
 
+@pytest.mark.threat("T64")
 async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admins_are_alerted(
     start: StartEngine, adapters: list[AdapterRef], clock: Clock
 ) -> None:

@@ -52,6 +52,7 @@ IDS = st.integers(1, 6)
 
 
 @given(IDS, st.frozensets(IDS), st.frozensets(IDS), st.booleans(), st.frozensets(IDS), st.frozensets(IDS))
+@pytest.mark.threat("T5")
 def test_roles_that_a_server_chose_only_narrow_what_the_operator_allows(
     server: int,
     channels: frozenset[int],
@@ -66,12 +67,14 @@ def test_roles_that_a_server_chose_only_narrow_what_the_operator_allows(
 
 
 @given(IDS, st.frozensets(IDS), st.frozensets(IDS), st.booleans())
+@pytest.mark.threat("T1")
 def test_without_settings_nobody_is_served(
     server: int, channels: frozenset[int], roles: frozenset[int], admin: bool
 ) -> None:
     assert denial_of(Where(server, channels, roles, is_admin=admin), AccessSettings()) is DenialReason.SERVER
 
 
+@pytest.mark.threat("T3")
 def test_every_button_and_form_checks_access() -> None:
     import discord
 
@@ -89,6 +92,7 @@ class TestNobodyNamed:
     def overrides(self) -> dict[str, str]:
         return {"REACTUNE_ACCESS__SERVERS": ""}
 
+    @pytest.mark.threat("T2")
     async def test_a_mention_is_refused_once_in_an_hour_and_leaves_no_row(self, place, engine, rows):
         await place.ada.send(place.channel, f"{place.mention} hi")
         await place.bo.send(place.channel, f"{place.mention} hello?")
@@ -103,6 +107,7 @@ class TestNobodyNamed:
         shown = await place.ada.slash(place.channel, "privacy show")
         assert "I store nothing about you" in shown.response.content
 
+    @pytest.mark.threat("T7")
     async def test_direct_messages_of_strangers_are_refused(self, place, engine):
         await place.ada.send_dm("hi")
         assert engine.requests == []
@@ -133,6 +138,7 @@ class TestRoles:
         assert list(votes(1)) == [place.grace.id]
         assert len(rows(ReplyRow)) == 1
 
+    @pytest.mark.threat("T4")
     async def test_a_vote_from_outside_is_not_found_after_a_restart_either(self, place, env, rows, new_bot):
         answer = await place.ask("hi", who=place.grace)
         await place.ada.react(answer, "👍")

@@ -82,6 +82,7 @@ def test_every_admin_command_is_tried_here(env) -> None:
 
 
 @pytest.mark.usefixtures("open_to_all")
+@pytest.mark.threat("T72")
 async def test_every_admin_command_is_recorded_and_refused_for_other_members(place, env):
     newest = 0
     for name, options in OPTIONS.items():
@@ -110,6 +111,7 @@ async def test_a_change_is_recorded_with_its_author(place, rows):
     )
 
 
+@pytest.mark.threat("T74")
 async def test_a_form_that_is_sent_after_the_right_has_gone_changes_nothing(place, env, rows):
     form = await place.grace.slash(place.channel, "personality create", name="owl")
     (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
@@ -121,6 +123,7 @@ async def test_a_form_that_is_sent_after_the_right_has_gone_changes_nothing(plac
     assert [(row.action, row.outcome) for row in rows(AuditRow)] == [("personality card", AuditOutcome.REFUSED)]
 
 
+@pytest.mark.threat("T75")
 def test_a_change_that_fails_leaves_nothing(settings, place, rows):
     def work(session):
         session.add(BindingRow(scope="server", place_id=1, guild_id=1, personality_id=1, bound_by="grace"))

@@ -31,6 +31,7 @@ def load_encoder():
     return WordEncoder
 
 
+@pytest.mark.threat("T51")
 async def test_orders_in_a_message_a_document_and_an_answer_move_nothing(place, engine, rows):
     await place.grace.slash(place.channel, "knowledge add", text=f"The pool opens at nine. {ORDERS}", title=ORDERS[:40])
     engine.answers = [ORDERS] * 3
@@ -67,6 +68,7 @@ WORDS = st.lists(PIECES | st.text(max_size=4), max_size=8).map("".join)
 
 @given(st.lists(WORDS.filter(str.strip), min_size=1, max_size=3), WORDS)
 @example(["tokens that share a character"], "~turn~turn~turn~")
+@pytest.mark.threat("T53")
 def test_no_words_are_read_as_a_special_token(tokenizer, said: list[str], quoted: str) -> None:
     turns = [Turn("ada" if i % 2 == 0 else None, words) for i, words in enumerate(said)]
     messages = to_messages("Be kind.", turns)

@@ -38,6 +38,7 @@ def test_no_stretch_of_time_holds_more_than_the_limit(pauses: list[float], most:
     assert all(sum(start <= at < start + 60.0 for at in taken) <= most for start in taken)
 
 
+@pytest.mark.threat("T11")
 def test_a_million_strangers_do_not_fill_the_memory() -> None:
     windows = SlidingWindows()
     for stranger in range(10_000):
@@ -58,6 +59,7 @@ class TestFlood:
     def overrides(self) -> dict[str, str]:
         return {"REACTUNE_LIMITS__MEMBER_PER_MINUTE": "3", "REACTUNE_LIMITS__CHANNEL_PER_MINUTE": "5"}
 
+    @pytest.mark.threat("T8")
     async def test_a_thousand_messages_give_three_answers_and_one_refusal(self, place, env, engine, rows):
         await place.ada.send(place.channel, "hi")
         flood = next(message for message in env.bot.cached_messages if message.author.id == place.ada.id)
@@ -71,6 +73,7 @@ class TestFlood:
         assert sum("You can ask me again in" in text for text in place.contents) == 1
         assert len(place.contents) == 1 + 3 + 1
 
+    @pytest.mark.threat("T9")
     async def test_a_channel_has_its_own_limit_and_time_heals(self, place, env, engine):
         for i in range(3):
             await place.ask(str(i))
@@ -87,6 +90,7 @@ class TestFlood:
         refused = (await place.ada.slash(place.channel, "myvotes")).response.content
         assert re.fullmatch(r"Einen Moment, bitte\. In \d+ Sekunden kannst du mich wieder fragen\.", refused)
 
+    @pytest.mark.threat("T10")
     async def test_commands_and_other_answers_count_too(self, place, engine, rows):
         answer = await place.ask("hi")
         await place.ada.slash(place.channel, "myvotes")

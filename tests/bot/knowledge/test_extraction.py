@@ -205,6 +205,7 @@ async def test_an_empty_file_is_refused(content: bytes) -> None:
     assert await refusal(content, "empty.md") == "has no text"
 
 
+@pytest.mark.threat("T69")
 async def test_a_zip_bomb_is_refused_before_it_unpacks() -> None:
     bomb = zipped(word__document=bytes(300_000_000))
     assert len(bomb) < 400_000
@@ -218,6 +219,7 @@ async def test_entities_that_grow_are_not_expanded() -> None:
     assert await refusal(zipped(**{"word__document": document, "[Content_Types]": types}), "laughs.docx")
 
 
+@pytest.mark.threat("T69")
 async def test_a_slow_file_is_stopped_by_the_time_limit() -> None:
     nested = b"<div>" * 400_000 + b"x"
     hasty = SETTINGS.model_copy(update={"parse_timeout_s": 0.5})

@@ -84,6 +84,7 @@ class TestQuestion:
         assert rows(NoteOptOutRow) == []
         assert "Remember that you play chess" in (await place.ask("Remember that I play chess")).content
 
+    @pytest.mark.threat("T60")
     async def test_nobody_else_can_answer(self, place, rows):
         question = await place.ask("I keep bees")
         assert await press(place.bo, question, "Yes") == FOR_OTHERS
@@ -171,6 +172,7 @@ class TestNotesThatAreThere:
 
 
 class TestUse:
+    @pytest.mark.threat("T59")
     async def test_the_nearest_notes_and_the_name_are_used_and_only_for_their_member(self, place, engine, query, rows):
         texts = ("I keep bees", "call me Sam", "I own two cats", "I play chess", "my favourite cat is Tom")
         ids = [

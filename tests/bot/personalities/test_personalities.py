@@ -152,6 +152,7 @@ class TestServers:
             ("model lineage", {"version": "base"}),
         ],
     )
+    @pytest.mark.threat("T77")
     async def test_a_single_server_neither_decides_which_version_answers_everywhere_nor_sees_the_voters_of_others(
         self, place, elsewhere, rows, command, options
     ):

@@ -39,7 +39,9 @@ class TestPrivacyOutsideDiscord:
         assert "You **opted in** on <t:" in await answer_to(place, "show")
 
     async def test_show_promises_no_deletion_by_age(self, place):
-        assert "Nothing is deleted automatically here." in await answer_to(place, "show")
+        assert "Nothing is deleted by age here. Your data is kept until you delete it." in await answer_to(
+            place, "show"
+        )
 
 
 class TestPrivacy:
@@ -109,7 +111,7 @@ class TestPrivacy:
     async def test_show_counts_what_is_stored_and_says_how_long(self, place):
         nothing = (await place.bo.slash(place.channel, "privacy show")).response.content
         assert nothing.startswith("I store nothing about you. Answers are deleted after 30 days.")
-        assert "Those with votes or suggestions are kept for at most 182 days" in nothing
+        assert "Those with votes, choices or suggestions are kept for at most 182 days" in nothing
         assert "deleted 30 days after you leave the server." in nothing
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
@@ -198,7 +200,7 @@ class TestFirstContact:
     async def test_the_first_message_brings_one_notice_with_a_button(self, place, rows, env, new_bot):
         await place.ask("hi")
         (notice,) = self.notices(place)
-        assert "They are not used for training." in notice.content
+        assert "Your messages are not used for training. Reactions teach me" in notice.content
         assert [button.label for button in notice.components[0].children] == ["What's stored"]
         old = env.bot
         await env.restart_bot(new_bot())

@@ -83,6 +83,7 @@ def is_safe(text: str) -> bool:
 @example("<<@1>@2>")
 @example("discord.discord.gg/agg/b")
 @example("> \u200b-# v3")
+@pytest.mark.threat("T54")
 def test_no_text_shows_a_masked_link_an_invite_a_mention_or_small_print(text: str) -> None:
     shown = sanitize_markdown(text, STRICT)
     assert is_safe(shown)
@@ -97,6 +98,7 @@ def test_a_text_that_is_still_growing_is_as_safe(text: str, end: int) -> None:
 
 @settings(max_examples=50)
 @given(TEXTS, st.integers(1_780, 1_860))
+@pytest.mark.threat("T55")
 def test_no_cut_between_messages_brings_anything_back(text: str, before: int) -> None:
     *parts, last = lay_out("a" * before + " " + text, "-# v3", STRICT)
     body = last.removesuffix("-# v3")
@@ -107,6 +109,7 @@ def test_no_cut_between_messages_brings_anything_back(text: str, before: int) ->
 
 @given(TEXTS)
 @example("2> <<#2><@12>")
+@pytest.mark.threat("T61")
 def test_words_are_one_safe_line(text: str) -> None:
     shown = escape_inline(text)
     assert is_safe(shown)
@@ -186,6 +189,7 @@ def test_words_of_a_title_do_nothing() -> None:
     )
 
 
+@pytest.mark.threat("T78")
 async def test_an_error_that_quotes_what_was_typed_is_shown_safely(place):
     typed = "discord.gg/abc @everyone [a](https://evil.example)"
     refused = await place.grace.slash(place.channel, "model promote", version=typed)

@@ -55,6 +55,7 @@ def test_nothing_is_lost_or_reordered(text: str, limit: int) -> None:
 
 
 @given(ANSWERS, LIMITS, st.data())
+@pytest.mark.threat("T57")
 def test_what_is_hidden_stays_hidden_while_it_grows_and_when_it_is_split(
     text: str, limit: int, data: st.DataObject
 ) -> None:

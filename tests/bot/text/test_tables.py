@@ -77,6 +77,7 @@ def test_what_would_lose_or_show_something_stays_as_it_is(text: str) -> None:
 
 
 @given(TABLES)
+@pytest.mark.threat("T58")
 def test_no_cell_is_lost_and_nothing_grows_without_limit(table: str) -> None:
     assume("```" not in table)
     shown = show_tables(f"before\n\n{table}\n\nafter")

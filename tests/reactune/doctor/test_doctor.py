@@ -257,6 +257,7 @@ class TestServers:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+@pytest.mark.threat("T71")
 def test_a_data_folder_that_others_can_read_is_reported_with_the_remedy(find, settings):
     folder = settings.data.directory
     for path in (folder, *folder.iterdir()):

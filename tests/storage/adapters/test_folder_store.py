@@ -84,6 +84,7 @@ def test_model_card_is_dropped(store):
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "training_args.bin", "run.py"])
+@pytest.mark.threat("T62")
 def test_other_formats_are_refused_by_name(store, tmp_path, name):
     with store.stage() as staging:
         fill(staging)
@@ -148,6 +149,7 @@ def test_truncated_file_is_refused_even_after_it_was_used(store, name):
 
 
 @pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
+@pytest.mark.threat("T63")
 def test_altered_file_of_the_same_size_is_refused(store, tmp_path, name):
     digest = publish(store)
     path = store.path(digest) / name

@@ -81,6 +81,7 @@ def test_an_adapter_of_another_architecture_is_refused(adapter: Path, base: Base
         ({"lora_alpha": 0}, "has lora_alpha = 0"),
     ],
 )
+@pytest.mark.threat("T65")
 def test_an_adapter_that_is_not_plain_lora_is_refused(
     adapter: Path, base: BaseModel, changes: dict[str, object], said: str
 ) -> None:

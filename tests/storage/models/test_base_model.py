@@ -76,7 +76,7 @@ def test_incomplete_folder_is_refused_with_what_is_missing(folder, tmp_path, nam
 
 def test_a_tokenizer_that_no_engine_can_read_is_refused_with_where_to_find_the_way(folder, tmp_path):
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
-    said = r"no tokenizer\.json, only tokenizer\.model: convert its tokenizer first \(docs/bases\.md\)"
+    said = r"no tokenizer\.json, only tokenizer\.model: convert its tokenizer first \(docs/models\.md\)"
     with pytest.raises(BaseModelError, match=said):
         resolve_base_model(str(folder), tmp_path / "data")
 
@@ -270,6 +270,7 @@ def test_a_data_folder_that_cannot_be_used_is_refused_in_a_sentence(folder, tmp_
         resolve_base_model(str(folder) if base == "tiny" else base, tmp_path / "data")
 
 
+@pytest.mark.threat("T66")
 def test_a_model_that_needs_its_own_code_is_refused(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     own = config | {"auto_map": {"AutoConfig": "configuration_evil.EvilConfig"}}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.enums import AuditOutcome
@@ -30,6 +31,7 @@ def test_lines_come_back_whole_and_newest_first(database):
     assert (oldest.actor, oldest.subject, oldest.reason, oldest.guild_id) == ("grace (7)", "v1", "why not", HERE)
 
 
+@pytest.mark.threat("T76")
 def test_a_server_sees_its_own_lines_and_the_operators_on_what_it_shares(database):
     with database.transaction() as session:
         shared = ensure_personality(session)
@@ -55,6 +57,7 @@ def test_an_action_includes_its_subcommands_but_not_longer_words(database):
         assert actions(session, actor_id=6) == []
 
 
+@pytest.mark.threat("T75")
 def test_a_members_deletion_leaves_the_trail(database):
     with database.transaction() as session:
         ensure_personality(session)

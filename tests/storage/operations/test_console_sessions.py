@@ -24,6 +24,7 @@ from storage.operations.console_sessions import (
 from storage.settings.sections import DatabaseSettings, Settings
 
 
+@pytest.mark.threat("T12")
 def test_a_link_works_once(session: Session) -> None:
     link = make_link(session, OPERATOR, "somebody (command line)")
     assert find_session(session, link) is None, "a link is no session"
@@ -75,6 +76,7 @@ def test_what_names_the_database_does_not_tell_its_password() -> None:
     assert len(digests) == 2
 
 
+@pytest.mark.threat("T13")
 def test_the_database_holds_no_secret(session: Session) -> None:
     link, secret = make_link(session, OPERATOR, "a"), begin_session(session, OPERATOR, "b")
     session.flush()

@@ -255,12 +255,14 @@ class TestHostile:
     def test_one_sentence_says_what_is_wrong(self, content: bytes, said: str) -> None:
         assert said in refusal(content)
 
+    @pytest.mark.threat("T21")
     def test_compressed_text_is_never_unpacked(self) -> None:
         bomb = zlib.compress(b"A" * 10_000_000, 9)
         for kind, content in ((b"zTXt", b"chara\0\0" + bomb), (b"iTXt", b"ccv3\0\1\0\0\0" + bomb)):
             png = SIGNATURE + chunk(kind, content) + chunk(b"IEND", b"")
             assert "in a kind of text that is not read here: export it as JSON" in refusal(png)
 
+    @pytest.mark.threat("T21")
     def test_a_name_in_thousands_of_places_does_not_fill_the_memory(self) -> None:
         file = read(card_of(name="A" * 1_000_000, description="{{char}}" * 100_000))
         assert len(file.card.system_prompt) <= MAX_PROMPT_CHARS
@@ -295,6 +297,7 @@ class TestHostile:
         st.sampled_from([*EBBA, "character_book", "extensions", "system_prompt", "nickname", "x"]),
         st.booleans(),
     )
+    @pytest.mark.threat("T21")
     def test_any_json_is_a_card_or_a_sentence(self, value: Any, key: str, is_picture: bool) -> None:
         content = card_of(**{key: value})
         _read_or_refuse(picture_of(content) if is_picture else content)

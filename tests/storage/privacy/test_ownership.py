@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -187,3 +188,9 @@ def test_an_export_tells_of_every_row_that_names_the_member(filled: Session, nam
     whose = MEMBER_ID if named in naming_members() else read_pseudonyms(filled).of(MEMBER_ID)
     filled.execute(update(table).where(column == whose).values({column.key: ANOTHER_ID}))
     assert export_member(filled, MEMBER_ID) | {"made_at": None} != before
+
+
+def test_docs_name_every_table_that_names_a_member() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    tables = {naming.table.__tablename__ for naming in [*naming_members(), *naming_pseudonyms()]}
+    assert {table for table in tables if f"`{table}`" not in page} == set()

@@ -40,6 +40,7 @@ from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
 from storage.votes.comparisons import Better, compare
+from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, ask_twice, vote
 from tests.storage.privacy.test_consent import train_on
@@ -295,6 +296,18 @@ def test_stored_data_of_a_member_is_counted(filled: Session) -> None:
     assert (utc_now() - found.oldest).days == 200
     assert found.consents_since is not None
     assert summarize_member_data(filled, 999).oldest is None
+
+
+def test_the_summary_and_a_deletion_count_choices_and_what_was_taken_back(session: Session) -> None:
+    compared(session)
+    for text in ("kept", "taken back"):
+        newest = add_correction(session, add_reply(session, basis=None), text, author_id=ALICE)
+    withdraw(session, newest, ALICE)
+    found = summarize_member_data(session, ALICE)
+    assert (found.choices, found.suggestions, found.withdrawn) == (1, 1, 1)
+    deleted = delete_member(session, ALICE)
+    assert (deleted.choices, deleted.corrections) == (1, 2)
+    assert summarize_member_data(session, ALICE).choices == 0
 
 
 def test_an_export_holds_no_words_of_others(filled: Session) -> None:

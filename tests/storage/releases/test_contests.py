@@ -280,6 +280,7 @@ def choose_one(session: Session, version: Version, user_id: int, better: Better)
     compare(session, *ask_twice(session, version, None), user_id, better)
 
 
+@pytest.mark.threat("T50")
 def test_two_who_always_contradict_each_other_decide_nothing(session: Session, v1: Version) -> None:
     for _ in range(40):
         choose_one(session, v1, ALICE, NEW)
@@ -294,6 +295,7 @@ def test_two_who_always_contradict_each_other_decide_nothing(session: Session, v
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.threat("T50")
 def test_whoever_always_presses_one_button_decides_nothing(session: Session, v1: Version, seed: int) -> None:
     """Which of the two answers stands left is chosen by chance."""
     rng = random.Random(seed)

@@ -33,6 +33,7 @@ def test_settings_show_no_secret_however_they_are_written() -> None:
         assert not any(secret in shown for secret in SECRETS)
 
 
+@pytest.mark.threat("T70")
 def test_logs_and_their_tracebacks_show_no_secret() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -56,6 +57,7 @@ def test_a_traceback_that_ends_the_process_shows_no_secret(capsys: pytest.Captur
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+@pytest.mark.threat("T71")
 def test_nobody_else_may_read_what_is_kept(tmp_path: Path) -> None:
     settings = Settings(data=DataSettings(directory=tmp_path / "data"))
     before = os.umask(0o022)
@@ -73,6 +75,7 @@ def test_nobody_else_may_read_what_is_kept(tmp_path: Path) -> None:
     assert set(files.values()) == {0o600}
 
 
+@pytest.mark.threat("T66")
 def test_no_model_runs_its_own_code() -> None:
     for path in (path for room in ("bot", "trainer", "storage") for path in (ROOT / room).rglob("*.py")):
         text = path.read_text(encoding="utf-8")

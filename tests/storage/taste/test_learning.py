@@ -363,6 +363,7 @@ def test_a_taste_that_keeps_changing_shows_no_evidence(seed: int) -> None:
     assert "clearly enough" in taste.why_unsure if not taste.may_teach else taste.bettor.is_clear
 
 
+@pytest.mark.threat("T48")
 def test_a_refuted_taste_does_nothing_until_it_predicts_as_well_as_the_share_of_likes_again() -> None:
     votes, answers = votes_by(brief, 80)
     measures = measures_of(answers)
@@ -387,6 +388,7 @@ def test_a_taste_that_is_no_worse_than_chance_goes_on_to_choose() -> None:
 
 
 @pytest.mark.parametrize("count", [40, 80, 160])
+@pytest.mark.threat("T48")
 def test_votes_without_a_taste_rarely_teach(count: int) -> None:
     tastes = [learned(*votes_by(polite, count, seed)) for seed in range(SEEDS)]
     assert sum(taste.may_teach for taste in tastes) <= 0.2 * SEEDS
@@ -469,6 +471,7 @@ def test_ten_decided_choices_let_a_round_rank_before_the_taste_is_clear(seed: in
     assert not learned(mostly_the_same, answers).may_rank
 
 
+@pytest.mark.threat("T50")
 def test_whoever_always_presses_one_button_teaches_nothing() -> None:
     """Which answer stands left is chosen by chance, so "always left" is a coin."""
     assert sum(by_one_button(Label.FIRST, seed).may_teach for seed in range(SEEDS)) <= 0.2 * SEEDS

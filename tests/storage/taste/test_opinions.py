@@ -129,6 +129,7 @@ def test_votes_of_young_accounts_count_less_and_those_of_new_ones_not_at_all(
     ("status", "counts"),
     [(QuarantineStatus.OPEN, False), (QuarantineStatus.EXCLUDED, False), (QuarantineStatus.COUNTED, True)],
 )
+@pytest.mark.threat("T44")
 def test_votes_in_quarantine_do_not_count_until_an_admin_counts_them(
     session: Session, personality_id: int, status: QuarantineStatus, counts: bool
 ) -> None:
@@ -354,6 +355,7 @@ def test_asking_for_another_answer_is_a_light_dislike_of_the_one_before(session:
     assert REPLACED_WEIGHT == 0.3
 
 
+@pytest.mark.threat("T45")
 def test_a_young_account_that_asks_for_another_answer_counts_less_and_a_new_one_not_at_all(
     session: Session, personality_id: int
 ) -> None:

@@ -198,6 +198,7 @@ def let_vote(session: Session, users: Sequence[int], reply_id: int, value: Vote 
         vote_at(session, reply_id, user, value, at + timedelta(seconds=second))
 
 
+@pytest.mark.threat("T40")
 def test_a_burst_by_silent_accounts_is_quarantined_and_described(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
@@ -395,6 +396,7 @@ def test_a_decision_keeps_who_when_and_why(session: Session, personality_id: int
     assert recent_decisions(session, [personality_id]) == [decided]
 
 
+@pytest.mark.threat("T79")
 def test_the_second_decision_is_refused_in_a_sentence(session: Session, personality_id: int) -> None:
     let_vote(session, LURKERS[:3], add_reply(session))
     quarantines(session, personality_id)

@@ -66,6 +66,7 @@ def test_nobody_is_raised_and_whoever_said_more_never_counts_less(totals: list[f
 
 
 @given(totals=some_totals, max_share=max_shares, data=st.data())
+@pytest.mark.threat("T46")
 def test_one_more_vote_never_takes_much_from_others_and_never_lowers_what_its_voter_counts(
     totals: list[float], max_share: float, data: st.DataObject
 ) -> None:
@@ -89,6 +90,7 @@ def give_votes(session: Session, user_id: int, count: int, seed: int, *, contrar
         vote(session, reply_id, user_id, Vote.UP if liked else Vote.DOWN)
 
 
+@pytest.mark.threat("T43")
 def test_one_member_with_two_hundred_votes_does_not_make_the_taste_of_nine(
     session: Session, personality_id: int
 ) -> None:
@@ -104,6 +106,7 @@ def test_one_member_with_two_hundred_votes_does_not_make_the_taste_of_nine(
     assert short < long
 
 
+@pytest.mark.threat("T47")
 def test_a_louder_emoji_fills_its_members_share_sooner(session: Session, personality_id: int) -> None:
     for member in range(9):
         give_votes(session, 201 + member, 5, member)

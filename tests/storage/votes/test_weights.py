@@ -121,6 +121,7 @@ def test_an_id_says_when_its_account_was_created() -> None:
         (-1, 7, 0.0),  # clocks differ
     ],
 )
+@pytest.mark.threat("T41")
 def test_account_age_and_membership_raise_the_weight_together(
     account_days: float, member_days: float, weight: float
 ) -> None:

@@ -87,6 +87,7 @@ def backed_pairs(draw: st.DrawFn) -> list[Pair]:
 
 
 @given(backed_pairs(), st.floats(0.05, 1.0))
+@pytest.mark.threat("T42")
 def test_no_voter_carries_more_than_the_largest_share_beyond_a_few_pairs(pairs: list[Pair], max_share: float) -> None:
     capped = cap_voters(pairs, max_share)
     before, after = totals(pairs), totals(capped)

@@ -172,7 +172,7 @@ def test_operators_suites_follow_the_shipped_ones(tmp_path):
 
 
 def test_examples_of_the_documentation_are_cases(tmp_path):
-    page = (Path(__file__).parents[3] / "docs" / "gate.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "checks.md").read_text(encoding="utf-8")
     (examples,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     (tmp_path / "house.jsonl").write_text(examples, encoding="utf-8")
     suite = load(tmp_path / "house.jsonl")

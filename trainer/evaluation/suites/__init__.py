@@ -167,7 +167,7 @@ def _read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(
-            f"gate.suites: {path} cannot be read ({reason}): give UTF-8 files of JSON lines (docs/gate.md)"
+            f"gate.suites: {path} cannot be read ({reason}): give UTF-8 files of JSON lines (docs/checks.md)"
         ) from error
 
 
@@ -180,7 +180,7 @@ def _parse(name: str, file: str, text: str, *, is_shipped: bool = False) -> Suit
                 cases.append(_case(line, {case.id for case in cases}))
             except ValueError as error:
                 raise SettingsError(
-                    f"{file}, line {number}: {error} (docs/gate.md shows how to write a case)"
+                    f"{file}, line {number}: {error} (docs/checks.md shows how to write a case)"
                 ) from error
     if not cases:
         raise SettingsError(f"{file} has no cases: write one JSON object per line, or remove it from gate.suites")

@@ -28,6 +28,7 @@ def held(engine) -> tuple[asyncio.Event, asyncio.Event]:
     return has_begun, may_end
 
 
+@pytest.mark.threat("T36")
 async def test_tries_to_sign_in_are_limited_by_the_address_that_the_proxy_saw(outside, discord_server, place):
     discord_server.servers[place.ada.id] = []
     browser = await outside("203.0.113.5")
@@ -39,6 +40,7 @@ async def test_tries_to_sign_in_are_limited_by_the_address_that_the_proxy_saw(ou
     assert (await (await outside("203.0.113.6")).sign_in(discord_server, place.ada)).status == 403
 
 
+@pytest.mark.threat("T36")
 async def test_all_tries_together_are_limited(outside, discord_server, place, monkeypatch):
     monkeypatch.setattr("bot.console.limits.SIGN_INS", 2)
     discord_server.servers[place.ada.id] = []
@@ -48,6 +50,7 @@ async def test_all_tries_together_are_limited(outside, discord_server, place, mo
 
 
 @pytest.mark.parametrize("address", ["2001:db8:1:2::{}", "::ffff:203.0.113.9"])
+@pytest.mark.threat("T36")
 async def test_addresses_of_one_ipv6_network_count_as_one(outside, discord_server, place, monkeypatch, address):
     monkeypatch.setattr("bot.console.limits.SIGN_INS_OF_ADDRESS", 1)
     discord_server.servers[place.ada.id] = []
@@ -79,6 +82,7 @@ async def test_guesses_of_a_link_are_limited_and_lock_nobody_out(stranger, link,
     assert (await stranger.enter(link())).status == 200
 
 
+@pytest.mark.threat("T37")
 async def test_strangers_who_try_to_sign_in_do_not_lock_the_operator_out(
     outside, stranger, discord_server, place, link, monkeypatch
 ):
@@ -89,6 +93,7 @@ async def test_strangers_who_try_to_sign_in_do_not_lock_the_operator_out(
     assert (await stranger.enter(link())).path == "/"
 
 
+@pytest.mark.threat("T38")
 async def test_a_request_counts_before_it_costs_anything(forgetful, grace, env, monkeypatch):
     monkeypatch.setattr("bot.console.limits.REQUESTS", 1)
     env.inject_error("GET", "/guilds/*/members/*", status=500, times=None)
@@ -108,6 +113,7 @@ async def test_a_pages_parts_ask_discord_once(grace, env, place):
     assert [type(one) for one in together] == [RightsUnknown] * 3
 
 
+@pytest.mark.threat("T38")
 async def test_an_admin_is_answered_a_few_requests_at_once(grace, visitor, add_version, held, monkeypatch):
     monkeypatch.setattr("bot.console.limits.AT_ONCE", 1)
     monkeypatch.setattr("bot.console.limits.WAITING", 1)
@@ -139,6 +145,7 @@ class TestTheModel:
     def overrides(self, overrides):
         return overrides | {"REACTUNE_LIMITS__MEMBER_PER_MINUTE": "1"}
 
+    @pytest.mark.threat("T39")
     async def test_an_admin_asks_the_model_as_often_as_in_discord(self, grace, visitor, add_version, engine):
         add_version(1.0)
         engine.answers = ["one", "two", "three", "four", "five", "six"]
@@ -166,6 +173,7 @@ class TestServers:
         assert "three" in (await elsewhere.post("/versions/compare", **VERSIONS)).text
 
 
+@pytest.mark.threat("T39")
 async def test_an_admin_occupies_the_model_with_one_thing_at_a_time(grace, add_version, held):
     add_version(1.0)
     has_begun, may_end = held
@@ -176,6 +184,7 @@ async def test_an_admin_occupies_the_model_with_one_thing_at_a_time(grace, add_v
     assert "one" in (await first).text
 
 
+@pytest.mark.threat("T38")
 async def test_what_nobody_takes_keeps_its_turn_until_they_leave(grace, port, monkeypatch):
     monkeypatch.setattr("bot.console.limits.AT_ONCE", 1)
     monkeypatch.setattr("bot.console.limits.WAITING", 0)

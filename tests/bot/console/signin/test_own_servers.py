@@ -92,6 +92,7 @@ def _handle(env, guild, channel_id):
     return ChannelHandle(env, guild, env.backend.channels[channel_id])
 
 
+@pytest.mark.threat("T31")
 async def test_answers_that_the_admin_cannot_see_in_discord_are_neither_listed_nor_found_nor_opened(
     own, secret, grace, rows
 ):
@@ -107,6 +108,7 @@ async def test_answers_that_the_admin_cannot_see_in_discord_are_neither_listed_n
     assert secret.id in [row.id for row in rows(ReplyRow)]
 
 
+@pytest.mark.threat("T17")
 async def test_gaps_of_channels_that_the_admin_cannot_see_are_neither_shown_nor_counted_nor_settled(
     own, secret, place, grace, visitor, query, rows
 ):
@@ -123,6 +125,7 @@ async def test_gaps_of_channels_that_the_admin_cannot_see_are_neither_shown_nor_
     assert "may I?" in (await visitor.get(f"/knowledge/gaps?server={place.channel.guild.id}")).text
 
 
+@pytest.mark.threat("T17")
 async def test_a_gap_of_an_archived_thread_or_a_deleted_channel_is_the_operators(
     own, place, env, engine, query, rows, grace, visitor
 ):
@@ -168,6 +171,7 @@ async def test_an_open_thread_belongs_to_its_channel(place, engine, env, grace):
     assert "in the thread" in (await grace.get("/answers")).text
 
 
+@pytest.mark.threat("T32")
 async def test_notes_that_a_member_gave_elsewhere_stay_hidden(place, engine, query, rows, grace, visitor):
     query(lambda session: add_note(session, place.ada.id, place.channel.guild.id, "I collect stamps of Peru"))
     await _ask(place, place.ada, place.channel, "what shall I collect?", "hello", engine)
@@ -225,6 +229,7 @@ async def _decide_all(grace, personality=""):
     return [await grace.post(path + personality, **fields) for path, fields in (*DECISIONS, edit)]
 
 
+@pytest.mark.threat("T33")
 async def test_what_other_servers_use_too_is_not_decided_on(hal, grace, release, burst, rows):
     release(1.0)
     for seen in await _decide_all(grace):
@@ -287,6 +292,7 @@ async def test_bursts_are_decided_on_with_what_is_known_of_voters_here(place, bu
     assert rows(QuarantineRow)[0].decided_by == f"grace ({place.grace.id})"
 
 
+@pytest.mark.threat("T33")
 async def test_votes_on_a_personality_of_another_server_are_not_decided_on(place, hal, query, env, grace, rows):
     def add(session):
         create_personality(session, "cat", Card(), by="grace", guild_id=place.channel.guild.id)

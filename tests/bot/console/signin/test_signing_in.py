@@ -31,6 +31,7 @@ async def test_an_admin_signs_in(grace, discord_server, place, rows):
     assert discord_server.tokens == {}, "the token is given back"
 
 
+@pytest.mark.threat("T35")
 async def test_cookies_are_for_https_and_this_host_only(outside, discord_server, place):
     discord_server.servers[place.grace.id] = [place.channel.guild.id]
     browser = await outside()
@@ -54,6 +55,7 @@ async def test_a_stranger_is_led_to_discord(outside, stranger, env, rows):
     assert f'href="{PUBLIC}/signin"' in here.html
 
 
+@pytest.mark.threat("T28")
 async def test_whoever_administers_no_served_server_stays_outside(outside, discord_server, place, rows):
     discord_server.servers[place.ada.id] = [place.channel.guild.id]
     browser = await outside()
@@ -66,6 +68,7 @@ async def test_whoever_administers_no_served_server_stays_outside(outside, disco
     assert (entry.actor_id, entry.outcome) == (place.ada.id, AuditOutcome.REFUSED)
 
 
+@pytest.mark.threat("T28")
 async def test_a_server_that_is_not_allowed_lets_nobody_in(outside, discord_server, place, hal, settings):
     settings.access.__dict__["servers"] = (place.channel.guild.id,)
     discord_server.servers[hal.id] = [hal.guild.id]
@@ -73,6 +76,7 @@ async def test_a_server_that_is_not_allowed_lets_nobody_in(outside, discord_serv
     assert (seen.status, "You administer no server that I serve" in seen.text) == (403, True)
 
 
+@pytest.mark.threat("T29")
 async def test_a_sign_in_of_another_browser_is_refused(outside, discord_server, place, rows):
     discord_server.servers[place.grace.id] = [place.channel.guild.id]
     to_discord, _ = await (await outside()).location("/signin")
@@ -86,6 +90,7 @@ async def test_a_sign_in_of_another_browser_is_refused(outside, discord_server, 
     assert rows(ConsoleSessionRow) == []
 
 
+@pytest.mark.threat("T29")
 async def test_a_code_works_once_and_a_refusal_is_understood(outside, discord_server, place):
     discord_server.servers[place.grace.id] = [place.channel.guild.id]
     browser = await outside()
@@ -129,6 +134,7 @@ async def test_a_discord_that_is_away_lets_nobody_in(outside, discord_server, pl
     assert "Discord didn't tell me who you are" in (await browser.get(brought)).text
 
 
+@pytest.mark.threat("T30")
 async def test_whoever_loses_the_role_is_out(forgetful, grace, place, env, rows):
     assert (await grace.get("/versions")).status == 200
     (role,) = [one for one in place.channel.guild.roles.values() if one.name == "admins"]
@@ -140,6 +146,7 @@ async def test_whoever_loses_the_role_is_out(forgetful, grace, place, env, rows)
     assert [row.action for row in rows(AuditRow)] == ["console sign in", "console sign out"]
 
 
+@pytest.mark.threat("T30")
 async def test_a_discord_that_does_not_tell_ends_no_session(forgetful, grace, env):
     env.inject_error("GET", "/guilds/*/members/*", status=500, times=None)
     seen = await grace.get("/versions")
@@ -172,6 +179,7 @@ async def test_a_form_comes_from_the_public_address(grace):
     assert (await grace.post("/label", {"Origin": PUBLIC})).path == "/label"
 
 
+@pytest.mark.threat("T34")
 async def test_the_operators_link_works_on_the_bots_machine_only(outside, visitor, link, grace, port):
     assert (await visitor.get("/trust/stored")).status == 200
     browser = await outside()
@@ -186,6 +194,7 @@ async def test_the_operators_link_works_on_the_bots_machine_only(outside, visito
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+@pytest.mark.threat("T34")
 async def test_nothing_of_the_operator_works_through_a_proxy_whatever_host_it_names(stranger, visitor, link, header):
     assert (await stranger.get(link(), **{header: "for=203.0.113.5"})).status == 404
     assert (await visitor.get("/", **{header: "for=203.0.113.5"})).status == 401

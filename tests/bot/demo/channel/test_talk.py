@@ -171,6 +171,7 @@ async def test_only_ones_own_messages_can_be_edited(channel, world):
     assert world.seat("bo", "mentions").messages()[-1].content == "Good evening"
 
 
+@pytest.mark.threat("T25")
 async def test_hostile_words_stay_words(channel):
     seen = await channel.say(
         "ada",
@@ -184,6 +185,7 @@ async def test_hostile_words_stay_words(channel):
     assert 'href="https://example.org/?a="' in seen.html
 
 
+@pytest.mark.threat("T27")
 async def test_a_private_answer_is_for_its_reader_alone(channel):
     mine = await channel.say("ada", "/me remember note:I like owls")
     assert "↪ ada used /me remember" in articles(mine)[-1]
@@ -326,6 +328,7 @@ async def test_a_channel_for_admins_is_hidden_from_members(channel, world):
     assert (await channel.browser.get(f"/channel?as=ada&place={staff.id}")).path == "/channel/ada/lounge"
 
 
+@pytest.mark.threat("T27")
 async def test_files_are_for_those_who_see_the_message(channel, world):
     seen = await channel.say("grace", "/model report")
     (picture,) = re.findall(r'src="(/channel/[^"]*/files/\d+)"', seen.html)
@@ -369,6 +372,7 @@ async def test_nobody_and_nowhere(channel, path):
     assert (await channel.browser.get(path)).status == 404
 
 
+@pytest.mark.threat("T26")
 async def test_a_stranger_sees_nothing(channel, port):
     async with new_client() as client:
         for path in ("/channel", "/channel/ada/lounge", "/channel/ada/lounge/news", "/channel/static/channel.js"):
