@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlencode
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -70,7 +71,9 @@ NO_VERSION = GuideStep(
     link="See why",
 )
 JUDGE = "{version} is made. Is it better? Ten pairs show its answers beside today's, without names. {done} of 10 done."
-PROMOTE = "You have compared {version} with today's answers. An admin decides: let {version} answer from now on."
+PROMOTE = (
+    "You have compared {version} with today's answers. Shall it answer from now on? An admin decides, and says why."
+)
 DONE = "{version} answers now. That was the whole loop. To undo it, grace enters /model rollback."
 
 
@@ -108,8 +111,10 @@ def _judge(session: Session, personality_id: int, rival: Version) -> GuideStep:
     judged = _count_choices(session, personality_id, rival)
     if judged < TEN:
         return GuideStep(6, JUDGE.format(version=rival.name, done=judged), says="/choose")
+    # Ten pairs rarely prove a version better, so the form says that grace promotes it all the same.
+    form = urlencode({"command": "model promote", "field.version": rival.name, "field.override": "True"})
     words = PROMOTE.format(version=rival.name)
-    return GuideStep(7, words, leads_to="/channel/grace/lounge?command=model+promote", link="Promote as grace")
+    return GuideStep(7, words, leads_to=f"/channel/grace/lounge?{form}", link="Promote as grace")
 
 
 def _count_choices(session: Session, personality_id: int, version: Version | None = None) -> int:
