@@ -1,4 +1,4 @@
-"""The numbers of `reactune bench bases` as ratios, and as tables for docs/measurements.md."""
+"""The numbers of `reactune bench bases` as ratios, and as tables for results/bases.md."""
 
 from __future__ import annotations
 

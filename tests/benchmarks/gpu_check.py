@@ -1,7 +1,7 @@
 """`make gpu-check`: all that needs a GPU, on bases of real sizes with random weights, in one command.
 
 It trains and judges a round and serves its version, in bfloat16 and on 4-bit weights, beside plain TRL, generate() and,
-where it is installed, vLLM; and it writes a section for docs/measurements.md.
+where it is installed, vLLM; and it writes a section for results/bases.md.
 """
 
 from __future__ import annotations

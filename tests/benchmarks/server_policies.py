@@ -52,7 +52,7 @@ DRAWN = 8
 """Answers of which a version of a stand-in gives one."""
 DRAWN_BESIDE_EXAMPLES = 3
 """Answers of which the base of a stand-in gives the best while it is shown liked ones: about as much as the model gains
-from them (docs/measurements.md)."""
+from them (results/learning.md)."""
 SHARPNESS = 4.0
 """How much more a stand-in prefers what its round's pairs prefer."""
 ASKED, EACH = 64, 4
