@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.benchmarks.disturbance import Ratio, Row, ratio_of
+from tests.benchmarks.disturbance import Ratio, ratio_of
+from tests.benchmarks.report import Row
 from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN
 from tests.benchmarks.training_sides import OURS
 

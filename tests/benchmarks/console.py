@@ -12,7 +12,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import aiohttp
 from sqlalchemy import update
@@ -27,7 +26,7 @@ from storage.releases.versions import register
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.preparation import VOTES_PER_ANSWER, fill_server
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import Row, report
 from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.seeding import BASE_REVISION
@@ -59,8 +58,6 @@ PARTS = (
 )
 """What pages load after they are shown."""
 
-Row = dict[str, Any]
-
 
 def run(*, answers: int = 100_000) -> Row:
     """Return the milliseconds of each page, with so many answers and with a handful."""
@@ -69,17 +66,11 @@ def run(*, answers: int = 100_000) -> Row:
         {"page": page, "is_part": page in PARTS, "ms": ms, "few_ms": few[page], "ratio": round(ms / few[page], 1)}
         for page, ms in many.items()
     ]
-    return {
-        "machine": machine(),
-        "versions": versions("aiohttp", "jinja2", "sqlalchemy"),
-        "answers": answers,
-        "votes": answers * VOTES_PER_ANSWER,
-        "rows": rows,
-        "summary": {
-            "slowest_page_ms": max(row["ms"] for row in rows if not row["is_part"]),
-            "slowest_part_ms": max(row["ms"] for row in rows if row["is_part"]),
-        },
+    summary = {
+        "slowest_page_ms": max(row["ms"] for row in rows if not row["is_part"]),
+        "slowest_part_ms": max(row["ms"] for row in rows if row["is_part"]),
     }
+    return report(rows, summary, "aiohttp", "jinja2", "sqlalchemy", answers=answers, votes=answers * VOTES_PER_ANSWER)
 
 
 async def _measure(answers: int) -> dict[str, float]:

@@ -14,8 +14,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.console import Console
-
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.adapters.stores import open_store
 from storage.database.enums import TrainingSource
@@ -27,7 +25,7 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.community import conversations, workshop
 from tests.benchmarks.critic import Critic, describe_fits, interval
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import notes, report
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
@@ -44,7 +42,6 @@ SHOWN = 8
 """Messages that are shown with both answers."""
 MAX_NEW_TOKENS = 64
 
-notes = Console(stderr=True)
 
 Habit = Callable[[str], bool]
 
@@ -98,24 +95,21 @@ def run(
         rows = _compare(HABITS[card], model, output, split, settings, messages, critic)
         judgement = _judge(model, output, settings)
         size = (output / WEIGHTS_FILE).stat().st_size
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft"),
+    costs = {
+        "passes": metrics.epochs_trained,
+        "seconds_of_training": metrics.seconds,
+        "adapter_mb": size / 1e6,
+        "seconds": time.monotonic() - began,
+    }
+    about = {
         "card": card,
         "base": model.name,
         "judge": critic.name,
         "demonstrations": {"train": metrics.pairs, "validation": len(split.validation)},
         "gate": _gate(metrics, judgement, settings),
         "loss_curve": metrics.loss_curve,
-        "rows": rows,
-        "summary": _summary(rows, judgement)
-        | {
-            "passes": metrics.epochs_trained,
-            "seconds_of_training": metrics.seconds,
-            "adapter_mb": size / 1e6,
-            "seconds": time.monotonic() - began,
-        },
     }
+    return report(rows, _summary(rows, judgement) | costs, "torch", "transformers", "trl", "peft", **about)
 
 
 def _settings(directory: Path, base: str, seed: int) -> Settings:

@@ -29,7 +29,7 @@ from storage.taste.learning import LearnedTaste, arrange, learn
 from storage.taste.measures import measure_style, scaled
 from storage.taste.opinions import Opinion
 from storage.words import first_words
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import report
 
 VOTES = (40, 160, 640)
 JUDGED_AT = 160
@@ -85,12 +85,7 @@ def run(*, servers: int = 16, seed: int = 0) -> dict[str, Any]:
         for votes in VOTES
         for number in range(servers)
     ]
-    return {
-        "machine": machine(),
-        "versions": versions("numpy", "chitchat-dataset"),
-        "rows": rows,
-        "summary": summary_of(rows) | {"seconds": time.monotonic() - began},
-    }
+    return report(rows, summary_of(rows) | {"seconds": time.monotonic() - began}, "numpy", "chitchat-dataset")
 
 
 def read_ratings() -> dict[str, Rated]:

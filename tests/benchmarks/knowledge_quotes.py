@@ -6,7 +6,6 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -17,13 +16,12 @@ from storage.models.bundled import Encoder
 from tests.benchmarks.community import conversations
 from tests.benchmarks.knowledge_set import TEST, Kind, SetQuestion, read_questions
 from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS, Asked, Shelf, ask
+from tests.benchmarks.report import Row
 
 SMALL_TALK = "small talk"
 SMALL_TALK_MESSAGES = 400
 SHORTEST_MESSAGE_CHARS = 10
 CLOSINGS_TIMES = 5
-
-Row = dict[str, Any]
 
 
 def measure_quotes(shelf: Shelf, split: str) -> list[Row]:

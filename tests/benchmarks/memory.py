@@ -8,16 +8,13 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.memory_sides import Case, Measured, Size, measure_in_turn
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import machine, notes, versions
 
 SIZES = (Size(256, 8, 32_000), Size(512, 8, 48_000), Size(768, 12, 49_152))
 """With 17, 58 and 147 million parameters."""
-
-notes = Console(stderr=True)
 
 
 def run(*, sizes: Sequence[Size] = SIZES) -> dict[str, Any]:

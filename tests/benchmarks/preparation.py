@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import insert, select
 
@@ -38,6 +38,7 @@ from storage.taste.measures import REVISION, measure_style, pack_numbers
 from storage.training.samples import newest_prompts
 from storage.votes.quarantines import quarantine_bursts
 from tests.benchmarks.apart import rows_apart
+from tests.benchmarks.report import Row
 from tests.seeding import BASE_REVISION, account, add_reply, message_of
 from trainer.data.plan import make_plan
 from trainer.data.survey import survey_votes
@@ -56,8 +57,6 @@ ANSWERS_AT_ONCE = 5_000
 ASKED = ("prompt", "prompt_digest", "messages", "author_id", "source_message_id")
 PREPARE = "prepare a round"
 BASE = BaseModel("stand-in", Path(), BASE_REVISION, "")
-
-Row = dict[str, Any]
 
 
 class Server(NamedTuple):

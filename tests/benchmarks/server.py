@@ -53,7 +53,7 @@ from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.community import settings_of_bench, workshop
 from tests.benchmarks.night import HOME, say
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import report
 from tests.benchmarks.served import served_bot
 from tests.benchmarks.server_policies import Policy, RealModel, StandIn, pool
 
@@ -195,15 +195,11 @@ def run(
         for number, life in lives.items()
     ]
     made = [{"seed": number} | asdict(one) for number, life in lives.items() for one in life.versions]
-    policy = "real model" if real else "stand-in"
     asked = {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "sitting": sitting}
-    return {
-        "machine": machine(),
-        "versions": versions("numpy", "sqlalchemy", *(["torch", "transformers", "trl", "peft"] if real else [])),
-        "server": asked | {"policy": policy},
-        "rows": made + servers,
-        "summary": summary_of(list(lives.values()), weeks) | {"seconds": time.monotonic() - began},
-    }
+    asked["policy"] = "real model" if real else "stand-in"
+    summary = summary_of(list(lives.values()), weeks) | {"seconds": time.monotonic() - began}
+    packages = "numpy", "sqlalchemy", *(("torch", "transformers", "trl", "peft") if real else ())
+    return report(made + servers, summary, *packages, server=asked)
 
 
 def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:

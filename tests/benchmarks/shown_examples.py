@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from rich.console import Console
-
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import request_answer
 from bot.chat.rendering import render_with_examples
@@ -39,7 +37,7 @@ from tests.benchmarks.demonstration import (
     _settings,
     read_card,
 )
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import notes, report
 from trainer.data.dataset import render_dialogue
 from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_loss, surprise_ratio
 from trainer.evaluation.sampling import Sample, Sampler
@@ -55,8 +53,6 @@ RECITED_WORDS = 5
 COPIED_WORDS, COPIED_SHARE = 4, 0.5
 """An answer is a copy if more than this share of its runs of so many words are in one answer that was shown."""
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-notes = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -98,15 +94,8 @@ def run(
         | _manner(asked, side, whole, HABITS[card])
         for side, found, fit in zip(sides, losses, fits, strict=True)
     ]
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "openvino"),
-        "card": card,
-        "base": model.name,
-        "judge": critic.name,
-        "rows": rows,
-        "summary": _summary(rows[0], rows[1], first_token_s) | {"seconds": time.monotonic() - began},
-    }
+    summary = _summary(rows[0], rows[1], first_token_s) | {"seconds": time.monotonic() - began}
+    return report(rows, summary, "torch", "transformers", "openvino", card=card, base=model.name, judge=critic.name)
 
 
 def split_card(card: Card, seed: int) -> tuple[Card, list[Example]]:

