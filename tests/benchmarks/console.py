@@ -25,7 +25,7 @@ from storage.operations.console_sessions import link_address, make_link
 from storage.releases.versions import register
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.preparation import VOTES_PER_ANSWER, fill_server
+from tests.benchmarks.filled_server import VOTES_PER_ANSWER, fill_server
 from tests.benchmarks.report import Row, report
 from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
@@ -76,8 +76,7 @@ def run(*, answers: int = 100_000) -> Row:
 async def _measure(answers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(Path(folder))
-        server = fill_server(settings.database_url, answers * VOTES_PER_ANSWER)
-        _add_challenger(settings, server.personality_id)
+        _fill(settings, max(4, answers))
         base = BaseModel("stand-in", Path(folder), BASE_REVISION, "")
         env = Env(ReactuneBot(settings, engine=ScriptedEngine(), base=base, fixed_basis=Basis.LOCAL))
         env.create_guild("Server")
@@ -89,21 +88,23 @@ async def _measure(answers: int) -> dict[str, float]:
             await env.shutdown()
 
 
-def _add_challenger(settings: Settings, personality_id: int) -> None:
-    """Let a version that waits for people's choices have given every tenth answer."""
-    with closing(open_database(settings)) as database, database.transaction() as session:
-        version = register(
-            session,
-            personality_id,
-            digest="0" * 64,
-            base_name="stand-in",
-            base_revision=BASE_REVISION,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-            verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
-        )
-        session.execute(update(ReplyRow).where(ReplyRow.id % CHALLENGED == 0).values(version_id=version.id))
+def _fill(settings: Settings, answers: int) -> None:
+    """Add answers; a version that waits for people's choices has given every tenth of them."""
+    with closing(open_database(settings)) as database:
+        personality_id, _ = fill_server(database, answers)
+        with database.transaction() as session:
+            version = register(
+                session,
+                personality_id,
+                digest="0" * 64,
+                base_name="stand-in",
+                base_revision=BASE_REVISION,
+                parent_id=None,
+                round_id=None,
+                metrics={},
+                verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+            )
+            session.execute(update(ReplyRow).where(ReplyRow.id % CHALLENGED == 0).values(version_id=version.id))
 
 
 def _settings(folder: Path) -> Settings:

@@ -23,8 +23,9 @@ from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.community import conversations, workshop
+from tests.benchmarks.community import workshop
 from tests.benchmarks.critic import Critic, describe_fits, interval
+from tests.benchmarks.people import conversations
 from tests.benchmarks.report import notes, report
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.context import ServedContext

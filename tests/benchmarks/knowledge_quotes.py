@@ -13,9 +13,9 @@ from bot.knowledge.asking import Background, background_of, lines_near
 from bot.knowledge.decision import AskedMessage, Line, ReplyDecision, ReplyKind, decide_reply
 from storage.knowledge.search import Passage, Question, search
 from storage.models.bundled import Encoder
-from tests.benchmarks.community import conversations
 from tests.benchmarks.knowledge_set import TEST, Kind, SetQuestion, read_questions
 from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS, Asked, Shelf, ask
+from tests.benchmarks.people import conversations
 from tests.benchmarks.report import Row
 
 SMALL_TALK = "small talk"

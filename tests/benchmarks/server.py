@@ -52,7 +52,8 @@ from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.community import settings_of_bench, workshop
-from tests.benchmarks.night import HOME, say
+from tests.benchmarks.night import HOME
+from tests.benchmarks.people import likes, say
 from tests.benchmarks.report import report
 from tests.benchmarks.served import served_bot
 from tests.benchmarks.server_policies import Policy, RealModel, StandIn, pool
@@ -341,10 +342,10 @@ class _Server:
             self._session.flush()
             pair = next_pair(self._session, sitting)
             assert pair is not None, "it was just added"
-            likes = [self._likes(side.text) > self._random.random() for side in (pair.first, pair.second)]
-            wrong = [self._random.random() < self._profile.noise for _ in likes]
-            label = say(*(one != other for one, other in zip(likes, wrong, strict=True)))
-            label_pair(self._session, sitting, pair.id, label, HOME, by_admin=True)
+            liked = [
+                likes(self._likes(side.text), self._profile.noise, self._random) for side in (pair.first, pair.second)
+            ]
+            label_pair(self._session, sitting, pair.id, say(*liked), HOME, by_admin=True)
         end_sitting(self._session, sitting.id)
 
     def _labelled(self, question: str, answer: str) -> Answer:

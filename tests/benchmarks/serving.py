@@ -23,6 +23,7 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import rows_apart
 from tests.benchmarks.disturbance import Ratio, compare, ratio_of
+from tests.benchmarks.people import conversations
 from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.serving_load import Conversation, Load
 from tests.benchmarks.serving_sitting import (
@@ -104,8 +105,6 @@ def settings_in(folder: Path, base: str, new_tokens: int) -> Settings:
 
 def script() -> list[Conversation]:
     """Return what one of the two people said in each conversation of the dataset that is long enough."""
-    from tests.benchmarks.community import conversations
-
     said = [conversation[::2] for conversation in conversations()]
     return [turns for turns in said if len(turns) >= FEWEST_TURNS]
 

