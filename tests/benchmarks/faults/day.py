@@ -32,11 +32,12 @@ from storage.training.rounds import request_round
 from storage.votes.arenas import open_arenas
 from tests.benchmarks.faults.clock import Clock, find_library
 from tests.benchmarks.faults.crowd import Crowd
-from tests.benchmarks.faults.kills import Scene, stage
 from tests.benchmarks.faults.oracle import open_rounds
 from tests.benchmarks.faults.processes import Child
-from tests.benchmarks.faults.report import Row, Seen, grew_from_the_first, medians, notes
+from tests.benchmarks.faults.report import Row, Seen, grew, medians
+from tests.benchmarks.faults.scene import Scene, stage
 from tests.benchmarks.faults.trainer_kills import environment_of
+from tests.benchmarks.report import notes
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 
@@ -88,11 +89,12 @@ async def _live(steps: int, seed: int, row: Row, folder: Path, library: Path) ->
         "REACTUNE_DATA__DIRECTORY": str(folder / "data"),
         "REACTUNE_ARENA__SCHEDULE": ARENAS,
         "FAULTS_BASE": base.revision,
+        **clock.environment,
     }
     trainer = Child("-m reactune trainer", folder, {**environment_of(settings), **clock.environment}, "trainer")
     try:
         trainer.start()
-        async with stage(seed, "", environment=bot, url=url, preloaded=clock.environment) as scene:
+        async with stage(seed, environment=bot, url=url) as scene:
             await scene.pause()
             await _Day(scene, trainer, clock, row).live(steps)
             await scene.settle(row)
@@ -106,7 +108,6 @@ async def _live(steps: int, seed: int, row: Row, folder: Path, library: Path) ->
         found = session.scalar(text("PRAGMA integrity_check"))
         if found != "ok" or session.execute(text("PRAGMA foreign_key_check")).all():
             row.lost.append(f"the database is not consistent: {found}")
-    row.seen.pop("recoveries", None)
 
 
 class _Day:
@@ -142,8 +143,8 @@ class _Day:
             self._row.lost.append(f"tasks at rest grew from {at_rest['first']:g} to {at_rest['last']:g}")
         self._row.seen["tasks at rest"] = at_rest
         without_tasks = [{name: value for name, value in one.items() if name != "tasks"} for one in bot]
-        self._row.lost += grew_from_the_first("the bot", without_tasks)
-        self._row.lost += grew_from_the_first("the trainer", trainer)
+        self._row.lost += grew("the bot", without_tasks, since=0)
+        self._row.lost += grew("the trainer", trainer, since=0)
         for who, footprints in (("bot", bot), ("trainer", trainer)):
             self._row.seen[f"{who}: first and last third"] = [medians(footprints, third) for third in (0, 2)]
 

@@ -24,7 +24,8 @@ from storage.training.rounds import Round, find_round, request_round
 from storage.votes.votes import Vote
 from tests.benchmarks.faults.oracle import is_unbroken, open_rounds
 from tests.benchmarks.faults.processes import Child, children_of
-from tests.benchmarks.faults.report import Row, notes, spread
+from tests.benchmarks.faults.report import Row
+from tests.benchmarks.report import notes
 from tests.seeding import BOB, add_reply, tiny_settings, vote
 from tests.tiny_model import build_tiny_base
 from trainer.progress import Phase
@@ -53,8 +54,6 @@ def kill_trainers(kills: int, seed: int) -> Row:
                 yard.run(kills, row)
             finally:
                 yard.trainer.kill_all()
-    times = row.seen.pop("recoveries", [])
-    row.seen |= {f"recovery_{key}": value for key, value in spread(times).items()}
     return row
 
 
@@ -77,12 +76,12 @@ class _Yard:
             self._wait_for_phase(round_id, self._rng.choice(PHASES))
             time.sleep(self._rng.uniform(0, LONGEST_IN_PHASE_S))
             phase = self._phase(round_id)
-            row.seen[f"killed while {phase}"] = row.seen.get(f"killed while {phase}", 0) + 1
+            row.count(f"killed while {phase}")
             began_s = time.perf_counter()
             self._kill_something()
             row.times += 1
             self._expect(f"round {round_id} ends", lambda id_=round_id: not self._look(id_).is_open, row)  # type: ignore[misc]
-            row.seen.setdefault("recoveries", []).append(time.perf_counter() - began_s)
+            row.recoveries.append(time.perf_counter() - began_s)
             if row.times % KILLS_BETWEEN_WHOLE_ROUNDS == 0 or row.times == kills:
                 self._train_whole_round(row)
             notes.print(f"{row.fault}: {row.times} of {kills} ({phase}); lost: {row.lost or 'nothing'}")
@@ -104,7 +103,7 @@ class _Yard:
         if round_.status is not RoundStatus.PUBLISHED:
             row.lost.append(f"the round after the kills is {round_.status}: {round_.reason}")
             return
-        row.seen["whole rounds"] = row.seen.get("whole rounds", 0) + 1
+        row.count("whole rounds")
         with self._database.transaction() as session:
             personality_id = ensure_personality(session)
             newest = list_versions(session, personality_id)[0]
