@@ -33,7 +33,7 @@ from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import list_notes
 from storage.votes.votes import Thumb
-from tests.benchmarks.votes import open_at
+from tests.benchmarks.databases import open_at
 from tests.bot.scripted_engine import ScriptedEngine
 
 ANSWER, VOTE = "answer", "vote"

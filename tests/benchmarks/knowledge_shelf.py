@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,20 +12,18 @@ from sqlalchemy.orm import Session
 from bot.knowledge.asking import Background, embed_question, read_background
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import parse_markdown
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
 from storage.knowledge.search import Question
 from storage.knowledge.vectors import VectorIndex
 from storage.models.bundled import Encoder
 from storage.personalities.personalities import ensure_personality
-from storage.settings.sections import DatabaseSettings, KnowledgeSettings, Settings
+from storage.settings.sections import KnowledgeSettings
 from tests.benchmarks.knowledge_set import SetQuestion, read_documents
-from tests.postgres import running_postgres
 
 GUILD = 1
 FEW_DOCUMENTS = 3
-SQLITE, POSTGRES = "SQLite", "PostgreSQL"
 
 
 @dataclass(frozen=True)
@@ -56,21 +51,6 @@ class Asked:
 
 def ask(encoder: Encoder, questions: Sequence[SetQuestion]) -> list[Asked]:
     return [Asked(one, embed_question(encoder, one.question, tuple(reversed(one.earlier)))) for one in questions]
-
-
-def databases() -> Iterator[tuple[str, Database]]:
-    """Yield an empty database of each kind, which lasts until the next is asked for."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(_open(f"sqlite:///{Path(folder) / 'knowledge.db'}")) as database,
-    ):
-        yield SQLITE, database
-    with running_postgres() as server, closing(_open(server.create("knowledge"))) as database:
-        yield POSTGRES, database
-
-
-def _open(url: str) -> Database:
-    return open_database(Settings(database=DatabaseSettings(url=url)))
 
 
 def fill_with_set(name: str, database: Database, encoder: Encoder, settings: KnowledgeSettings) -> Shelf:

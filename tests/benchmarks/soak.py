@@ -35,7 +35,7 @@ from tests.benchmarks.apart import memory_mib
 from tests.benchmarks.disturbance import family
 from tests.benchmarks.report import notes, report
 from tests.benchmarks.serving import STARTER, adapter_in, script
-from tests.benchmarks.serving_load import MEMBER, Conversation, request_of
+from tests.benchmarks.serving_load import Crowd, Load, request_of
 from tests.benchmarks.serving_sitting import warm_up
 
 CHATS = 8
@@ -52,6 +52,7 @@ RETRY_S = 1.0
 """How long a member waits who was told that the bot is busy."""
 TIMEOUT_S = 60.0
 GRACE_S = 10.0
+FOREVER_S = 1e6
 WORKER = "openvino.worker"
 
 QUARTERS = 4
@@ -129,7 +130,7 @@ async def _soak(settings: Settings, starter: AdapterRef, answers: int, seed: int
     engine = await start_engine(settings, base)
     soak = Soak(engine, settings, adapters, answers, seed)
     try:
-        await soak.run()
+        await soak.talk()
     finally:
         await engine.close(0)
     return soak
@@ -145,50 +146,35 @@ async def _make_graphs(settings: Settings, base: BaseModel, adapters: Sequence[A
         await engine.close(0)
 
 
-class Soak:
-    """Members who talk until enough answers were given, and what was measured."""
+class Soak(Crowd):
+    """Members who talk without pauses until enough answers were given, and what was measured."""
 
     def __init__(
         self, engine: Engine, settings: Settings, adapters: Sequence[AdapterRef | None], answers: int, seed: int
     ) -> None:
-        self._engine = engine
-        self._settings = settings
-        self._adapters = adapters
+        talk = [said[:TURNS] for said in script()]
+        load = Load(CHATS, window_s=FOREVER_S, drain_s=TIMEOUT_S + GRACE_S, think_s=0.0, seed=seed)
+        super().__init__(engine, settings, talk, lambda chat: adapters[chat % len(adapters)], load)
+        self._versions = len(adapters)
         self._answers = answers
-        self._seed = seed
-        self._script = script()
         self._began = time.perf_counter()
         self.outcomes: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self.kills = 0
 
-    async def run(self) -> None:
-        await asyncio.gather(*(self._chat(number) for number in range(CHATS)))
+    async def _ask(self, turns: Sequence[Turn], number: int, seed: int) -> str:
+        rng = random.Random(seed)
+        many = RUSH_REQUESTS if rng.random() < RUSH_SHARE else 1
+        texts = await asyncio.gather(*(self._ask_once(turns, number, rng) for _ in range(many)))
+        if self.outcomes[ANSWERED] >= self._answers:
+            self.stop()
+        return texts[0]
 
-    @property
-    def _is_over(self) -> bool:
-        return self.outcomes[ANSWERED] >= self._answers
-
-    async def _chat(self, number: int) -> None:
-        rng = random.Random(f"{self._seed} {number}")
-        while not self._is_over:
-            await self._converse(number, rng.choice(self._script)[:TURNS], rng)
-
-    async def _converse(self, number: int, messages: Conversation, rng: random.Random) -> None:
-        turns: list[Turn] = []
-        for message in messages:
-            turns.append(Turn(MEMBER, message))
-            many = RUSH_REQUESTS if rng.random() < RUSH_SHARE else 1
-            texts = await asyncio.gather(*(self._ask(turns, number, rng) for _ in range(many)))
-            turns.append(Turn(None, texts[0]))
-            if self._is_over:
-                return
-
-    async def _ask(self, turns: Sequence[Turn], number: int, rng: random.Random) -> str:
-        is_cancelled, index = rng.random() < CANCELLED_SHARE, number % len(self._adapters)
-        seed = rng.getrandbits(31)
+    async def _ask_once(self, turns: Sequence[Turn], number: int, rng: random.Random) -> str:
+        is_cancelled, seed = rng.random() < CANCELLED_SHARE, rng.getrandbits(31)
         prompt = await self._engine.render(to_messages(self._settings.chat.system_prompt, turns))
-        request = request_of(prompt.text, self._adapters[index], self._settings, seed=seed, lane=index)
+        lane = number % self._versions
+        request = request_of(prompt.text, self._choose(number), self._settings, seed=seed, lane=lane)
         try:
             outcome, text = await asyncio.wait_for(self._outcome(request, is_cancelled), TIMEOUT_S + GRACE_S)
         except Exception:  # the member would read nothing, or a reference id

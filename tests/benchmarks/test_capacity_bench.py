@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality
-from tests.benchmarks.capacity_gateway import events_per_s
+from tests.benchmarks.capacity import events_per_s
 from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, run_load
-from tests.benchmarks.votes import open_at
+from tests.benchmarks.databases import open_at
 
 
 def test_a_load_is_stored_whole(tmp_path: Path, migrated_file: Path) -> None:
