@@ -16,6 +16,10 @@ from tests.benchmarks.report import tables
 
 bench = typer.Typer()
 
+Taste = Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the first server, or of members and training.")]
+Noise = Annotated[float, typer.Option(min=0, max=1, help="Share of votes or choices that go the wrong way.")]
+Base = Annotated[str, typer.Option(help="Base model, as in model.base.")]
 Judge = Annotated[str, typer.Option(help="Folder of the model that judges coherence and fit (default: the gate's).")]
 
 
@@ -44,14 +48,14 @@ def bench_loop(as_json: AsJson = False) -> None:
 @bench.command("community")
 def bench_community(
     *,
-    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "short",
+    taste: Taste = "short",
     votes: Annotated[int, typer.Option(min=1, help="Votes per round.")] = 300,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each learns from all votes so far.")] = 3,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.0,
+    noise: Noise = 0.0,
     brigade: Annotated[float, typer.Option(min=0, max=1, help="Share of votes from colluding new accounts.")] = 0.0,
     single: Annotated[bool, typer.Option("--single", help="Only one answer per message, so only lone votes.")] = False,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a server with a hidden taste and measure whether the bot improves. Takes minutes."""
@@ -61,12 +65,12 @@ def bench_community(
 @bench.command("few")
 def bench_few(
     *,
-    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
+    taste: Taste = "warm",
     votes: Annotated[int, typer.Option(min=1, help="Lone votes, each on another answer.")] = 40,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
+    noise: Noise = 0.1,
     polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure what a few single thumbs on served answers teach: what is served before a round, and after it.
@@ -79,14 +83,12 @@ def bench_few(
 @bench.command("night")
 def bench_night(
     *,
-    taste: Annotated[str, typer.Option(help=f"What the person likes: {', '.join(TASTES)} or module:function.")] = (
-        "question"
-    ),
+    taste: Taste = "question",
     choices: Annotated[int, typer.Option(min=0, help="Pairs in which the person chooses, before the round.")] = 40,
     judged: Annotated[int, typer.Option(min=1, help="Pairs in which the same person judges the version blind.")] = 60,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of answers that the person gets wrong.")] = 0.1,
+    noise: Noise = 0.1,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for the person and training.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Let one person choose, run a round, and let the same person judge its version blind. Takes fifteen minutes."""
@@ -97,7 +99,7 @@ def bench_night(
 def bench_humans(
     *,
     servers: Annotated[int, typer.Option(min=1, help="Servers of each kind and number of votes.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure what the taste learns from ratings of real people, and when it acts. No model; takes a minute."""
@@ -110,10 +112,10 @@ def bench_server(
     profile: Annotated[
         str, typer.Option(help="small (10 members), medium (40), large (200) or module:object.")
     ] = "small",
-    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
+    taste: Taste = "warm",
     weeks: Annotated[int, typer.Option(min=1, help="Simulated weeks.")] = 8,
     seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
+    seed: Seed = 0,
     real: Annotated[bool, typer.Option("--real", help="Answer and train with the model: hours.")] = False,
     sitting: Annotated[bool, typer.Option("--sitting", help="An admin labels 40 pairs on day one.")] = False,
     as_json: AsJson = False,
@@ -126,10 +128,10 @@ def bench_server(
 def bench_demonstration(
     *,
     card: Annotated[str, typer.Option(help="Card in personalities/ whose examples are used.")] = "default",
-    base: Annotated[str, typer.Option(help="Base model, as in model.base.")] = "bundled",
+    base: Base = "bundled",
     messages: Annotated[int, typer.Option(min=1, help="Unseen messages to answer.")] = 96,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for the split, the messages and training.")] = 0,
+    seed: Seed = 0,
     shown: Annotated[
         bool, typer.Option("--shown", help="Only show the examples as earlier turns; no training.")
     ] = False,
@@ -149,7 +151,7 @@ def bench_knowledge(as_json: AsJson = False) -> None:
 @bench.command("training")
 def bench_training(
     *,
-    base: Annotated[str, typer.Option(help="Base model, as in model.base.")] = "bundled",
+    base: Base = "bundled",
     as_json: AsJson = False,
 ) -> None:
     """Compare a round's speed and memory with plain TRL on the same pairs. Takes 15 minutes."""
@@ -243,7 +245,7 @@ def bench_soak(
 def bench_faults(
     *,
     kills: Annotated[int, typer.Option(min=6, help="Number of kill -9, over bot, database and trainer.")] = 210,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for members' actions and faults.")] = 0,
+    seed: Seed = 0,
     only: Annotated[str, typer.Option(help="Only this fault, such as kills (default: all).")] = "",
     as_json: AsJson = False,
 ) -> None:

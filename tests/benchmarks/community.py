@@ -35,7 +35,7 @@ from storage.settings.sections import Settings
 from storage.taste.examples import Examples
 from storage.training.rounds import claim_round, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
-from tests.benchmarks.critic import Critic, describe_fits, interval
+from tests.benchmarks.critic import Critic, describe_fits, gain_of, interval
 from tests.benchmarks.people import POLITE, conversations, likes
 from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.served import AT_ONCE, FIRST_MESSAGE, GUILD, Question, Served, ServedBot, served_bot
@@ -313,15 +313,11 @@ class Simulation:
 
 def _row(champion: Version | None, standing: Standing, base: Standing) -> Row:
     """Return how the version does that answers, the base where None; of one that nobody promoted it tells nothing."""
-    gains = [after - before for after, before in zip(standing.approvals, base.approvals, strict=True)]
-    gain, gain_low, gain_high = interval(gains)
     return {
         "version": name_of(champion),
         **describe_way(standing),
         **compare_ways(base, standing, champion),
-        "gain": gain,
-        "gain_low": gain_low,
-        "gain_high": gain_high,
+        **gain_of(base.approvals, standing.approvals),
         "coherence_ratio_whole": _per_token(standing.losses) / _per_token(base.losses),
         "degenerate_share_base": base.degenerate_share,
         "divergence": champion.metrics["divergence"] if champion else 0.0,

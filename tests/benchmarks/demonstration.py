@@ -24,7 +24,7 @@ from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.community import workshop
-from tests.benchmarks.critic import Critic, describe_fits, interval
+from tests.benchmarks.critic import Critic, describe_fits, gain_of, interval
 from tests.benchmarks.people import conversations
 from tests.benchmarks.report import notes, report
 from trainer.data.dataset import render_dialogue, split_examples
@@ -236,13 +236,10 @@ def _gate(metrics: TrainingMetrics, judgement: Evaluation, settings: Settings) -
 
 def _summary(rows: Sequence[dict[str, Any]], judgement: Evaluation) -> dict[str, Any]:
     before, after = rows
-    gain, gain_low, gain_high = interval([a - b for a, b in zip(after["habit"], before["habit"], strict=True)])
     return {
         "habit_before": before["habit_share"],
         "habit_after": after["habit_share"],
-        "gain": gain,
-        "gain_low": gain_low,
-        "gain_high": gain_high,
+        **gain_of(before["habit"], after["habit"]),
         "validation_loss_before": before["validation_loss"],
         "validation_loss_after": after["validation_loss"],
         "words_before": before["words"],

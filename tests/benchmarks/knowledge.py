@@ -37,7 +37,7 @@ from tests.benchmarks.databases import POSTGRES, SQLITE, analyze, databases
 from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
 from tests.benchmarks.knowledge_quotes import SMALL_TALK, measure_quotes, read_messages
 from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
-from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS, GUILD, Asked, Shelf, ask, fill_with_set
+from tests.benchmarks.knowledge_shelf import GUILD, Asked, Shelf, ask, fill_with_set
 from tests.benchmarks.report import Row, notes, report
 
 CHUNKS_PER_DOCUMENT = 200
@@ -250,9 +250,7 @@ def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:
     quality: Mapping[str, Row] = {
         r["kind"]: r for r in rows if r["what"] == "search" and r["split"] == TEST and r["database"] == SQLITE
     }
-    quotes: Mapping[str, Row] = {
-        r["kind"]: r for r in rows if r["what"] == "quotes" and r["split"] == TEST and r["documents"] > FEW_DOCUMENTS
-    }
+    quotes: Mapping[str, Row] = {r["kind"]: r for r in rows if r["what"] == "quotes" and r["split"] == TEST}
     speed = {r["database"]: r for r in rows if r["what"] == "time per query" and r["chunks"] == most_chunks}
     return {
         "recall_at_5_lexical": quality[LEXICAL]["recall_at_5"],

@@ -14,7 +14,7 @@ from bot.knowledge.decision import AskedMessage, Line, ReplyDecision, ReplyKind,
 from storage.knowledge.search import Passage, Question, search
 from storage.models.bundled import Encoder
 from tests.benchmarks.knowledge_set import TEST, Kind, SetQuestion, read_questions
-from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS, Asked, Shelf, ask
+from tests.benchmarks.knowledge_shelf import Asked, Shelf, ask
 from tests.benchmarks.people import conversations
 from tests.benchmarks.report import Row
 
@@ -25,13 +25,11 @@ CLOSINGS_TIMES = 5
 
 
 def measure_quotes(shelf: Shelf, split: str) -> list[Row]:
-    """Return a row for each kind of message and size of server."""
-    messages = {kind: ask(shelf.encoder, questions) for kind, questions in _messages_by_kind(split).items()}
+    """Return a row for each kind of message."""
     with shelf.database.snapshot() as session:
         return [
-            _Found(session, shelf, asked, is_small).row(split, kind)
-            for is_small in (False, True)
-            for kind, asked in messages.items()
+            {"what": "quotes", "split": split, "kind": kind} | _quoted(session, shelf, ask(shelf.encoder, questions))
+            for kind, questions in _messages_by_kind(split).items()
         ]
 
 
@@ -63,36 +61,20 @@ def _small_talk(split: str) -> list[SetQuestion]:
     return [SetQuestion(words) for words in chosen]
 
 
-class _Found:
-    """Messages of a kind, where each was written, and what each gets there."""
-
-    def __init__(self, session: Session, shelf: Shelf, asked: Sequence[Asked], is_small: bool) -> None:
-        small = list(dict.fromkeys(shelf.small_servers.values()))
-        self.asked = asked
-        self.documents = FEW_DOCUMENTS if is_small else len(shelf.small_servers)
-        self._decisions = []
-        for i, one in enumerate(asked):
-            in_few = shelf.small_servers.get(one.question.document, small[i % len(small)])
-            passages = search(session, shelf.index, in_few if is_small else shelf.scope, one.query)
-            self._decisions.append(decide_on(shelf.encoder, shelf.background, one.query, passages))
-
-    def row(self, split: str, kind: str) -> Row:
-        """Return the shares of messages for which the right line is shown, and for which only others are."""
-        shown = [decision.lines for decision in self._decisions]
-        right = [holds_right(one, lines) for one, lines in zip(self.asked, shown, strict=True)]
-        quoted = [decision.outcome is ReplyKind.QUOTED for decision in self._decisions]
-        wrong = [is_quoted and not is_right for is_quoted, is_right in zip(quoted, right, strict=True)]
-        unknown = [one.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN) for one in self._decisions]
-        return {
-            "what": "quotes",
-            "split": split,
-            "documents": self.documents,
-            "kind": kind,
-            "messages": len(self.asked),
-            "right": _share(right),
-            "wrong": _share(wrong),
-            "unsure": _share(unknown),
-        }
+def _quoted(session: Session, shelf: Shelf, asked: Sequence[Asked]) -> Row:
+    """Return the shares of messages for which the right line is shown, and for which only others are."""
+    decisions = [
+        decide_on(shelf.encoder, shelf.background, one.query, search(session, shelf.index, shelf.scope, one.query))
+        for one in asked
+    ]
+    right = [holds_right(one, decision.lines) for one, decision in zip(asked, decisions, strict=True)]
+    quoted = [decision.outcome is ReplyKind.QUOTED for decision in decisions]
+    return {
+        "messages": len(asked),
+        "right": _share(right),
+        "wrong": _share([is_quoted and not is_right for is_quoted, is_right in zip(quoted, right, strict=True)]),
+        "unsure": _share([one.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN) for one in decisions]),
+    }
 
 
 def decide_on(

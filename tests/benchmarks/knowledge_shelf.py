@@ -1,10 +1,9 @@
-"""Databases with the documents of the bench: on a server with all of them, and on servers with a few each."""
+"""A database with the documents of the bench."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -23,7 +22,6 @@ from storage.settings.sections import KnowledgeSettings
 from tests.benchmarks.knowledge_set import SetQuestion, read_documents
 
 GUILD = 1
-FEW_DOCUMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,9 @@ class Shelf:
     name: str
     database: Database
     scope: SearchScope
-    """A server with all documents."""
     index: VectorIndex
     encoder: Encoder
     background: Background
-    small_servers: Mapping[str, SearchScope] = field(default_factory=dict)
-    """The server with few documents that has the one of a title."""
 
 
 @dataclass(frozen=True)
@@ -54,30 +49,16 @@ def ask(encoder: Encoder, questions: Sequence[SetQuestion]) -> list[Asked]:
 
 
 def fill_with_set(name: str, database: Database, encoder: Encoder, settings: KnowledgeSettings) -> Shelf:
-    texts = read_documents()
-    titles = random.Random(4).sample(sorted(texts), len(texts))
-    servers = len(titles) // FEW_DOCUMENTS
-    small = [titles[i::servers] for i in range(servers)]
-    scopes: dict[str, SearchScope] = {}
     with database.transaction() as session:
         personality_id = ensure_personality(session)
-        for guild_id, held in enumerate([titles, *small], start=GUILD):
-            for title in held:
-                add_document(session, _document(guild_id, title, texts[title], encoder, settings), settings)
-            scopes |= dict.fromkeys(held, SearchScope(guild_id, frozenset(), personality_id))
+        for title, text in sorted(read_documents().items()):
+            add_document(session, _document(title, text, encoder, settings), settings)
         _embed(session, encoder)
-    return Shelf(
-        name,
-        database,
-        SearchScope(GUILD, frozenset(), personality_id),
-        VectorIndex(),
-        encoder,
-        read_background(encoder),
-        scopes,
-    )
+    scope = SearchScope(GUILD, frozenset(), personality_id)
+    return Shelf(name, database, scope, VectorIndex(), encoder, read_background(encoder))
 
 
-def _document(guild_id: int, title: str, body: str, encoder: Encoder, settings: KnowledgeSettings) -> NewDocument:
+def _document(title: str, body: str, encoder: Encoder, settings: KnowledgeSettings) -> NewDocument:
     chunks = cut_into_chunks(
         title,
         parse_markdown(body),
@@ -86,7 +67,7 @@ def _document(guild_id: int, title: str, body: str, encoder: Encoder, settings: 
         overlap_tokens=settings.overlap_tokens,
     )
     return NewDocument(
-        guild_id=guild_id,
+        guild_id=GUILD,
         channel_id=None,
         personality_id=None,
         title=title,

@@ -27,7 +27,7 @@ from storage.personalities.shown_examples import examples_budget, examples_to_sh
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
 from tests.benchmarks.community import workshop
-from tests.benchmarks.critic import Critic, describe_fits, interval
+from tests.benchmarks.critic import Critic, describe_fits, gain_of
 from tests.benchmarks.demonstration import (
     HABITS,
     MAX_NEW_TOKENS,
@@ -204,10 +204,7 @@ def _runs(text: str, length: int) -> set[tuple[str, ...]]:
 def _summary(
     without: dict[str, Any], with_examples: dict[str, Any], first_token_s: tuple[float, float]
 ) -> dict[str, Any]:
-    gains = [after - before for after, before in zip(with_examples["habit"], without["habit"], strict=True)]
-    gain, gain_low, gain_high = interval(gains)
-    more = [after - before for after, before in zip(with_examples["recited"], without["recited"], strict=True)]
-    _, recited_low, recited_high = interval(more)
+    recited = gain_of(without["recited"], with_examples["recited"])
     both = {
         f"{name}_{side}": row[name]
         for name in ("habit_share", "loss", "recited_share", "words", "cut_share", "degenerate_share", "prompt_tokens")
@@ -215,12 +212,10 @@ def _summary(
     }
     return both | {
         "shown": with_examples["shown"],
-        "gain": gain,
-        "gain_low": gain_low,
-        "gain_high": gain_high,
+        **gain_of(without["habit"], with_examples["habit"]),
         "loss_ratio": with_examples["loss"] / without["loss"],
-        "recited_change_low": recited_low,
-        "recited_change_high": recited_high,
+        "recited_change_low": recited["gain_low"],
+        "recited_change_high": recited["gain_high"],
         "coherence_ratio": with_examples["coherence_ratio"],
         "fit_ratio": with_examples["fit_share"] / without["fit_share"],
         "copied_share": with_examples["copied_share"],
