@@ -35,9 +35,17 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings
 from tests.benchmarks.databases import POSTGRES, SQLITE, analyze, databases
 from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
-from tests.benchmarks.knowledge_quotes import SMALL_TALK, measure_quotes, read_messages
+from tests.benchmarks.knowledge_quotes import (
+    GUILD,
+    SMALL_TALK,
+    Asked,
+    Shelf,
+    ask,
+    fill_with_set,
+    measure_quotes,
+    read_messages,
+)
 from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
-from tests.benchmarks.knowledge_shelf import GUILD, Asked, Shelf, ask, fill_with_set
 from tests.benchmarks.report import Row, notes, report
 
 CHUNKS_PER_DOCUMENT = 200

@@ -17,7 +17,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.models.hardware import WAITING
 from storage.settings.sections import Settings
-from tests.benchmarks.contender import Contender
+from tests.benchmarks.contender import Contender, LlamaCpp
 from tests.benchmarks.disturbance import busy_neighbour
 from tests.benchmarks.report import Row
 from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, Told, ask, request_of, ticking
@@ -103,8 +103,6 @@ def open_contender(
         from tests.benchmarks.plain_generate import PlainGenerate
 
         return PlainGenerate(base, settings, adapter)
-    from tests.benchmarks.llama_cpp import LlamaCpp
-
     return LlamaCpp(base, settings, lora if adapter else None)
 
 

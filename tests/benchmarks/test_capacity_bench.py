@@ -21,8 +21,8 @@ def test_a_load_is_stored_whole(tmp_path: Path, migrated_file: Path) -> None:
     seen = run_load(url, Load(answers_per_s=20.0, votes_per_s=20.0, processes=1, seconds=0.5))
     with database.snapshot() as session:
         whole = select(func.count()).where(ReplyRow.outcome == Outcome.COMPLETE)
-        assert session.scalar(whole) == len(seen.waits_ms(ANSWER)) + 1  # the first one is not measured
-        assert session.scalar(select(func.count(VoteEventRow.id))) == len(seen.waits_ms(VOTE)) > 0
+        assert session.scalar(whole) == len(seen.waits_ms[ANSWER]) + 1  # the first one is not measured
+        assert session.scalar(select(func.count(VoteEventRow.id))) == len(seen.waits_ms[VOTE]) > 0
     assert seen.failed == 0
     database.close()
 
