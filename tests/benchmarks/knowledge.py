@@ -31,8 +31,7 @@ from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.english import InEnglish
 from storage.personalities.personalities import ensure_personality
-from storage.settings.loading import load_settings
-from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings
+from storage.settings.sections import GenerationSettings, KnowledgeSettings
 from tests.benchmarks.databases import POSTGRES, SQLITE, analyze, databases
 from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
 from tests.benchmarks.knowledge_quotes import (
@@ -47,6 +46,7 @@ from tests.benchmarks.knowledge_quotes import (
 )
 from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
 from tests.benchmarks.report import Row, notes, report
+from tests.benchmarks.serving import settings_in
 
 CHUNKS_PER_DOCUMENT = 200
 DISTINCT_TEXTS = 1_500
@@ -145,26 +145,21 @@ async def _measure_small_servers(decided: Sequence[Decided]) -> list[Row]:
 async def _engine() -> AsyncIterator[tuple[Engine, GenerationSettings]]:
     """Serve the bundled model, or the one in the folder REACTUNE_REAL_BASE, greedily."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = _greedy(Path(folder))
-        base = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
-        engine = await start_engine(settings, base)
+        base = os.environ.get("REACTUNE_REAL_BASE", "bundled")
+        settings = settings_in(
+            Path(folder),
+            base,
+            ANSWER_TOKENS,
+            generation__temperature=0,
+            generation__queue_size=1_000,
+            generation__timeout_s=3_600,
+        )
+        model = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
+        engine = await start_engine(settings, model)
         try:
             yield engine, settings.generation
         finally:
             await engine.close(0)
-
-
-def _greedy(folder: Path) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(folder),
-            "REACTUNE_MODEL__BASE": os.environ.get("REACTUNE_REAL_BASE", "bundled"),
-            "REACTUNE_GENERATION__TEMPERATURE": "0",
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(ANSWER_TOKENS),
-            "REACTUNE_GENERATION__QUEUE_SIZE": "1000",
-            "REACTUNE_GENERATION__TIMEOUT_S": "3600",
-        }
-    )
 
 
 # Speed

@@ -21,11 +21,11 @@ from bot.engine.selection import start_engine
 from storage.database.database import open_database
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import latest_round, request_round
 from tests.benchmarks.disturbance import Clock, Ratio, busy_neighbour, compare, ratio_of
 from tests.benchmarks.report import Row, notes, report
+from tests.benchmarks.serving import settings_in
 from tests.benchmarks.serving_load import ask, quantile, request_of, ticking
 from tests.seeding import add_siblings
 from trainer.progress import Phase
@@ -42,25 +42,13 @@ QUESTION = "Tell me a long story about the sea, a lighthouse and a cat."
 def run(*, base: str = "bundled", conversations: int = 8, answers: int = 3, new_tokens: int = 64) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `answers` are given one after another by each conversation."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = _settings(Path(folder), base, new_tokens)
+        # An epoch ends later than the measurement, which ends the round.
+        settings = settings_in(Path(folder), base, new_tokens, training__schedule="", training__epochs=50)
         notes.print("Getting the base model ready …")
         resolve_base_model(settings.model.base, settings.data.directory)
         rows = asyncio.run(_measure(settings, conversations, answers))
     slowdowns, left_out = compare(_slowdowns(rows))
     return report(rows, _delays(rows) | slowdowns, "torch", "transformers", "trl", "peft", notes=left_out)
-
-
-def _settings(directory: Path, base: str, new_tokens: int) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(directory),
-            "REACTUNE_MODEL__BASE": base,
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
-            "REACTUNE_GENERATION__TIMEOUT_S": "1000",
-            "REACTUNE_TRAINING__SCHEDULE": "",
-            "REACTUNE_TRAINING__EPOCHS": "50",  # longer than the measurement, which ends it
-        }
-    )
 
 
 async def _measure(settings: Settings, conversations: int, answers: int) -> list[Row]:

@@ -92,15 +92,15 @@ def adapter_in(folder: Path) -> AdapterRef:
     return AdapterRef(hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest(), folder)
 
 
-def settings_in(folder: Path, base: str, new_tokens: int) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(folder),
-            "REACTUNE_MODEL__BASE": base,
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
-            "REACTUNE_GENERATION__TIMEOUT_S": "1000",
-        }
-    )
+def settings_in(folder: Path, base: str, new_tokens: int, **more: object) -> Settings:
+    """Return settings of a bench whose answers have at most so many tokens; `more` are others, as `section__key`."""
+    chosen = {
+        "data__directory": folder,
+        "model__base": base,
+        "generation__max_new_tokens": new_tokens,
+        "generation__timeout_s": 1_000,
+    }
+    return load_settings(environment={f"REACTUNE_{key}".upper(): str(value) for key, value in (chosen | more).items()})
 
 
 def script() -> list[Conversation]:

@@ -29,12 +29,11 @@ from bot.engine.selection import start_engine
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
-from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import memory_mib
 from tests.benchmarks.disturbance import family
 from tests.benchmarks.report import notes, report
-from tests.benchmarks.serving import STARTER, adapter_in, script
+from tests.benchmarks.serving import STARTER, adapter_in, script, settings_in
 from tests.benchmarks.serving_load import Crowd, Load, request_of
 from tests.benchmarks.serving_sitting import warm_up
 
@@ -95,8 +94,16 @@ def run(
     `answers` are whole ones. `starter` holds an adapter of `base`.
     """
     with tempfile.TemporaryDirectory() as folder:
+        settings = settings_in(
+            Path(folder),
+            base,
+            new_tokens,
+            model__context_tokens=CONTEXT_TOKENS,
+            generation__queue_size=QUEUE_SIZE,
+            generation__timeout_s=TIMEOUT_S,
+        )
         began = time.perf_counter()
-        soak = asyncio.run(_soak(_settings(Path(folder), base, new_tokens), adapter_in(starter), answers, seed))
+        soak = asyncio.run(_soak(settings, adapter_in(starter), answers, seed))
         seconds = time.perf_counter() - began
     problems = [f"{what} grew" for what in grown(soak.samples)] + soak.lost()
     summary = {
@@ -107,19 +114,6 @@ def run(
         "problems": problems,
     }
     return report([asdict(sample) for sample in soak.samples], summary, "openvino-genai", "torch", "transformers")
-
-
-def _settings(folder: Path, base: str, new_tokens: int) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(folder),
-            "REACTUNE_MODEL__BASE": base,
-            "REACTUNE_MODEL__CONTEXT_TOKENS": str(CONTEXT_TOKENS),
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
-            "REACTUNE_GENERATION__QUEUE_SIZE": str(QUEUE_SIZE),
-            "REACTUNE_GENERATION__TIMEOUT_S": str(TIMEOUT_S),
-        }
-    )
 
 
 async def _soak(settings: Settings, starter: AdapterRef, answers: int, seed: int) -> Soak:

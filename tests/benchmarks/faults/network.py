@@ -19,6 +19,7 @@ STORMS_IN_A_LIFE = 5
 STORM_S = 5.0
 TROUBLED_SHARE = 0.4
 STORM_PATIENCE_S = 120.0
+OFTEN = {"between_s": (0, 0), "patience_s": STORM_PATIENCE_S, "is_watched": True}
 POLL_S = 0.05
 STATUSES = (429, 429, 500, 502, 503, 504, 0)
 
@@ -38,18 +39,7 @@ def break_gateway(times: int, seed: int) -> Row:
         for kind in ("logins", "resumes"):
             row.count(kind, scene.crowd.discord.seen[kind])
 
-    strikes = strike_again(
-        row,
-        times,
-        seed,
-        cut_off,
-        in_a_life=GAPS_IN_A_LIFE,
-        between_s=(0, 0),
-        patience_s=STORM_PATIENCE_S,
-        is_watched=True,
-        count=count,
-    )
-    asyncio.run(strikes)
+    asyncio.run(strike_again(row, times, seed, cut_off, in_a_life=GAPS_IN_A_LIFE, count=count, **OFTEN))
     return row
 
 
@@ -88,18 +78,7 @@ def storm(times: int, seed: int) -> Row:
             row.count(status, scene.crowd.discord.seen[status])
         row.count("questions without an answer", unanswered(scene))
 
-    strikes = strike_again(
-        row,
-        times,
-        seed,
-        one_storm,
-        in_a_life=STORMS_IN_A_LIFE,
-        between_s=(0, 0),
-        patience_s=STORM_PATIENCE_S,
-        is_watched=True,
-        count=count,
-    )
-    asyncio.run(strikes)
+    asyncio.run(strike_again(row, times, seed, one_storm, in_a_life=STORMS_IN_A_LIFE, count=count, **OFTEN))
     return row
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.benchmarks.faults.discord_wire import WireDiscord
+from tests.benchmarks.faults.report import Seen
 
 ROOT = Path(__file__).parents[3]
 START_S = 60.0
@@ -82,17 +83,10 @@ class Child:
             self.kill_all()
             return -signal.SIGKILL
 
-    def footprint(self) -> dict[str, float]:
-        """Return what the bot's process holds now."""
+    def footprint(self) -> Seen:
+        """Return what the process holds now."""
         process = psutil.Process(self.pid)
-        tasks = self._folder / "tasks"
-        tasks.unlink(missing_ok=True)
-        process.send_signal(signal.SIGUSR1)
-        give_up_s = time.monotonic() + START_S
-        while not (tasks.exists() and tasks.read_text()) and time.monotonic() < give_up_s:
-            time.sleep(POLL_S)
         return {
-            "tasks": int(tasks.read_text()),
             "memory_mib": round(process.memory_info().rss / 2**20, 1),
             "open_files": process.num_fds(),
             "threads": process.num_threads(),
@@ -131,3 +125,13 @@ class BotProcess(Child):
                 raise RuntimeError(f"the bot did not come up: see {self.keep_log()}\n{self.log.read_text()[-2_000:]}")
             await asyncio.sleep(POLL_S)
         return time.perf_counter() - began_s
+
+    def footprint(self) -> Seen:
+        """Return what the bot's process holds now, its tasks too, which it writes down when it gets a signal."""
+        tasks = self._folder / "tasks"
+        tasks.unlink(missing_ok=True)
+        psutil.Process(self.pid).send_signal(signal.SIGUSR1)
+        give_up_s = time.monotonic() + START_S
+        while not (tasks.exists() and tasks.read_text()) and time.monotonic() < give_up_s:
+            time.sleep(POLL_S)
+        return super().footprint() | {"tasks": int(tasks.read_text())}

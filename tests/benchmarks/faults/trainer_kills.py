@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
@@ -105,19 +107,7 @@ class _Yard:
             return
         row.count("whole rounds")
         with self._database.transaction() as session:
-            personality_id = ensure_personality(session)
-            newest = list_versions(session, personality_id)[0]
-            champion = read_alias(session, personality_id)
-            if champion.version != newest:
-                promote(
-                    session,
-                    personality_id,
-                    newest,
-                    expected_generation=champion.generation,
-                    by="faults",
-                    reason="the round after the kills",
-                    override=True,
-                )
+            promote_newest(session)
         row.lost += self._half_done()
 
     def _half_done(self) -> list[str]:
@@ -172,6 +162,22 @@ class _Yard:
                 row.lost.append(f"it did not happen that {what}")
                 return
             time.sleep(POLL_S)
+
+
+def promote_newest(session: Session) -> None:
+    """Promote the newest version if there is one that does not answer already, as an admin does."""
+    personality_id = ensure_personality(session)
+    champion, versions = read_alias(session, personality_id), list_versions(session, personality_id)
+    if versions and champion.version != versions[0]:
+        promote(
+            session,
+            personality_id,
+            versions[0],
+            expected_generation=champion.generation,
+            by="faults",
+            reason="it was tried",
+            override=True,
+        )
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
