@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from tests.benchmarks.faults.discord_wire import Trouble, Weather
 from tests.benchmarks.faults.report import Row
@@ -19,7 +21,7 @@ STORMS_IN_A_LIFE = 5
 STORM_S = 5.0
 TROUBLED_SHARE = 0.4
 STORM_PATIENCE_S = 120.0
-OFTEN = {"between_s": (0, 0), "patience_s": STORM_PATIENCE_S, "is_watched": True}
+OFTEN: Mapping[str, Any] = {"between_s": (0, 0), "patience_s": STORM_PATIENCE_S, "is_watched": True}
 POLL_S = 0.05
 STATUSES = (429, 429, 500, 502, 503, 504, 0)
 
