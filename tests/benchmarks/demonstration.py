@@ -87,7 +87,7 @@ def run(
     """Learn the examples of `card` and return machine, versions, a row for before and after, and the summary."""
     began = time.monotonic()
     with workshop() as directory:
-        shown, settings = read_card(card, _settings(directory, base, seed))
+        shown, settings = read_card(card, settings_of_card(directory, base, seed))
         model = resolve_base_model(settings.model.base, directory, notes.print)
         output = directory / "adapter"
         metrics, split = _learn(shown, model, output, settings)
@@ -113,7 +113,7 @@ def run(
     return report(rows, _summary(rows, judgement) | costs, "torch", "transformers", "trl", "peft", **about)
 
 
-def _settings(directory: Path, base: str, seed: int) -> Settings:
+def settings_of_card(directory: Path, base: str, seed: int) -> Settings:
     """Return config.toml's settings, with the environment's: REACTUNE_DEMONSTRATION__EPOCHS=3 tries fewer passes."""
     fixed = {
         "REACTUNE_DATA__DIRECTORY": str(directory),
@@ -162,29 +162,29 @@ def _compare(
     messages: int,
     critic: Critic,
 ) -> list[dict[str, Any]]:
-    asked = _messages(messages, settings.training.seed)
-    answers = {
-        which: _answer(base, path, split, settings, asked) for which, path in (("before", None), ("after", adapter))
-    }
-    exchanges = {
-        which: [(message, answer.text) for message, answer in zip(asked, found, strict=True)]
-        for which, (found, _) in answers.items()
-    }
-    losses = {which: critic.losses(said) for which, said in exchanges.items()}
-    usual = losses_by_position(losses["before"])
+    asked = draw_messages(messages, settings.training.seed)
+    before, after = (_answer(base, path, split, settings, asked) for path in (None, adapter))
+    described = describe_sides(critic, asked, [before[0], after[0]], habit)
     return [
-        {
-            "which": which,
-            "validation_loss": validation_loss,
-            "coherence_ratio": surprise_ratio(losses[which], usual),
-        }
-        | describe_fits(critic.fits(exchanges[which]))
-        | _row(asked, found, habit)
-        for which, (found, validation_loss) in answers.items()
+        {"which": which, "validation_loss": loss} | row
+        for which, (_, loss), row in zip(("before", "after"), (before, after), described, strict=True)
     ]
 
 
-def _messages(number: int, seed: int) -> list[str]:
+def describe_sides(
+    critic: Critic, asked: Sequence[str], sides: Sequence[Sequence[Sample]], habit: Habit
+) -> list[dict[str, Any]]:
+    """Return how each side answers the same messages; coherence is relative to the first."""
+    exchanges = [[(message, one.text) for message, one in zip(asked, side, strict=True)] for side in sides]
+    losses = [critic.losses(said) for said in exchanges]
+    usual = losses_by_position(losses[0])
+    return [
+        {"coherence_ratio": surprise_ratio(lost, usual)} | describe_fits(critic.fits(said)) | _row(asked, side, habit)
+        for side, said, lost in zip(sides, exchanges, losses, strict=True)
+    ]
+
+
+def draw_messages(number: int, seed: int) -> list[str]:
     """Return what strangers say in human chat, one message of a conversation each."""
     chance = random.Random(seed)
     found = conversations()
