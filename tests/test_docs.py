@@ -14,7 +14,8 @@ DOCS = ROOT / "docs"
 RECORDS = {"measurements.md", "capacity.md", "faults.md"}
 """Pages of numbers, which name what they measure."""
 GENERATED = {"commands.md", "settings.md"}
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+NOTEBOOK = ROOT / "tests" / "benchmarks" / "results"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *NOTEBOOK.glob("*.md")])
 GUIDES = [page for page in DOCS.glob("*.md") if page.name not in RECORDS | GENERATED]
 
 CODE = re.compile(r"```.*?```", re.DOTALL)

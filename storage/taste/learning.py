@@ -44,10 +44,10 @@ REFUTED, REHABILITATED = 1 / 20, 1.0
 """A taste whose e-value falls to the first chooses nothing until it reaches the second again."""
 CLEAR, UNCLEAR = 2.0, 1.5
 """A taste teaches once its clarity reaches the first, until it falls below the second. Calibrated on servers without a
-taste, simulated ones and ratings of people: docs/measurements.md, "When does a taste act?"."""
+taste, simulated ones and ratings of people: tests/benchmarks/results/tastes.md."""
 DECIDED = 10
 """Number of deciding choices after which a round may rank answers before the taste is clear. With 40 choices of
-simulated people, the pairs that it is sure of are as right: docs/measurements.md, "Twenty choices, one night"."""
+simulated people, the pairs that it is sure of are as right: tests/benchmarks/results/learning.md."""
 GROWTH = 0.1
 """Predictions are made by the model of the votes so far, which is fitted again when they grow by this share."""
 MOST_LOG_CAPITAL = 100.0

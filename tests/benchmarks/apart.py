@@ -11,7 +11,8 @@ from typing import TypeVar
 import psutil
 
 from storage.models.hardware import has_gpu
-from tests.benchmarks.disturbance import Clock, Row, family
+from tests.benchmarks.disturbance import Clock, family
+from tests.benchmarks.report import Row
 
 T = TypeVar("T")
 TellRow = Callable[[Row], None]

@@ -17,8 +17,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from rich.console import Console
-
 from bot.errors import BotError
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.errors import SettingsError, StorageError
@@ -32,9 +30,9 @@ from tests.benchmarks.apart import EndedEarly, TellRow, rows_apart
 from tests.benchmarks.bases_report import contract_of, memory_ratios_of, ratios_of, tables
 from tests.benchmarks.bases_round import Round, train_ours, train_trl
 from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
-from tests.benchmarks.disturbance import Ratio, Row, compare
+from tests.benchmarks.disturbance import Ratio, compare
 from tests.benchmarks.random_base import SHAPES, write_random_adapter, write_random_base
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.serving import adapter_in
 from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, TRANSFORMERS
 from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT
@@ -60,8 +58,6 @@ MAX_NEW_TOKENS = 64
 """Of an answer that is judged: random weights never end one."""
 FAILURES = (BotError, StorageError, TrainerError, RuntimeError, MemoryError, OSError)
 """Of a side that cannot be measured; PyTorch without memory raises a RuntimeError."""
-
-notes = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def run(
     base: Path | None = None,
     gguf: Path | None = None,
     device: str = "auto",
-    bits: Sequence[int] = (),
+    bits: Sequence[int] | None = None,
     pairs: int = 32,
     prompt_tokens: int = 200,
     trl_steps: int = 0,
@@ -156,17 +152,9 @@ def measure(
     ratios, left_out = _undisturbed(ratios_of(rows))
     ratios |= memory_ratios_of(rows)
     found = {"size": size, "parameters": bench.parameters, "pairs": work.pairs, "prompt_tokens": work.prompt_tokens}
-    markdown = tables(found, rows, ratios)
-    notes.print(markdown, markup=False, highlight=False, soft_wrap=True)
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft", "openvino-genai", "xllamacpp", "bitsandbytes"),
-        "base": found,
-        "rows": rows,
-        "summary": ratios | contract_of(rows, ratios),
-        "notes": left_out,
-        "markdown": markdown,
-    }
+    packages = ("torch", "transformers", "trl", "peft", "openvino-genai", "xllamacpp", "bitsandbytes")
+    told = report(rows, ratios | contract_of(rows, ratios), *packages, notes=left_out, base=found)
+    return told | {"markdown": tables(found, rows, ratios)}
 
 
 def _undisturbed(ratios: Mapping[str, Ratio]) -> tuple[dict[str, float | None], list[str]]:

@@ -1,11 +1,12 @@
-"""The numbers of `reactune bench bases` as ratios, and as tables for docs/measurements.md."""
+"""The numbers of `reactune bench bases` as ratios, and as tables for results/bases.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.benchmarks.disturbance import Ratio, Row, ratio_of
+from tests.benchmarks.disturbance import Ratio, ratio_of
+from tests.benchmarks.report import Row
 from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN
 from tests.benchmarks.training_sides import OURS
 

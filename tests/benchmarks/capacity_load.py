@@ -14,7 +14,6 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -33,7 +32,7 @@ from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import list_notes
 from storage.votes.votes import Thumb
-from tests.benchmarks.votes import open_at
+from tests.benchmarks.databases import open_at
 from tests.bot.scripted_engine import ScriptedEngine
 
 ANSWER, VOTE = "answer", "vote"
@@ -67,33 +66,18 @@ class Load:
         return self.answers_per_s if kind == ANSWER else self.votes_per_s
 
 
-@dataclass(frozen=True)
-class Waits:
-    """Milliseconds from somebody's coming until what they brought was stored."""
-
-    values: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def quantile(self, share: float) -> float:
-        return float(np.quantile(self.values, share)) if len(self.values) else float("nan")
-
-
 @dataclass
 class Seen:
     seconds: float = 0.0
     failed: int = 0
-    done: dict[str, list[float]] = field(default_factory=lambda: {ANSWER: [], VOTE: []})
-
-    def waits_ms(self, kind: str) -> Waits:
-        return Waits(np.array(self.done[kind]))
+    waits_ms: dict[str, list[float]] = field(default_factory=lambda: {ANSWER: [], VOTE: []})
+    """From somebody's coming until what they brought was stored."""
 
     def add(self, other: Seen) -> None:
         self.seconds = max(self.seconds, other.seconds)
         self.failed += other.failed
-        for kind, waits in other.done.items():
-            self.done[kind] += waits
+        for kind, waits in other.waits_ms.items():
+            self.waits_ms[kind] += waits
 
 
 def run_load(url: str, load: Load) -> Seen:
@@ -167,7 +151,7 @@ class _BotProcess:
         except SQLAlchemyError:
             self._seen.failed += 1
             return
-        self._seen.done[kind].append((time.perf_counter() - due_s) * 1_000)
+        self._seen.waits_ms[kind].append((time.perf_counter() - due_s) * 1_000)
 
     async def _answer(self) -> None:
         guild_id, member = self._rng.randrange(1, SERVERS) << 22, self._rng.randrange(1, MEMBERS)

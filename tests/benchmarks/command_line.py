@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,18 +10,23 @@ from typing import Annotated, Any
 import typer
 
 from bot.demo.community import TASTES
-from reactune.shared import AsJson, import_from_here, needed_by, notes, show
+from reactune.shared import AsJson, import_from_here, needed_by, notes, show_plain
 from tests.benchmarks.random_base import SHAPES
+from tests.benchmarks.report import tables
 
 bench = typer.Typer()
 
+Taste = Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the first server, or of members and training.")]
+Noise = Annotated[float, typer.Option(min=0, max=1, help="Share of votes or choices that go the wrong way.")]
+Base = Annotated[str, typer.Option(help="Base model, as in model.base.")]
 Judge = Annotated[str, typer.Option(help="Folder of the model that judges coherence and fit (default: the gate's).")]
 
 
 @bench.command("votes")
 def bench_votes(as_json: AsJson = False) -> None:
     """Measure votes stored and read per second, on SQLite and PostgreSQL."""
-    _run("votes", as_json)
+    _run("votes", **locals())
 
 
 @bench.command("console")
@@ -32,88 +36,74 @@ def bench_console(
     as_json: AsJson = False,
 ) -> None:
     """Measure how soon the console's pages are there, with many answers and with a handful."""
-    _run("console", as_json, answers=answers)
+    _run("console", **locals())
 
 
 @bench.command("loop")
 def bench_loop(as_json: AsJson = False) -> None:
     """Measure delays of the bot's event loop during generation, next to a busy process, and during training."""
-    _run("loop", as_json)
+    _run("loop", **locals())
 
 
 @bench.command("community")
 def bench_community(
     *,
-    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "short",
+    taste: Taste = "short",
     votes: Annotated[int, typer.Option(min=1, help="Votes per round.")] = 300,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each learns from all votes so far.")] = 3,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.0,
+    noise: Noise = 0.0,
     brigade: Annotated[float, typer.Option(min=0, max=1, help="Share of votes from colluding new accounts.")] = 0.0,
     single: Annotated[bool, typer.Option("--single", help="Only one answer per message, so only lone votes.")] = False,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a server with a hidden taste and measure whether the bot improves. Takes minutes."""
-    _run(
-        "community",
-        as_json,
-        taste=taste,
-        votes=votes,
-        rounds=rounds,
-        noise=noise,
-        brigade=brigade,
-        single=single,
-        judge=judge,
-        seed=seed,
-    )
+    _run("community", **locals())
 
 
 @bench.command("few")
 def bench_few(
     *,
-    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
+    taste: Taste = "warm",
     votes: Annotated[int, typer.Option(min=1, help="Lone votes, each on another answer.")] = 40,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of flipped votes.")] = 0.1,
+    noise: Noise = 0.1,
     polite: Annotated[bool, typer.Option("--polite", help="Members like nearly everything.")] = False,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for members and training.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure what a few single thumbs on served answers teach: what is served before a round, and after it.
 
     It takes twenty minutes.
     """
-    members = {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed}
-    _run("few", as_json, judge=judge, **members)
+    _run("few", **locals())
 
 
 @bench.command("night")
 def bench_night(
     *,
-    taste: Annotated[str, typer.Option(help=f"What the person likes: {', '.join(TASTES)} or module:function.")] = (
-        "question"
-    ),
+    taste: Taste = "question",
     choices: Annotated[int, typer.Option(min=0, help="Pairs in which the person chooses, before the round.")] = 40,
     judged: Annotated[int, typer.Option(min=1, help="Pairs in which the same person judges the version blind.")] = 60,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of answers that the person gets wrong.")] = 0.1,
+    noise: Noise = 0.1,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for the person and training.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Let one person choose, run a round, and let the same person judge its version blind. Takes fifteen minutes."""
-    _run("night", as_json, taste=taste, choices=choices, judged=judged, noise=noise, judge=judge, seed=seed)
+    _run("night", **locals())
 
 
 @bench.command("humans")
 def bench_humans(
     *,
     servers: Annotated[int, typer.Option(min=1, help="Servers of each kind and number of votes.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure what the taste learns from ratings of real people, and when it acts. No model; takes a minute."""
-    _run("humans", as_json, servers=servers, seed=seed)
+    _run("humans", **locals())
 
 
 @bench.command("server")
@@ -122,59 +112,56 @@ def bench_server(
     profile: Annotated[
         str, typer.Option(help="small (10 members), medium (40), large (200) or module:object.")
     ] = "small",
-    taste: Annotated[str, typer.Option(help=f"What members like: {', '.join(TASTES)} or module:function.")] = "warm",
+    taste: Taste = "warm",
     weeks: Annotated[int, typer.Option(min=1, help="Simulated weeks.")] = 8,
     seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first server.")] = 0,
+    seed: Seed = 0,
     real: Annotated[bool, typer.Option("--real", help="Answer and train with the model: hours.")] = False,
     sitting: Annotated[bool, typer.Option("--sitting", help="An admin labels 40 pairs on day one.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate small servers for months, with a stand-in for the model. Takes about 20 seconds a server and month."""
-    who = {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "seed": seed}
-    _run("server", as_json, real=real, sitting=sitting, **who)
+    _run("server", **locals())
 
 
 @bench.command("demonstration")
 def bench_demonstration(
     *,
     card: Annotated[str, typer.Option(help="Card in personalities/ whose examples are used.")] = "default",
-    base: Annotated[str, typer.Option(help="Base model, as in model.base.")] = "bundled",
+    base: Base = "bundled",
     messages: Annotated[int, typer.Option(min=1, help="Unseen messages to answer.")] = 96,
     judge: Judge = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed for the split, the messages and training.")] = 0,
+    seed: Seed = 0,
     shown: Annotated[
         bool, typer.Option("--shown", help="Only show the examples as earlier turns; no training.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure what a card's examples teach, or show, beyond its system prompt. Takes minutes."""
-    bench = "shown_examples" if shown else "demonstration"
-    _run(bench, as_json, card=card, base=base, messages=messages, judge=judge, seed=seed)
+    options = locals()
+    _run("shown_examples" if options.pop("shown") else "demonstration", **options)
 
 
 @bench.command("knowledge")
 def bench_knowledge(as_json: AsJson = False) -> None:
     """Measure document search: what it finds, what the model answers, and how long it takes. Takes minutes."""
-    _run("knowledge", as_json)
+    _run("knowledge", **locals())
 
 
 @bench.command("training")
 def bench_training(
     *,
-    base: Annotated[str, typer.Option(help="Base model, as in model.base.")] = "bundled",
-    batch_size: Annotated[int, typer.Option(min=2, help="Pairs per step.")] = 6,
-    steps: Annotated[int, typer.Option(min=1, help="Measured steps per side.")] = 2,
+    base: Base = "bundled",
     as_json: AsJson = False,
 ) -> None:
     """Compare a round's speed and memory with plain TRL on the same pairs. Takes 15 minutes."""
-    _run("training", as_json, base=base, batch_size=batch_size, steps=steps)
+    _run("training", **locals())
 
 
 @bench.command("memory")
 def bench_memory(as_json: AsJson = False) -> None:
     """Compare the memory that the formulas predict with measured peaks of random models. Linux, takes 10 minutes."""
-    _run("memory", as_json)
+    _run("memory", **locals())
 
 
 @bench.command("bases")
@@ -199,19 +186,7 @@ def bench_bases(
     as_json: AsJson = False,
 ) -> None:
     """Measure serving and a round on a base, beside generate(), llama.cpp and plain TRL. Takes minutes to hours."""
-    training = {"pairs": pairs, "prompt_tokens": prompt_tokens, "trl_steps": trl_steps, "judge": judge}
-    _run(
-        "bases",
-        as_json,
-        size=size,
-        base=base,
-        gguf=gguf,
-        device=device,
-        bits=bits or (),
-        dtype=dtype,
-        vllm=vllm,
-        **training,
-    )
+    _run("bases", **locals())
 
 
 @bench.command("gpu")
@@ -224,25 +199,23 @@ def bench_gpu(
     as_json: AsJson = False,
 ) -> None:
     """Run all that needs a GPU: rounds in bfloat16 and 4 bits, serving, vLLM. `make gpu-check` runs this."""
-    _run("gpu_check", as_json, tiny=tiny, vllm=vllm, report=report, **({"sizes": size} if size else {}))
+    _run("gpu_check", **locals())
 
 
 @bench.command("serving")
 def bench_serving(
     *,
     think: Annotated[float, typer.Option(min=0, help="Mean pause between messages, in seconds; 0 is full load.")] = 1.0,
-    window: Annotated[float, typer.Option(min=1, help="Seconds of load per number of chats.")] = 9.0,
-    chart: Annotated[Path | None, typer.Option(help="PNG file for a chart of answers per second.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare latency, throughput and memory with plain generate() and llama.cpp. Takes 12 minutes."""
-    _run("serving", as_json, think_s=think, window_s=window, chart=chart)
+    _run("serving", as_json, think_s=think)
 
 
 @bench.command("startup")
 def bench_startup(as_json: AsJson = False) -> None:
     """Measure the time to the first answer, of the engine and of the bot. Takes 3 minutes."""
-    _run("startup", as_json)
+    _run("startup", **locals())
 
 
 @bench.command("capacity")
@@ -254,8 +227,7 @@ def bench_capacity(
     as_json: AsJson = False,
 ) -> None:
     """Measure the database and gateway load of a bot on thousands of servers. Takes 15 minutes."""
-    load = {"votes_per_day": votes_per_day, "answers_per_day": answers_per_day}
-    _run("capacity", as_json, processes=processes, **load)
+    _run("capacity", **locals())
 
 
 @bench.command("soak")
@@ -265,7 +237,7 @@ def bench_soak(
     as_json: AsJson = False,
 ) -> None:
     """Answer thousands of messages despite crashes; exits with 1 if memory grew or any was lost. Takes 10 minutes."""
-    if _run("soak", as_json, answers=answers)["summary"]["problems"]:
+    if _run("soak", **locals())["summary"]["problems"]:
         raise typer.Exit(1)
 
 
@@ -273,12 +245,12 @@ def bench_soak(
 def bench_faults(
     *,
     kills: Annotated[int, typer.Option(min=6, help="Number of kill -9, over bot, database and trainer.")] = 210,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for members' actions and faults.")] = 0,
+    seed: Seed = 0,
     only: Annotated[str, typer.Option(help="Only this fault, such as kills (default: all).")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Break everything under load; exits with 1 if anything was lost. Linux only, takes an hour."""
-    if _run("faults", as_json, kills=kills, seed=seed, only=only)["summary"]["lost"]:
+    if _run("faults", **locals())["summary"]["lost"]:
         raise typer.Exit(1)
 
 
@@ -289,5 +261,8 @@ def _run(name: str, as_json: bool, **options: Any) -> dict[str, Any]:
         began = time.perf_counter()
         result: dict[str, Any] = module.run(**options)
     notes.print(f"It took {(time.perf_counter() - began) / 60:.1f} minutes.")
-    show(result, json.dumps(result, indent=2), as_json)
+    text = result.get("markdown") or tables(result)
+    if as_json:
+        notes.print(text, markup=False, highlight=False, soft_wrap=True)
+    show_plain(result, text, as_json)
     return result

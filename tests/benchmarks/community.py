@@ -6,26 +6,22 @@ Discord and the members are simulated. The taste is hidden from everything but t
 
 from __future__ import annotations
 
-import json
-import logging
 import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy.orm import Session
-
-from bot.demo.community import Taste, find_taste
+from bot.demo.community import find_taste
 from storage.conversations.degenerate import is_degenerate
+from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, Basis, GateVerdict
 from storage.emoji import DISLIKE, LIKE
@@ -37,44 +33,48 @@ from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
-from storage.training.rounds import Round, claim_round, renew_lease, request_round, require_round
+from storage.training.rounds import claim_round, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
-from tests.benchmarks.critic import Critic, describe_fits, interval
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.critic import Critic, describe_fits, gain_of, interval
+from tests.benchmarks.people import POLITE, conversations, likes
+from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.served import AT_ONCE, FIRST_MESSAGE, GUILD, Question, Served, ServedBot, served_bot
-from tests.seeding import read_voters
+from tests.seeding import account, read_voters
 from trainer.evaluation.measures import losses_by_position, surprise_ratio
 from trainer.rounds.round import run_round
 
-MEMBERS, COLLUDERS = 40, 15
+MEMBERS = [account(days_old=900 + number) for number in range(40)]
+COLLUDERS = [account(days_old=2) + number for number in range(15)]
 SIBLINGS = 4
 HELD_OUT_PROMPTS = 96
 EXAMPLES = 5
 """Held-out messages that every row shows with their answers."""
 CANDIDATES_AT_ONCE = 4 * AT_ONCE
 """Places and queue of the engine: a busy server would draw fewer candidates."""
-MIN_WORDS, MAX_WORDS = 4, 25
-DISCORD_EPOCH_MS = 1_420_070_400_000
 SHARED = Path(tempfile.gettempdir()) / "reactune-bench"
 """Keeps the converted models from one run to the next."""
+PACKAGES = "torch", "transformers", "trl", "peft"
 
-log = logging.getLogger(__name__)
+S = TypeVar("S", bound="Simulation")
 
 
 @dataclass(frozen=True)
 class Community:
     """Who talks and votes, and how."""
 
-    taste: Taste
+    taste: str
+    """What members like: a name of the demo's, or "module:function"."""
     votes: int
     """In a round, the brigade's among them."""
     noise: float
     """Share of members' votes that say the opposite of what they mean."""
-    brigade: float
-    """Share of votes by colluding new accounts that want the opposite."""
-    single: bool
-    """One answer to each message, so that there are lone votes alone."""
     seed: int
+    brigade: float = 0.0
+    """Share of votes by colluding new accounts that want the opposite."""
+    single: bool = True
+    """One answer to each message, so that there are lone votes alone."""
+    is_polite: bool = False
+    """Members like nearly everything."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,23 @@ def run(
     single: bool = False,
     judge: str = "",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Row:
     """Simulate `rounds` rounds of `votes` votes and return machine, versions, a row per round, and the summary."""
-    community = Community(find_taste(taste), votes, noise, brigade, single, seed)
     began = time.monotonic()
-    with workshop() as directory, served_bot(settings_of_bench(directory, seed), basis=Basis.LOCAL) as bot:
-        simulation = Simulation(community, bot, judge)
-        rows = [simulation.judge_base(), *(simulation.run_round(number) for number in range(1, rounds + 1))]
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft"),
-        "community": asdict(community) | {"taste": taste, "rounds": rounds},
-        "judge": simulation.critic.name,
-        "rows": rows,
-        "summary": _summary(rows, time.monotonic() - began),
-    }
+    community = Community(taste, votes, noise, seed, brigade, single)
+    with simulation(Simulation, community, judge, basis=Basis.LOCAL) as simulated:
+        rows = [simulated.judge_base(), *(simulated.run_round(number) for number in range(1, rounds + 1))]
+    about = {"community": asdict(community) | {"rounds": rounds}, "judge": simulated.critic.name}
+    return report(rows, _summary(rows, time.monotonic() - began), *PACKAGES, **about)
+
+
+@contextmanager
+def simulation(
+    kind: Callable[[Community, ServedBot, str], S], community: Community, judge: str, *, basis: Basis | None = None
+) -> Iterator[S]:
+    """Let a community meet a bot in a data folder of its own."""
+    with workshop() as directory, served_bot(settings_of_bench(directory, community.seed), basis=basis) as bot:
+        yield kind(community, bot, judge)
 
 
 @contextmanager
@@ -154,6 +156,7 @@ class Simulation:
 
     def __init__(self, community: Community, bot: ServedBot, judge: str = "") -> None:
         self._community = community
+        self._taste = find_taste(community.taste)
         self._bot = bot
         self._settings = bot.services.settings
         self._database = bot.services.database
@@ -163,45 +166,44 @@ class Simulation:
         self._talk = iter(talk)
         self.critic = Critic(bot.services.base, self._settings, judge)
         self._base_standing: Standing | None = None
+        now = utc_now()
         with self._database.transaction() as session:
-            _settle(session)
+            note_members(session, GUILD, dict.fromkeys(MEMBERS, now - timedelta(days=365)))
+            note_members(session, GUILD, dict.fromkeys(COLLUDERS, now - timedelta(days=1)))
 
-    def judge_base(self) -> dict[str, Any]:
+    def judge_base(self) -> Row:
         began = time.monotonic()
         self._base_standing = self._judge(None)
         return _row(None, self._base_standing, self._base_standing) | {"seconds": time.monotonic() - began}
 
-    def run_round(self, number: int) -> dict[str, Any]:
+    def run_round(self, number: int) -> Row:
         """Let members talk and vote, train, promote what does not fail, and judge who answers then."""
         began = time.monotonic()
         self._converse()
         talked = time.monotonic()
-        round_ = self._train()
+        made, described = self._train()
         trained = time.monotonic()
-        made = self._made(round_)
         champion = self._release(made)
         self._bot.learn()
-        row = self._describe(round_) | {"version_made": made.name if made else None}
         assert self._base_standing is not None, "the base is judged first"
-        standing = self._judge(champion)
-        row |= _row(champion, standing, self._base_standing)
-        row |= {
+        row = described | _row(champion, self._judge(champion), self._base_standing)
+        notes.print(f"Round {number}: {row['reason']} {row['version']} answers, approval {row['approval']:.0%}.")
+        return row | {
             "round": number,
             "seconds": time.monotonic() - began,
             "seconds_talking": talked - began,
             "seconds_training": trained - talked,
         }
-        log.warning("%s", row["reason"])
-        log.warning("%s", _line(row))
-        return row
 
     def _messages(self) -> tuple[list[str], list[str]]:
         """Return what members say, and what nobody votes on or trains on, split by conversation."""
         found = conversations()
         self._random.shuffle(found)
         messages = [self._random.choice(conversation) for conversation in found]
-        seen: set[str] = set()
-        distinct = [m for m in messages if not (m.lower() in seen or seen.add(m.lower()))]  # type: ignore[func-returns-value]
+        first: dict[str, str] = {}
+        for message in messages:
+            first.setdefault(message.lower(), message)
+        distinct = list(first.values())
         return distinct[HELD_OUT_PROMPTS:], distinct[:HELD_OUT_PROMPTS]
 
     def _converse(self) -> None:
@@ -215,12 +217,11 @@ class Simulation:
             champion = read_alias(session, self._personality, CHAMPION).version
         said: list[Served] = []
         for start in range(0, len(messages), self.at_once):
-            questions = [
-                Question(one, self._random.choice(members())) for one in messages[start : start + self.at_once]
-            ]
+            questions = [Question(one, self._random.choice(MEMBERS)) for one in messages[start : start + self.at_once]]
             answers = self._bot.ask(questions, champion)
             self._let_vote(
-                (one, self._random.choice(members()), self._reaction(one.message, one.text)) for one in answers
+                (one, self._random.choice(MEMBERS), LIKE if self._likes(one.message, one.text) else DISLIKE)
+                for one in answers
             )
             said += answers
         self._let_vote(self._collude(said, community.votes - honest))
@@ -228,8 +229,8 @@ class Simulation:
     def _collude(self, said: Sequence[Served], votes: int) -> Iterator[tuple[Served, int, str]]:
         for number in range(votes):
             one = self._random.choice(said)
-            wants = self._random.random() >= self._community.taste(one.message, one.text)
-            yield one, _colluders()[number % COLLUDERS], LIKE if wants else DISLIKE
+            wants = self._random.random() >= self._taste(one.message, one.text)
+            yield one, COLLUDERS[number % len(COLLUDERS)], LIKE if wants else DISLIKE
 
     def _let_vote(self, votes: Iterable[tuple[Served, int, str]]) -> None:
         given = list(votes)
@@ -239,28 +240,43 @@ class Simulation:
                 append_events(session, [VoteEvent(one.reply_id, thumb, added=True)])
         self._bot.note_votes([one.reply_id for one, _, _ in given])
 
-    def _reaction(self, message: str, answer: str) -> str:
-        """Return the emoji that a member gives the answer."""
-        return LIKE if self._likes(message, answer) else DISLIKE
-
     def _likes(self, message: str, answer: str) -> bool:
-        likes = self._random.random() < self._community.taste(message, answer)
-        return likes != (self._random.random() < self._community.noise)
+        """Return what a member says of the answer."""
+        liking = self._taste(message, answer)
+        if self._community.is_polite:
+            return self._random.random() < POLITE[liking <= 0.5]
+        return likes(liking, self._community.noise, self._random)
 
-    def _train(self) -> Round:
+    def _train(self) -> tuple[Version | None, Row]:
+        """Run a round, and return the version that it made, if it made one, and its description."""
         with self._database.transaction() as session:
             request_round(session, self._personality, "the simulation")
-            round_ = claim_round(session, worker_name(self._settings.data.directory))
-        assert round_ is not None, "the round was just asked for"
-        with _held(self._database, round_.id):
-            self._bot.beside(partial(run_round, self._settings, round_.id))
+            requested = claim_round(session, worker_name(self._settings.data.directory))
+        assert requested is not None, "the round was just asked for"
+        with _held(self._database, requested.id):
+            self._bot.beside(partial(run_round, self._settings, requested.id))
         with self._database.snapshot() as session:
-            return require_round(session, round_.id)
-
-    def _made(self, round_: Round) -> Version | None:
-        """Return the version that the round made, if it made one."""
-        with self._database.snapshot() as session:
-            return next((v for v in list_versions(session, self._personality) if v.round_id == round_.id), None)
+            round_ = require_round(session, requested.id)
+            made = next((v for v in list_versions(session, self._personality) if v.round_id == round_.id), None)
+            voters = read_voters(session, round_.id)
+            colluders = set(map(read_pseudonyms(session).of, COLLUDERS))
+        metrics = round_.metrics
+        return made, {
+            "version_made": made.name if made else None,
+            "status": round_.status,
+            "reason": round_.reason,
+            "verdict": round_.gate.get("verdict"),
+            "checks": {check["name"]: check["sentence"] for check in round_.gate.get("checks", [])},
+            "pairs": metrics.get("pairs", 0),
+            "strength": metrics.get("strength"),
+            "lowered_for": metrics.get("lowered_for"),
+            "pairs_by_source": round_.evidence.get("pairs_by_source", {}),
+            "votes_removed": round_.evidence.get("removed_shares", {}),
+            "notes": round_.evidence.get("notes", []),
+            "largest_voter_share": max((voter.share for voter in voters), default=0.0),
+            "colluders_share": sum(voter.share for voter in voters if voter.pseudonym in colluders),
+            "seconds_of_steps": metrics.get("seconds"),
+        }
 
     def _release(self, made: Version | None) -> Version | None:
         """Promote a round's version unless the gate says fail, as an admin would who read its reasons."""
@@ -278,27 +294,6 @@ class Simulation:
                 override=True,
             ).version
 
-    def _describe(self, round_: Round) -> dict[str, Any]:
-        with self._database.snapshot() as session:
-            voters = read_voters(session, round_.id)
-            colluders = set(map(read_pseudonyms(session).of, _colluders()))
-        metrics = round_.metrics
-        return {
-            "status": round_.status,
-            "reason": round_.reason,
-            "verdict": round_.gate.get("verdict"),
-            "checks": {check["name"]: check["sentence"] for check in round_.gate.get("checks", [])},
-            "pairs": metrics.get("pairs", 0),
-            "strength": metrics.get("strength"),
-            "lowered_for": metrics.get("lowered_for"),
-            "pairs_by_source": round_.evidence.get("pairs_by_source", {}),
-            "votes_removed": round_.evidence.get("removed_shares", {}),
-            "notes": round_.evidence.get("notes", []),
-            "largest_voter_share": max((voter.share for voter in voters), default=0.0),
-            "colluders_share": sum(voter.share for voter in voters if voter.pseudonym in colluders),
-            "seconds_of_steps": metrics.get("seconds"),
-        }
-
     def _judge(
         self, version: Version | None, *, each: int = 1, shown: Examples | None = None, candidates: int = 0
     ) -> Standing:
@@ -306,69 +301,30 @@ class Simulation:
         asked = [message for message in self._held_out for _ in range(each)]
         said = self._bot.answer(asked, version, shown=shown, candidates=candidates)
         exchanges = [(one.message, one.text) for one in said]
-        likes = [self._community.taste(*exchange) for exchange in exchanges]
+        liked = [self._taste(*exchange) for exchange in exchanges]
         firsts = exchanges[::each]
         return Standing(
-            approvals=tuple(fmean(likes[start : start + each]) for start in range(0, len(likes), each)),
+            approvals=tuple(fmean(liked[start : start + each]) for start in range(0, len(liked), each)),
             losses=self.critic.losses(firsts),
             fits=self.critic.fits(firsts),
             answers=tuple(exchanges),
         )
 
 
-def conversations() -> list[list[str]]:
-    """Return the messages of a usual length of every conversation of the dataset."""
-    # Not its Dataset, which leaves the file open.
-    dataset = json.loads((files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8"))
-    found = []
-    for _, conversation in sorted(dataset.items()):
-        turns = [" ".join(part["text"].split()) for turn in conversation["messages"] for part in turn[:1]]
-        usual = [turn for turn in turns if MIN_WORDS <= len(turn.split()) <= MAX_WORDS]
-        if usual:
-            found.append(usual)
-    return found
-
-
-def _account(created_at: datetime, number: int) -> int:
-    """Return an id that says when the account was made, as Discord's do."""
-    return ((round(created_at.timestamp() * 1000) - DISCORD_EPOCH_MS) << 22) + number
-
-
-_NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-def members() -> list[int]:
-    return [_account(_NOW - timedelta(days=900 + number), number) for number in range(MEMBERS)]
-
-
-def _colluders() -> list[int]:
-    return [_account(_NOW - timedelta(days=2), number) for number in range(COLLUDERS)]
-
-
-def _settle(session: Session) -> None:
-    """Members have been there for a year, the brigade since yesterday."""
-    note_members(session, GUILD, dict.fromkeys(members(), _NOW - timedelta(days=365)))
-    note_members(session, GUILD, dict.fromkeys(_colluders(), _NOW - timedelta(days=1)))
-
-
-def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[str, Any]:
+def _row(champion: Version | None, standing: Standing, base: Standing) -> Row:
     """Return how the version does that answers, the base where None; of one that nobody promoted it tells nothing."""
-    gains = [after - before for after, before in zip(standing.approvals, base.approvals, strict=True)]
-    gain, gain_low, gain_high = interval(gains)
     return {
         "version": name_of(champion),
         **describe_way(standing),
         **compare_ways(base, standing, champion),
-        "gain": gain,
-        "gain_low": gain_low,
-        "gain_high": gain_high,
+        **gain_of(base.approvals, standing.approvals),
         "coherence_ratio_whole": _per_token(standing.losses) / _per_token(base.losses),
         "degenerate_share_base": base.degenerate_share,
         "divergence": champion.metrics["divergence"] if champion else 0.0,
     }
 
 
-def describe_way(way: Standing) -> dict[str, Any]:
+def describe_way(way: Standing) -> Row:
     """Return how one way to answer does, by itself."""
     approval, low, high = interval(way.approvals)
     return {
@@ -403,30 +359,13 @@ def _per_token(losses: Sequence[Sequence[float]]) -> float:
     return fmean(tokens) if tokens else float("nan")
 
 
-def _line(row: dict[str, Any]) -> str:
-    return (
-        f"round {row['round']} made {row['version_made']}, {row['version']} answers · approval {row['approval']:.0%} "
-        f"({row['approval_low']:.0%} to {row['approval_high']:.0%}) · {row['pairs_by_source']} · {row['verdict']} · "
-        f"divergence {row['divergence']:.2f} · retention {row['retention_loss_ratio']:.3f} · "
-        f"coherence {row['coherence_ratio']:.2f} ({row['coherence_ratio_whole']:.2f} whole) · "
-        f"fit {row['fit_share']:.0%} · "
-        f"broken {row['degenerate_share']:.0%} (base {row['degenerate_share_base']:.0%}) · {row['seconds']:.0f} s"
-    )
-
-
-def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    base, final = rows[0], rows[-1]
+def _summary(rows: Sequence[Row], seconds: float) -> dict[str, Any]:
+    final = rows[-1]
+    told = ("gain", "gain_low", "retention_loss_ratio", "coherence_ratio", "coherence_ratio_whole", "fit_ratio")
     return {
-        "approval_base": base["approval"],
+        "approval_base": rows[0]["approval"],
         "approval_final": final["approval"],
-        "gain": final["gain"],
-        "gain_low": final["gain_low"],
-        "retention_loss_ratio": final["retention_loss_ratio"],
-        "coherence_ratio": final["coherence_ratio"],
-        "coherence_ratio_whole": final["coherence_ratio_whole"],
-        "fit_ratio": final["fit_ratio"],
-        "degenerate_share": final["degenerate_share"],
-        "degenerate_share_base": final["degenerate_share_base"],
+        **{key: final[key] for key in (*told, "degenerate_share", "degenerate_share_base")},
         "pairs": sum(row.get("pairs", 0) for row in rows),
         "seconds": seconds,
     }

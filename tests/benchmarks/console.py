@@ -12,7 +12,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import aiohttp
 from sqlalchemy import update
@@ -26,8 +25,8 @@ from storage.operations.console_sessions import link_address, make_link
 from storage.releases.versions import register
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.preparation import VOTES_PER_ANSWER, fill_server
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.filled_server import VOTES_PER_ANSWER, fill_server
+from tests.benchmarks.report import Row, report
 from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.seeding import BASE_REVISION
@@ -59,8 +58,6 @@ PARTS = (
 )
 """What pages load after they are shown."""
 
-Row = dict[str, Any]
-
 
 def run(*, answers: int = 100_000) -> Row:
     """Return the milliseconds of each page, with so many answers and with a handful."""
@@ -69,24 +66,17 @@ def run(*, answers: int = 100_000) -> Row:
         {"page": page, "is_part": page in PARTS, "ms": ms, "few_ms": few[page], "ratio": round(ms / few[page], 1)}
         for page, ms in many.items()
     ]
-    return {
-        "machine": machine(),
-        "versions": versions("aiohttp", "jinja2", "sqlalchemy"),
-        "answers": answers,
-        "votes": answers * VOTES_PER_ANSWER,
-        "rows": rows,
-        "summary": {
-            "slowest_page_ms": max(row["ms"] for row in rows if not row["is_part"]),
-            "slowest_part_ms": max(row["ms"] for row in rows if row["is_part"]),
-        },
+    summary = {
+        "slowest_page_ms": max(row["ms"] for row in rows if not row["is_part"]),
+        "slowest_part_ms": max(row["ms"] for row in rows if row["is_part"]),
     }
+    return report(rows, summary, "aiohttp", "jinja2", "sqlalchemy", answers=answers, votes=answers * VOTES_PER_ANSWER)
 
 
 async def _measure(answers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(Path(folder))
-        server = fill_server(settings.database_url, answers * VOTES_PER_ANSWER)
-        _add_challenger(settings, server.personality_id)
+        _fill(settings, max(4, answers))
         base = BaseModel("stand-in", Path(folder), BASE_REVISION, "")
         env = Env(ReactuneBot(settings, engine=ScriptedEngine(), base=base, fixed_basis=Basis.LOCAL))
         env.create_guild("Server")
@@ -98,21 +88,23 @@ async def _measure(answers: int) -> dict[str, float]:
             await env.shutdown()
 
 
-def _add_challenger(settings: Settings, personality_id: int) -> None:
-    """Let a version that waits for people's choices have given every tenth answer."""
-    with closing(open_database(settings)) as database, database.transaction() as session:
-        version = register(
-            session,
-            personality_id,
-            digest="0" * 64,
-            base_name="stand-in",
-            base_revision=BASE_REVISION,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-            verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
-        )
-        session.execute(update(ReplyRow).where(ReplyRow.id % CHALLENGED == 0).values(version_id=version.id))
+def _fill(settings: Settings, answers: int) -> None:
+    """Add answers; a version that waits for people's choices has given every tenth of them."""
+    with closing(open_database(settings)) as database:
+        personality_id, _ = fill_server(database, answers)
+        with database.transaction() as session:
+            version = register(
+                session,
+                personality_id,
+                digest="0" * 64,
+                base_name="stand-in",
+                base_revision=BASE_REVISION,
+                parent_id=None,
+                round_id=None,
+                metrics={},
+                verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+            )
+            session.execute(update(ReplyRow).where(ReplyRow.id % CHALLENGED == 0).values(version_id=version.id))
 
 
 def _settings(folder: Path) -> Settings:

@@ -42,6 +42,12 @@ def describe_fits(fits: Sequence[Fit]) -> dict[str, float]:
     return {"fit_share": fmean(fit.is_likeliest for fit in fits), "fit_nats": fmean(fit.nats for fit in fits)}
 
 
+def gain_of(before: Sequence[float], after: Sequence[float]) -> dict[str, float]:
+    """Return the mean gain over pairs of numbers and its 95 % bootstrap interval."""
+    gain, low, high = interval([one - other for one, other in zip(after, before, strict=True)])
+    return {"gain": gain, "gain_low": low, "gain_high": high}
+
+
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean and its 95 % bootstrap interval over messages."""
     import numpy as np

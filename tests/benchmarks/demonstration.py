@@ -14,8 +14,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.console import Console
-
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.adapters.stores import open_store
 from storage.database.enums import TrainingSource
@@ -25,9 +23,10 @@ from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.community import conversations, workshop
-from tests.benchmarks.critic import Critic, describe_fits, interval
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.community import workshop
+from tests.benchmarks.critic import Critic, describe_fits, gain_of, interval
+from tests.benchmarks.people import conversations
+from tests.benchmarks.report import notes, report
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
@@ -44,7 +43,6 @@ SHOWN = 8
 """Messages that are shown with both answers."""
 MAX_NEW_TOKENS = 64
 
-notes = Console(stderr=True)
 
 Habit = Callable[[str], bool]
 
@@ -89,7 +87,7 @@ def run(
     """Learn the examples of `card` and return machine, versions, a row for before and after, and the summary."""
     began = time.monotonic()
     with workshop() as directory:
-        shown, settings = read_card(card, _settings(directory, base, seed))
+        shown, settings = read_card(card, settings_of_card(directory, base, seed))
         model = resolve_base_model(settings.model.base, directory, notes.print)
         output = directory / "adapter"
         metrics, split = _learn(shown, model, output, settings)
@@ -98,27 +96,24 @@ def run(
         rows = _compare(HABITS[card], model, output, split, settings, messages, critic)
         judgement = _judge(model, output, settings)
         size = (output / WEIGHTS_FILE).stat().st_size
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft"),
+    costs = {
+        "passes": metrics.epochs_trained,
+        "seconds_of_training": metrics.seconds,
+        "adapter_mb": size / 1e6,
+        "seconds": time.monotonic() - began,
+    }
+    about = {
         "card": card,
         "base": model.name,
         "judge": critic.name,
         "demonstrations": {"train": metrics.pairs, "validation": len(split.validation)},
         "gate": _gate(metrics, judgement, settings),
         "loss_curve": metrics.loss_curve,
-        "rows": rows,
-        "summary": _summary(rows, judgement)
-        | {
-            "passes": metrics.epochs_trained,
-            "seconds_of_training": metrics.seconds,
-            "adapter_mb": size / 1e6,
-            "seconds": time.monotonic() - began,
-        },
     }
+    return report(rows, _summary(rows, judgement) | costs, "torch", "transformers", "trl", "peft", **about)
 
 
-def _settings(directory: Path, base: str, seed: int) -> Settings:
+def settings_of_card(directory: Path, base: str, seed: int) -> Settings:
     """Return config.toml's settings, with the environment's: REACTUNE_DEMONSTRATION__EPOCHS=3 tries fewer passes."""
     fixed = {
         "REACTUNE_DATA__DIRECTORY": str(directory),
@@ -167,29 +162,29 @@ def _compare(
     messages: int,
     critic: Critic,
 ) -> list[dict[str, Any]]:
-    asked = _messages(messages, settings.training.seed)
-    answers = {
-        which: _answer(base, path, split, settings, asked) for which, path in (("before", None), ("after", adapter))
-    }
-    exchanges = {
-        which: [(message, answer.text) for message, answer in zip(asked, found, strict=True)]
-        for which, (found, _) in answers.items()
-    }
-    losses = {which: critic.losses(said) for which, said in exchanges.items()}
-    usual = losses_by_position(losses["before"])
+    asked = draw_messages(messages, settings.training.seed)
+    before, after = (_answer(base, path, split, settings, asked) for path in (None, adapter))
+    described = describe_sides(critic, asked, [before[0], after[0]], habit)
     return [
-        {
-            "which": which,
-            "validation_loss": validation_loss,
-            "coherence_ratio": surprise_ratio(losses[which], usual),
-        }
-        | describe_fits(critic.fits(exchanges[which]))
-        | _row(asked, found, habit)
-        for which, (found, validation_loss) in answers.items()
+        {"which": which, "validation_loss": loss} | row
+        for which, (_, loss), row in zip(("before", "after"), (before, after), described, strict=True)
     ]
 
 
-def _messages(number: int, seed: int) -> list[str]:
+def describe_sides(
+    critic: Critic, asked: Sequence[str], sides: Sequence[Sequence[Sample]], habit: Habit
+) -> list[dict[str, Any]]:
+    """Return how each side answers the same messages; coherence is relative to the first."""
+    exchanges = [[(message, one.text) for message, one in zip(asked, side, strict=True)] for side in sides]
+    losses = [critic.losses(said) for said in exchanges]
+    usual = losses_by_position(losses[0])
+    return [
+        {"coherence_ratio": surprise_ratio(lost, usual)} | describe_fits(critic.fits(said)) | _row(asked, side, habit)
+        for side, said, lost in zip(sides, exchanges, losses, strict=True)
+    ]
+
+
+def draw_messages(number: int, seed: int) -> list[str]:
     """Return what strangers say in human chat, one message of a conversation each."""
     chance = random.Random(seed)
     found = conversations()
@@ -241,13 +236,10 @@ def _gate(metrics: TrainingMetrics, judgement: Evaluation, settings: Settings) -
 
 def _summary(rows: Sequence[dict[str, Any]], judgement: Evaluation) -> dict[str, Any]:
     before, after = rows
-    gain, gain_low, gain_high = interval([a - b for a, b in zip(after["habit"], before["habit"], strict=True)])
     return {
         "habit_before": before["habit_share"],
         "habit_after": after["habit_share"],
-        "gain": gain,
-        "gain_low": gain_low,
-        "gain_high": gain_high,
+        **gain_of(before["habit"], after["habit"]),
         "validation_loss_before": before["validation_loss"],
         "validation_loss_after": after["validation_loss"],
         "words_before": before["words"],

@@ -8,12 +8,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
-from rich.console import Console
 
-Row = dict[str, Any]
+from tests.benchmarks.report import Row, notes
 
 MOST_OTHERS_CORES = 0.25
 """Cores that other work may take on average while a row is measured; with more, its ratios are left out.
@@ -27,8 +25,6 @@ while True:
     pass
 """
 """It ends with the process that started it, which holds its input."""
-
-notes = Console(stderr=True)
 
 
 @dataclass(frozen=True)

@@ -8,28 +8,25 @@ starts no round, so that no version is made: then its numbers are None.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
-from bot.demo.community import find_taste
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.orders import orders_to_try
 from tests.benchmarks.community import (
+    PACKAGES,
     Community,
     Simulation,
     compare_ways,
     describe_way,
     fit_ratio,
-    settings_of_bench,
-    workshop,
+    simulation,
 )
-from tests.benchmarks.report import machine, versions
-from tests.benchmarks.served import served_bot
+from tests.benchmarks.report import Row, report
 
 EACH = 2
 """Answers to each held-out message."""
 WAYS = "base", "served", "told", "adapter", "both"
-POLITE_LIKES = 0.96, 0.7
-"""Share of likes of polite members, under what pleases them and under what does not."""
 
 
 def run(
@@ -40,48 +37,33 @@ def run(
     polite: bool = False,
     judge: str = "",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Row:
     """Let members vote, learn their taste, run one round, and compare what is served before it and after."""
     began = time.monotonic()
-    with workshop() as directory, served_bot(settings_of_bench(directory, seed)) as bot:
-        server = SmallServer(Community(find_taste(taste), votes, noise, 0.0, single=True, seed=seed), bot, judge)
-        server.is_polite = polite
+    community = Community(taste, votes, noise, seed, is_polite=polite)
+    with simulation(SmallServer, community, judge) as server:
         rows, summary = server.live()
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft"),
-        "server": {"taste": taste, "votes": votes, "noise": noise, "polite": polite, "seed": seed},
-        "judge": server.critic.name,
-        "rows": rows,
-        "summary": summary | {"seconds": time.monotonic() - began},
-    }
+    about = {"server": asdict(community), "judge": server.critic.name}
+    return report(rows, summary | {"seconds": time.monotonic() - began}, *PACKAGES, **about)
 
 
 class SmallServer(Simulation):
     at_once = 1
-    is_polite = False
 
-    def _likes(self, message: str, answer: str) -> bool:
-        if not self.is_polite:
-            return super()._likes(message, answer)
-        liked, disliked = POLITE_LIKES
-        return self._random.random() < (liked if self._community.taste(message, answer) > 0.5 else disliked)
-
-    def live(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def live(self) -> tuple[list[Row], dict[str, Any]]:
         """Return a row for each way to answer and one for the round, and the summary."""
         self._converse()
         began = time.monotonic()
-        round_ = self._train()
-        described = self._describe(round_) | {"seconds_of_round": time.monotonic() - began}
-        made = self._made(round_)
+        made, described = self._train()
+        described["seconds_of_round"] = time.monotonic() - began
         self._bot.learn()  # the round has drawn the answers from which examples are chosen
         order = self._order()
-        told = Examples(order=order)
         ways = {
             "base": self._judge(None, each=EACH, shown=NO_EXAMPLES, candidates=1),
             "served": self._judge(None, each=EACH),
         }
         # Where the taste gives no order, telling it is the plain prompt.
+        told = Examples(order=order)
         ways["told"] = self._judge(None, each=EACH, shown=told, candidates=1) if order else ways["base"]
         if made:
             ways["adapter"] = self._judge(made, each=EACH, shown=NO_EXAMPLES, candidates=1)
@@ -101,7 +83,7 @@ class SmallServer(Simulation):
             "degenerate_share_base": ways["base"].degenerate_share,
             "versions_made": int(made is not None),
         }
-        return [*rows.values(), {"version_made": made.name if made else None} | described], summary
+        return [*rows.values(), described], summary
 
     def _order(self) -> str:
         """Return the order that the taste gives, for what people most surely like; empty if it gives none."""
@@ -109,7 +91,7 @@ class SmallServer(Simulation):
         orders = orders_to_try(taste, self._settings) if taste else []
         return orders[0].text if orders else ""
 
-    def _describe_taste(self) -> dict[str, Any]:
+    def _describe_taste(self) -> Row:
         """Return whether the taste acts, and what the base is shown of it."""
         known = self._bot.services.tastes
         taste, shown = known.of(self._personality), known.examples_of(self._bot.personality)

@@ -1,7 +1,7 @@
 """`make gpu-check`: all that needs a GPU, on bases of real sizes with random weights, in one command.
 
 It trains and judges a round and serves its version, in bfloat16 and on 4-bit weights, beside plain TRL, generate() and,
-where it is installed, vLLM; and it writes a section for docs/measurements.md.
+where it is installed, vLLM; and it writes a section for results/bases.md.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from storage.errors import SettingsError
 from storage.models.hardware import has_gpu
 from tests.benchmarks.bases import GPU_BITS, Sides, Work, measure
 from tests.benchmarks.bases_serving import Lengths
+from tests.benchmarks.report import notes
 
 SIZES = ("4b", "8b")
 TINY = Work(
@@ -29,11 +28,9 @@ TINY = Work(
 )
 NO_CARD = "no GPU: tiny bases on the CPU, to test this check"
 
-notes = Console(stderr=True)
-
 
 def run(
-    *, sizes: Sequence[str] = SIZES, tiny: bool = False, vllm: str = "vllm", report: Path = Path("gpu-check.md")
+    *, size: Sequence[str] | None = None, tiny: bool = False, vllm: str = "vllm", report: Path = Path("gpu-check.md")
 ) -> dict[str, Any]:
     """Return the card and a report for each size, and append their tables to the file `report`.
 
@@ -47,11 +44,12 @@ def run(
     sides = Sides.on_gpu(GPU_BITS, has_vllm=bool(program))
     work = TINY if tiny else Work(judges=True)
     found = []
-    for size in ("tiny",) if tiny else sizes:
-        found.append(measure(size, sides, work, vllm=program))
+    for one in ("tiny",) if tiny else size or SIZES:
+        found.append(measure(one, sides, work, vllm=program))
         _append(report, _section(card, found[-1]))
         notes.print(f"Added to {report}.", markup=False, highlight=False)
-    return {"card": card, "bases": found, "report": str(report)}
+    markdown = "\n\n".join(one["markdown"] for one in found)
+    return {"card": card, "bases": found, "report": str(report), "markdown": markdown}
 
 
 def _card() -> dict[str, Any]:

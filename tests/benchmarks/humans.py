@@ -10,13 +10,11 @@ rule says of the demo's answers. Such a rule is easier to learn than what real p
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from statistics import fmean
 from typing import Any
 
@@ -29,7 +27,8 @@ from storage.taste.learning import LearnedTaste, arrange, learn
 from storage.taste.measures import measure_style, scaled
 from storage.taste.opinions import Opinion
 from storage.words import first_words
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.people import POLITE, read_dataset
+from tests.benchmarks.report import Row, report
 
 VOTES = (40, 160, 640)
 JUDGED_AT = 160
@@ -45,8 +44,6 @@ BEGINNING = 60
 HELD_OUT = 0.5
 """Share of the messages, or chats, whose answers nobody on a server rates."""
 CANDIDATES, DRAWS = 4, 1_000
-POLITE = 0.96, 0.7
-"""Share of likes of what a rule likes, and of all else, as in `few --polite`."""
 RULES = ("short", "question", "warm", "middle", "calm")
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -76,7 +73,7 @@ class Rated:
         )
 
 
-def run(*, servers: int = 16, seed: int = 0) -> dict[str, Any]:
+def run(*, servers: int = 16, seed: int = 0) -> Row:
     """Let so many servers of each kind learn, and return machine, versions, a row for each server, and the summary."""
     began = time.monotonic()
     rows = [
@@ -85,12 +82,7 @@ def run(*, servers: int = 16, seed: int = 0) -> dict[str, Any]:
         for votes in VOTES
         for number in range(servers)
     ]
-    return {
-        "machine": machine(),
-        "versions": versions("numpy", "chitchat-dataset"),
-        "rows": rows,
-        "summary": summary_of(rows) | {"seconds": time.monotonic() - began},
-    }
+    return report(rows, summary_of(rows) | {"seconds": time.monotonic() - began}, "numpy", "chitchat-dataset")
 
 
 def read_ratings() -> dict[str, Rated]:
@@ -112,9 +104,8 @@ def read_ratings() -> dict[str, Rated]:
 
 def read_chats() -> list[tuple[str, float]]:
     """Return text and mean rating of each chat in which both talked, if somebody rated it."""
-    chats = json.loads((files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8"))
     found = []
-    for _, chat in sorted(chats.items()):
+    for chat in read_dataset():
         said = [message for turn in chat["messages"] for message in turn]
         words: Counter[str] = Counter()
         for message in said:
@@ -126,7 +117,7 @@ def read_chats() -> list[tuple[str, float]]:
     return found
 
 
-def live(rated: Rated, votes: int, seed: int) -> dict[str, Any]:
+def live(rated: Rated, votes: int, seed: int) -> Row:
     """Let a server vote so often, and return how its taste does with what nobody there has seen."""
     chance = np.random.default_rng(seed)
     seen, unseen = split(rated, chance)
@@ -154,7 +145,7 @@ def split(rated: Rated, chance: np.random.Generator) -> tuple[NDArray[np.intp], 
     return np.flatnonzero(is_seen), np.flatnonzero([text not in known for text in rated.texts])
 
 
-def judge(taste: LearnedTaste, score: Floats, is_liked: Floats, chance: np.random.Generator) -> dict[str, Any]:
+def judge(taste: LearnedTaste, score: Floats, is_liked: Floats, chance: np.random.Generator) -> Row:
     better, worse = score[is_liked][:, None], score[~is_liked]
     drawn = chance.integers(len(score), size=(DRAWS, CANDIDATES))
     best = drawn[np.arange(DRAWS), score[drawn].argmax(axis=1)]
@@ -167,7 +158,7 @@ def judge(taste: LearnedTaste, score: Floats, is_liked: Floats, chance: np.rando
     }
 
 
-def summary_of(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+def summary_of(rows: Sequence[Row]) -> dict[str, float]:
     """Return for each set of ratings the AUC, the lift of the best of four, and in how many servers the taste acts.
 
     It acts where it chooses among candidates; where it teaches too, examples and rounds follow it.

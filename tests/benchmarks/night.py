@@ -16,10 +16,9 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from bot.demo.community import find_taste
 from bot.errors import BotError
 from bot.sittings.drawer import PairDrawer
-from storage.database.enums import OPERATOR, GateVerdict, Label
+from storage.database.enums import OPERATOR, GateVerdict
 from storage.database.tables import ReplyRow, SittingPairRow
 from storage.members import DIRECT
 from storage.releases.contests import Contest, Standing, find_rival, read_contest
@@ -33,16 +32,9 @@ from storage.sittings.sittings import (
     read_progress,
 )
 from storage.votes.weights import DISCORD_EPOCH
-from tests.benchmarks.community import (
-    Community,
-    Simulation,
-    compare_ways,
-    describe_way,
-    settings_of_bench,
-    workshop,
-)
-from tests.benchmarks.report import machine, versions
-from tests.benchmarks.served import served_bot
+from tests.benchmarks.community import PACKAGES, Community, Simulation, compare_ways, describe_way, simulation
+from tests.benchmarks.people import say
+from tests.benchmarks.report import Row, report
 
 EACH = 2
 """Answers to each held-out message."""
@@ -58,46 +50,32 @@ def run(
     noise: float = 0.1,
     judge: str = "",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Row:
     """Return machine, versions, a row for each way to answer and one for the choices, and the summary."""
     began = time.monotonic()
-    with workshop() as directory, served_bot(settings_of_bench(directory, seed)) as bot:
-        night = Night(Community(find_taste(taste), choices, noise, 0.0, single=True, seed=seed), bot, judge)
+    with simulation(Night, Community(taste, choices, noise, seed), judge) as night:
         rows, summary = night.live(judged)
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft"),
-        "person": {"taste": taste, "choices": choices, "judged": judged, "noise": noise, "seed": seed},
-        "judge": night.critic.name,
-        "rows": rows,
-        "summary": summary | {"seconds": time.monotonic() - began},
-    }
-
-
-def say(likes_first: bool, likes_second: bool) -> Label:
-    """Return the button that somebody presses under two answers."""
-    if likes_first == likes_second:
-        return Label.SAME
-    return Label.FIRST if likes_first else Label.SECOND
+    person = {"taste": taste, "choices": choices, "judged": judged, "noise": noise, "seed": seed}
+    summary |= {"seconds": time.monotonic() - began}
+    return report(rows, summary, *PACKAGES, person=person, judge=night.critic.name)
 
 
 class Night(Simulation):
-    def live(self, judged: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def live(self, judged: int) -> tuple[list[Row], dict[str, Any]]:
         began = time.monotonic()
         taught = self._bot.wait(self._sit(self._community.votes))
         chosen = time.monotonic()
-        round_ = self._train()
+        made, described = self._train()
         trained = time.monotonic()
-        made = self._made(round_)
         self._bot.learn()  # the round has drawn the answers from which examples are chosen
         before = self._judge(None, each=EACH, candidates=1)
         after = self._judge(made, each=EACH, candidates=1) if made else before
         measured = time.monotonic()
         looks, liked = self._bot.wait(self._judge_blind(judged)) if made else ([], {})
         seconds = {"choosing": chosen - began, "round": trained - chosen, "judging": time.monotonic() - measured}
-        rows: list[dict[str, Any]] = [
+        rows: list[Row] = [
             {"answers": "served"} | describe_way(before),
-            {"answers": "version"} | describe_way(after) | self._describe(round_),
+            {"answers": "version"} | describe_way(after) | described,
             {"choices": taught, "judgements": (_own(looks[-1]).numbers if looks else {}) | liked}
             | {f"seconds_{what}": took for what, took in seconds.items()},
         ]
@@ -143,7 +121,7 @@ class Night(Simulation):
         said = select(SittingPairRow.prompt, ReplyRow.answer, ReplyRow.version_id).join(ReplyRow, side).where(*labelled)
         likes: dict[str, list[float]] = {"liked_served": [], "liked_version": []}
         for prompt, answer, version_id in session.execute(said):
-            likes["liked_version" if version_id else "liked_served"].append(self._community.taste(prompt, answer))
+            likes["liked_version" if version_id else "liked_served"].append(self._taste(prompt, answer))
         return {arm: fmean(of_arm) for arm, of_arm in likes.items() if of_arm}
 
     async def _begin(self) -> Sitting:

@@ -52,8 +52,9 @@ from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.community import settings_of_bench, workshop
-from tests.benchmarks.night import HOME, say
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.night import HOME
+from tests.benchmarks.people import likes, say
+from tests.benchmarks.report import report
 from tests.benchmarks.served import served_bot
 from tests.benchmarks.server_policies import Policy, RealModel, StandIn, pool
 
@@ -195,15 +196,11 @@ def run(
         for number, life in lives.items()
     ]
     made = [{"seed": number} | asdict(one) for number, life in lives.items() for one in life.versions]
-    policy = "real model" if real else "stand-in"
     asked = {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "sitting": sitting}
-    return {
-        "machine": machine(),
-        "versions": versions("numpy", "sqlalchemy", *(["torch", "transformers", "trl", "peft"] if real else [])),
-        "server": asked | {"policy": policy},
-        "rows": made + servers,
-        "summary": summary_of(list(lives.values()), weeks) | {"seconds": time.monotonic() - began},
-    }
+    asked["policy"] = "real model" if real else "stand-in"
+    summary = summary_of(list(lives.values()), weeks) | {"seconds": time.monotonic() - began}
+    packages = "numpy", "sqlalchemy", *(("torch", "transformers", "trl", "peft") if real else ())
+    return report(made + servers, summary, *packages, server=asked)
 
 
 def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:
@@ -345,10 +342,10 @@ class _Server:
             self._session.flush()
             pair = next_pair(self._session, sitting)
             assert pair is not None, "it was just added"
-            likes = [self._likes(side.text) > self._random.random() for side in (pair.first, pair.second)]
-            wrong = [self._random.random() < self._profile.noise for _ in likes]
-            label = say(*(one != other for one, other in zip(likes, wrong, strict=True)))
-            label_pair(self._session, sitting, pair.id, label, HOME, by_admin=True)
+            liked = [
+                likes(self._likes(side.text), self._profile.noise, self._random) for side in (pair.first, pair.second)
+            ]
+            label_pair(self._session, sitting, pair.id, say(*liked), HOME, by_admin=True)
         end_sitting(self._session, sitting.id)
 
     def _labelled(self, question: str, answer: str) -> Answer:

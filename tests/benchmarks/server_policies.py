@@ -20,6 +20,7 @@ from storage.database.enums import GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
 from storage.releases.versions import Version, id_of, read_alias, register
 from storage.settings.sections import Settings
+from storage.taste.examples import Examples
 from storage.taste.learning import GROUPS, LearnedTaste, style_of
 from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
@@ -52,7 +53,7 @@ DRAWN = 8
 """Answers of which a version of a stand-in gives one."""
 DRAWN_BESIDE_EXAMPLES = 3
 """Answers of which the base of a stand-in gives the best while it is shown liked ones: about as much as the model gains
-from them (docs/measurements.md)."""
+from them (results/learning.md)."""
 SHARPNESS = 4.0
 """How much more a stand-in prefers what its round's pairs prefer."""
 ASKED, EACH = 64, 4
@@ -211,15 +212,14 @@ class RealModel:
     def __init__(self, bot: ServedBot) -> None:
         self.base = bot.services.base
         self._bot = bot
-        self._answers: dict[tuple[int | None, tuple[Any, ...]], list[list[str]]] = {}
-        """To each half of the messages, by who answers and by the liked answers that the base is shown."""
+        self._answers: dict[tuple[int | None, Examples | None], list[list[str]]] = {}
+        """To each half of the messages, by who answers and by what the base is shown."""
 
     def learned(self, known: KnownTaste) -> None:
         self._bot.learn()
 
     def draw(self, version: Version | None, chance: random.Random, *, is_judged: bool = False) -> str:
-        tastes, personality = self._bot.services.tastes, self._bot.personality.id
-        key = id_of(version), () if version else tastes.examples_of(personality)
+        key = id_of(version), None if version else self._bot.services.tastes.examples_of(self._bot.personality)
         if key not in self._answers:
             self._answers[key] = self._ask(version)
         return chance.choice(self._answers[key][is_judged])

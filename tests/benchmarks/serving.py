@@ -16,26 +16,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-from rich.console import Console
-from rich.table import Table
-
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, resolve_base_model
 from storage.models.gguf import gguf_name, write_gguf
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import rows_apart
-from tests.benchmarks.disturbance import Ratio, Row, compare, ratio_of
-from tests.benchmarks.report import machine, versions
-from tests.benchmarks.serving_chart import draw_answers
+from tests.benchmarks.disturbance import Ratio, compare, ratio_of
+from tests.benchmarks.people import conversations
+from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.serving_load import Conversation, Load
 from tests.benchmarks.serving_sitting import (
     BUSY_NEIGHBOUR,
     LLAMA_CPP,
     OPENVINO,
     PLAIN,
-    REMOTE,
     TRANSFORMERS,
     Sitting,
     hold,
@@ -44,14 +39,11 @@ from tests.llama_server import is_installed
 
 STARTER = Path(__file__).resolve().parents[2] / "personalities" / "starters" / "default"
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)
-ENGINES = (OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP, REMOTE)
+ENGINES = (OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP)
 OURS = (OPENVINO, TRANSFORMERS)
 MANY_ADAPTERS_CHATS = 8
 NEW_TOKENS = 48
 FEWEST_TURNS = 4
-WAITS = ("first", "last")
-
-notes = Console(stderr=True)
 
 
 def run(
@@ -68,32 +60,21 @@ def run(
     second_turns: int = 3,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
-    chart: Path | None = None,
 ) -> dict[str, Any]:
     """Return machine, versions, rows and summary; each of the chats talks for `window_s` seconds.
 
     `starter` holds an adapter of `base`; llama.cpp answers only from the bundled one. With a `think_s` of 0, members
-    never pause. `chart` is where a picture of the answers per second is drawn, a PNG.
+    never pause.
     """
-    # Engines whose threads spin at barriers collapse beside other work: numbers of a busy machine compare nothing.
-    described = machine() | {"load_before": round(psutil.getloadavg()[0], 2)}
     loads = tuple(Load(number, window_s, drain_s, think_s, seed) for number in chats)
     with tempfile.TemporaryDirectory() as folder:
         model = _sitting(settings_in(Path(folder), base, new_tokens), starter, loads, second_turns)
         adapters = [replace(model.starter, strength=strength) for strength in strengths]
         plans = _sittings(model, engines, adapters, history_tokens)
         rows = _with_answers([row for sitting in plans for row in _measure(sitting)])
-    notes.print(_table(rows))
-    if chart:
-        draw_answers(rows, chart)
     ratios, left_out = compare(_ratios(rows))
-    return {
-        "machine": described,
-        "versions": versions("torch", "transformers", "peft", "openvino-genai", "xllamacpp"),
-        "rows": rows,
-        "summary": ratios | _summary(rows),
-        "notes": left_out,
-    }
+    packages = "torch", "transformers", "peft", "openvino-genai", "xllamacpp"
+    return report(rows, ratios | _summary(rows), *packages, notes=left_out)
 
 
 def _sitting(settings: Settings, folder: Path, loads: tuple[Load, ...], second_turns: int) -> Sitting:
@@ -111,21 +92,19 @@ def adapter_in(folder: Path) -> AdapterRef:
     return AdapterRef(hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest(), folder)
 
 
-def settings_in(folder: Path, base: str, new_tokens: int) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(folder),
-            "REACTUNE_MODEL__BASE": base,
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
-            "REACTUNE_GENERATION__TIMEOUT_S": "1000",
-        }
-    )
+def settings_in(folder: Path, base: str, new_tokens: int, **more: object) -> Settings:
+    """Return settings of a bench whose answers have at most so many tokens; `more` are others, as `section__key`."""
+    chosen = {
+        "data__directory": folder,
+        "model__base": base,
+        "generation__max_new_tokens": new_tokens,
+        "generation__timeout_s": 1_000,
+    }
+    return load_settings(environment={f"REACTUNE_{key}".upper(): str(value) for key, value in (chosen | more).items()})
 
 
 def script() -> list[Conversation]:
     """Return what one of the two people said in each conversation of the dataset that is long enough."""
-    from tests.benchmarks.community import conversations
-
     said = [conversation[::2] for conversation in conversations()]
     return [turns for turns in said if len(turns) >= FEWEST_TURNS]
 
@@ -135,7 +114,7 @@ def _sittings(
 ) -> Iterator[Sitting]:
     many = replace(model.loads[-1], chats=MANY_ADAPTERS_CHATS)
     for engine in engines:
-        if engine in (LLAMA_CPP, REMOTE) and model.lora is None:
+        if engine == LLAMA_CPP and model.lora is None:
             continue
         history = history_tokens if engine == OPENVINO else 0
         yield replace(model, engine=engine)
@@ -206,26 +185,3 @@ def _with_answers(rows: Sequence[Row]) -> list[Row]:
         return {"answers_per_s": round(row["tokens_per_s"] * answers[number] / tokens[number], 2)}
 
     return [row | answers_per_s(row) for row in rows]
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    """Return the chats, a row each: the ratio is our tokens per second over theirs, waits are p50 and p95."""
-    chats = [row for row in rows if row["what"] in ("chats", BUSY_NEIGHBOUR)]
-    ours = {(row["what"], row["adapters"], row["chats"]): row for row in chats if row["engine"] == OPENVINO}
-    titles = ("engine", "LoRA", "chats", "ans/s", "tok/s", "ratio", "first, s", "last, s", "MiB", "others")
-    table = Table(*titles, box=None, padding=(0, 1, 0, 0))  # 80 columns
-    for row in chats:
-        same = ours.get((row["what"], row["adapters"], row["chats"]), {})
-        ratio = ratio_of((same, "tokens_per_s"), (row, "tokens_per_s")).shown
-        waits = ["/".join(_shown(row[f"{which}_token_{share}_s"]) for share in ("p50", "p95")) for which in WAITS]
-        numbers = (row["adapters"], row["chats"], row.get("answers_per_s"), row["tokens_per_s"], ratio)
-        rest = (row["peak_memory_mib"], row["others_cores"])
-        engine = row["engine"] if row["what"] == "chats" else f"{row['engine']}, neighbour"
-        table.add_row(engine, *map(_shown, numbers), *waits, *map(_shown, rest))
-    return table
-
-
-def _shown(number: float | None) -> str:
-    if number is None:
-        return "–"
-    return f"{number:.3g}" if number < 1_000 else f"{number:.0f}"

@@ -79,7 +79,7 @@ class Crowd:
         choose: Callable[[int], AdapterRef | None],
         load: Load,
     ) -> None:
-        """`choose_replica` returns the version that answers a chat, by its number."""
+        """`choose` returns the version that answers a chat, by its number."""
         self._engine = engine
         self._settings = settings
         self._script = script

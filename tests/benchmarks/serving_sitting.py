@@ -17,12 +17,12 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.models.hardware import WAITING
 from storage.settings.sections import Settings
-from tests.benchmarks.contender import Contender
-from tests.benchmarks.disturbance import Row, busy_neighbour
+from tests.benchmarks.contender import Contender, LlamaCpp
+from tests.benchmarks.disturbance import busy_neighbour
+from tests.benchmarks.report import Row
 from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, Told, ask, request_of, ticking
 
 OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP = "openvino", "transformers", "generate()", "llama.cpp"
-REMOTE = "remote, llama.cpp"
 BUSY_NEIGHBOUR = "with a busy neighbour"
 SWAP_CHATS = 4
 LONGEST_PREPARATION_S = 60.0
@@ -103,14 +103,7 @@ def open_contender(
         from tests.benchmarks.plain_generate import PlainGenerate
 
         return PlainGenerate(base, settings, adapter)
-    lora = lora if adapter else None
-    if engine == REMOTE:
-        from tests.benchmarks.remote import Remote
-
-        return Remote(base, settings, lora)
-    from tests.benchmarks.llama_cpp import LlamaCpp
-
-    return LlamaCpp(base, settings, lora)
+    return LlamaCpp(base, settings, lora if adapter else None)
 
 
 async def warm_up(engine: Contender, adapter: AdapterRef | None, settings: Settings) -> None:

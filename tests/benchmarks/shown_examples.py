@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from rich.console import Console
-
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import request_answer
 from bot.chat.rendering import render_with_examples
@@ -29,19 +27,18 @@ from storage.personalities.shown_examples import examples_budget, examples_to_sh
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
 from tests.benchmarks.community import workshop
-from tests.benchmarks.critic import Critic, describe_fits, interval
+from tests.benchmarks.critic import Critic, gain_of
 from tests.benchmarks.demonstration import (
     HABITS,
     MAX_NEW_TOKENS,
-    Habit,
-    _messages,
-    _row,
-    _settings,
+    describe_sides,
+    draw_messages,
     read_card,
+    settings_of_card,
 )
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import notes, report
 from trainer.data.dataset import render_dialogue
-from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_loss, surprise_ratio
+from trainer.evaluation.measures import ScoredPassage, mean_loss
 from trainer.evaluation.sampling import Sample, Sampler
 from trainer.training.rows import Demonstration, demonstration_row
 
@@ -55,8 +52,6 @@ RECITED_WORDS = 5
 COPIED_WORDS, COPIED_SHARE = 4, 0.5
 """An answer is a copy if more than this share of its runs of so many words are in one answer that was shown."""
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-notes = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -80,33 +75,23 @@ def run(
     """Return machine, versions, a row for each number of examples, and the summary."""
     began = time.monotonic()
     with workshop() as directory:
-        whole, settings = read_card(card, _settings(directory, base, seed))
+        whole, settings = read_card(card, settings_of_card(directory, base, seed))
         model = resolve_base_model(settings.model.base, directory, notes.print)
         shown, held_out = split_card(whole, seed)
-        asked = _messages(messages, settings.training.seed)
+        asked = draw_messages(messages, settings.training.seed)
         prompts, first_token_s = asyncio.run(_prepare(shown, asked, settings, model))
         sides = _answer(prompts, held_out, settings, model)
         critic = Critic(model, settings, judge)
-        exchanges = [list(zip(asked, side.texts, strict=True)) for side in sides]
-        losses = list(map(critic.losses, exchanges))
-        fits = list(map(critic.fits, exchanges))
-    usual = losses_by_position(losses[0])
+        described = describe_sides(critic, asked, [side.answers for side in sides], HABITS[card])
     rows = [
         {"shown": len(side.shown), "prompt_tokens": median(prompt.tokens for prompt in side.prompts)}
-        | {"loss": side.loss, "coherence_ratio": surprise_ratio(found, usual)}
-        | describe_fits(fit)
-        | _manner(asked, side, whole, HABITS[card])
-        for side, found, fit in zip(sides, losses, fits, strict=True)
+        | {"loss": side.loss}
+        | row
+        | _manner(side, whole)
+        for side, row in zip(sides, described, strict=True)
     ]
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "openvino"),
-        "card": card,
-        "base": model.name,
-        "judge": critic.name,
-        "rows": rows,
-        "summary": _summary(rows[0], rows[1], first_token_s) | {"seconds": time.monotonic() - began},
-    }
+    summary = _summary(rows[0], rows[1], first_token_s) | {"seconds": time.monotonic() - began}
+    return report(rows, summary, "torch", "transformers", "openvino", card=card, base=model.name, judge=critic.name)
 
 
 def split_card(card: Card, seed: int) -> tuple[Card, list[Example]]:
@@ -186,11 +171,11 @@ def _passages(shown: tuple[Example, ...], held_out: Sequence[Example], settings:
             yield ScoredPassage(row["prompt_ids"], row["completion_ids"])
 
 
-def _manner(asked: Sequence[str], side: Side, card: Card, habit: Habit) -> dict[str, Any]:
+def _manner(side: Side, card: Card) -> dict[str, Any]:
     said = [answer for example in side.shown for answer in example.dialogue[1::2]]
     prompt = [card.system_prompt, card.description]
     recited = [float(any(shares_a_run(text, one) for one in prompt)) for text in side.texts]
-    return _row(asked, side.answers, habit) | {
+    return {
         "recited": recited,
         "recited_share": fmean(recited),
         "copied_share": fmean(is_copy(text, said) for text in side.texts),
@@ -215,10 +200,7 @@ def _runs(text: str, length: int) -> set[tuple[str, ...]]:
 def _summary(
     without: dict[str, Any], with_examples: dict[str, Any], first_token_s: tuple[float, float]
 ) -> dict[str, Any]:
-    gains = [after - before for after, before in zip(with_examples["habit"], without["habit"], strict=True)]
-    gain, gain_low, gain_high = interval(gains)
-    more = [after - before for after, before in zip(with_examples["recited"], without["recited"], strict=True)]
-    _, recited_low, recited_high = interval(more)
+    recited = gain_of(without["recited"], with_examples["recited"])
     both = {
         f"{name}_{side}": row[name]
         for name in ("habit_share", "loss", "recited_share", "words", "cut_share", "degenerate_share", "prompt_tokens")
@@ -226,12 +208,10 @@ def _summary(
     }
     return both | {
         "shown": with_examples["shown"],
-        "gain": gain,
-        "gain_low": gain_low,
-        "gain_high": gain_high,
+        **gain_of(without["habit"], with_examples["habit"]),
         "loss_ratio": with_examples["loss"] / without["loss"],
-        "recited_change_low": recited_low,
-        "recited_change_high": recited_high,
+        "recited_change_low": recited["gain_low"],
+        "recited_change_high": recited["gain_high"],
         "coherence_ratio": with_examples["coherence_ratio"],
         "fit_ratio": with_examples["fit_share"] / without["fit_share"],
         "copied_share": with_examples["copied_share"],

@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine, Finish, GenerationFailed, GenerationRequest
@@ -31,13 +29,12 @@ from bot.engine.selection import start_engine
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
-from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import memory_mib
 from tests.benchmarks.disturbance import family
-from tests.benchmarks.report import machine, versions
-from tests.benchmarks.serving import STARTER, adapter_in, script
-from tests.benchmarks.serving_load import MEMBER, Conversation, request_of
+from tests.benchmarks.report import notes, report
+from tests.benchmarks.serving import STARTER, adapter_in, script, settings_in
+from tests.benchmarks.serving_load import Crowd, Load, request_of
 from tests.benchmarks.serving_sitting import warm_up
 
 CHATS = 8
@@ -54,6 +51,7 @@ RETRY_S = 1.0
 """How long a member waits who was told that the bot is busy."""
 TIMEOUT_S = 60.0
 GRACE_S = 10.0
+FOREVER_S = 1e6
 WORKER = "openvino.worker"
 
 QUARTERS = 4
@@ -72,7 +70,6 @@ ANSWERED, CANCELLED, REFUSED, FAILED, TIMED_OUT, LOST = (
     "lost",
 )
 
-notes = Console(stderr=True)
 log = logging.getLogger(__name__)
 
 
@@ -97,36 +94,26 @@ def run(
     `answers` are whole ones. `starter` holds an adapter of `base`.
     """
     with tempfile.TemporaryDirectory() as folder:
+        settings = settings_in(
+            Path(folder),
+            base,
+            new_tokens,
+            model__context_tokens=CONTEXT_TOKENS,
+            generation__queue_size=QUEUE_SIZE,
+            generation__timeout_s=TIMEOUT_S,
+        )
         began = time.perf_counter()
-        soak = asyncio.run(_soak(_settings(Path(folder), base, new_tokens), adapter_in(starter), answers, seed))
+        soak = asyncio.run(_soak(settings, adapter_in(starter), answers, seed))
         seconds = time.perf_counter() - began
     problems = [f"{what} grew" for what in grown(soak.samples)] + soak.lost()
-    notes.print(_table(soak.samples), f"Problems: {', '.join(problems) or 'none'}.")
-    return {
-        "machine": machine(),
-        "versions": versions("openvino-genai", "torch", "transformers"),
-        "rows": [asdict(sample) for sample in soak.samples],
-        "summary": {
-            **{outcome: soak.outcomes[outcome] for outcome in (ANSWERED, CANCELLED, REFUSED, FAILED, TIMED_OUT, LOST)},
-            "kills": soak.kills,
-            "seconds": round(seconds),
-            **_memory(soak.samples),
-            "problems": problems,
-        },
+    summary = {
+        **{outcome: soak.outcomes[outcome] for outcome in (ANSWERED, CANCELLED, REFUSED, FAILED, TIMED_OUT, LOST)},
+        "kills": soak.kills,
+        "seconds": round(seconds),
+        **_memory(soak.samples),
+        "problems": problems,
     }
-
-
-def _settings(folder: Path, base: str, new_tokens: int) -> Settings:
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(folder),
-            "REACTUNE_MODEL__BASE": base,
-            "REACTUNE_MODEL__CONTEXT_TOKENS": str(CONTEXT_TOKENS),
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
-            "REACTUNE_GENERATION__QUEUE_SIZE": str(QUEUE_SIZE),
-            "REACTUNE_GENERATION__TIMEOUT_S": str(TIMEOUT_S),
-        }
-    )
+    return report([asdict(sample) for sample in soak.samples], summary, "openvino-genai", "torch", "transformers")
 
 
 async def _soak(settings: Settings, starter: AdapterRef, answers: int, seed: int) -> Soak:
@@ -137,7 +124,7 @@ async def _soak(settings: Settings, starter: AdapterRef, answers: int, seed: int
     engine = await start_engine(settings, base)
     soak = Soak(engine, settings, adapters, answers, seed)
     try:
-        await soak.run()
+        await soak.talk()
     finally:
         await engine.close(0)
     return soak
@@ -153,50 +140,35 @@ async def _make_graphs(settings: Settings, base: BaseModel, adapters: Sequence[A
         await engine.close(0)
 
 
-class Soak:
-    """Members who talk until enough answers were given, and what was measured."""
+class Soak(Crowd):
+    """Members who talk without pauses until enough answers were given, and what was measured."""
 
     def __init__(
         self, engine: Engine, settings: Settings, adapters: Sequence[AdapterRef | None], answers: int, seed: int
     ) -> None:
-        self._engine = engine
-        self._settings = settings
-        self._adapters = adapters
+        talk = [said[:TURNS] for said in script()]
+        load = Load(CHATS, window_s=FOREVER_S, drain_s=TIMEOUT_S + GRACE_S, think_s=0.0, seed=seed)
+        super().__init__(engine, settings, talk, lambda chat: adapters[chat % len(adapters)], load)
+        self._versions = len(adapters)
         self._answers = answers
-        self._seed = seed
-        self._script = script()
         self._began = time.perf_counter()
         self.outcomes: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self.kills = 0
 
-    async def run(self) -> None:
-        await asyncio.gather(*(self._chat(number) for number in range(CHATS)))
+    async def _ask(self, turns: Sequence[Turn], number: int, seed: int) -> str:
+        rng = random.Random(seed)
+        many = RUSH_REQUESTS if rng.random() < RUSH_SHARE else 1
+        texts = await asyncio.gather(*(self._ask_once(turns, number, rng) for _ in range(many)))
+        if self.outcomes[ANSWERED] >= self._answers:
+            self.stop()
+        return texts[0]
 
-    @property
-    def _is_over(self) -> bool:
-        return self.outcomes[ANSWERED] >= self._answers
-
-    async def _chat(self, number: int) -> None:
-        rng = random.Random(f"{self._seed} {number}")
-        while not self._is_over:
-            await self._converse(number, rng.choice(self._script)[:TURNS], rng)
-
-    async def _converse(self, number: int, messages: Conversation, rng: random.Random) -> None:
-        turns: list[Turn] = []
-        for message in messages:
-            turns.append(Turn(MEMBER, message))
-            many = RUSH_REQUESTS if rng.random() < RUSH_SHARE else 1
-            texts = await asyncio.gather(*(self._ask(turns, number, rng) for _ in range(many)))
-            turns.append(Turn(None, texts[0]))
-            if self._is_over:
-                return
-
-    async def _ask(self, turns: Sequence[Turn], number: int, rng: random.Random) -> str:
-        is_cancelled, index = rng.random() < CANCELLED_SHARE, number % len(self._adapters)
-        seed = rng.getrandbits(31)
+    async def _ask_once(self, turns: Sequence[Turn], number: int, rng: random.Random) -> str:
+        is_cancelled, seed = rng.random() < CANCELLED_SHARE, rng.getrandbits(31)
         prompt = await self._engine.render(to_messages(self._settings.chat.system_prompt, turns))
-        request = request_of(prompt.text, self._adapters[index], self._settings, seed=seed, lane=index)
+        lane = number % self._versions
+        request = request_of(prompt.text, self._choose(number), self._settings, seed=seed, lane=lane)
         try:
             outcome, text = await asyncio.wait_for(self._outcome(request, is_cancelled), TIMEOUT_S + GRACE_S)
         except Exception:  # the member would read nothing, or a reference id
@@ -296,12 +268,3 @@ def _memory(samples: Sequence[Sample]) -> dict[str, float]:
         slope, _ = np.polyfit(thousands, [getattr(sample, name) for sample in seen], 1)
         found[f"{name}_per_1000_answers"] = round(float(slope), 2)
     return found
-
-
-def _table(samples: Sequence[Sample]) -> Table:
-    """Return the medians of each quarter, settled."""
-    names = [field.name for field in fields(Sample) if field.name != "answers"]
-    table = Table("quarter", *names)
-    for number, quarter in enumerate(_quarters(samples), 1):
-        table.add_row(str(number), *(f"{_median(_settled(quarter), name):,.0f}" for name in names))
-    return table

@@ -20,9 +20,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from bot.engine import Engine
 from bot.engine.selection import start_engine
 from storage.adapters.folder_store import AdapterRef
@@ -30,16 +27,13 @@ from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.models.openvino.pipeline import graph_folder
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import memory_mib, rows_apart
-from tests.benchmarks.disturbance import Row
 from tests.benchmarks.first_answer import ANSWERED, CONNECTED, FIRST_TEXT
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.serving import NEW_TOKENS, STARTER, STRENGTHS, adapter_in, settings_in
 from tests.benchmarks.serving_load import ask, request_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE, KEPT = "made", "on disk"
-
-notes = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -68,13 +62,7 @@ def run(
         for number in numbers:
             rows += _start_twice(Start(settings, model, adapters[:number], MADE))
         rows += _bot_rows(settings, base, bot_starts)
-    notes.print(_table(rows))
-    return {
-        "machine": machine(),
-        "versions": versions("openvino-genai", "torch", "transformers", "discord.py"),
-        "rows": rows,
-        "summary": _summary(rows),
-    }
+    return report(rows, _summary(rows), "openvino-genai", "torch", "transformers", "discord.py")
 
 
 # A new engine
@@ -168,14 +156,3 @@ def _summary(rows: Sequence[Row]) -> dict[str, float]:
         "bot_first_text_s": statistics.median(row["first_text_s"] for row in starts),
         "bot_answered_s": statistics.median(row["answered_s"] for row in starts),
     }
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    table = Table("versions", "graphs", "engine ready, s", "first token of each, s", "MiB")
-    for row in rows:
-        if row["what"] == "engine":
-            tokens = ", ".join(map(str, row["first_token_s"]))
-            table.add_row(str(row["versions"]), row["graphs"], str(row["ready_s"]), tokens, str(row["memory_mib"]))
-        else:
-            table.add_row("the bot", "on disk", str(row["connected_s"]), str(row["first_text_s"]), "")
-    return table

@@ -16,9 +16,9 @@ from tests.benchmarks.bases import Sides, Work, measure
 from tests.benchmarks.bases_report import contract_of, ratios_of, tables
 from tests.benchmarks.bases_round import Round, train_ours, train_trl
 from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
-from tests.benchmarks.disturbance import Row
 from tests.benchmarks.gpu_check import run
 from tests.benchmarks.random_base import SHAPES, outline, write_random_adapter, write_random_base
+from tests.benchmarks.report import Row
 from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, TRANSFORMERS
 from trainer.evaluation.measures import retention_text
 

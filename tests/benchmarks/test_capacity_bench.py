@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality
-from tests.benchmarks.capacity_gateway import events_per_s
+from tests.benchmarks.capacity import events_per_s
 from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, run_load
-from tests.benchmarks.votes import open_at
+from tests.benchmarks.databases import open_at
 
 
 def test_a_load_is_stored_whole(tmp_path: Path, migrated_file: Path) -> None:
@@ -21,8 +21,8 @@ def test_a_load_is_stored_whole(tmp_path: Path, migrated_file: Path) -> None:
     seen = run_load(url, Load(answers_per_s=20.0, votes_per_s=20.0, processes=1, seconds=0.5))
     with database.snapshot() as session:
         whole = select(func.count()).where(ReplyRow.outcome == Outcome.COMPLETE)
-        assert session.scalar(whole) == len(seen.waits_ms(ANSWER)) + 1  # the first one is not measured
-        assert session.scalar(select(func.count(VoteEventRow.id))) == len(seen.waits_ms(VOTE)) > 0
+        assert session.scalar(whole) == len(seen.waits_ms[ANSWER]) + 1  # the first one is not measured
+        assert session.scalar(select(func.count(VoteEventRow.id))) == len(seen.waits_ms[VOTE]) > 0
     assert seen.failed == 0
     database.close()
 

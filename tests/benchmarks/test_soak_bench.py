@@ -38,7 +38,7 @@ def test_a_soak_outlives_crashes_and_loses_no_answer(tmp_path: Path) -> None:
     base = build_tiny_base(tmp_path / "base")
     starter = save_adapter(base, tmp_path / "starter", seed=1).path
     # Answers long enough for each kill to meet some, and a seed with which many ask at once, early.
-    report = run(answers=120, base=str(base), starter=starter, new_tokens=128, seed=7)
+    report = run(answers=120, base=str(base), starter=starter, new_tokens=128, seed=1)
     assert list(report) == ["machine", "versions", "rows", "summary"]
     summary = report["summary"]
     assert [row["answers"] for row in report["rows"]] == list(range(3, 121, 3))

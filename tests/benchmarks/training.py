@@ -13,19 +13,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from storage.models.base_model import BaseModel, resolve_base_model
-from tests.benchmarks.disturbance import Clock, Ratio, Row, compare, ratio_of
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.disturbance import Clock, Ratio, compare, ratio_of
+from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT, Case, Prepared, Told, train_in_turns
 
 PROMPT_TOKENS = 200  # of the cases that are aimed at
 LONG_PROMPT_TOKENS = 500
 """From here on a step takes half as many pairs, or TRL would need about 20 GiB for the bundled model."""
-
-notes = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -56,15 +51,8 @@ def run(
                 rows += _compare(model, Case(pairs, tokens, at_once, steps), _sides(tokens))
         rows += _compare(model, Case(6, PROMPT_TOKENS, batch_size, 1, "float32"), [OURS, TRL])
         rows += [_time_round(model, Case(6, PROMPT_TOKENS, batch_size, pairs // batch_size - 1)) for pairs in rounds]
-    notes.print(_table(rows))
     ratios, left_out = compare(_speeds(rows))
-    return {
-        "machine": machine(),
-        "versions": versions("torch", "transformers", "trl", "peft"),
-        "rows": rows,
-        "summary": ratios | _summary(rows),
-        "notes": left_out,
-    }
+    return report(rows, ratios | _summary(rows), "torch", "transformers", "trl", "peft", notes=left_out)
 
 
 def _sides(prompt_tokens: int) -> list[str]:
@@ -183,24 +171,3 @@ def _growth(points: Sequence[tuple[float, float]]) -> float | None:
     """Return how much the second number grows with the first, from the least to the largest."""
     (least, least_s), (most, most_s) = min(points), max(points)
     return (most_s - least_s) / (most - least) if most > least else None
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    shown = {
-        "pairs_per_prompt": ("pairs", "d"),
-        "prompt_tokens": ("prompt", "d"),
-        "dtype": ("dtype", "s"),
-        "side": ("side", "s"),
-        "pairs_per_s": ("pairs/s", ".2f"),
-        "speed_ratio": ("ratio", ".1f"),
-        "peak_mib": ("MiB", ".0f"),
-        "memory_ratio": ("ratio", ".2f"),
-        "max_loss_diff": ("loss", ".0e"),
-        "max_logp_diff": ("logp", ".0e"),
-        "round_pairs": ("round of", "d"),
-        "round_s": ("s", ".0f"),
-    }
-    table = Table(*(title for title, _ in shown.values()))
-    for row in rows:
-        table.add_row(*(format(row[name], kind) if name in row else "" for name, (_, kind) in shown.items()))
-    return table

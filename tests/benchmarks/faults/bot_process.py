@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import random
@@ -15,7 +14,7 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.app import COGS, ReactuneBot
+from bot.app import ReactuneBot
 from bot.engine import GenerationRequest
 from bot.runner import run_bot
 from storage.database.enums import Basis
@@ -61,20 +60,6 @@ def create(settings: Settings) -> ReactuneBot:
         architecture="LlamaForCausalLM",
     )
     return ReactuneBot(settings, engine=TalkativeEngine(), base=base, fixed_basis=Basis.LOCAL)
-
-
-def import_all() -> None:
-    """Import what a bot's start imports, so that a fork need not."""
-    import alembic.command
-    import psycopg
-    import sqlalchemy.dialects.postgresql.psycopg
-    import sqlalchemy.dialects.sqlite.pysqlite
-
-    for cog in COGS:
-        importlib.import_module(cog)
-    assert alembic.command
-    assert psycopg
-    assert sqlalchemy
 
 
 def count_tasks(*_: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from sqlalchemy import func, select
 from storage.database.database import open_database
 from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
-from tests.benchmarks.faults.kills import SQLITE, Scene, stage
 from tests.benchmarks.faults.processes import Child
-from tests.benchmarks.faults.report import Row, notes, spread
+from tests.benchmarks.faults.report import Row
+from tests.benchmarks.faults.scene import Scene, strike_again
 from tests.benchmarks.faults.trainer_kills import environment_of
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
@@ -37,7 +36,6 @@ def jump(times: int, seed: int) -> list[Row]:
         bot.skipped = trainer.skipped = "libfaketime is not installed: apt install libfaketime"
         return [bot, trainer]
     asyncio.run(_jump_bot(times, seed, bot, library))
-    bot.seen |= {f"recovery_{key}": value for key, value in spread(bot.seen.pop("recoveries", [])).items()}
     _jump_trainer(trainer, library)
     return [bot, trainer]
 
@@ -45,18 +43,17 @@ def jump(times: int, seed: int) -> list[Row]:
 async def _jump_bot(times: int, seed: int, row: Row, library: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="reactune-clock-") as name:
         clock = Clock(Path(name) / "clock", library)
-        rate_limiter = {"REACTUNE_CHAT__COOLDOWN_S": str(COOLDOWN_S)}
-        async with stage(seed, SQLITE, environment=rate_limiter, preloaded=clock.environment) as scene:
-            for number in range(times):
-                clock.be_wrong_by(JUMPS[number % len(JUMPS)])
-                row.times += 1
-                await asyncio.sleep(LIVED_S)
-                await scene.settle(row)
-                await _require_answer(scene, row, JUMPS[number % len(JUMPS)])
-                notes.print(f"{row.fault}: {row.times} of {times}; lost: {row.lost or 'nothing'}")
-                if row.lost:
-                    return
-            await scene.finish(row)
+
+        async def jump_once(scene: Scene) -> float:
+            jumped = JUMPS[row.times % len(JUMPS)]
+            clock.be_wrong_by(jumped)
+            row.times += 1
+            await asyncio.sleep(LIVED_S)
+            await _require_answer(scene, row, jumped)
+            return 0.0
+
+        environment = clock.environment | {"REACTUNE_CHAT__COOLDOWN_S": str(COOLDOWN_S)}
+        await strike_again(row, times, seed, jump_once, in_a_life=times, between_s=(0, 0), environment=environment)
 
 
 async def _require_answer(scene: Scene, row: Row, jumped: str) -> None:
@@ -67,7 +64,6 @@ async def _require_answer(scene: Scene, row: Row, jumped: str) -> None:
     give_up_s = time.monotonic() + 20.0
     while time.monotonic() < give_up_s:
         if any(int(answer.reference["message_id"]) == question.id for answer in scene.crowd.all_answers()):
-            scene.begin()
             return
         await asyncio.sleep(0.1)
     row.lost.append(f"no answer after the clock had jumped by {jumped}: see {scene.bot.keep_log()}")
@@ -110,7 +106,7 @@ class Clock:
 
     def __init__(self, file: Path, library: Path) -> None:
         self._file = file
-        self.environment: Mapping[str, str] = {
+        self.environment = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_CACHE_DURATION": "1",

@@ -15,10 +15,8 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from bot.chat.answer_message import NOTICE_S
 from storage.database.database import open_database
@@ -26,17 +24,17 @@ from storage.database.enums import RoundStatus
 from storage.database.tables import ArenaRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.releases.promotion import promote
-from storage.releases.versions import Version, list_versions, read_alias
+from storage.releases.versions import list_versions
 from storage.training.rounds import request_round
 from storage.votes.arenas import open_arenas
 from tests.benchmarks.faults.clock import Clock, find_library
 from tests.benchmarks.faults.crowd import Crowd
-from tests.benchmarks.faults.kills import Scene, stage
 from tests.benchmarks.faults.oracle import open_rounds
 from tests.benchmarks.faults.processes import Child
-from tests.benchmarks.faults.report import Row, Seen, grew_from_the_first, medians, notes
-from tests.benchmarks.faults.trainer_kills import environment_of
+from tests.benchmarks.faults.report import Row, Seen, grew, medians
+from tests.benchmarks.faults.scene import Scene, stage
+from tests.benchmarks.faults.trainer_kills import environment_of, promote_newest
+from tests.benchmarks.report import notes
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 
@@ -88,11 +86,12 @@ async def _live(steps: int, seed: int, row: Row, folder: Path, library: Path) ->
         "REACTUNE_DATA__DIRECTORY": str(folder / "data"),
         "REACTUNE_ARENA__SCHEDULE": ARENAS,
         "FAULTS_BASE": base.revision,
+        **clock.environment,
     }
     trainer = Child("-m reactune trainer", folder, {**environment_of(settings), **clock.environment}, "trainer")
     try:
         trainer.start()
-        async with stage(seed, "", environment=bot, url=url, preloaded=clock.environment) as scene:
+        async with stage(seed, environment=bot, url=url) as scene:
             await scene.pause()
             await _Day(scene, trainer, clock, row).live(steps)
             await scene.settle(row)
@@ -106,7 +105,6 @@ async def _live(steps: int, seed: int, row: Row, folder: Path, library: Path) ->
         found = session.scalar(text("PRAGMA integrity_check"))
         if found != "ok" or session.execute(text("PRAGMA foreign_key_check")).all():
             row.lost.append(f"the database is not consistent: {found}")
-    row.seen.pop("recoveries", None)
 
 
 class _Day:
@@ -134,7 +132,7 @@ class _Day:
                 at_rest["first"] = await self._tasks_at_rest()
             if hour >= WARM_AT_H and step % MEASURED_EVERY == 0:
                 bot.append(await asyncio.to_thread(self._scene.bot.footprint))
-                trainer.append(_footprint(self._trainer))
+                trainer.append(self._trainer.footprint())
             if step % STEPS_IN_HOUR == 0:
                 await self._begin_hour(round(hour))
         at_rest["last"] = await self._tasks_at_rest()
@@ -142,8 +140,8 @@ class _Day:
             self._row.lost.append(f"tasks at rest grew from {at_rest['first']:g} to {at_rest['last']:g}")
         self._row.seen["tasks at rest"] = at_rest
         without_tasks = [{name: value for name, value in one.items() if name != "tasks"} for one in bot]
-        self._row.lost += grew_from_the_first("the bot", without_tasks)
-        self._row.lost += grew_from_the_first("the trainer", trainer)
+        self._row.lost += grew("the bot", without_tasks, since=0)
+        self._row.lost += grew("the trainer", trainer, since=0)
         for who, footprints in (("bot", bot), ("trainer", trainer)):
             self._row.seen[f"{who}: first and last third"] = [medians(footprints, third) for third in (0, 2)]
 
@@ -213,38 +211,13 @@ class _Day:
             personality_id = ensure_personality(session)
             if hour in ROUNDS_AT_H:
                 request_round(session, personality_id, "faults")
-            versions = list_versions(session, personality_id)
-            if versions and hour % PROMOTED_EVERY_H == 0:
-                _promote(session, personality_id, versions[0])
-
-
-def _promote(session: Session, personality_id: int, version: Version) -> None:
-    champion = read_alias(session, personality_id)
-    if champion.version == version:
-        return  # the votes decided so
-    promote(
-        session,
-        personality_id,
-        version,
-        expected_generation=champion.generation,
-        by="faults",
-        reason="it was tried",
-        override=True,
-    )
+            if hour % PROMOTED_EVERY_H == 0:
+                promote_newest(session)
 
 
 def _time_of_day() -> timedelta:
     now = datetime.now(UTC)
     return now - now.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _footprint(child: Child) -> Seen:
-    process = psutil.Process(child.pid)
-    return {
-        "memory_mib": round(process.memory_info().rss / 2**20, 1),
-        "open_files": process.num_fds(),
-        "threads": process.num_threads(),
-    }
 
 
 def _count(scene: Scene, row: Row) -> None:

@@ -7,18 +7,20 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from storage.adapters.folder_store import AdapterStore
 from storage.errors import StorageError
-from tests.benchmarks.faults.kills import SQLITE, Scene, stage
-from tests.benchmarks.faults.report import Row, notes, spread
+from tests.benchmarks.faults.report import Row
+from tests.benchmarks.faults.scene import Scene, strike_again
 
 SIZE_MIB = 48
 FULL_S = 3.0
-LOGGED_S = 1.0
+LOGGED_S = 10.0
+POLL_S = 0.1
 ADAPTER_BYTES = 4 * 2**20
 
 
@@ -30,7 +32,6 @@ def fill_disk(times: int, seed: int) -> Row:
             row.lost += _publish_on_full_disk(disk)
     except (OSError, subprocess.CalledProcessError) as error:
         row.skipped = f"a small disk cannot be mounted here ({error}): run it as root on Linux"
-    row.seen |= {f"recovery_{key}": value for key, value in spread(row.seen.pop("recoveries", [])).items()}
     return row
 
 
@@ -41,31 +42,31 @@ async def _fill_disk(times: int, seed: int, row: Row, disk: Path) -> None:
         "REACTUNE_LOGS__FILE": str(disk / "bot.log"),
         "REACTUNE_LOGS__LEVEL": "debug",  # more than what is left of a block takes
     }
-    async with stage(seed, SQLITE, environment=data, url=data["REACTUNE_DATABASE__URL"]) as scene:
-        for _ in range(times):
-            await asyncio.sleep(scene.rng.uniform(0.3, 1.5))
-            await _be_full(scene, disk, row)
-            written = (disk / "bot.bot.log").stat().st_size
-            await scene.settle(row)
-            await asyncio.sleep(LOGGED_S)
-            if not row.lost and (disk / "bot.bot.log").stat().st_size <= written:
+
+    async def be_full(scene: Scene) -> float:
+        await asyncio.to_thread(fill, disk)
+        row.times += 1
+        await asyncio.sleep(FULL_S)
+        if not scene.bot.is_alive:
+            row.lost.append(f"the bot ended on a full disk: see {scene.bot.keep_log()}")
+        (disk / "filler").unlink()
+        began_s, written = time.perf_counter(), (disk / "bot.bot.log").stat().st_size
+        while (disk / "bot.bot.log").stat().st_size <= written:
+            if time.perf_counter() - began_s > LOGGED_S:
                 row.lost.append("nothing more comes into the log although there is room again")
-            notes.print(f"{row.fault}: {row.times} of {times}; lost: {row.lost or 'nothing'}")
-            if row.lost:
-                return
+                break
+            await asyncio.sleep(POLL_S)
+        return time.perf_counter() - began_s
+
+    def count(scene: Scene) -> None:
         row.seen["sentences"] = scene.bot.said("the database is unreachable")
         row.seen["reactions that waited"] = scene.bot.said("The vote log waits")
         row.seen["rows that waited"] = scene.bot.said("late rows waits")
-        await scene.finish(row)
 
-
-async def _be_full(scene: Scene, disk: Path, row: Row) -> None:
-    await asyncio.to_thread(fill, disk)
-    row.times += 1
-    await asyncio.sleep(FULL_S)
-    if not scene.bot.is_alive:
-        row.lost.append(f"the bot ended on a full disk: see {scene.bot.keep_log()}")
-    (disk / "filler").unlink()
+    url = data["REACTUNE_DATABASE__URL"]
+    await strike_again(
+        row, times, seed, be_full, in_a_life=times, between_s=(0.3, 1.5), count=count, environment=data, url=url
+    )
 
 
 def fill(disk: Path) -> None:

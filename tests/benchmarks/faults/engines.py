@@ -17,8 +17,9 @@ from bot.chat.message_stream import CURSOR
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from tests.benchmarks.faults.faulty_engine import WORDS, FaultyEngine, Mood
-from tests.benchmarks.faults.kills import SQLITE, Scene, stage
-from tests.benchmarks.faults.report import Row, Seen, notes, spread
+from tests.benchmarks.faults.report import Row, Seen, spread
+from tests.benchmarks.faults.scene import Scene, stage
+from tests.benchmarks.report import notes
 from tests.tiny_model import build_tiny_base
 
 WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
@@ -56,7 +57,6 @@ def trouble_engines(times: int, seed: int) -> Row:
         while row.times < times and not row.lost:
             asyncio.run(_life(min(TROUBLES_IN_A_LIFE, times - row.times), seed + row.times, row, base))
             notes.print(f"{row.fault}: {row.times} of {times}; lost: {row.lost or 'nothing'}")
-    row.seen["recovery"] = spread(row.seen.pop("recoveries", []))
     row.seen["until an answer or a sentence"] = spread(row.seen.pop("waits", []))
     return row
 
@@ -66,7 +66,7 @@ async def _life(times: int, seed: int, row: Row, base: Path) -> None:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(engine.serving())
         environment = {**ENVIRONMENT, "REACTUNE_MODEL__BASE": str(base), "REACTUNE_REMOTE__URL": url}
-        scene = await stack.enter_async_context(stage(seed, SQLITE, environment=environment, channels=CHANNELS))
+        scene = await stack.enter_async_context(stage(seed, environment=environment, channels=CHANNELS))
         await scene.pause()
         trial = _EngineTrial(scene, engine, row)
         await trial.recover()
@@ -137,7 +137,7 @@ class _EngineTrial:
             asked = self._ask()
             await self._until_told(asked, "once the server is well")
             if all(any(WHOLE in one.content for one in self._said[channel]) for channel in asked):
-                self._row.seen.setdefault("recoveries", []).append(time.monotonic() - began_s)
+                self._row.recoveries.append(time.monotonic() - began_s)
                 return
             await asyncio.sleep(BETWEEN_S)
         self._row.lost.append(f"no whole answers though the server is well: see {self._scene.bot.keep_log()}")

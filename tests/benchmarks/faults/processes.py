@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.benchmarks.faults.discord_wire import WireDiscord
+from tests.benchmarks.faults.report import Seen
 
 ROOT = Path(__file__).parents[3]
 START_S = 60.0
@@ -83,17 +83,10 @@ class Child:
             self.kill_all()
             return -signal.SIGKILL
 
-    def footprint(self) -> dict[str, float]:
-        """Return what the bot's process holds now."""
+    def footprint(self) -> Seen:
+        """Return what the process holds now."""
         process = psutil.Process(self.pid)
-        tasks = self._folder / "tasks"
-        tasks.unlink(missing_ok=True)
-        process.send_signal(signal.SIGUSR1)
-        give_up_s = time.monotonic() + START_S
-        while not (tasks.exists() and tasks.read_text()) and time.monotonic() < give_up_s:
-            time.sleep(POLL_S)
         return {
-            "tasks": int(tasks.read_text()),
             "memory_mib": round(process.memory_info().rss / 2**20, 1),
             "open_files": process.num_fds(),
             "threads": process.num_threads(),
@@ -115,22 +108,13 @@ def children_of(pid: int) -> list[int]:
 
 
 class BotProcess(Child):
-    """A bot that a nursery forked: see there."""
+    """The bot of a Discord on loopback."""
 
-    _nursery: subprocess.Popen[str] | None = None
-    _bot: psutil.Process | None = None
-
-    def __init__(
-        self, discord: WireDiscord, folder: Path, environment: Mapping[str, str], preloaded: Mapping[str, str]
-    ) -> None:
-        super().__init__("-m tests.benchmarks.faults.nursery", folder, preloaded, "bot")
-        self._order = {
-            "environment": {**environment, **discord.environment},
-            "folder": str(folder),
-            "log": str(self.log),
-        }
+    def __init__(self, discord: WireDiscord, folder: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(
+            "-m tests.benchmarks.faults.bot_process", folder, {**environment, **discord.environment}, "bot"
+        )
         self._discord = discord
-        self.log.touch()
 
     async def start_and_wait(self) -> float:
         """Start it, and return how many seconds passed until it was on Discord."""
@@ -142,52 +126,12 @@ class BotProcess(Child):
             await asyncio.sleep(POLL_S)
         return time.perf_counter() - began_s
 
-    def start(self) -> None:
-        if self._nursery is None:
-            with (self._folder / "nursery.log").open("ab") as log:
-                self._nursery = subprocess.Popen(
-                    [sys.executable, *self._module.split()],
-                    cwd=self._folder,
-                    env=self._environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                    start_new_session=True,
-                )
-        assert self._nursery.stdin is not None
-        assert self._nursery.stdout is not None
-        print(json.dumps(self._order), file=self._nursery.stdin, flush=True)
-        self._bot = psutil.Process(int(self._nursery.stdout.readline()))
-
-    @property
-    def pid(self) -> int:
-        assert self._bot is not None
-        return self._bot.pid
-
-    @property
-    def is_alive(self) -> bool:
-        return self._bot is not None and self._bot.is_running()
-
-    def kill(self) -> None:
-        if self._bot is not None:
-            with suppress(psutil.NoSuchProcess):
-                self._bot.kill()
-            self._bot.wait()
-
-    def kill_all(self) -> None:
-        self.kill()
-        if self._nursery is not None:
-            self._nursery.kill()
-            self._nursery.communicate()
-
-    def stop(self) -> int:
-        """Ask the bot to end, and return 0, or -9 where it had to be killed."""
-        assert self._bot is not None
-        self._bot.terminate()
-        try:
-            self._bot.wait(STOP_S)
-        except psutil.TimeoutExpired:
-            self.kill()
-            return -signal.SIGKILL
-        return 0
+    def footprint(self) -> Seen:
+        """Return what the bot's process holds now, its tasks too, which it writes down when it gets a signal."""
+        tasks = self._folder / "tasks"
+        tasks.unlink(missing_ok=True)
+        psutil.Process(self.pid).send_signal(signal.SIGUSR1)
+        give_up_s = time.monotonic() + START_S
+        while not (tasks.exists() and tasks.read_text()) and time.monotonic() < give_up_s:
+            time.sleep(POLL_S)
+        return super().footprint() | {"tasks": int(tasks.read_text())}

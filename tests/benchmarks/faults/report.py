@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-
-notes = Console(stderr=True)
-log = logging.getLogger(__name__)
 Seen = dict[str, Any]
 SLACK = 6
 """A pool of database connections, three files each, fills and empties by itself."""
@@ -25,33 +20,28 @@ class Row:
     seen: Seen = field(default_factory=dict)
     skipped: str = ""
     """Why it was not tried."""
+    recoveries: list[float] = field(default_factory=list)
+    """Seconds from the end of each fault until nothing is missing."""
 
-    def as_row(self) -> dict[str, Any]:
-        return asdict(self)
+    def count(self, what: str, number: int = 1) -> None:
+        self.seen[what] = self.seen.get(what, 0) + number
+
+    def told(self) -> Seen:
+        return asdict(self) | {"recoveries": spread(self.recoveries)}
 
 
 def spread(seconds: list[float]) -> Seen:
     """Return the median and the largest of some durations, in seconds."""
-    if not seconds:
-        return {}
-    return {"median_s": round(median(seconds), 2), "largest_s": round(max(seconds), 2)}
+    return {"median_s": round(median(seconds), 2), "largest_s": round(max(seconds), 2)} if seconds else {}
 
 
-def grew(what: str, footprints: list[Seen], allowance: float = 0.15) -> list[str]:
-    """Return what the last third of some footprints holds more of than the second, after the third that warms up."""
-    return _more(what, medians(footprints, 1), medians(footprints, 2), allowance)
-
-
-def grew_from_the_first(what: str, footprints: list[Seen], allowance: float = 0.15) -> list[str]:
-    """Return what the last third holds more of than the first, where all have warmed up."""
-    return _more(what, medians(footprints, 0), medians(footprints, 2), allowance)
-
-
-def _more(what: str, before: Seen, after: Seen, allowance: float) -> list[str]:
+def grew(what: str, footprints: list[Seen], *, since: int = 1) -> list[str]:
+    """Return what the last third of some footprints holds more of than an earlier one: 0, or 1 where 0 warms up."""
+    before, after = medians(footprints, since), medians(footprints, 2)
     return [
         f"{what}: {name} grew from {before[name]:g} to {after[name]:g}"
         for name in before
-        if after[name] > before[name] * (1 + allowance) + SLACK
+        if after[name] > before[name] * 1.15 + SLACK
     ]
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
@@ -24,7 +26,8 @@ from storage.training.rounds import Round, find_round, request_round
 from storage.votes.votes import Vote
 from tests.benchmarks.faults.oracle import is_unbroken, open_rounds
 from tests.benchmarks.faults.processes import Child, children_of
-from tests.benchmarks.faults.report import Row, notes, spread
+from tests.benchmarks.faults.report import Row
+from tests.benchmarks.report import notes
 from tests.seeding import BOB, add_reply, tiny_settings, vote
 from tests.tiny_model import build_tiny_base
 from trainer.progress import Phase
@@ -53,8 +56,6 @@ def kill_trainers(kills: int, seed: int) -> Row:
                 yard.run(kills, row)
             finally:
                 yard.trainer.kill_all()
-    times = row.seen.pop("recoveries", [])
-    row.seen |= {f"recovery_{key}": value for key, value in spread(times).items()}
     return row
 
 
@@ -77,12 +78,12 @@ class _Yard:
             self._wait_for_phase(round_id, self._rng.choice(PHASES))
             time.sleep(self._rng.uniform(0, LONGEST_IN_PHASE_S))
             phase = self._phase(round_id)
-            row.seen[f"killed while {phase}"] = row.seen.get(f"killed while {phase}", 0) + 1
+            row.count(f"killed while {phase}")
             began_s = time.perf_counter()
             self._kill_something()
             row.times += 1
             self._expect(f"round {round_id} ends", lambda id_=round_id: not self._look(id_).is_open, row)  # type: ignore[misc]
-            row.seen.setdefault("recoveries", []).append(time.perf_counter() - began_s)
+            row.recoveries.append(time.perf_counter() - began_s)
             if row.times % KILLS_BETWEEN_WHOLE_ROUNDS == 0 or row.times == kills:
                 self._train_whole_round(row)
             notes.print(f"{row.fault}: {row.times} of {kills} ({phase}); lost: {row.lost or 'nothing'}")
@@ -104,21 +105,9 @@ class _Yard:
         if round_.status is not RoundStatus.PUBLISHED:
             row.lost.append(f"the round after the kills is {round_.status}: {round_.reason}")
             return
-        row.seen["whole rounds"] = row.seen.get("whole rounds", 0) + 1
+        row.count("whole rounds")
         with self._database.transaction() as session:
-            personality_id = ensure_personality(session)
-            newest = list_versions(session, personality_id)[0]
-            champion = read_alias(session, personality_id)
-            if champion.version != newest:
-                promote(
-                    session,
-                    personality_id,
-                    newest,
-                    expected_generation=champion.generation,
-                    by="faults",
-                    reason="the round after the kills",
-                    override=True,
-                )
+            promote_newest(session)
         row.lost += self._half_done()
 
     def _half_done(self) -> list[str]:
@@ -173,6 +162,22 @@ class _Yard:
                 row.lost.append(f"it did not happen that {what}")
                 return
             time.sleep(POLL_S)
+
+
+def promote_newest(session: Session) -> None:
+    """Promote the newest version if there is one that does not answer already, as an admin does."""
+    personality_id = ensure_personality(session)
+    champion, versions = read_alias(session, personality_id), list_versions(session, personality_id)
+    if versions and champion.version != versions[0]:
+        promote(
+            session,
+            personality_id,
+            versions[0],
+            expected_generation=champion.generation,
+            by="faults",
+            reason="it was tried",
+            override=True,
+        )
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

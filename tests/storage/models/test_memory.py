@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from tests.benchmarks.memory import measure
-from tests.benchmarks.memory_sides import Case, Size
+from tests.benchmarks.memory import Case, Size, measure
 
 SIZES = (Size(128, 4, 16_000), Size(256, 8, 24_000), Size(512, 8, 32_000))
 """With 3, 14 and 50 million parameters."""

@@ -1,24 +1,18 @@
-"""Part of `reactune bench votes`: how long a round is prepared on a large server, and how much memory that takes."""
+"""A large server in a database: answers, votes, suggestions and choices of two hundred members, written in bulk."""
 
 from __future__ import annotations
 
 import random
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from datetime import timedelta
 from itertools import pairwise
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select
 
 from bot.demo.community import question, read_community_answers
 from storage.conversations.replies import digest_prompt
 from storage.database.columns import utc_now
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.database.tables import (
     ComparisonRow,
@@ -29,22 +23,14 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members import note_members
-from storage.models.base_model import BaseModel
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.personalities import DEFAULT_PERSONALITY, ensure_personality
 from storage.privacy.consent import give_consent
-from storage.settings.sections import DatabaseSettings, PrivacySettings, Settings
-from storage.taste.learning import learn_taste
 from storage.taste.measures import REVISION, measure_style, pack_numbers
-from storage.training.samples import newest_prompts
-from storage.votes.quarantines import quarantine_bursts
-from tests.benchmarks.apart import rows_apart
-from tests.seeding import BASE_REVISION, account, add_reply, message_of
-from trainer.data.plan import make_plan
-from trainer.data.survey import survey_votes
-from trainer.rendering import renderer_of
+from tests.benchmarks.report import Row
+from tests.seeding import account, add_reply, message_of
 
 VOTES_PER_ANSWER = 5
-MEMBERS = 200
+MEMBERS = [account(days_old=1_000 + number) for number in range(200)]
 GUILD = 7
 ASKED_AGAIN = 0.15
 """Share of the answers that replace another one to the same prompt."""
@@ -54,86 +40,45 @@ NOISE = 0.2
 PROMPT_CHARS = 1_000, 2_000
 ANSWERS_AT_ONCE = 5_000
 ASKED = ("prompt", "prompt_digest", "messages", "author_id", "source_message_id")
-PREPARE = "prepare a round"
-BASE = BaseModel("stand-in", Path(), BASE_REVISION, "")
-
-Row = dict[str, Any]
 
 
-class Server(NamedTuple):
-    url: str
-    personality_id: int
-
-
-def measure_preparation(votes: int) -> Row:
-    """Return seconds and peak memory of surveying and planning a round on so many votes, without a model."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "server.db"
-        server = fill_server(f"sqlite:///{file}", votes)
-        (row,) = rows_apart(prepare, server)
-        return row | {"what": PREPARE, "votes": votes, "unit": "s", "file_mib": round(file.stat().st_size / 2**20)}
-
-
-def prepare(server: Server, rows: Connection) -> None:
-    settings = _settings(server.url)
-    with closing(open_database(settings)) as database:
-        began_s, began_cpu_s = time.perf_counter(), time.process_time()
-        where = (server.personality_id, settings.privacy, BASE.revision)
-        quarantine_bursts(database, server.personality_id, settings.votes)
-        with database.snapshot() as session:
-            learn_taste(session, server.personality_id, settings)
-        with database.snapshot() as session:
-            render = renderer_of(BASE, settings.model)
-            prompts = newest_prompts(session, *where, settings.pairs.ranked_prompts, render=render)
-            survey = survey_votes(session, settings, BASE, server.personality_id, prompts)
-            plan = make_plan(survey, settings, lambda _pair: True)
-        rows.send(
-            {
-                "value": round(time.perf_counter() - began_s, 2),
-                "cpu_s": round(time.process_time() - began_cpu_s, 2),
-                "pairs": plan.evidence["pairs_by_source"],
-            }
-        )
-
-
-def _settings(url: str) -> Settings:
-    return Settings(database=DatabaseSettings(url=url), privacy=PrivacySettings(discord_training_permission=True))
-
-
-# Filling
-
-
-def fill_server(url: str, votes: int) -> Server:
-    rng = random.Random(23)
-    members = [account(days_old=1_000 + number) for number in range(MEMBERS)]
-    with closing(open_database(_settings(url))) as database:
-        with database.transaction() as session:
-            personality_id = ensure_personality(session)
-            note_members(session, GUILD, dict.fromkeys(members, utc_now() - timedelta(days=900)))
-            for member in members:
-                give_consent(session, member)
-            first = add_reply(session, basis=Basis.LIVE_CHAT, guild_id=GUILD)
-            template = dict(session.execute(select(ReplyRow.__table__)).mappings().one())
-        answers = max(4, votes // VOTES_PER_ANSWER)
-        writer = _Writer(template, members, rng)
-        for start in range(first + 1, first + 1 + answers, ANSWERS_AT_ONCE):
-            writer.write(database, range(start, min(start + ANSWERS_AT_ONCE, first + 1 + answers)))
-    return Server(url, personality_id)
+def fill_server(
+    database: Database,
+    answers: int,
+    *,
+    votes_each: int = VOTES_PER_ANSWER,
+    unvoted: int = 0,
+    name: str = DEFAULT_PERSONALITY,
+) -> tuple[int, range]:
+    """Add a personality's answers and return both; the last `unvoted` answers have no votes."""
+    with database.transaction() as session:
+        personality_id = ensure_personality(session, name)
+        note_members(session, GUILD, dict.fromkeys(MEMBERS, utc_now() - timedelta(days=900)))
+        for member in MEMBERS:
+            give_consent(session, member)
+        first = add_reply(session, personality_id=personality_id, basis=Basis.LIVE_CHAT, guild_id=GUILD)
+        template = dict(session.execute(select(ReplyRow.__table__).where(ReplyRow.id == first)).mappings().one())
+    ids = range(first + 1, first + 1 + answers)
+    writer = _Writer(template, votes_each, ids[: answers - unvoted])
+    for start in range(0, answers, ANSWERS_AT_ONCE):
+        writer.write(database, ids[start : start + ANSWERS_AT_ONCE])
+    return personality_id, ids
 
 
 class _Writer:
     """Writes answers, and what members said of them."""
 
-    def __init__(self, template: Row, members: Sequence[int], rng: random.Random) -> None:
+    def __init__(self, template: Row, votes_each: int, voted: range) -> None:
         self._template = template
-        self._members = members
-        self._rng = rng
+        self._votes_each = votes_each
+        self._voted = voted
+        self._rng = random.Random(23)
         self._answers = [answer for answered in read_community_answers() for answer in answered.answers]
         self._measures = {answer: pack_numbers(measure_style(answer)) for answer in self._answers}
         self._words = " ".join(self._answers).split()
         self._began = utc_now() - timedelta(days=300)
 
-    def write(self, database: Database, ids: Sequence[int]) -> None:
+    def write(self, database: Database, ids: range) -> None:
         replies = list(self._replies(ids))
         tables = {
             ReplyRow: replies,
@@ -142,7 +87,7 @@ class _Writer:
                 {"reply_id": row["id"], "revision": REVISION, "numbers": self._measures[row["answer"]]}
                 for row in replies
             ],
-            VoteEventRow: [vote for row in replies for vote in self._votes(row)],
+            VoteEventRow: [vote for row in replies if row["id"] in self._voted for vote in self._votes(row)],
             CorrectionRow: [self._correction(row) for row in self._some(replies, CORRECTED)],
             ComparisonRow: list(self._comparisons(replies)),
         }
@@ -180,13 +125,13 @@ class _Writer:
             "prompt": prompt,
             "prompt_digest": digest_prompt(prompt),
             "messages": [{"role": "user", "content": words}],
-            "author_id": self._rng.choice(self._members),
+            "author_id": self._rng.choice(MEMBERS),
             "source_message_id": id_,
         }
 
     def _votes(self, reply: Row) -> Iterator[Row]:
         liked = question("", reply["answer"]) > 0
-        for member in self._rng.sample(self._members, VOTES_PER_ANSWER):
+        for member in self._rng.sample(MEMBERS, self._votes_each):
             yield {
                 "reply_id": reply["id"],
                 "message_id": message_of(reply["id"]),
@@ -200,7 +145,7 @@ class _Writer:
     def _correction(self, reply: Row) -> Row:
         return {
             "reply_id": reply["id"],
-            "author_id": self._rng.choice(self._members),
+            "author_id": self._rng.choice(MEMBERS),
             "text": f"Rather: {self._rng.choice(self._answers)}",
             "basis": Basis.LIVE_CHAT,
             "created_at": reply["created_at"],
@@ -212,7 +157,7 @@ class _Writer:
             yield {
                 "first_id": first["id"],
                 "second_id": second["id"],
-                "user_id": self._rng.choice(self._members),
+                "user_id": self._rng.choice(MEMBERS),
                 "better_id": self._rng.choice([first["id"], second["id"], None]),
                 "created_at": second["created_at"],
             }
