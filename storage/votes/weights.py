@@ -59,7 +59,12 @@ class VoteHistory:
     @property
     def emoji(self) -> list[str]:
         """The voting emoji that are there now."""
-        return [event.emoji for event in self._standing()[-1][1]] if self.now else []
+        return [event.emoji for event in self.standing] if self.now else []
+
+    @property
+    def standing(self) -> tuple[ThumbEvent, ...]:
+        """The additions of the voting emoji that are there now, also of those that cancel each other out."""
+        return self._standing()[-1][1] if self.events else ()
 
     @property
     def since(self) -> datetime:
