@@ -54,8 +54,15 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     found = look_up(config, personality, lambda session, id_: read_versions(session, id_, settings))
     data = {
         "champion": found.champion.target,
-        "challenger": found.rival.name if found.rival else None,
-        "versions": [asdict(version) | {"name": version.name} for version in found.versions],
+        "challenger": found.contest.rival.name if found.contest else None,
+        "comparison": found.contest.numbers if found.contest else None,
+        "versions": [
+            asdict(version) | {"name": version.name, "votes": asdict(found.votes.on(version.id))}
+            for version in found.versions
+        ],
+        "base_votes": asdict(found.votes.on(None)),
+        "votes_given": found.votes.given,
+        "votes_left_out": found.votes.left_out,
     }
     show(data, describe_versions(found), as_json)
 
@@ -68,7 +75,8 @@ def show_model(
     from bot.text.releases import before_after_text, describe_version
     from storage.insights.model_status import read_version
 
-    details = look_up(config, personality, lambda session, id_: read_version(session, id_, version))
+    settings = read_settings(config)
+    details = look_up(config, personality, lambda session, id_: read_version(session, id_, version, settings))
     if details is None:
         show({"name": BASE_NAME}, "**base**: the base model, without an adapter", as_json)
         return

@@ -113,8 +113,7 @@ class Choose(BotCog):
         if self.services.settings.privacy.learn_from_reactions:
             # The taste in memory may lag behind the tenth choice.
             taste = await self.services.database.read(learn_taste, personality_id, self.services.settings)
-            votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
-            liked = describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste)))
+            liked = describe_liked(taste.counts, shown_effects(taste, likings(taste)))
             said += await tell_privately(self.services, personality_id, taste) or [liked]
         if await self.services.database.read(find_rival, personality_id):
             said.append(gettext("Your choices help decide whether the new version takes over."))

@@ -121,7 +121,7 @@ class Models(
         """Show where a version comes from, and its measurements."""
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
-        details = await self.services.database.read(read_version, chosen.id, version)
+        details = await self.services.database.read(read_version, chosen.id, version, self.services.settings)
         base = self.services.base
         of_base = describe_base(base.name, base.revision)
         text = describe_version(details) if details else of_base

@@ -15,7 +15,7 @@ from bot.guards.access import is_quiet
 from bot.localization.sentences import day_of_year, gettext, listing, ngettext
 from bot.releases.announcer import News, NewsChannels
 from bot.services import Services
-from bot.text.taste import count_votes, name_likings
+from bot.text.taste import describe_counts, name_likings
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.insights.week import Week, read_week, week_trigger
@@ -120,9 +120,9 @@ def describe_week(week: Week) -> str:
 
 
 def _said(week: Week) -> str:
-    if not (week.votes or week.choices):
+    if not week.counts.total:
         return gettext("Nobody voted or chose.")
-    return gettext("I got {votes}. Thank you!", votes=count_votes(week.votes, week.choices, week.people))
+    return gettext("I got {votes}. Thank you!", votes=describe_counts(week.counts))
 
 
 def _liked(week: Week) -> str:

@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from bot.localization.sentences import decimal, gettext, ngettext, number, percent, sentence
-from storage.database.enums import RoundStatus
+from bot.text.taste import describe_counts
+from storage.database.enums import SOURCE_WORDS, PairSource, RoundStatus
 from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
+from storage.votes.votes import FeedbackCounts
 from storage.wording import LEAST_SHOWN_SHARE, Duration, gettext_noop
 
 BAR_CELLS = 12
@@ -97,12 +99,14 @@ def describe_first_version(personality: str, examples: int) -> str:
 def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
     """Return a round's number of votes, the votes that the rules removed, and notes for admins, one line each."""
     lines = []
-    if evidence.get("votes"):
+    # Earlier rounds noted the number of given votes alone.
+    counts = FeedbackCounts(**evidence.get("counts", {"votes": evidence.get("votes", 0)}))
+    if counts.total:
         shares = evidence.get("removed_shares", {}).items()
         removed = [f"{percent(share)} ({gettext(rule)})" for rule, share in shares if share >= LEAST_SHOWN_SHARE]
-        voters = evidence.get("voters", 0)
-        parts = [number(evidence["votes"])]
-        parts.append(ngettext("{count} voter behind its pairs", "{count} voters behind its pairs", voters))
+        parts = [describe_counts(counts)]
+        behind = evidence.get("voters", 0)
+        parts.append(ngettext("{count} member behind its pairs", "{count} members behind its pairs", behind))
         parts += [gettext("the rules removed {shares}", shares=", ".join(removed))] if removed else []
         lines.append(gettext("**Votes when the round began:** {votes}", votes="; ".join(parts)))
     return [*lines, *_notes(evidence)]
@@ -140,6 +144,19 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
         if value is not None and (value or name != "left_out"):
             parts.append(gettext(text, value=written(value)))
     return " · ".join(parts).replace(" · (", " (")
+
+
+def describe_pairs(trained: Mapping[PairSource, int], validation: int) -> str:
+    """Return for example "12 pairs trained on (8 from suggestions, 4 from choices), 1 for validation"."""
+    said = ngettext("{count} pair trained on", "{count} pairs trained on", sum(trained.values()))
+    if trained:
+        said += f" ({', '.join(from_source(source, pairs) for source, pairs in trained.items())})"
+    return said + (f", {gettext('{value} for validation', value=validation)}" if validation else "")
+
+
+def from_source(source: PairSource, pairs: int) -> str:
+    """Return for example "3 from suggestions"."""
+    return gettext("{number} from {source}", number=pairs, source=gettext(SOURCE_WORDS[source]))
 
 
 def describe_import(imported: ImportedPersonality) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -16,7 +16,15 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import vote_emoji_of
 from storage.database.enums import QuarantineStatus
-from storage.database.tables import OptOutRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow, VoteEventRow
+from storage.database.tables import (
+    ArenaAnswerRow,
+    OptOutRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    ReplyRow,
+    RoundRow,
+    VoteEventRow,
+)
 from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
@@ -191,6 +199,16 @@ class WeightedVotes:
     """Number of current votes before any rule."""
     removed: dict[str, float]
     """The weight that each rule removed; with the weights of the votes they add up to the total."""
+    given: int = 0
+    """Number of current votes outside arenas before any rule, as `FeedbackCounts` counts votes."""
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    """Number of those votes that do not count at all, by rule."""
+    in_part: int = 0
+    """Number of those votes that count with less than their full weight."""
+
+    @property
+    def counted(self) -> int:
+        return self.given - sum(self.uncounted.values())
 
 
 class CurrentVote(NamedTuple):
@@ -244,20 +262,26 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     pseudonyms = read_pseudonyms(session)
     by_reply: dict[int, list[WeightedVote]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, OPT_OUT), 0.0)
-    total = 0
+    picks = set(session.scalars(select(ArenaAnswerRow.reply_id)))
+    total = given = in_part = 0
+    uncounted: Counter[str] = Counter()
     for vote, rule in _ruled_votes(session, personality_id, settings):
+        weight = vote.weight
         total += 1
         if rule is not None:
             removed[rule] += 1.0
-            continue
-        weight = vote.weight
-        if weight < 1.0:
+        elif weight < 1.0:
             removed[ACCOUNT_AGE] += 1.0 - vote.account
             removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
-        if weight > 0.0:
+        if rule is None and weight > 0.0:
             by_reply[vote.reply_id].append(_weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
+        if vote.reply_id not in picks:
+            given += 1
+            if rule is not None or not weight:
+                uncounted[rule or (MEMBERSHIP if vote.account else ACCOUNT_AGE)] += 1
+            in_part += rule is None and 0.0 < weight < 1.0
     ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
-    return WeightedVotes(ordered, total, removed)
+    return WeightedVotes(ordered, total, removed, given, uncounted, in_part)
 
 
 def counted_votes(

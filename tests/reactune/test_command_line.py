@@ -37,10 +37,23 @@ from storage.releases.versions import register
 from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from storage.training.feedback import PairMaterial, look_ahead
 from storage.training.rounds import request_round
+from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
-from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, compared_metrics, vote
+from tests.seeding import (
+    ALICE,
+    BOB,
+    account,
+    add_correction,
+    add_reply,
+    add_siblings,
+    add_taste,
+    ask_twice,
+    compared_metrics,
+    vote,
+)
 from tests.storage.adapters.test_folder_store import publish
 from tests.storage.personalities.test_appearance import portrait
 from tests.storage.personalities.test_tavern import card_of, picture_of
@@ -584,6 +597,24 @@ def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path)
     assert dataset[0]["chosen"] == "good answer 0"
     assert set(dataset["source"]) == {"siblings"}
     assert dataset["weight"] == pytest.approx([2 / 3] * 3)
+
+
+def test_the_export_counts_the_questions_that_the_status_names(reactune, seeded, settings, revision):
+    def write(session):
+        add_siblings(session, 3, base_revision=revision)
+        first, second = ask_twice(session, None, None, base_revision=revision)
+        compare(session, first, second, ALICE, Better.FIRST)
+        improved = add_reply(session, prompt="<|user|>more<|bot|>", answer="no", base_revision=revision)
+        add_correction(session, improved, "a better answer")
+        return look_ahead(session, 1, settings, revision).pairs
+
+    material = seeded(write)
+    assert material == PairMaterial(compared=3, choices=1, suggestions=1)
+    assert json.loads(reactune("export", "pairs.jsonl", "--json")[1]) == {
+        "pairs": 5,
+        "questions": 5,
+        "file": "pairs.jsonl",
+    }
 
 
 def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):

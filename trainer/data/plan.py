@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -74,11 +74,12 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
         voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights),
         evidence=_evidence(uncapped, capped, ranked, survey)
         | {
+            "pairs_by_source": dict(Counter(pair.source for pair in train)),
             "notes": [
                 *_notes(survey, settings),
                 *_contradicted(len(of_people.pairs) - len(weighed)),
                 *_too_long(of_people.too_long + of_taste.too_long, settings),
-            ]
+            ],
         },
         start=survey.start,
     )
@@ -136,9 +137,9 @@ def _evidence(
     voters = shares(uncapped).keys() | (survey.taste_weights.keys() if ranked else set())
     return {
         "votes": votes.total,
+        "counts": asdict(replace(survey.taste.counts, votes=votes.counted)),
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": len(voters),
-        "pairs_by_source": dict(Counter(pair.source for pair in (*uncapped, *ranked))),
     }
 
 

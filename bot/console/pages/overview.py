@@ -22,7 +22,7 @@ from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
 from bot.text.contests import describe_contest
-from bot.text.releases import describe_evidence
+from bot.text.releases import describe_verdict
 from bot.text.rounds import describe_first_version
 from bot.text.status import describe_marked_champion, describe_status
 from bot.text.taste import describe_finding, describe_now, describe_unknown, describe_use
@@ -229,7 +229,7 @@ def _about_versions(session: Session, personality: Personality, votes: VoteSetti
     if contest := read_contest(session, personality.id, votes):
         yield WaitingItem(personality, whose + describe_contest(contest), "/label", "Compare them blind")
     elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
-        words = sentence(f"{newest.name}: {describe_evidence(newest)}")
+        words = sentence(f"{newest.name}: {describe_verdict(newest)}")
         yield WaitingItem(personality, whose + words, "/versions", "Promote it")
     if said := describe_marked_champion(champion):
         yield WaitingItem(personality, whose + said, "/rounds", "Train without it")

@@ -177,8 +177,7 @@ def _learned(here: Here) -> dict[str, object]:
     if taste is None or not here.services.settings.privacy.learn_from_reactions:
         return {"finding": "", "effects": ()}
     effects = shown_effects(taste, likings(taste))
-    votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
-    return {"finding": describe_liked(votes, choices, taste.data.voters, effects), "effects": effects}
+    return {"finding": describe_liked(taste.counts, effects), "effects": effects}
 
 
 async def add_own_prompts(request: web.Request) -> web.Response:

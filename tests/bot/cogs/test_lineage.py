@@ -58,10 +58,10 @@ class TestLineage:
         assert shown.content == "\n".join(
             [
                 "**v1** (v1 ← base) was made in 1 round. Behind the pairs: 3 votes (👍 2 👎 1) and 1 suggested answer "
-                "by 3 people.",
+                "by 3 members.",
                 "**Round 1** made v1 from base on 2026-10-02, requested by grace (7): 1 pair trained on "
                 "(1 from answers to the same question), 1 for validation",
-                f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25% of the pairs would change) · "
+                f"Members: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25% of the pairs would change) · "
                 "<@4242> 👍 1 👎 0, "
                 f"37.5% of the weight (without them, 12.5% of the pairs would change) · {bo} 👍 0 👎 0, 1 suggestion",
                 f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "
@@ -99,8 +99,7 @@ class TestLineage:
         query(lambda session: add_version(session, None))
         shown = await lineage(place, "v1")
         assert shown.content.splitlines() == [
-            "**v1** (v1 ← base) was made in 0 rounds. Behind the pairs: 0 votes (👍 0 👎 0) and 0 suggested answers by "
-            "0 people.",
+            "**v1** (v1 ← base) was made in 0 rounds. Behind the pairs: 0 votes.",
             "No round is known for v1; imported versions have none.",
         ]
 

@@ -84,8 +84,8 @@ class TestStatus:
         await place.ada.react(answer, "👍")
         text = said((await place.grace.slash(place.channel, "model status")).response)
         assert "**Champion:** base on tiny" in text
-        assert "**Votes:** 1\n" in text
-        assert "**Pairs:** none from people yet; a round needs 8. The taste has 1 vote; it ranks answers" in text
+        assert "**Votes:** 1 vote by 1 member.\n" in text
+        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. The taste ranks" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Training basis: everything said here." in text
 
@@ -98,7 +98,7 @@ class TestStatus:
         query(lambda session: withdraw_consent(session, place.bo.id))
         text = said((await place.grace.slash(place.channel, "model status")).response)
         reasons = "1 about a wrong fact, 1 by people who opted out"
-        assert f"**Votes:** 3, of which 1 count; the others do not: {reasons}\n" in text
+        assert f"**Votes:** 1 vote by 1 member. Of 3 votes given, 2 do not count: {reasons}.\n" in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
         query(lambda session: [record_heartbeat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
@@ -212,15 +212,16 @@ class TestTrain:
             "votes": 1200,
             "voters": 1,
             "removed_shares": {"quarantine": 0.25, "account age": 0.001},
-            "notes": ["the taste has 4 votes; it ranks answers after 20, or after 10 choices that preferred an answer"],
+            "notes": ["the taste ranks no answers yet: it needs 6 more votes or choices at least"],
         }
         round_ = query(lambda session: claim_round(session, "host"))
         query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
         query(lambda s: finish_round(s, round_.id, RoundStatus.PUBLISHED, "v1 learned", METRICS))
         await env.advance_time(1.5)
         assert (
-            "**Votes when the round began:** 1,200; 1 voter behind its pairs; the rules removed 25% (quarantine)\n"
-            "The taste has 4 votes; it ranks answers after 20, or after 10 choices that preferred an answer."
+            "**Votes when the round began:** 1,200 votes; 1 member behind its pairs; the rules removed 25% "
+            "(quarantine)\n"
+            "The taste ranks no answers yet: it needs 6 more votes or choices at least."
         ) in place.last.content
 
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):

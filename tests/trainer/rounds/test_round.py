@@ -207,7 +207,7 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
     seed(database, write)
     ended = run()
     evidence = ended.evidence
-    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "notes"}
+    assert set(evidence) == {"votes", "counts", "removed_shares", "voters", "pairs_by_source", "notes"}
     assert (evidence["votes"], evidence["voters"]) == (12, 2)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
     assert "from answers to the same question" in ended.reason
