@@ -40,7 +40,10 @@ model = typer.Typer(
 )
 Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]
 Override = Annotated[
-    bool, typer.Option("--override", help="Use a version that did not pass the gate; requires --reason.")
+    bool,
+    typer.Option(
+        "--override", help="Use a version although a check failed or members still compare it; requires --reason."
+    ),
 ]
 
 
@@ -54,6 +57,7 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     found = look_up(config, personality, lambda session, id_: read_versions(session, id_, settings))
     data = {
         "champion": found.champion.target,
+        "since": found.now.since,
         "challenger": found.contest.rival.name if found.contest else None,
         "comparison": found.contest.numbers if found.contest else None,
         "versions": [
@@ -99,7 +103,7 @@ def promote_model(
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the champion, so that it answers."""
+    """Put a version in use, so that it answers."""
     command = operator_action("model promote", f"version: {version}, override: {override}", reason)
     with operating(config, personality, command) as (database, action, personality_id):
         request = _request(config, personality_id, version, reason, override=override)
@@ -113,7 +117,7 @@ def promote_model(
 def roll_back_model(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
-    """Go back to the previous champion."""
+    """Go back to the previous version."""
     from bot.text.taste import describe_now
 
     command = operator_action("model rollback", reason=reason)
@@ -142,7 +146,7 @@ def _show_champion(move: ChampionMove, as_json: bool, more: str = "", compared: 
     data: dict[str, Any] = {"champion": champion.target, "generation": champion.generation}
     if compared:
         data["before_after"] = asdict(compared)
-    text = f"**{champion.target}** is now the champion. {more}".rstrip()
+    text = f"**{champion.target}** is now in use. {more}".rstrip()
     show(data, text + before_after_text(compared), as_json)
 
 
@@ -175,8 +179,8 @@ def prune_models(
     show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing to delete.", as_json)
 
 
-@model.command("lineage")
-def show_lineage(
+@model.command("history")
+def show_history(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show the rounds, votes and members behind a version."""
@@ -197,7 +201,7 @@ def draw_model_report(
     personality: Personality = DEFAULT_PERSONALITY,
     as_json: AsJson = False,
 ) -> None:
-    """Draw charts of approval, votes, pairs, training and the gate."""
+    """Draw charts of approval, votes, pairs, training and checks."""
     from bot.charts.report import describe_report, draw_report
     from storage.database.columns import utc_now
     from storage.insights.report import read_report

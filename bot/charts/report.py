@@ -57,13 +57,13 @@ def approval_words(report: Report) -> Words:
             is_empty=True,
         )
     left_out = len(report.approvals) - len(_shown_versions(report.approvals))
-    caption = sentences.gettext("Share of thumbs up in chat, 95% Wilson interval; ◆ champion, ■ base")
+    caption = sentences.gettext("Share of thumbs up in chat, with its 95% interval; ◆ in use, ■ base")
     if left_out:
         older = sentences.ngettext("{count} older version not shown", "{count} older versions not shown", left_out)
         caption += f"; {older}"
     name = version_label(champion.version)
     if champion.share is None:
-        return Words(sentences.gettext("No votes on {version}, the champion, yet", version=name), caption)
+        return Words(sentences.gettext("No votes yet on {version}, which answers now", version=name), caption)
     if champion is base or base.share is None:
         up = sentences.gettext(
             "{version}: {share} of votes are up", version=name, share=sentences.percent(champion.share)

@@ -152,16 +152,17 @@ def _versions(week: Week) -> str:
 
 def _next_step(week: Week) -> str:
     if week.rival:
-        said = gettext("Next: `/choose` shows ten blind pairs; they decide about {version}.", version=week.rival.name)
+        version = week.rival.name
+        said = gettext("Next: `/choose` shows ten blind comparisons; they decide about {version}.", version=version)
     elif week.newest and week.newest.verdict is GateVerdict.PASS:
         version = week.newest.name
         said = gettext("Next: an admin decides about {version}, with `/model promote {version}`.", version=version)
     elif week.first_choices_left:
         said = ngettext(
-            "Next: {count} more choice makes a good first version. `/choose` shows ten pairs.",
-            "Next: {count} more choices make a good first version. `/choose` shows ten pairs.",
+            "Next: {count} more choice makes a good first version. `/choose` shows ten comparisons.",
+            "Next: {count} more choices make a good first version. `/choose` shows ten comparisons.",
             week.first_choices_left,
         )
     else:
-        said = gettext("Next: `/choose` shows ten pairs, and each choice says more than a thumb.")
+        said = gettext("Next: `/choose` shows ten comparisons, and each choice says more than a thumb.")
     return said

@@ -40,8 +40,8 @@ OUTCOMES = {
     VoteStatus.WEIGHTLESS: gettext_noop(
         "doesn't count: the account was too new, or had joined the server too recently"
     ),
-    VoteStatus.QUARANTINED: gettext_noop("on hold: it is part of a burst of similar votes that an admin has to review"),
-    VoteStatus.EXCLUDED: gettext_noop("doesn't count: it is part of a burst of similar votes that an admin excluded"),
+    VoteStatus.QUARANTINED: gettext_noop("on hold: it is one of several suspicious votes that an admin has to review"),
+    VoteStatus.EXCLUDED: gettext_noop("doesn't count: it is one of several suspicious votes that an admin left out"),
     VoteStatus.ABOUT_FACTS: gettext_noop("reports a wrong fact: admins see it, but nothing is trained on it"),
     VoteStatus.WAITING: gettext_noop("waiting for a training round that can use it"),
     VoteStatus.NOT_TRAINABLE: gettext_noop("counted in statistics, but not used for training"),
@@ -60,16 +60,16 @@ TASTE = {
     TasteUse.WRONG_FACT: gettext_noop(
         "says nothing about what people here like: it is about a fact, not about the style"
     ),
-    TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: of an arena, only the pick does"),
+    TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: in an arena, only the choice does"),
     TasteUse.OPTED_OUT: gettext_noop("doesn't count in what people here like, because of `/privacy opt-out`"),
     TasteUse.SWITCHED_OFF: gettext_noop(
         "doesn't count in what people here like: learning from reactions is switched off"
     ),
 }
 VERDICTS = {
-    GateVerdict.PASS: gettext_noop("passed the gate"),
-    GateVerdict.FAIL: gettext_noop("failed the gate"),
-    GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("not enough evidence yet"),
+    GateVerdict.PASS: gettext_noop("passed the checks"),
+    GateVerdict.FAIL: gettext_noop("failed the checks"),
+    GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("being compared"),
 }
 WITHOUT_VERSION = {
     RoundStatus.RUNNING: gettext_noop("that round is still running"),
@@ -224,7 +224,7 @@ def _side(side: SourceAnswer | SourceCorrection | None) -> str:
 
 def _voted(vote: SourceVote) -> str:
     if vote.quarantined:
-        return gettext("{member} (quarantined)", member=_name(vote.user_id))
+        return gettext("{member} (did not count)", member=_name(vote.user_id))
     if vote.unchanged:
         return _name(vote.user_id)
     return gettext("{member} (changed since)", member=_name(vote.user_id))

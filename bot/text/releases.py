@@ -135,15 +135,8 @@ def describe_version(details: VersionDetails) -> str:
     if version.metrics:
         lines.append(describe_metrics(version.metrics))
     if round_:
-        manifest = (round_.manifest_digest or "")[:16]
-        lines.append(
-            gettext(
-                "Round {round}, requested by {who}, manifest `{manifest}`",
-                round=str(round_.id),
-                who=name_actor(round_.requested_by),
-                manifest=manifest,
-            )
-        )
+        who = name_actor(round_.requested_by)
+        lines.append(gettext("Round {round}, requested by {who}", round=str(round_.id), who=who))
         lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
         lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
@@ -156,10 +149,10 @@ def describe_version(details: VersionDetails) -> str:
 
 def _move(move: AliasMove, version: Version) -> str:
     who, becomes = name_actor(move.moved_by), move.to_version_id == version.id
-    made = gettext("{admin} made it the champion", admin=who)
-    said = made if becomes else gettext("{admin} replaced it as champion", admin=who)
+    made = gettext("{admin} put it in use", admin=who)
+    said = made if becomes else gettext("{admin} replaced it", admin=who)
     if move.overrides_gate:
-        said = gettext("{did}, overriding the gate", did=said)
+        said = gettext("{did}, against the checks", did=said)
     return said + (f": {_reason(move.reason)}" if move.reason else "")
 
 
@@ -246,7 +239,7 @@ def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
     verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
-    return f"⚠️ {gettext('The gate was overridden.')} {sentence(verdict)}"
+    return f"⚠️ {gettext('The checks were overridden.')} {sentence(verdict)}"
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
@@ -260,9 +253,9 @@ def outcome_words(version: Version) -> str:
     """Return the verdict of the gate, or of people, in words."""
     by_people = {GateVerdict.PASS: gettext("✓ is ready"), GateVerdict.FAIL: gettext("✗ was dropped")}
     by_gate = {
-        GateVerdict.PASS: gettext("✓ passed the gate"),
-        GateVerdict.FAIL: gettext("✗ failed the gate"),
-        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("? waits for people's choices"),
+        GateVerdict.PASS: gettext("✓ passed the checks"),
+        GateVerdict.FAIL: gettext("✗ failed the checks"),
+        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("✓ passed the checks; members' choices decide"),
     }
     decided = by_people if "reason" in version.evidence else {}
     return decided.get(version.verdict, by_gate[version.verdict])

@@ -13,6 +13,7 @@ from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
 from storage.votes.votes import FeedbackCounts
+from storage.votes.weights import RULES
 from storage.wording import LEAST_SHOWN_SHARE, Duration, gettext_noop
 
 BAR_CELLS = 12
@@ -21,7 +22,7 @@ FIRST_VERSION_MINUTES = 10
 HEADLINES = {
     RoundStatus.REQUESTED: gettext_noop("Waiting for the trainer"),
     RoundStatus.RUNNING: gettext_noop("Training a new version"),
-    RoundStatus.PUBLISHED: gettext_noop("A new version is ready"),
+    RoundStatus.PUBLISHED: gettext_noop("A new version is made"),
     RoundStatus.SKIPPED: gettext_noop("Nothing was trained"),
     RoundStatus.REJECTED: gettext_noop("The new version was discarded"),
     RoundStatus.FAILED: gettext_noop("The round failed"),
@@ -31,19 +32,19 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "validation_pairs": (gettext_noop("{value} for validation"), number),
     "left_out": (gettext_noop("{value} too long"), number),
     "validation_accuracy": (gettext_noop("{value} of those right"), percent),
-    "validation_margin": (gettext_noop("margin {value} nats"), partial(decimal, decimals=2)),
     "strength": (gettext_noop("strength {value}"), partial(number, decimals=3)),
     "lowered_for": (gettext_noop("(lowered because of “{value}”)"), str),
-    "divergence": (gettext_noop("divergence {value} nats/token"), partial(decimal, decimals=2)),
     "degenerate_share": (gettext_noop("broken answers {value}"), percent),
     "degenerate_share_base": (gettext_noop("(base {value})"), percent),
     "seconds": ("{value} s", number),
 }
 """{measure of a round: (words, function that writes its number)}"""
-SFT_METRICS = METRICS | {
-    "validation_accuracy": (gettext_noop("{value} of them likelier than before"), percent),
-    "validation_margin": (gettext_noop("by {value} nats/token"), partial(decimal, decimals=2)),
+SFT_METRICS = METRICS | {"validation_accuracy": (gettext_noop("{value} of them likelier than before"), percent)}
+DETAILS = {
+    "validation_margin": "margin {value:.2f} nats",
+    "divergence": "divergence {value:.2f} nats/token",
 }
+"""{measure of a round that only a page's details show: its words}"""
 
 
 def describe_trainers(trainers: Sequence[Heartbeat], running: Sequence[Round]) -> str:
@@ -103,7 +104,11 @@ def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
     counts = FeedbackCounts(**evidence.get("counts", {"votes": evidence.get("votes", 0)}))
     if counts.total:
         shares = evidence.get("removed_shares", {}).items()
-        removed = [f"{percent(share)} ({gettext(rule)})" for rule, share in shares if share >= LEAST_SHOWN_SHARE]
+        removed = [
+            f"{percent(share)} ({gettext(RULES.get(rule, rule))})"
+            for rule, share in shares
+            if share >= LEAST_SHOWN_SHARE
+        ]
         parts = [describe_counts(counts)]
         behind = evidence.get("voters", 0)
         parts.append(ngettext("{count} member behind its pairs", "{count} members behind its pairs", behind))
@@ -159,6 +164,12 @@ def from_source(source: PairSource, pairs: int) -> str:
     return gettext("{number} from {source}", number=pairs, source=gettext(SOURCE_WORDS[source]))
 
 
+def describe_details(metrics: Mapping[str, Any]) -> str:
+    """Return the measures that say something to people who train models."""
+    known = {name: metrics[name] for name in DETAILS if metrics.get(name) is not None}
+    return " · ".join(DETAILS[name].format(value=value) for name, value in known.items())
+
+
 def describe_import(imported: ImportedPersonality) -> str:
     """Return the result of an import, and the next step."""
     name, version = imported.personality.name, imported.version
@@ -178,7 +189,7 @@ def describe_import(imported: ImportedPersonality) -> str:
     if version is None:
         return " ".join([said, *_next_steps(imported)])
     untested = gettext(
-        "Its adapter is **{version}**. No gate has tested it; to use it anyway, run `/model promote {version} "
+        "Its adapter is **{version}**. It has not been checked; to use it anyway, run `/model promote {version} "
         "personality:{name}` with `override` and a reason.",
         version=version.name,
         name=name,

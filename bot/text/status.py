@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.engine import EngineState
-from bot.localization.sentences import decimal, gettext, listing, ngettext, number, sentence, translated
+from bot.localization.sentences import day, decimal, gettext, listing, ngettext, number, sentence, translated
 from bot.text.contests import describe_contest, describe_luck, how_to_choose, what_decides
 from bot.text.releases import details_hint, promote_hint, reason_behind
 from bot.text.rounds import describe_round, describe_trainers
@@ -47,11 +47,12 @@ def describe_status(
     answers = [
         _what_decides(status),
         gettext(
-            "**Champion:** {version} on {base} (last good: {last_good})",
+            "**Version in use:** {version} on {base} (previous version: {previous})",
             version=status.champion.target,
             base=base_name,
-            last_good=status.last_good.target,
+            previous=status.last_good.target,
         ),
+        gettext("It has answered since {date}.", date=day(status.now.since)) if status.now.since else "",
         describe_marked_champion(status.champion.version),
         describe_now(status.now),
         f"⚠️ {sentence(translated(problem))}" if problem else "",
@@ -66,7 +67,7 @@ def describe_status(
     trains = [
         describe_today(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         gettext("**Trainer:** {state}", state=_trainer(status, settings.training.schedule)),
-        gettext("Training basis: everything said here.")
+        gettext("Everything said here may be used for training.")
         if learns_from_all
         else gettext(describe_bases(settings.privacy)),
         describe_round(status.latest_round) if status.latest_round else "",
@@ -92,8 +93,8 @@ def _what_decides(status: ModelStatus) -> str:
         return gettext("An admin decides about {version} now: `/model promote {version}`.", version=status.newest.name)
     if status.first_choices_left:
         return ngettext(
-            "{count} more choice makes a good first round: `/choose` shows ten pairs.",
-            "{count} more choices make a good first round: `/choose` shows ten pairs.",
+            "{count} more choice makes a good first round: `/choose` shows ten comparisons.",
+            "{count} more choices make a good first round: `/choose` shows ten comparisons.",
             status.first_choices_left,
         )
     return ""
@@ -112,7 +113,7 @@ def _next_version(status: ModelStatus, viewer_id: int | None) -> str:
         said, then = gettext("{version} is ready", version=newest.name), promote_hint(newest.name)
     else:
         dropped = gettext("{version} was dropped", version=newest.name)
-        failed = gettext("{version} did not pass the gate", version=newest.name)
+        failed = gettext("{version} failed the checks", version=newest.name)
         said, then = dropped if newest.evidence else failed, details_hint(newest.name)
     return gettext("**Next version:** {news}", news=f"{said}{reason_behind(newest)}. {then}")
 

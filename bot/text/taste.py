@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.localization.sentences import day, gettext, listing, ngettext, number, percent, sentence
+from bot.localization.sentences import day, gettext, listing, ngettext, percent, sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.answering_now import AnsweringNow
 from storage.insights.taste_report import ShownEffect, TasteReport
@@ -205,19 +205,13 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
             "after {count} more votes or choices, it predicts each before it learns from it",
             UNJUDGED + 1 - votes,
         )
-    value = _e_value(report.evidence)
     if not report.now.chooses:
-        why = gettext("the share of 👍 alone predicts votes better (e-value {value})", value=value)
-        return gettext("It is not used now"), why
+        return gettext("It is not used now"), gettext("the share of 👍 alone predicts votes better")
     if report.evidence < 1:
-        return gettext("It is used"), gettext(
-            "so far it predicts votes no better than the share of 👍 alone does (e-value {value}); it stops at {least}",
-            value=value,
-            least=_e_value(REFUTED),
-        )
-    clearly = gettext_noop("it predicts votes clearly better than the share of 👍 alone does (e-value {value})")
-    as_well = gettext_noop("it predicts votes at least as well as the share of 👍 alone does (e-value {value})")
-    return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well, value=value)
+        return gettext("It is used"), gettext("so far it predicts votes no better than the share of 👍 alone does")
+    clearly = gettext_noop("it predicts votes clearly better than the share of 👍 alone does")
+    as_well = gettext_noop("it predicts votes at least as well as the share of 👍 alone does")
+    return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well)
 
 
 def _why_it_may_not(report: TasteReport) -> str:
@@ -229,10 +223,10 @@ def _why_it_may_not(report: TasteReport) -> str:
     return ""
 
 
-def _e_value(evidence: float) -> str:
-    if evidence >= MOST_EVIDENCE:
-        return gettext("over {number}", number=MOST_EVIDENCE)
-    return number(evidence, 0 if evidence >= 10 else 1 if evidence >= 1 else 3)
+def describe_evidence(evidence: float) -> str:
+    """Return the e-value of the taste's predictions, for the details of a page."""
+    value = f"over {MOST_EVIDENCE:,}" if evidence >= MOST_EVIDENCE else f"{evidence:.3g}"
+    return f"E-value of its predictions against the share of 👍: {value}. The taste stops below {REFUTED:g}."
 
 
 def describe_effect(effect: ShownEffect, report: TasteReport) -> str:

@@ -36,9 +36,11 @@ ROWS_AT_ONCE = 1_000
 LEAST_WEIGHT = 0.1
 """Minimum weight: lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
 ACCOUNT_AGE, MEMBERSHIP = gettext_noop("account age"), gettext_noop("membership")
-QUARANTINE = gettext_noop("quarantine")
+QUARANTINE = "quarantine"
 WRONG_FACT = "wrong fact"
 OPT_OUT = gettext_noop("opt-out")
+RULES = {QUARANTINE: gettext_noop("suspicious votes"), "voter cap": gettext_noop("limit for each member")}
+"""{rule: its words, if they differ from its name}"""
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from storage.releases.versions import StartingPoint
 from storage.sentences import counted
 from storage.settings.sections import Settings
 from storage.training.rounds import ManifestPair, RoundVoter
-from storage.wording import gettext_noop
 from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
 from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
 from trainer.data.survey import Survey
 from trainer.data.taste_pairs import rank_by_taste, weigh_by_taste
 from trainer.data.voter_caps import cap_voters, round_voters, shares
 
-VOTER_CAP = gettext_noop("voter cap")
+VOTER_CAP = "voter cap"
 MIN_WEIGHT = 1e-6
 LIGHT = 0.25
 TASTE_SHARE = 0.25

@@ -12,7 +12,7 @@ from bot.charts.rounds import describe_curve, describe_gate
 from bot.console.page import find_here, read_before, read_form
 from bot.console.rendering import DrawnCurve, lay_out_curve
 from bot.errors import UserFacingError
-from bot.text.rounds import HEADLINES, describe_pairs, describe_round
+from bot.text.rounds import HEADLINES, describe_details, describe_pairs, describe_round
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.insights.report import Curve, GateCheck, RoundPairs, curve_of, gate_of, pairs_of_rounds
 from storage.releases.before_after import BeforeAfter, compare_round
@@ -35,6 +35,8 @@ class ShownRound:
     gate: Words | None
     checks: list[tuple[str, GateCheck]]
     """The gate's checks, each with its sign."""
+    details: str
+    """Its measures for people who train models."""
     compared: BeforeAfter | None
 
 
@@ -77,6 +79,7 @@ def _shown(one: Round, pairs: RoundPairs | None, compared: BeforeAfter | None) -
         curve=(lay_out_curve(curve.losses), _describe_losses(curve)) if curve else None,
         gate=describe_gate(gate) if gate else None,
         checks=[(SIGNS[check.outcome], check) for check in gate.checks] if gate else [],
+        details=describe_details(one.metrics),
         compared=compared,
     )
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import datetime
 
 import pytest
 
+from bot.localization.sentences import day as day_of
 from reactune.app import main
 from storage.database.enums import Cause
+from storage.releases.promotion import promote
+from storage.releases.versions import version_named
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.bot.panels import said
 from tests.past import quarantine
 from tests.seeding import BOB, CAROL, add_correction, add_reply, add_taste, choose, vote
 
-COUNTED = "40 votes, 4 choices and 1 🔁 or suggested answer by 7 members"
+COUNTED = "40 votes, 4 choices, and 1 🔁 or suggested answer by 7 members"
 LEFT_OUT = "Of 42 votes given, 1 is not shown here: 1 on hold or left out."
 SUSPECT = 555
 
@@ -74,6 +78,19 @@ async def test_what_counts_has_one_number_everywhere(place, visitor, said_much, 
     found = command_line("taste")
     assert [found[name] for name in ("votes", "choices", "others", "voters")] == [40, 4, 1, 7]
     assert found["finding"].startswith(f"After {COUNTED}, ")
+
+
+async def test_since_when_a_version_answers_is_one_moment(place, visitor, said_much, query, command_line):
+    assert "It has answered since" not in await on_discord(place, "model status")
+    query(
+        lambda s: promote(
+            s, 1, version_named(s, 1, "v1"), expected_generation=0, by="grace", override=True, reason="now"
+        )
+    )
+    since = datetime.fromisoformat(command_line("model", "list")["since"])
+    assert f"It has answered since {day_of(since)}." in await on_discord(place, "model status")
+    assert f"It has answered since {day_of(since)}." in (await visitor.get("/overview/status")).text
+    assert f"v1 answers now since {since:%-d %b %Y, %H:%M} UTC" in (await visitor.get("/")).text
 
 
 async def test_votes_on_versions_add_up_to_those_given(place, visitor, said_much, command_line):

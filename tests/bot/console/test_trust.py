@@ -47,7 +47,7 @@ async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
     await place.ask("hi")
     await visitor.post("/rounds")
     stored = (await visitor.get("/trust/stored")).text
-    assert "Training basis: everything said here." in stored
+    assert "Everything said here may be used for training." in stored
     assert "local under 1 day 1" in stored
     assert "console train" in (await visitor.get("/trust")).text
     assert "Nothing yet" in (await visitor.get("/trust?before=1")).text

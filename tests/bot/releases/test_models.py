@@ -74,7 +74,7 @@ class TestWhoMayDoIt:
         await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
-        assert "Champion" in said((await helper.slash(place.channel, "model status")).response)
+        assert "Version in use" in said((await helper.slash(place.channel, "model status")).response)
         await old.close()
 
 
@@ -83,11 +83,11 @@ class TestStatus:
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         text = said((await place.grace.slash(place.channel, "model status")).response)
-        assert "**Champion:** base on tiny" in text
+        assert "**Version in use:** base on tiny" in text
         assert "**Votes:** 1 vote by 1 member.\n" in text
         assert "**For the next round:** nothing from members yet; a round needs 8 pairs. The taste ranks" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
-        assert "Training basis: everything said here." in text
+        assert "Everything said here may be used for training." in text
 
     async def test_it_says_why_votes_do_not_count(self, place, query):
         first, second, third = [await place.ask(f"question {i}") for i in range(3)]
@@ -202,7 +202,7 @@ class TestTrain:
         assert place.last.embeds == []
         query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))
         final = await text()
-        assert "A new version is ready" in final
+        assert "A new version is made" in final
         assert "67% of those right" in final
         assert "To use v1, run `/model promote v1`." in final
 
@@ -220,7 +220,7 @@ class TestTrain:
         await env.advance_time(1.5)
         assert (
             "**Votes when the round began:** 1,200 votes; 1 member behind its pairs; the rules removed 25% "
-            "(quarantine)\n"
+            "(suspicious votes)\n"
             "The taste ranks no answers yet: it needs 6 more votes or choices at least."
         ) in place.last.content
 
@@ -336,7 +336,7 @@ class TestReleases:
         assert "from base on tiny" in shown
         assert "12 pairs trained on · 3 for validation" in shown
         assert "divergence 0.50 nats/token" in shown
-        assert ") made it the champion" in shown
+        assert ") put it in use" in shown
 
     async def test_versions_are_offered_while_typing(self, place, make_version):
         make_version()
@@ -357,7 +357,7 @@ class TestReleases:
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         again = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "v1 is already the champion" in again.followups[-1].content
+        assert "v1 is already in use" in again.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_one_of_two_simultaneous_admins_wins_and_the_other_gets_a_message(
