@@ -134,6 +134,11 @@ class QuarantinePeriod:
         return opened_in_time and (counts_since is None or counts_since > beginning(round_))
 
 
+def counted_in(round_: RoundRow, history: VoteHistory, held: Iterable[QuarantinePeriod]) -> Vote | None:
+    """Return the vote that counted when the round began; None if it was withdrawn, later, or `held` back then."""
+    return None if any(one.covers(round_) for one in held) else history.before(beginning(round_))
+
+
 QuarantinePeriods = Mapping[tuple[int, int], list[QuarantinePeriod]]
 """Quarantine periods by (reply, user)."""
 

@@ -235,7 +235,6 @@ def use(**changes) -> VoteUse:
         "source": PairSource.SIBLINGS,
         "split": Split.TRAIN,
         "vote": UP,
-        "share": 0.1,
         "version": "v2",
         "verdict": GateVerdict.PASS,
         "champion": None,

@@ -238,7 +238,7 @@ class TestVoteOutcomes:
         disliked, liked = outcomes(session, ALICE)
         assert (liked.status, disliked.status) == (VoteStatus.TRAINED, VoteStatus.TRAINED)
         (use,) = liked.uses
-        assert (use.round_id, use.role, use.vote, use.share) == (first_round, PairRole.CHOSEN, UP, 0.3)
+        assert (use.round_id, use.role, use.vote) == (first_round, PairRole.CHOSEN, UP)
         assert (use.version, use.verdict, use.champion) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE, None)
         assert disliked.uses[0].role is PairRole.REJECTED
         promote(session, 1, second, expected_generation=0, by="grace", reason="")
