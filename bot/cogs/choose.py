@@ -1,4 +1,4 @@
-"""`/choose`: ten private pairs of answers, one after another in one message; the console's Label page is the same."""
+"""`/choose`: ten private pairs of answers, one after another in one message; the console has a page for the same."""
 
 from __future__ import annotations
 
