@@ -212,7 +212,7 @@ class DecisionForm(AdminForm):
 def _log_decision(by: str, status: QuarantineStatus, decided: list[Quarantine]) -> None:
     votes = count(sum(quarantine.votes for quarantine in decided), "vote")
     ids = ", ".join(str(quarantine.id) for quarantine in decided)
-    log.info("%s decided that %s in quarantine (%s) are %s.", by, votes, ids, DECISIONS[status])
+    log.info("%s decided that %s on hold (%s) are %s.", by, votes, ids, DECISIONS[status])
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

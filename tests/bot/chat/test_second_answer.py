@@ -78,7 +78,7 @@ class TestSecondAnswer:
         (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).write_bytes(b"altered")
         await place.ask("hi")
         assert [row.version_id for row in rows(ReplyRow)] == [None, None]
-        assert "v1 cannot be compared with the champion" in caplog.text
+        assert "v1 cannot be compared with the version in use" in caplog.text
 
     async def test_a_tap_is_evidence_that_the_status_shows(self, place, rows, waiting):
         version = waiting(1.0)

@@ -117,7 +117,7 @@ class TestReview:
         assert "two friends of mine" in done.content
         assert done.content.endswith("No votes are waiting for a decision.")
         assert not done.components
-        assert f"grace ({place.grace.id}) decided that 2 votes in quarantine (1) are counted." in caplog.messages
+        assert f"grace ({place.grace.id}) decided that 2 votes on hold (1) are counted." in caplog.messages
         row = rows(QuarantineRow)[0]
         assert (row.status, row.decided_by, row.reason) == (
             QuarantineStatus.COUNTED,

@@ -373,7 +373,7 @@ class TestReleases:
 
         env.bot.services.releases.open = slow_open
         result = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "omeone else just changed the champion" in result.followups[-1].content
+        assert "omeone else just changed the version in use" in result.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_undo_after_promoting_the_base_brings_the_version_back(self, place, make_version):
