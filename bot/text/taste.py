@@ -168,7 +168,7 @@ def count_kinds(counts: FeedbackCounts) -> str:
     parts = [
         ngettext("{count} vote", "{count} votes", counts.votes) if counts.votes or not counts.total else "",
         ngettext("{count} choice", "{count} choices", counts.choices) if counts.choices else "",
-        ngettext("{count} 🔁 or suggested answer", "{count} 🔁 or suggested answers", counts.others)
+        ngettext("{count} suggested or replaced answer", "{count} suggested or replaced answers", counts.others)
         if counts.others
         else "",
     ]

@@ -20,7 +20,7 @@ from tests.bot.panels import said
 from tests.past import quarantine
 from tests.seeding import BOB, CAROL, add_correction, add_reply, add_taste, choose, vote
 
-COUNTED = "40 votes, 4 choices, and 1 🔁 or suggested answer by 7 members"
+COUNTED = "40 votes, 4 choices, and 1 suggested or replaced answer by 7 members"
 LEFT_OUT = "Of 42 votes given, 1 is not shown here: 1 on hold or left out."
 SUSPECT = 555
 

@@ -228,7 +228,7 @@ def test_votes_on_one_answer_alone_say_nothing() -> None:
         (FeedbackCounts(votes=1, people=1), "1 vote by 1 member"),
         (FeedbackCounts(choices=2, people=2), "2 choices by 2 members"),
         (FeedbackCounts(votes=5, choices=1, people=1), "5 votes and 1 choice by 1 member"),
-        (FeedbackCounts(5, 2, 1, 3), "5 votes, 2 choices, and 1 🔁 or suggested answer by 3 members"),
+        (FeedbackCounts(5, 2, 1, 3), "5 votes, 2 choices, and 1 suggested or replaced answer by 3 members"),
     ],
 )
 def test_votes_choices_and_members_are_counted(counts: FeedbackCounts, words: str) -> None:
