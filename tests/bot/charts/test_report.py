@@ -90,7 +90,7 @@ class TestTitles:
         assert approval_words(report).title == "The base: 67% of votes are up"
 
     def test_the_interval_is_named(self):
-        assert "95% Wilson interval" in approval_words(A_FEW).caption
+        assert "95% interval" in approval_words(A_FEW).caption
 
     def test_days_pairs_curve_and_gate_state_their_findings(self):
         assert days_words(A_FEW).title == "120 votes in 30 days, 75% up"
