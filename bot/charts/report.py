@@ -57,7 +57,7 @@ def approval_words(report: Report) -> Words:
             is_empty=True,
         )
     left_out = len(report.approvals) - len(_shown_versions(report.approvals))
-    caption = sentences.gettext("Share of thumbs up in chat, with its 95% interval; ◆ in use, ■ base")
+    caption = sentences.gettext("Share of thumbs up in chat, with its 95% interval; ◆ version in use, ■ base")
     if left_out:
         older = sentences.ngettext("{count} older version not shown", "{count} older versions not shown", left_out)
         caption += f"; {older}"
