@@ -48,7 +48,7 @@ def pair_of(seen) -> int:
 
 
 async def test_before_the_first_sitting_the_page_says_what_it_is(visitor, rows):
-    assert "one key per pair" in (await visitor.get("/label")).text
+    assert "one key each time" in (await visitor.get("/label")).text
     assert rows(SittingRow) == []
 
 
@@ -56,7 +56,7 @@ async def test_a_label_is_stored_and_the_next_pair_comes(visitor, desk, rows):
     seen = await desk()
     first = pair_of(seen)
     after = await visitor.change(f"/label/pairs/{first}", label="second")
-    assert "1 pair" in after.text
+    assert "1 comparison" in after.text
     assert pair_of(await drawn(visitor)) != first
     pair = rows(SittingPairRow)[0]
     (comparison,) = rows(ComparisonRow)
