@@ -139,10 +139,10 @@ class TestReview:
         await burst(place, "👎")
         first = await review(place)
         assert "2 👍 on" in first.content
-        assert "(burst 1 of 2)" in first.content
+        assert "(group 1 of 2)" in first.content
         second = (await place.grace.click(first, label="Next")).response
         assert "2 👎 on" in second.content
-        assert "(burst 2 of 2)" in second.content
+        assert "(group 2 of 2)" in second.content
         around = (await place.grace.click(second, label="Next")).response
         assert "2 👍 on" in around.content
         rest = await decide(place, around, "Count them")
