@@ -53,7 +53,7 @@ class LearningNow(UserFacingError):
 
 class ServersUnreachable(UserFacingError):
     def __init__(self) -> None:
-        super().__init__("I can't reach my model server. Please try again in a few minutes.")
+        super().__init__("I can't reach my model. Please try again in a few minutes.")
 
 
 class SpentForToday(UserFacingError):

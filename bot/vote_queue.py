@@ -13,19 +13,19 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
 from storage.conversations.replies import find_reply_ids, origins_of
 from storage.database.database import Database, vote_emoji_of
-from storage.database.rows import any_row
 from storage.database.tables import VoteEventRow
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.requests import working_on
 from storage.votes.arenas import PickGesture, pick
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, meanings
+from storage.votes.weights import ThumbEvent, read_histories
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,13 @@ class Contradiction:
 class Stored(NamedTuple):
     """The results of storing some observations."""
 
-    changes: list[StoredVote]
+    changes: list[VoteEvent]
+    votes: list[StoredVote]
+
+
+class Hints(NamedTuple):
+    """Reasons for a short message to a member."""
+
     contradictions: list[Contradiction]
     firsts: list[Thumb]
     """First votes of members who had never voted before."""
@@ -180,16 +186,23 @@ class VoteQueue:
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
             stored = await self._database.run(store, batch, reply_ids)
-            for vote in stored.changes:
+            for vote in stored.votes:
                 request = {"request_id": vote.request_id}
                 log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
                 for note in self._on_stored:
                     note(vote)
-            for found in stored.contradictions:
-                self._on_contradiction(found)
-            for first in stored.firsts:
-                self._on_first_vote(first)
+            await self._hint(stored.changes)
         return len(batch)
+
+    async def _hint(self, changes: Sequence[VoteEvent]) -> None:
+        """Report the reasons for hints; the votes are stored already, so these queries hold up no write."""
+        if not any(_is_new(event) for event in changes):
+            return
+        hints = await self._database.read(read_hints, changes)
+        for found in hints.contradictions:
+            self._on_contradiction(found)
+        for first in hints.firsts:
+            self._on_first_vote(first)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
         """Return {message id: reply id}; read again if a row was written in the meantime."""
@@ -223,7 +236,6 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
         lock_personalities(session)  # before any reply, in the same order as a deletion
     for guild_id, joined_at in _memberships(observations).items():
         note_members(session, guild_id, joined_at)  # before any reply, for the same reason
-    voters = _voters(session, observations)
     changes: list[VoteEvent] = []
     for observation in observations:
         changes += append_events(session, _events(session, reply_ids[observation.message_id], observation))
@@ -234,37 +246,45 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
         kind = str(known[event.thumb.emoji]) if event.added else "withdrawn"
         personality_id, request_id = origins.get(event.reply_id, (None, None))
         votes.append(StoredVote(event.reply_id, personality_id, request_id, kind))
-    added = [event for event in changes if event.added and not event.reread]
-    firsts = {event.thumb.user_id: event.thumb for event in reversed(added) if event.thumb.user_id not in voters}
-    return Stored(votes, _contradictions(session, added), list(firsts.values()))
+    return Stored(changes, votes)
 
 
-def _voters(session: Session, observations: Sequence[Observation]) -> set[int]:
-    """Return the reacting members who have voted before."""
-    reacting = {observation.thumb.user_id for observation in observations if isinstance(observation, Reacted)}
-    votes = select(VoteEventRow.id)
-    return {user_id for user_id in reacting if any_row(session, votes.where(VoteEventRow.user_id == user_id))}
+def read_hints(session: Session, changes: Sequence[VoteEvent]) -> Hints:
+    """Return the hints about stored changes, with two queries."""
+    added = list(filter(_is_new, changes))
+    members = {event.thumb.user_id for event in added}
+    counts = select(VoteEventRow.user_id, func.count()).where(VoteEventRow.user_id.in_(members))
+    known = dict(session.execute(counts.group_by(VoteEventRow.user_id)).all())
+    new = Counter(event.thumb.user_id for event in changes)
+    firsts = {event.thumb.user_id: event.thumb for event in reversed(added)}
+    histories = read_histories(
+        session,
+        VoteEventRow.reply_id.in_({event.reply_id for event in added}),
+        VoteEventRow.user_id.in_(members),
+    )
+    standing = {key: history.standing for key, history in histories.items()}
+    return Hints(
+        list(_contradictions(session, added, standing)),
+        [thumb for member, thumb in firsts.items() if known.get(member) == new[member]],
+    )
 
 
-def _contradictions(session: Session, added: Sequence[VoteEvent]) -> list[Contradiction]:
-    """Return the added thumbs whose member has given the same reply an opposite one too."""
-    found = []
-    for reply_id in {event.reply_id for event in added}:
-        thumbs = [event.thumb for event in added if event.reply_id == reply_id]
-        standing = current_thumbs(session, [reply_id], {one.user_id for one in thumbs})
-        for thumb in thumbs:
-            theirs = [one for one in standing if one.user_id == thumb.user_id]
-            likes, dislikes = (_shown(session, theirs, said) for said in Vote)
-            if likes and dislikes:
-                found.append(Contradiction(thumb, likes, dislikes))
-    return found
+def _is_new(event: VoteEvent) -> bool:
+    """Return whether a member added the thumb just now."""
+    return event.added and not event.reread
 
 
-def _shown(session: Session, standing: Iterable[Thumb], said: Vote) -> tuple[str, ...]:
-    """Return the emoji with this meaning, as Discord shows them."""
-    emoji, known = vote_emoji_of(session), meanings(session)
-    given = {emoji.spelled[one.emoji] for one in standing if known.get(one.emoji) is said}
-    return tuple(emoji.written(one) for one in emoji.weights if one in given)
+def _contradictions(
+    session: Session, added: Iterable[VoteEvent], standing: Mapping[tuple[int, int], Sequence[ThumbEvent]]
+) -> Iterator[Contradiction]:
+    """Yield the added thumbs whose member gave the same reply an opposite one too; `standing` is by reply and user."""
+    emoji = vote_emoji_of(session)
+    newest = {(event.reply_id, event.thumb.user_id): event.thumb for event in added}
+    for key, thumb in newest.items():
+        given = {said: {emoji.spelled[one.emoji] for one in standing.get(key, ()) if one.vote is said} for said in Vote}
+        likes, dislikes = (tuple(emoji.written(one) for one in emoji.weights if one in given[said]) for said in Vote)
+        if likes and dislikes:
+            yield Contradiction(thumb, likes, dislikes)
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:

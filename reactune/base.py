@@ -86,7 +86,7 @@ def use_base(
 
 @base.command("back")
 def go_back(config: Config = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Go back to the base model that answered before; its champions come back with it."""
+    """Go back to the base model that answered before; its versions in use come back with it."""
     settings = read_settings(config)
     with reading(settings) as session:
         used, previous = base_in_use(session), previous_base(session)

@@ -95,10 +95,8 @@ def describe_changed_base(change: ChangedBase) -> str:
         )
     lines = [f"**{name}** is the base model now (`model.base = {setting}`)."]
     if change.is_running:
-        lines.append("The running bot keeps the old one: start it again. Its champions change then.")
-    lines += [
-        f"- {moved.personality}: {moved.after} is the champion (it was {moved.before})." for moved in change.moved
-    ]
+        lines.append("The running bot keeps the old one: start it again. Its versions change then.")
+    lines += [f"- {moved.personality}: {moved.after} answers now (before: {moved.before})." for moved in change.moved]
     lines += [
         count(
             one.versions,
@@ -126,6 +124,6 @@ def describe_lessons(lessons: Sequence[Lesson]) -> str:
     return "\n".join(
         f"- **{lesson.personality}** from {lesson.round.learns_from}: {lesson.round.status} (round {lesson.round.id})"
         + (f": {lesson.round.reason}" if lesson.round.reason else "")
-        + (f". **{lesson.champion}** is the champion now." if lesson.champion else "")
+        + (f". **{lesson.champion}** answers now." if lesson.champion else "")
         for lesson in lessons
     )

@@ -28,7 +28,7 @@ ANOTHER_FOLDER = "choose another folder with --directory"
 def demo(
     *,
     config: Config = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8790,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8790,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     directory: Annotated[
         Path, typer.Option(resolve_path=True, help="Folder for the demo's data, kept between starts.")

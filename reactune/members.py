@@ -15,7 +15,7 @@ privacy = typer.Typer(no_args_is_help=True, help="Show what is stored about memb
 
 @privacy.command("report")
 def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
-    """Show what is stored about members by training basis and age, with opt-ins, deletions and marked versions."""
+    """Show what is stored about members by use in training and age, with opt-ins, deletions and marked versions."""
     from bot.privacy.notices import report_lines
     from storage.database.columns import utc_now
     from storage.insights.privacy_report import report_privacy

@@ -40,7 +40,10 @@ model = typer.Typer(
 )
 Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]
 Override = Annotated[
-    bool, typer.Option("--override", help="Use a version that did not pass the gate; requires --reason.")
+    bool,
+    typer.Option(
+        "--override", help="Use a version although a check failed or members still compare it; requires --reason."
+    ),
 ]
 
 
@@ -54,8 +57,16 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     found = look_up(config, personality, lambda session, id_: read_versions(session, id_, settings))
     data = {
         "champion": found.champion.target,
-        "challenger": found.rival.name if found.rival else None,
-        "versions": [asdict(version) | {"name": version.name} for version in found.versions],
+        "since": found.now.since,
+        "challenger": found.contest.rival.name if found.contest else None,
+        "comparison": found.contest.numbers if found.contest else None,
+        "versions": [
+            asdict(version) | {"name": version.name, "votes": asdict(found.votes.on(version.id))}
+            for version in found.versions
+        ],
+        "base_votes": asdict(found.votes.on(None)),
+        "votes_given": found.votes.given,
+        "votes_left_out": found.votes.left_out,
     }
     show(data, describe_versions(found), as_json)
 
@@ -68,7 +79,8 @@ def show_model(
     from bot.text.releases import before_after_text, describe_version
     from storage.insights.model_status import read_version
 
-    details = look_up(config, personality, lambda session, id_: read_version(session, id_, version))
+    settings = read_settings(config)
+    details = look_up(config, personality, lambda session, id_: read_version(session, id_, version, settings))
     if details is None:
         show({"name": BASE_NAME}, "**base**: the base model, without an adapter", as_json)
         return
@@ -91,7 +103,7 @@ def promote_model(
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the champion, so that it answers."""
+    """Put a version in use, so that it answers."""
     command = operator_action("model promote", f"version: {version}, override: {override}", reason)
     with operating(config, personality, command) as (database, action, personality_id):
         request = _request(config, personality_id, version, reason, override=override)
@@ -105,7 +117,7 @@ def promote_model(
 def roll_back_model(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
-    """Go back to the previous champion."""
+    """Go back to the previous version."""
     from bot.text.taste import describe_now
 
     command = operator_action("model rollback", reason=reason)
@@ -134,7 +146,7 @@ def _show_champion(move: ChampionMove, as_json: bool, more: str = "", compared: 
     data: dict[str, Any] = {"champion": champion.target, "generation": champion.generation}
     if compared:
         data["before_after"] = asdict(compared)
-    text = f"**{champion.target}** is now the champion. {more}".rstrip()
+    text = f"**{champion.target}** is now in use. {more}".rstrip()
     show(data, text + before_after_text(compared), as_json)
 
 
@@ -167,8 +179,8 @@ def prune_models(
     show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing to delete.", as_json)
 
 
-@model.command("lineage")
-def show_lineage(
+@model.command("history")
+def show_history(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show the rounds, votes and members behind a version."""
@@ -189,7 +201,7 @@ def draw_model_report(
     personality: Personality = DEFAULT_PERSONALITY,
     as_json: AsJson = False,
 ) -> None:
-    """Draw charts of approval, votes, pairs, training and the gate."""
+    """Draw charts of approval, votes, pairs, training and checks."""
     from bot.charts.report import describe_report, draw_report
     from storage.database.columns import utc_now
     from storage.insights.report import read_report

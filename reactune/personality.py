@@ -50,11 +50,11 @@ Remove = Annotated[bool, typer.Option("--remove", help="Show the bot's picture a
 
 @personality.command("list")
 def list_all_personalities(config: Config = None, as_json: AsJson = False) -> None:
-    """List the personalities and their champions."""
+    """List the personalities and their versions in use."""
     settings = read_settings(config)
     with with_cards(settings) as session:
         found = [(p, read_answering_now(session, p.id, settings)) for p in list_personalities(session)]
-    lines = [f"- **{p.name}** · champion {now.in_short} · {p.card.description or 'no description'}" for p, now in found]
+    lines = [f"- **{p.name}** · in use: {now.in_short} · {p.card.description or 'no description'}" for p, now in found]
     data = [{"name": p.name, "champion": name_of(now.champion), "card": p.card.as_dict()} for p, now in found]
     show({"personalities": data}, "\n".join(lines), as_json)
 
@@ -67,7 +67,7 @@ def show_personality(name: PersonalityName, config: Config = None, as_json: AsJs
         found = personality_named(session, name)
         now = read_answering_now(session, found.id, settings)
     data = {"name": found.name, "champion": name_of(now.champion), "card": found.card.as_dict()}
-    show_plain(data, f"# champion: {now.in_short}\n{format_card(found.card)}", as_json)
+    show_plain(data, f"# in use: {now.in_short}\n{format_card(found.card)}", as_json)
 
 
 @personality.command("export")
@@ -81,7 +81,7 @@ def export_personality(
     ],
     *,
     config: Config = None,
-    version: Annotated[str, typer.Option(help="Version to export (default: the champion).")] = "",
+    version: Annotated[str, typer.Option(help="Version to export (default: the one in use).")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Export a personality's adapter as a PEFT folder, which peft and transformers can load, or its card."""
@@ -112,7 +112,7 @@ def _export_version(config: Path | None, name: str, folder: Path, version: str, 
         found = personality_named(session, name)
         wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
         if wanted is None:
-            subject = BASE_NAME if version else f"the champion of {name} is {BASE_NAME}, which"
+            subject = BASE_NAME if version else f"the version in use of {name} is {BASE_NAME}, which"
             raise SettingsError(
                 f"{subject} has no adapter to export: choose a version with --version, or train one "
                 "(`reactune personality show` prints the card)"

@@ -47,9 +47,10 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
     return {
         "personality": personality,
         "finding": finding,
-        "votes": report.votes,
-        "choices": report.choices,
-        "voters": report.voters,
+        "votes": report.counts.votes,
+        "choices": report.counts.choices,
+        "others": report.counts.others,
+        "voters": report.counts.people,
         "since": report.since,
         "evidence": report.evidence,
         "is_learning": report.is_learning,

@@ -105,7 +105,7 @@ def export_pairs(
     """Export the preference pairs that a round would train on now."""
     from trainer.exchange import export_file
 
-    pairs = export_file(read_settings(config), file, personality)
-    written = count(pairs, "pair")
+    found = export_file(read_settings(config), file, personality)
+    written = f"{count(found.pairs, 'pair')} from {count(found.questions, 'question')}"
     record_command(config, personality, operator_action("export", f"file: {file.name}, {written}"))
-    show({"pairs": pairs, "file": str(file)}, f"Wrote {written} to {file}.", as_json)
+    show({**asdict(found), "file": str(file)}, f"Wrote {written} to {file}.", as_json)

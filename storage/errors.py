@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from storage.sentences import Sentence, joined
+from storage.wording import gettext_noop
 
 REASONS_SHOWN = 5
 QUOTED_CHARS = 60
@@ -104,13 +105,7 @@ class VersionNotFound(StorageError):
 
 class AliasConflict(StorageError):
     def __init__(self, alias: str, expected: int, found: int) -> None:
-        super().__init__(
-            "someone else just changed the {alias} (generation {found}, not {expected}): check the "
-            "change, then try again",
-            alias=alias,
-            found=found,
-            expected=expected,
-        )
+        super().__init__("someone else just changed the version in use: check the change, then try again")
         self.alias = alias
         self.expected = expected
         self.found = found
@@ -120,7 +115,7 @@ class AlreadyChampion(StorageError):
     exit_code = 2
 
     def __init__(self, name: str) -> None:
-        super().__init__("{name} is already the champion: nothing was changed", name=name)
+        super().__init__("{name} is already in use: nothing was changed", name=name)
         self.name = name
 
 
@@ -128,7 +123,7 @@ class NothingToRollBack(StorageError):
     exit_code = 2
 
     def __init__(self) -> None:
-        super().__init__("the base model is already the champion: there is no earlier version to roll back to")
+        super().__init__("the base model is already in use: there is no earlier version to roll back to")
 
 
 class ReleaseRefused(StorageError):
@@ -137,13 +132,20 @@ class ReleaseRefused(StorageError):
     exit_code = 2
 
 
+NOT_READY = {
+    "fail": gettext_noop("it failed a check"),
+    "not enough evidence": gettext_noop("members' choices have not decided"),
+}
+"""{verdict: the same in words}"""
+
+
 class GateNotPassed(ReleaseRefused):
     def __init__(self, name: str, verdict: str, reasons: Sequence[str] = ()) -> None:
         more = len(reasons) - REASONS_SHOWN
         shown = [*reasons[:REASONS_SHOWN], *([Sentence("and {number} more", number=more)] if more > 0 else [])]
-        said = joined(": ", [Sentence(verdict), *([joined("; ", shown)] if shown else [])])
+        said = joined(": ", [Sentence(NOT_READY[verdict]), *([joined("; ", shown)] if shown else [])])
         super().__init__(
-            "{name} did not pass the gate ({said}): to use it anyway, repeat with override and a reason",
+            "{name} is not ready ({said}): to use it anyway, repeat with override and a reason",
             name=name,
             said=said,
         )
@@ -155,7 +157,7 @@ class GateNotPassed(ReleaseRefused):
 class OverrideNeedsReason(ReleaseRefused):
     def __init__(self, name: str) -> None:
         super().__init__(
-            "overriding the gate needs a reason, which is stored and shown: say why {name} should answer", name=name
+            "overriding the checks needs a reason, which is stored and shown: say why {name} should answer", name=name
         )
         self.name = name
 

@@ -202,7 +202,7 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     page.get_by_label("You are").select_option(label="grace, the admin")
     expect(page.get_by_text("counts as the better one")).to_have_count(0)
     say(page, "/model status")
-    expect_in_view(page, "2 or more from people (1 from answers to the same question, 1 from suggestions)")
+    expect_in_view(page, "1 question with liked and disliked answers and 1 suggested answer; a round needs")
     page.get_by_label("Message to").press_sequentially("/model tr")
     page.get_by_role("link", name="/model train").click()
     expect(page.get_by_label("learn_from")).to_have_text(re.compile("examples"))
@@ -277,7 +277,7 @@ def press(page: Page, key: str, labelled: str) -> None:
     page.locator(".answer").first.wait_for(timeout=ANSWER_MS)
     page.keyboard.press(key)
     progress = page.get_by_label("Progress").locator("strong")
-    expect(progress).to_have_text(re.compile(f"^{labelled} pairs?$"), timeout=ANSWER_MS)
+    expect(progress).to_have_text(re.compile(f"^{labelled} comparisons?$"), timeout=ANSWER_MS)
 
 
 def setup_page(page: Page, number: int) -> Locator:
@@ -349,7 +349,7 @@ def test_somebody_labels_pairs_by_keyboard_and_trains(demo: Demo, page: Page) ->
     demo.start()
     press(page, "1", "4")
 
-    page.get_by_role("button", name="End this sitting").click()
+    page.get_by_role("button", name="End this session").click()
     page.get_by_role("button", name="Train now").click()
     expect(page).to_have_url(f"{demo.address}/rounds")
     assert [row.requested_by for row in demo.rows(RoundRow)] == ["demo"]

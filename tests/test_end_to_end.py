@@ -139,7 +139,7 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
 
         assert round_.gate["verdict"] == GateVerdict.NOT_ENOUGH_EVIDENCE
         refusal = await grace.slash(channel, "model promote", version="v1")
-        assert "did not pass the gate (not enough evidence" in refusal.followups[-1].content
+        assert "is not ready (members' choices have not decided" in refusal.followups[-1].content
         await grace.slash(channel, "model promote", version="v1", override=True, reason="six pairs are what we have")
         await ada.send(channel, f"{mention} How are you?")
         words, small_print = channel.last_message.content.rsplit("\n-# ", 1)

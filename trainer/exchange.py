@@ -39,8 +39,15 @@ class ImportedPairs:
     """Number of pairs that were already in the database."""
 
 
-def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> int:
-    """Write the pairs that a round could use now, with rendered prompts, and return their number. Replaces the file."""
+@dataclass(frozen=True)
+class ExportedPairs:
+    pairs: int
+    questions: int
+    """Number of questions that the pairs answer."""
+
+
+def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> ExportedPairs:
+    """Write the pairs that a round could use now, with rendered prompts. Replaces the file."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database:
         with database.transaction() as session:
@@ -58,7 +65,7 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
         for p in found.pairs
     ]
     _write_whole(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in values))
-    return len(values)
+    return ExportedPairs(len(found.pairs), len({pair.prompt for pair in found.pairs}))
 
 
 def _pairs_of_people(session: Session, settings: Settings, personality_id: int, base: BaseModel) -> ChosenPairs:

@@ -41,7 +41,7 @@ class Phase(StrEnum):
     BASE_ANSWERING = "Answering test messages with the base model"
     BASE_ANSWERING_MEMBERS = "Answering members' messages with the base model"
     BASE_COHERENCE = "Judging the coherence of the base model's answers"
-    BEFORE = "Answering the same messages with the champion"
+    BEFORE = "Answering the same messages with the version in use"
     PUBLISHING = "Saving the new version"
 
 

@@ -92,7 +92,8 @@ async def draw_answers(
                     drawn[position] = DrawnAnswer(release, prompt, requests[position], finished)
                     await report(len(drawn))
     if 0 not in drawn:
-        raise ArenaFailed("the champion ({version}) gave an empty answer: try another prompt", version=asked[0][0].name)
+        name = asked[0][0].name
+        raise ArenaFailed("the version in use ({version}) gave an empty answer: try another prompt", version=name)
     if len(drawn) < FEWEST_ANSWERS:
         raise ArenaFailed("all answers are the same: raise generation.temperature, or try another prompt")
     return [drawn[position] for position in sorted(drawn)]

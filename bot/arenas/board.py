@@ -48,9 +48,9 @@ def preparing(ready: int, answers: int) -> str:
 
 def describe_pick(picked: int | None) -> str:
     if picked is None:
-        return gettext("Your pick is withdrawn. Press a number to vote again.")
+        return gettext("Your choice is taken back. Press a number to choose again.")
     return gettext(
-        "You picked {number}. Press another number to change your pick, or {number} again to withdraw it.",
+        "You chose {number}. Press another number to change your choice, or {number} again to take it back.",
         number=picked,
     )
 

@@ -28,7 +28,7 @@ LANE = 0
 QUESTION = "They want to know: {asked}\nDescribe what is needed for that. Do not answer it yourself."
 BLIND = gettext_noop("I can't see pictures here, so please tell me in words what it shows.")
 NOT_SEEING = gettext_noop(
-    "I couldn't look at the picture, because the server that I see with doesn't answer right now."
+    "I couldn't look at the picture, because the service that I see with doesn't answer right now."
 )
 NOT_LOOKED = gettext_noop(
     "I couldn't look at the picture just now. Please send it again later, or tell me in words what it shows."

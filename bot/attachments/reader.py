@@ -47,7 +47,7 @@ TOO_LONG_TO_HEAR = gettext_noop("I can't listen to that voice message: it is lon
 SILENT = gettext_noop("I heard nobody speak in the voice message.")
 NOT_TEXT = gettext_noop("I can't read {name}. I read text, Markdown, CSV, PDF, HTML and Word files.")
 NOT_HEARING = gettext_noop(
-    "I couldn't hear the voice message, because the server that I listen with doesn't answer right now."
+    "I couldn't hear the voice message, because the service that I listen with doesn't answer right now."
 )
 
 Thing = discord.Attachment | str

@@ -27,6 +27,7 @@ from bot.charts.frame import (
 from bot.charts.rounds import curve_words, draw_curve, draw_gate, draw_pairs, gate_words, pairs_words
 from bot.charts.taste import draw_likings, liking_words
 from bot.localization import sentences
+from bot.text.releases import describe_left_out
 from storage.database.enums import Cause
 from storage.insights.report import Report, VersionApproval
 from storage.wording import BASE_NAME
@@ -56,13 +57,13 @@ def approval_words(report: Report) -> Words:
             is_empty=True,
         )
     left_out = len(report.approvals) - len(_shown_versions(report.approvals))
-    caption = sentences.gettext("Share of thumbs up in chat, 95% Wilson interval; ◆ champion, ■ base")
+    caption = sentences.gettext("Share of thumbs up in chat, with its 95% interval; ◆ version in use, ■ base")
     if left_out:
         older = sentences.ngettext("{count} older version not shown", "{count} older versions not shown", left_out)
         caption += f"; {older}"
     name = version_label(champion.version)
     if champion.share is None:
-        return Words(sentences.gettext("No votes on {version}, the champion, yet", version=name), caption)
+        return Words(sentences.gettext("No votes yet on {version}, which answers now", version=name), caption)
     if champion is base or base.share is None:
         up = sentences.gettext(
             "{version}: {share} of votes are up", version=name, share=sentences.percent(champion.share)
@@ -124,7 +125,7 @@ def _label(approval: VersionApproval, among: int) -> str:
     """Return a point's share with the number of votes, or less if there are many points."""
     share = sentences.percent(approval.share or 0)
     if among <= MOST_COUNTED:
-        return sentences.gettext("{share}\nof {votes}", share=share, votes=approval.total)
+        return sentences.gettext("{share}\nof {votes}", share=share, votes=approval.votes.total)
     if among <= MOST_LABELLED:
         return share
     return f"{approval.version}\n{share}" if approval.is_champion else ""
@@ -209,4 +210,5 @@ def describe_report(report: Report) -> str:
     liked = [liking_words(report).title] if report.likings else []
     findings = [approval_words(report).title, days_words(report).title, *causes, *liked, gate_words(report).title]
     now = sentences.gettext("{version} answers now", version=f"**{version_label(report.champion)}**")
-    return f"{'. '.join([now, *findings])}."
+    left_out = describe_left_out(report.votes_given, report.votes_left_out)
+    return f"{'. '.join([now, *findings])}. {left_out}".rstrip()

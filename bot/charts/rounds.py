@@ -137,7 +137,7 @@ def draw_curve(axes: Axes, report: Report) -> None:
 
 def gate_words(report: Report) -> Words:
     if report.gate is None:
-        hint = gettext("The gate judges every new version before it can answer.")
+        hint = gettext("Every new version is checked before it can answer.")
         return Words(gettext("No version judged yet"), hint, is_empty=True)
     return describe_gate(report.gate)
 
@@ -145,9 +145,9 @@ def gate_words(report: Report) -> Words:
 def describe_gate(gate: GateResult) -> Words:
     outcomes = [check.outcome for check in gate.checks]
     found = {
-        GateVerdict.PASS: gettext_noop("Round {round} passed the gate"),
-        GateVerdict.FAIL: gettext_noop("Round {round} did not pass the gate"),
-        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("Round {round}: not enough evidence to pass the gate"),
+        GateVerdict.PASS: gettext_noop("Round {round} passed the checks"),
+        GateVerdict.FAIL: gettext_noop("Round {round} failed the checks"),
+        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("Round {round}: passed, now being compared"),
     }
     counts = [
         ngettext(

@@ -76,7 +76,7 @@ def build_taste_figure(report: TasteReport, personality: str, now: datetime) -> 
         page = open_page(EMPTY_HEIGHT_IN, header, date)
         add_panel(page, page.add_gridspec(1, 1)[0], empty_words(report))
         return page
-    note = f"{count_kinds(report.votes, report.choices)} · {date}"
+    note = f"{count_kinds(report.counts)} · {date}"
     if not report.effects:
         page = open_page(UNCLEAR_HEIGHT_IN, header, note)
         _arrange_unclear(page, report)
@@ -115,7 +115,7 @@ def effect_words(report: TasteReport) -> Words:
         return Words(gettext("Too early to tell"), hint)
     thumbs = gettext("Percentage points more thumbs up than an average answer; 95% interval")
     choices = gettext("Percentage points more often chosen than an average answer; 95% interval")
-    return Words(describe_surest(report.effects), thumbs if report.votes else choices)
+    return Words(describe_surest(report.effects), thumbs if report.counts.votes else choices)
 
 
 def describe_surest(effects: Sequence[ShownEffect]) -> str:

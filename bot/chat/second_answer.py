@@ -100,7 +100,7 @@ class SecondAnswers:
         try:
             return await asyncio.to_thread(self._services.releases.open, version, ask.strength)
         except AdapterError as error:
-            log.warning("%s cannot be compared with the champion: %s", version.name, error)
+            log.warning("%s cannot be compared with the version in use: %s", version.name, error)
             return ask.release
 
 

@@ -78,7 +78,7 @@ class Arenas(
         answers: app_commands.Range[int, 2, 4] | None = None,
         minutes: app_commands.Range[float, 1.0, LONGEST_MINUTES] | None = None,
     ) -> None:
-        """Let members pick the best of several blind answers."""
+        """Let members choose the best of several blind answers."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         defaults = self.services.settings.arena
         plan = ArenaPlan(

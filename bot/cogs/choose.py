@@ -1,4 +1,4 @@
-"""`/choose`: ten private pairs of answers, one after another in one message; the console's Label page is the same."""
+"""`/choose`: ten private pairs of answers, one after another in one message; the console has a page for the same."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BUTTONS = {
     Label.SECOND: gettext_noop("Right"),
     Label.SAME: gettext_noop("About the same"),
 }
-STILL_DRAWING = gettext_noop("I'm still preparing pairs. Please try again in a minute.")
+STILL_DRAWING = gettext_noop("I'm still preparing answers to compare. Please try again in a minute.")
 OPTED_OUT = gettext_noop(
     "You don't want me to learn from you, so your choices would not count. `/privacy opt-in` changes that."
 )
@@ -61,7 +61,7 @@ class Choose(BotCog):
     @app_commands.describe(personality=WHOSE)
     @app_commands.autocomplete(personality=offer_personalities)
     async def choose(self, interaction: discord.Interaction, personality: str | None = None) -> None:
-        """Compare ten pairs of my answers, and I learn which you like better. Only you see them."""
+        """Compare two of my answers, ten times, and I learn which you like better. Only you see them."""
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
         await self.show_pair(interaction, chosen.id, 0)
@@ -109,12 +109,11 @@ class Choose(BotCog):
 
     async def show_learned(self, interaction: discord.Interaction, personality_id: int) -> None:
         """Show the lessons of everybody's choices after the tenth pair."""
-        said = [gettext("Ten pairs: thank you!")]
+        said = [gettext("Ten choices: thank you!")]
         if self.services.settings.privacy.learn_from_reactions:
             # The taste in memory may lag behind the tenth choice.
             taste = await self.services.database.read(learn_taste, personality_id, self.services.settings)
-            votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
-            liked = describe_liked(votes, choices, taste.data.voters, shown_effects(taste, likings(taste)))
+            liked = describe_liked(taste.counts, shown_effects(taste, likings(taste)))
             said += await tell_privately(self.services, personality_id, taste) or [liked]
         if await self.services.database.read(find_rival, personality_id):
             said.append(gettext("Your choices help decide whether the new version takes over."))

@@ -121,7 +121,7 @@ class Models(
         """Show where a version comes from, and its measurements."""
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
-        details = await self.services.database.read(read_version, chosen.id, version)
+        details = await self.services.database.read(read_version, chosen.id, version, self.services.settings)
         base = self.services.base
         of_base = describe_base(base.name, base.revision)
         text = describe_version(details) if details else of_base
@@ -131,13 +131,13 @@ class Models(
     @app_commands.command()
     @app_commands.describe(version=VERSION, personality=WHOSE)
     @app_commands.autocomplete(version=offer_versions, personality=offer_personalities)
-    async def lineage(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
-        """Show which rounds, votes and people made a version."""
+    async def history(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
+        """Show which rounds, votes and members made a version."""
         # It names voters, of all servers.
         await interaction.response.defer(ephemeral=True)
         chosen = await administered_personality(self.services, interaction, personality)
         found = await self.services.database.read(lineage_of, chosen.id, version)
-        file = f"lineage-{found.version if found else version}.txt"
+        file = f"history-{found.version if found else version}.txt"
         lines = lineage_lines(found)
         await answer_in_full(interaction, lines, as_plain_text(lines), file)
 
@@ -145,7 +145,7 @@ class Models(
     @app_commands.describe(personality=WHOSE)
     @app_commands.autocomplete(personality=offer_personalities)
     async def report(self, interaction: discord.Interaction, personality: str | None = None) -> None:
-        """Post a picture: approval, votes, pairs, training and the gate."""
+        """Post a picture: approval, votes, pairs, training and checks."""
         await defer_publicly(interaction)
         chosen = await chosen_personality(self.services, interaction, personality)
         report = await self.services.database.read(read_report, chosen.id, utc_now(), self.services.settings)
@@ -206,7 +206,7 @@ class Models(
     @app_commands.describe(
         version=VERSION_OR_BASE,
         reason=REASON,
-        override="Promote it although it did not pass the gate; give a reason",
+        override="Promote it although a check failed or members still compare it; give a reason",
         personality=WHOSE,
     )
     @app_commands.autocomplete(version=offer_versions, personality=offer_personalities)

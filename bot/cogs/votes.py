@@ -77,11 +77,11 @@ class Choice:
 
 
 class VoteReview(
-    AdminCog, commands.GroupCog, group_name="votes", group_description="Bursts of votes by new or silent accounts"
+    AdminCog, commands.GroupCog, group_name="votes", group_description="Suspicious votes by new or silent accounts"
 ):
     @app_commands.command()
     async def review(self, interaction: discord.Interaction) -> None:
-        """Decide whether votes in quarantine count."""
+        """Decide whether suspicious votes count."""
         await interaction.response.defer(ephemeral=True)
         for personality_id in await known_personalities(interaction, self.services):
             await asyncio.to_thread(
@@ -91,7 +91,7 @@ class VoteReview(
 
     @app_commands.command()
     async def history(self, interaction: discord.Interaction) -> None:
-        """Show earlier decisions on votes in quarantine."""
+        """Show earlier decisions on suspicious votes."""
         await interaction.response.defer(ephemeral=True)
         known = await known_personalities(interaction, self.services)
         recent = await self.services.database.read(read_decisions, known)
@@ -212,7 +212,7 @@ class DecisionForm(AdminForm):
 def _log_decision(by: str, status: QuarantineStatus, decided: list[Quarantine]) -> None:
     votes = count(sum(quarantine.votes for quarantine in decided), "vote")
     ids = ", ".join(str(quarantine.id) for quarantine in decided)
-    log.info("%s decided that %s in quarantine (%s) are %s.", by, votes, ids, DECISIONS[status])
+    log.info("%s decided that %s on hold (%s) are %s.", by, votes, ids, DECISIONS[status])
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -45,8 +45,8 @@ def _of(facts: AlertFacts) -> Iterator[AlertKind]:
         yield AlertKind(
             f"votes:{facts.personality_id}",
             counted(
-                "{count} vote of {personality} came in a burst and wait for review",
-                "{count} votes of {personality} came in a burst and wait for review",
+                "{count} suspicious vote of {personality} is on hold until an admin decides",
+                "{count} suspicious votes of {personality} are on hold until an admin decides",
                 facts.quarantined_votes,
                 personality=facts.name,
             ),

@@ -17,7 +17,8 @@ from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.localization.sentences import gettext, ngettext, translated
 from bot.services import Services
-from storage.insights.privacy_report import PrivacyReport
+from storage.database.enums import Basis
+from storage.insights.privacy_report import NO_BASIS, PrivacyReport
 from storage.members import greet, take_back_greeting
 from storage.privacy.consent import give_consent
 from storage.privacy.erasure import Deletion, delete_member
@@ -208,6 +209,15 @@ def first_notice(settings: PrivacySettings) -> str:
     return f"-# {' '.join(filter(None, said))}"
 
 
+BASES = {
+    Basis.LOCAL: "given outside Discord",
+    Basis.PROMPT_BANK: "to the prompt bank",
+    Basis.LIVE_CHAT: "to members who allow training",
+    NO_BASIS: "that are not trained on",
+}
+"""The answers with each training basis, as operators read it."""
+
+
 def report_lines(report: PrivacyReport, settings: PrivacySettings) -> list[str]:
     permission = "yes" if report.discord_training_permission else "no, so live chat is not trained on"
     lines = [f"Discord's permission to train on messages: {permission}.", describe_retention(settings)]
@@ -215,7 +225,7 @@ def report_lines(report: PrivacyReport, settings: PrivacySettings) -> list[str]:
         lines.append(f"The next clean-up deletes {count(report.past_retention, 'answer')}.")
     for basis, ages in report.answers.items():
         counted = ", ".join(f"{number:,} {age}" for age, number in ages.items())
-        lines.append(f"Answers with training basis {basis}: {sum(ages.values()):,} ({counted}).")
+        lines.append(f"Answers {BASES.get(basis, basis)}: {sum(ages.values()):,} ({counted}).")
     lines += [f"Rows in {table}: {number:,}." for table, number in report.rows.items() if number]
     lines += [
         f"Members who opted in: {report.consents:,}; members who deleted their data: {report.erasures:,}.",

@@ -142,7 +142,7 @@ class ReleaseResolver:
         if problems:
             self._problems[personality_id] = problems[0]
             if problems[0] != before:
-                log.error("%s answers instead of the champion: %s", release.name, problems[0].text)
+                log.error("%s answers instead of the version in use: %s", release.name, problems[0].text)
         return release
 
     def _open_first(
@@ -174,6 +174,6 @@ async def open_base(database: Database, settings: Settings, given: BaseModel | N
     if shards_of(settings.discord).lead:
         used = ConfiguredBase(setting=settings.model.base, name=base.name, revision=base.revision)
         for moved in await database.run(begin_base, used, by=START):
-            changed = f"the champion of {moved.personality} is {moved.after} (it was {moved.before})"
+            changed = f"{moved.after} answers as {moved.personality} (before: {moved.before})"
             log.warning("The base model is now %s: %s.", base.name, changed)
     return base

@@ -15,7 +15,7 @@ from bot.guards.access import is_quiet
 from bot.localization.sentences import day_of_year, gettext, listing, ngettext
 from bot.releases.announcer import News, NewsChannels
 from bot.services import Services
-from bot.text.taste import count_votes, name_likings
+from bot.text.taste import describe_counts, name_likings
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.insights.week import Week, read_week, week_trigger
@@ -120,9 +120,9 @@ def describe_week(week: Week) -> str:
 
 
 def _said(week: Week) -> str:
-    if not (week.votes or week.choices):
+    if not week.counts.total:
         return gettext("Nobody voted or chose.")
-    return gettext("I got {votes}. Thank you!", votes=count_votes(week.votes, week.choices, week.people))
+    return gettext("I got {votes}. Thank you!", votes=describe_counts(week.counts))
 
 
 def _liked(week: Week) -> str:
@@ -152,16 +152,17 @@ def _versions(week: Week) -> str:
 
 def _next_step(week: Week) -> str:
     if week.rival:
-        said = gettext("Next: `/choose` shows ten blind pairs; they decide about {version}.", version=week.rival.name)
+        version = week.rival.name
+        said = gettext("Next: `/choose` shows ten blind comparisons; they decide about {version}.", version=version)
     elif week.newest and week.newest.verdict is GateVerdict.PASS:
         version = week.newest.name
         said = gettext("Next: an admin decides about {version}, with `/model promote {version}`.", version=version)
     elif week.first_choices_left:
         said = ngettext(
-            "Next: {count} more choice makes a good first version. `/choose` shows ten pairs.",
-            "Next: {count} more choices make a good first version. `/choose` shows ten pairs.",
+            "Next: {count} more choice makes a good first version. `/choose` shows ten comparisons.",
+            "Next: {count} more choices make a good first version. `/choose` shows ten comparisons.",
             week.first_choices_left,
         )
     else:
-        said = gettext("Next: `/choose` shows ten pairs, and each choice says more than a thumb.")
+        said = gettext("Next: `/choose` shows ten comparisons, and each choice says more than a thumb.")
     return said

@@ -37,7 +37,9 @@ PERSONALITY = gettext_noop(
 LEFT_OUT = gettext_noop(
     "Discord shows only 25 in a list, so {number} more are missing: `/personality bind` with `server` chooses any."
 )
-ARENAS = gettext_noop("In an arena I give several blind answers to a prompt of my operator, and members pick the best.")
+ARENAS = gettext_noop(
+    "In an arena I give several blind answers to a prompt of my operator, and members choose the best."
+)
 RELEASES = gettext_noop("A line for each new version of me that is released, ready or dropped.")
 WEEKLY = gettext_noop(
     "What you taught me in a week, in the channel for releases: votes, choices, what I now see that people like, and "

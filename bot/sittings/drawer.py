@@ -143,7 +143,8 @@ class PairDrawer:
         free = [prompt for prompt in order_prompts(own.texts, bank, used, self._rng) if prompt not in asked]
         if not free:
             raise UserFacingError(
-                "You have compared answers to every prompt that there is. An admin can add more in the console (Label)."
+                "You have compared answers to every prompt that there is. An admin can add more in the console "
+                "(Choose)."
             )
         return free[:TRIES]
 

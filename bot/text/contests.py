@@ -14,8 +14,8 @@ LEFT_OUT = {
     LeftOut.REPEATED: gettext_noop("on a question that was decided before"),
     LeftOut.BEYOND_SHARE: gettext_noop("beyond one person's share"),
     LeftOut.OPTED_OUT: gettext_noop("by people who opted out"),
-    LeftOut.QUARANTINED: gettext_noop("in quarantine"),
-    LeftOut.OTHER_STRENGTH: gettext_noop("where the strength is not 1"),
+    LeftOut.QUARANTINED: gettext_noop("on hold"),
+    LeftOut.OTHER_STRENGTH: gettext_noop("on answers at another strength"),
 }
 MANY_CHOICES = 500
 """If more choices than this are missing, no estimate is shown, because it would not help an admin."""
@@ -59,11 +59,11 @@ def what_decides(contest: Contest, weekly: float) -> str:
             round(weekly),
         )
         return f"{said} {slow}"
-    return f"{said} {gettext('`/choose` shows ten pairs.')}"
+    return f"{said} {gettext('`/choose` shows ten comparisons.')}"
 
 
 def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
-    """Return people's choices so far, as in "v3 leads 14 to 6 in blind pairs; about 12 more choices decide".
+    """Return people's choices so far, as in "v3 leads 14 to 6 in blind comparisons; about 12 more choices decide".
 
     An admin's own verdict stands beside that of members; `viewer_id` is who reads this.
     """
@@ -72,7 +72,7 @@ def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
         return " ".join(filter(None, [_verdicts(contest, viewer_id), _left_out(evidence)]))
     if not evidence.wins + evidence.losses + evidence.ties and not evidence.left_out:
         return gettext(
-            "{version} waits for people's choices: nobody has compared it with {champion} yet.",
+            "{version} waits for members' choices: nobody has compared it with {champion} yet.",
             version=version,
             champion=champion,
         )
@@ -87,18 +87,18 @@ def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
     if evidence.ties:
         so_far += " " + gettext("({ties} about the same)", ties=evidence.ties)
     if evidence.people:
-        so_far += ", " + ngettext("by {count} person", "by {count} people", evidence.people)
+        so_far += ", " + ngettext("by {count} member", "by {count} members", evidence.people)
     return " ".join(filter(None, [f"{so_far}; {translated(contest.dead_end) or more}.", _left_out(evidence)]))
 
 
 def lead(version: str, wins: int, losses: int) -> str:
-    """Return the leader, as in "v3 leads 14 to 6 in blind pairs"."""
+    """Return the leader, as in "v3 leads 14 to 6 in blind comparisons"."""
     names = {"version": version, "wins": wins, "losses": losses}
     if wins == losses:
-        return gettext("{version} is level {wins} to {losses} in blind pairs", **names)
+        return gettext("{version} is level {wins} to {losses} in blind comparisons", **names)
     if wins > losses:
-        return gettext("{version} leads {wins} to {losses} in blind pairs", **names)
-    return gettext("{version} trails {wins} to {losses} in blind pairs", **names)
+        return gettext("{version} leads {wins} to {losses} in blind comparisons", **names)
+    return gettext("{version} trails {wins} to {losses} in blind comparisons", **names)
 
 
 def _left_out(evidence: Standing) -> str:
@@ -152,7 +152,8 @@ def _verdict(standing: Standing) -> str:
 
 def how_to_choose() -> str:
     return gettext(
-        "Some answers in chat come as blind pairs. `/choose` shows ten more, and `/arena start` asks everybody at once."
+        "Some answers in chat are blind comparisons. `/choose` shows ten more, and `/arena start` asks everybody at "
+        "once."
     )
 
 

@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bot.localization.sentences import gettext, ngettext, number, percent
+from bot.localization.sentences import gettext, listing, ngettext, number, percent
+from bot.text.rounds import describe_pairs
 from bot.text.sanitize import escape_inline
-from storage.database.enums import NOBODY, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.answers import TracedReply
 from storage.insights.lineage import (
     Lineage,
@@ -39,8 +40,8 @@ OUTCOMES = {
     VoteStatus.WEIGHTLESS: gettext_noop(
         "doesn't count: the account was too new, or had joined the server too recently"
     ),
-    VoteStatus.QUARANTINED: gettext_noop("on hold: it is part of a burst of similar votes that an admin has to review"),
-    VoteStatus.EXCLUDED: gettext_noop("doesn't count: it is part of a burst of similar votes that an admin excluded"),
+    VoteStatus.QUARANTINED: gettext_noop("on hold: it is one of several suspicious votes that an admin has to review"),
+    VoteStatus.EXCLUDED: gettext_noop("doesn't count: it is one of several suspicious votes that an admin left out"),
     VoteStatus.ABOUT_FACTS: gettext_noop("reports a wrong fact: admins see it, but nothing is trained on it"),
     VoteStatus.WAITING: gettext_noop("waiting for a training round that can use it"),
     VoteStatus.NOT_TRAINABLE: gettext_noop("counted in statistics, but not used for training"),
@@ -59,16 +60,16 @@ TASTE = {
     TasteUse.WRONG_FACT: gettext_noop(
         "says nothing about what people here like: it is about a fact, not about the style"
     ),
-    TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: of an arena, only the pick does"),
+    TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: in an arena, only the choice does"),
     TasteUse.OPTED_OUT: gettext_noop("doesn't count in what people here like, because of `/privacy opt-out`"),
     TasteUse.SWITCHED_OFF: gettext_noop(
         "doesn't count in what people here like: learning from reactions is switched off"
     ),
 }
 VERDICTS = {
-    GateVerdict.PASS: gettext_noop("passed the gate"),
-    GateVerdict.FAIL: gettext_noop("failed the gate"),
-    GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("not enough evidence yet"),
+    GateVerdict.PASS: gettext_noop("passed the checks"),
+    GateVerdict.FAIL: gettext_noop("failed the checks"),
+    GateVerdict.NOT_ENOUGH_EVIDENCE: gettext_noop("being compared"),
 }
 WITHOUT_VERSION = {
     RoundStatus.RUNNING: gettext_noop("that round is still running"),
@@ -77,13 +78,6 @@ WITHOUT_VERSION = {
     RoundStatus.INTERRUPTED: gettext_noop("that round was interrupted, so a later one can use the vote"),
 }
 
-ORIGINS = {
-    PairSource.CORRECTION: gettext_noop("from suggestions"),
-    PairSource.CORRECTED_SAMPLE: gettext_noop("from suggestions vs. other answers"),
-    PairSource.SIBLINGS: gettext_noop("from answers to the same question"),
-    PairSource.CHOICE: gettext_noop("from choices between answers"),
-    PairSource.TASTE: gettext_noop("from answers ranked by the taste"),
-}
 NO_VERSION = gettext_noop("that round made no version")
 NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
 PARTS = frozenset({CHOICES, GATE, SCHEDULE})
@@ -111,18 +105,12 @@ def lineage_lines(lineage: Lineage | None) -> list[str]:
         return [gettext(NO_LINEAGE)]
     lines = [
         ngettext(
-            "**{version}** ({chain}) was made in {count} round. Behind the pairs: {votes} (👍 {up} 👎 {down}) and "
-            "{suggestions} by {people}.",
-            "**{version}** ({chain}) was made in {count} rounds. Behind the pairs: {votes} (👍 {up} 👎 {down}) and "
-            "{suggestions} by {people}.",
+            "**{version}** ({chain}) was made in {count} round. Behind the pairs: {said}.",
+            "**{version}** ({chain}) was made in {count} rounds. Behind the pairs: {said}.",
             len(lineage.rounds),
             version=lineage.version,
             chain=" ← ".join(lineage.chain),
-            votes=ngettext("{count} vote", "{count} votes", lineage.votes.up + lineage.votes.down),
-            up=lineage.votes.up,
-            down=lineage.votes.down,
-            suggestions=ngettext("{count} suggested answer", "{count} suggested answers", lineage.corrections),
-            people=ngettext("{count} person", "{count} people", lineage.people),
+            said=_behind_pairs(lineage),
         )
         + _ranked(lineage)
     ]
@@ -137,6 +125,22 @@ def lineage_lines(lineage: Lineage | None) -> list[str]:
     for round_ in lineage.rounds:
         lines += _round_lines(round_)
     return lines
+
+
+def _behind_pairs(lineage: Lineage) -> str:
+    """Return for example "3 votes (👍 2 👎 1), 2 choices and 1 suggested answer by 4 members"."""
+    votes, choices, written = lineage.votes, lineage.choices, lineage.corrections
+    parts = [ngettext("{count} vote", "{count} votes", votes.total)]
+    if votes.total:
+        parts[0] += f" (👍 {number(votes.up)} 👎 {number(votes.down)})"
+    if choices:
+        parts.append(ngettext("{count} choice", "{count} choices", choices))
+    if written:
+        parts.append(ngettext("{count} suggested answer", "{count} suggested answers", written))
+    if not lineage.people:
+        return listing(parts)
+    members = ngettext("{count} member", "{count} members", lineage.people)
+    return gettext("{votes} by {members}", votes=listing(parts), members=members)
 
 
 def _ranked(lineage: Lineage) -> str:
@@ -164,32 +168,23 @@ def _round_lines(round_: SourceRound) -> Iterable[str]:
     voters = [_voter(voter) for voter in round_.voters]
     if len(voters) > VOTERS_SHOWN:
         voters[VOTERS_SHOWN:] = [gettext("and {number} more", number=len(voters) - VOTERS_SHOWN)]
-    yield f"{gettext('Voters:')} {' · '.join(voters) or gettext('none left')}"
+    yield f"{gettext('Members:')} {' · '.join(voters) or gettext('none left')}"
     for position, pair in enumerate(round_.pairs, start=1):
         yield f"{position}. {_pair(pair)}"
 
 
 def _count_pairs(pairs: Sequence[SourcePair]) -> str:
-    """Return "12 pairs trained on (8 from …, 4 from …), 1 for validation"."""
-    splits = Counter(pair.split for pair in pairs)
-    sources = Counter(pair.source for pair in pairs if pair.split is Split.TRAIN)
-    parts = ", ".join(from_source(source, number) for source, number in sources.most_common())
-    trained = ngettext("{count} pair trained on", "{count} pairs trained on", splits[Split.TRAIN])
-    counted = [trained + (f" ({parts})" if parts else "")]
-    if splits[Split.VALIDATION]:
-        counted.append(gettext("{value} for validation", value=splits[Split.VALIDATION]))
+    trained = Counter(pair.source for pair in pairs if pair.split is Split.TRAIN)
+    counted = describe_pairs(dict(trained.most_common()), len(pairs) - trained.total())
     if deleted := sum(pair.was_deleted for pair in pairs):
-        counted.append(gettext("{number} of them deleted since", number=deleted))
-    return ", ".join(counted)
-
-
-def from_source(source: PairSource, pairs: int) -> str:
-    """Return for example "3 from suggestions"."""
-    return f"{number(pairs)} {gettext(ORIGINS[source])}"
+        counted += ", " + gettext("{number} of them deleted since", number=deleted)
+    return counted
 
 
 def _voter(voter: SourceVoter) -> str:
     parts = [f"{_name(voter.user_id)} 👍 {voter.votes.up} 👎 {voter.votes.down}"]
+    if voter.choices:
+        parts.append(ngettext("{count} choice", "{count} choices", voter.choices))
     if voter.corrections:
         parts.append(ngettext("{count} suggestion", "{count} suggestions", voter.corrections))
     if voter.share is not None and voter.influence is not None:
@@ -206,8 +201,10 @@ def _voter(voter: SourceVoter) -> str:
 def _pair(pair: SourcePair) -> str:
     chosen = pair.correction or pair.chosen
     weight = gettext("weight {weight}", weight=number(pair.weight, 2))
-    notes = [gettext(ORIGINS[pair.source]), weight, gettext(SPLITS[pair.split])]
+    notes = [gettext("from {source}", source=gettext(SOURCE_WORDS[pair.source])), weight, gettext(SPLITS[pair.split])]
     sides = gettext("{chosen} over {rejected}", chosen=_side(chosen), rejected=_side(pair.rejected))
+    if pair.choosers:
+        sides += " " + gettext("(chosen by {members})", members=", ".join(map(_name, pair.choosers)))
     return f"{sides} · {', '.join(notes)}"
 
 
@@ -227,7 +224,7 @@ def _side(side: SourceAnswer | SourceCorrection | None) -> str:
 
 def _voted(vote: SourceVote) -> str:
     if vote.quarantined:
-        return gettext("{member} (quarantined)", member=_name(vote.user_id))
+        return gettext("{member} (did not count)", member=_name(vote.user_id))
     if vote.unchanged:
         return _name(vote.user_id)
     return gettext("{member} (changed since)", member=_name(vote.user_id))

@@ -1,4 +1,4 @@
-"""Bursts of votes in quarantine, as admins read them."""
+"""Suspicious votes on hold, as admins read them."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def with_links(session: Session, quarantine: Quarantine) -> LinkedQuarantine:
 def describe_page(page: ReviewPage) -> str:
     """Return the burst, and the known facts about its voters."""
     held = page.shown.quarantine
-    which = gettext("burst {number} of {waiting}", number=page.number, waiting=page.waiting)
+    which = gettext("group {number} of {waiting}", number=page.number, waiting=page.waiting)
     rest = len(page.voters) - SHOWN_VOTERS
     lines = [
         f"**{_describe_burst(page.shown)}** {_accounts(held)} {_span(held)}"
         + (f" ({which})" if page.waiting > 1 else ""),
         " ".join(
-            filter(None, [gettext("These votes don't count until you decide."), _withdrawn(held), gettext("Voters:")])
+            filter(None, [gettext("These votes don't count until you decide."), _withdrawn(held), gettext("Members:")])
         ),
         *(f"- {_describe_voter(voter)}" for voter in page.voters[:SHOWN_VOTERS]),
         *(["- " + gettext("and {number} more", number=rest)] if rest > 0 else []),

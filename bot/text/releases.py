@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import discord
 
-from bot.localization.sentences import gettext, ngettext, sentence, translated
-from bot.text.contests import lead
-from bot.text.lineage import from_source, name_actor
-from bot.text.rounds import describe_metrics, describe_votes
+from bot.localization.sentences import gettext, ngettext, number, sentence, translated
+from bot.text.contests import describe_contest
+from bot.text.lineage import name_actor
+from bot.text.rounds import describe_metrics, describe_pairs, describe_votes
 from bot.text.sanitize import escape_inline, quote_plainly, sanitize_reason
 from bot.text.taste import describe_now, name_likings, what_acts
 from storage.database.enums import GateVerdict
@@ -18,15 +18,21 @@ from storage.insights.answering_now import AnsweringNow
 from storage.insights.model_status import VersionDetails, VersionList
 from storage.releases.announcements import Announcement, PromotionAnnouncement
 from storage.releases.before_after import BeforeAfter
-from storage.releases.versions import AliasMove, Version, name_of
+from storage.releases.versions import AliasMove, Version, id_of, name_of
 from storage.taste.words import Effect
-from storage.votes.votes import Tally
+from storage.votes.votes import NotOnVersion
 from storage.wording import gettext_noop
 
 MOVES_SHOWN = 5
 ANSWER_CHARS = 240
 """Longer answers are cut here; two answers fit into a Discord field, even if every character is escaped."""
 BEFORE_AND_AFTER = gettext_noop("The same messages, before and after")
+NOT_ON_VERSION = {
+    NotOnVersion.ON_HOLD: gettext_noop("on hold or left out"),
+    NotOnVersion.IN_CONSOLE: gettext_noop("on answers in the console"),
+    NotOnVersion.OTHER_STRENGTH: gettext_noop("on answers at another strength"),
+}
+"""Reasons why a vote is not shown as one on a version's answers."""
 HOW_CHOSEN = gettext_noop("Always the same messages, chosen by nobody. One answer each, as a member would get it.")
 
 
@@ -44,8 +50,28 @@ def reason_behind(version: Version) -> str:
 
 def describe_versions(found: VersionList) -> str:
     """Return the taste's effects, and a line per version, newest first, the base model last."""
-    lines = [describe_now(found.now), *(_version_line(version, found) for version in (*found.versions, None))]
+    lines = [
+        describe_now(found.now),
+        describe_contest(found.contest) if found.contest else "",
+        *(_version_line(version, found) for version in (*found.versions, None)),
+        describe_left_out(found.votes.given, found.votes.left_out),
+    ]
     return "\n".join(filter(None, lines))
+
+
+def describe_left_out(given: int, left_out: Mapping[NotOnVersion, int]) -> str:
+    """Return the number of votes that are shown on no version, with the reasons; empty if there are none."""
+    if not left_out:
+        return ""
+    return ngettext(
+        "Of {given} votes given, {count} is not shown here: {reasons}.",
+        "Of {given} votes given, {count} are not shown here: {reasons}.",
+        sum(left_out.values()),
+        given=given,
+        reasons=", ".join(
+            f"{number(left_out[why])} {gettext(words)}" for why, words in NOT_ON_VERSION.items() if why in left_out
+        ),
+    )
 
 
 def older_versions() -> str:
@@ -77,7 +103,7 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
 
 
 def _version_line(version: Version | None, found: VersionList) -> str:
-    votes = found.tallies.get(version.id if version else None, Tally())
+    votes = found.votes.on(id_of(version))
     note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else gettext("no adapter")
     sign = "👑" if name_of(version) == found.champion.target else "▫️"
     if version and version.trained_on_deleted_data:
@@ -104,19 +130,13 @@ def describe_version(details: VersionDetails) -> str:
             down=votes.down,
         ),
         _verdict(version, details.failed_checks),
+        describe_contest(details.contest) if details.contest else "",
     ]
     if version.metrics:
         lines.append(describe_metrics(version.metrics))
     if round_:
-        manifest = (round_.manifest_digest or "")[:16]
-        lines.append(
-            gettext(
-                "Round {round}, requested by {who}, manifest `{manifest}`",
-                round=str(round_.id),
-                who=name_actor(round_.requested_by),
-                manifest=manifest,
-            )
-        )
+        who = name_actor(round_.requested_by)
+        lines.append(gettext("Round {round}, requested by {who}", round=str(round_.id), who=who))
         lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
         lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
@@ -124,15 +144,15 @@ def describe_version(details: VersionDetails) -> str:
         withdrawn = gettext("Its files were withdrawn on {time}", time=_time(version.withdrawn_at))
         lines.append(sentence(f"{withdrawn}: {translated(version.withdrawn_because)}"))
     lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def _move(move: AliasMove, version: Version) -> str:
     who, becomes = name_actor(move.moved_by), move.to_version_id == version.id
-    made = gettext("{admin} made it the champion", admin=who)
-    said = made if becomes else gettext("{admin} replaced it as champion", admin=who)
+    made = gettext("{admin} put it in use", admin=who)
+    said = made if becomes else gettext("{admin} replaced it", admin=who)
     if move.overrides_gate:
-        said = gettext("{did}, overriding the gate", did=said)
+        said = gettext("{did}, against the checks", did=said)
     return said + (f": {_reason(move.reason)}" if move.reason else "")
 
 
@@ -212,20 +232,14 @@ def _trained(promotion: PromotionAnnouncement) -> str:
     rounds = ngettext("{count} round", "{count} rounds", promotion.rounds)
     if not promotion.pairs:
         return rounds
-    return ngettext(
-        "{rounds} with {count} pair trained on ({sources})",
-        "{rounds} with {count} pairs trained on ({sources})",
-        sum(promotion.pairs.values()),
-        rounds=rounds,
-        sources=", ".join(from_source(source, number) for source, number in promotion.pairs.items()),
-    )
+    return gettext("{rounds} with {pairs}", rounds=rounds, pairs=describe_pairs(promotion.pairs, 0))
 
 
 def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
     verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
-    return f"⚠️ {gettext('The gate was overridden.')} {sentence(verdict)}"
+    return f"⚠️ {gettext('The checks were overridden.')} {sentence(verdict)}"
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
@@ -239,19 +253,16 @@ def outcome_words(version: Version) -> str:
     """Return the verdict of the gate, or of people, in words."""
     by_people = {GateVerdict.PASS: gettext("✓ is ready"), GateVerdict.FAIL: gettext("✗ was dropped")}
     by_gate = {
-        GateVerdict.PASS: gettext("✓ passed the gate"),
-        GateVerdict.FAIL: gettext("✗ failed the gate"),
-        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("? waits for people's choices"),
+        GateVerdict.PASS: gettext("✓ passed the checks"),
+        GateVerdict.FAIL: gettext("✗ failed the checks"),
+        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("✓ passed the checks; members' choices decide"),
     }
     decided = by_people if "reason" in version.evidence else {}
     return decided.get(version.verdict, by_gate[version.verdict])
 
 
-def describe_evidence(version: Version) -> str:
-    """Return the verdict with people's reason, or with their choices so far."""
-    chosen = version.evidence
-    if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and chosen.get("wins", 0) + chosen.get("losses", 0):
-        return f"{outcome_words(version)}: {lead(version.name, chosen['wins'], chosen['losses'])}"
+def describe_verdict(version: Version) -> str:
+    """Return the decision about the version with people's reason; their choices so far are in `describe_contest`."""
     return outcome_words(version) + reason_behind(version)
 
 

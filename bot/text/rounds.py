@@ -7,10 +7,13 @@ from functools import partial
 from typing import Any
 
 from bot.localization.sentences import decimal, gettext, ngettext, number, percent, sentence
-from storage.database.enums import RoundStatus
+from bot.text.taste import describe_counts
+from storage.database.enums import SOURCE_WORDS, PairSource, RoundStatus
 from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.training.rounds import Round
+from storage.votes.votes import FeedbackCounts
+from storage.votes.weights import RULES
 from storage.wording import LEAST_SHOWN_SHARE, Duration, gettext_noop
 
 BAR_CELLS = 12
@@ -19,7 +22,7 @@ FIRST_VERSION_MINUTES = 10
 HEADLINES = {
     RoundStatus.REQUESTED: gettext_noop("Waiting for the trainer"),
     RoundStatus.RUNNING: gettext_noop("Training a new version"),
-    RoundStatus.PUBLISHED: gettext_noop("A new version is ready"),
+    RoundStatus.PUBLISHED: gettext_noop("A new version is made"),
     RoundStatus.SKIPPED: gettext_noop("Nothing was trained"),
     RoundStatus.REJECTED: gettext_noop("The new version was discarded"),
     RoundStatus.FAILED: gettext_noop("The round failed"),
@@ -29,19 +32,19 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "validation_pairs": (gettext_noop("{value} for validation"), number),
     "left_out": (gettext_noop("{value} too long"), number),
     "validation_accuracy": (gettext_noop("{value} of those right"), percent),
-    "validation_margin": (gettext_noop("margin {value} nats"), partial(decimal, decimals=2)),
     "strength": (gettext_noop("strength {value}"), partial(number, decimals=3)),
     "lowered_for": (gettext_noop("(lowered because of “{value}”)"), str),
-    "divergence": (gettext_noop("divergence {value} nats/token"), partial(decimal, decimals=2)),
     "degenerate_share": (gettext_noop("broken answers {value}"), percent),
     "degenerate_share_base": (gettext_noop("(base {value})"), percent),
     "seconds": ("{value} s", number),
 }
 """{measure of a round: (words, function that writes its number)}"""
-SFT_METRICS = METRICS | {
-    "validation_accuracy": (gettext_noop("{value} of them likelier than before"), percent),
-    "validation_margin": (gettext_noop("by {value} nats/token"), partial(decimal, decimals=2)),
+SFT_METRICS = METRICS | {"validation_accuracy": (gettext_noop("{value} of them likelier than before"), percent)}
+DETAILS = {
+    "validation_margin": "margin {value:.2f} nats",
+    "divergence": "divergence {value:.2f} nats/token",
 }
+"""{measure of a round that only a page's details show: its words}"""
 
 
 def describe_trainers(trainers: Sequence[Heartbeat], running: Sequence[Round]) -> str:
@@ -97,12 +100,18 @@ def describe_first_version(personality: str, examples: int) -> str:
 def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
     """Return a round's number of votes, the votes that the rules removed, and notes for admins, one line each."""
     lines = []
-    if evidence.get("votes"):
+    # Earlier rounds noted the number of given votes alone.
+    counts = FeedbackCounts(**evidence.get("counts", {"votes": evidence.get("votes", 0)}))
+    if counts.total:
         shares = evidence.get("removed_shares", {}).items()
-        removed = [f"{percent(share)} ({gettext(rule)})" for rule, share in shares if share >= LEAST_SHOWN_SHARE]
-        voters = evidence.get("voters", 0)
-        parts = [number(evidence["votes"])]
-        parts.append(ngettext("{count} voter behind its pairs", "{count} voters behind its pairs", voters))
+        removed = [
+            f"{percent(share)} ({gettext(RULES.get(rule, rule))})"
+            for rule, share in shares
+            if share >= LEAST_SHOWN_SHARE
+        ]
+        parts = [describe_counts(counts)]
+        behind = evidence.get("voters", 0)
+        parts.append(ngettext("{count} member behind its pairs", "{count} members behind its pairs", behind))
         parts += [gettext("the rules removed {shares}", shares=", ".join(removed))] if removed else []
         lines.append(gettext("**Votes when the round began:** {votes}", votes="; ".join(parts)))
     return [*lines, *_notes(evidence)]
@@ -142,6 +151,25 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
     return " · ".join(parts).replace(" · (", " (")
 
 
+def describe_pairs(trained: Mapping[PairSource, int], validation: int) -> str:
+    """Return for example "12 pairs trained on (8 from suggestions, 4 from choices), 1 for validation"."""
+    said = ngettext("{count} pair trained on", "{count} pairs trained on", sum(trained.values()))
+    if trained:
+        said += f" ({', '.join(from_source(source, pairs) for source, pairs in trained.items())})"
+    return said + (f", {gettext('{value} for validation', value=validation)}" if validation else "")
+
+
+def from_source(source: PairSource, pairs: int) -> str:
+    """Return for example "3 from suggestions"."""
+    return gettext("{number} from {source}", number=pairs, source=gettext(SOURCE_WORDS[source]))
+
+
+def describe_details(metrics: Mapping[str, Any]) -> str:
+    """Return the measures that say something to people who train models."""
+    known = {name: metrics[name] for name in DETAILS if metrics.get(name) is not None}
+    return " · ".join(DETAILS[name].format(value=value) for name, value in known.items())
+
+
 def describe_import(imported: ImportedPersonality) -> str:
     """Return the result of an import, and the next step."""
     name, version = imported.personality.name, imported.version
@@ -161,7 +189,7 @@ def describe_import(imported: ImportedPersonality) -> str:
     if version is None:
         return " ".join([said, *_next_steps(imported)])
     untested = gettext(
-        "Its adapter is **{version}**. No gate has tested it; to use it anyway, run `/model promote {version} "
+        "Its adapter is **{version}**. It has not been checked; to use it anyway, run `/model promote {version} "
         "personality:{name}` with `override` and a reason.",
         version=version.name,
         name=name,

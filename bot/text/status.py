@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.engine import EngineState
-from bot.localization.sentences import decimal, gettext, ngettext, number, sentence, translated
+from bot.localization.sentences import day, decimal, gettext, listing, ngettext, number, sentence, translated
 from bot.text.contests import describe_contest, describe_luck, how_to_choose, what_decides
-from bot.text.lineage import from_source
 from bot.text.releases import details_hint, promote_hint, reason_behind
 from bot.text.rounds import describe_round, describe_trainers
-from bot.text.taste import describe_choosing, describe_now
-from storage.database.enums import GateVerdict, PairSource
+from bot.text.taste import describe_choosing, describe_counts, describe_now
+from storage.database.enums import GateVerdict
 from storage.insights.model_status import ModelStatus
 from storage.operations.token_spend import Spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.versions import Version
 from storage.settings.sections import RemoteSettings, Settings
-from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, OPT_OUT, QUARANTINE, WRONG_FACT, WeightedVotes
-from storage.wording import gettext_noop, tenths
+from storage.training.feedback import Outlook
+from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, OPT_OUT, QUARANTINE, WRONG_FACT
+from storage.wording import gettext_noop
 
 UNCOUNTED = {
     ACCOUNT_AGE: gettext_noop("by new accounts"),
     MEMBERSHIP: gettext_noop("by new members"),
-    QUARANTINE: gettext_noop("in quarantine"),
+    QUARANTINE: gettext_noop("on hold or left out"),
     WRONG_FACT: gettext_noop("about a wrong fact"),
     OPT_OUT: gettext_noop("by people who opted out"),
 }
-"""Reasons why a vote does not count, or not in full."""
+"""Reasons why a vote does not count."""
 
 
 def describe_status(
@@ -45,11 +47,12 @@ def describe_status(
     answers = [
         _what_decides(status),
         gettext(
-            "**Champion:** {version} on {base} (last good: {last_good})",
+            "**Version in use:** {version} on {base} (previous version: {previous})",
             version=status.champion.target,
             base=base_name,
-            last_good=status.last_good.target,
+            previous=status.last_good.target,
         ),
+        gettext("It has answered since {date}.", date=day(status.now.since)) if status.now.since else "",
         describe_marked_champion(status.champion.version),
         describe_now(status.now),
         f"⚠️ {sentence(translated(problem))}" if problem else "",
@@ -57,14 +60,14 @@ def describe_status(
     ]
     learns = [
         _next_version(status, viewer_id),
-        gettext("**Votes:** {votes}", votes=describe_counted(status.outlook.votes)),
+        gettext("**Votes:** {votes}", votes=describe_counted(status.outlook)),
         describe_choosing(status.gain) if status.gain else "",
         _next_round(status, settings),
     ]
     trains = [
         describe_today(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         gettext("**Trainer:** {state}", state=_trainer(status, settings.training.schedule)),
-        gettext("Training basis: everything said here.")
+        gettext("Everything said here may be used for training.")
         if learns_from_all
         else gettext(describe_bases(settings.privacy)),
         describe_round(status.latest_round) if status.latest_round else "",
@@ -90,8 +93,8 @@ def _what_decides(status: ModelStatus) -> str:
         return gettext("An admin decides about {version} now: `/model promote {version}`.", version=status.newest.name)
     if status.first_choices_left:
         return ngettext(
-            "{count} more choice makes a good first round: `/choose` shows ten pairs.",
-            "{count} more choices make a good first round: `/choose` shows ten pairs.",
+            "{count} more choice makes a good first round: `/choose` shows ten comparisons.",
+            "{count} more choices make a good first round: `/choose` shows ten comparisons.",
             status.first_choices_left,
         )
     return ""
@@ -110,26 +113,35 @@ def _next_version(status: ModelStatus, viewer_id: int | None) -> str:
         said, then = gettext("{version} is ready", version=newest.name), promote_hint(newest.name)
     else:
         dropped = gettext("{version} was dropped", version=newest.name)
-        failed = gettext("{version} did not pass the gate", version=newest.name)
+        failed = gettext("{version} failed the checks", version=newest.name)
         said, then = dropped if newest.evidence else failed, details_hint(newest.name)
     return gettext("**Next version:** {news}", news=f"{said}{reason_behind(newest)}. {then}")
 
 
 def _next_round(status: ModelStatus, settings: Settings) -> str:
     """Return the data that the next round could learn from."""
-    pairs = status.outlook.pairs
-    sources = {
-        PairSource.SIBLINGS: pairs.compared,
-        PairSource.CHOICE: pairs.choices,
-        PairSource.CORRECTION: pairs.suggestions,
-    }
-    parts = ", ".join(from_source(source, number) for source, number in sources.items() if number)
-    found = (
-        gettext("{pairs} or more from people ({sources})", pairs=pairs.total, sources=parts)
-        if parts
-        else gettext("none from people yet")
+    feedback = status.outlook.pairs
+    parts = [
+        ngettext(
+            "{count} question with liked and disliked answers",
+            "{count} questions with liked and disliked answers",
+            feedback.compared,
+        )
+        if feedback.compared
+        else "",
+        ngettext("{count} question with choices", "{count} questions with choices", feedback.choices)
+        if feedback.choices
+        else "",
+        ngettext("{count} suggested answer", "{count} suggested answers", feedback.suggestions)
+        if feedback.suggestions
+        else "",
+    ]
+    needed = ngettext(
+        "**For the next round:** {found}; a round needs {count} pair.",
+        "**For the next round:** {found}; a round needs {count} pairs.",
+        settings.training.min_pairs,
+        found=listing([*filter(None, parts)]) or gettext("nothing from members yet"),
     )
-    needed = gettext("**Pairs:** {found}; a round needs {needed}.", found=found, needed=settings.training.min_pairs)
     return f"{needed} {_ranking(status, settings)}"
 
 
@@ -151,17 +163,33 @@ def _trainer(status: ModelStatus, schedule: str) -> str:
     return f"{describe_trainers(status.trainers, status.running)}; {when}"
 
 
-def describe_counted(votes: WeightedVotes) -> str:
-    """Return the numbers of all votes and of those that count, and the reasons why the others do not."""
-    removed = {rule: weight for rule, weight in votes.removed.items() if tenths(weight) != "0"}
-    if not removed:
-        return number(votes.total)
-    return gettext(
-        "{votes}, of which {counted} count; the others do not: {reasons}",
-        votes=votes.total,
-        counted=number(votes.total - sum(removed.values()), 1),
-        reasons=", ".join(f"{number(weight, 1)} {gettext(UNCOUNTED[rule])}" for rule, weight in removed.items()),
-    )
+def describe_counted(outlook: Outlook) -> str:
+    """Return the numbers of what counts, and of the votes that do not, with the reasons."""
+    votes = outlook.votes
+    said = [f"{describe_counts(replace(outlook.taste.counts, votes=votes.counted))}."]
+    if votes.uncounted:
+        said.append(
+            ngettext(
+                "Of {given} votes given, {count} does not count: {reasons}.",
+                "Of {given} votes given, {count} do not count: {reasons}.",
+                votes.given - votes.counted,
+                given=votes.given,
+                reasons=", ".join(
+                    f"{number(votes.uncounted[rule])} {gettext(why)}"
+                    for rule, why in UNCOUNTED.items()
+                    if rule in votes.uncounted
+                ),
+            )
+        )
+    if votes.in_part:
+        said.append(
+            ngettext(
+                "{count} vote counts in part, because the account or the membership was new.",
+                "{count} votes count in part, because the account or the membership was new.",
+                votes.in_part,
+            )
+        )
+    return " ".join(said)
 
 
 def describe_spend(spent: Spend, settings: RemoteSettings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.localization.sentences import day, gettext, listing, ngettext, number, percent, sentence
+from bot.localization.sentences import day, gettext, listing, ngettext, percent, sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.answering_now import AnsweringNow
 from storage.insights.taste_report import ShownEffect, TasteReport
@@ -12,6 +12,7 @@ from storage.taste.acting import TasteRole
 from storage.taste.gain import CandidateGain
 from storage.taste.learning import FEWEST, REFUTED, UNJUDGED, LearnedTaste
 from storage.taste.words import Effect, likings
+from storage.votes.votes import FeedbackCounts
 from storage.wording import gettext_noop, shorten
 
 QUOTE_CHARS = 110
@@ -103,14 +104,14 @@ def _quoted(answer: str, escaped: Callable[[str], str]) -> str:
 def describe_finding(report: TasteReport) -> str:
     if not report.is_learning:
         return gettext(SWITCHED_OFF)
-    return describe_liked(report.votes, report.choices, report.voters, report.effects)
+    return describe_liked(report.counts, report.effects)
 
 
-def describe_liked(votes: int, choices: int, voters: int, told: Sequence[ShownEffect]) -> str:
+def describe_liked(counts: FeedbackCounts, told: Sequence[ShownEffect]) -> str:
     """Return a sentence such as "After 9 votes by 4 members, people like: shorter answers (sure), emoji (a guess)."."""
-    if votes + choices == 0:
+    if not counts.total:
         return gettext("Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps.")
-    counted = count_votes(votes, choices, voters)
+    counted = describe_counts(counts)
     if not told:
         return gettext(
             "After {votes}, I can't tell yet what people like. More 👍 and 👎 help, and 👎 says the most.",
@@ -121,7 +122,7 @@ def describe_liked(votes: int, choices: int, voters: int, told: Sequence[ShownEf
 
 def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: bool, by_rounds: bool) -> str:
     """Return the news that the taste acts from now on; `by_examples` and `by_rounds` tell on what."""
-    votes = count_kinds(len(taste.data.thumbs.liked), len(taste.data.choices.starts))
+    votes = count_kinds(taste.counts)
     liked = name_likings(likings(taste, MOST_IN_NEWS))
     if role is TasteRole.CHOOSING:
         sees = gettext("After {votes}, I begin to see what you like: {liked}.", votes=votes, liked=liked)
@@ -154,20 +155,22 @@ def name_likings(told: Sequence[Effect | ShownEffect]) -> str:
     return ", ".join(f"{gettext(effect.words)} ({gettext(effect.sureness or '')})" for effect in told)
 
 
-def count_votes(votes: int, choices: int, voters: int) -> str:
+def describe_counts(counts: FeedbackCounts) -> str:
     """Return for example "12 votes and 1 choice by 3 members"."""
-    counted = count_kinds(votes, choices) or ngettext("{count} vote", "{count} votes", 0)
-    if not voters:
-        return counted
-    by = ngettext("{count} member", "{count} members", voters)
-    return gettext("{votes} by {members}", votes=counted, members=by)
+    if not counts.people:
+        return count_kinds(counts)
+    by = ngettext("{count} member", "{count} members", counts.people)
+    return gettext("{votes} by {members}", votes=count_kinds(counts), members=by)
 
 
-def count_kinds(votes: int, choices: int) -> str:
+def count_kinds(counts: FeedbackCounts) -> str:
     """Return the number of each kind, such as "12 votes and 1 choice"."""
     parts = [
-        ngettext("{count} vote", "{count} votes", votes) if votes else "",
-        ngettext("{count} choice", "{count} choices", choices) if choices else "",
+        ngettext("{count} vote", "{count} votes", counts.votes) if counts.votes or not counts.total else "",
+        ngettext("{count} choice", "{count} choices", counts.choices) if counts.choices else "",
+        ngettext("{count} suggested or replaced answer", "{count} suggested or replaced answers", counts.others)
+        if counts.others
+        else "",
     ]
     return listing(list(filter(None, parts)))
 
@@ -189,28 +192,26 @@ def describe_use(report: TasteReport) -> str:
 
 def use_and_reason(report: TasteReport) -> tuple[str, str]:
     """Return whether the taste is used, and why, as two halves of a sentence."""
-    votes = report.votes + report.choices
+    votes = report.counts.total
     if why := _why_it_may_not(report):
         return gettext("It is not used"), why
     if votes < FEWEST:
-        return gettext("It is not used yet"), gettext("it needs {votes} votes", votes=FEWEST)
+        left = FEWEST - votes
+        needs = ngettext("it needs {count} more vote or choice", "it needs {count} more votes or choices", left)
+        return gettext("It is not used yet"), needs
     if votes <= UNJUDGED:
-        return gettext("It is used, but not judged yet"), gettext(
-            "from vote {vote} on, votes are predicted before they are learned", vote=UNJUDGED + 1
+        return gettext("It is used, but not judged yet"), ngettext(
+            "after {count} more vote or choice, it predicts each before it learns from it",
+            "after {count} more votes or choices, it predicts each before it learns from it",
+            UNJUDGED + 1 - votes,
         )
-    value = _e_value(report.evidence)
     if not report.now.chooses:
-        why = gettext("the share of 👍 alone predicts votes better (e-value {value})", value=value)
-        return gettext("It is not used now"), why
+        return gettext("It is not used now"), gettext("the share of 👍 alone predicts votes better")
     if report.evidence < 1:
-        return gettext("It is used"), gettext(
-            "so far it predicts votes no better than the share of 👍 alone does (e-value {value}); it stops at {least}",
-            value=value,
-            least=_e_value(REFUTED),
-        )
-    clearly = gettext_noop("it predicts votes clearly better than the share of 👍 alone does (e-value {value})")
-    as_well = gettext_noop("it predicts votes at least as well as the share of 👍 alone does (e-value {value})")
-    return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well, value=value)
+        return gettext("It is used"), gettext("so far it predicts votes no better than the share of 👍 alone does")
+    clearly = gettext_noop("it predicts votes clearly better than the share of 👍 alone does")
+    as_well = gettext_noop("it predicts votes at least as well as the share of 👍 alone does")
+    return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well)
 
 
 def _why_it_may_not(report: TasteReport) -> str:
@@ -222,15 +223,15 @@ def _why_it_may_not(report: TasteReport) -> str:
     return ""
 
 
-def _e_value(evidence: float) -> str:
-    if evidence >= MOST_EVIDENCE:
-        return gettext("over {number}", number=MOST_EVIDENCE)
-    return number(evidence, 0 if evidence >= 10 else 1 if evidence >= 1 else 3)
+def describe_evidence(evidence: float) -> str:
+    """Return the e-value of the taste's predictions, for the details of a page."""
+    value = f"over {MOST_EVIDENCE:,}" if evidence >= MOST_EVIDENCE else f"{evidence:.3g}"
+    return f"E-value of its predictions against the share of 👍: {value}. The taste stops below {REFUTED:g}."
 
 
 def describe_effect(effect: ShownEffect, report: TasteReport) -> str:
     """Return for example "shorter answers: 61 → 72% 👍 (sure)"."""
-    outcome = "👍" if report.votes else gettext("chosen")
+    outcome = "👍" if report.counts.votes else gettext("chosen")
     return f"{gettext(effect.words)}: {describe_gain(effect)} {outcome} ({gettext(effect.sureness)})"
 
 

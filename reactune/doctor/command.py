@@ -63,7 +63,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Coherence model", lambda: models.check_coherence_model(settings)
     yield "Sentence encoder", encoder_name
     yield "Personalities", lambda: models.check_personalities(settings)
-    yield "Champions", lambda: models.check_champions(settings)
+    yield "Versions in use", lambda: models.check_champions(settings)
     yield "Trainer", lambda: database.check_trainer(settings)
     yield "Training", lambda: models.check_training(settings)
     yield "Token", lambda: asyncio.run(discord_side.check_token(settings))
@@ -74,5 +74,5 @@ def _checks(settings: Settings) -> Iterator[Check]:
     announcements = settings.release.announce_channel
     yield "Announcements", lambda: discord_side.check_channel("release.announce_channel", announcements)
     yield "Alerts", lambda: discord_side.check_channel("alerts.channel", settings.alerts.channel)
-    yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
+    yield "May be used for training", lambda: describe_bases(settings.privacy).partition(": ")[2]
     yield "Suites", lambda: ", ".join(f"{s.name} ({len(s.cases)} cases)" for s in load_suites(settings.gate))

@@ -185,7 +185,7 @@ def _describe_thinking(chat: ChatFormat, settings: Settings) -> str:
 def check_memory(settings: Settings) -> str:
     """Compare the memory that answering needs with the free memory of this machine, or its container."""
     if settings.model.engine == "remote":
-        return "servers elsewhere hold the model"
+        return "another machine holds the model"
     base, machine = find_base(settings), Machine.here(settings.data.directory)
     memory = machine.memory
     try:

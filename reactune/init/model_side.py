@@ -26,7 +26,7 @@ def choose_base(config: Path | None) -> None:
     """Let the operator keep the base that is set, or change it as `reactune base use` does."""
     settings = read_settings(config)
     if settings.model.engine == "remote":
-        say("The base model is on the server of [remote] (docs/remote.md).")
+        say("The base model is at the address of [remote] (docs/remote.md).")
         return
     machine = Machine.here(settings.data.directory)
     say(describe_machine(machine))

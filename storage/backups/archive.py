@@ -87,14 +87,14 @@ def read_archive(file: Path, take: Take) -> Manifest:
             missing = dict(manifest["files"])
             while (member := tar.next()) is not None:  # iterating over it would start at the manifest again
                 if member.name not in missing or not member.isfile():
-                    raise BackupRefused(f"{file} holds {member.name!r}, which its manifest does not list")
+                    raise BackupRefused(f"{file} holds {member.name!r}, which its list of files does not name")
                 _read_member(tar, member, missing.pop(member.name), take)
     except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
         raise BackupRefused(f"{file} is damaged or not a backup ({error}): use another one") from error
     if missing:
-        raise BackupRefused(f"{file} lacks {min(missing)}, which its manifest lists: use another backup")
+        raise BackupRefused(f"{file} lacks {min(missing)}, which its list of files names: use another backup")
     return manifest
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from storage.database.enums import CHAMPION
+from storage.database.tables import AliasMoveRow
 from storage.personalities.personalities import read_personality
 from storage.personalities.shown_examples import examples_to_show
 from storage.releases.versions import Version, name_of, read_alias
@@ -30,6 +34,8 @@ class AnsweringNow:
     """True if the base is shown examples of the personality's card; a version sees none."""
     is_switched_off: bool
     """True if an admin has switched off the effect of members' taste."""
+    since: datetime | None = None
+    """The time from which the version, or the base again, answers; None if the base has always answered."""
 
     @property
     def taste_acts(self) -> bool:
@@ -72,4 +78,15 @@ def answering_with(
         order = order_in_use(session, personality_id, taste, settings)
         follows_card = bool(examples_to_show(settings, read_personality(session, personality_id).card))
     chooses = taste.may_choose and settings.generation.candidates > 1
-    return AnsweringNow(champion, chooses, liked, order, follows_card, is_switched_off=not taste.is_on)
+    moves = select(func.max(AliasMoveRow.moved_at)).where(
+        AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION
+    )
+    return AnsweringNow(
+        champion,
+        chooses,
+        liked,
+        order,
+        follows_card,
+        is_switched_off=not taste.is_on,
+        since=session.scalar(moves),
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, select, union
 from sqlalchemy.orm import Session
@@ -15,6 +15,8 @@ from storage.conversations.replies import message_links
 from storage.database.enums import PairSource, Split
 from storage.database.rows import from_row
 from storage.database.tables import (
+    ArenaAnswerRow,
+    ComparisonRow,
     CorrectionRow,
     QuarantinedVoteRow,
     ReplyRow,
@@ -51,6 +53,8 @@ class SourceAnswer:
     reply_id: int
     link: str | None
     votes: tuple[SourceVote, ...]
+    in_arena: bool = False
+    """True if its 👍 are choices among an arena's answers."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,17 @@ class SourcePair:
     rejected: SourceAnswer | None
     was_deleted: bool
     """True if a side was deleted since."""
+    choosers: tuple[int, ...] = ()
+    """Users who chose the better answer over the worse one before the round, in a blind comparison."""
 
 
 @dataclass(frozen=True)
 class SourceVoter:
-    """A member's part in a round: their counted votes and corrections, and their share and influence if recorded."""
+    """A member's part in a round: what counted of theirs, and their share and influence if recorded."""
 
     user_id: int
     votes: Tally
+    choices: int
     corrections: int
     share: float | None
     influence: float | None
@@ -110,8 +117,11 @@ class Lineage:
     rounds: tuple[SourceRound, ...]
     votes: Tally
     """Votes that counted, on the answers in the rounds' pairs; each once."""
+    choices: int
+    """Choices of the pairs' better answers that counted; each once."""
     corrections: int
     people: int
+    """Number of people with a part in one of the rounds; the taste that ranks answers has more."""
 
 
 def lineage_of(session: Session, personality_id: int, name: str) -> Lineage | None:
@@ -134,15 +144,18 @@ def read_lineage(session: Session, version_id: int) -> Lineage:
         for version, parent in zip(chain, [*chain[1:], None], strict=True)
         if version.round_id in rows
     )
-    own, votes, corrections = chain[0], _votes_of(rounds), {c for r in rounds for c in _corrections(r.pairs)}
+    # A changed vote is as the newest round saw it.
+    said = [_said_in(round_.pairs) for round_ in reversed(rounds)]
+    votes: dict[tuple[int, int], Vote] = {key: vote for one in said for key, vote in one.votes.items()}
     return Lineage(
-        version=own.name,
+        version=chain[0].name,
         chain=(*(version.name for version in chain), name_of(None)),
-        trained_on_deleted_data=own.trained_on_deleted_data,
+        trained_on_deleted_data=chain[0].trained_on_deleted_data,
         rounds=rounds,
         votes=tally(votes.values()),
-        corrections=len(corrections),
-        people=len({user_id for _, user_id in (*votes, *corrections)}),
+        choices=len(set[Hashable]().union(*(one.choices for one in said))),
+        corrections=len(set[Hashable]().union(*(one.corrections for one in said))),
+        people=len({voter.user_id for round_ in rounds for voter in round_.voters}),
     )
 
 
@@ -162,6 +175,15 @@ class _ManifestReader:
             id_: SourceCorrection(id_, author) for id_, author in session.execute(authors)
         }
         self._links = message_links(session, replies)
+        arenas = select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(replies))
+        self._in_arenas = set(session.scalars(arenas))
+        compared = select(ComparisonRow).where(
+            ComparisonRow.first_id.in_(replies),
+            ComparisonRow.second_id.in_(replies),
+        )
+        self._choices: dict[frozenset[int | None], list[ComparisonRow]] = defaultdict(list)
+        for choice in session.scalars(compared.order_by(ComparisonRow.user_id)):
+            self._choices[frozenset([choice.first_id, choice.second_id])].append(choice)
         self._quarantines = read_quarantine_periods(session, QuarantinedVoteRow.reply_id.in_(replies))
         self._histories: dict[int, dict[int, VoteHistory]] = defaultdict(dict)
         for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
@@ -171,7 +193,8 @@ class _ManifestReader:
         authors_and_voters = {correction.author_id for correction in self._corrections.values()}.union(
             *self._histories.values()
         )
-        users = _users_of(session, {voter.pseudonym for voter in noted}, authors_and_voters)
+        choosers = {choice.user_id for choices in self._choices.values() for choice in choices}
+        users = _users_of(session, {voter.pseudonym for voter in noted}, authors_and_voters | choosers)
         for voter in noted:
             if voter.pseudonym in users:
                 self._voters[voter.round_id][users[voter.pseudonym]] = voter
@@ -180,7 +203,7 @@ class _ManifestReader:
         rows = self._pairs[round_.id]
         ids = {id_ for row in rows for id_ in (row.chosen_reply_id, row.rejected_reply_id) if id_ is not None}
         answers: dict[int | None, SourceAnswer] = {id_: self._answer(id_, round_) for id_ in ids}
-        pairs = tuple(self._pair(row, answers) for row in rows)
+        pairs = tuple(self._pair(row, answers, beginning(round_)) for row in rows)
         return SourceRound(
             round_id=round_.id,
             version=version.name,
@@ -189,7 +212,7 @@ class _ManifestReader:
             requested_by=round_.requested_by,
             manifest_digest=round_.manifest_digest,
             pairs=pairs,
-            voters=_voters(pairs, answers.values(), self._voters[round_.id]),
+            voters=_voters(pairs, self._voters[round_.id]),
         )
 
     def _answer(self, reply_id: int, round_: RoundRow) -> SourceAnswer:
@@ -199,10 +222,11 @@ class _ManifestReader:
             if vote is not None:
                 quarantined = any(q.covers(round_) for q in self._quarantines.get((reply_id, user_id), ()))
                 votes.append(SourceVote(user_id, vote, quarantined, unchanged=history.now is vote))
-        return SourceAnswer(reply_id, self._links.get(reply_id), tuple(votes))
+        return SourceAnswer(reply_id, self._links.get(reply_id), tuple(votes), reply_id in self._in_arenas)
 
-    def _pair(self, row: RoundPairRow, answers: Mapping[int | None, SourceAnswer]) -> SourcePair:
+    def _pair(self, row: RoundPairRow, answers: Mapping[int | None, SourceAnswer], began_at: datetime) -> SourcePair:
         chosen_id = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
+        choices = self._choices.get(frozenset([row.chosen_reply_id, row.rejected_reply_id]), ())
         return from_row(
             SourcePair,
             row,
@@ -210,6 +234,11 @@ class _ManifestReader:
             correction=self._corrections.get(row.correction_id),
             rejected=answers.get(row.rejected_reply_id),
             was_deleted=chosen_id is None or row.rejected_reply_id is None,
+            choosers=tuple(
+                choice.user_id
+                for choice in choices
+                if choice.better_id == row.chosen_reply_id and choice.created_at < began_at
+            ),
         )
 
 
@@ -219,7 +248,12 @@ def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
     if any(pseudonym not in users for pseudonym in pseudonyms):
         # A recorded voter may be behind none of the pairs: they pressed 🔁 alone, or their votes only prevented pairs.
-        everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id), select(ReplyRow.author_id))
+        everybody = union(
+            select(VoteEventRow.user_id),
+            select(ComparisonRow.user_id),
+            select(CorrectionRow.author_id),
+            select(ReplyRow.author_id),
+        )
         users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
     return users
 
@@ -233,45 +267,52 @@ def _replies_of(round_ids: Collection[int]) -> Select[Any]:
     return select(union(*sides).cte("sides").c[0])
 
 
-def _voters(
-    pairs: Iterable[SourcePair], answers: Iterable[SourceAnswer], noted: Mapping[int, RoundVoterRow]
-) -> tuple[SourceVoter, ...]:
-    votes = _counted(answers)
-    by_user: dict[int, list[Vote]] = defaultdict(list)
-    for (_, user_id), vote in votes.items():
-        by_user[user_id].append(vote)
-    written = Counter(author for _, author in _corrections(pairs))
+class _Said(NamedTuple):
+    """What counted behind some pairs; each item once, though an answer can be in several pairs."""
+
+    votes: dict[tuple[int, int], Vote]
+    """Votes by (reply id, user id)."""
+    choices: set[tuple[frozenset[int], int]]
+    """(answers, user id) of each choice."""
+    corrections: set[tuple[int, int]]
+    """(correction id, author id) of each correction."""
+
+
+def _said_in(pairs: Iterable[SourcePair]) -> _Said:
+    said = _Said({}, set(), set())
+    for pair in pairs:
+        for side in (pair.chosen, pair.rejected):
+            for vote in side.votes if side else ():
+                if vote.quarantined:
+                    continue
+                if side and not side.in_arena:
+                    said.votes[side.reply_id, vote.user_id] = vote.vote
+                elif side and vote.vote is Vote.UP:
+                    said.choices.add((frozenset([side.reply_id]), vote.user_id))
+        both = frozenset(side.reply_id for side in (pair.chosen, pair.rejected) if side)
+        said.choices.update((both, user_id) for user_id in pair.choosers)
+        if pair.correction is not None:
+            said.corrections.add((pair.correction.correction_id, pair.correction.author_id))
+    return said
+
+
+def _voters(pairs: Iterable[SourcePair], noted: Mapping[int, RoundVoterRow]) -> tuple[SourceVoter, ...]:
+    """Return everybody with a part in the round, the largest share first."""
+    said = _said_in(pairs)
+    votes: dict[int, list[Vote]] = defaultdict(list)
+    for (_, user_id), vote in said.votes.items():
+        votes[user_id].append(vote)
+    chosen = Counter(user_id for _, user_id in said.choices)
+    written = Counter(author for _, author in said.corrections)
     voters = [
         SourceVoter(
             user_id=user_id,
-            votes=tally(by_user.get(user_id, [])),
+            votes=tally(votes.get(user_id, [])),
+            choices=chosen[user_id],
             corrections=written[user_id],
             share=noted[user_id].share if user_id in noted else None,
             influence=noted[user_id].influence if user_id in noted else None,
         )
-        for user_id in {*by_user, *written, *noted}
+        for user_id in {*votes, *chosen, *written, *noted}
     ]
-    return tuple(sorted(voters, key=lambda v: (-(v.share or 0.0), -(v.votes.up + v.votes.down), v.user_id)))
-
-
-def _counted(answers: Iterable[SourceAnswer]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of the votes that were not quarantined."""
-    return {
-        (answer.reply_id, vote.user_id): vote.vote
-        for answer in answers
-        for vote in answer.votes
-        if not vote.quarantined
-    }
-
-
-def _corrections(pairs: Iterable[SourcePair]) -> set[tuple[int, int]]:
-    """Return (correction id, author id) of each correction; one correction can be in several pairs."""
-    return {(c.correction_id, c.author_id) for pair in pairs if (c := pair.correction) is not None}
-
-
-def _votes_of(rounds: Sequence[SourceRound]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of all counted votes; a changed vote is as the newest round saw it."""
-    votes: dict[tuple[int, int], Vote] = {}
-    for round_ in reversed(rounds):
-        votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)
-    return votes
+    return tuple(sorted(voters, key=lambda v: (-(v.share or 0.0), -(v.votes.total + v.choices), v.user_id)))

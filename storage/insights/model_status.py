@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +14,7 @@ from storage.database.tables import ComparisonRow, ReplyRow, VoteEventRow
 from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
 from storage.releases.before_after import BeforeAfter, compare_with_before
-from storage.releases.contests import LATELY, Contest, count_compared, find_rival, read_contest
+from storage.releases.contests import LATELY, Contest, count_compared, read_contest
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import (
     Alias,
@@ -33,7 +32,7 @@ from storage.settings.sections import Settings
 from storage.taste.gain import CandidateGain, read_gain
 from storage.training import rounds
 from storage.training.feedback import Outlook, look_ahead
-from storage.votes.votes import Tally, tally_by_version
+from storage.votes.votes import Tally, VersionVotes, read_version_votes
 
 WEEK = timedelta(days=7)
 
@@ -43,10 +42,9 @@ class VersionList:
     versions: list[Version]
     """The versions, newest first."""
     champion: Alias
-    rival: Version | None
-    """The version that people compare with the champion."""
-    tallies: Mapping[int | None, Tally]
-    """Votes on each version's answers, by version id."""
+    contest: Contest | None
+    """The comparison of the champion with a newer version."""
+    votes: VersionVotes
     now: AnsweringNow
 
 
@@ -60,6 +58,8 @@ class VersionDetails:
     """Votes on its answers."""
     moves: list[AliasMove]
     failed_checks: list[str]
+    contest: Contest | None
+    """The comparison of the champion with this version, while people compare it."""
     compared: BeforeAfter | None
     """Its answers beside those of the model that answered when it was made."""
 
@@ -68,24 +68,26 @@ def read_versions(session: Session, personality_id: int, settings: Settings) -> 
     return VersionList(
         versions=list_versions(session, personality_id),
         champion=read_alias(session, personality_id),
-        rival=find_rival(session, personality_id),
-        tallies=tally_by_version(session, personality_id),
+        contest=read_contest(session, personality_id, settings.votes),
+        votes=read_version_votes(session, personality_id),
         now=read_answering_now(session, personality_id, settings),
     )
 
 
-def read_version(session: Session, personality_id: int, name: str) -> VersionDetails | None:
+def read_version(session: Session, personality_id: int, name: str, settings: Settings) -> VersionDetails | None:
     """Return the version's details; None for the base model. Raises VersionNotFound."""
     version = version_named(session, personality_id, name)
     if version is None:
         return None
+    contest = read_contest(session, personality_id, settings.votes)
     return VersionDetails(
         version=version,
         parent=find_version(session, version.parent_id),
         round=rounds.find_round(session, version.round_id) if version.round_id else None,
-        votes=tally_by_version(session, personality_id).get(version.id, Tally()),
+        votes=read_version_votes(session, personality_id).on(version.id),
         moves=moves_of(session, version),
         failed_checks=failed_checks(session, version),
+        contest=contest if contest and contest.rival.id == version.id else None,
         compared=compare_with_before(session, version),
     )
 

@@ -12,16 +12,16 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from storage.database.enums import ASKED, CHAMPION, Cause, GateVerdict, PairSource
+from storage.database.enums import ASKED, CHAMPION, Cause, GateVerdict, PairSource, Split
 from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
 from storage.insights.taste_report import ShownEffect, shown_effects
-from storage.releases.versions import list_versions, name_of, read_alias
+from storage.releases.versions import id_of, list_versions, name_of, read_alias
 from storage.settings.sections import Settings
 from storage.statistics import wilson_interval
 from storage.taste.learning import learn_taste
 from storage.taste.words import likings
 from storage.votes.corrections import count_causes
-from storage.votes.votes import Tally, Vote, tally_by_version
+from storage.votes.votes import NotOnVersion, Tally, VersionVotes, Vote, read_version_votes
 from storage.votes.weights import quarantined, read_histories
 
 DAYS = 30
@@ -39,16 +39,12 @@ class VersionApproval:
     is_champion: bool
 
     @property
-    def total(self) -> int:
-        return self.votes.up + self.votes.down
-
-    @property
     def share(self) -> float | None:
-        return self.votes.up / self.total if self.total else None
+        return self.votes.up / self.votes.total if self.votes.total else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson_interval(self.votes.up, self.total)
+        return wilson_interval(self.votes.up, self.votes.total)
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,9 @@ class DayOfVotes:
 class RoundPairs:
     round_id: int
     by_source: Mapping[PairSource, int]
+    """Number of pairs that it trained on, by source."""
+    validation: int = 0
+    """Number of pairs that it kept to decide when to stop."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,13 @@ class Report:
     """Number of 👎 by cause, most frequent first."""
     likings: tuple[ShownEffect, ...] = ()
     """Traits that members like, the surest first."""
+    votes_given: int = 0
+    votes_left_out: Mapping[NotOnVersion, int] = field(default_factory=dict)
+    """Number of the given votes that are on no version's answers, by reason."""
 
     @property
     def has_votes(self) -> bool:
-        return any(approval.total for approval in self.approvals)
+        return any(approval.votes.total for approval in self.approvals)
 
     @property
     def has_recent_votes(self) -> bool:
@@ -116,28 +118,30 @@ class Report:
 def read_report(session: Session, personality_id: int, now: datetime, settings: Settings) -> Report:
     """Return the report as of `now`; its last day is that of `now`."""
     taste = learn_taste(session, personality_id, settings)
+    votes = read_version_votes(session, personality_id)
     return Report(
         champion=read_alias(session, personality_id, CHAMPION).target,
-        approvals=approval_by_version(session, personality_id),
+        approvals=_approvals(session, personality_id, votes),
         days=votes_by_day(session, personality_id, now),
         rounds=pairs_by_round(session, personality_id),
         curve=_last_curve(session, personality_id),
         gate=_last_gate(session, personality_id),
         causes=count_causes(session, personality_id),
         likings=shown_effects(taste, likings(taste)),
+        votes_given=votes.given,
+        votes_left_out=votes.left_out,
     )
 
 
-def approval_by_version(session: Session, personality_id: int) -> tuple[VersionApproval, ...]:
+def _approvals(session: Session, personality_id: int, votes: VersionVotes) -> tuple[VersionApproval, ...]:
     """Return every version's votes: the base first, then the versions, oldest first."""
-    tallies = tally_by_version(session, personality_id)
     champion = read_alias(session, personality_id, CHAMPION).version
     versions = [None, *reversed(list_versions(session, personality_id))]
     return tuple(
         VersionApproval(
             version=name_of(version),
-            votes=tallies.get(version.id if version else None, Tally()),
-            is_champion=(version.id if version else None) == (champion.id if champion else None),
+            votes=votes.on(id_of(version)),
+            is_champion=version == champion,
         )
         for version in versions
     )
@@ -168,7 +172,7 @@ def votes_by_day(session: Session, personality_id: int, now: datetime, days: int
 
 
 def pairs_by_round(session: Session, personality_id: int, rounds: int = ROUNDS_SHOWN) -> tuple[RoundPairs, ...]:
-    """Return the pairs in the manifests of the newest rounds, oldest round first."""
+    """Return the numbers of the newest rounds' pairs, oldest round first."""
     newest = (
         select(RoundRow.id)
         .where(RoundRow.personality_id == personality_id, RoundRow.manifest_digest.is_not(None))
@@ -179,16 +183,19 @@ def pairs_by_round(session: Session, personality_id: int, rounds: int = ROUNDS_S
 
 
 def pairs_of_rounds(session: Session, round_ids: Collection[int]) -> tuple[RoundPairs, ...]:
-    """Return the pairs in the manifests of these rounds, oldest round first."""
+    """Return the numbers of these rounds' pairs, oldest round first."""
     counts = session.execute(
-        select(RoundPairRow.round_id, RoundPairRow.source, func.count())
+        select(RoundPairRow.round_id, RoundPairRow.split, RoundPairRow.source, func.count())
         .where(RoundPairRow.round_id.in_(round_ids))
-        .group_by(RoundPairRow.round_id, RoundPairRow.source)
+        .group_by(RoundPairRow.round_id, RoundPairRow.split, RoundPairRow.source)
     )
-    by_round: dict[int, dict[PairSource, int]] = defaultdict(dict)
-    for round_id, source, count in counts:
-        by_round[round_id][source] = count
-    return tuple(RoundPairs(round_id, by_round[round_id]) for round_id in sorted(by_round))
+    by_round: dict[int, dict[Split, dict[PairSource, int]]] = defaultdict(lambda: {split: {} for split in Split})
+    for round_id, split, source, number in counts:
+        by_round[round_id][split][source] = number
+    return tuple(
+        RoundPairs(round_id, pairs[Split.TRAIN], sum(pairs[Split.VALIDATION].values()))
+        for round_id, pairs in sorted(by_round.items())
+    )
 
 
 def _last_curve(session: Session, personality_id: int) -> Curve | None:

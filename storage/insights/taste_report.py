@@ -25,6 +25,7 @@ from storage.taste.words import (
     likings,
     open_questions,
 )
+from storage.votes.votes import FeedbackCounts
 
 EXAMPLES = 2
 SEARCHED = 1_000
@@ -58,9 +59,8 @@ class TasteReport:
 
     is_learning: bool
     """True if the operator lets reactions teach."""
-    votes: int
-    choices: int
-    voters: int
+    counts: FeedbackCounts
+    """Numbers of what counts."""
     since: datetime | None
     """The time of the first vote that counts."""
     evidence: float
@@ -83,7 +83,7 @@ class TasteReport:
 
     @property
     def is_empty(self) -> bool:
-        return self.votes + self.choices == 0
+        return self.counts.total == 0
 
 
 def read_taste_report(
@@ -98,9 +98,7 @@ def read_taste_report(
     liked, disliked = _read_examples(session, taste, personality_id, evidence, *may_be_seen)
     return TasteReport(
         is_learning=is_learning,
-        votes=len(taste.data.thumbs.liked),
-        choices=len(taste.data.choices.starts),
-        voters=evidence.people,
+        counts=taste.counts,
         since=_first_vote(evidence),
         evidence=taste.e_value,
         chooses=chooses,

@@ -17,7 +17,7 @@ from storage.conversations.replies import message_links
 from storage.database import tables
 from storage.database.database import vote_emoji_of
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
-from storage.members import home_of, read_pseudonyms
+from storage.members import home_of
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.versions import id_of, line_of_parents, name_of, read_alias
 from storage.settings.sections import PrivacySettings, Settings
@@ -30,7 +30,7 @@ from storage.votes.weights import (
     QuarantinePeriods,
     VoteHistory,
     VoteWeights,
-    beginning,
+    counted_in,
     read_histories,
     read_quarantine_periods,
 )
@@ -54,8 +54,6 @@ class VoteUse:
     split: Split
     vote: Vote
     """The vote at that time."""
-    share: float | None
-    """The member's share of the round; None if it was too small to record."""
     version: str | None
     verdict: GateVerdict | None
     champion: str | None
@@ -80,23 +78,22 @@ def read_uses(
         )
         .order_by(tables.RoundRow.id.desc(), tables.RoundPairRow.position)
     ).all()
-    results = _Results(session, user_id, personality_id)
+    results = _Results(session, personality_id)
     uses: dict[int, list[VoteUse]] = defaultdict(list)
     for pair, round_ in rows:
         for role, reply_id in ((PairRole.CHOSEN, pair.chosen_reply_id), (PairRole.REJECTED, pair.rejected_reply_id)):
             if reply_id is None or (reply_id, user_id) not in histories:
                 continue
-            vote = histories[reply_id, user_id].before(beginning(round_))
-            quarantined = any(one.covers(round_) for one in quarantines.get((reply_id, user_id), ()))
-            if vote is not None and not quarantined:
+            history, held = histories[reply_id, user_id], quarantines.get((reply_id, user_id), ())
+            if (vote := counted_in(round_, history, held)) is not None:
                 uses[reply_id].append(results.use(pair, round_, role, vote))
     ranked = session.execute(_first_ranked_pairs(personality_id)).all()
     for key, history in histories.items():
         reply_id, held = key[0], quarantines.get(key, ())
         named = {use.round_id for use in uses[reply_id]}
         for pair, round_ in ranked:
-            vote = history.before(beginning(round_))
-            if vote is not None and round_.id not in named and not any(one.covers(round_) for one in held):
+            vote = counted_in(round_, history, held)
+            if vote is not None and round_.id not in named:
                 uses[reply_id].append(results.use(pair, round_, PairRole.RANKING, vote))
     return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
 
@@ -128,9 +125,9 @@ def _once(uses: Iterable[VoteUse]) -> list[VoteUse]:
 
 
 class _Results:
-    """The versions that rounds made, and one member's share of each round."""
+    """The versions that rounds made."""
 
-    def __init__(self, session: Session, user_id: int, personality_id: int) -> None:
+    def __init__(self, session: Session, personality_id: int) -> None:
         self._made = {
             row.round_id: row
             for row in session.scalars(
@@ -140,9 +137,6 @@ class _Results:
         champion = read_alias(session, personality_id).version
         self._champion = name_of(champion)
         self._in_champion = {v.id for v in line_of_parents(session, id_of(champion))}
-        whose = tables.RoundVoterRow.pseudonym == read_pseudonyms(session).of(user_id)
-        shares = select(tables.RoundVoterRow.round_id, tables.RoundVoterRow.share).where(whose)
-        self._shares = {row.round_id: row.share for row in session.execute(shares)}
 
     def use(self, pair: tables.RoundPairRow, round_: tables.RoundRow, role: PairRole, vote: Vote) -> VoteUse:
         made = self._made.get(round_.id)
@@ -153,7 +147,6 @@ class _Results:
             source=pair.source,
             split=pair.split,
             vote=vote,
-            share=self._shares.get(round_.id),
             version=f"v{made.number}" if made else None,
             verdict=made.verdict if made else None,
             champion=self._champion if made and made.id in self._in_champion else None,

@@ -18,9 +18,10 @@ from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import Alias, AliasMove, Version, read_alias
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
-from storage.taste.learning import learn_from, read_taste_data
+from storage.taste.learning import learn_from
 from storage.taste.opinions import read_taste_opinions
 from storage.taste.words import Effect, likings
+from storage.votes.votes import FeedbackCounts
 
 ENDS = "0 18 * * mon"
 """The end of a week, when it is announced; a cron expression in UTC."""
@@ -30,10 +31,8 @@ ENDS = "0 18 * * mon"
 class Week:
     begins: datetime
     ends: datetime
-    votes: int
-    choices: int
-    people: int
-    """Number of people who voted or chose."""
+    counts: FeedbackCounts
+    """Numbers of what counts and was said this week."""
     liked: tuple[Effect, ...]
     """Traits that members like, by all votes so far, the surest first."""
     made: tuple[Version, ...]
@@ -51,7 +50,7 @@ class Week:
     @property
     def is_empty(self) -> bool:
         """True if nothing happened."""
-        return not (self.votes or self.choices or self.made or self.was_promoted)
+        return not (self.counts.total or self.made or self.was_promoted)
 
 
 def week_trigger() -> BaseTrigger:
@@ -66,7 +65,7 @@ def read_week(session: Session, personality_id: int, settings: Settings) -> Week
     begins = ends - WEEK
     evidence = read_taste_opinions(session, personality_id, settings)
     taste, said = learn_from(session, personality_id, evidence), evidence.between(begins, ends)
-    of_week, champion = read_taste_data(session, said), read_alias(session, personality_id)
+    champion = read_alias(session, personality_id)
     made = select(VersionRow).where(
         VersionRow.personality_id == personality_id, VersionRow.created_at >= begins, VersionRow.created_at < ends
     )
@@ -79,9 +78,7 @@ def read_week(session: Session, personality_id: int, settings: Settings) -> Week
     return Week(
         begins=begins,
         ends=ends,
-        votes=len(of_week.thumbs.liked),
-        choices=len(of_week.choices.starts),
-        people=said.people,
+        counts=said.counts,
         liked=tuple(likings(taste)),
         made=tuple(read_all(session, Version, made.order_by(VersionRow.number))),
         was_promoted=bool(read_all(session, AliasMove, moves)),

@@ -115,7 +115,7 @@ def model_card(origin: Provenance, base: BaseModel | None) -> str:
         "## Base",
         f"{version.base_name}; its weights and tokenizer have the digest `{version.base_revision}`. "
         f"Licence of the base: {licence}.",
-        "## Lineage and training data",
+        "## History and training data",
         "\n".join(_lineage(origin)),
         "## Measured",
         "\n".join(_measured(origin.rounds[0])),
@@ -158,4 +158,4 @@ def _measured(round_: Round | None) -> Sequence[str]:
     if not gate:
         return ["It was not measured here."]
     checks = [f"- {check['name']}: {check['sentence']} ({check['outcome']})" for check in gate["checks"]]
-    return [f"The gate's verdict is **{gate['verdict']}**.", "", *checks]
+    return [f"The checks: **{gate['verdict']}**.", "", *checks]

@@ -17,6 +17,7 @@ from storage.privacy.erasure import lock_erasures, mark_versions_of_voter
 from storage.settings.sections import PrivacySettings
 from storage.votes.corrections import wrong_facts
 from storage.votes.weights import quarantined
+from storage.wording import gettext_noop
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ def open_bases(settings: PrivacySettings) -> tuple[Basis, ...]:
 def describe_bases(settings: PrivacySettings) -> str:
     """Return a sentence or two on the data that is trained on, and why the rest is not."""
     if settings.discord_training_permission:
-        return "Training basis: live chat of members who opted in, prompt bank, local."
-    return (
-        "Training basis: prompt bank and local only. Live chat is logged but not trained on: Discord forbids it "
-        "without permission (privacy.discord_training_permission = false)."
+        return gettext_noop(
+            "May be used for training: live chat of members who opted in, the prompt bank, and what was said outside "
+            "Discord."
+        )
+    return gettext_noop(
+        "May be used for training: the prompt bank, and what was said outside Discord. Live chat may not: Discord "
+        "forbids it without permission (privacy.discord_training_permission = false)."
     )
 
 

@@ -89,7 +89,7 @@ def _change_champion(
     last_good = read_alias(session, personality.id, LAST_GOOD)
     if is_moved or (last_good.version and last_good.version.base_revision != revision):
         before_it = nearest_with_files(session, to.parent_id) if to else None
-        move_alias(session, personality.id, last_good, before_it, by=by, reason=Sentence("follows the champion"))
+        move_alias(session, personality.id, last_good, before_it, by=by, reason=Sentence("follows the version in use"))
     return MovedChampion(personality.name, champion.target, name_of(to)) if is_moved else None
 
 

@@ -139,11 +139,11 @@ class Standing:
 
     @property
     def score(self) -> sentences.Sentence:
-        """Return the score in words, as in "14 to 6 in blind pairs (4 about the same)"."""
-        said = sentences.Sentence("{wins} to {losses} in blind pairs", wins=self.wins, losses=self.losses)
+        """Return the score in words, as in "14 to 6 in blind comparisons (4 about the same)"."""
+        said = sentences.Sentence("{wins} to {losses} in blind comparisons", wins=self.wins, losses=self.losses)
         if self.ties:
             said = sentences.joined(" ", [said, sentences.Sentence("({ties} about the same)", ties=self.ties)])
-        by = [sentences.counted("by {count} person", "by {count} people", self.people)] if self.people else []
+        by = [sentences.counted("by {count} member", "by {count} members", self.people)] if self.people else []
         return sentences.joined(", ", [said, *by])
 
     @property

@@ -28,8 +28,8 @@ from storage.sentences import Sentence, joined
 from storage.settings.sections import ReleaseSettings
 from storage.wording import gettext_noop
 
-GATE = gettext_noop("the gate")
-PASSED = Sentence("it passed the gate")
+GATE = gettext_noop("the checks")
+PASSED = Sentence("it passed the checks")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
         make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
     except AliasConflict:
         return Sentence(
-            "{version} waits for an admin: somebody else moved an alias at the same moment", version=version.name
+            "{version} waits for an admin: another admin switched versions at the same moment", version=version.name
         )
     return Sentence("{version} answers from now on", version=version.name)
 
@@ -191,7 +191,7 @@ def make_champion(
 
 
 def _remember(session: Session, personality_id: int, last_good: Alias, version: Version | None, *, by: str) -> None:
-    move_alias(session, personality_id, last_good, version, by=by, reason=Sentence("follows the champion"))
+    move_alias(session, personality_id, last_good, version, by=by, reason=Sentence("follows the version in use"))
 
 
 def _require_generation(champion: Alias, expected: int) -> None:

@@ -284,7 +284,9 @@ def label_pair(
         .values(label=label, labelled_at=utc_now())
     )
     if changed_rows(session.execute(labelled)) != 1:
-        raise SittingConflict("that pair was labelled already, in another window, or was deleted: reload the page")
+        raise SittingConflict(
+            "those answers were compared already, in another window, or were deleted: reload the page"
+        )
     row = session.get_one(SittingPairRow, pair_id, populate_existing=True)
     if label in CHOICES:
         _choose(session, row, sitting.user_id, CHOICES[label], home, by_admin=by_admin)
@@ -319,7 +321,7 @@ def undo_label(session: Session, sitting: Sitting) -> None:
     )
     row = session.scalar(newest)
     if row is None or row.label is None:
-        raise SittingConflict("there is nothing to undo: you have not labelled a pair in this sitting")
+        raise SittingConflict("there is nothing to undo: you have not compared anything in this session")
     _set_thumbs(session, row, sitting.user_id, row.label, added=False)
     if (said := session.get(ComparisonRow, (row.first_id, row.second_id, sitting.user_id))) is not None:
         session.delete(said)

@@ -30,6 +30,7 @@ from storage.taste.measures import (
 )
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, add_thumbs, fit, prior
 from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
+from storage.votes.votes import NOTHING_SAID, FeedbackCounts
 
 Beginning = tuple[str, bool]
 """(an answer's text so far, whether that is all of it)"""
@@ -172,6 +173,8 @@ class LearnedTaste:
     bettor: Bettor
     is_on: bool = True
     """True if an admin lets the taste act."""
+    counts: FeedbackCounts = NOTHING_SAID
+    """Numbers of what it was learned from, as they are shown."""
 
     @property
     def e_value(self) -> float:
@@ -204,13 +207,9 @@ class LearnedTaste:
             return sentences.Sentence("the taste ranks no answers: an admin has switched it off")
         if len(self.data) < UNJUDGED:
             return sentences.counted(
-                "the taste has {count} vote; it ranks answers after {needed}, or after {decided} choices that preferred"
-                " an answer",
-                "the taste has {count} votes; it ranks answers after {needed}, or after {decided} choices that"
-                " preferred an answer",
-                len(self.data),
-                needed=UNJUDGED,
-                decided=DECIDED,
+                "the taste ranks no answers yet: it needs {count} more vote or choice at least",
+                "the taste ranks no answers yet: it needs {count} more votes or choices at least",
+                max(1, min(UNJUDGED - len(self.data), math.ceil(DECIDED - self.data.choices.decided))),
             )
         if not self.may_choose:
             return sentences.Sentence("the taste ranks no answers: it predicts votes worse than the share of 👍 does")
@@ -268,7 +267,8 @@ def learn_taste(session: Session, personality_id: int, settings: Settings) -> Le
 def learn_from(session: Session, personality_id: int, evidence: TasteOpinions) -> LearnedTaste:
     """Learn from opinions that were already read; the taste acts if the personality's admins let it."""
     follows = select(PersonalityRow.follows_taste).where(PersonalityRow.id == personality_id)
-    return replace(learn(read_taste_data(session, evidence)), is_on=session.scalars(follows).one())
+    learned = learn(read_taste_data(session, evidence))
+    return replace(learned, is_on=session.scalars(follows).one(), counts=evidence.counts)
 
 
 def learn(data: TasteData) -> LearnedTaste:

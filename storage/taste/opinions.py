@@ -19,7 +19,7 @@ from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings
 from storage.votes.corrections import wrong_facts
 from storage.votes.voter_caps import cap_factors
-from storage.votes.votes import Vote, read_emoji_weights
+from storage.votes.votes import FeedbackCounts, Vote, read_emoji_weights
 from storage.votes.weights import CurrentVote, counted_votes, counted_votes_on, quarantined, weigh_by_account
 
 NEWEST_ANSWERS = 10_000
@@ -39,6 +39,8 @@ class Opinion(NamedTuple):
     liked: bool
     weight: float
     given_at: datetime
+    is_vote: bool = True
+    """False if it stands for a 🔁 or a suggested answer."""
 
 
 class Preference(NamedTuple):
@@ -70,9 +72,10 @@ class TasteOpinions:
     """Factors for the weights of people who gave many more votes than others; 1 is absent."""
 
     @property
-    def people(self) -> int:
-        """Return the number of people who voted or chose."""
-        return len({one.voter for one in (*self.opinions, *self.choices)})
+    def counts(self) -> FeedbackCounts:
+        votes = sum(opinion.is_vote for opinion in self.opinions)
+        people = {one.voter for one in (*self.opinions, *self.choices)}
+        return FeedbackCounts(votes, len(self.choices), len(self.opinions) - votes, len(people))
 
     def between(self, begins: datetime, ends: datetime) -> TasteOpinions:
         """Return the opinions from `begins` up to `ends`, which is not included."""
@@ -99,7 +102,7 @@ def read_taste_opinions(session: Session, personality_id: int, settings: Setting
         voter = pseudonyms.of(user_id)
         if user_id not in silent and (reply_id, voter) not in said:
             said.add((reply_id, voter))
-            opinions.append(Opinion(reply_id, voter, False, weight, given_at))
+            opinions.append(Opinion(reply_id, voter, False, weight, given_at, is_vote=False))
     choices = [
         *_picks((vote for vote in votes if vote.reply_id in arenas), arenas, pseudonyms),
         *(

@@ -35,7 +35,7 @@ class KnownTaste:
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
     evidence = read_taste_opinions(session, personality_id, settings)
-    taste = learn(read_taste_data(session, evidence))
+    taste = replace(learn(read_taste_data(session, evidence)), counts=evidence.counts)
     examples = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
     order = order_in_use(session, personality_id, taste, settings)
     return KnownTaste(evidence, taste, tuple(likings(taste)), examples, order)
@@ -57,7 +57,7 @@ def learn_votes_on(
     taste = learn_more(known.taste, weighed, read_measures(session, {one.reply_id for one in news}))
     liked = tuple(likings(taste)) if len(taste.data) < MANY else known.liked
     evidence = replace(known.evidence, opinions=(*known.evidence.opinions, *news))
-    return replace(known, evidence=evidence, taste=taste, liked=liked)
+    return replace(known, evidence=evidence, taste=replace(taste, counts=evidence.counts), liked=liked)
 
 
 def _news(

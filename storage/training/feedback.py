@@ -227,40 +227,36 @@ def _parts(ids: Collection[int]) -> Iterator[list[int]]:
 
 
 @dataclass(frozen=True)
-class PossiblePairs:
-    """Pairs that people's votes, choices and suggestions can make now."""
+class PairMaterial:
+    """Votes, choices and suggestions that can make pairs now; how many they make, only their texts show."""
 
     compared: int
-    """Number of questions with a liked and a disliked answer; each gives 1 to 4 pairs."""
+    """Number of questions with a liked and a disliked answer; it can give several pairs."""
     choices: int
-    """Number of questions with a choice among answers; each gives at least 1 pair, if people agree."""
+    """Number of questions with a choice among answers; it gives a pair if people agree."""
     suggestions: int
-    """Number of suggested answers; each gives at least 1 pair."""
-
-    @property
-    def total(self) -> int:
-        return self.compared + self.choices + self.suggestions
+    """Number of suggested answers; one can give several pairs."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """The feedback and taste that the next round could learn from."""
+    """The feedback and taste that the next round could learn from; `taste.counts` has the numbers of what counts."""
 
     votes: WeightedVotes
-    pairs: PossiblePairs
+    pairs: PairMaterial
     taste: LearnedTaste
 
 
 def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:
     evidence = read_taste_opinions(session, personality_id, settings)
     votes = read_weighted_votes(session, personality_id, settings.votes)
-    pairs = count_possible_pairs(
+    pairs = count_pair_material(
         session, personality_id, settings.privacy, base_revision, votes=votes.by_reply, choices=evidence.choices
     )
     return Outlook(votes, pairs, learn_from(session, personality_id, evidence))
 
 
-def count_possible_pairs(
+def count_pair_material(
     session: Session,
     personality_id: int,
     privacy: PrivacySettings,
@@ -268,8 +264,8 @@ def count_possible_pairs(
     *,
     votes: Mapping[int, Collection[WeightedVote]],
     choices: Iterable[Preference],
-) -> PossiblePairs:
-    """Return the numbers of pairs that these votes, by reply, and choices allow; all of them must count."""
+) -> PairMaterial:
+    """Return what these votes, by reply, and choices have for pairs; all of them must count."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     suggestions = count_rows(session, select(trainable_corrections(reply, privacy).id))
     by_prompt: dict[str, set[bool]] = defaultdict(set)
@@ -279,4 +275,4 @@ def count_possible_pairs(
             by_prompt[prompt].add(balance > 0)
     compared = {choice.reply_ids[0] for choice in choices if choice.chosen is not None}
     chosen = session.scalar(select(func.count(reply.prompt_digest.distinct())).where(reply.id.in_(compared)))
-    return PossiblePairs(sum(len(kinds) == 2 for kinds in by_prompt.values()), chosen or 0, suggestions)
+    return PairMaterial(sum(len(kinds) == 2 for kinds in by_prompt.values()), chosen or 0, suggestions)

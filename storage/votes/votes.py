@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -15,7 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.conversations.replies import lock_replies
 from storage.database.database import vote_emoji_of
-from storage.database.enums import ASKED, QuarantineStatus
+from storage.database.enums import ASKED, Origin, QuarantineStatus
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
 from storage.emoji import THUMBS
 from storage.personalities.personalities import lock_personalities
@@ -60,6 +60,61 @@ class VoteEvent:
 class Tally:
     up: int = 0
     down: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.up + self.down
+
+
+@dataclass(frozen=True)
+class FeedbackCounts:
+    """Numbers of what people said about a personality's answers; every place that shows them means the same."""
+
+    votes: int = 0
+    """Number of 👍, 👎 and other emoji that vote: one for each member and answer. An arena's are choices."""
+    choices: int = 0
+    """Number of times that somebody said which of several blind answers is better, or that they are about the same."""
+    others: int = 0
+    """Number of 🔁 and suggested answers by members who did not vote on the answer."""
+    people: int = 0
+    """Number of people behind them."""
+
+    @property
+    def total(self) -> int:
+        return self.votes + self.choices + self.others
+
+
+NOTHING_SAID = FeedbackCounts()
+
+
+class NotOnVersion(StrEnum):
+    """The reason why a vote is not shown as one on a version's answers."""
+
+    ON_HOLD = "on hold"
+    IN_CONSOLE = "in console"
+    """A choice among answers that were drawn for it is not approval in conversations."""
+    OTHER_STRENGTH = "other strength"
+    """The answer was not given at the strength that was trained."""
+
+
+@dataclass(frozen=True)
+class VersionVotes:
+    by_version: Mapping[int | None, Tally]
+    """Votes on each version's answers, by version id; None is the base model."""
+    left_out: Mapping[NotOnVersion, int]
+    """Number of the other votes outside arenas, by reason."""
+
+    def on(self, version_id: int | None) -> Tally:
+        return self.by_version.get(version_id, Tally())
+
+    @property
+    def shown(self) -> int:
+        return sum(votes.total for votes in self.by_version.values())
+
+    @property
+    def given(self) -> int:
+        """Number of votes as `FeedbackCounts` counts them, before any rule."""
+        return self.shown + sum(self.left_out.values())
 
 
 def append_events(session: Session, events: Iterable[VoteEvent]) -> list[VoteEvent]:
@@ -166,12 +221,8 @@ def tally(votes: Collection[Vote]) -> Tally:
     return Tally(up=up, down=len(votes) - up)
 
 
-def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
-    """Return the votes on each version's answers, unweighted and without quarantined ones; None is the base model.
-
-    Arenas and sittings do not count, because a choice among answers is not approval. Answers at another strength than
-    trained do not count either.
-    """
+def read_version_votes(session: Session, personality_id: int) -> VersionVotes:
+    """Return the votes on each version's answers, unweighted."""
     up, down = (case((net_count(session, said) > 0, 1), else_=0) for said in Vote)
     current = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id, up.label("up"), down.label("down"))
@@ -179,8 +230,9 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
         .having(up != down)  # a like and a dislike of one user cancel
         .subquery()
     )
-    votes = not_quarantined(current).subquery()
-    answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin, ReplyRow.strength)
+    out, is_same = _held(current)
+    votes = select(current, out.c.reply_id.is_not(None).label("is_held")).outerjoin(out, is_same).subquery()
+    answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin, ReplyRow.strength, votes.c.is_held)
     tallies = (
         select(*answers, func.sum(votes.c.up), func.sum(votes.c.down))
         .select_from(votes)
@@ -189,23 +241,33 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
         .group_by(*answers)
     )
     found: dict[int | None, Tally] = defaultdict(Tally)
-    for owner, version_id, origin, strength, ups, downs in session.execute(tallies).all():
-        as_trained = version_id is None or strength == 1.0
-        if owner == personality_id and origin not in ASKED and as_trained:
+    left_out: Counter[NotOnVersion] = Counter()
+    for owner, version_id, origin, strength, is_held, ups, downs in session.execute(tallies).all():
+        if owner != personality_id or origin is Origin.ARENA:
+            continue
+        if is_held:
+            left_out[NotOnVersion.ON_HOLD] += ups + downs
+        elif origin in ASKED:
+            left_out[NotOnVersion.IN_CONSOLE] += ups + downs
+        elif version_id is not None and strength != 1.0:
+            left_out[NotOnVersion.OTHER_STRENGTH] += ups + downs
+        else:
             so_far = found[version_id]
             found[version_id] = Tally(so_far.up + ups, so_far.down + downs)
-    return dict(found)
+    return VersionVotes(dict(found), dict(left_out))
 
 
 def not_quarantined(votes: Subquery) -> Select[Any]:
     """Select the votes that are not in quarantine; they need the columns `reply_id` and `user_id`."""
-    out = quarantined_votes().distinct().subquery()
+    out, is_same = _held(votes)
     # An outer join: on a million events, NOT IN takes SQLite minutes, and NOT EXISTS twice as long.
-    return (
-        select(votes)
-        .outerjoin(out, (out.c.reply_id == votes.c.reply_id) & (out.c.user_id == votes.c.user_id))
-        .where(out.c.reply_id.is_(None))
-    )
+    return select(votes).outerjoin(out, is_same).where(out.c.reply_id.is_(None))
+
+
+def _held(votes: Subquery) -> tuple[Subquery, ColumnElement[bool]]:
+    """Return the quarantined votes, and the condition that joins `votes` to them."""
+    out = quarantined_votes().distinct().subquery()
+    return out, (out.c.reply_id == votes.c.reply_id) & (out.c.user_id == votes.c.user_id)
 
 
 def quarantined_votes() -> Select[int, int]:

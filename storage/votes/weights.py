@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -16,7 +16,15 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import vote_emoji_of
 from storage.database.enums import QuarantineStatus
-from storage.database.tables import OptOutRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow, VoteEventRow
+from storage.database.tables import (
+    ArenaAnswerRow,
+    OptOutRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    ReplyRow,
+    RoundRow,
+    VoteEventRow,
+)
 from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
@@ -28,9 +36,11 @@ ROWS_AT_ONCE = 1_000
 LEAST_WEIGHT = 0.1
 """Minimum weight: lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
 ACCOUNT_AGE, MEMBERSHIP = gettext_noop("account age"), gettext_noop("membership")
-QUARANTINE = gettext_noop("quarantine")
+QUARANTINE = "quarantine"
 WRONG_FACT = "wrong fact"
 OPT_OUT = gettext_noop("opt-out")
+RULES = {QUARANTINE: gettext_noop("suspicious votes"), "voter cap": gettext_noop("limit for each member")}
+"""{rule: its words, if they differ from its name}"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,12 @@ class VoteHistory:
     @property
     def emoji(self) -> list[str]:
         """The voting emoji that are there now."""
-        return [event.emoji for event in self._standing()[-1][1]] if self.now else []
+        return [event.emoji for event in self.standing] if self.now else []
+
+    @property
+    def standing(self) -> tuple[ThumbEvent, ...]:
+        """The additions of the voting emoji that are there now, also of those that cancel each other out."""
+        return self._standing()[-1][1] if self.events else ()
 
     @property
     def since(self) -> datetime:
@@ -117,6 +132,11 @@ class QuarantinePeriod:
         opened_in_time = round_.finished_at is None or self.opened_at <= round_.finished_at
         counts_since = self.decided_at if self.status is QuarantineStatus.COUNTED else None
         return opened_in_time and (counts_since is None or counts_since > beginning(round_))
+
+
+def counted_in(round_: RoundRow, history: VoteHistory, held: Iterable[QuarantinePeriod]) -> Vote | None:
+    """Return the vote that counted when the round began; None if it was withdrawn, later, or `held` back then."""
+    return None if any(one.covers(round_) for one in held) else history.before(beginning(round_))
 
 
 QuarantinePeriods = Mapping[tuple[int, int], list[QuarantinePeriod]]
@@ -186,6 +206,16 @@ class WeightedVotes:
     """Number of current votes before any rule."""
     removed: dict[str, float]
     """The weight that each rule removed; with the weights of the votes they add up to the total."""
+    given: int = 0
+    """Number of current votes outside arenas before any rule, as `FeedbackCounts` counts votes."""
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    """Number of those votes that do not count at all, by rule."""
+    in_part: int = 0
+    """Number of those votes that count with less than their full weight."""
+
+    @property
+    def counted(self) -> int:
+        return self.given - sum(self.uncounted.values())
 
 
 class CurrentVote(NamedTuple):
@@ -239,20 +269,26 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     pseudonyms = read_pseudonyms(session)
     by_reply: dict[int, list[WeightedVote]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, OPT_OUT), 0.0)
-    total = 0
+    picks = set(session.scalars(select(ArenaAnswerRow.reply_id)))
+    total = given = in_part = 0
+    uncounted: Counter[str] = Counter()
     for vote, rule in _ruled_votes(session, personality_id, settings):
+        weight = vote.weight
         total += 1
         if rule is not None:
             removed[rule] += 1.0
-            continue
-        weight = vote.weight
-        if weight < 1.0:
+        elif weight < 1.0:
             removed[ACCOUNT_AGE] += 1.0 - vote.account
             removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
-        if weight > 0.0:
+        if rule is None and weight > 0.0:
             by_reply[vote.reply_id].append(_weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
+        if vote.reply_id not in picks:
+            given += 1
+            if rule is not None or not weight:
+                uncounted[rule or (MEMBERSHIP if vote.account else ACCOUNT_AGE)] += 1
+            in_part += rule is None and 0.0 < weight < 1.0
     ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
-    return WeightedVotes(ordered, total, removed)
+    return WeightedVotes(ordered, total, removed, given, uncounted, in_part)
 
 
 def counted_votes(

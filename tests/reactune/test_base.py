@@ -168,7 +168,7 @@ def test_votes_teach_the_new_base_and_the_old_champion_comes_back(
     assert "Licence: unknown" in err
     for sentence in (
         "new is the base model now",
-        "default: base is the champion (it was v1).",
+        "default: base answers now (before: v1).",
         "1 version of old stays stored. It answers again after reactune base use",
         "6 votes count for the next round",
         "reactune base teach teaches the personalities on it",

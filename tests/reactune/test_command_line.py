@@ -37,10 +37,23 @@ from storage.releases.versions import register
 from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from storage.training.feedback import PairMaterial, look_ahead
 from storage.training.rounds import request_round
+from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
-from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, add_taste, compared_metrics, vote
+from tests.seeding import (
+    ALICE,
+    BOB,
+    account,
+    add_correction,
+    add_reply,
+    add_siblings,
+    add_taste,
+    ask_twice,
+    compared_metrics,
+    vote,
+)
 from tests.storage.adapters.test_folder_store import publish
 from tests.storage.personalities.test_appearance import portrait
 from tests.storage.personalities.test_tavern import card_of, picture_of
@@ -297,7 +310,7 @@ def test_a_version_is_shown_and_promoted_with_the_same_messages_before_and_after
     assert "v1: Fine! And you?" in shown
     assert "chosen by nobody" in shown
     _, promoted, _ = reactune("model", "promote", "v1")
-    assert "v1 is now the champion." in promoted
+    assert "v1 is now in use." in promoted
     assert "v1: Fine! And you?" in promoted
     reactune("model", "rollback")
     assert json.loads(reactune("model", "promote", "v1", "--json")[1])["before_after"] == compared
@@ -371,12 +384,12 @@ def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(r
     code, out, err = reactune("model", "promote", "v1")
     assert (code, out) == (2, "")
     assert err == (
-        "reactune: v1 did not pass the gate (fail: answers moved 4.2 nats per token): "
+        "reactune: v1 is not ready (it failed a check: answers moved 4.2 nats per token): "
         "to use it anyway, repeat with override and a reason\n"
     )
     code, _, err = reactune("model", "promote", "v1", "--override")
     assert code == 2
-    assert "overriding the gate needs a reason" in err
+    assert "overriding the checks needs a reason" in err
     code, out, _ = reactune("model", "promote", "v1", "--override", "--reason", "only a test", "--json")
     assert (code, json.loads(out)["champion"]) == (0, "v1")
     (move,) = json.loads(reactune("model", "show", "v1", "--json")[1])["moves"]
@@ -387,9 +400,9 @@ def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(r
     ("words", "sentence"),
     [
         (("promote", "v7"), "there is no version v7"),
-        (("lineage", "v7"), "there is no version v7"),
+        (("history", "v7"), "there is no version v7"),
         (("rollback",), "no earlier version to roll back to"),
-        (("promote", "base"), "base is already the champion"),
+        (("promote", "base"), "base is already in use"),
         (("list", "--personality", "nobody"), "there is no personality 'nobody'"),
     ],
 )
@@ -420,16 +433,16 @@ def test_privacy_report_counts_what_is_stored(reactune, settings) -> None:
     report = json.loads(out)
     assert (code, report["answers"], report["rows"]["replies"]) == (0, {"none": {"under 1 day": 1}}, 1)
     lines = reactune("privacy", "report")[1].splitlines()
-    assert any(line.endswith("basis none: 1 (1 under 1 day).") for line in lines)
+    assert any(line == "Answers that are not trained on: 1 (1 under 1 day)." for line in lines)
     assert "Versions trained on data that was deleted later: none." in lines
 
 
 def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_version):
-    code, out, _ = reactune("model", "lineage", "v1", "--json")
+    code, out, _ = reactune("model", "history", "v1", "--json")
     lineage = json.loads(out)
     assert (code, lineage["chain"], lineage["votes"]) == (0, ["v1", "base"], {"up": 1, "down": 1})
     assert lineage["rounds"][0]["pairs"][0]["chosen"]["votes"][0]["user_id"] == BOB
-    lines = reactune("model", "lineage", "v1")[1].splitlines()
+    lines = reactune("model", "history", "v1")[1].splitlines()
     assert lines[0].startswith("v1 (v1 ← base) was made in 1 round. Behind the pairs: 2 votes")
     assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
 
@@ -437,13 +450,13 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
     assert (code, [vote["status"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
-    used = "used as the better answer in round 1 → v1 (passed the gate)"
+    used = "used as the better answer in round 1 → v1 (passed the checks)"
     assert lines[2].endswith(f"“good answer 0”: counts in what people here like; {used}")
 
 
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
     seeded(ensure_personality)
-    assert reactune("model", "lineage", "base")[1].startswith("base is the base model without an adapter")
+    assert reactune("model", "history", "base")[1].startswith("base is the base model without an adapter")
     assert reactune("votes", "outcomes", "5")[1] == "User 5 hasn't voted yet.\n"
 
 
@@ -586,6 +599,24 @@ def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path)
     assert dataset["weight"] == pytest.approx([2 / 3] * 3)
 
 
+def test_the_export_counts_the_questions_that_the_status_names(reactune, seeded, settings, revision):
+    def write(session):
+        add_siblings(session, 3, base_revision=revision)
+        first, second = ask_twice(session, None, None, base_revision=revision)
+        compare(session, first, second, ALICE, Better.FIRST)
+        improved = add_reply(session, prompt="<|user|>more<|bot|>", answer="no", base_revision=revision)
+        add_correction(session, improved, "a better answer")
+        return look_ahead(session, 1, settings, revision).pairs
+
+    material = seeded(write)
+    assert material == PairMaterial(compared=3, choices=1, suggestions=1)
+    assert json.loads(reactune("export", "pairs.jsonl", "--json")[1]) == {
+        "pairs": 5,
+        "questions": 5,
+        "file": "pairs.jsonl",
+    }
+
+
 def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
     lines = [
         {"prompt": "How are you?", "chosen": "Fine!", "rejected": "As an AI I have no feelings."},
@@ -709,10 +740,10 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
     assert code == 1
     assert findings["Database"]["message"] == "sqlite, schema up to date"
     assert findings["Base model"]["status"] == "ok"
-    assert "base, no adapter" in findings["Champions"]["message"]
+    assert "base, no adapter" in findings["Versions in use"]["message"]
     assert "reactune run" in findings["Trainer"]["message"]
     assert "DISCORD_TOKEN is not set" in findings["Token"]["message"]
-    assert "privacy.discord_training_permission" in findings["Training basis"]["message"]
+    assert "privacy.discord_training_permission" in findings["May be used for training"]["message"]
 
 
 def test_on_a_new_install_doctor_asks_only_for_a_token_and_a_server(reactune):
@@ -798,9 +829,9 @@ class TestPersonalities:
         listed = json.loads(out)["personalities"]
         assert (code, [(p["name"], p["champion"]) for p in listed]) == (0, [("default", "base"), ("keeper", "base")])
         words = "base (has not learned yet and follows the examples on its card)"
-        assert f"keeper · champion {words}" in " ".join(reactune("personality", "list")[1].split())
+        assert f"keeper · in use: {words}" in " ".join(reactune("personality", "list")[1].split())
         shown = reactune("personality", "show", "keeper")[1]
-        assert shown.startswith(f"# champion: {words}\n")
+        assert shown.startswith(f"# in use: {words}\n")
         assert "You keep a lighthouse." in shown
 
     def test_a_broken_card_is_reported_and_the_others_work(self, reactune, card):
@@ -848,7 +879,7 @@ class TestPersonalities:
         assert reactune("personality", "export", "keeper", "out")[0] == 2
         code, out, _ = reactune("personality", "import", "out", "--name", "copy")
         assert code == 0
-        assert "copy was created with 12 examples. Its adapter is v1. No gate has tested it" in out
+        assert "copy was created with 12 examples. Its adapter is v1. It has not been checked" in out
 
     def test_a_card_file_is_imported_under_its_name(self, reactune, card, tmp_path):
         (tmp_path / "owl.toml").write_text("system_prompt = 'Hoo.'")
@@ -892,7 +923,7 @@ class TestPersonalities:
             ),
             (
                 ("personality", "export", "keeper", "out"),
-                "the champion of keeper is base, which has no adapter to export",
+                "the version in use of keeper is base, which has no adapter to export",
             ),
             (
                 ("personality", "export", "keeper", "out", "--version", "base"),
@@ -929,7 +960,7 @@ def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
     refused, done = json.loads(out)["entries"]
     assert code == 0
     assert (done["action"], done["outcome"], done["reason"]) == ("model promote", "done", "votes like it")
-    assert (refused["outcome"], refused["note"]) == ("refused", "v1 is already the champion: nothing was changed")
+    assert (refused["outcome"], refused["note"]) == ("refused", "v1 is already in use: nothing was changed")
     assert done["actor"].endswith("(command line)")
     said = " ".join(reactune("audit", "--action", "votes")[1].split())
     assert said.startswith("The audit trail has no such entries. Its actions so far: model ")

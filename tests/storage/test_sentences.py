@@ -47,9 +47,9 @@ TOO_FEW = counted(
     "{count} vote so far, of which the rules removed {shares}",
     "{count} votes so far, of which the rules removed {shares}",
     7.5,
-    shares=Sentence("{share} ({rule})", share=Figure(0.125, ".0%"), rule=Sentence("quarantine")),
+    shares=Sentence("{share} ({rule})", share=Figure(0.125, ".0%"), rule=Sentence("suspicious votes")),
 )
-TOO_FEW_IN_GERMAN = "7,5 Stimmen bisher, davon haben die Regeln 12\N{NO-BREAK SPACE}% (Quarantäne) abgezogen"
+TOO_FEW_IN_GERMAN = "7,5 Stimmen bisher, davon haben die Regeln 12\N{NO-BREAK SPACE}% (verdächtige Stimmen) abgezogen"
 
 
 def in_german(sentence: str) -> str:
@@ -79,7 +79,7 @@ def test_any_old_row_can_be_read(stored: str) -> None:
 
 
 def test_numbers_and_plurals_are_written_as_in_each_language() -> None:
-    assert TOO_FEW == "7.5 votes so far, of which the rules removed 12% (quarantine)"
+    assert TOO_FEW == "7.5 votes so far, of which the rules removed 12% (suspicious votes)"
     assert in_german(TOO_FEW) == TOO_FEW_IN_GERMAN
 
 
@@ -88,7 +88,7 @@ def test_a_sentence_within_a_message_is_translated_too() -> None:
         assert gettext("What to do: {remedy}", remedy=Sentence("memory")) == "Was du tun kannst: Arbeitsspeicher"
 
 
-@pytest.mark.parametrize("written", ["memory", "{count} votes", "quarantine"])
+@pytest.mark.parametrize("written", ["memory", "{count} votes", "suspicious votes"])
 def test_a_word_of_ours_that_somebody_typed_stays(written: str) -> None:
     assert in_german(from_stored(to_stored(written))) == written
 

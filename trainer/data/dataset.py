@@ -142,9 +142,7 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
         TrainingSource.VOTES,
         plan.start,
         sources=tuple(
-            sentences.Sentence(
-                "{number} {origin}", number=number, origin=sentences.Sentence(f"from {SOURCE_WORDS[source]}")
-            )
+            sentences.Sentence("{number} from {source}", number=number, source=sentences.Sentence(SOURCE_WORDS[source]))
             for source, number in by_source.items()
             if len(by_source) > 1
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,14 +14,13 @@ from storage.releases.versions import StartingPoint
 from storage.sentences import counted
 from storage.settings.sections import Settings
 from storage.training.rounds import ManifestPair, RoundVoter
-from storage.wording import gettext_noop
 from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
 from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
 from trainer.data.survey import Survey
 from trainer.data.taste_pairs import rank_by_taste, weigh_by_taste
 from trainer.data.voter_caps import cap_voters, round_voters, shares
 
-VOTER_CAP = gettext_noop("voter cap")
+VOTER_CAP = "voter cap"
 MIN_WEIGHT = 1e-6
 LIGHT = 0.25
 TASTE_SHARE = 0.25
@@ -74,11 +73,12 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
         voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights),
         evidence=_evidence(uncapped, capped, ranked, survey)
         | {
+            "pairs_by_source": dict(Counter(pair.source for pair in train)),
             "notes": [
                 *_notes(survey, settings),
                 *_contradicted(len(of_people.pairs) - len(weighed)),
                 *_too_long(of_people.too_long + of_taste.too_long, settings),
-            ]
+            ],
         },
         start=survey.start,
     )
@@ -136,9 +136,9 @@ def _evidence(
     voters = shares(uncapped).keys() | (survey.taste_weights.keys() if ranked else set())
     return {
         "votes": votes.total,
+        "counts": asdict(replace(survey.taste.counts, votes=votes.counted)),
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": len(voters),
-        "pairs_by_source": dict(Counter(pair.source for pair in (*uncapped, *ranked))),
     }
 
 

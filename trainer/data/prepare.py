@@ -28,7 +28,7 @@ from storage.training.rounds import (
     set_manifest,
 )
 from storage.votes.quarantines import quarantine_bursts
-from storage.votes.weights import read_weighted_votes
+from storage.votes.weights import RULES, read_weighted_votes
 from storage.wording import LEAST_SHOWN_SHARE
 from trainer.data.asking import ask_champion
 from trainer.data.dataset import Skip, length_check
@@ -41,7 +41,7 @@ GROWN = 2
 MAX_PLANS = 10
 """Maximum plans that one round makes: a member who keeps taking something back must not occupy the trainer forever."""
 TAKEN_BACK = sentences.Sentence(
-    "votes or suggestions were withdrawn, deleted or quarantined {number} times while this round was planned: start a "
+    "votes or suggestions were withdrawn, deleted or put on hold {number} times while this round was planned: start a "
     "new round",
     number=MAX_PLANS,
 )
@@ -106,18 +106,18 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
     values = {"version": version.name, "days": WAITING.days}
     if contest.leads:
         return sentences.Sentence(
-            "people are comparing {version} with the champion, and it leads: the next scheduled round waits for their "
-            "decision or {days} days",
+            "members are comparing {version} with the version in use, and it leads: the next scheduled round waits for "
+            "their decision or {days} days",
             **values,
         )
     enough = GROWN * made_by.evidence.get("votes", 0)
     if votes >= enough:
         return None
     return sentences.counted(
-        "people are comparing {version} with the champion: the next scheduled round waits for {count} vote or {days} "
-        "days",
-        "people are comparing {version} with the champion: the next scheduled round waits for {count} votes or {days} "
-        "days",
+        "members are comparing {version} with the version in use: the next scheduled round waits for {count} vote "
+        "or {days} days",
+        "members are comparing {version} with the version in use: the next scheduled round waits for {count} votes "
+        "or {days} days",
         enough,
         **values,
     )
@@ -166,7 +166,9 @@ def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
     """Yield a sentence on the share of the votes' weight that rules removed, if it is large."""
     removed = plan.evidence["removed_shares"].items()
     parts = [
-        sentences.Sentence("{share} ({rule})", share=sentences.Figure(share, ".0%"), rule=sentences.Sentence(rule))
+        sentences.Sentence(
+            "{share} ({rule})", share=sentences.Figure(share, ".0%"), rule=sentences.Sentence(RULES.get(rule, rule))
+        )
         for rule, share in removed
         if rule != VOTER_CAP and share >= LEAST_SHOWN_SHARE
     ]

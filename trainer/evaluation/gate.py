@@ -112,7 +112,7 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Senten
 
 
 def _people() -> CheckResult:
-    sentence = Sentence("people have not compared it with the champion yet")
+    sentence = Sentence("members have not compared it with the version in use yet")
     return CheckResult(PEOPLE, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
 
 
@@ -186,7 +186,7 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
 
     found, most = evaluation.divergence, settings.max_divergence
     sentence = Sentence(
-        "answers moved {distance} nats per token away from the base (limit {limit})",
+        "answers moved {distance} away from the base (limit {limit})",
         distance=Figure(found, ".2f"),
         limit=Figure(most, "g"),
     )

@@ -120,12 +120,14 @@ def _describe_outcome(version: Version, judged: Judged, released: str | None) ->
     match judged.verdict.outcome:
         case GateVerdict.PASS:
             then = released or Sentence("promote it to use it")
-            return Sentence("{version} learned {examples} and passed the gate; {then}", **values, then=then)
+            return Sentence("{version} learned {examples} and passed the checks; {then}", **values, then=then)
         case GateVerdict.FAIL:
             reason = judged.verdict.reason
-            return Sentence("{version} learned {examples} and did not pass the gate: {reason}", **values, reason=reason)
+            return Sentence("{version} learned {examples} and failed the checks: {reason}", **values, reason=reason)
         case GateVerdict.NOT_ENOUGH_EVIDENCE:
-            then = released or Sentence("now people compare it with the champion, without knowing which is which")
+            then = released or Sentence(
+                "now members compare it with the version in use, without knowing which is which"
+            )
             return Sentence("{version} learned {examples}; {then}", **values, then=then)
 
 

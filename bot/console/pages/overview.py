@@ -22,10 +22,10 @@ from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
 from bot.text.contests import describe_contest
-from bot.text.releases import describe_evidence
+from bot.text.releases import describe_verdict
 from bot.text.rounds import describe_first_version
 from bot.text.status import describe_marked_champion, describe_status
-from bot.text.taste import describe_finding, describe_now, describe_unknown, describe_use
+from bot.text.taste import describe_evidence, describe_finding, describe_now, describe_unknown, describe_use
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.insights.alert_facts import read_facts
@@ -38,7 +38,7 @@ from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
 from storage.releases.before_after import TwoAnswers, compare_with_before
 from storage.releases.contests import read_contest
-from storage.releases.versions import moves_of, read_alias
+from storage.releases.versions import read_alias
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.acting import switch_taste
 from storage.training.first_version import offered_examples
@@ -95,13 +95,13 @@ async def show_overview(request: web.Request) -> web.Response:
 
 
 def read_first_view(session: Session, personality_id: int, settings: Settings) -> FirstView:
-    champion = read_alias(session, personality_id).version
+    taste = read_taste_report(session, personality_id, settings)
+    champion = taste.now.champion
     compared = compare_with_before(session, champion) if champion else None
-    moved = next((move.moved_at for move in moves_of(session, champion)), None) if champion else None
     return FirstView(
         champion=champion.name if champion else "",
-        since=moved,
-        finding=describe_finding(read_taste_report(session, personality_id, settings)),
+        since=taste.now.since,
+        finding=describe_finding(taste),
         before=compared.before if compared else "",
         shown=compared.answers[0] if compared else None,
     )
@@ -160,6 +160,7 @@ async def show_likings(request: web.Request) -> web.Response:
         taste=taste,
         finding=describe_finding(taste),
         use=describe_use(taste),
+        evidence=describe_evidence(taste.evidence),
         now=describe_now(taste.now),
         unknown=describe_unknown(taste),
     )
@@ -229,7 +230,7 @@ def _about_versions(session: Session, personality: Personality, votes: VoteSetti
     if contest := read_contest(session, personality.id, votes):
         yield WaitingItem(personality, whose + describe_contest(contest), "/label", "Compare them blind")
     elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
-        words = sentence(f"{newest.name}: {describe_evidence(newest)}")
+        words = sentence(f"{newest.name}: {describe_verdict(newest)}")
         yield WaitingItem(personality, whose + words, "/versions", "Promote it")
     if said := describe_marked_champion(champion):
         yield WaitingItem(personality, whose + said, "/rounds", "Train without it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -13,9 +12,9 @@ from bot.charts.rounds import describe_curve, describe_gate
 from bot.console.page import find_here, read_before, read_form
 from bot.console.rendering import DrawnCurve, lay_out_curve
 from bot.errors import UserFacingError
-from bot.text.rounds import HEADLINES, describe_round
-from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource, TrainingSource
-from storage.insights.report import Curve, GateCheck, curve_of, gate_of, pairs_of_rounds
+from bot.text.rounds import HEADLINES, describe_details, describe_pairs, describe_round
+from storage.database.enums import GateVerdict, TrainingSource
+from storage.insights.report import Curve, GateCheck, RoundPairs, curve_of, gate_of, pairs_of_rounds
 from storage.releases.before_after import BeforeAfter, compare_round
 from storage.runtime.processes import TRAINER, is_alive
 from storage.training.rounds import Round, list_rounds, request_round
@@ -29,13 +28,15 @@ class ShownRound:
     round: Round
     headline: str
     lines: list[str]
-    pairs: dict[str, int]
-    """Number of pairs, by their source in words."""
+    pairs: str
+    """The numbers of its pairs in words; empty if it has none."""
     curve: tuple[DrawnCurve, str] | None
     """The loss of each step, and the curve in words."""
     gate: Words | None
     checks: list[tuple[str, GateCheck]]
     """The gate's checks, each with its sign."""
+    details: str
+    """Its measures for people who train models."""
     compared: BeforeAfter | None
 
 
@@ -62,22 +63,23 @@ def _read(
     session: Session, personality_id: int, limit: int, before_id: int | None = None
 ) -> tuple[list[ShownRound], bool]:
     rounds = list_rounds(session, personality_id, limit, before_id)
-    pairs = {found.round_id: found.by_source for found in pairs_of_rounds(session, [one.id for one in rounds])}
-    shown = [_shown(one, pairs.get(one.id, {}), compare_round(session, one.id)) for one in rounds]
+    pairs = {found.round_id: found for found in pairs_of_rounds(session, [one.id for one in rounds])}
+    shown = [_shown(one, pairs.get(one.id), compare_round(session, one.id)) for one in rounds]
     return shown, is_alive(session, TRAINER)
 
 
-def _shown(one: Round, pairs: Mapping[PairSource, int], compared: BeforeAfter | None) -> ShownRound:
+def _shown(one: Round, pairs: RoundPairs | None, compared: BeforeAfter | None) -> ShownRound:
     _, *lines = describe_round(one).split("\n")
     curve, gate = curve_of(one.id, one.metrics), gate_of(one.id, one.gate)
     return ShownRound(
         round=one,
         headline=HEADLINES[one.status],
         lines=lines,
-        pairs={SOURCE_WORDS[source]: number for source, number in pairs.items()},
+        pairs=describe_pairs(pairs.by_source, pairs.validation) if pairs else "",
         curve=(lay_out_curve(curve.losses), _describe_losses(curve)) if curve else None,
         gate=describe_gate(gate) if gate else None,
         checks=[(SIGNS[check.outcome], check) for check in gate.checks] if gate else [],
+        details=describe_details(one.metrics),
         compared=compared,
     )
 

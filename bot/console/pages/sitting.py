@@ -44,7 +44,7 @@ LABELS = {
     Label.SAME: "About the same",
     Label.SKIPPED: "Skipped",
 }
-NOT_YOURS = "That pair is not in your sitting. Reload this page."
+NOT_YOURS = "Those answers are not in your session. Reload this page."
 MAX_PASTED_CHARS = 2_000_000
 
 
@@ -140,7 +140,7 @@ def _author(here: Here) -> Author:
 async def _sitting_of(here: Here) -> Sitting:
     sitting = await here.services.database.read(open_sitting, here.personality.id, here.visitor.user_id)
     if sitting is None:
-        raise UserFacingError("This sitting has ended. Reload this page to begin another.")
+        raise UserFacingError("This session has ended. Reload this page to begin another.")
     return sitting
 
 
@@ -177,8 +177,7 @@ def _learned(here: Here) -> dict[str, object]:
     if taste is None or not here.services.settings.privacy.learn_from_reactions:
         return {"finding": "", "effects": ()}
     effects = shown_effects(taste, likings(taste))
-    votes, choices = len(taste.data.thumbs.liked), len(taste.data.choices.starts)
-    return {"finding": describe_liked(votes, choices, taste.data.voters, effects), "effects": effects}
+    return {"finding": describe_liked(taste.counts, effects), "effects": effects}
 
 
 async def add_own_prompts(request: web.Request) -> web.Response:

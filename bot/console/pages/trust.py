@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.console.page import find_here, number_in_path, read_before, read_form
 from bot.errors import UserFacingError
+from bot.privacy.notices import BASES
 from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus
 from storage.insights.privacy_report import report_privacy
@@ -55,16 +56,16 @@ async def show_stored(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     privacy = here.services.settings.privacy
     report = await here.services.database.read(report_privacy, privacy, utc_now())
-    bases = "Training basis: everything said here." if here.services.fixed_basis else describe_bases(privacy)
+    bases = "Everything said here may be used for training." if here.services.fixed_basis else describe_bases(privacy)
     retention = describe_retention(privacy, on_discord=here.services.fixed_basis is None)
-    return here.fill("stored.html", report=report, bases=bases, retention=retention)
+    return here.fill("stored.html", report=report, bases=bases, names=BASES, retention=retention)
 
 
 async def search_bursts(request: web.Request) -> web.Response:
     """Look for bursts of votes now; rounds and the bot look from time to time."""
     here = await find_here(request)
     services = here.services
-    action = here.action("search bursts")
+    action = here.action("search suspicious votes")
     await here.require_administrator(action)
     async with here.recorded(action):  # what it finds no longer counts
         await asyncio.to_thread(quarantine_bursts, services.database, here.personality.id, services.settings.votes)

@@ -23,19 +23,18 @@ from bot.releases.comparison import (
 )
 from bot.text.contests import describe_contest
 from bot.text.lineage import as_plain_text, lineage_lines
-from bot.text.releases import describe_evidence, describe_version
+from bot.text.releases import describe_left_out, describe_verdict, describe_version
 from bot.text.taste import describe_now
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
-from storage.insights.answering_now import AnsweringNow, read_answering_now
 from storage.insights.lineage import lineage_of
-from storage.insights.model_status import VersionDetails, read_version
+from storage.insights.model_status import VersionDetails, VersionList, read_version, read_versions
 from storage.insights.version_tree import TreeNode, read_version_tree
 from storage.personalities.cards import tuned
 from storage.releases.contests import Contest, read_contest
 from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Alias, read_alias
 from storage.settings.sections import GenerationSettings, Settings, VoteSettings
-from storage.votes.votes import Tally, tally_by_version
+from storage.votes.votes import VersionVotes
 from storage.wording import BASE_NAME
 
 LARGEST_NUMBER = 9
@@ -63,8 +62,8 @@ async def show_versions(request: web.Request) -> web.Response:
     newest = versions[0].name if versions else BASE_NAME
     return here.fill(
         "versions.html",
-        **_table(here, listed, None),
-        now="",
+        **_table(here, listed),
+        said=(),
         has_versions=bool(versions),
         seen=facts.champion.generation,
         promotable=others if champion == BASE_NAME else [*others, BASE_NAME],
@@ -86,34 +85,29 @@ def _read(session: Session, personality_id: int, votes: VoteSettings) -> Version
 async def show_version_list(request: web.Request) -> web.Response:
     """Return the versions with their votes, and the taste's effects besides them."""
     here = await find_here(request)
-    tree, tallies, now = await here.services.database.read(
-        _read_with_votes, here.personality.id, here.services.settings
-    )
-    return here.fill("version_list.html", **_table(here, _newest_first(tree), tallies), now=describe_now(now))
+    tree, found = await here.services.database.read(_read_with_votes, here.personality.id, here.services.settings)
+    said = (describe_left_out(found.votes.given, found.votes.left_out), describe_now(found.now))
+    table = _table(here, _newest_first(tree), found.votes)
+    return here.fill("version_list.html", **table, said=[*filter(None, said)])
 
 
-def _read_with_votes(
-    session: Session, personality_id: int, settings: Settings
-) -> tuple[list[TreeNode], dict[int | None, Tally], AnsweringNow]:
-    return (
-        read_version_tree(session, personality_id),
-        tally_by_version(session, personality_id),
-        read_answering_now(session, personality_id, settings),
-    )
+def _read_with_votes(session: Session, personality_id: int, settings: Settings) -> tuple[list[TreeNode], VersionList]:
+    return read_version_tree(session, personality_id), read_versions(session, personality_id, settings)
 
 
 def _newest_first(tree: list[TreeNode]) -> list[TreeNode]:
     return sorted(tree, key=lambda node: node.version.number if node.version else 0, reverse=True)
 
 
-def _table(here: Here, listed: list[TreeNode], tallies: dict[int | None, Tally] | None) -> dict[str, object]:
-    return {"listed": listed, "tallies": tallies, "evidence_of": describe_evidence, "base": here.services.base}
+def _table(here: Here, listed: list[TreeNode], votes: VersionVotes | None = None) -> dict[str, object]:
+    """Return the table's contents; the votes are None until they are counted."""
+    return {"listed": listed, "votes": votes, "verdict_of": describe_verdict, "base": here.services.base}
 
 
 async def show_version(request: web.Request) -> web.Response:
     here = await find_here(request)
     name = request.match_info["version"]
-    details, lineage = await here.services.database.read(_read_one, here.personality.id, name)
+    details, lineage = await here.services.database.read(_read_one, here.personality.id, name, here.services.settings)
     return here.fill(
         "version.html",
         version=details.version,
@@ -123,8 +117,8 @@ async def show_version(request: web.Request) -> web.Response:
     )
 
 
-def _read_one(session: Session, personality_id: int, name: str) -> tuple[VersionDetails, str]:
-    details = read_version(session, personality_id, name)
+def _read_one(session: Session, personality_id: int, name: str, settings: Settings) -> tuple[VersionDetails, str]:
+    details = read_version(session, personality_id, name, settings)
     assert details is not None, "the route names no base"
     return details, as_plain_text(lineage_lines(lineage_of(session, personality_id, name)))
 

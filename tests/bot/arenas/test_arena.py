@@ -192,7 +192,7 @@ class TestStart:
     async def test_an_empty_answer_of_the_champion_cancels_the_arena(self, place, engine, rows):
         engine.answers = ["", "tea", "coffee", *[""] * 3]
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The champion (base) gave an empty answer" in said(shown(place))
+        assert "The version in use (base) gave an empty answer" in said(shown(place))
         assert rows(ReplyRow) == []
 
     async def test_an_answer_that_takes_too_long_fails_it_without_another_wait(self, place, engine, rows):
@@ -328,7 +328,7 @@ class TestPicks:
         message = await start()
         pressed = await place.ada.click(message, label="2")
         assert pressed.ephemeral
-        assert "You picked 2. Press another number to change" in pressed.response.content
+        assert "You chose 2. Press another number to change" in pressed.response.content
         member = place.ada.id
         assert votes_by_place(rows, votes) == {1: {member: Vote.DOWN}, 2: {member: Vote.UP}, 3: {member: Vote.DOWN}}
         assert {row.message_id for row in rows(VoteEventRow)} == {message.id}
@@ -355,7 +355,7 @@ class TestPicks:
         message = await start()
         await place.ada.click(message, label="2")
         changed = await place.ada.click(message, label="3")
-        assert "You picked 3" in changed.response.content
+        assert "You chose 3" in changed.response.content
         assert votes_by_place(rows, votes)[3] == {place.ada.id: Vote.UP}
         withdrawn = await place.ada.click(message, label="3")
         assert "withdrawn" in withdrawn.response.content
@@ -393,7 +393,7 @@ class TestBusyDatabase:
         message = await start()
         lock_database()
         pressed = await place.ada.click(message, label="1")
-        assert "You picked 1" in pressed.response.content
+        assert "You chose 1" in pressed.response.content
         assert len(rows(VoteEventRow)) == 3
 
 
@@ -430,7 +430,7 @@ class TestThread:
         await place.ada.send(thread, "not for the bot")
         assert len(engine.requests) == 3
         pressed = await place.ada.click(next(m for m in thread.history() if m.author.bot), label="1")
-        assert "You picked 1" in pressed.response.content
+        assert "You chose 1" in pressed.response.content
 
 
 class TestDoctor:

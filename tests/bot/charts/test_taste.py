@@ -25,6 +25,7 @@ from storage.insights.answering_now import AnsweringNow
 from storage.insights.taste_report import TasteReport
 from storage.taste.measures import MEASURES
 from storage.taste.words import Sureness
+from storage.votes.votes import FeedbackCounts
 from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
 
 NOW = datetime(2026, 11, 4, tzinfo=UTC)
@@ -33,9 +34,7 @@ LONG = "An answer of many words 🎉🎉 for <@123456789012345678> and everybody
 IDLE = AnsweringNow(champion=None, chooses=False, liked=(), order="", follows_card=False, is_switched_off=False)
 NOTHING = TasteReport(
     is_learning=True,
-    votes=0,
-    choices=0,
-    voters=0,
+    counts=FeedbackCounts(),
     since=None,
     evidence=1.0,
     chooses=True,
@@ -49,8 +48,7 @@ NOTHING = TasteReport(
 )
 UNCLEAR = replace(
     NOTHING,
-    votes=12,
-    voters=9,
+    counts=FeedbackCounts(votes=12, people=9),
     since=NOW,
     now=replace(IDLE, chooses=True),
     liked=("Hello!",),
@@ -58,8 +56,7 @@ UNCLEAR = replace(
 )
 CLEAR = replace(
     UNCLEAR,
-    votes=160,
-    choices=12,
+    counts=FeedbackCounts(160, 12, people=9),
     evidence=4e16,
     teaches=True,
     ranks=True,
@@ -128,7 +125,7 @@ def test_the_title_is_as_sure_as_the_votes():
 
 
 def test_choices_alone_are_not_called_thumbs():
-    assert "more often chosen" in effect_words(replace(CLEAR, votes=0)).caption
+    assert "more often chosen" in effect_words(replace(CLEAR, counts=FeedbackCounts(choices=12, people=9))).caption
 
 
 def test_the_cards_say_whether_it_is_used_and_what_is_not_known():
@@ -185,24 +182,34 @@ class TestUse:
     @pytest.mark.parametrize(
         ("votes", "said"),
         [
-            (0, "It is not used yet: it needs 10 votes."),
-            (9, "It is not used yet: it needs 10 votes."),
-            (10, "It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned."),
-            (20, "It is used, but not judged yet: from vote 21 on, votes are predicted before they are learned."),
+            (0, "It is not used yet: it needs 10 more votes or choices."),
+            (9, "It is not used yet: it needs 1 more vote or choice."),
+            (
+                10,
+                "It is used, but not judged yet: after 11 more votes or choices, it predicts each before it learns "
+                "from it.",
+            ),
+            (
+                20,
+                "It is used, but not judged yet: after 1 more vote or choice, it predicts each before it learns from "
+                "it.",
+            ),
         ],
     )
     def test_of_few_votes(self, votes, said):
-        assert describe_use(replace(UNCLEAR, votes=votes, now=replace(IDLE, chooses=votes >= 10))).startswith(said)
+        assert describe_use(
+            replace(UNCLEAR, counts=FeedbackCounts(votes), now=replace(IDLE, chooses=votes >= 10))
+        ).startswith(said)
 
     @pytest.mark.parametrize(
         ("evidence", "said"),
         [
-            (4e16, "it predicts votes clearly better than the share of 👍 alone does (e-value over 1,000)."),
-            (340.4, "it predicts votes clearly better than the share of 👍 alone does (e-value 340)."),
-            (3.94, "it predicts votes at least as well as the share of 👍 alone does (e-value 3.9)."),
+            (4e16, "it predicts votes clearly better than the share of 👍 alone does."),
+            (340.4, "it predicts votes clearly better than the share of 👍 alone does."),
+            (3.94, "it predicts votes at least as well as the share of 👍 alone does."),
             (
                 0.81,
-                "so far it predicts votes no better than the share of 👍 alone does (e-value 0.81); it stops at 0.05.",
+                "so far it predicts votes no better than the share of 👍 alone does.",
             ),
         ],
     )
@@ -221,7 +228,7 @@ class TestUse:
         )
 
     def test_not_once_it_is_refuted(self):
-        said = "It is not used now: the share of 👍 alone predicts votes better (e-value 0.05)."
+        said = "It is not used now: the share of 👍 alone predicts votes better."
         assert describe_use(replace(CLEAR, evidence=0.05, now=IDLE)) == said
 
     def test_not_without_a_choice(self):

@@ -78,7 +78,7 @@ class TestSecondAnswer:
         (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).write_bytes(b"altered")
         await place.ask("hi")
         assert [row.version_id for row in rows(ReplyRow)] == [None, None]
-        assert "v1 cannot be compared with the champion" in caplog.text
+        assert "v1 cannot be compared with the version in use" in caplog.text
 
     async def test_a_tap_is_evidence_that_the_status_shows(self, place, rows, waiting):
         version = waiting(1.0)
@@ -86,7 +86,7 @@ class TestSecondAnswer:
         first, _ = rows(ReplyRow)
         await place.bo.click(place.last, label="First" if first.version_id == version.id else "Second")
         status = said((await place.grace.slash(place.channel, "model status")).response)
-        assert "v1 leads 1 to 0 in blind pairs, by 1 person; about" in status
+        assert "v1 leads 1 to 0 in blind comparisons, by 1 member; about" in status
 
     async def test_a_tap_of_an_admin_is_a_verdict_of_their_own(self, place, rows, waiting):
         waiting(1.0)

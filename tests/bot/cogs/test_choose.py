@@ -105,7 +105,7 @@ async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(plac
         assert f"{number} of 10" in said(shown)
         assert "people like" not in said(shown)
         shown = await press(place.ada, shown, "Left")
-    assert said(shown).startswith("Ten pairs: thank you!\nAfter 10 choices")
+    assert said(shown).startswith("Ten choices: thank you!\nAfter 10 choices")
     prompts = [row.prompt for row in of(rows, place.ada)]
     assert len(prompts) == len(set(prompts))
     more = await press(place.ada, shown, "Ten more")

@@ -45,7 +45,7 @@ def v1(place, query):
 
 
 async def lineage(place, version: str):
-    return (await place.grace.slash(place.channel, "model lineage", version=version)).response
+    return (await place.grace.slash(place.channel, "model history", version=version)).response
 
 
 class TestLineage:
@@ -58,10 +58,10 @@ class TestLineage:
         assert shown.content == "\n".join(
             [
                 "**v1** (v1 ← base) was made in 1 round. Behind the pairs: 3 votes (👍 2 👎 1) and 1 suggested answer "
-                "by 3 people.",
+                "by 3 members.",
                 "**Round 1** made v1 from base on 2026-10-02, requested by grace (7): 1 pair trained on "
                 "(1 from answers to the same question), 1 for validation",
-                f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25% of the pairs would change) · "
+                f"Members: {ada} 👍 1 👎 1, 62.5% of the weight (without them, 25% of the pairs would change) · "
                 "<@4242> 👍 1 👎 0, "
                 f"37.5% of the weight (without them, 12.5% of the pairs would change) · {bo} 👍 0 👎 0, 1 suggestion",
                 f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "
@@ -84,7 +84,7 @@ class TestLineage:
         *kept, last = shown.content.splitlines()
         assert len(shown.content) <= 2000
         (file,) = shown.attachments
-        assert file.filename == "lineage-v1.txt"
+        assert file.filename == "history-v1.txt"
         lines = (await file.read()).decode().splitlines()
         assert last == f"-# … {len(lines) - len(kept)} more: the attached file has everything."
         assert len([line for line in lines if " over " in line]) == 79
@@ -99,8 +99,7 @@ class TestLineage:
         query(lambda session: add_version(session, None))
         shown = await lineage(place, "v1")
         assert shown.content.splitlines() == [
-            "**v1** (v1 ← base) was made in 0 rounds. Behind the pairs: 0 votes (👍 0 👎 0) and 0 suggested answers by "
-            "0 people.",
+            "**v1** (v1 ← base) was made in 0 rounds. Behind the pairs: 0 votes.",
             "No round is known for v1; imported versions have none.",
         ]
 
@@ -117,7 +116,7 @@ class TestLineage:
 
         query(write)
         lines = (await lineage(place, "v1")).content.splitlines()
-        assert f"(👍 <@{place.ada.id}> (quarantined))" in lines[3]
+        assert f"(👍 <@{place.ada.id}> (did not count))" in lines[3]
         assert f"(👍 <@{place.ada.id}> (changed since))" in lines[3]
         assert "over (deleted)" in lines[4]
         assert "1 of them deleted since" in lines[1]
@@ -128,7 +127,7 @@ class TestLineage:
     async def test_members_may_not(self, place, env):
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
-        result = await place.ada.slash(place.channel, "model lineage", version="v1")
+        result = await place.ada.slash(place.channel, "model history", version="v1")
         assert "Only admins can do this" in result.response.content
 
 
@@ -143,11 +142,12 @@ class TestMyVotes:
         assert shown.content.splitlines() == [
             "You voted on 2 answers: 2 trained on.",
             f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: counts in "
-            "what people here like; used as the worse answer in round 1 → **v1** (passed the gate), which answers "
+            "what people here like; used as the worse answer in round 1 → **v1** (passed the checks), which answers "
             "now; a suggested answer was preferred to it "
-            "in round 1 (to decide when training stops, not to train on) → **v1** (passed the gate), which answers now",
+            "in round 1 (to decide when training stops, not to train on) → **v1** (passed the checks), which answers "
+            "now",
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
-            "counts in what people here like; used as the better answer in round 1 → **v1** (passed the gate), which "
+            "counts in what people here like; used as the better answer in round 1 → **v1** (passed the checks), which "
             "answers now",
         ]
         assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You haven't voted yet."
@@ -235,7 +235,6 @@ def use(**changes) -> VoteUse:
         "source": PairSource.SIBLINGS,
         "split": Split.TRAIN,
         "vote": UP,
-        "share": 0.1,
         "version": "v2",
         "verdict": GateVerdict.PASS,
         "champion": None,
@@ -250,7 +249,7 @@ class TestWords:
             (outcome(VoteStatus.WITHDRAWN, None), "withdrawn"),
             (
                 outcome(VoteStatus.QUARANTINED),
-                "on hold: it is part of a burst of similar votes that an admin has to review",
+                "on hold: it is one of several suspicious votes that an admin has to review",
             ),
             (
                 outcome(VoteStatus.NOT_TRAINABLE, obstacle=Obstacle.NO_CONSENT),
@@ -262,7 +261,7 @@ class TestWords:
             ),
             (
                 outcome(VoteStatus.TRAINED, uses=[use()]),
-                "used as the better answer in round 3 → v2 (passed the gate)",
+                "used as the better answer in round 3 → v2 (passed the checks)",
             ),
             (outcome(VoteStatus.TRAINED, uses=[use(champion="v5")]), "; v5, which answers now, builds on it"),
             (
@@ -292,7 +291,7 @@ class TestWords:
             ),
             (
                 outcome(VoteStatus.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
-                "v2 (not enough evidence yet)",
+                "v2 (being compared)",
             ),
             (outcome(VoteStatus.WAITING), "; counts in what people here like"),
             (
@@ -301,12 +300,12 @@ class TestWords:
             ),
             (
                 outcome(VoteStatus.RANKED, uses=[use(role=PairRole.RANKING, source=PairSource.TASTE)]),
-                "helped to rank the answers of round 3 → v2 (passed the gate)",
+                "helped to rank the answers of round 3 → v2 (passed the checks)",
             ),
             (outcome(VoteStatus.WAITING, taste=TasteUse.OPTED_OUT), "because of `/privacy opt-out`"),
             (outcome(VoteStatus.WAITING, taste=TasteUse.SWITCHED_OFF), "learning from reactions is switched off"),
             (outcome(VoteStatus.ABOUT_FACTS, taste=TasteUse.WRONG_FACT), "it is about a fact, not about the style"),
-            (outcome(VoteStatus.WAITING, taste=TasteUse.NO_PICK), "of an arena, only the pick does"),
+            (outcome(VoteStatus.WAITING, taste=TasteUse.NO_PICK), "in an arena, only the choice does"),
         ],
     )
     def test_every_outcome_is_a_phrase(self, told, words):

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from bot.cogs.reactions import FIRST_VOTES, HINT_S, RECONCILE_PAUSE_S
@@ -441,6 +442,26 @@ class TestBothThumbs:
         await place.ada.react(first, "👍")
         await place.ada.react(last, "👎")
         assert "cancel each other out" in place.last.content
+
+    async def test_a_batch_asks_for_its_hints_after_the_commit_with_two_queries(self, place, env, past_the_bot):
+        answers = [await place.ask(words) for words in ("hi", "hello", "good morning")]
+        contradictions, firsts, statements = [], [], []
+        queue = VoteQueue(past_the_bot, env.bot.tasks, (), contradictions.append, firsts.append)
+        event.listen(
+            past_the_bot.engine,
+            "before_cursor_execute",
+            lambda _c, _cursor, said, *_: statements.append(said.split()[0]),
+        )
+        event.listen(past_the_bot.engine, "commit", lambda _connection: statements.append("COMMIT"))
+        for answer in answers:
+            for member in (place.ada, place.bo):
+                for emoji in ("👍", "👎"):
+                    queue.put(Reacted(Thumb(answer.id, member.id, emoji), added=True))
+        await queue.flush(60)
+        assert {first.user_id for first in firsts} == {place.ada.id, place.bo.id}
+        assert len(contradictions) == 6
+        committed = statements.index("COMMIT", statements.index("INSERT"))
+        assert statements[committed + 1 :].count("SELECT") == 2
 
     async def test_nobody_is_pinged(self, place, env):
         answer = await place.ask("hi")

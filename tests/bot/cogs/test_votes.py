@@ -117,7 +117,7 @@ class TestReview:
         assert "two friends of mine" in done.content
         assert done.content.endswith("No votes are waiting for a decision.")
         assert not done.components
-        assert f"grace ({place.grace.id}) decided that 2 votes in quarantine (1) are counted." in caplog.messages
+        assert f"grace ({place.grace.id}) decided that 2 votes on hold (1) are counted." in caplog.messages
         row = rows(QuarantineRow)[0]
         assert (row.status, row.decided_by, row.reason) == (
             QuarantineStatus.COUNTED,
@@ -139,10 +139,10 @@ class TestReview:
         await burst(place, "👎")
         first = await review(place)
         assert "2 👍 on" in first.content
-        assert "(burst 1 of 2)" in first.content
+        assert "(group 1 of 2)" in first.content
         second = (await place.grace.click(first, label="Next")).response
         assert "2 👎 on" in second.content
-        assert "(burst 2 of 2)" in second.content
+        assert "(group 2 of 2)" in second.content
         around = (await place.grace.click(second, label="Next")).response
         assert "2 👍 on" in around.content
         rest = await decide(place, around, "Count them")

@@ -48,7 +48,7 @@ def pair_of(seen) -> int:
 
 
 async def test_before_the_first_sitting_the_page_says_what_it_is(visitor, rows):
-    assert "one key per pair" in (await visitor.get("/label")).text
+    assert "one key each time" in (await visitor.get("/label")).text
     assert rows(SittingRow) == []
 
 
@@ -56,7 +56,7 @@ async def test_a_label_is_stored_and_the_next_pair_comes(visitor, desk, rows):
     seen = await desk()
     first = pair_of(seen)
     after = await visitor.change(f"/label/pairs/{first}", label="second")
-    assert "1 pair" in after.text
+    assert "1 comparison" in after.text
     assert pair_of(await drawn(visitor)) != first
     pair = rows(SittingPairRow)[0]
     (comparison,) = rows(ComparisonRow)
@@ -71,7 +71,7 @@ async def test_pairs_are_drawn_ahead_and_survive_a_restart(visitor, desk, rows, 
     await env.bot.close()
     await env.restart_bot(new_bot())
     seen = await drawn(visitor)
-    assert "1 pair labelled" in seen.text
+    assert "1 comparison" in seen.text
     assert pair_of(seen) == rows(SittingPairRow)[1].id
 
 
@@ -95,7 +95,7 @@ async def test_the_same_pair_twice_is_refused_and_the_next_one_shown_again(visit
     pair_id = pair_of(await desk())
     await visitor.change(f"/label/pairs/{pair_id}", label="first")
     refused = await visitor.change(f"/label/pairs/{pair_id}", label="second")
-    assert "labelled already" in refused.text
+    assert "compared already" in refused.text
     assert rows(SittingPairRow)[0].label is Label.FIRST
 
 
@@ -119,7 +119,7 @@ async def test_a_better_answer_is_a_suggestion_and_the_pair_stays(visitor, desk,
         "Change something"
         in (await visitor.change("/label/correct", reply=reply, text=find_text(rows, int(reply)))).text
     )
-    assert "not in your sitting" in (await visitor.change("/label/correct", reply="99999", text="mine")).text
+    assert "not in your session" in (await visitor.change("/label/correct", reply="99999", text="mine")).text
 
 
 def find_text(rows, reply_id: int) -> str:
@@ -194,10 +194,10 @@ async def test_the_end_shows_what_was_said_and_offers_a_round(visitor, desk, row
     await visitor.change(f"/label/pairs/{pair_of(await desk())}", label="first")
     summary = await visitor.post("/label/end")
     assert summary.path == "/label/summary"
-    assert "You labelled 1 pair" in summary.text
+    assert "You made 1 comparison" in summary.text
     assert "Left is better 1" in summary.text
     assert rows(SittingRow)[0].ended_at is not None
-    assert "sitting has ended" in (await visitor.change("/label/undo")).text
+    assert "session has ended" in (await visitor.change("/label/undo")).text
     assert (await visitor.post("/rounds")).path == "/rounds"
     assert rows(RoundRow)[0].requested_by == "somebody"
 

@@ -28,7 +28,7 @@ async def test_the_overview_says_who_answers_and_what_people_like(visitor, place
     await place.ada.react(await place.ask("hi"), "👍")
     assert "The base answers now" in (await visitor.get("/")).text
     status = (await visitor.get("/overview/status")).text
-    assert "Champion: base on tiny" in status
+    assert "Version in use: base on tiny" in status
     assert "Votes: 1" in status
     assert "After 1 vote by 1 member" in (await visitor.get("/overview/taste")).text
     assert re.search(
@@ -68,7 +68,7 @@ async def test_an_admin_switches_the_taste_off_and_on(visitor, add_version, quer
 
 async def test_a_version_that_waits_needs_an_override_with_a_reason(visitor, waiting, query, rows):
     waiting(1.0)
-    assert "did not pass the gate" in (await visitor.post("/versions/promote", version="v1", seen="0")).text
+    assert "is not ready" in (await visitor.post("/versions/promote", version="v1", seen="0")).text
     refused = await visitor.post("/versions/promote", version="v1", override="on", reason=" ", seen="0")
     assert "needs a reason" in refused.text
     assert rows(AliasMoveRow) == []
@@ -80,7 +80,7 @@ async def test_a_version_that_waits_needs_an_override_with_a_reason(visitor, wai
 async def test_a_version_shows_where_it_comes_from(visitor, add_version):
     add_version(1.0, GateVerdict.FAIL)
     text = (await visitor.get("/versions/v1")).text
-    assert "failed the gate" in text
+    assert "failed the checks" in text
     assert "v1 (v1 ← base) was made in 0 rounds" in text
     assert "There is no version v7" in (await visitor.get("/versions/v7")).text
 
@@ -141,7 +141,7 @@ async def test_a_finished_round_shows_its_losses_and_what_the_gate_said(visitor,
     page = await visitor.get("/rounds")
     assert "Round 1: the loss fell. From 0.70 to 0.50 in 3 steps; between 0.50 and 0.70." in page.text
     assert 'points="0.00,0.00 50.00,15.00 100.00,30.00"' in page.html
-    assert "Round 1 did not pass the gate: 0 of 1 check passed, 1 failed" in page.text
+    assert "Round 1 failed the checks: 0 of 1 check passed, 1 failed" in page.text
     assert "✗ length : answers are 3 times as long" in page.text
 
 
@@ -176,9 +176,9 @@ async def test_what_waits_is_listed_with_the_page_where_it_is_decided(visitor, w
     await visitor.post("/trust/search")
     page = await visitor.get("/overview/waiting", **{"HX-Request": "true"})
     assert re.findall('href="(.*?)"', page.html) == ["/label", "/rounds", "/trust", "/knowledge"]
-    assert "v1 waits for people's choices" in page.text
+    assert "v1 waits for members' choices" in page.text
     assert "Round 1 of default failed: memory ran out." in page.text
-    assert "6 votes of default came in a burst and wait for review." in page.text
+    assert "6 suspicious votes of default are on hold until an admin decides." in page.text
     assert "Members reported wrong facts in 1 answer" in page.text
 
 
@@ -186,7 +186,7 @@ async def test_what_waits_for_another_personality_leads_to_its_page(visitor, que
     add_version(1.0)
     query(lambda session: create_personality(session, "keeper", Card(), by="test"))
     page = await visitor.get("/overview/waiting?personality=keeper")
-    assert "v1: ✓ passed the gate. Promote it" in page.text
+    assert "v1: ✓ passed the checks. Promote it" in page.text
     assert 'href="/versions"' in page.html
 
 

@@ -23,7 +23,7 @@ def burst(query):
 
 
 async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst, rows):
-    assert "No votes are waiting" in (await visitor.get("/trust")).text
+    assert "No votes are on hold" in (await visitor.get("/trust")).text
     page = await visitor.post("/trust/search")
     assert "6 votes" in page.text
     assert "never" in page.text
@@ -33,7 +33,7 @@ async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst
     (quarantine,) = rows(QuarantineRow)
     assert (quarantine.status, quarantine.reason) == (QuarantineStatus.EXCLUDED, "bought")
     assert "already left out by somebody" in (await visitor.post("/trust/1", **decision, reason="again")).text
-    assert [row.action for row in rows(AuditRow)][:2] == ["console search bursts", "console decide votes"]
+    assert [row.action for row in rows(AuditRow)][:2] == ["console search suspicious votes", "console decide votes"]
 
 
 async def test_votes_that_came_since_are_not_decided_unseen(visitor, burst, rows):
@@ -47,8 +47,8 @@ async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
     await place.ask("hi")
     await visitor.post("/rounds")
     stored = (await visitor.get("/trust/stored")).text
-    assert "Training basis: everything said here." in stored
-    assert "local under 1 day 1" in stored
+    assert "Everything said here may be used for training." in stored
+    assert "given outside Discord under 1 day 1" in stored
     assert "console train" in (await visitor.get("/trust")).text
     assert "Nothing yet" in (await visitor.get("/trust?before=1")).text
 

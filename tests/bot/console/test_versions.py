@@ -15,7 +15,7 @@ from storage.settings.sections import VoteSettings
 from storage.training.rounds import claim_round, finish_round, request_round
 from tests.seeding import choose, compared_metrics
 
-CHANGED = "Someone else just changed the champion (generation 1, not 0): check the change, then try again."
+CHANGED = "Someone else just changed the version in use: check the change, then try again."
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ class TestList:
 
         query(chosen)
         text = (await visitor.get("/versions")).text
-        assert "v1 leads 5 to 1 in blind pairs, by 6 people; about 8 more choices decide." in text
-        assert "waits for people's choices: v1 leads 5 to 1 in blind pairs" in text
+        assert "v1 leads 5 to 1 in blind comparisons, by 6 members; about 8 more choices decide." in text
+        assert "passed the checks; members' choices decide" in text
 
     async def test_why_a_version_is_ready_is_said(self, visitor, add_version, query):
         add_version(1.0)
@@ -87,7 +87,7 @@ class TestTwoAdmins:
         one, other = await visitor.get("/versions"), await colleague.get("/versions")
         await visitor.change("/versions/promote", version="v1", **seen(one))
         refused = await colleague.change("/versions/promote", version="v1", **seen(other))
-        assert refused.text == "v1 is already the champion: nothing was changed."
+        assert refused.text == "v1 is already in use: nothing was changed."
 
     @pytest.mark.threat("T24")
     async def test_a_roll_back_undoes_only_what_was_seen(self, visitor, colleague, release, add_version, champion):

@@ -665,7 +665,7 @@ async def test_members_read_that_the_server_is_away_until_it_is_back(
     with pytest.raises(GenerationFailed) as failed:
         await answer(engine, request())
     assert isinstance(failed.value.__cause__, ServersUnreachable)
-    with pytest.raises(ServersUnreachable, match="I can't reach my model server"):
+    with pytest.raises(ServersUnreachable, match="I can't reach my model"):
         engine.submit(request())
     assert "cannot be reached" in caplog.text
     problem = engine.state().failure_reason

@@ -30,7 +30,7 @@ OPTIONS = {
     "knowledge search": {"question": "Where?"},
     "knowledge show": {"document": 99},
     "model compare": {"a": "v8", "b": "v9"},
-    "model lineage": {"version": "base"},
+    "model history": {"version": "base"},
     "model list": {},
     "model promote": {"version": "v9", "reason": "it is nicer"},
     "model report": {},

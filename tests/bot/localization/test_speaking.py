@@ -37,7 +37,7 @@ async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
     assert channel.last_message.content == "Ab jetzt antwortet **v1** (vorher: base). Rückgängig: `/model rollback`."
     refused = await cleo.slash(channel, "model promote", version=version.name)
     # A refusal is hers alone.
-    assert refused.followups[0].content == "v1 is already the champion: nothing was changed."
+    assert refused.followups[0].content == "v1 is already in use: nothing was changed."
 
 
 async def test_sizes_are_written_as_the_language_writes_numbers(env):

@@ -17,7 +17,7 @@ TOO_FEW = joined(
             "{count} vote so far, of which the rules removed {shares}",
             "{count} votes so far, of which the rules removed {shares}",
             7.5,
-            shares=Sentence("{share} ({rule})", share=Figure(0.3, ".0%"), rule=Sentence("quarantine")),
+            shares=Sentence("{share} ({rule})", share=Figure(0.3, ".0%"), rule=Sentence("suspicious votes")),
         ),
         "a note",
     ],
@@ -37,9 +37,9 @@ def status(env, place):
 
 async def test_a_rounds_reason_is_said_in_the_admins_language(status, query, rows):
     query(lambda session: add_round(session, 1, status=RoundStatus.SKIPPED, reason=TOO_FEW))
-    german = "7,5 Stimmen bisher, davon haben die Regeln 30\N{NO-BREAK SPACE}% (Quarantäne) abgezogen; a note."
+    german = "7,5 Stimmen bisher, davon haben die Regeln 30\N{NO-BREAK SPACE}% (verdächtige Stimmen) abgezogen; a note."
     assert german in await status("de")
-    english = "7.5 votes so far, of which the rules removed 30% (quarantine); a note"
+    english = "7.5 votes so far, of which the rules removed 30% (suspicious votes); a note"
     assert f"{english}." in await status("en-US")
     (row,) = rows(RoundRow)
     assert row.reason == english
@@ -69,11 +69,11 @@ async def test_a_check_of_the_gate_is_said_in_the_admins_language(place, env, qu
         return said(reply.response).replace("\N{NO-BREAK SPACE}", " ")
 
     english, german = await show("en-US"), await show("de")
-    assert f"✗ hat die Prüfung nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release" in german
-    assert f"✗ failed the gate: {BROKEN}; a sentence of an earlier release" in english
+    assert f"✗ hat die Prüfungen nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release" in german
+    assert f"✗ failed the checks: {BROKEN}; a sentence of an earlier release" in english
     refused = (await place.grace.slash(place.channel, "model promote", version="v1")).followups[-1].content
     refused = refused.replace("\N{NO-BREAK SPACE}", " ")
-    assert f"(nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release)" in refused
+    assert f"(sie hat eine Prüfung nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release)" in refused
     (row,) = rows(RoundRow)
     assert row.gate["checks"][0]["sentence"] == "30% of answers are broken (base 5%; limit +15%)"
 

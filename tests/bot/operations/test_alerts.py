@@ -110,9 +110,11 @@ async def test_quarantined_votes_are_announced_until_an_admin_decides(told, quer
 
     query(hold_back)
     (alert,) = await told()
-    assert alert.startswith("⚠️ 2 votes of default came in a burst and wait for review. What to do: Review them with")
+    assert alert.startswith(
+        "⚠️ 2 suspicious votes of default are on hold until an admin decides. What to do: Review them with"
+    )
     query(lambda session: setattr(session.get_one(QuarantineRow, 1), "status", QuarantineStatus.EXCLUDED))
-    assert (await told())[1].startswith("✅ Resolved: 2 votes of default")
+    assert (await told())[1].startswith("✅ Resolved: 2 suspicious votes of default")
 
 
 async def test_a_full_disk_is_announced(told, env, channel):

@@ -76,7 +76,7 @@ class TestCreate:
         assert problem in done.response.content
         card = ("keeper.toml", b"[[examples]]\ndialogue = ['hi', ' ']")
         done = await place.grace.slash(place.channel, "personality import", file=card)
-        assert "Beitrag 2 von Beispiel 1 ist leer: schreib eine Nachricht, oder entferne den Dialog." in (
+        assert "Beitrag 2 von Beispiel 1 ist leer: Schreib eine Nachricht oder entferne den Dialog." in (
             done.response.content
         )
 
@@ -149,7 +149,7 @@ class TestServers:
             ("model promote", {"version": "base"}),
             ("model rollback", {}),
             ("model train", {}),
-            ("model lineage", {"version": "base"}),
+            ("model history", {"version": "base"}),
         ],
     )
     @pytest.mark.threat("T77")
@@ -271,10 +271,10 @@ class TestBind:
         assert [row.strength for row in rows(ReplyRow)] == [0.5, 0.5]
         # The default personality elsewhere has its own versions.
         status = await place.grace.slash(place.channel, "model status", personality="default")
-        assert "**Champion:** base" in said(status.response)
+        assert "**Version in use:** base" in said(status.response)
         here = await place.grace.slash(place.channel, "model status")
         assert "personality **keeper**" in said(here.response)
-        assert "**Champion:** v1" in said(here.response)
+        assert "**Version in use:** v1" in said(here.response)
 
     async def test_a_binding_survives_a_restart(self, place, make, env, new_bot, engine):
         make()

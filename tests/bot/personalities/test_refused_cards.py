@@ -81,7 +81,7 @@ def example(*turns: object) -> dict[str, Any]:
         (
             {"tags": 1},
             "tags is not a key of a card: see docs/personalities.md.",
-            "tags ist kein Schlüssel einer Karte: siehe docs/personalities.md.",
+            "tags ist kein Schlüssel einer Karte: Siehe docs/personalities.md.",
         ),
     ],
 )
@@ -98,7 +98,7 @@ def test_too_many_examples_are_counted() -> None:
         build_card({"examples": [{"dialogue": ["hi", "ho"]}] * 1_501}, "keeper.toml")
     with speaking(GERMAN):
         assert member_message(refused.value) == (
-            "keeper.toml hat 1.501 Beispiele, erlaubt sind höchstens 500: behalte die besten."
+            "keeper.toml hat 1.501 Beispiele, erlaubt sind höchstens 500: Behalte die besten."
         )
 
 

@@ -58,7 +58,7 @@ async def test_under_a_finished_round(place, env, query, compared):
     query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", {}))
     await env.advance_time(2)
     message = await env.bot.get_channel(place.channel.id).fetch_message(shown.id)
-    assert "A new version is ready" in message.content
+    assert "A new version is made" in message.content
     assert fields_of(message) == FIELDS
 
 

@@ -74,7 +74,7 @@ class TestWhoMayDoIt:
         await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
-        assert "Champion" in said((await helper.slash(place.channel, "model status")).response)
+        assert "Version in use" in said((await helper.slash(place.channel, "model status")).response)
         await old.close()
 
 
@@ -83,11 +83,11 @@ class TestStatus:
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         text = said((await place.grace.slash(place.channel, "model status")).response)
-        assert "**Champion:** base on tiny" in text
-        assert "**Votes:** 1\n" in text
-        assert "**Pairs:** none from people yet; a round needs 8. The taste has 1 vote; it ranks answers" in text
+        assert "**Version in use:** base on tiny" in text
+        assert "**Votes:** 1 vote by 1 member.\n" in text
+        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. The taste ranks" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
-        assert "Training basis: everything said here." in text
+        assert "Everything said here may be used for training." in text
 
     async def test_it_says_why_votes_do_not_count(self, place, query):
         first, second, third = [await place.ask(f"question {i}") for i in range(3)]
@@ -98,7 +98,7 @@ class TestStatus:
         query(lambda session: withdraw_consent(session, place.bo.id))
         text = said((await place.grace.slash(place.channel, "model status")).response)
         reasons = "1 about a wrong fact, 1 by people who opted out"
-        assert f"**Votes:** 3, of which 1 count; the others do not: {reasons}\n" in text
+        assert f"**Votes:** 1 vote by 1 member. Of 3 votes given, 2 do not count: {reasons}.\n" in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
         query(lambda session: [record_heartbeat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
@@ -202,7 +202,7 @@ class TestTrain:
         assert place.last.embeds == []
         query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))
         final = await text()
-        assert "A new version is ready" in final
+        assert "A new version is made" in final
         assert "67% of those right" in final
         assert "To use v1, run `/model promote v1`." in final
 
@@ -212,15 +212,16 @@ class TestTrain:
             "votes": 1200,
             "voters": 1,
             "removed_shares": {"quarantine": 0.25, "account age": 0.001},
-            "notes": ["the taste has 4 votes; it ranks answers after 20, or after 10 choices that preferred an answer"],
+            "notes": ["the taste ranks no answers yet: it needs 6 more votes or choices at least"],
         }
         round_ = query(lambda session: claim_round(session, "host"))
         query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
         query(lambda s: finish_round(s, round_.id, RoundStatus.PUBLISHED, "v1 learned", METRICS))
         await env.advance_time(1.5)
         assert (
-            "**Votes when the round began:** 1,200; 1 voter behind its pairs; the rules removed 25% (quarantine)\n"
-            "The taste has 4 votes; it ranks answers after 20, or after 10 choices that preferred an answer."
+            "**Votes when the round began:** 1,200 votes; 1 member behind its pairs; the rules removed 25% "
+            "(suspicious votes)\n"
+            "The taste ranks no answers yet: it needs 6 more votes or choices at least."
         ) in place.last.content
 
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
@@ -335,7 +336,7 @@ class TestReleases:
         assert "from base on tiny" in shown
         assert "12 pairs trained on · 3 for validation" in shown
         assert "divergence 0.50 nats/token" in shown
-        assert ") made it the champion" in shown
+        assert ") put it in use" in shown
 
     async def test_versions_are_offered_while_typing(self, place, make_version):
         make_version()
@@ -356,7 +357,7 @@ class TestReleases:
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         again = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "v1 is already the champion" in again.followups[-1].content
+        assert "v1 is already in use" in again.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_one_of_two_simultaneous_admins_wins_and_the_other_gets_a_message(
@@ -372,7 +373,7 @@ class TestReleases:
 
         env.bot.services.releases.open = slow_open
         result = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "omeone else just changed the champion" in result.followups[-1].content
+        assert "omeone else just changed the version in use" in result.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_undo_after_promoting_the_base_brings_the_version_back(self, place, make_version):

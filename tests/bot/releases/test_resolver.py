@@ -35,6 +35,6 @@ async def test_an_edited_base_moves_the_champions_once(tmp_path: Path, caplog: p
         assert used.name == "old", "the process with the first shard decides"
         with caplog.at_level(logging.WARNING):
             assert await open_base(database, settings, new) == new
-        assert "The base model is now new: the champion of default is base (it was v1)." in caplog.text
+        assert "The base model is now new: base answers as default (before: v1)." in caplog.text
         await open_base(database, settings, new)
         assert database.call(read_alias, 1).generation == 2

@@ -67,7 +67,7 @@ async def test_it_says_what_people_said_what_they_like_and_what_to_do_next(place
     assert title == f"🗓️ **What you taught me, {day_of_year(ends - WEEK)} to {day_of_year(ends)}**"
     assert counted == "I got 60 votes by 3 members. Thank you!"
     assert liked.startswith("By everything so far, people like: a question at the end")
-    assert next_step == "Next: 40 more choices make a good first version. `/choose` shows ten pairs."
+    assert next_step == "Next: 40 more choices make a good first version. `/choose` shows ten comparisons."
     told = liked.partition(": ")[2]
     assert f"After 60 votes by 3 members, people like: {told}" in said(
         (await place.grace.slash(place.channel, "taste")).response
@@ -82,7 +82,7 @@ async def test_it_tells_of_the_version_that_is_compared(env, news, waiting, quer
     (message,) = news.history()
     assert "I got 4 choices by 4 members. Thank you!" in message.content
     assert "A new version was made: v1. v1 is being compared with base, blind.\n" in message.content
-    assert message.content.endswith("Next: `/choose` shows ten blind pairs; they decide about v1.")
+    assert message.content.endswith("Next: `/choose` shows ten blind comparisons; they decide about v1.")
 
 
 async def test_it_tells_of_a_promotion_and_of_a_version_that_an_admin_may_promote(

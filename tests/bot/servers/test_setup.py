@@ -428,7 +428,7 @@ async def test_it_asks_for_the_language_of_what_everybody_reads(place, env, wiza
     await place.grace.slash(place.channel, "model promote", version=version.name)
     assert place.channel.last_message.content.startswith("Ab jetzt antwortet **v1**")
     refused = await place.grace.slash(place.channel, "model promote", version=version.name)
-    assert refused.followups[0].content == "v1 is already the champion: nothing was changed."
+    assert refused.followups[0].content == "v1 is already in use: nothing was changed."
     thread = await place.ada.slash(place.channel, "thread", topic="tea")
     assert thread.response is not None
     assert place.channel.threads[0].last_message.content.startswith("Schreib hier")

@@ -228,8 +228,8 @@ class TestRestoring:
         ("change", "sentence"),
         [
             (lambda name, data: (name, b"x" + data[1:]), "differs from what was written"),
-            (lambda name, data: (f"{name}.bak", data), "which its manifest does not list"),
-            (lambda _name, _data: None, "which its manifest lists"),
+            (lambda name, data: (f"{name}.bak", data), "which its list of files does not name"),
+            (lambda _name, _data: None, "which its list of files names"),
         ],
     )
     def test_a_backup_that_was_altered_is_refused(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from storage.database.enums import Basis, Cause, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
-from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
+from storage.database.tables import ArenaAnswerRow, ArenaRow, ComparisonRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights.lineage import read_lineage
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteStatus, replies_on_message, vote_outcomes
@@ -23,6 +23,7 @@ from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.opinions import read_taste_opinions
 from storage.training.feedback import read_replies
 from storage.training.trainable import Obstacle
+from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, current_votes
 from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
@@ -142,6 +143,24 @@ class TestVotesBehind:
         assert (lineage.corrections, lineage.people) == (1, 1)
         assert [(v.user_id, v.corrections) for v in lineage.rounds[0].voters] == [(CAROL, 1)]
 
+    def test_choices_and_picks_stand_behind_a_pair_too(self, session, replies):
+        compare(session, replies[0], replies[1], ALICE, Better.FIRST)
+        compare(session, replies[0], replies[1], BOB, Better.SECOND)
+        compare(session, replies[0], replies[1], CAROL, Better.SAME)
+        arena = ArenaRow(personality_id=1, guild_id=5, channel_id=6, prompt="q", started_by="me", closes_at=day(9))
+        session.add(arena)
+        session.flush()
+        for position, reply_id in enumerate(replies[2:]):
+            session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply_id))
+        thumb_on(session, 0, replies[2], CAROL, UP)
+        for choice in session.scalars(select(ComparisonRow)):
+            choice.created_at = day(0)
+        pairs = [pair(*replies[:2], source=PairSource.CHOICE), pair(*replies[2:], source=PairSource.CHOICE)]
+        lineage = read_lineage(session, add_version(session, add_round(session, 1, pairs)).id)
+        assert [p.choosers for p in lineage.rounds[0].pairs] == [(ALICE,), ()]
+        assert (lineage.votes, lineage.choices, lineage.people) == (Tally(), 2, 2)
+        assert [(v.user_id, v.choices) for v in lineage.rounds[0].voters] == [(ALICE, 1), (CAROL, 1)]
+
     def test_deleted_data_is_missing_from_the_lineage_and_reported(self, session, replies):
         thumb_on(session, 0, replies[0], BOB, UP)
         version = add_version(session, add_round(session, 1, [pair(*replies[:2]), pair(*replies[1:3])]))
@@ -219,7 +238,7 @@ class TestVoteOutcomes:
         disliked, liked = outcomes(session, ALICE)
         assert (liked.status, disliked.status) == (VoteStatus.TRAINED, VoteStatus.TRAINED)
         (use,) = liked.uses
-        assert (use.round_id, use.role, use.vote, use.share) == (first_round, PairRole.CHOSEN, UP, 0.3)
+        assert (use.round_id, use.role, use.vote) == (first_round, PairRole.CHOSEN, UP)
         assert (use.version, use.verdict, use.champion) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE, None)
         assert disliked.uses[0].role is PairRole.REJECTED
         promote(session, 1, second, expected_generation=0, by="grace", reason="")

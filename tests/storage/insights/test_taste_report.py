@@ -12,7 +12,7 @@ from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.acting import switch_taste
 from storage.taste.words import Sureness
-from storage.votes.votes import Vote
+from storage.votes.votes import FeedbackCounts, Vote
 from tests.past import add_version, day
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, add_taste, vote
 from tests.storage.taste.test_orders import END, try_order
@@ -40,7 +40,7 @@ def test_nothing_is_read_when_learning_is_switched_off(session, personality_id):
 def test_effects_are_shares_around_that_of_an_average_answer(session, personality_id):
     add_taste(session, 60)
     report = read_taste_report(session, personality_id, SETTINGS)
-    assert (report.votes, report.choices, report.voters) == (60, 0, 3)
+    assert report.counts == FeedbackCounts(votes=60, people=3)
     assert report.since is not None
     asking = next(effect for effect in report.effects if effect.name == "question at the end")
     assert (asking.words, asking.sureness) == ("a question at the end", Sureness.SURE)
@@ -90,7 +90,7 @@ def test_choices_alone_count_from_even(session, personality_id):
         session.flush()
         vote(session, replies[0], CAROL, UP)
     report = read_taste_report(session, personality_id, SETTINGS)
-    assert (report.votes, report.choices) == (0, 30)
+    assert (report.counts.votes, report.counts.choices) == (0, 30)
     assert report.effects[0].share_before == 0.5
     assert (len(report.liked), report.disliked) == (2, ())
 

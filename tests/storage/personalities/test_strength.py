@@ -6,7 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
-from storage.votes.votes import Tally, Vote, tally_by_version
+from storage.votes.votes import Tally, Vote, read_version_votes
 from tests.past import add_version
 from tests.seeding import ALICE, add_reply, vote
 
@@ -17,4 +17,4 @@ def test_votes_at_another_strength_are_not_the_versions(session: Session, person
     session.execute(update(ReplyRow).where(ReplyRow.id == half).values(strength=0.5))
     vote(session, half, ALICE, Vote.DOWN)
     vote(session, whole, ALICE, Vote.UP)
-    assert tally_by_version(session, personality_id) == {version.id: Tally(up=1, down=0)}
+    assert read_version_votes(session, personality_id).by_version == {version.id: Tally(up=1, down=0)}

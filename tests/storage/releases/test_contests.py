@@ -223,7 +223,7 @@ def test_two_people_may_decide_where_nobody_else_does(session: Session, v1: Vers
     for number in range(10):
         choose_one(session, v1, (ALICE, BOB)[number % 2], NEW)
     assert evidence_of(session, v1).verdict is GateVerdict.PASS
-    assert evidence_of(session, v1).score == "10 to 0 in blind pairs, by 2 people"
+    assert evidence_of(session, v1).score == "10 to 0 in blind comparisons, by 2 members"
 
 
 @pytest.mark.parametrize(("better", "verdict"), [(NEW, GateVerdict.PASS), (OLD, GateVerdict.FAIL)])
@@ -411,7 +411,7 @@ def test_where_too_few_members_vote_an_admin_decides(session: Session, v1: Versi
     contest = contest_of(session, v1)
     assert contest.has_few_members
     assert contest.decision is not None
-    assert contest.decision.reason == "people prefer v1 to base: 9 to 0 in blind pairs, by 1 person"
+    assert contest.decision.reason == "people prefer v1 to base: 9 to 0 in blind comparisons, by 1 member"
     assert decide(session, v1)
     for _ in range(9):
         choose_as_admin(session, v1, OLD, CAROL)
@@ -535,7 +535,7 @@ def test_a_version_that_people_prefer_is_ready_and_needs_no_override(
     ready = find_version(session, v1.id)
     assert ready
     assert ready.verdict is GateVerdict.PASS
-    assert ready.evidence["reason"] == "people prefer v1 to base: 9 to 0 in blind pairs, by 5 people"
+    assert ready.evidence["reason"] == "people prefer v1 to base: 9 to 0 in blind comparisons, by 5 members"
     assert (ready.evidence["wins"], ready.evidence["champion"]) == (9, "base")
     assert ready.decided_at is not None
     assert not ask_gate(session, ready, override=False, reason="")
@@ -577,7 +577,7 @@ def test_a_version_that_people_like_less_is_dropped(session: Session, v1: Versio
     dropped = find_version(session, v1.id)
     assert dropped
     assert dropped.verdict is GateVerdict.FAIL
-    with pytest.raises(GateNotPassed, match="people like v1 less than base: 0 to 9 in blind pairs"):
+    with pytest.raises(GateNotPassed, match="people like v1 less than base: 0 to 9 in blind comparisons"):
         ask_gate(session, dropped, override=False, reason="")
 
 
@@ -589,7 +589,7 @@ def test_a_ready_version_is_promoted_if_the_operator_wants_it(
     assert read_alias(session, personality_id).target == "v1"
     (move,) = trail_of(session, personality_id)
     assert (move.moved_by, move.overrides_gate) == ("people's choices", False)
-    assert move.reason == "people prefer v1 to base: 9 to 0 in blind pairs, by 9 people"
+    assert move.reason == "people prefer v1 to base: 9 to 0 in blind comparisons, by 9 members"
 
 
 def test_a_version_that_was_taken_back_is_not_promoted_by_itself(

@@ -12,6 +12,7 @@ from storage.database.database import Database
 from storage.database.enums import LAST_GOOD, GateVerdict
 from storage.database.tables import RoundRow, VersionRow
 from storage.errors import (
+    NOT_READY,
     AliasConflict,
     AlreadyChampion,
     GateNotPassed,
@@ -66,13 +67,13 @@ def test_promoting_the_champion_changes_nothing(session: Session, personality_id
     make_champion(session, personality_id, version)
     # Marked by a deletion since `version` was read: it is still the same version.
     session.execute(update(VersionRow).values(trained_on_deleted_data=True))
-    with pytest.raises(AlreadyChampion, match="v1 is already the champion: nothing was changed"):
+    with pytest.raises(AlreadyChampion, match="v1 is already in use: nothing was changed"):
         make_champion(session, personality_id, version)
     assert len(trail_of(session, personality_id)) == 1
 
 
 def test_promoting_the_base_where_it_answers_changes_nothing(session: Session, personality_id: int) -> None:
-    with pytest.raises(AlreadyChampion, match="base is already the champion"):
+    with pytest.raises(AlreadyChampion, match="base is already in use"):
         make_champion(session, personality_id, None)
 
 
@@ -120,8 +121,9 @@ def test_a_version_that_did_not_pass_is_not_promoted_and_the_reasons_are_named(
     assert doubtful.verdict is verdict
     with pytest.raises(GateNotPassed) as refusal:
         make_champion(session, personality_id, doubtful)
+    said = NOT_READY[verdict]
     assert str(refusal.value) == (
-        f"v1 did not pass the gate ({verdict}: answers moved 4.2 nats per token; 5 pairs were held out, 8 are needed): "
+        f"v1 is not ready ({said}: answers moved 4.2 nats per token; 5 pairs were held out, 8 are needed): "
         "to use it anyway, repeat with override and a reason"
     )
     assert trail_of(session, personality_id) == []
@@ -130,7 +132,7 @@ def test_a_version_that_did_not_pass_is_not_promoted_and_the_reasons_are_named(
 def test_without_a_round_the_verdict_alone_is_named(session: Session, personality_id: int) -> None:
     doubtful = add(session, personality_id, verdict=GateVerdict.FAIL)
     assert failed_checks(session, doubtful) == []
-    with pytest.raises(GateNotPassed, match=r"v1 did not pass the gate \(fail\): "):
+    with pytest.raises(GateNotPassed, match=r"v1 is not ready \(it failed a check\): "):
         make_champion(session, personality_id, doubtful)
 
 
@@ -178,7 +180,7 @@ def test_a_second_roll_back_walks_to_the_parent_and_a_third_to_the_base(session:
     for version in add_chain(session, personality_id, 3):
         make_champion(session, personality_id, version)
     assert [back(session, personality_id) for _ in range(3)] == ["v2", "v1", "base"]
-    with pytest.raises(NothingToRollBack, match="the base model is already the champion"):
+    with pytest.raises(NothingToRollBack, match="the base model is already in use"):
         back(session, personality_id)
 
 

@@ -43,7 +43,7 @@ from storage.sittings.sittings import (
     undo_label,
 )
 from storage.taste.opinions import read_taste_opinions
-from storage.votes.votes import Vote, tally_by_version, votes_on
+from storage.votes.votes import Vote, read_version_votes, votes_on
 from storage.votes.weights import DISCORD_EPOCH
 from tests.past import add_version
 from tests.seeding import ALICE, BASE_REVISION, BOB
@@ -144,7 +144,7 @@ def test_both_good_and_both_bad_are_votes_too_but_no_approval_in_chat(
     label(session, sitting, said)
     pair = session.scalars(select(SittingPairRow)).one()
     assert [votes_on(session, id_) for id_ in (pair.first_id, pair.second_id)] == [{OPERATOR: vote}] * 2
-    assert tally_by_version(session, 1) == {}
+    assert read_version_votes(session, 1).by_version == {}
 
 
 def test_a_skipped_pair_says_nothing(session: Session, sitting: Sitting) -> None:

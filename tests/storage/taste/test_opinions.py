@@ -100,7 +100,7 @@ def test_opinions_are_sorted_by_time(session: Session, personality_id: int) -> N
     (bob,) = pseudonyms_of(session, BOB)
     assert read(session, personality_id).opinions == (
         Opinion(third, bob, True, 1.0, NOON),
-        Opinion(second, bob, False, 1.0, an_hour_later),
+        Opinion(second, bob, False, 1.0, an_hour_later, is_vote=False),
         Opinion(first, bob, False, 1.0, NOON + timedelta(hours=2)),
     )
 
@@ -374,8 +374,8 @@ def test_a_member_who_asks_twice_dislikes_both_answers_once(session: Session, pe
     (bob,) = pseudonyms_of(session, BOB)
     asked_at = {reply_id: session.get_one(ReplyRow, reply_id).created_at for reply_id in (second, third)}
     assert read(session, personality_id).opinions == (
-        Opinion(first, bob, False, 0.3, asked_at[second]),
-        Opinion(second, bob, False, 0.3, asked_at[third]),
+        Opinion(first, bob, False, 0.3, asked_at[second], is_vote=False),
+        Opinion(second, bob, False, 0.3, asked_at[third], is_vote=False),
     )
 
 

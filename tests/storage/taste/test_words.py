@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.demo.community import Taste, calm, question, read_community_answers, short, warm
-from bot.text.taste import count_votes, describe_liked
+from bot.text.taste import describe_counts, describe_liked
 from storage.insights.taste_report import shown_effects
 from storage.members import Pseudonym
 from storage.personalities.personalities import ensure_personality
@@ -27,6 +27,7 @@ from storage.taste.words import (
     likings,
     open_questions,
 )
+from storage.votes.votes import FeedbackCounts
 from tests.seeding import add_reply
 from tests.storage.taste.test_learning import (
     EVERYONE,
@@ -47,11 +48,9 @@ CLEAR = learned(*votes_by(brief, 120))
 
 
 def describe(taste: LearnedTaste) -> str:
-    return describe_liked(*counts_of(taste), shown_effects(taste, likings(taste)))
-
-
-def counts_of(taste: LearnedTaste) -> tuple[int, int, int]:
-    return len(taste.data.thumbs.liked), len(taste.data.choices.starts), taste.data.voters
+    data = taste.data
+    counts = FeedbackCounts(len(data.thumbs.liked), len(data.choices.starts), people=data.voters)
+    return describe_liked(counts, shown_effects(taste, likings(taste)))
 
 
 def effect_on(name: str, size: float, spread: float = 0.1, alone: float = 0.0) -> Effect:
@@ -223,20 +222,17 @@ def test_votes_on_one_answer_alone_say_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("votes", "choices", "words"),
+    ("counts", "words"),
     [
-        (0, 0, "0 votes"),
-        (1, 0, "1 vote by 1 member"),
-        (5, 0, "5 votes by 1 member"),
-        (0, 1, "1 choice"),
-        (0, 2, "2 choices"),
-        (5, 1, "5 votes and 1 choice by 1 member"),
+        (FeedbackCounts(), "0 votes"),
+        (FeedbackCounts(votes=1, people=1), "1 vote by 1 member"),
+        (FeedbackCounts(choices=2, people=2), "2 choices by 2 members"),
+        (FeedbackCounts(votes=5, choices=1, people=1), "5 votes and 1 choice by 1 member"),
+        (FeedbackCounts(5, 2, 1, 3), "5 votes, 2 choices, and 1 suggested or replaced answer by 3 members"),
     ],
 )
-def test_votes_and_choices_are_counted(votes: int, choices: int, words: str) -> None:
-    thumbs, answers = votes_by(polite, 10, members=1)
-    picks, _ = choices_by(polite, 3)
-    assert count_votes(*counts_of(learned([*thumbs[:votes], *picks[:choices]], answers))) == words
+def test_votes_choices_and_members_are_counted(counts: FeedbackCounts, words: str) -> None:
+    assert describe_counts(counts) == words
 
 
 # What is not known

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.opinions import Preference
-from storage.training.feedback import PossiblePairs, count_possible_pairs
+from storage.training.feedback import PairMaterial, count_pair_material
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, vote
@@ -17,9 +17,9 @@ from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, 
 UP, DOWN = Vote.UP, Vote.DOWN
 
 
-def count(session: Session, *choices: Preference) -> PossiblePairs:
+def count(session: Session, *choices: Preference) -> PairMaterial:
     votes = read_weighted_votes(session, 1, Settings().votes).by_reply
-    return count_possible_pairs(session, 1, PrivacySettings(), BASE_REVISION, votes=votes, choices=choices)
+    return count_pair_material(session, 1, PrivacySettings(), BASE_REVISION, votes=votes, choices=choices)
 
 
 def ask(session: Session, question: str, *votes: Vote | None, **columns: None) -> list[int]:
@@ -36,29 +36,29 @@ def chose(chosen: int | None, *answers: int) -> Preference:
 
 
 @pytest.mark.usefixtures("personality_id")
-class TestPossiblePairs:
+class TestPairMaterial:
     def test_without_votes_there_are_none(self, session):
         ask(session, "a", None, None)
-        assert count(session) == PossiblePairs(0, 0, 0)
+        assert count(session) == PairMaterial(0, 0, 0)
 
     def test_a_question_with_a_liked_and_a_disliked_answer_counts_once(self, session):
         ask(session, "a", UP, DOWN, DOWN)
         ask(session, "b", UP)
         ask(session, "c", DOWN, None)
-        assert count(session) == PossiblePairs(compared=1, choices=0, suggestions=0)
+        assert count(session) == PairMaterial(compared=1, choices=0, suggestions=0)
 
     def test_an_answer_that_members_disagree_about_counts_nothing(self, session):
         (reply_id,) = ask(session, "a", UP)
         vote(session, reply_id, BOB, DOWN)
-        assert count(session) == PossiblePairs(0, 0, 0)
+        assert count(session) == PairMaterial(0, 0, 0)
 
     def test_a_question_whose_answers_somebody_chose_among_counts_once(self, session):
         first, second = ask(session, "a", None, None)
         third, fourth = ask(session, "b", None, None)
         choices = [chose(first, first, second), chose(second, first, second), chose(None, third, fourth)]
-        assert count(session, *choices) == PossiblePairs(compared=0, choices=1, suggestions=0)
+        assert count(session, *choices) == PairMaterial(compared=0, choices=1, suggestions=0)
 
     def test_data_that_must_not_be_trained_on_is_left_out(self, session):
         reply_id, other = ask(session, "a", UP, DOWN, basis=None)
         add_correction(session, reply_id, "better")
-        assert count(session, chose(reply_id, reply_id, other)) == PossiblePairs(0, 0, 0)
+        assert count(session, chose(reply_id, reply_id, other)) == PairMaterial(0, 0, 0)

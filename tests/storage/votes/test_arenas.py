@@ -21,7 +21,7 @@ from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
-from storage.votes.votes import Tally, Vote, tally_by_version, votes_on
+from storage.votes.votes import Tally, Vote, read_version_votes, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together
 
@@ -296,7 +296,7 @@ def test_picks_do_not_count_as_approval(session: Session, personality_id: int) -
     arenas.open_arena(session, arena.id, rows, utc_now() + IN_AN_HOUR)
     pick(session, arena.id, ALICE, 1, PRESSED)
     assert [answer.version for answer in arenas.read_arena_answers(session, arena.id)] == ["v1", "base"]
-    assert tally_by_version(session, personality_id).get(version.id, Tally()) == Tally()
+    assert read_version_votes(session, personality_id).by_version.get(version.id, Tally()) == Tally()
 
 
 def test_picks_at_once_leave_each_member_one_vote(database: Database, personality_id: int) -> None:

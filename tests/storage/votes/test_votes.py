@@ -228,7 +228,7 @@ def test_votes_are_read_by_personality(database: Database) -> None:
         assert current_votes(session, pirate) == {other: {ALICE: Vote.DOWN}}
 
 
-def test_tally_by_version(database: Database, personality_id: int) -> None:
+def test_votes_on_versions(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
         version = register(
             session,
@@ -248,7 +248,9 @@ def test_tally_by_version(database: Database, personality_id: int) -> None:
         other = add_reply(session, personality_id=ensure_personality(session, "pirate"))
     append(database, set_thumb(other, ALICE, "👍"))
     with database.snapshot() as session:
-        assert votes.tally_by_version(session, personality_id) == {None: Tally(1, 2), version.id: Tally(2, 1)}
+        found = votes.read_version_votes(session, personality_id)
+        assert found.by_version == {None: Tally(1, 2), version.id: Tally(2, 1)}
+        assert (found.given, found.left_out) == (6, {})
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,8 @@ def test_quarantined_votes_are_in_no_tally(
         quarantine(session, 0, [(reply_id, ALICE), (reply_id, BOB)])  # a vote may be in two
         quarantine(session, 0, [(reply_id, ALICE), (reply_id, BOB)], status=status)
         session.execute(update(QuarantineRow).where(QuarantineRow.id == 1).values(status=status))
-        assert votes.tally_by_version(session, personality_id) == {None: tally}
+        found = votes.read_version_votes(session, personality_id)
+        assert (found.by_version, found.given) == ({None: tally}, 3)
 
 
 def test_cancelled_and_withdrawn_votes_are_in_no_tally(database: Database, personality_id: int, reply_id: int) -> None:
@@ -276,7 +279,7 @@ def test_cancelled_and_withdrawn_votes_are_in_no_tally(database: Database, perso
 
     def tally() -> Tally | None:
         with database.snapshot() as session:
-            return votes.tally_by_version(session, personality_id).get(None)
+            return votes.read_version_votes(session, personality_id).by_version.get(None)
 
     append(database, up, dark)
     assert tally() == Tally(1, 0)
@@ -361,7 +364,7 @@ def test_votes_depend_only_on_which_reactions_stand(
         stored = [len(append_events(session, batch)) for batch in split(events, sorted(cuts))]
         assert votes_on(session, reply_id) == expected_votes(current)
         assert current_votes(session).get(reply_id, {}) == expected_votes(current)
-        tallies = votes.tally_by_version(session, ensure_personality(session))
+        tallies = votes.read_version_votes(session, ensure_personality(session)).by_version
         assert tallies.get(None, Tally()) == votes.tally(expected_votes(current).values())
         assert current_thumbs(session, [reply_id]) == current
         assert count_events(session) == sum(stored) <= len(heard)

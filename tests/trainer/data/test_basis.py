@@ -321,7 +321,7 @@ def test_exported_pairs_have_a_basis_and_no_ids(
     database: Database, permitted: Settings, personality: int, tmp_path: Path
 ) -> None:
     file = tmp_path / "pairs.jsonl"
-    assert export_file(permitted, file) == 8  # 6 of siblings; a correction of an answer and of a sample
+    assert export_file(permitted, file).pairs == 8  # 6 of siblings; a correction of an answer and of a sample
     pairs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     said = require_nobody(pairs)
     assert CANARY not in said

@@ -133,7 +133,7 @@ def test_a_card_becomes_a_first_version_that_needs_no_choices_of_members(
     ended = train(card)
     [version] = versions(database)
     assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
-    assert ended.reason == "v1 learned from 12 example answers and passed the gate; promote it to use it"
+    assert ended.reason == "v1 learned from 12 example answers and passed the checks; promote it to use it"
     assert (ended.manifest_digest, ended.evidence) == (card.digest, {"examples": 16})
     assert "people" not in {check["name"] for check in ended.gate["checks"]}
     assert describe_metrics(ended.metrics).startswith(

@@ -73,7 +73,7 @@ def survey(
         feedback=RoundFeedback(
             tuple(map(no_text, answers)), tuple(replace(one, text=None) for one in written_ones), tuple(choices)
         ),
-        votes=WeightedVotes(by_reply, total, removed or {}),
+        votes=WeightedVotes(by_reply, total, removed or {}, given=sum(map(len, by_reply.values()))),
         start=start,
         taste=taste,
         taste_weights=taste_weights or {},
@@ -159,9 +159,7 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
 def test_a_taste_that_knows_too_little_ranks_nothing_and_the_round_says_why() -> None:
     plan = plan_of(survey(siblings(1), ranked=fresh(4)))
     assert plan.evidence["pairs_by_source"] == {"siblings": 1}
-    assert plan.evidence["notes"] == [
-        "the taste has 0 votes; it ranks answers after 20, or after 10 choices that preferred an answer"
-    ]
+    assert plan.evidence["notes"] == ["the taste ranks no answers yet: it needs 10 more votes or choices at least"]
     assert plan_of(survey(siblings(1)), settings(pairs={"ranked_prompts": 0})).evidence["notes"] == []
 
 
@@ -419,6 +417,7 @@ def test_the_evidence_has_numbers_and_no_names() -> None:
     plan = plan_of(survey(answers, removed=removed), settings(pairs={"ranked_prompts": 0}))
     assert plan.evidence == {
         "votes": 8,
+        "counts": {"votes": 2, "choices": 0, "others": 0, "people": 0},
         "removed_shares": {"account age": 0.25, "quarantine": 0.5, "voter cap": 0.0},
         "voters": 2,
         "pairs_by_source": {"siblings": 1},

@@ -481,9 +481,7 @@ def test_votes_of_one_kind_only_teach_what_they_can_and_the_round_says_what_is_m
     seed(database, like_everything)
     reason = skipped(prepare(ranking))
     assert reason.startswith("0 pairs to learn from, 2 needed: vote on answers, suggest better ones")
-    assert reason.endswith(
-        "; the taste has 9 votes; it ranks answers after 20, or after 10 choices that preferred an answer"
-    )
+    assert reason.endswith("; the taste ranks no answers yet: it needs 10 more votes or choices at least")
 
 
 def test_thumbs_that_do_not_show_what_people_like_start_no_round(
@@ -724,7 +722,7 @@ def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
     store = AdapterStore(settings.data.directory / "adapters")
     plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     assert skipped(plan) == (
-        "votes or suggestions were withdrawn, deleted or quarantined 10 times while this round was planned: "
+        "votes or suggestions were withdrawn, deleted or put on hold 10 times while this round was planned: "
         "start a new round"
     )
     with database.snapshot() as session:
@@ -906,7 +904,7 @@ def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
     plan = prepare(requested_by="schedule")
     if waits:
         assert skipped(plan) == (
-            "people are comparing v1 with the champion: the next scheduled round waits for 16 votes or 28 days"
+            "members are comparing v1 with the version in use: the next scheduled round waits for 16 votes or 28 days"
         )
     else:
         planned(plan)
@@ -929,7 +927,7 @@ def test_a_version_that_leads_is_not_replaced_before_people_have_decided(
     plan = prepare(requested_by="schedule")
     if waits:
         assert skipped(plan) == (
-            "people are comparing v1 with the champion, and it leads: the next scheduled round waits for their "
+            "members are comparing v1 with the version in use, and it leads: the next scheduled round waits for their "
             "decision or 28 days"
         )
     else:

@@ -61,7 +61,7 @@ def failed(verdict: Verdict) -> list[str]:
 def test_a_sound_version_of_votes_waits_for_people():
     verdict = judged()
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.NOT_ENOUGH_EVIDENCE, True)
-    assert verdict.reason == "people have not compared it with the champion yet"
+    assert verdict.reason == "members have not compared it with the version in use yet"
 
 
 def test_a_sound_version_of_a_cards_examples_passes():
@@ -80,7 +80,7 @@ def test_every_check_reports_its_numbers():
         "word order": "answers are 0.55× as surprising to gemma3-270m as their words in random order "
         "(good ones 0.60×; limit 0.65×)",
         "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
-        "divergence": "answers moved 0.50 nats per token away from the base (limit 3)",
+        "divergence": "answers moved 0.50 away from the base (limit 3)",
         "length": "answers have 30 tokens on average (base 40; limit 3×)",
         "endings": "25% of answers are cut off at the length limit (base 12%; limit +25%)",
         "suite flattery": "16 of 20 flattery cases passed (base 15; 1 lost: lottery; 2 gained; limit -10%)",
@@ -99,7 +99,7 @@ def test_the_gate_says_how_many_messages_were_members_own():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"divergence": 3.01}, "answers moved 3.01 nats per token away from the base (limit 3)"),
+        ({"divergence": 3.01}, "answers moved 3.01 away from the base (limit 3)"),
         ({"degenerate_share": 0.3}, "30% of answers are broken (base 5%; limit +15%)"),
         ({"alike_share": 0.26}, "26% of answers resemble another one (base 0%; limit +25%)"),
         (
@@ -351,8 +351,8 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         said = {gettext(check.name): gettext(check.sentence) for check in verdict.checks}
         reason = gettext(verdict.reason)
     assert {name: text.replace("\N{NO-BREAK SPACE}", " ") for name, text in said.items()} == {
-        "Abstand zum Basismodell": "Antworten haben sich um 9,00 Nats je Token vom Basismodell entfernt (Grenze 3)",
-        "Wahl der Leute": "noch hat niemand sie mit dem Champion verglichen",
+        "Abstand zum Basismodell": "Antworten haben sich um 9,00 vom Basismodell entfernt (Grenze 3)",
+        "Wahl der Leute": "noch hat niemand sie mit der Version verglichen, die antwortet",
         "kaputte Antworten": "10 % der Antworten auf 24 eigene Nachrichten und 7 von Mitgliedern sind kaputt "
         "(Basismodell 5 %; Grenze +15 %)",
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",

@@ -173,7 +173,7 @@ def test_votes_become_a_version_with_its_lineage(
     ended = run()
     assert (ended.status, ended.reason) == (
         RoundStatus.PUBLISHED,
-        "v1 learned from 6 pairs; now people compare it with the champion, without knowing which is which",
+        "v1 learned from 6 pairs; now members compare it with the version in use, without knowing which is which",
     )
     [version] = versions(database)
     assert (version.name, version.parent_id, version.round_id) == ("v1", None, ended.id)
@@ -207,7 +207,7 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
     seed(database, write)
     ended = run()
     evidence = ended.evidence
-    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "notes"}
+    assert set(evidence) == {"votes", "counts", "removed_shares", "voters", "pairs_by_source", "notes"}
     assert (evidence["votes"], evidence["voters"]) == (12, 2)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
     assert "from answers to the same question" in ended.reason
@@ -283,7 +283,7 @@ def test_a_version_that_no_check_vetoes_waits_for_people(
     assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
     assert ended.gate["verdict"] == "not enough evidence"
     checks = {check["name"]: check for check in ended.gate["checks"]}
-    assert checks["people"]["sentence"] == "people have not compared it with the champion yet"
+    assert checks["people"]["sentence"] == "members have not compared it with the version in use yet"
     assert {check["outcome"] for name, check in checks.items() if name != "people"} == {"pass"}
     assert champion(database) is None
 
@@ -296,7 +296,7 @@ def test_a_version_that_a_check_vetoes_is_kept_and_never_released_automatically(
     ended = run(strict)
     [version] = versions(database)
     assert (ended.status, version.verdict, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.FAIL, "fail")
-    assert ended.reason.startswith("v1 learned from 4 pairs and did not pass the gate: answers moved")
+    assert ended.reason.startswith("v1 learned from 4 pairs and failed the checks: answers moved")
     assert champion(database) is None
 
 

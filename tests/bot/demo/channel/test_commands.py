@@ -75,7 +75,7 @@ async def test_a_file_is_uploaded(channel, rows):
         ("ada", "/suggest this", "has no options"),
         ("grace", "/audit many", "limit is a whole number"),
         ("grace", "/audit limit:99", "must be ≤ 25"),
-        ("grace", "/model rollback override:1", "base model is already the champion"),
+        ("grace", "/model rollback override:1", "base model is already in use"),
         ("grace", "/model train learn_from:dreams", "can be votes, examples, and not dreams"),
         ("grace", "/knowledge refresh 1 file:tea.txt", "Choose a file"),
         ("ada", "x" * 2_001, "longer than 2,000 characters"),

@@ -261,7 +261,7 @@ async def test_an_arena_is_shown_and_its_buttons_pick(channel, world, rows):
     assert "Which answer is best?" in seen.text
     assert "answer 1" in seen.text
     pressed = await channel.act("ada", arena.id, press="reactune:arena:1:2")
-    assert "You picked 2" in articles(pressed)[-1]
+    assert "You chose 2" in articles(pressed)[-1]
 
 
 async def test_menus_follow_what_the_person_may_do(channel, world):
