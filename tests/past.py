@@ -18,7 +18,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.releases.bases import base_in_use
-from storage.releases.versions import Version, register
+from storage.releases.versions import NewVersion, Version, register
 from storage.votes.votes import Vote
 from tests.seeding import BASE_REVISION, EMOJI, message_of, pseudonyms_of
 
@@ -94,13 +94,15 @@ def add_version(
     return register(
         session,
         personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision=used.revision if used else BASE_REVISION,
-        parent_id=parent.id if parent else None,
-        round_id=round_id,
-        metrics={},
-        verdict=verdict,
+        NewVersion(
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision=used.revision if used else BASE_REVISION,
+            parent_id=parent.id if parent else None,
+            round_id=round_id,
+            metrics={},
+            verdict=verdict,
+        ),
     )
 
 

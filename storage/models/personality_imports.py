@@ -24,7 +24,13 @@ from storage.models.personality_files import CARD_FILE
 from storage.personalities import cards, personalities
 from storage.personalities.card_files import choose_name, read_any_card, with_clean_picture
 from storage.personalities.pictures import set_picture
-from storage.releases.versions import Version, learned_from_deleted_data, register, was_withdrawn_for_deletion
+from storage.releases.versions import (
+    NewVersion,
+    Version,
+    learned_from_deleted_data,
+    register,
+    was_withdrawn_for_deletion,
+)
 
 ZIP_SUFFIX = ".zip"
 COPIED_BYTES = 1_000_000
@@ -196,14 +202,16 @@ def register_import(
     version = register(
         session,
         imported.personality.id,
-        digest=digest,
-        base_name=base.name,
-        base_revision=base.revision,
-        parent_id=None,
-        round_id=None,
-        metrics={},
-        verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
-        trained_on_deleted_data=learned_from_deleted_data(session, digest),
+        NewVersion(
+            digest=digest,
+            base_name=base.name,
+            base_revision=base.revision,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+            verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+            trained_on_deleted_data=learned_from_deleted_data(session, digest),
+        ),
     )
     return replace(imported, version=version)
 

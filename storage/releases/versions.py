@@ -113,36 +113,28 @@ def id_of(version: Version | None) -> int | None:
     return version.id if version else None
 
 
-def register(
-    session: Session,
-    personality_id: int,
-    *,
-    digest: str,
-    base_name: str,
-    base_revision: str,
-    parent_id: int | None,
-    round_id: int | None,
-    metrics: dict[str, Any],
-    verdict: GateVerdict = GateVerdict.PASS,
-    trained_on_deleted_data: bool = False,
-) -> Version:
-    """Add the row of an adapter whose files are already published."""
+@dataclass(frozen=True)
+class NewVersion:
+    """An adapter whose files are published, and its history."""
+
+    digest: str
+    base_name: str
+    base_revision: str
+    parent_id: int | None
+    round_id: int | None
+    metrics: dict[str, Any]
+    verdict: GateVerdict = GateVerdict.PASS
+    trained_on_deleted_data: bool = False
+
+
+def register(session: Session, personality_id: int, new: NewVersion) -> Version:
+    """Add the version's row, with the personality's next number."""
     lock_personality(session, personality_id)
     newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.personality_id == personality_id))
-    row = VersionRow(
-        personality_id=personality_id,
-        number=(newest or 0) + 1,
-        digest=digest,
-        base_name=base_name,
-        base_revision=base_revision,
-        parent_id=parent_id,
-        round_id=round_id,
-        metrics=metrics,
-        verdict=verdict,
-        # Training started from the parent's weights, so the version inherits everything that the parent learned.
-        trained_on_deleted_data=trained_on_deleted_data
-        or (parent_id is not None and session.get_one(VersionRow, parent_id).trained_on_deleted_data),
-    )
+    row = VersionRow(personality_id=personality_id, number=(newest or 0) + 1, **vars(new))
+    # Training started from the parent's weights, so the version inherits everything that the parent learned.
+    if new.parent_id is not None and session.get_one(VersionRow, new.parent_id).trained_on_deleted_data:
+        row.trained_on_deleted_data = True
     session.add(row)
     session.flush()
     notify(session)

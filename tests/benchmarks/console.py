@@ -22,7 +22,7 @@ from storage.database.enums import OPERATOR, Basis, GateVerdict
 from storage.database.tables import ReplyRow
 from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.filled_server import VOTES_PER_ANSWER, fill_server
@@ -96,13 +96,15 @@ def _fill(settings: Settings, answers: int) -> None:
             version = register(
                 session,
                 personality_id,
-                digest="0" * 64,
-                base_name="stand-in",
-                base_revision=BASE_REVISION,
-                parent_id=None,
-                round_id=None,
-                metrics={},
-                verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+                NewVersion(
+                    digest="0" * 64,
+                    base_name="stand-in",
+                    base_revision=BASE_REVISION,
+                    parent_id=None,
+                    round_id=None,
+                    metrics={},
+                    verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+                ),
             )
             session.execute(update(ReplyRow).where(ReplyRow.id % CHALLENGED == 0).values(version_id=version.id))
 

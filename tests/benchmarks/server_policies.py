@@ -18,7 +18,7 @@ from storage.conversations.prompt_bank import read_bank
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
-from storage.releases.versions import Version, id_of, read_alias, register
+from storage.releases.versions import NewVersion, Version, id_of, read_alias, register
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
 from storage.taste.learning import GROUPS, LearnedTaste, style_of
@@ -145,13 +145,15 @@ class StandIn:
             version = register(
                 session,
                 self._personality,
-                digest=f"{round_.id:064x}",
-                base_name=self.base.name,
-                base_revision=self.base.revision,
-                parent_id=None,
-                round_id=round_.id,
-                metrics={},
-                verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+                NewVersion(
+                    digest=f"{round_.id:064x}",
+                    base_name=self.base.name,
+                    base_revision=self.base.revision,
+                    parent_id=None,
+                    round_id=round_.id,
+                    metrics={},
+                    verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+                ),
             )
         self._weights[version.id] = _learn(plan.train)
 

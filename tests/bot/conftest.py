@@ -27,7 +27,7 @@ from storage.database.tables import Base
 from storage.models.base_model import BaseModel
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.releases.promotion import promote
-from storage.releases.versions import Version, id_of, read_alias, register
+from storage.releases.versions import NewVersion, Version, id_of, read_alias, register
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import LimitSettings, Settings
 from storage.votes.votes import Vote, votes_on
@@ -226,13 +226,15 @@ def add_version(settings, base, query):
             return register(
                 session,
                 1,
-                digest=digest,
-                base_name=base.name,
-                base_revision=base.revision,
-                parent_id=id_of(read_alias(session, 1).version),
-                round_id=None,
-                metrics=metrics or {},
-                verdict=verdict,
+                NewVersion(
+                    digest=digest,
+                    base_name=base.name,
+                    base_revision=base.revision,
+                    parent_id=id_of(read_alias(session, 1).version),
+                    round_id=None,
+                    metrics=metrics or {},
+                    verdict=verdict,
+                ),
             )
 
         return query(write)

@@ -25,7 +25,7 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.base_change import CHANGE_BASE
 from storage.releases.promotion import promote
-from storage.releases.versions import list_versions, read_alias, register
+from storage.releases.versions import NewVersion, list_versions, read_alias, register
 from storage.runtime.processes import BOT, record_heartbeat
 from storage.settings.loading import load_settings
 from storage.votes.votes import Vote
@@ -145,7 +145,9 @@ def add_votes(session: Session, base: BaseModel) -> None:
 def add_champion(session: Session, base: BaseModel, digest: str) -> None:
     id_ = ensure_personality(session)
     common: dict[str, Any] = {"parent_id": None, "round_id": None, "metrics": {}}
-    version = register(session, id_, digest=digest, base_name=base.name, base_revision=base.revision, **common)
+    version = register(
+        session, id_, NewVersion(digest=digest, base_name=base.name, base_revision=base.revision, **common)
+    )
     generation = read_alias(session, id_).generation
     promote(session, id_, version, expected_generation=generation, by="ann", reason="")
 

@@ -33,7 +33,7 @@ from storage.models.base_model import resolve_base_model
 from storage.personalities.card_files import read_any_card
 from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -155,12 +155,14 @@ def version(settings: Settings, seeded):
         lambda session: register(
             session,
             1,
-            digest=digest,
-            base_name="tiny",
-            base_revision="0123456789abcdef",
-            parent_id=None,
-            round_id=None,
-            metrics={"divergence": 0.25},
+            NewVersion(
+                digest=digest,
+                base_name="tiny",
+                base_revision="0123456789abcdef",
+                parent_id=None,
+                round_id=None,
+                metrics={"divergence": 0.25},
+            ),
         )
     )
 
@@ -330,7 +332,7 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
     store = AdapterStore(settings.data.directory / "adapters")
     digests = [publish(store, value=float(value)) for value in range(3)]
     common = {"base_name": "tiny", "base_revision": "r", "parent_id": None, "round_id": None, "metrics": {}}
-    seeded(lambda session: [register(session, 1, digest=digest, **common) for digest in digests])
+    seeded(lambda session: [register(session, 1, NewVersion(digest=digest, **common)) for digest in digests])
     store.sweep(lambda: set(digests))
     assert json.loads(reactune("model", "prune", "--json")[1]) == {"removed": [], "dry_run": False}
     assert reactune("model", "prune")[1].strip() == "Nothing to delete."
@@ -368,13 +370,15 @@ def doubtful(settings: Settings, seeded):
         return register(
             session,
             1,
-            digest=digest,
-            base_name="tiny",
-            base_revision="0123456789abcdef",
-            parent_id=None,
-            round_id=1,
-            metrics={},
-            verdict=GateVerdict.FAIL,
+            NewVersion(
+                digest=digest,
+                base_name="tiny",
+                base_revision="0123456789abcdef",
+                parent_id=None,
+                round_id=1,
+                metrics={},
+                verdict=GateVerdict.FAIL,
+            ),
         )
 
     return seeded(add)

@@ -14,7 +14,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.errors import LeaseExpired, RoundConflict, StorageError
 from storage.releases.promotion import release_passed
-from storage.releases.versions import Version, id_of, register
+from storage.releases.versions import NewVersion, Version, id_of, register
 from storage.runtime.processes import HEARTBEAT_S
 from storage.sentences import Sentence, joined
 from storage.settings.sections import Settings
@@ -99,13 +99,15 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
     return register(
         session,
         require_round(session, round_id).personality_id,
-        digest=judged.digest,
-        base_name=judged.base.name,
-        base_revision=judged.base.revision,
-        parent_id=id_of(judged.training_set.start.starter),
-        round_id=round_id,
-        metrics=judged.metrics,
-        verdict=judged.verdict.outcome,
+        NewVersion(
+            digest=judged.digest,
+            base_name=judged.base.name,
+            base_revision=judged.base.revision,
+            parent_id=id_of(judged.training_set.start.starter),
+            round_id=round_id,
+            metrics=judged.metrics,
+            verdict=judged.verdict.outcome,
+        ),
     )
 
 

@@ -41,7 +41,7 @@ from storage.models.personality_imports import import_adapter, read_export_card,
 from storage.personalities.card_files import read_any_card
 from storage.personalities.cards import Card, format_card, read_card_file
 from storage.personalities.personalities import ensure_personality
-from storage.releases.versions import Version, list_versions, register
+from storage.releases.versions import NewVersion, Version, list_versions, register
 from storage.settings.loading import load_settings
 from storage.settings.sections import (
     DataSettings,
@@ -386,7 +386,7 @@ def _backup_kinds(folder: Path, base: BaseModel) -> list[Kind]:
         digest = open_store(lived_in).publish(staging)
     with closing(open_database(lived_in)) as database, database.transaction() as session:
         common = {"base_name": base.name, "base_revision": base.revision, "parent_id": None, "round_id": None}
-        register(session, ensure_personality(session), digest=digest, metrics={}, **common)
+        register(session, ensure_personality(session), NewVersion(digest=digest, metrics={}, **common))
     make_backup(lived_in, file, _silently)
     sound, read = file.read_bytes(), _file(file, _restore)
     return [

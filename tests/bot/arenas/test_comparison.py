@@ -18,7 +18,7 @@ from bot.releases.resolver import BASE_RELEASE, Release
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from storage.database.tables import ReplyRow, VoteEventRow
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.settings.sections import OutputSettings
 from tests.storage.adapters.test_folder_store import publish
 
@@ -32,12 +32,14 @@ def version(settings, base, query):
         return register(
             session,
             1,
-            digest=digest,
-            base_name=base.name,
-            base_revision=base.revision,
-            parent_id=None,
-            round_id=None,
-            metrics={},
+            NewVersion(
+                digest=digest,
+                base_name=base.name,
+                base_revision=base.revision,
+                parent_id=None,
+                round_id=None,
+                metrics={},
+            ),
         )
 
     return query(write)

@@ -11,7 +11,7 @@ from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, Perso
 from storage.personalities.cards import Card, Example, format_card
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.promotion import promote
-from storage.releases.versions import read_alias, register
+from storage.releases.versions import NewVersion, read_alias, register
 from tests.bot.panels import said
 from tests.storage.adapters.test_folder_store import publish
 
@@ -248,12 +248,14 @@ class TestBind:
             version = register(
                 session,
                 made.id,
-                digest=digest,
-                base_name=base.name,
-                base_revision=base.revision,
-                parent_id=None,
-                round_id=None,
-                metrics={},
+                NewVersion(
+                    digest=digest,
+                    base_name=base.name,
+                    base_revision=base.revision,
+                    parent_id=None,
+                    round_id=None,
+                    metrics={},
+                ),
             )
             generation = read_alias(session, made.id).generation
             promote(session, made.id, version, expected_generation=generation, by="test", reason="test")

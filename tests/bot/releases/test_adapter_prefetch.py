@@ -10,7 +10,7 @@ import pytest
 from storage.adapters.object_store import AdapterObjects
 from storage.adapters.shared_store import SharedAdapterStore
 from storage.releases.promotion import promote
-from storage.releases.versions import read_alias, register
+from storage.releases.versions import NewVersion, read_alias, register
 from tests.storage.adapters.test_folder_store import publish
 
 
@@ -34,7 +34,7 @@ def release(tmp_path, shared, base, query):
 
         def write(session):
             lineage = {"base_name": base.name, "base_revision": base.revision, "parent_id": None, "round_id": None}
-            version = register(session, 1, digest=digest, **lineage, metrics={})
+            version = register(session, 1, NewVersion(digest=digest, **lineage, metrics={}))
             generation = read_alias(session, 1).generation
             promote(session, 1, version, expected_generation=generation, by="grace", reason="")
 

@@ -16,7 +16,7 @@ from storage.database.enums import AuditOutcome, Cause, RoundStatus
 from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow, ReplyRow, RoundRow, VersionRow
 from storage.privacy.consent import withdraw_consent
 from storage.releases.promotion import promote
-from storage.releases.versions import read_alias, register, version_named
+from storage.releases.versions import NewVersion, read_alias, register, version_named
 from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from storage.votes.corrections import give_cause
@@ -39,12 +39,14 @@ def make_version(settings, base, query):
             return register(
                 session,
                 1,
-                digest=digest,
-                base_name=base.name,
-                base_revision=base.revision,
-                parent_id=champion.id if champion else None,
-                round_id=round_id,
-                metrics=METRICS,
+                NewVersion(
+                    digest=digest,
+                    base_name=base.name,
+                    base_revision=base.revision,
+                    parent_id=champion.id if champion else None,
+                    round_id=round_id,
+                    metrics=METRICS,
+                ),
             )
 
         return query(write)

@@ -24,7 +24,7 @@ from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.runtime.processes import BOT, last_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, DataSettings, Settings
 from storage.votes.votes import Vote, votes_on
@@ -75,7 +75,7 @@ def live_in(settings: Settings) -> str:
     def work(session: Session) -> None:
         ensure_personality(session)
         named: dict[str, Any] = {"digest": digest, "base_name": "tiny", "base_revision": "0" * 16, "metrics": {}}
-        version = register(session, 1, parent_id=None, round_id=None, **named)
+        version = register(session, 1, NewVersion(parent_id=None, round_id=None, **named))
         vote(session, add_reply(session, version_id=version.id), BOB, Vote.UP)
 
     within(settings, work)

@@ -37,7 +37,7 @@ from storage.models.personality_imports import (
 )
 from storage.personalities.cards import Card, CardFile, Example
 from storage.personalities.personalities import create_personality, personality_named
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.settings.sections import Settings
 from tests.past import add_round
 from tests.storage.conftest import settings_for
@@ -81,12 +81,14 @@ def origin(database: Database, store: AdapterStore, trained: Path, base: BaseMod
         version = register(
             session,
             keeper.id,
-            digest=digest,
-            base_name=base.name,
-            base_revision=base.revision,
-            parent_id=None,
-            round_id=round_id,
-            metrics={},
+            NewVersion(
+                digest=digest,
+                base_name=base.name,
+                base_revision=base.revision,
+                parent_id=None,
+                round_id=round_id,
+                metrics={},
+            ),
         )
         return read_provenance(session, keeper, version, Settings())
 

@@ -27,6 +27,7 @@ from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import (
+    NewVersion,
     Version,
     all_digests,
     ask_gate,
@@ -81,13 +82,15 @@ def add(store: AdapterStore) -> Callable[..., Version]:
         return register(
             session,
             personality_id,
-            digest=like.digest if like else publish(store, f"{personality} {number}"),
-            base_name="tiny",
-            base_revision="r",
-            parent_id=parent.id if parent else None,
-            round_id=add_round(session, 0, personality_id=personality_id) if verdict else None,
-            metrics={},
-            verdict=verdict or GateVerdict.PASS,
+            NewVersion(
+                digest=like.digest if like else publish(store, f"{personality} {number}"),
+                base_name="tiny",
+                base_revision="r",
+                parent_id=parent.id if parent else None,
+                round_id=add_round(session, 0, personality_id=personality_id) if verdict else None,
+                metrics={},
+                verdict=verdict or GateVerdict.PASS,
+            ),
         )
 
     return add

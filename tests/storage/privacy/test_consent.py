@@ -36,7 +36,7 @@ from storage.privacy.consent import (
     withdraw_consent,
 )
 from storage.privacy.erasure import Deletion, delete_member
-from storage.releases.versions import Version, list_versions, register
+from storage.releases.versions import NewVersion, Version, list_versions, register
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, find_round, finish_round, request_round, set_manifest
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
@@ -86,12 +86,14 @@ def train_on(
     return register(
         session,
         personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision="r" * 64,
-        parent_id=parent.id if parent else None,
-        round_id=round_.id,
-        metrics={},
+        NewVersion(
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision="r" * 64,
+            parent_id=parent.id if parent else None,
+            round_id=round_.id,
+            metrics={},
+        ),
     )
 
 

@@ -30,7 +30,7 @@ from storage.releases.announcements import (
 from storage.releases.contests import read_contest
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
-from storage.releases.versions import AliasMove, Version, find_version, read_alias, register
+from storage.releases.versions import AliasMove, NewVersion, Version, find_version, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
@@ -61,13 +61,15 @@ class Server:
         return register(
             self.session,
             self.personality_id,
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision="r" * 64,
-            parent_id=parent.id if parent else None,
-            round_id=row.id,
-            metrics={},
-            verdict=verdict,
+            NewVersion(
+                digest="d" * 64,
+                base_name="tiny",
+                base_revision="r" * 64,
+                parent_id=parent.id if parent else None,
+                round_id=row.id,
+                metrics={},
+                verdict=verdict,
+            ),
         )
 
     def promote(self, to: Version | None, *, override: bool = False) -> None:

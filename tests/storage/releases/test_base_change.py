@@ -16,7 +16,7 @@ from storage.releases.base_change import begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
 from storage.releases.contests import find_rival
 from storage.releases.promotion import promote, release_passed, roll_back
-from storage.releases.versions import Version, moves_of, read_alias, register
+from storage.releases.versions import NewVersion, Version, moves_of, read_alias, register
 from storage.settings.sections import ReleaseSettings, Settings, TrainingSettings, VoteSettings
 from storage.votes.votes import Vote
 from tests.seeding import BOB, add_reply, vote
@@ -39,13 +39,15 @@ def version_of(
     return register(
         session,
         personality_id,
-        digest=digest[:64],
-        base_name=base.name,
-        base_revision=base.revision,
-        parent_id=None,
-        round_id=None,
-        metrics={},
-        verdict=verdict,
+        NewVersion(
+            digest=digest[:64],
+            base_name=base.name,
+            base_revision=base.revision,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+            verdict=verdict,
+        ),
     )
 
 

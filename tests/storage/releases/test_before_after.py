@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.tables import VersionRow
 from storage.releases.before_after import BeforeAfter, TwoAnswers, compare_answers, compare_with_before
-from storage.releases.versions import Version, find_version, register
+from storage.releases.versions import NewVersion, Version, find_version, register
 from tests.seeding import compared_metrics
 
 
@@ -28,12 +28,14 @@ def add(session: Session, personality_id: int, metrics: dict[str, Any], base: st
     return register(
         session,
         personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision=base * 64,
-        parent_id=None,
-        round_id=None,
-        metrics=metrics,
+        NewVersion(
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision=base * 64,
+            parent_id=None,
+            round_id=None,
+            metrics=metrics,
+        ),
     )
 
 

@@ -36,7 +36,7 @@ from storage.releases.contests import (
 )
 from storage.releases.judging import conclude
 from storage.releases.promotion import promote, roll_back
-from storage.releases.versions import Version, ask_gate, find_version, read_alias, register
+from storage.releases.versions import NewVersion, Version, ask_gate, find_version, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.sittings.choosing import choose_two
 from storage.statistics import DECISIVE, e_value
@@ -58,13 +58,15 @@ def add(
     return register(
         session,
         personality_id,
-        digest=digit * 64,
-        base_name="tiny",
-        base_revision="r" * 64,
-        parent_id=None,
-        round_id=None,
-        metrics={},
-        verdict=verdict,
+        NewVersion(
+            digest=digit * 64,
+            base_name="tiny",
+            base_revision="r" * 64,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+            verdict=verdict,
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from storage.errors import AliasConflict, VersionNotFound
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import (
     Alias,
+    NewVersion,
     Version,
     find_version,
     list_versions,
@@ -34,13 +35,15 @@ def add(
     return register(
         session,
         personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision="r" * 64,
-        parent_id=parent.id if parent else None,
-        round_id=round_id,
-        metrics={"loss": 0.5},
-        verdict=verdict,
+        NewVersion(
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision="r" * 64,
+            parent_id=parent.id if parent else None,
+            round_id=round_id,
+            metrics={"loss": 0.5},
+            verdict=verdict,
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from storage.database.tables import ReplyMessageRow, ReplyRow
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.settings.sections import PrivacySettings
 from storage.training.feedback import RatedReply, read_answers_to, read_replies, read_texts
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
@@ -49,12 +49,14 @@ def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: in
     version = register(
         session,
         personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision=BASE_REVISION,
-        parent_id=None,
-        round_id=None,
-        metrics={},
+        NewVersion(
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision=BASE_REVISION,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+        ),
     )
     assert record(session, drawn(reply, "one"), drawn(reply, "two", is_cut=True), version_id=version.id) == 2
     first, second = samples(session, personality_id)

@@ -18,7 +18,7 @@ from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaRow, MemberRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
 from storage.votes.votes import Tally, Vote, read_version_votes, votes_on
@@ -284,12 +284,14 @@ def test_picks_do_not_count_as_approval(session: Session, personality_id: int) -
     version = register(
         session,
         personality_id,
-        digest="d",
-        base_name="tiny",
-        base_revision=BASE_REVISION,
-        parent_id=None,
-        round_id=None,
-        metrics={},
+        NewVersion(
+            digest="d",
+            base_name="tiny",
+            base_revision=BASE_REVISION,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+        ),
     )
     arena = prepare(session, personality_id)
     rows = [*rows_of(personality_id, ["tea"], version.id), *rows_of(personality_id, ["coffee"])]

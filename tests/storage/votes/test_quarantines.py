@@ -22,7 +22,7 @@ from storage.errors import QuarantineConflict
 from storage.members import note_members, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.settings.sections import VoteSettings
 from storage.votes.decisions import Quarantine, decide_quarantine, open_quarantines, recent_decisions, voters_in
 from storage.votes.quarantines import Burst, SuspectVote, find_bursts, new_bursts, quarantine_bursts, quarantine_votes
@@ -256,12 +256,14 @@ def test_a_burst_on_a_member_and_on_a_version(session: Session, personality_id: 
     version = register(
         session,
         personality_id,
-        digest="d" * 64,
-        base_name="tiny",
-        base_revision="0" * 64,
-        parent_id=None,
-        round_id=None,
-        metrics={},
+        NewVersion(
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision="0" * 64,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+        ),
     )
     new = [account_made(NOON - days(2), number) for number in range(6)]
     for user in LURKERS[:3]:

@@ -20,7 +20,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.settings.sections import DatabaseSettings, Settings, VoteSettings
 from storage.votes import votes
 from storage.votes.votes import (
@@ -233,12 +233,14 @@ def test_votes_on_versions(database: Database, personality_id: int) -> None:
         version = register(
             session,
             personality_id,
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision="0" * 64,
-            parent_id=None,
-            round_id=None,
-            metrics={},
+            NewVersion(
+                digest="d" * 64,
+                base_name="tiny",
+                base_revision="0" * 64,
+                parent_id=None,
+                round_id=None,
+                metrics={},
+            ),
         )
         base, tuned = add_reply(session), add_reply(session, version_id=version.id)
         also_tuned, _silent = add_reply(session, version_id=version.id), add_reply(session)

@@ -27,7 +27,7 @@ from storage.members import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.runtime.gpu_use import GpuUse
 from storage.settings.sections import Settings
 from storage.taste.learning import learn_taste
@@ -137,7 +137,9 @@ def calls(
     id_ = round_.personality_id
     where = (id_, settings.privacy, base.revision)
     version = register(
-        session, id_, digest="a" * 64, base_name="tiny", base_revision="b", parent_id=None, round_id=None, metrics={}
+        session,
+        id_,
+        NewVersion(digest="a" * 64, base_name="tiny", base_revision="b", parent_id=None, round_id=None, metrics={}),
     )
     drawn = [DrawnSample(AskedPrompt("", "", reply_id), "drawn", is_cut=False) for reply_id in (1, 21)]
     digests = session.scalars(select(ReplyRow.prompt_digest)).all()
@@ -188,11 +190,7 @@ def calls(
         "require_round": (round_.id,),
         "report_progress": (round_.id, {}),
         "set_manifest": (round_.id, [], {"parent_version_id": None, "settings": {}}),
-        "register": (
-            id_,
-            {"digest": "c" * 64, "base_name": "t", "base_revision": "b", "parent_id": None}
-            | {"round_id": round_.id, "metrics": {}, "verdict": GateVerdict.PASS},
-        ),
+        "register": (id_, NewVersion("c" * 64, "t", "b", None, round_.id, metrics={}, verdict=GateVerdict.PASS)),
         "release_passed": (id_, version, settings.release),
         "renew_lease": (round_.id,),
         "take_gpus": (GpuUse.ROUND, ["0123456789ab"], "worker"),
@@ -216,7 +214,7 @@ def calls(
     }
 
 
-WITH_KEYWORDS = ("read_texts", "newest_prompts", "newest_exchanges", "record_samples", "set_manifest", "register")
+WITH_KEYWORDS = ("read_texts", "newest_prompts", "newest_exchanges", "record_samples", "set_manifest")
 
 
 def run_calls(database: Database, settings: Settings, base: BaseModel, round_: Round) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from storage.personalities.personalities import change_card, ensure_personality,
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
-from storage.releases.versions import Version, find_version, register
+from storage.releases.versions import NewVersion, Version, find_version, register
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.sittings.prompts import add_prompts
 from storage.taste.examples import Examples
@@ -778,7 +778,7 @@ def test_a_version_is_marked_if_somebody_whose_votes_made_its_taste_opts_out(
     with database.transaction() as session:
         of_round = {"round_id": last_round(database, personality).id, "parent_id": None}
         rows = {"digest": "d" * 64, "base_name": "tiny", "base_revision": tiny_base.revision, "metrics": {}}
-        version = register(session, personality, **of_round, **rows)
+        version = register(session, personality, NewVersion(**of_round, **rows))
     seed(database, lambda session: withdraw_consent(session, CAROL))
     with database.snapshot() as session:
         assert not find_version(session, version.id).trained_on_deleted_data

@@ -14,7 +14,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality
 from storage.releases.promotion import promote
-from storage.releases.versions import register
+from storage.releases.versions import NewVersion, register
 from storage.settings.sections import Settings
 from tests.trainer.rounds.test_judging import quiet
 from trainer.rounds.before import ask_before
@@ -78,13 +78,15 @@ def test_a_champion_that_cannot_answer_ends_no_round(
         version = register(
             session,
             id_,
-            digest="d" * 64,
-            base_name=tiny_base.name,
-            base_revision=tiny_base.revision,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-            verdict=GateVerdict.PASS,
+            NewVersion(
+                digest="d" * 64,
+                base_name=tiny_base.name,
+                base_revision=tiny_base.revision,
+                parent_id=None,
+                round_id=None,
+                metrics={},
+                verdict=GateVerdict.PASS,
+            ),
         )
         promote(session, id_, version, expected_generation=0, by="test", reason="")
     assert ask(id_) == {}

@@ -16,7 +16,7 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
-from storage.releases.versions import Version, list_versions, read_alias, register
+from storage.releases.versions import NewVersion, Version, list_versions, read_alias, register
 from storage.settings.sections import Settings
 from storage.training.rounds import (
     ManifestPair,
@@ -76,12 +76,14 @@ def learn(session: Session, pairs: list[Pair], parent: Version | None, *, crowne
     version = register(
         session,
         personality_id,
-        digest=f"{round_.id:064x}",
-        base_name="tiny",
-        base_revision="r",
-        parent_id=parent_id,
-        round_id=round_.id,
-        metrics={},
+        NewVersion(
+            digest=f"{round_.id:064x}",
+            base_name="tiny",
+            base_revision="r",
+            parent_id=parent_id,
+            round_id=round_.id,
+            metrics={},
+        ),
     )
     if crowned:
         generation = read_alias(session, personality_id).generation

@@ -25,7 +25,7 @@ from storage.database.tables import HeartbeatRow
 from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsError
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.releases.versions import list_versions, register
+from storage.releases.versions import NewVersion, list_versions, register
 from storage.runtime.gpu_use import GpuUse, take_gpus, users_of_gpu
 from storage.runtime.processes import TRAINER, is_alive, last_heartbeat, sole_process, worker_name
 from storage.settings.sections import Settings
@@ -216,7 +216,7 @@ def test_a_trainer_without_rounds_removes_the_files_that_the_settings_let_go(
     with database.transaction() as session:
         common = {"base_name": "tiny", "base_revision": "r", "parent_id": None, "round_id": None, "metrics": {}}
         for digest in digests:
-            register(session, ensure_personality(session), digest=digest, **common)
+            register(session, ensure_personality(session), NewVersion(digest=digest, **common))
     own = settings.model_copy(update={"training": settings.training.model_copy(update={"keep_versions": 1})})
     with caplog.at_level(logging.INFO), trainer_thread(own):
         wait_for(lambda: "Removed the files of v1 of default: it is older than the newest 1." in caplog.text)
