@@ -2,7 +2,7 @@
 
 import gc
 
-import trainer.rounds.pipeline
+import trainer.rounds.round
 import trainer.training.trl_trainers  # noqa: F401
 
 gc.freeze()

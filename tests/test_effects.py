@@ -16,7 +16,6 @@ from bot.engine.transformers.resident_model import ResidentModel
 from bot.errors import VersionRefused
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.chat_format import NO_OPTIONS
 from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
 from storage.models.openvino.comparison import compare_graphs
 from storage.models.openvino.pipeline import (
@@ -36,7 +35,7 @@ from tests.verdicts import trust_graphs
 from trainer.training.recipes import SFT, TrainingSplit
 from trainer.training.rows import Demonstration
 from trainer.training.strength import record_effect, save_weaker
-from trainer.training.train import train_adapter
+from trainer.training.train import TrainingJob, train_adapter
 
 TRAINING = TrainingSettings(
     patience=0,
@@ -72,16 +71,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 def version(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> AdapterRef:
     """A version that a round has trained and sealed."""
     folder = tmp_path_factory.mktemp("trained")
-    train_adapter(
-        SFT,
-        TrainingSplit(SHOWN, ()),
-        TRAINING,
-        base=base,
-        starter=None,
-        output=folder,
-        report=lambda _progress: None,
-        template_options=NO_OPTIONS,
-    )
+    train_adapter(TrainingJob(SFT, TrainingSplit(SHOWN, ()), TRAINING, base, folder), lambda _progress: None)
     return AdapterRef(seal(folder), folder)
 
 

@@ -23,9 +23,10 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples, ExampleTurn
 from tests.families import FAMILIES, Family, save_tokenizer
+from tests.trainer.contexts import serving_of
+from trainer.base import ShownExamples
 from trainer.data.asking import prompts_to_rank
 from trainer.data.dataset import render_dialogue
-from trainer.data.shown_examples import ShownExamples
 from trainer.evaluation.model_measurements import neutral_messages
 from trainer.evaluation.sampling import SampledAnswer
 from trainer.exchange import RenderMessages
@@ -92,7 +93,7 @@ def configured(configure: Configure, family: Family, request: pytest.FixtureRequ
 
 def test_all_renderings_are_the_served_one(configured: Configured) -> None:
     chat, prompt = configured.chat, configured.prompt()
-    (ranked, *_) = prompts_to_rank([], ["Hi"], configured.settings, configured.base)
+    (ranked,) = prompts_to_rank([], ["Hi"], serving_of(configured.settings, configured.base), 1)
     (judged, *_) = neutral_messages(TOLD, chat)
     assert ranked.prompt == prompt
     assert judged.prompt == configured.prompt(judged.message)
@@ -122,13 +123,14 @@ async def test_a_round_shows_the_base_the_examples_that_the_bot_shows_it(
         ("Bye", "Mind it."),
     ]
     card = Card(examples=tuple(Example(dialogue=dialogue) for dialogue in said))
-    (asked,) = prompts_to_rank([], ["Hi"], configured.settings, configured.base)[:1]
+    serving = serving_of(configured.settings, configured.base)
+    (asked,) = prompts_to_rank([], ["Hi"], serving, 1)
     engine: Any = Renders(configured.renderer)
     plain = await engine.render([{"role": "system", "content": TOLD}, {"role": "user", "content": "Hi"}])
     liked = (ExampleTurn("Tired?", "Never. Lamps do not sleep."),)
     examples = Examples.of(configured.settings, card, liked, "End with a question.")
     served = await render_with_examples(engine, plain, examples)
-    drawn = ShownExamples(examples, configured.settings, configured.base).before(asked)
+    drawn = ShownExamples(examples, serving.base, serving.generation).before(asked)
     assert served is not None
     assert drawn is not None
     assert drawn.prompt == served.text

@@ -31,8 +31,8 @@ from storage.words import count_words
 from tests.bot.environment import Env
 from tests.seeding import add_taste
 from tests.test_end_to_end import LoadedBot
+from tests.trainer.contexts import serving_of
 from tests.verdicts import trust_graphs
-from trainer.evaluation.sampling import open_sampler
 
 REAL_BASE = os.environ.get("REACTUNE_REAL_BASE", "")
 DATED = """\
@@ -123,7 +123,7 @@ async def test_a_chat_knows_the_real_day_and_its_prompt_is_the_same_on_every_day
     assert digest_prompt(prompt.text) == digest_prompt(drawn)
     assert "Today Date: 30 Sep 2026" in drawn
     greedy = settings.generation.model_copy(update={"temperature": 0.0, "max_new_tokens": 32})
-    (sample,) = open_sampler(settings, base, None).answer([drawn], greedy, seed=1)
+    (sample,) = serving_of(settings, base).open(None).answer([drawn], greedy, seed=1)
     assert "Sep" in sample.text, "what rounds draw is drawn on the same day for ever"
 
 

@@ -9,12 +9,15 @@ from bot.engine.selection import start_engine
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import load_chat_format
 from storage.models.hardware import silence_transformers
+from storage.models.memory import NumberFormat
 from storage.settings.sections import ModelSettings, Settings
 from tests.families import build_family
 from tests.seeding import tiny_settings
+from tests.trainer.contexts import serving_of
 from tests.trainer.evaluation.test_evaluate import teach
 from tests.verdicts import trust_graphs
-from trainer.evaluation.sampling import GraphSampler, Sampler, open_sampler
+from trainer.base import RoundBase
+from trainer.evaluation.sampling import GraphSampler, Sampler
 
 QUESTION = "How are you today?"
 THOUGHT = "<think>\nTell me a joke, please!\n</think>\n\n"
@@ -26,7 +29,9 @@ GREEDY = {"temperature": 0.0, "presence_penalty": 0.0}
 def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     folder = tmp_path_factory.mktemp("thinker")
     path = build_family("qwen3", folder / "qwen3")
-    sampler = Sampler.load(resolve_base_model(str(path), folder / "first"), None, "float32", "", ModelSettings())
+    sampler = Sampler.load(
+        RoundBase(resolve_base_model(str(path), folder / "first"), ModelSettings()), None, NumberFormat("float32")
+    )
     with silence_transformers():
         teach(sampler.model, sampler.tokenizer, f"{THOUGHT}{ANSWER}<|im_end|>", steps=100, learning_rate=1e-2)
         sampler.model.save_pretrained(path)
@@ -59,9 +64,9 @@ async def test_the_thought_is_neither_shown_nor_counted(base: BaseModel, setting
     finally:
         await engine.close(0.0)
     assert "".join(pieces) == whole.text == ANSWER
-    sampled = open_sampler(settings, base, None)
+    sampled = serving_of(settings, base).open(None)
     assert isinstance(sampled, GraphSampler if settings.model.engine == "openvino" else Sampler)
-    chat = Sampler.load(base, None, "float32", "", ModelSettings()).chat
+    chat = Sampler.load(RoundBase(base, ModelSettings()), None, NumberFormat("float32")).chat
     prompt = chat.render([{"role": "user", "content": QUESTION}])
     (sample,) = sampled.answer([prompt], settings.generation, seed=1)
     spoken = chat.token_ids(ANSWER)
@@ -83,9 +88,9 @@ async def test_a_thought_that_reaches_its_limit_is_no_answer(base: BaseModel, se
 def test_rounds_plan_for_no_thought_and_have_the_bots_room_for_one(base: BaseModel, settings: Settings) -> None:
     chat = load_chat_format(base.path, settings.model.template_options)
     prompt, done = chat.render([{"role": "user", "content": QUESTION}]), list[float]()
-    (whole,) = open_sampler(settings, base, None).answer([prompt], settings.generation, 1, done.append)
+    (whole,) = serving_of(settings, base).open(None).answer([prompt], settings.generation, 1, done.append)
     assert (whole.text, min(filter(None, done))) == (ANSWER, 1 / 40), "the first of 40 tokens"
     few = settings.model.model_copy(update={"context_tokens": len(chat.token_ids(prompt)) + 40 + 4})
-    narrow = open_sampler(settings.model_copy(update={"model": few}), base, None)
+    narrow = serving_of(settings.model_copy(update={"model": few}), base).open(None)
     (cut,) = narrow.answer([prompt], settings.generation, 1)
     assert (cut.text, cut.is_cut) == ("", True), "a thought of 4 tokens"

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import resolve_base_model
 from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
@@ -24,9 +24,10 @@ from storage.taste.opinions import read_taste_opinions
 from storage.training.feedback import read_corrections, read_replies, read_texts
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
+from trainer.base import RoundBase, with_system_prompt
 from trainer.data.choosing import ChosenPairs, choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
-from trainer.rendering import renderer_of, with_system_prompt
+from trainer.learner import Learner
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
@@ -53,7 +54,7 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
         with database.transaction() as session:
             personality_id = open_personality(session, settings, personality).id
         with database.snapshot() as session:
-            found = _pairs_of_people(session, settings, personality_id, base)
+            found = _pairs_of_people(session, Learner(personality_id, RoundBase(base, settings.model), settings))
     values = [
         {
             "prompt": found.prompts[p.prompt],
@@ -68,9 +69,9 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     return ExportedPairs(len(found.pairs), len({pair.prompt for pair in found.pairs}))
 
 
-def _pairs_of_people(session: Session, settings: Settings, personality_id: int, base: BaseModel) -> ChosenPairs:
+def _pairs_of_people(session: Session, learner: Learner) -> ChosenPairs:
     """Return all pairs made by people, oldest first."""
-    where = (personality_id, settings.privacy, base.revision)
+    personality_id, settings, where = learner.personality_id, learner.settings, learner.where
     replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
     corrections = read_corrections(session, *where, settings.votes)
     choices = read_taste_opinions(session, personality_id, settings).choices
@@ -80,7 +81,7 @@ def _pairs_of_people(session: Session, settings: Settings, personality_id: int, 
         attrgetter("recency"),
         limit=None,
         fits=lambda _pair: True,
-        read=partial(read_texts, session, *where, render=renderer_of(base, settings.model)),
+        read=partial(read_texts, session, *where, render=learner.base.render),
     )
 
 

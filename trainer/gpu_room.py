@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.models.gpus import own_gpus
-from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
-from storage.runtime.processes import Heartbeat, worker_name
-from storage.settings.sections import Settings
+from storage.runtime.gpu_use import GpuUse, take_gpus, users_of_gpu
+from storage.runtime.processes import Heartbeat
 from storage.wording import Duration, gettext_noop
 from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress
@@ -21,20 +20,20 @@ PATIENCE_S = 600.0
 """Longest time that engines may take to finish their answers and leave."""
 
 
-def shares_gpu(database: Database, settings: Settings) -> bool:
-    """Return whether an engine uses a GPU of this round now."""
-    return bool(database.fetch(_engines_on, [gpu.mark for gpu in own_gpus(settings.training.processes)]))
+def shares_gpu(database: Database, processes: int) -> bool:
+    """Return whether an engine uses a GPU of a round with so many processes now."""
+    return bool(database.fetch(_engines_on, [gpu.mark for gpu in own_gpus(processes)]))
 
 
-def make_room(database: Database, settings: Settings, report: ReportProgress) -> None:
+def make_room(database: Database, processes: int, worker: str, report: ReportProgress) -> None:
     """Ask the engines on this round's GPUs to step aside, and wait until they have.
 
-    They stay away until the trainer leaves the GPUs or falls silent. Call it before a model is loaded; it can be called
-    again. Raises TrainerError if an engine stays.
+    They stay away until the trainer `worker` leaves the GPUs or falls silent. Call it before a model is loaded; it can
+    be called again. Raises TrainerError if an engine stays.
     """
-    gpus = [gpu.mark for gpu in own_gpus(settings.training.processes)]
+    gpus = [gpu.mark for gpu in own_gpus(processes)]
     # Asked before looking: an engine that starts at the same moment sees the round, or the round sees it.
-    database.call(take_gpus, GpuUse.ROUND, gpus, worker_name(settings.data.directory))
+    database.call(take_gpus, GpuUse.ROUND, gpus, worker)
     give_up_at = time.monotonic() + PATIENCE_S
     while engines := database.fetch(_engines_on, gpus):
         report(RoundProgress(Phase.WAITING))
@@ -48,16 +47,6 @@ def make_room(database: Database, settings: Settings, report: ReportProgress) ->
                 time=Duration(PATIENCE_S),
             )
         time.sleep(POLL_S)
-
-
-def keep_room(session: Session, worker: str) -> None:
-    """Keep the engines away from the GPUs of `make_room` for another SILENT_AFTER_S seconds."""
-    renew_gpus(session, GpuUse.ROUND, worker)
-
-
-def give_room_back(session: Session, worker: str) -> None:
-    """Let the engines come back."""
-    leave_gpus(session, GpuUse.ROUND, worker)
 
 
 def _engines_on(session: Session, gpus: Sequence[str]) -> list[Heartbeat]:

@@ -46,6 +46,7 @@ from storage.runtime.schedules import parse_schedule
 from storage.runtime.shards import shards_of
 from storage.settings.sections import RemoteSettings, Settings
 from storage.wording import count, format_bytes
+from trainer.base import RoundBase
 from trainer.errors import TooLittleMemory
 from trainer.gpu_room import shares_gpu
 from trainer.rounds.readiness import check_round_memory
@@ -221,10 +222,12 @@ def check_training(settings: Settings) -> str:
 
 def _describe_memory(settings: Settings, base: BaseModel) -> str:
     try:
-        return check_round_memory(settings, base)
+        return check_round_memory(
+            RoundBase(base, settings.model), settings.training, settings.generation.max_new_tokens
+        )
     except TooLittleMemory as error:
         with closing(open_database(settings)) as database:
-            if shares_gpu(database, settings):
+            if shares_gpu(database, settings.training.processes):
                 return "takes the GPU from the bot's engine, which steps aside"
         raise Problem(str(error)) from error
 

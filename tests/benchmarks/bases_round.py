@@ -19,13 +19,15 @@ from storage.settings.sections import Settings
 from tests.benchmarks.apart import TellRow, peak_gpu_mib
 from tests.benchmarks.report import Row, notes
 from tests.benchmarks.training_sides import ANSWER_TOKENS, SEED, build_trl
+from trainer.base import RoundBase
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import load_evaluation_models
+from trainer.evaluation.sampling import Serving
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.judging import RoundJudge
 from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair, pair_row
-from trainer.training.train import TrainingMetrics, train_adapter
+from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
 
 NOTE_S = 20.0
 
@@ -51,14 +53,15 @@ def train_ours(plan: Round, tell: TellRow) -> None:
     """Tell a row for the training of a round and, if it is judged, one for that."""
     training, watch = plan.settings.training, Watch()
     metrics = train_adapter(
-        DPO,
-        TrainingSplit(_pairs(plan, load_tokenizer(plan.base))),
-        training,
-        base=plan.base,
-        starter=None,
-        output=plan.output,
-        report=watch,
-        template_options=plan.settings.model.template_options,
+        TrainingJob(
+            DPO,
+            TrainingSplit(_pairs(plan, load_tokenizer(plan.base))),
+            training,
+            plan.base,
+            plan.output,
+            template_options=plan.settings.model.template_options,
+        ),
+        watch,
     )
     speed = metrics.pairs * metrics.epochs_trained / (metrics.seconds - watch.loading_s)
     tell(
@@ -81,7 +84,8 @@ def _judge(plan: Round, metrics: TrainingMetrics, watch: Watch) -> Row:
     began, settings = time.perf_counter(), plan.settings
     models = load_evaluation_models(settings.gate, settings.data.directory)
     store = AdapterStore(plan.output.parent)
-    judge = RoundJudge(plan.base, models, ServedContext(), settings, TrainingSource.VOTES, store, watch)
+    serving = Serving.of(settings, RoundBase(plan.base, settings.model))
+    judge = RoundJudge(serving, models, ServedContext(), settings.gate, TrainingSource.VOTES, store, watch)
     trained = judge.judge(plan.output, metrics)
     return {
         "what": "judging",

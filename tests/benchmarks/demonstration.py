@@ -20,6 +20,7 @@ from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import load_chat_format
 from storage.models.hardware import serving_format
+from storage.models.memory import NumberFormat
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -27,15 +28,17 @@ from tests.benchmarks.community import workshop
 from tests.benchmarks.critic import Critic, describe_fits, gain_of, interval
 from tests.benchmarks.people import conversations
 from tests.benchmarks.report import notes, report
+from trainer.base import RoundBase
 from trainer.data.dataset import render_dialogue, split_examples
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
+from trainer.evaluation.evaluate import evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, degenerate_share, losses_by_position, mean_loss, surprise_ratio
-from trainer.evaluation.sampling import Sample, Sampler
+from trainer.evaluation.results import Evaluation
+from trainer.evaluation.sampling import Sample, Sampler, Serving
 from trainer.progress import RoundProgress
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
-from trainer.training.train import TrainingMetrics, tokenise, train_adapter
+from trainer.training.train import TrainingJob, TrainingMetrics, tokenise, train_adapter
 
 CARDS = Path(__file__).resolve().parents[2] / "personalities"
 MESSAGES = 96
@@ -136,14 +139,7 @@ def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tup
         card, settings.chat.system_prompt, load_chat_format(base.path, settings.model.template_options), training, share
     )
     metrics = train_adapter(
-        SFT,
-        split,
-        training,
-        base=base,
-        starter=None,
-        output=output,
-        report=_tell,
-        template_options=settings.model.template_options,
+        TrainingJob(SFT, split, training, base, output, template_options=settings.model.template_options), _tell
     )
     return metrics, split
 
@@ -197,7 +193,7 @@ def _answer(
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the validation demonstrations, in nats per token."""
     model = settings.model
-    sampler = Sampler.load(base, adapter, serving_format(model), model.quantization, model)
+    sampler = Sampler.load(RoundBase(base, model), adapter, NumberFormat(serving_format(model), model.quantization))
     rows = tokenise(split.validation, SFT, sampler.chat, settings.training.max_tokens)
     passages = [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows if row is not None]
     loss = mean_loss(sampler.model, passages)
@@ -226,7 +222,8 @@ def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> d
 def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Evaluation:
     digest = open_store(settings).seal(adapter)
     judges = load_evaluation_models(settings.gate, settings.data.directory)
-    return evaluate(base, AdapterRef(digest, adapter), judges, ServedContext(), settings=settings, report=_tell)
+    serving = Serving.of(settings, RoundBase(base, settings.model))
+    return evaluate(serving, AdapterRef(digest, adapter), judges, ServedContext(), _tell)
 
 
 def _gate(metrics: TrainingMetrics, judgement: Evaluation, settings: Settings) -> dict[str, Any]:

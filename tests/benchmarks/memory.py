@@ -22,11 +22,12 @@ from storage.settings.sections import GenerationSettings, ModelSettings, Trainin
 from tests.benchmarks.apart import rows_apart
 from tests.benchmarks.report import notes, report
 from tests.tiny_model import build_tiny_base
+from trainer.base import RoundBase
 from trainer.evaluation.sampling import Sampler
 from trainer.training.memory_plan import USUAL, RoundMemory, TrainingMemoryPlan
-from trainer.training.recipes import DPO
+from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import Row
-from trainer.training.train import build_trainer
+from trainer.training.train import TrainingJob, build_trainer
 
 STATUS = Path("/proc/self/status")
 RESET = Path("/proc/self/clear_refs")
@@ -157,17 +158,8 @@ def _train(case: Case, base: BaseModel, folder: Path) -> float:
     settings = TrainingSettings(dtype=case.dtype, batch_size=len(rows), min_steps=1, epochs=1)
     plan: TrainingMemoryPlan = replace(USUAL, checkpointing=case.checkpointing)
     with cpu_threads(settings.threads):
-        build_trainer(
-            replace(DPO, plan=plan),
-            rows,
-            [],
-            settings,
-            base=base,
-            starter=None,
-            tokenizer=load_tokenizer(base),
-            output=folder / "out",
-            report=lambda _progress: None,
-        ).learn()
+        job = TrainingJob(replace(DPO, plan=plan), TrainingSplit(()), settings, base, folder / "out")
+        build_trainer(job, rows, [], load_tokenizer(base), lambda _progress: None).learn()
     return RoundMemory(shape_of(base.path), settings, PLENTY).needed(rows, plan)
 
 
@@ -185,7 +177,7 @@ def _rows(case: Case) -> list[Row]:
 
 def _answer(case: Case, base: BaseModel) -> float:
     """Answer a batch of equal prompts and return what the formula says that it needs."""
-    sampler = Sampler.load(base, None, case.dtype, "", ModelSettings())
+    sampler = Sampler.load(RoundBase(base, ModelSettings()), None, NumberFormat(case.dtype))
     word = " soup"
     tokens = len(sampler.tokenizer(word, add_special_tokens=False)["input_ids"])
     prompts = [word * (case.prompt_tokens // tokens)] * case.answers

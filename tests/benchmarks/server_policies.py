@@ -35,11 +35,13 @@ from storage.training.rounds import (
     set_manifest,
 )
 from tests.benchmarks.served import ServedBot
+from trainer.base import RoundBase
 from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import Pair
-from trainer.data.plan import make_plan
+from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.prepare import candidate_waits
 from trainer.data.survey import Survey, survey_votes
+from trainer.learner import Learner
 from trainer.rounds.worker import train_now
 
 Floats = NDArray[Any]
@@ -127,12 +129,14 @@ class StandIn:
         return chance.choice(answers)
 
     def train(self) -> None:
-        if candidate_waits(self._database, self._settings, self._personality):
+        if candidate_waits(self._database, self._personality, self._settings.votes):
             return
         with self._database.transaction() as session:
-            survey = survey_votes(session, self._settings, self.base, self._personality)
+            learner = Learner(self._personality, RoundBase(self.base, self._settings.model), self._settings)
+            survey = survey_votes(session, learner)
             champion = read_alias(session, self._personality).version
-            plan = make_plan(self._with_fresh(survey, champion), self._settings, lambda _pair: True)
+            limits = PlanLimits.of(self._settings)
+            plan = make_plan(self._with_fresh(survey, champion), limits, lambda _pair: True)
             digest = digest_manifest(plan.manifest)
             if plan.pairs < self._settings.training.min_pairs or digest == self._trained_on:
                 return

@@ -22,6 +22,7 @@ from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import serving_format
+from storage.models.memory import NumberFormat
 from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
@@ -37,6 +38,7 @@ from tests.benchmarks.demonstration import (
     settings_of_card,
 )
 from tests.benchmarks.report import notes, report
+from trainer.base import RoundBase
 from trainer.data.dataset import render_dialogue
 from trainer.evaluation.measures import ScoredPassage, mean_loss
 from trainer.evaluation.sampling import Sample, Sampler
@@ -149,7 +151,9 @@ async def _time(
 
 
 def _answer(prompts: Prompts, held_out: Sequence[Example], settings: Settings, base: BaseModel) -> list[Side]:
-    sampler = Sampler.load(base, None, serving_format(settings.model), settings.model.quantization, settings.model)
+    sampler = Sampler.load(
+        RoundBase(base, settings.model), None, NumberFormat(serving_format(settings.model), settings.model.quantization)
+    )
     generation = settings.generation.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})
     sides = []
     for shown, rendered in prompts.items():

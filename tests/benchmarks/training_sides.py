@@ -23,9 +23,9 @@ from trainer.evaluation.measures import retention_text
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import USUAL
 from trainer.training.policy import new_adapter
-from trainer.training.recipes import DPO
+from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import Row
-from trainer.training.train import build_trainer
+from trainer.training.train import TrainingJob, build_trainer
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50
@@ -122,17 +122,8 @@ def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, 
             reference_s = time.perf_counter() - started
 
     tokenizer = load_tokenizer(base)
-    trainer = build_trainer(
-        DPO,
-        _rows(case, tokenizer),
-        [],
-        case.settings,
-        base=base,
-        starter=None,
-        tokenizer=tokenizer,
-        output=folder,
-        report=watch,
-    )
+    job = TrainingJob(DPO, TrainingSplit(()), case.settings, base, folder)
+    trainer = build_trainer(job, _rows(case, tokenizer), [], tokenizer, watch)
     return trainer, reference_s, model_mib
 
 

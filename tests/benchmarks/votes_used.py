@@ -27,9 +27,10 @@ from tests.benchmarks.apart import rows_apart
 from tests.benchmarks.filled_server import MEMBERS, VOTES_PER_ANSWER, fill_server
 from tests.benchmarks.report import Row
 from tests.seeding import BASE_REVISION, message_of
-from trainer.data.plan import make_plan
+from trainer.base import RoundBase
+from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.survey import survey_votes
-from trainer.rendering import renderer_of
+from trainer.learner import Learner
 
 VOTES = 10_000
 RELEARNED, ADDED, RANKED = 3, 30, 200
@@ -88,11 +89,11 @@ def prepare(url: str, rows: Connection) -> None:
         with database.snapshot() as session:
             learn_taste(session, personality_id, settings)
         with database.snapshot() as session:
-            render = renderer_of(BASE, settings.model)
-            where = (personality_id, settings.privacy, BASE.revision)
-            prompts = newest_prompts(session, *where, settings.pairs.ranked_prompts, render=render)
-            survey = survey_votes(session, settings, BASE, personality_id, prompts)
-            plan = make_plan(survey, settings, lambda _pair: True)
+            learner = Learner(personality_id, RoundBase(BASE, settings.model), settings)
+            most = settings.pairs.ranked_prompts
+            prompts = newest_prompts(session, *learner.where, most, render=learner.base.render)
+            survey = survey_votes(session, learner, prompts)
+            plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
         rows.send(
             {
                 "value": round(time.perf_counter() - began_s, 2),

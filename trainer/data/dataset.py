@@ -8,33 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import sentences
-from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS, TrainingSource
-from storage.models.base_model import BaseModel
-from storage.models.chat_format import ChatFormat, load_chat_format
+from storage.models.chat_format import ChatFormat
 from storage.personalities.cards import Card
 from storage.personalities.personalities import lock_personality, read_personality
 from storage.releases.versions import StartingPoint
-from storage.settings.sections import Settings, TrainingSettings
+from storage.settings.sections import TrainingSettings
 from storage.training.rounds import Round, set_manifest
+from trainer.base import with_system_prompt
 from trainer.data.choosing import Fits
 from trainer.data.pairs import example_of
 from trainer.data.plan import TrainingPlan
-from trainer.rendering import with_system_prompt
+from trainer.learner import RoundContext
 from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonstrated
-from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
+from trainer.training.rows import Demonstration, pair_row, row_tokens
 
 Skip = str
 """The reason why a round has nothing to train on."""
 
 
-def prepare_examples(database: Database, settings: Settings, round_: Round, base: BaseModel) -> TrainingSet | Skip:
-    """Take the examples of the personality's card and write the round's manifest, or return why there is nothing to do.
-
-    `settings` are those of the personality.
-    """
-    with database.transaction() as session:
+def prepare_examples(context: RoundContext, round_: Round) -> TrainingSet | Skip:
+    """Take the examples of the personality's card and write the manifest, or return why there is nothing to do."""
+    settings = context.settings
+    with context.database.transaction() as session:
         lock_personality(session, round_.personality_id)
         personality = read_personality(session, round_.personality_id)
         card = personality.card
@@ -55,14 +52,16 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
             [],
             digest=card.digest,
             parent_version_id=None,
-            settings=_settings_of_round(settings),
+            settings={
+                "base": settings.model.base,
+                "demonstration": settings.demonstration.model_dump(mode="json"),
+                "gate": settings.gate.model_dump(mode="json"),
+            },
             evidence={"examples": len(card.examples)},
         )
     training = as_demonstrated(settings.training, settings.demonstration)
     share = settings.demonstration.validation_share
-    split = split_examples(
-        card, settings.chat.system_prompt, load_chat_format(base.path, settings.model.template_options), training, share
-    )
+    split = split_examples(card, settings.chat.system_prompt, context.base.chat, training, share)
     return TrainingSet(SFT, split, training, TrainingSource.EXAMPLES, StartingPoint(None))
 
 
@@ -90,14 +89,6 @@ def _demonstrations(dialogue: Sequence[str], system_prompt: str, chat: ChatForma
     """Yield each of the bot's answers with the whole dialogue before it."""
     for place in range(1, len(dialogue), 2):
         yield Demonstration(render_dialogue(dialogue[:place], system_prompt, chat), dialogue[place])
-
-
-def _settings_of_round(settings: Settings) -> dict[str, Any]:
-    return {
-        "base": settings.model.base,
-        "demonstration": settings.demonstration.model_dump(mode="json"),
-        "gate": settings.gate.model_dump(mode="json"),
-    }
 
 
 @dataclass(frozen=True)
@@ -149,11 +140,6 @@ def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingS
     )
 
 
-def length_check(base: BaseModel, settings: Settings) -> Fits:
+def length_check(chat: ChatFormat, max_tokens: int) -> Fits:
     """Return a function that checks if a pair is short enough to train on."""
-    chat = load_chat_format(base.path, settings.model.template_options)
-
-    def fits(pair: PreferencePair) -> bool:
-        return row_tokens(pair_row(pair, chat)) <= settings.training.max_tokens
-
-    return fits
+    return lambda pair: row_tokens(pair_row(pair, chat)) <= max_tokens

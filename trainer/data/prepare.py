@@ -9,15 +9,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from storage import sentences
-from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
-from storage.models.base_model import BaseModel
 from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.releases.contests import WAITING, read_contest
 from storage.releases.versions import id_of
-from storage.settings.sections import Settings
+from storage.settings.sections import PrivacySettings, Settings, VoteSettings
 from storage.training.rounds import (
     SCHEDULE,
     Round,
@@ -32,9 +30,9 @@ from storage.votes.weights import RULES, read_weighted_votes
 from storage.wording import LEAST_SHOWN_SHARE
 from trainer.data.asking import ask_champion
 from trainer.data.dataset import Skip, length_check
-from trainer.data.plan import VOTER_CAP, TrainingPlan, make_plan
-from trainer.data.survey import survey_votes
-from trainer.progress import ReportProgress
+from trainer.data.plan import VOTER_CAP, PlanLimits, TrainingPlan, make_plan
+from trainer.data.survey import Survey, survey_votes
+from trainer.learner import RoundContext
 
 GROWN = 2
 """A scheduled round replaces a version that does not lead once there are this many times its votes."""
@@ -51,54 +49,52 @@ WITHOUT_EFFECT = {"schedule", "min_pairs", "niceness", "threads", "processes", "
 """Settings of [training] that do not change a round's result."""
 
 
-def prepare_votes(
-    database: Database,
-    settings: Settings,
-    round_: Round,
-    *,
-    base: BaseModel,
-    store: AdapterStore,
-    report: ReportProgress,
-) -> TrainingPlan | Skip:
+def prepare_votes(context: RoundContext, round_: Round) -> TrainingPlan | Skip:
     """Choose a round's pairs and write its manifest, or return the reason why there is nothing to do.
 
     Database and model take turns: no transaction waits for a model, and no writer waits for a plan, because planning
     only reads. If something is taken back meanwhile, the plan is made again.
     """
-    quarantine_bursts(database, round_.personality_id, settings.votes)
-    if round_.requested_by == SCHEDULE and (reason := candidate_waits(database, settings, round_.personality_id)):
+    database, settings, personality_id = context.database, context.settings, context.personality_id
+    is_scheduled = round_.requested_by == SCHEDULE
+    # 1) Set suspicious votes aside.
+    quarantine_bursts(database, personality_id, settings.votes)
+    if is_scheduled and (reason := candidate_waits(database, personality_id, settings.votes)):
         return reason
-    prompts = ask_champion(database, settings, round_.personality_id, base=base, store=store, report=report)
-    fits = length_check(base, settings)
+    # 2) Draw answers for the taste to rank.
+    prompts = ask_champion(context)
+    fits = length_check(context.base.chat, settings.training.max_tokens)
+    limits, deciding = PlanLimits.of(settings), deciding_settings(settings)
     for _ in range(MAX_PLANS):
+        # 3) Collect what people said, and plan the pairs.
         with database.snapshot() as session:
-            agreed = read_agreement(session, round_.personality_id)
-            survey = survey_votes(session, settings, base, round_.personality_id, prompts)
-            last = last_trained(session, round_.personality_id)
-            plan = make_plan(survey, settings, fits)
+            agreed = read_agreement(session, personality_id)
+            survey = survey_votes(session, context, prompts)
+            last = last_trained(session, personality_id)
+            plan = make_plan(survey, limits, fits)
         if plan.pairs < settings.training.min_pairs:
-            closed = _live_chat(settings, has_closed_replies=survey.has_closed_replies)
-            return _too_few(plan, closed, settings)
-        if round_.requested_by == SCHEDULE and last is not None and _is_repeated(last, plan, settings):
+            return _too_few(plan, survey, settings.training.min_pairs, settings.privacy)
+        if is_scheduled and last is not None and _is_repeated(last, plan, deciding):
             return sentences.Sentence(
                 "no new votes or suggestions since round {round}, which trained on the same pairs", round=str(last.id)
             )
+        # 4) Write the manifest, unless something was taken back meanwhile.
         with database.transaction() as session:
-            if write_plan(session, round_, plan, settings, agreed):
+            if write_plan(session, round_, plan, deciding, agreed):
                 return plan
     return TAKEN_BACK
 
 
-def candidate_waits(database: Database, settings: Settings, personality_id: int) -> Skip | None:
+def candidate_waits(database: Database, personality_id: int, votes: VoteSettings) -> Skip | None:
     """Return why a scheduled round should not replace the version that people now compare with the champion.
 
     A version that leads keeps its choices. Twice the votes make a better one than a version that does not lead.
     """
     with database.snapshot() as session:
-        contest = read_contest(session, personality_id, settings.votes)
+        contest = read_contest(session, personality_id, votes)
         version = contest.rival if contest else None
         made_by = find_round(session, version.round_id) if version and version.round_id else None
-        votes = read_weighted_votes(session, personality_id, settings.votes).total
+        voted = read_weighted_votes(session, personality_id, votes).total
     if contest is None or version is None or made_by is None or contest.dead_end:
         return None
     if contest.is_old or version.trained_on_deleted_data:
@@ -111,7 +107,7 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
             **values,
         )
     enough = GROWN * made_by.evidence.get("votes", 0)
-    if votes >= enough:
+    if voted >= enough:
         return None
     return sentences.counted(
         "members are comparing {version} with the version in use: the next scheduled round waits for {count} vote "
@@ -123,8 +119,13 @@ def candidate_waits(database: Database, settings: Settings, personality_id: int)
     )
 
 
-def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Settings, agreed: Agreement) -> bool:
-    """Write the round's manifest and return True; return False if something was taken back since `agreed` was read."""
+def write_plan(
+    session: Session, round_: Round, plan: TrainingPlan, deciding: dict[str, Any], agreed: Agreement
+) -> bool:
+    """Write the round's manifest and return True; return False if something was taken back since `agreed` was read.
+
+    `deciding` are the `deciding_settings`.
+    """
     # A deletion either ends before the comparison, or starts after the manifest is written and finds the pairs there.
     lock_personality(session, round_.personality_id)
     is_unchanged = agreed.still_holds(read_agreement(session, round_.personality_id))
@@ -135,31 +136,28 @@ def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Se
         round_.id,
         plan.manifest,
         parent_version_id=id_of(plan.start.starter),
-        settings=_settings_of_round(settings),
+        settings=deciding,
         evidence=plan.evidence,
         voters=plan.voters,
     )
     return True
 
 
-def _too_few(plan: TrainingPlan, notes: Iterator[str], settings: Settings) -> Skip:
+def _too_few(plan: TrainingPlan, survey: Survey, needed: int, privacy: PrivacySettings) -> Skip:
     found = sentences.counted(
         "{count} pair to learn from, {needed} needed: vote on answers, suggest better ones, or press 🔁 for another "
         "answer and vote on both",
         "{count} pairs to learn from, {needed} needed: vote on answers, suggest better ones, or press 🔁 for another "
         "answer and vote on both",
         plan.pairs,
-        needed=settings.training.min_pairs,
+        needed=needed,
     )
-    return sentences.joined("; ", [found, *notes, *_lost_weight(plan), *plan.evidence["notes"]])
-
-
-def _live_chat(settings: Settings, *, has_closed_replies: bool) -> Iterator[str]:
-    """Yield whether live chat is used, if that explains why there are few pairs."""
-    if settings.privacy.discord_training_permission:
-        yield LIVE_CHAT_IS_USED
-    elif has_closed_replies:
-        yield LIVE_CHAT_IS_NOT_USED
+    live_chat: list[str] = []  # said if it explains why there are few pairs
+    if privacy.discord_training_permission:
+        live_chat = [LIVE_CHAT_IS_USED]
+    elif survey.has_closed_replies:
+        live_chat = [LIVE_CHAT_IS_NOT_USED]
+    return sentences.joined("; ", [found, *live_chat, *_lost_weight(plan), *plan.evidence["notes"]])
 
 
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
@@ -177,15 +175,13 @@ def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
             "{count} vote so far, of which the rules removed {shares}",
             "{count} votes so far, of which the rules removed {shares}",
             plan.evidence["votes"],
-            shares=reduce(_both, parts),
+            shares=reduce(
+                lambda first, then: sentences.Sentence("{first} and {second}", first=first, second=then), parts
+            ),
         )
 
 
-def _both(first: sentences.Sentence, second: sentences.Sentence) -> sentences.Sentence:
-    return sentences.Sentence("{first} and {second}", first=first, second=second)
-
-
-def _settings_of_round(settings: Settings) -> dict[str, Any]:
+def deciding_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that, with its pairs and its starter, decide a round's result."""
     return {
         "base": settings.model.base,
@@ -197,9 +193,9 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _is_repeated(last: Round, plan: TrainingPlan, settings: Settings) -> bool:
+def _is_repeated(last: Round, plan: TrainingPlan, deciding: dict[str, Any]) -> bool:
     """Return whether the last trained round had the same pairs and settings.
 
     Without this check, a quiet server whose versions nobody promotes would train on the same votes every night.
     """
-    return last.manifest_digest == digest_manifest(plan.manifest) and last.settings == _settings_of_round(settings)
+    return last.manifest_digest == digest_manifest(plan.manifest) and last.settings == deciding

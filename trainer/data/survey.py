@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import digest_prompt
 from storage.members import Pseudonym
-from storage.models.base_model import BaseModel
 from storage.releases.versions import StartingPoint, starting_point
-from storage.settings.sections import Settings
 from storage.taste.learning import LearnedTaste, learn_from, read_measures
 from storage.taste.model import Floats
 from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
 from storage.taste.relevance import read_relevance
-from storage.training.feedback import RatedReply, read_answers_to, read_corrections, read_replies
+from storage.training.feedback import RatedReply, Texts, read_answers_to, read_corrections, read_replies, read_texts
 from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_votes
 from trainer.data.choosing import ReadTexts
-from trainer.data.learned_prompts import LearnedPrompts
 from trainer.data.pairs import RoundFeedback
-from trainer.rendering import renderer_of
+from trainer.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,16 @@ class Survey:
     """True if there are answers that may not be trained on, such as those of live chat."""
 
 
-def survey_votes(
-    session: Session, settings: Settings, base: BaseModel, personality_id: int, prompts: Sequence[AskedPrompt] = ()
-) -> Survey:
+def survey_votes(session: Session, learner: Learner, prompts: Sequence[AskedPrompt] = ()) -> Survey:
     """Read the feedback that counts now, without texts, and the answers to `prompts`, which the taste will rank."""
+    personality_id, settings, where = learner.personality_id, learner.settings, learner.where
     votes = read_weighted_votes(session, personality_id, settings.votes)
-    where = (personality_id, settings.privacy, base.revision)
     evidence = read_taste_opinions(session, personality_id, settings)
     answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
     corrections = read_corrections(session, *where, settings.votes)
     taste = learn_from(session, personality_id, evidence)
-    render = renderer_of(base, settings.model)
-    learned = LearnedPrompts.find(session, where, render, answers=answers, choices=evidence.choices, prompts=prompts)
+    read = partial(read_texts, session, *where, render=learner.base.render)
+    learned = LearnedPrompts.find(read, answers=answers, choices=evidence.choices, prompts=prompts)
     ranked = learned.group(read_answers_to(session, *where, learned.to_rank))
     return Survey(
         feedback=RoundFeedback(learned.group(answers), tuple(corrections), evidence.choices),
@@ -94,3 +91,48 @@ def _weights(evidence: TasteOpinions) -> dict[Pseudonym, float]:
     for one in said:
         weights[one.voter] += one.weight
     return weights
+
+
+@dataclass(frozen=True)
+class LearnedPrompts:
+    """Groups the answers of the base and of versions to one question under one prompt."""
+
+    to_rank: dict[str, str]
+    """Digest of the prompt to learn, by digest of the served prompt, for prompts whose answers the taste ranks."""
+    compared: dict[str, str]
+    """Digest of the prompt to learn, by digest of the served one, for choices between answers to different prompts."""
+    read_served: ReadTexts
+
+    @classmethod
+    def find(
+        cls,
+        read: ReadTexts,
+        *,
+        answers: Sequence[RatedReply],
+        choices: Iterable[Preference],
+        prompts: Sequence[AskedPrompt],
+    ) -> LearnedPrompts:
+        """Find the prompts to learn; `read` gives the served ones."""
+        texts = read(replies=_asked_differently(answers, choices), corrections=())
+        compared = {served: digest_prompt(prompt) for served, prompt in texts.prompts.items()}
+        to_rank = {one.digest: prompt.digest for prompt in prompts for one in (prompt, prompt.to(None))}
+        return cls(to_rank, compared, read)
+
+    def of(self, served: str) -> str:
+        return self.to_rank.get(served) or self.compared.get(served, served)
+
+    def group(self, answers: Iterable[RatedReply]) -> tuple[RatedReply, ...]:
+        """Return the answers under the prompts to learn."""
+        return tuple(replace(answer, prompt=self.of(answer.prompt)) for answer in answers)
+
+    def read(self, *, replies: Collection[int], corrections: Collection[int]) -> Texts:
+        """Return the texts; the prompts also stand under the digests of the prompts to learn."""
+        texts = self.read_served(replies=replies, corrections=corrections)
+        return replace(texts, prompts=texts.prompts | {self.of(one): prompt for one, prompt in texts.prompts.items()})
+
+
+def _asked_differently(answers: Sequence[RatedReply], choices: Iterable[Preference]) -> set[int]:
+    """Return the ids of answers to different prompts that people chose between, such as the base's and a version's."""
+    prompt_of = {answer.id: answer.prompt for answer in answers}
+    known = [prompt_of.keys() & choice.reply_ids for choice in choices]
+    return {id_ for ids in known if len({prompt_of[id_] for id_ in ids}) > 1 for id_ in ids}

@@ -8,19 +8,15 @@ from math import nan
 from statistics import fmean
 
 from storage.conversations.repeats import repeats_answer, repeats_pieces
-from storage.database.database import Database
 from storage.database.enums import TrainingSource
-from storage.models.base_model import BaseModel
 from storage.personalities.personalities import read_personality
-from storage.settings.sections import Settings
 from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
 from storage.taste.opinions import read_taste_opinions
-from storage.training.rounds import memory_failures
 from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import ServedMessage
-from trainer.evaluation.overshoot import Overshoot
-from trainer.rendering import renderer_of
+from trainer.evaluation.results import Overshoot
+from trainer.learner import RoundContext
 
 MEMBERS_MESSAGES = 24
 """Maximum number of messages of members that the gate lets both models answer."""
@@ -33,8 +29,6 @@ class ServedContext:
     messages: tuple[ServedMessage, ...] = ()
     """The newest messages of members whose training basis is open."""
     liked: LikedStyle | None = None
-    memory_failures: int = 0
-    """Earlier rounds in which memory ran out: each halves the number of answers drawn at once."""
     model_answers: tuple[Exchange, ...] = ()
     """The newest liked answers, or the card's examples, with their messages."""
     of_card: tuple[Exchange, ...] = ()
@@ -43,27 +37,19 @@ class ServedContext:
     """The newest answers that people liked."""
 
     @classmethod
-    def read(
-        cls,
-        database: Database,
-        personality_id: int,
-        learns_from: TrainingSource,
-        settings: Settings,
-        base: BaseModel,
-    ) -> ServedContext:
-        with database.snapshot() as session:
-            where = (personality_id, settings.privacy, base.revision)
-            asked = newest_prompts(session, *where, MEMBERS_MESSAGES, render=renderer_of(base, settings.model))
+    def read(cls, round_: RoundContext, learns_from: TrainingSource) -> ServedContext:
+        personality_id, settings = round_.personality_id, round_.settings
+        with round_.database.snapshot() as session:
+            asked = newest_prompts(session, *round_.where, MEMBERS_MESSAGES, render=round_.base.render)
             # The card's owner wrote its examples: they need not resemble the liked answers so far.
             is_voted = learns_from is TrainingSource.VOTES
             liked = read_liked_style(session, personality_id, settings) if is_voted else None
             reply_ids = liked_replies(read_taste_opinions(session, personality_id, settings))
-            liked_answers = newest_exchanges(session, *where, reply_ids, limit=MODEL_ANSWERS)
+            liked_answers = newest_exchanges(session, *round_.where, reply_ids, limit=MODEL_ANSWERS)
             of_card = read_personality(session, personality_id).card.exchanges
-            failures = memory_failures(session, personality_id)
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]
-        return cls(tuple(messages), liked, failures, tuple(answers), tuple(of_card), tuple(liked_answers))
+        return cls(tuple(messages), liked, tuple(answers), tuple(of_card), tuple(liked_answers))
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers' style with that of liked ones; `base` holds the base's answers to the same messages."""

@@ -17,16 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.models.bundled import resolve_coherence_model
-from storage.models.hardware import (
-    cpu_threads,
-    serving_format,
-    silence_transformers,
-    training_format,
-)
+from storage.models.hardware import cpu_threads, serving_format, silence_transformers
 from storage.models.openvino.verifier import Graphs
-from storage.settings.sections import GateSettings, Settings
+from storage.settings.sections import GateSettings
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.fitness import Fitness
 from trainer.evaluation.measures import (
     ScoredPassage,
     highest,
@@ -35,10 +29,10 @@ from trainer.evaluation.measures import (
     mean_divergence,
     surprise_ratio,
 )
-from trainer.evaluation.model_measurements import CoherenceScorer, Evaluator, Findings, neutral_messages
-from trainer.evaluation.overshoot import Overshoot
-from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Sampler, find_graphs
-from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
+from trainer.evaluation.model_measurements import AnswerLosses, Answers, CoherenceScorer, Evaluator, Findings
+from trainer.evaluation.results import Evaluation, Fitness
+from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Serving
+from trainer.evaluation.suites import Suite, compare_suites, load_suites
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 
 FINDINGS = TypeAdapter(Findings)
@@ -46,50 +40,6 @@ SHOWN = 3
 """Number of messages whose answers people see side by side, before and after."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A version compared with the base; NaN for a number that could not be computed."""
-
-    divergence: float
-    """Mean KL(version || base) over the version's own answers, in nats per token."""
-    retention_loss_ratio: float
-    """Loss on the retention text over the base's."""
-    coherence_ratio: float
-    """Loss of the version's answers under the coherence model, over the highest of three at the same positions: that of
-    the base's answers, of answers that people liked or wrote as examples, and of plain human ones."""
-    coherence_model: str
-    """The coherence model's name, as part of a sentence."""
-    fitness: Fitness
-    """Fit of the answers to their messages, under the coherence model."""
-    disorder: float
-    """Loss of the version's answers under the coherence model, over that of the same answers with shuffled words."""
-    disorder_good: float
-    """The highest disorder of good answers: the base's, those that people liked or wrote, and plain human ones."""
-    degenerate_share: float
-    degenerate_share_base: float
-    alike_share: float
-    """Share of answers that resemble another one."""
-    alike_share_base: float
-    answer_tokens: float
-    """Mean number of tokens of a whole answer."""
-    answer_tokens_base: float
-    cut_share: float
-    """Share of answers that reach generation.max_new_tokens without an end."""
-    cut_share_base: float
-    messages: int
-    """Number of messages that both models answered."""
-    real_messages: int
-    """Number of those messages that members wrote."""
-    repeated_share: float
-    """Share of answers that repeat an example or a liked answer word for word after another message."""
-    repeated_share_base: float
-    overshoot: Overshoot | None
-    """Comparison with the style of liked answers; None if there are none."""
-    suites: tuple[SuiteResult, ...]
-    everyday: tuple[tuple[str, str], ...]
-    """The first of our own messages with the version's answers, for people to read."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +58,19 @@ def load_evaluation_models(settings: GateSettings, directory: Path) -> Evaluatio
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One model, the version or the base."""
+
+    findings: Findings
+    answers: Answers
+    """Its answers to our own messages, then to those of members."""
+    divergence: float = 0.0
+    """Mean KL(model || base) over its own answers, in nats per token."""
+
+
 def evaluate(
-    base: BaseModel,
-    adapter: AdapterRef,
-    models: EvaluationModels,
-    context: ServedContext,
-    *,
-    settings: Settings,
-    report: ReportProgress,
+    serving: Serving, adapter: AdapterRef, models: EvaluationModels, context: ServedContext, report: ReportProgress
 ) -> Evaluation:
     """Let the adapter and the base answer the same messages as they are served, and compare.
 
@@ -123,104 +78,107 @@ def evaluate(
     Equal seeds give equal results. Findings about the base alone are cached in the data folder, without its answers to
     members.
     """
-    training, directory = settings.training, settings.data.directory
     report(RoundProgress(Phase.LOADING))
-    graphs = find_graphs(settings.model, directory, base)
-    with cpu_threads(training.threads), silence_transformers():
-        sampler = Sampler.load(
-            base,
-            adapter.path,
-            training_format(training),
-            training.quantization,
-            settings.model,
-            memory_failures=context.memory_failures,
-        )
-        coherence_model = CoherenceScorer(sampler, models.coherence_model, training_format(training))
-        evaluator = Evaluator(
-            sampler,
-            coherence_model,
-            models.suites,
-            settings.generation,
-            system_prompt=settings.chat.system_prompt,
-            seed=training.seed,
-            report=report,
-        )
+    graphs = serving.find_graphs()
+    with cpu_threads(serving.training.threads), silence_transformers():
+        # 1) Load the version, and the model that judges coherence.
+        sampler = serving.load(adapter)
+        coherence_model = CoherenceScorer(sampler, models.coherence_model, serving.numbers.computed)
+        evaluator = Evaluator(sampler, coherence_model, models.suites, serving, report)
 
         def sampler_of(version: AdapterRef | None) -> AnswerSampler:
-            if graphs is None:
-                return sampler
-            failures = context.memory_failures
-            return GraphSampler(settings.model, training.threads, base, version, graphs, memory_failures=failures)
+            return sampler if graphs is None else GraphSampler(serving, version, graphs)
 
-        version, as_version = sampler_of(adapter), contextlib.nullcontext
-        found, begun = evaluator.measure(version, as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)
+        # 2) The version answers our messages and suites, then members' messages.
+        answering, as_version = sampler_of(adapter), contextlib.nullcontext
+        found, begun = evaluator.measure(answering, as_version, answering=Phase.ANSWERING, judging=Phase.COHERENCE)
         asked = context.messages if begun else ()
-        answers = found.answers + evaluator.ask(
-            version, as_version, asked, answering=Phase.ANSWERING_MEMBERS, judging=Phase.COHERENCE
+        to_members = evaluator.ask(
+            answering, as_version, asked, answering=Phase.ANSWERING_MEMBERS, judging=Phase.COHERENCE
         )
-        del version  # its graph would stay in memory beside the base's
+        del answering  # its graph would stay in memory beside the base's
+
+        # 3) Measure how far it moved from the base.
         passages = [ScoredPassage([*answer.prompt_ids], [*answer.answer_ids]) for answer in begun]
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
-        as_base = sampler.model.disable_adapter
+        version = Measured(found, found.answers + to_members, divergence)
+
+        # 4) Read good answers: liked ones or the card's, and plain human ones.
         good = [evaluator.read(exchanges) for exchanges in (context.model_answers, human_exchanges())]
+
+        # 5) The base answers the same; its findings are cached.
+        as_base = sampler.model.disable_adapter
         original = load_or_compute(
-            directory / "base" / "findings",
-            _about_base(base, models, settings, graphs, sampler.model.device.type) | evaluator.questions,
+            serving.directory / "base" / "findings",
+            _about_base(serving, models, graphs, sampler.model.device.type) | evaluator.questions,
             [len(suite.cases) for suite in models.suites],
             lambda: evaluator.measure(
                 sampler_of(None), as_base, answering=Phase.BASE_ANSWERING, judging=Phase.BASE_COHERENCE
             )[0],
         )
         # A new sampler, so that the answers do not depend on whether the findings were cached.
-        answers_base = original.answers + evaluator.ask(
+        to_members = evaluator.ask(
             sampler_of(None), as_base, asked, answering=Phase.BASE_ANSWERING_MEMBERS, judging=Phase.BASE_COHERENCE
         )
-    good.append(answers_base)
-    neutral = [one.message for one in neutral_messages(settings.chat.system_prompt, sampler.chat)]
-    messages = [*neutral, *(one.message for one in asked)]
+        base = Measured(original, original.answers + to_members)
+
+    # 6) Compare.
+    return _compare(evaluator, context, version, base, good)
+
+
+def _compare(
+    evaluator: Evaluator, context: ServedContext, version: Measured, base: Measured, good: Sequence[AnswerLosses]
+) -> Evaluation:
+    """Return the comparison; `good` are readings of good answers other than the base's."""
+    ours, theirs, good = version.answers, base.answers, [*good, base.answers]
+    neutral = [one.message for one in evaluator.messages]
+    messages = [*neutral, *(one.message for one in context.messages)]
+    own_answers = version.findings.answers.whole
     return Evaluation(
-        divergence=divergence,
-        retention_loss_ratio=found.retention_loss / original.retention_loss,
-        coherence_ratio=surprise_ratio(answers.losses, highest([losses_by_position(each.losses) for each in good])),
-        coherence_model=coherence_model.name,
-        fitness=Fitness.measure(answers.fits, answers_base.fits),
-        disorder=answers.disorder,
+        divergence=version.divergence,
+        retention_loss_ratio=version.findings.retention_loss / base.findings.retention_loss,
+        coherence_ratio=surprise_ratio(ours.losses, highest([losses_by_position(each.losses) for each in good])),
+        coherence_model=evaluator.coherence_model.name,
+        fitness=Fitness.measure(ours.fits, theirs.fits),
+        disorder=ours.disorder,
         disorder_good=max(each.disorder for each in good),
-        degenerate_share=answers.degenerate_share,
-        degenerate_share_base=answers_base.degenerate_share,
-        alike_share=answers.alike_share,
-        alike_share_base=answers_base.alike_share,
-        answer_tokens=answers.mean_tokens,
-        answer_tokens_base=answers_base.mean_tokens,
-        cut_share=answers.cut_share,
-        cut_share_base=answers_base.cut_share,
-        messages=len(answers.whole),
-        real_messages=len(asked),
-        repeated_share=context.repeated_share(messages, answers.whole),
-        repeated_share_base=context.repeated_share(messages, answers_base.whole),
-        overshoot=context.overshoot(answers.whole, answers_base.whole),
+        degenerate_share=ours.degenerate_share,
+        degenerate_share_base=theirs.degenerate_share,
+        alike_share=ours.alike_share,
+        alike_share_base=theirs.alike_share,
+        answer_tokens=ours.mean_tokens,
+        answer_tokens_base=theirs.mean_tokens,
+        cut_share=ours.cut_share,
+        cut_share_base=theirs.cut_share,
+        messages=len(ours.whole),
+        real_messages=len(ours.whole) - len(own_answers),
+        repeated_share=context.repeated_share(messages, ours.whole),
+        repeated_share_base=context.repeated_share(messages, theirs.whole),
+        overshoot=context.overshoot(ours.whole, theirs.whole),
         suites=tuple(
             result
             for suite, of_base, of_version, *english in zip(
-                models.suites, original.passed, found.passed, original.english_shares, found.english_shares, strict=True
+                evaluator.suites,
+                base.findings.passed,
+                version.findings.passed,
+                base.findings.english_shares,
+                version.findings.english_shares,
+                strict=True,
             )
             for result in compare_suites(suite, of_base, of_version, min(english))
         ),
-        everyday=tuple(zip(neutral[:SHOWN], found.answers.whole, strict=False)),
+        everyday=tuple(zip(neutral[:SHOWN], own_answers, strict=False)),
     )
 
 
-def _about_base(
-    base: BaseModel, models: EvaluationModels, settings: Settings, graphs: Graphs | None, device: str
-) -> dict[str, Any]:
+def _about_base(serving: Serving, models: EvaluationModels, graphs: Graphs | None, device: str) -> dict[str, Any]:
     """Return everything, except the questions, that the base's findings depend on."""
-    training = settings.training
     return {
-        "base": base.revision,
-        "sampler": f"{graphs.folder.name}-{graphs.verdict.recipe}-{serving_format(settings.model)}"
+        "base": serving.base.model.revision,
+        "sampler": f"{graphs.folder.name}-{graphs.verdict.recipe}-{serving_format(serving.base.served)}"
         if graphs
         else "transformers",
-        "dtype": training.quantization + training_format(training),
+        "dtype": serving.numbers.quantization + serving.numbers.computed,
         "device": device,
         "coherence_model": models.coherence_model.revision if models.coherence_model else "",
     }

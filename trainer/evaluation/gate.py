@@ -10,8 +10,7 @@ from storage.database.enums import GateVerdict, TrainingSource
 from storage.sentences import Figure, Sentence, counted, joined
 from storage.settings.sections import GateSettings
 from storage.taste.liked import Excess
-from trainer.evaluation.evaluate import Evaluation
-from trainer.evaluation.overshoot import Overshoot
+from trainer.evaluation.results import Evaluation, Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
 MIN_KNOWN_CASES = 5
@@ -88,7 +87,10 @@ def decide(
         sentence = Sentence("not a number: {names}", names=joined(", ", missing))
         return Verdict(GateVerdict.FAIL, publishable=False, checks=(_failed(NOT_A_NUMBER, sentence),))
     checks = [
-        *_measures(evaluation, settings),
+        *_answers(evaluation, settings),
+        *_sense(evaluation, settings),
+        *_distance(evaluation, settings),
+        *_length(evaluation, settings),
         *([_overshoot(evaluation.overshoot, settings)] if evaluation.overshoot else []),
         *(_suite(result, settings) for result in evaluation.suites),
         *([_people()] if learns_from is TrainingSource.VOTES else []),
@@ -122,9 +124,20 @@ def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
     return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or evaluation.disorder > no_language
 
 
-def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+    """Check for answers that are broken, alike or copied."""
     found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
-    yield _limit(Sentence("broken answers"), found - base, most, _broken(evaluation, most))
+    values = {"share": _share(found), "base": _share(base), "limit": _share(most)}
+    sentence = Sentence("{share} of answers are broken (base {base}; limit +{limit})", **values)
+    if evaluation.real_messages:
+        sentence = Sentence(
+            "{share} of answers to {ours} messages of our own and {theirs} of members are broken (base {base}; limit "
+            "+{limit})",
+            **values,
+            ours=evaluation.messages - evaluation.real_messages,
+            theirs=evaluation.real_messages,
+        )
+    yield _limit(Sentence("broken answers"), found - base, most, sentence)
 
     found, base, most = evaluation.alike_share, evaluation.alike_share_base, settings.max_alike_excess
     sentence = Sentence(
@@ -144,6 +157,9 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     )
     yield _limit(Sentence("repeated examples"), found - base, most, sentence)
 
+
+def _sense(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+    """Check, by the coherence model, that answers are language and fit their messages."""
     found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
     sentence = Sentence(
         "answers are {ratio}× as surprising to {model} as good ones (limit {limit}×)",
@@ -176,6 +192,9 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     )
     yield _limit(Sentence("word order"), found, most, sentence)
 
+
+def _distance(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+    """Check how far the version moved from the base."""
     found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
     sentence = Sentence(
         "the loss on everyday text is {ratio}× the base's (limit {limit}×)",
@@ -192,6 +211,9 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     )
     yield _limit(Sentence("divergence"), found, most, sentence)
 
+
+def _length(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+    """Check that answers end in time."""
     # Only longer answers fail: members judge how short an answer should be.
     found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
     sentence = Sentence(
@@ -210,24 +232,6 @@ def _measures(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
         limit=_share(MAX_CUT_EXCESS),
     )
     yield _limit(Sentence("endings"), found - base, MAX_CUT_EXCESS, sentence)
-
-
-def _broken(evaluation: Evaluation, most: float) -> Sentence:
-    """Return a sentence on the broken answers: to neutral messages alone, or to members' messages as well."""
-    values = {
-        "share": _share(evaluation.degenerate_share),
-        "base": _share(evaluation.degenerate_share_base),
-        "limit": _share(most),
-    }
-    if not evaluation.real_messages:
-        return Sentence("{share} of answers are broken (base {base}; limit +{limit})", **values)
-    return Sentence(
-        "{share} of answers to {ours} messages of our own and {theirs} of members are broken (base {base}; limit "
-        "+{limit})",
-        **values,
-        ours=evaluation.messages - evaluation.real_messages,
-        theirs=evaluation.real_messages,
-    )
 
 
 def _share(share: float) -> Figure:

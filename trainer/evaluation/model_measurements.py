@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
 from storage.models.fit import OTHERS, Exchange, Fit, measure_fits
-from storage.settings.sections import GenerationSettings
+from trainer.base import with_system_prompt
 from trainer.evaluation.measures import (
     alike_share,
     answer_log_probabilities,
@@ -27,10 +27,9 @@ from trainer.evaluation.measures import (
     retention_text,
     shuffle_words,
 )
-from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, first_tokens
+from trainer.evaluation.sampling import AnswerSampler, Sample, Sampler, Serving, first_tokens
 from trainer.evaluation.suites import IN_ENGLISH, Case, Suite, english_share
 from trainer.progress import Advance, Phase, ReportProgress, after_others, begin_phase, keep_quiet
-from trainer.rendering import with_system_prompt
 
 NEUTRAL_MESSAGES = (
     "Hi, how is it going?",
@@ -182,19 +181,17 @@ class Evaluator:
         sampler: Sampler,
         coherence_model: CoherenceScorer,
         suites: Sequence[Suite],
-        generation: GenerationSettings,
-        *,
-        system_prompt: str,
-        seed: int,
+        serving: Serving,
         report: ReportProgress,
     ) -> None:
         self._sampler = sampler
-        self._coherence_model = coherence_model
-        self._suites = suites
-        self._generation = generation
-        self._system_prompt = system_prompt
-        self._seed = seed
+        self.coherence_model = coherence_model
+        self.suites = suites
+        self._generation = serving.generation
+        self._system_prompt = serving.system_prompt
+        self._seed = serving.training.seed
         self._report = report
+        self.messages = neutral_messages(serving.system_prompt, sampler.chat)
 
     @property
     def questions(self) -> dict[str, Any]:
@@ -210,7 +207,7 @@ class Evaluator:
             "messages": NEUTRAL_MESSAGES,
             "lengths": (MAX_ANSWER_TOKENS, MAX_CASE_TOKENS),
             "retention_text": retention_text(),
-            "suites": [asdict(suite) for suite in self._suites],
+            "suites": [asdict(suite) for suite in self.suites],
         }
 
     def measure(
@@ -221,20 +218,19 @@ class Evaluator:
         Within the context `active`, the model in memory is the one to measure. If its loss is not a number, it is asked
         nothing.
         """
-        cases = sum(len(suite.cases) for suite in self._suites)
+        cases = sum(len(suite.cases) for suite in self.suites)
         with active():
             kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
             if not isfinite(kept):
                 return self._nothing(), []
-            messages = neutral_messages(self._system_prompt, self._sampler.chat)
-            advance = begin_phase(self._report, answering, len(messages) + cases)
-            samples = self._sample(sampler, messages, advance)
+            advance = begin_phase(self._report, answering, len(self.messages) + cases)
+            samples = self._sample(sampler, self.messages, advance)
             answered = self._answer_suites(sampler, lambda done: advance(len(samples) + done))
-        answers, begun = self._judge(messages, samples, judging)
-        passed = tuple(suite.grade(of_suite) for suite, of_suite in zip(self._suites, answered, strict=True))
+        answers, begun = self._judge(self.messages, samples, judging)
+        passed = tuple(suite.grade(of_suite) for suite, of_suite in zip(self.suites, answered, strict=True))
         shares = (
             english_share(of_suite) if suite.is_shipped else 1.0
-            for suite, of_suite in zip(self._suites, answered, strict=True)
+            for suite, of_suite in zip(self.suites, answered, strict=True)
         )
         return Findings(kept, answers, passed, tuple(shares)), begun
 
@@ -244,7 +240,7 @@ class Evaluator:
         order = random.Random(self._seed)
         mixed = [(message, shuffle_words(text, order)) for message, text in said]
         read = len(said) + sum(bool(text) for _, text in mixed)
-        found = self._coherence_model.losses([*said, *mixed], lambda done: advance(done * len(exchanges) / read))
+        found = self.coherence_model.losses([*said, *mixed], lambda done: advance(done * len(exchanges) / read))
         losses = [tuple(tokens[:MAX_ANSWER_TOKENS]) for tokens in found]
         return AnswerLosses(
             tuple(losses[: len(said)]),
@@ -275,7 +271,7 @@ class Evaluator:
         return self._judge(messages, samples, judging)[0]
 
     def _nothing(self) -> Findings:
-        passed = tuple((False,) * len(suite.cases) for suite in self._suites)
+        passed = tuple((False,) * len(suite.cases) for suite in self.suites)
         return Findings(nan, NO_ANSWERS, passed, (1.0,) * len(passed))
 
     def _sample(self, sampler: AnswerSampler, messages: Sequence[ServedMessage], advance: Advance) -> list[Sample]:
@@ -289,7 +285,7 @@ class Evaluator:
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
         advance = begin_phase(self._report, judging, (2 + OTHERS) * len(exchanges))
         reading = self.read(exchanges, advance)
-        fits = self._coherence_model.fits(exchanges, after_others(advance, len(exchanges)))
+        fits = self.coherence_model.fits(exchanges, after_others(advance, len(exchanges)))
         answers = Answers(
             whole=tuple(sample.text for sample in samples),
             begun=tuple(sample.text for sample in begun),
@@ -304,11 +300,11 @@ class Evaluator:
 
     def _answer_suites(self, sampler: AnswerSampler, advance: Advance) -> list[list[str]]:
         """Answer all suites greedily, so that no case depends on chance."""
-        prompts = [self._render(suite, case) for suite in self._suites for case in suite.cases]
+        prompts = [self._render(suite, case) for suite in self.suites for case in suite.cases]
         longest = min(MAX_CASE_TOKENS, self._generation.max_new_tokens)
         greedy = self._generation.model_copy(update={"temperature": 0.0, "max_new_tokens": longest})
         found = iter(sampler.answer(prompts, greedy, self._seed, advance))
-        return [[next(found).text for _ in suite.cases] for suite in self._suites]
+        return [[next(found).text for _ in suite.cases] for suite in self.suites]
 
     def _render(self, suite: Suite, case: Case) -> str:
         """Return the prompt as it is served, with the personality's system prompt; a shipped case asks for English."""

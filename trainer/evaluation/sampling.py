@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, load_adapter, load_on_device, window_of
-from storage.models.chat_format import ChatFormat, load_chat_format
+from storage.models.base_model import BaseModel, load_adapter, load_on_device
+from storage.models.chat_format import ChatFormat
 from storage.models.free_memory import memory_left
 from storage.models.hardware import serving_format, silence_transformers, training_format
+from storage.models.memory import NumberFormat
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Graphs, Verifier, prefers_graphs
 from storage.models.shape import kv_bytes_per_token
 from storage.releases.versions import Version
-from storage.settings.sections import GenerationSettings, ModelSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings, TrainingSettings
+from trainer.base import RoundBase, expected_tokens
 from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
@@ -67,28 +69,6 @@ class AnswerSampler(Protocol):
         ...
 
 
-def open_sampler(
-    settings: Settings, base: BaseModel, adapter: AdapterRef | None, memory_failures: int = 0
-) -> AnswerSampler:
-    """Return a sampler that answers as this version does when it is served here.
-
-    Each of the `memory_failures`, earlier rounds in which memory ran out, halves the number of prompts answered at
-    once.
-    """
-    graphs = find_graphs(settings.model, settings.data.directory, base)
-    training = settings.training
-    if graphs is not None:
-        return GraphSampler(settings.model, training.threads, base, adapter, graphs, memory_failures=memory_failures)
-    return Sampler.load(
-        base,
-        adapter.path if adapter else None,
-        training_format(training),
-        training.quantization,
-        settings.model,
-        memory_failures=memory_failures,
-    )
-
-
 def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> AdapterRef | None:
     """Return the version's verified files, or None for the base model; raises AdapterError."""
     if version is None:
@@ -98,15 +78,52 @@ def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) 
     return AdapterRef(version.digest, folder)
 
 
-def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Graphs | None:
-    """Return the graphs that serve this base; None if transformers serves it, as on a GPU."""
-    if not prefers_graphs(model):
-        return None
-    try:
-        return Verifier(base, directory, model).require()
-    except UnsupportedModel as error:
-        log.warning("Rounds answer with transformers: %s.", error)
-        return None
+@dataclass(frozen=True)
+class Serving:
+    """How the base and its versions answer in a round: as the bot serves them, with the numbers of the training."""
+
+    base: RoundBase
+    training: TrainingSettings
+    generation: GenerationSettings
+    system_prompt: str
+    directory: Path
+    """The data folder, which keeps graphs, and findings about the base."""
+    memory_failures: int = 0
+    """Earlier rounds in which memory ran out: each halves the number of answers drawn at once."""
+
+    @classmethod
+    def of(cls, settings: Settings, base: RoundBase, memory_failures: int = 0) -> Serving:
+        return cls(
+            base,
+            settings.training,
+            settings.generation,
+            settings.chat.system_prompt,
+            settings.data.directory,
+            memory_failures,
+        )
+
+    @property
+    def numbers(self) -> NumberFormat:
+        return NumberFormat(training_format(self.training), self.training.quantization)
+
+    def open(self, adapter: AdapterRef | None) -> AnswerSampler:
+        """Return a sampler that answers as this version, or the base, does when it is served here."""
+        graphs = self.find_graphs()
+        return self.load(adapter) if graphs is None else GraphSampler(self, adapter, graphs)
+
+    def load(self, adapter: AdapterRef | None) -> Sampler:
+        """Load the model for transformers."""
+        return Sampler.load(self.base, adapter.path if adapter else None, self.numbers, self.memory_failures)
+
+    def find_graphs(self) -> Graphs | None:
+        """Return the graphs that serve this base; None if transformers serves it, as on a GPU."""
+        if not prefers_graphs(self.base.served):
+            return None
+        try:
+            return Verifier(self.base.model, self.directory, self.base.served).require()
+        except UnsupportedModel as error:
+            log.warning("Rounds answer with transformers: %s.", error)
+            return None
 
 
 class Sampler:
@@ -121,28 +138,15 @@ class Sampler:
         self.tokenizer = chat.tokenizer
 
     @classmethod
-    def load(
-        cls,
-        base: BaseModel,
-        adapter: Path | None,
-        dtype: str,
-        quantization: str,
-        served: ModelSettings,
-        *,
-        memory_failures: int = 0,
-    ) -> Sampler:
-        """Load the base, and the adapter if there is one, onto the GPU if there is one.
-
-        `served` gives the template's options and the window.
-        """
+    def load(cls, base: RoundBase, adapter: Path | None, numbers: NumberFormat, memory_failures: int = 0) -> Sampler:
+        """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
-            model = load_on_device(base.path, dtype, quantization, setting="training.dtype")
+            model = load_on_device(base.model.path, numbers.computed, numbers.quantization, setting="training.dtype")
             if adapter is not None:
-                model = load_adapter(model, adapter, base)
+                model = load_adapter(model, adapter, base.model)
                 # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        window = window_of(base.path, served)
-        return cls(model, load_chat_format(base.path, served.template_options), window, memory_failures)
+        return cls(model, base.chat, base.window, memory_failures)
 
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
@@ -230,23 +234,13 @@ def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int
 class GraphSampler:
     """A version that answers rendered prompts by its graph, which is loaded at the first answer."""
 
-    def __init__(
-        self,
-        model: ModelSettings,
-        threads: int,
-        base: BaseModel,
-        adapter: AdapterRef | None,
-        graphs: Graphs,
-        *,
-        memory_failures: int,
-    ) -> None:
-        self._model = model
-        self._threads = threads
-        self._base = base
+    def __init__(self, serving: Serving, adapter: AdapterRef | None, graphs: Graphs) -> None:
+        self._base = serving.base
+        self._threads = serving.training.threads
         self._adapter = adapter
         self._graphs = graphs
-        self._prompts = max(1, GRAPH_PROMPTS >> memory_failures)
-        self._chat = load_chat_format(base.path, model.template_options)
+        self._prompts = max(1, GRAPH_PROMPTS >> serving.memory_failures)
+        self._chat = serving.base.chat
         self._pipeline: Any = None
         self._longest = 0
         """Maximum number of tokens of a prompt and its answer that fit into the pipeline's cache."""
@@ -259,7 +253,7 @@ class GraphSampler:
         asked = [self._chat.token_ids(prompt) for prompt in prompts]
         expected = expected_tokens(self._chat, generation)
         pipeline = self._load(max(map(len, asked)) + expected)
-        room = self._chat.thought_room(generation.max_thought_tokens, window_of(self._base.path, self._model))
+        room = self._chat.thought_room(generation.max_thought_tokens, self._base.window)
         thoughts = [room.beside(len(ids), generation.max_new_tokens) for ids in asked]
         running = {
             place: pipeline.add_request(place, _tensor(ids), self._config(generation, thoughts[place], seed + place))
@@ -298,15 +292,15 @@ class GraphSampler:
     def _options(self, tokens: int) -> PipelineOptions:
         """Return the options for loading the graph; `tokens` is the most that a prompt and its answer have together."""
         return PipelineOptions(
-            base=self._base,
+            base=self._base.model,
             folder=self._graphs.folder,
             adapter=self._adapter,
             batch_size=self._prompts,
             cached_tokens=self._prompts * tokens,
             threads=self._threads,
-            dtype=serving_format(self._model),
+            dtype=serving_format(self._base.served),
             recipe=self._graphs.recipe,
-            kept_graphs=2 * self._model.resident_adapters,
+            kept_graphs=2 * self._base.served.resident_adapters,
         )
 
 
@@ -366,14 +360,6 @@ class SampledAnswer:
         end = () if self._end is None or self._stream.is_silent else (self._end,)
         answer_ids = (*self._stream.answer_ids, *end)
         return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
-
-
-def expected_tokens(chat: ChatFormat, generation: GenerationSettings) -> int:
-    """Return the number of answer tokens that memory is planned for; a thought's tokens count only if the model thinks.
-
-    A model that thinks although thinking is off gets as much room as from the bot, and takes more memory than planned.
-    """
-    return generation.max_new_tokens + (generation.max_thought_tokens if chat.thinks else 0)
 
 
 def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:

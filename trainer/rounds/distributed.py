@@ -29,6 +29,8 @@ from trainer.training.train import TrainingMetrics
 
 POLL_S = 0.2
 
+TrainReporting = Callable[[ReportProgress], TrainingMetrics]
+
 log = logging.getLogger(__name__)
 
 
@@ -61,15 +63,15 @@ def use_process_local_bar_lock() -> None:
     tqdm.set_lock(threading.RLock())
 
 
-def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, report: ReportProgress) -> TrainingMetrics:
-    """Call `train(report=...)` here, or on `training.processes` ranks that learn from the same examples.
+def train_on_all(train: TrainReporting, settings: Settings, report: ReportProgress) -> TrainingMetrics:
+    """Call `train` here, or on `training.processes` ranks that learn from the same examples.
 
     `train` must be picklable; its errors are raised here. Raises TrainerError also if there are fewer GPUs than ranks,
     or if a rank dies; the other ranks are then ended.
     """
     ranks = settings.training.processes
     if ranks == 1:
-        return train(report=report)
+        return train(report)
     gpus = gpu_count()
     if 0 < gpus < ranks:
         raise TrainerError(
@@ -150,11 +152,11 @@ def _describe(error: Any, *, ran_out: bool) -> str:
     )
 
 
-def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_level: int, messages: Any) -> None:
+def _run_rank(train: TrainReporting, settings: Settings, log_level: int, messages: Any) -> None:
     is_first = os.environ["RANK"] == "0"
     set_up_child(settings, f"round.{os.environ['RANK']}", log_level if is_first else logging.ERROR)
     try:
-        metrics = train(report=messages.put if is_first else lambda _progress: None)
+        metrics = train(messages.put if is_first else lambda _progress: None)
     except (TrainerError, StorageError) as error:
         messages.put(error.sentence)
         raise

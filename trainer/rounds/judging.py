@@ -1,27 +1,38 @@
-"""Judges the adapter that a round trained. One that fails is judged again at lower strengths."""
+"""Judges the adapter that a round trained, again at lower strengths if it fails, and asks what answers until now."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.enums import GateVerdict, TrainingSource
-from storage.models.base_model import BaseModel
-from storage.models.hardware import free_unused_models
-from storage.settings.sections import Settings
+from storage.models.hardware import cpu_threads, free_unused_models
+from storage.personalities.personalities import read_personality
+from storage.releases.before_after import measured_before
+from storage.releases.versions import Version, read_alias
+from storage.settings.sections import GateSettings
+from storage.taste.examples import NO_EXAMPLES, Examples
+from storage.taste.updating import learn_all
+from trainer.base import ShownExamples, ask_alone
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import Evaluation, EvaluationModels, evaluate
+from trainer.evaluation.evaluate import EvaluationModels, evaluate
 from trainer.evaluation.gate import NOT_A_NUMBER, Verdict, decide
-from trainer.progress import ReportProgress
+from trainer.evaluation.results import Evaluation
+from trainer.evaluation.sampling import Serving, open_adapter
+from trainer.learner import Learner, RoundContext
+from trainer.progress import Phase, ReportProgress, begin_phase
+from trainer.training.strength import MILDER, record_effect, save_weaker
 from trainer.training.train import TrainingMetrics
 
-MILDER = (0.75, 0.5, 0.25)
-"""Fractions of the chosen strength, tried in this order until the version no longer goes too far."""
+Evaluate = Callable[[Serving, AdapterRef, EvaluationModels, ServedContext, ReportProgress], Evaluation]
 
 log = logging.getLogger(__name__)
 
@@ -54,33 +65,32 @@ class Trained:
 class RoundJudge:
     """Puts the adapters of one round through the gate."""
 
-    base: BaseModel
+    serving: Serving
     models: EvaluationModels
     context: ServedContext
-    settings: Settings
+    gate: GateSettings
     learns_from: TrainingSource
     store: AdapterStore
     report: ReportProgress
+    evaluate: Evaluate = evaluate
 
     def judge(self, staging: Path, metrics: TrainingMetrics) -> Trained:
         """Put the adapter through the gate, after freeing the model of its training or of the last judgement."""
         free_unused_models()
         adapter = AdapterRef(self.store.seal(staging), staging)
-        evaluation = evaluate(self.base, adapter, self.models, self.context, settings=self.settings, report=self.report)
-        verdict = decide(metrics.train_loss, evaluation, self.settings.gate, learns_from=self.learns_from)
+        evaluation = self.evaluate(self.serving, adapter, self.models, self.context, self.report)
+        verdict = decide(metrics.train_loss, evaluation, self.gate, learns_from=self.learns_from)
         return Trained(staging, verdict, metrics, evaluation)
 
     def mend(self, whole: Trained, starter: Path | None, stages: ExitStack) -> Trained:
         """Return the adapter at the highest strength that passes, or unchanged; `stages` removes the new folders."""
-        from trainer.training.strength import record_effect, save_weaker
-
         for share in MILDER if whole.goes_too_far else ():
             failed = whole.verdict.checks[0].name
             log.info("The new version fails the check “%s”; trying %s of its strength.", failed, f"{share:.0%}")
             staging = stages.enter_context(self.store.stage())
             save_weaker(whole.staging, staging, share, starter)
             free_unused_models()  # the model that was judged; there may be no room for two
-            record_effect(staging, self.base, self.settings.training)
+            record_effect(staging, self.serving.base.model, self.serving.training)
             metrics = replace(whole.metrics, strength=whole.metrics.strength * share, lowered_for=failed)
             milder = self.judge(staging, metrics)
             if not milder.fails:
@@ -95,3 +105,39 @@ def _json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _json(part) for name, part in value.items()}
     return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def ask_before(context: RoundContext, messages: Sequence[str]) -> dict[str, Any]:
+    """Return the measurement of the champion's answers, one to each message; empty if it cannot answer.
+
+    As in blind pairs, the base is asked with its examples and an order, and gives a single answer to each.
+    """
+    if not messages:
+        return {}
+    free_unused_models()
+    serving, base = context.serving, context.base
+    champion, examples = context.database.fetch(_read_champion, context)
+    shown = ShownExamples(examples, base, serving.generation)
+    plain = [ask_alone(message, serving.system_prompt, base.render) for message in messages]
+    prompts = [(shown.before(asked) or asked).prompt for asked in plain]
+    advance = begin_phase(context.report, Phase.BEFORE, len(prompts))
+    try:
+        sampler = serving.open(open_adapter(context.store, champion, base.model))
+        with cpu_threads(serving.training.threads):
+            samples = sampler.answer(prompts, serving.generation, serving.training.seed, advance)
+    except Exception:  # a finished training must not be lost because of three answers
+        log.exception("What answers now could not be asked, so the round has no answers from before.")
+        return {}
+    return measured_before(champion, [sample.text for sample in samples])
+
+
+def _read_champion(session: Session, learner: Learner) -> tuple[Version | None, Examples]:
+    """Return the version in use, and the examples that it is shown."""
+    champion = read_alias(session, learner.personality_id).version
+    if champion:
+        return champion, NO_EXAMPLES
+    personality = read_personality(session, learner.personality_id)
+    if not personality.follows_taste:
+        return None, Examples.of(learner.settings, personality.card)
+    known = learn_all(session, learner.personality_id, learner.settings)
+    return None, Examples.of(learner.settings, personality.card, known.examples, known.order)

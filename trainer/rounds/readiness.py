@@ -8,13 +8,12 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
-from storage.models.chat_format import load_chat_format
 from storage.models.hardware import require_training
-from storage.models.shape import known_shape
 from storage.releases.bases import base_in_use
 from storage.sentences import Sentence
-from storage.settings.sections import Settings
+from storage.settings.sections import Settings, TrainingSettings
 from storage.wording import format_bytes
+from trainer.base import RoundBase
 from trainer.data.dataset import TrainingSet
 from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
 from trainer.training.train import tokenise
@@ -24,7 +23,7 @@ NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base 
 log = logging.getLogger(__name__)
 
 
-def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
+def ready_base(settings: Settings, *, checks_memory: bool = True) -> RoundBase:
     """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory.
 
     While a bot's engine is on the GPU, its free memory says nothing. Then only `plan_memory` checks it, once the engine
@@ -33,9 +32,10 @@ def ready_base(settings: Settings, *, checks_memory: bool = True) -> BaseModel:
     require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     require_full_weights(base.path)
+    ready = RoundBase(base, settings.model)
     if checks_memory:
-        log.info("A round %s.", check_round_memory(settings, base))
-    return base
+        log.info("A round %s.", check_round_memory(ready, settings.training, settings.generation.max_new_tokens))
+    return ready
 
 
 def other_base(session: Session, base: BaseModel) -> Sentence | None:
@@ -51,31 +51,30 @@ def other_base(session: Session, base: BaseModel) -> Sentence | None:
     )
 
 
-def check_round_memory(settings: Settings, base: BaseModel) -> str:
+def check_round_memory(base: RoundBase, training: TrainingSettings, answer_tokens: int) -> str:
     """Return a sentence on the memory that a round needs and that is free, or that it cannot be estimated.
 
-    The longest pair that training.max_tokens allows decides. Raises TooLittleMemory if not even that pair alone fits.
+    The longest pair that training.max_tokens allows decides; its answers have at most `answer_tokens`. Raises
+    TooLittleMemory if not even that pair alone fits.
     """
-    shape = known_shape(base.path)
-    if shape is None:
+    if base.shape is None:
         return NO_ESTIMATE
-    pair = longest_pair(settings.training.max_tokens, settings.generation.max_new_tokens)
-    return describe_need(RoundMemory.here(shape, settings.training).choose([pair]))
+    pair = longest_pair(training.max_tokens, answer_tokens)
+    return describe_need(RoundMemory.here(base.shape, training).choose([pair]))
 
 
-def plan_memory(training_set: TrainingSet, settings: Settings, base: BaseModel, failures: int) -> TrainingSet:
+def plan_memory(training_set: TrainingSet, base: RoundBase, failures: int) -> TrainingSet:
     """Return the training set with its memory plan; unchanged if the base's size is unknown.
 
     Each of the `failures`, earlier rounds in which memory ran out, makes the plan a step smaller. Raises
     TooLittleMemory.
     """
-    shape, training, recipe = known_shape(base.path), training_set.settings, training_set.recipe
-    chat = load_chat_format(base.path, settings.model.template_options)
+    training, recipe = training_set.settings, training_set.recipe
     examples = training_set.split.train + training_set.split.validation
-    rows = [row for row in tokenise(examples, recipe, chat, training.max_tokens) if row is not None]
-    if shape is None or not rows:
+    rows = [row for row in tokenise(examples, recipe, base.chat, training.max_tokens) if row is not None]
+    if base.shape is None or not rows:
         return training_set
-    planned = RoundMemory.here(shape, training).choose(rows, failures)
+    planned = RoundMemory.here(base.shape, training).choose(rows, failures)
     log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
     return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
 

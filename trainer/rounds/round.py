@@ -1,46 +1,53 @@
-"""Runs a claimed round and records in its row how it ended."""
+"""A round, from what people said to a new version. It runs in its own process."""
 
 from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict
+from functools import partial
 
-from sqlalchemy.orm import Session
-
+from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
-from storage.database.enums import GateVerdict, RoundStatus
-from storage.errors import LeaseExpired, RoundConflict, StorageError
-from storage.releases.promotion import release_passed
-from storage.releases.versions import NewVersion, Version, id_of, register
+from storage.database.enums import TrainingSource
+from storage.errors import LeaseExpired, RoundConflict
+from storage.personalities.cards import settings_of
+from storage.personalities.personalities import load_cards, read_personality
 from storage.runtime.processes import HEARTBEAT_S
-from storage.sentences import Sentence, joined
-from storage.settings.sections import Settings
-from storage.training.rounds import MEMORY_RAN_OUT, finish_round, require_lease, require_round
-from trainer.errors import TrainerError, is_out_of_memory
-from trainer.evaluation.gate import Verdict
-from trainer.rounds.pipeline import Judged, Rejected, Result, Skipped, produce_version
+from storage.settings.sections import ReleaseSettings, Settings
+from storage.training.rounds import memory_failures, require_round
+from trainer.data.dataset import prepare_examples, training_set_of
+from trainer.data.prepare import prepare_votes
+from trainer.evaluation.context import ServedContext
+from trainer.evaluation.evaluate import evaluate, load_evaluation_models
+from trainer.evaluation.sampling import open_adapter
+from trainer.gpu_room import shares_gpu
+from trainer.learner import RoundContext
+from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
+from trainer.rounds.distributed import train_on_all
+from trainer.rounds.ending import FORESEEN, Failed, Judged, Rejected, Result, Skipped, end_leased_round, end_round
+from trainer.rounds.judging import Evaluate, RoundJudge, ask_before
+from trainer.rounds.readiness import other_base, plan_memory, ready_base
+from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
 
 RETRY_S = 1.0
 RENEWAL_S = 3 * HEARTBEAT_S
-FORESEEN = (TrainerError, StorageError)
+
+Train = Callable[[TrainingJob, ReportProgress], TrainingMetrics]
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Failed:
-    reason: str
-
-
-def run_round(settings: Settings, round_id: int) -> None:
+def run_round(
+    settings: Settings, round_id: int, *, train: Train = train_adapter, evaluate: Evaluate = evaluate
+) -> None:
     """Run a claimed round in this process and record its end in its row, unless it was ended elsewhere."""
     with closing(open_database(settings)) as database:
         try:
-            result = produce_version(settings, database, round_id)
-            _conclude_when_leased(database, settings, round_id, result)
+            result = produce_version(settings, database, round_id, train, evaluate)
+            _conclude_when_leased(database, settings.release, round_id, result)
         except RoundConflict as conflict:
             log.warning("The round stops and publishes nothing: %s.", conflict)
         except Exception as error:
@@ -49,10 +56,72 @@ def run_round(settings: Settings, round_id: int) -> None:
             else:
                 log.exception("Round %d failed.", round_id)
             with suppress(RoundConflict):  # a commit may have succeeded although its answer was lost
-                database.call(_conclude, settings, round_id, Failed(_describe(error)))
+                database.call(end_round, settings.release, round_id, Failed.by(error))
 
 
-def _conclude_when_leased(database: Database, settings: Settings, round_id: int, result: Result) -> None:
+def produce_version(settings: Settings, database: Database, round_id: int, train: Train, evaluate: Evaluate) -> Result:
+    """Make a version and publish its files, unless there is nothing to learn or the version is broken.
+
+    Tests give other functions than `train_adapter` and `evaluate`, which take minutes on a real base.
+    """
+    report = ProgressLog(database, round_id)
+    report(RoundProgress(Phase.GATHERING))
+
+    # 1) Read what is fixed. The gate's models are loaded first: a mistake must not show up after an hour of training.
+    models = load_evaluation_models(settings.gate, settings.data.directory)
+    base = ready_base(settings, checks_memory=not shares_gpu(database, settings.training.processes))
+    store = open_store(settings)
+    with database.transaction() as session:
+        load_cards(session, settings)
+        round_ = require_round(session, round_id)
+        refusal = other_base(session, base.model)
+        personality = read_personality(session, round_.personality_id)
+        failures = memory_failures(session, personality.id)
+    if refusal:
+        return Skipped(refusal)
+    own = settings_of(settings, personality.card)
+    context = RoundContext(personality.id, base, own, database, store, report, failures)
+
+    # 2) Draw answers, collect what people said and plan the pairs; or take the card's examples.
+    if round_.learns_from is TrainingSource.EXAMPLES:
+        prepared = prepare_examples(context, round_)
+    else:
+        plan = prepare_votes(context, round_)
+        prepared = plan if isinstance(plan, str) else training_set_of(plan, own.training)
+    if isinstance(prepared, str):
+        return Skipped(prepared)
+
+    # 3) Make room, read what the version is judged by, and plan the memory.
+    context.make_room()
+    served = ServedContext.read(context, prepared.learns_from)
+    prepared = plan_memory(prepared, base, failures)
+
+    with ExitStack() as stages:
+        # 4) Train.
+        staging = stages.enter_context(store.stage())
+        adapter = open_adapter(store, prepared.start.starter, base.model)
+        starter = adapter.path if adapter else None
+        options = own.model.template_options
+        job = TrainingJob(prepared.recipe, prepared.split, prepared.settings, base.model, staging, starter, options)
+        metrics = train_on_all(partial(train, job), settings, report)
+
+        # 5) Judge, at a lower strength if it goes too far.
+        judge = RoundJudge(context.serving, models, served, own.gate, prepared.learns_from, store, report, evaluate)
+        kept = judge.mend(judge.judge(staging, metrics), starter, stages)
+        numbers = kept.numbers | {"memory": asdict(prepared.memory) if prepared.memory else None}
+        if not kept.verdict.publishable:
+            return Rejected(kept.verdict, numbers)
+
+        # 6) Publish the adapter's files. Its row follows when the round ends.
+        report(RoundProgress(Phase.PUBLISHING))
+        digest = store.publish(kept.staging)
+
+    # 7) Ask what answers now the same messages, to show both side by side.
+    before = ask_before(context, [message for message, _ in kept.evaluation.everyday])
+    return Judged(digest, base.model, prepared, kept.verdict, numbers | before)
+
+
+def _conclude_when_leased(database: Database, release: ReleaseSettings, round_id: int, result: Result) -> None:
     """End the round while its lease is valid; an expired lease gets a moment to be renewed.
 
     A lease expires if the database was unreachable or the host slept.
@@ -61,94 +130,9 @@ def _conclude_when_leased(database: Database, settings: Settings, round_id: int,
     while True:
         try:
             # Retried if the database is unreachable: an hour of training would be lost.
-            database.call(_conclude_if_leased, settings, round_id, result)
+            database.call(end_leased_round, release, round_id, result)
             return
         except LeaseExpired:
             if time.monotonic() > give_up_at:
                 raise
         time.sleep(RETRY_S)
-
-
-def _conclude_if_leased(session: Session, settings: Settings, round_id: int, result: Result) -> None:
-    require_lease(session, round_id)
-    _conclude(session, settings, round_id, result)
-
-
-def _conclude(session: Session, settings: Settings, round_id: int, result: Result | Failed) -> None:
-    """End the round; the version's row is added in the same transaction."""
-    match result:
-        case Skipped(reason):
-            finish_round(session, round_id, RoundStatus.SKIPPED, reason)
-        case Failed(reason):
-            finish_round(session, round_id, RoundStatus.FAILED, reason)
-        case Rejected(verdict, metrics):
-            reason = Sentence("the new version is broken and was not kept: {reason}", reason=verdict.reason)
-            finish_round(session, round_id, RoundStatus.REJECTED, reason, metrics, gate=_gate(verdict))
-        case Judged(verdict=verdict, metrics=metrics):
-            version = _register(session, round_id, result)
-            released = release_passed(session, version.personality_id, version, settings.release)
-            reason = _describe_version(version, result, released)
-            finish_round(session, round_id, RoundStatus.PUBLISHED, reason, metrics, gate=_gate(verdict))
-
-
-def _gate(verdict: Verdict) -> dict[str, Any]:
-    return {"verdict": verdict.outcome, "checks": [asdict(check) for check in verdict.checks]}
-
-
-def _register(session: Session, round_id: int, judged: Judged) -> Version:
-    return register(
-        session,
-        require_round(session, round_id).personality_id,
-        NewVersion(
-            digest=judged.digest,
-            base_name=judged.base.name,
-            base_revision=judged.base.revision,
-            parent_id=id_of(judged.training_set.start.starter),
-            round_id=round_id,
-            metrics=judged.metrics,
-            verdict=judged.verdict.outcome,
-        ),
-    )
-
-
-def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
-    """Return sentences on the version's training data and next step; `released` is the text of `release_passed`."""
-    said = [_describe_outcome(version, judged, released), _describe_rebuild(version, judged.training_set.start.forgets)]
-    return joined("; ", [*filter(None, said)])
-
-
-def _describe_outcome(version: Version, judged: Judged, released: str | None) -> Sentence:
-    values = {"version": version.name, "examples": judged.training_set.describe(judged.metrics)}
-    match judged.verdict.outcome:
-        case GateVerdict.PASS:
-            then = released or Sentence("promote it to use it")
-            return Sentence("{version} learned {examples} and passed the checks; {then}", **values, then=then)
-        case GateVerdict.FAIL:
-            reason = judged.verdict.reason
-            return Sentence("{version} learned {examples} and failed the checks: {reason}", **values, reason=reason)
-        case GateVerdict.NOT_ENOUGH_EVIDENCE:
-            then = released or Sentence(
-                "now members compare it with the version in use, without knowing which is which"
-            )
-            return Sentence("{version} learned {examples}; {then}", **values, then=then)
-
-
-def _describe_rebuild(version: Version, forgets: Version | None) -> str:
-    """Return a remark if the version replaces a champion that learned from deleted data, else an empty text."""
-    if forgets is None:
-        return ""
-    return Sentence(
-        "it learned without the deleted data that {before} had learned from: compare both with "
-        "`/model compare {before} {version}`",
-        before=forgets.name,
-        version=version.name,
-    )
-
-
-def _describe(error: Exception) -> str:
-    """Return a sentence for the admins; for an unexpected error it names only the type."""
-    if is_out_of_memory(error):
-        return MEMORY_RAN_OUT
-    if isinstance(error, FORESEEN):
-        return error.sentence
-    return Sentence("an unexpected error ({kind}): see the trainer's log for details", kind=type(error).__name__)

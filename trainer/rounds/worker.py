@@ -20,7 +20,9 @@ from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict
+from storage.models.free_memory import oom_kills
 from storage.personalities.personalities import open_personality
+from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus
 from storage.runtime.processes import (
     HEARTBEAT_S,
     SILENT_AFTER_S,
@@ -31,8 +33,10 @@ from storage.runtime.processes import (
     sole_process,
     worker_name,
 )
+from storage.sentences import Sentence
 from storage.settings.sections import Settings
 from storage.training.rounds import (
+    MEMORY_RAN_OUT,
     Round,
     claim_round,
     finish_round,
@@ -40,9 +44,7 @@ from storage.training.rounds import (
     renew_lease,
     require_round,
 )
-from trainer import gpu_room
 from trainer.progress import served_metrics
-from trainer.rounds import process_end
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
 from trainer.rounds.schedule import scheduled_rounds
@@ -54,6 +56,7 @@ CONTEXT = multiprocessing.get_context("spawn")
 """Not "fork": PyTorch's threads and the database's connections do not survive a fork."""
 KILLED_FIRST = Path("/proc/self/oom_score_adj")
 """Makes Linux kill this process before others if memory runs out: a round can be repeated, and the bot goes on."""
+STOPPED = Sentence("the trainer was stopped during this round and nothing was published: start a new round")
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +185,7 @@ class RoundWorker:
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d started. It learns from %s.", round_.id, round_.learns_from)
-        end = process_end.ProcessEnd()
+        end = ProcessEnd()
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
@@ -209,7 +212,7 @@ class RoundWorker:
         """End a round whose process failed to end it, with this failure, and log the end."""
         with suppress(RoundConflict), self._database.transaction() as session:  # another trainer may have ended it
             if self._stop.is_set():
-                finish_round(session, round_id, RoundStatus.INTERRUPTED, process_end.STOPPED)
+                finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
             else:
                 finish_round(session, round_id, RoundStatus.FAILED, failure)
         round_ = _read_round(self._database, round_id)
@@ -227,13 +230,13 @@ class RoundWorker:
             return True
         self._record_heartbeat()
         with self._database.transaction() as session:
-            gpu_room.keep_room(session, self._name)
+            renew_gpus(session, GpuUse.ROUND, self._name)
             return renew_lease(session, round_id)
 
     def _leave_gpus(self) -> None:
         """Let the engines that stepped aside come back now; otherwise they wait until the heartbeats are old."""
         with suppress(*FAILURES), self._database.transaction() as session:
-            gpu_room.give_room_back(session, self._name)
+            leave_gpus(session, GpuUse.ROUND, self._name)
 
 
 def start_process(settings: Settings, round_id: int) -> SpawnProcess:
@@ -266,6 +269,34 @@ def end_process(process: SpawnProcess) -> None:
     process.join()
 
 
+class ProcessEnd:
+    """Create it before the process starts: it compares the counts of processes that the kernel killed for memory."""
+
+    def __init__(self) -> None:
+        self._kills = oom_kills()
+
+    def describe(self, exit_code: int | None) -> str:
+        return describe_exit(exit_code, ran_out=oom_kills() > self._kills)
+
+
+def describe_exit(exit_code: int | None, *, ran_out: bool) -> str:
+    """Return a sentence about a round's process that ended without recording a reason.
+
+    `ran_out` is true if the kernel killed a process for its memory meanwhile.
+    """
+    if exit_code == -signal.SIGKILL and ran_out:
+        return Sentence("the round's process was killed by the kernel because {reason}", reason=MEMORY_RAN_OUT)
+    if exit_code is not None and exit_code < 0:
+        return Sentence(
+            "the round's process was killed by signal {number} ({name}): start a new round",
+            number=-exit_code,
+            name=signal.strsignal(-exit_code),
+        )
+    return Sentence(
+        "the round's process ended with exit code {code}: see the trainer's log for the reason", code=str(exit_code)
+    )
+
+
 def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:
     """End the rounds of a trainer that died, so that a new request does not join one of them."""
     with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):
@@ -282,7 +313,7 @@ def _run_here_or_wait(
     """
     worked = False
     with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):
-        if not _runs_elsewhere(settings, database):
+        if not _runs_elsewhere(database, worker_name(settings.data.directory)):
             worker = RoundWorker(settings, database, stop, on_tick)
             worker.clean_up()
             worked = worker.run_next()
@@ -290,8 +321,7 @@ def _run_here_or_wait(
         stop.wait(POLL_S)
 
 
-def _runs_elsewhere(settings: Settings, database: Database) -> bool:
-    own = worker_name(settings.data.directory)
+def _runs_elsewhere(database: Database, own: str) -> bool:
     with database.snapshot() as session:
         return any(process.worker != own for process in live_processes(session, TRAINER))
 

@@ -12,8 +12,7 @@ from storage.models.memory import NumberFormat, training_bytes
 from storage.models.shape import GROWING, ModelShape, language_config, layer_kinds
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TooLittleMemory
-from trainer.training.rows import COMPLETION, Row, answers_of, row_tokens
-from trainer.training.token_tree import split_by_tokens
+from trainer.training.rows import COMPLETION, Row, answers_of, row_tokens, split_by_tokens
 
 
 @dataclass(frozen=True)

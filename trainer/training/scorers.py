@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 
-from trainer.training.token_tree import TokenTree
+from trainer.training.rows import TokenTree
 
 IGNORED = -100
 """TRL's label of a token that belongs to no completion."""

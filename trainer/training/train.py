@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from math import fsum
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from storage.models import chat_format
 from storage.models.base_model import BaseModel
+from storage.models.chat_format import ChatFormat, TemplateOptions, load_chat_format
 from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import TrainingSettings
 from storage.wording import gettext_noop
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.evaluation.overshoot import Z_ONE_SIDED_95
-from trainer.progress import (
-    Advance,
-    Phase,
-    ReportProgress,
-    RoundProgress,
-    after_others,
-    begin_phase,
-)
+from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 from trainer.training.policy import load_policy, new_adapter, save_adapter
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
-from trainer.training.rows import WEIGHT, Example, Row, row_tokens
+from trainer.training.rows import Example, Row, row_tokens
+from trainer.training.strength import FEWEST_WATCHED, choose_strength, margins_of
 
 if TYPE_CHECKING:
     from trainer.training.trl_trainers import RowTrainer
 
 MAX_CURVE_POINTS = 200
-STRENGTHS = (1.0, 0.5, 0.75, 1.25, 1.5)
-"""Shares of the learned change to try; of equally good ones, the first is chosen."""
-FEWEST_WATCHED = 8
-"""Minimum number of validation pairs that can stop training early or choose a strength: fewer are chance."""
 
 
 @dataclass(frozen=True)
@@ -72,55 +58,59 @@ class TrainingMetrics:
     """Number of passes that shaped the kept adapter."""
 
 
-def train_adapter(
-    recipe: Recipe,
-    split: TrainingSplit,
-    settings: TrainingSettings,
-    *,
-    base: BaseModel,
-    starter: Path | None,
-    output: Path,
-    report: ReportProgress,
-    template_options: chat_format.TemplateOptions,
-) -> TrainingMetrics:
-    """Train an adapter from `starter` (a new one if None) into `output`. DPO's reference is the starter, or the base.
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train, on which examples, and where the adapter goes. It can be pickled for other processes."""
 
-    With `settings.patience`, the pass with the lowest loss on the validation examples is kept. Equal examples, settings
-    and threads give equal bytes on one machine. Raises TrainingDiverged if the loss is not a number, TrainerError if no
+    recipe: Recipe
+    split: TrainingSplit
+    settings: TrainingSettings
+    base: BaseModel
+    output: Path
+    starter: Path | None = None
+    """The adapter to continue, which is also DPO's reference; None for a new one, whose reference is the base."""
+    template_options: TemplateOptions = field(default_factory=dict)
+
+    @property
+    def demonstrates(self) -> bool:
+        return self.recipe.objective == SFT.objective
+
+
+def train_adapter(job: TrainingJob, report: ReportProgress) -> TrainingMetrics:
+    """Train an adapter.
+
+    With `patience`, the pass with the lowest loss on the validation examples is kept. Equal examples, settings and
+    threads give equal bytes on one machine. Raises TrainingDiverged if the loss is not a number, TrainerError if no
     example fits into training.max_tokens.
     """
     started = time.monotonic()
-    with cpu_threads(settings.threads), silence_transformers():
+    with cpu_threads(job.settings.threads), silence_transformers():
+        # 1) Turn the examples into tokens, and load the base.
         report(RoundProgress(Phase.LOADING))
-        chat = chat_format.load_chat_format(base.path, template_options)
+        chat = load_chat_format(job.base.path, job.template_options)
         rows, validation = (
-            tokenise(part, recipe, chat, settings.max_tokens) for part in (split.train, split.validation)
+            tokenise(part, job.recipe, chat, job.settings.max_tokens)
+            for part in (job.split.train, job.split.validation)
         )
-        trainer = build_trainer(
-            recipe,
-            rows,
-            validation,
-            settings,
-            base=base,
-            starter=starter,
-            tokenizer=chat.tokenizer,
-            output=output,
-            report=report,
-        )
+        trainer = build_trainer(job, rows, validation, chat.tokenizer, report)
+        # 2) Score the validation rows before training.
         watched = _fitting(validation)
         before = trainer.scores(watched, begin_phase(report, Phase.REFERENCE, len(watched)))
+        # 3) Train.
         try:
             run = trainer.learn()
         except TrainingDiverged as error:
-            raise TrainingDiverged(error.step, recipe.rate_setting) from error
-        strength = _strongest(trainer, watched, before, recipe, report)
+            raise TrainingDiverged(error.step, job.recipe.rate_setting) from error
+        # 4) Choose the strength, and score the validation rows again.
+        strength = 1.0 if job.demonstrates else choose_strength(trainer, watched, before, report)
         trainer.set_strength(strength)
-        margins = _margins(trainer, watched, before, begin_phase(report, Phase.VALIDATING, len(watched)))
+        margins = margins_of(trainer, watched, before, begin_phase(report, Phase.VALIDATING, len(watched)))
+        # 5) Save.
         if trainer.is_world_process_zero():
-            save_adapter(trainer.accelerator.unwrap_model(trainer.model), base, output)
-            trainer.record_effect(output)
+            save_adapter(trainer.accelerator.unwrap_model(trainer.model), job.base, job.output)
+            trainer.record_effect(job.output)
     return TrainingMetrics(
-        objective=recipe.objective,
+        objective=job.recipe.objective,
         train_loss=run.train_loss,
         steps=len(run.losses),
         pairs=len(_fitting(rows)),
@@ -136,87 +126,40 @@ def train_adapter(
     )
 
 
-def _strongest(
-    trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], recipe: Recipe, report: ReportProgress
-) -> float:
-    """Return the strength with the lowest preference loss on people's pairs, if chance does not explain the difference.
-
-    With too few pairs, and for demonstrations, it is 1.
-    """
-    if recipe.objective == SFT.objective or len(watched) < FEWEST_WATCHED:
-        return 1.0
-    advance = begin_phase(report, Phase.VALIDATING, len(STRENGTHS) * len(watched))
-    weights = [row.get(WEIGHT, 1.0) for row in watched]
-    losses: dict[float, list[float]] = {}
-    for place, strength in enumerate(STRENGTHS):
-        trainer.set_strength(strength)
-        margins = _margins(trainer, watched, before, after_others(advance, place * len(watched)))
-        losses[strength] = _preference_losses(margins, weights)
-    best = min(STRENGTHS, key=lambda strength: fsum(losses[strength]))
-    gains = [whole - less for whole, less in zip(losses[1.0], losses[best], strict=True)]
-    return best if fmean(gains) > Z_ONE_SIDED_95 * stdev(gains) / math.sqrt(len(gains)) else 1.0
-
-
-def _margins(trainer: RowTrainer, watched: Sequence[Row], before: Sequence[float], advance: Advance) -> list[float]:
-    return [now - then for now, then in zip(trainer.scores(watched, advance), before, strict=True)]
-
-
-def _preference_losses(margins: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Return DPO's loss of each margin, times its weight (Rafailov et al. 2023, eq. 7)."""
-    return [
-        weight * (max(0.0, -margin) + math.log1p(math.exp(-abs(margin))))
-        for margin, weight in zip(margins, weights, strict=True)
-    ]
-
-
-def tokenise(
-    examples: Sequence[Example], recipe: Recipe, chat: chat_format.ChatFormat, max_tokens: int
-) -> list[Row | None]:
+def tokenise(examples: Sequence[Example], recipe: Recipe, chat: ChatFormat, max_tokens: int) -> list[Row | None]:
     """Return token ids for each example; None if it is longer than `max_tokens` with its prompt."""
     rows = (recipe.row(example, chat) for example in examples)
     return [row if row_tokens(row) <= max_tokens else None for row in rows]
 
 
-def _none_fits(recipe: Recipe, number: int, settings: TrainingSettings) -> TrainerError:
-    pairs = gettext_noop("none of {number} pairs fits into training.max_tokens = {tokens}")
-    answers = gettext_noop("none of {number} example answers fits into training.max_tokens = {tokens}")
-    said = answers if recipe.objective == SFT.objective else pairs
-    return TrainerError(said, number=number, tokens=str(settings.max_tokens))
-
-
 def build_trainer(
-    recipe: Recipe,
+    job: TrainingJob,
     rows: Sequence[Row | None],
     validation: Sequence[Row | None],
-    settings: TrainingSettings,
-    *,
-    base: BaseModel,
-    starter: Path | None,
     tokenizer: Any,
-    output: Path,
     report: ReportProgress,
 ) -> RowTrainer:
-    """Return a trainer that continues `starter` (a new adapter if None).
-
-    It validates, and may stop early, only with `settings.patience` and enough pairs.
-    """
+    """Return the job's trainer. It validates, and may stop early, only with `patience` and enough pairs."""
     from datasets import Dataset
 
     from trainer.training.trl_trainers import DemonstrationTrainer, PreferenceTrainer
 
-    kept, held_out = _fitting(rows), _fitting(validation)
+    recipe, kept, held_out = job.recipe, _fitting(rows), _fitting(validation)
     if not kept:
-        raise _none_fits(recipe, len(rows), settings)
-    may_stop = settings.patience and (recipe.objective == SFT.objective or len(held_out) >= FEWEST_WATCHED)
+        pairs = gettext_noop("none of {number} pairs fits into training.max_tokens = {tokens}")
+        answers = gettext_noop("none of {number} example answers fits into training.max_tokens = {tokens}")
+        said = answers if job.demonstrates else pairs
+        raise TrainerError(said, number=len(rows), tokens=str(job.settings.max_tokens))
+    may_stop = job.settings.patience and (job.demonstrates or len(held_out) >= FEWEST_WATCHED)
     watched = held_out if may_stop else []
     longest = max(map(row_tokens, [*kept, *held_out]))
-    settings = for_so_many(len(kept), settings)
-    trainer = DemonstrationTrainer if recipe.objective == SFT.objective else PreferenceTrainer
+    settings = for_so_many(len(kept), job.settings)
+    trainer = DemonstrationTrainer if job.demonstrates else PreferenceTrainer
     return trainer(
-        model=load_policy(base, starter, settings, longest),
-        peft_config=None if starter else new_adapter(base, settings),
+        model=load_policy(job.base, job.starter, settings, longest),
+        peft_config=None if job.starter else new_adapter(job.base, settings),
         processing_class=tokenizer,
-        args=recipe.config(output, settings, longest, recipe.plan, validates=bool(watched)),
+        args=recipe.config(job.output, settings, longest, recipe.plan, validates=bool(watched)),
         train_dataset=Dataset.from_list(kept),
         eval_dataset=Dataset.from_list(watched) if watched else None,
         patience=settings.patience,

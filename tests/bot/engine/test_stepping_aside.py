@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
@@ -150,12 +150,11 @@ async def test_a_round_gets_the_gpu_and_members_are_told_until_the_engine_is_bac
     round_id = start_round(database)
     found: list[object] = []
 
-    def train(*arguments: object, **options: object) -> None:
+    def train(_job: object, _report: object) -> NoReturn:
         found.extend(model() for model in served)
         raise TrainerError("it has the GPU")
 
-    monkeypatch.setattr("trainer.rounds.pipeline.train_on_all", train)
-    await asyncio.to_thread(run_round, settings, round_id)
+    await asyncio.to_thread(run_round, settings, round_id, train=train)
     with database.snapshot() as session:
         ended = require_round(session, round_id)
     assert (ended.status, ended.reason) == (RoundStatus.FAILED, "it has the GPU")
@@ -233,7 +232,7 @@ async def test_a_round_waits_until_every_bot_has_left(database: Database, settin
         await engine.start()
     assert engines_on_gpu(database) == ["one", "two"]
     seen: list[RoundProgress] = []
-    await asyncio.to_thread(make_room, database, settings, seen.append)
+    await asyncio.to_thread(make_room, database, 1, worker_name(settings.data.directory), seen.append)
     assert {progress.phase for progress in seen} == {Phase.WAITING}
     assert engines_on_gpu(database) == []
     for engine in engines:
@@ -247,7 +246,7 @@ def test_a_bot_that_does_not_leave_fails_the_round_with_a_sentence(
     database.call(take_gpus, GpuUse.ENGINE, [GPU], "host:/data#1")
     monkeypatch.setattr(gpu_room, "PATIENCE_S", 0.0)
     with pytest.raises(TrainerError, match=re.escape("the bot at host:/data did not leave the GPU within")):
-        make_room(database, settings, lambda _progress: None)
+        make_room(database, 1, worker_name(settings.data.directory), lambda _progress: None)
 
 
 async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Database) -> None:

@@ -35,7 +35,7 @@ from storage.settings.sections import ModelSettings, TrainingSettings
 from trainer.data.dataset import render_dialogue
 from trainer.training.recipes import SFT, TrainingSplit
 from trainer.training.rows import Demonstration
-from trainer.training.train import train_adapter
+from trainer.training.train import TrainingJob, train_adapter
 
 REAL_BASE = os.environ.get("REACTUNE_REAL_BASE", "")
 pytestmark = [
@@ -84,16 +84,7 @@ def _train(base: BaseModel, shown: list[Demonstration], folder: Path, *, rate: f
     settings = TrainingSettings(
         learning_rate=rate, epochs=epochs, batch_size=2, patience=0, min_steps=0, warmup_share=0.0
     )
-    train_adapter(
-        SFT,
-        TrainingSplit(tuple(shown), ()),
-        settings,
-        base=base,
-        starter=None,
-        output=folder,
-        report=lambda _progress: None,
-        template_options=NO_OPTIONS,
-    )
+    train_adapter(TrainingJob(SFT, TrainingSplit(tuple(shown), ()), settings, base, folder), lambda _progress: None)
     effect = read_effect(folder)
     assert effect is not None
     changes = [now - before for now, before in zip(effect.version, effect.base, strict=True)]

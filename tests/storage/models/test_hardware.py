@@ -27,7 +27,9 @@ from storage.models.hardware import (
     serving_format,
     training_format,
 )
+from storage.models.memory import NumberFormat
 from storage.settings.sections import ModelSettings, Settings, TrainingSettings
+from trainer.base import RoundBase
 from trainer.evaluation.sampling import Sampler
 from trainer.training.memory_plan import USUAL
 from trainer.training.policy import load_policy
@@ -147,7 +149,11 @@ def test_one_setting_quantises_what_answers_and_what_is_judged(
     settings = Settings(model=ModelSettings(quantization="4bit", dtype="bfloat16"))
     assert describe_unlike(settings) == ""
     ResidentModel(base.path, settings.model)
-    Sampler.load(base, None, training_format(settings.training), settings.training.quantization, ModelSettings())
+    Sampler.load(
+        RoundBase(base, ModelSettings()),
+        None,
+        NumberFormat(training_format(settings.training), settings.training.quantization),
+    )
     for options, computed in zip(asked, (torch.bfloat16, torch.float16), strict=True):
         config = options["quantization_config"]
         assert (config.load_in_4bit, config.bnb_4bit_quant_type) == (True, "nf4")

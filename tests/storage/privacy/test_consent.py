@@ -57,9 +57,11 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from trainer.data.plan import make_plan
+from trainer.base import RoundBase
+from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
+from trainer.learner import Learner
 
 
 def count(session: Session, table: type[Base]) -> int:
@@ -375,10 +377,10 @@ def planner(database: Database) -> Callable[[Session], object]:
     settings = tiny_settings(Path("unused"))
     with database.snapshot() as session:
         agreed = read_agreement(session, round_.personality_id)
-        survey = survey_votes(session, settings, base, round_.personality_id)
-        plan = make_plan(survey, settings, lambda _pair: True)
+        survey = survey_votes(session, Learner(round_.personality_id, RoundBase(base, settings.model), settings))
+        plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
     assert plan.manifest
-    return lambda session: write_plan(session, round_, plan, settings, agreed)
+    return lambda session: write_plan(session, round_, plan, {}, agreed)
 
 
 def deletion_of(user_id: int) -> Callable[[Session], Deletion]:

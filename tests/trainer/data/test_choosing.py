@@ -22,10 +22,11 @@ from storage.training.feedback import RatedReply, Texts, WrittenCorrection
 from storage.training.samples import AskedPrompt
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, add_taste, vote
+from tests.trainer.contexts import learner_of
 from tests.trainer.rated import ANN, BEN, corrections, crowd, rated, reader, replies
 from trainer.data.choosing import ReadTexts, choose_pairs
 from trainer.data.pairs import MAX_PAIRS_PER_PROMPT, Pair, RoundFeedback, pair_by_people
-from trainer.data.plan import TrainingPlan, make_plan
+from trainer.data.plan import PlanLimits, TrainingPlan, make_plan
 from trainer.data.survey import survey_votes
 
 BASE = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
@@ -53,13 +54,13 @@ def plan(database: Database, *prompts: AskedPrompt, max_pairs: int) -> tuple[Tra
     settings = Settings(training=TrainingSettings(max_pairs=max_pairs, patience=0))
     was_read: set[int] = set()
     with database.transaction() as session:
-        survey = survey_votes(session, settings, BASE, ensure_personality(session), prompts)
+        survey = survey_votes(session, learner_of(settings, BASE, ensure_personality(session)), prompts)
 
         def read(*, replies: Collection[int], corrections: Collection[int]) -> Texts:
             was_read.update(replies)
             return survey.read(replies=replies, corrections=corrections)
 
-        return make_plan(replace(survey, read=read), settings, lambda _pair: True), was_read
+        return make_plan(replace(survey, read=read), PlanLimits.of(settings), lambda _pair: True), was_read
 
 
 def test_a_round_reads_the_texts_of_no_more_pairs_than_it_may_train_on(database: Database) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from bot.demo.community import read_community_answers
-from storage.adapters.folder_store import AdapterStore
 from storage.conversations.example_turns import ShownAs, order_in, turns_of
 from storage.conversations.prompt_bank import read_bank
 from storage.database.columns import utc_now
@@ -66,11 +65,13 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
+from tests.trainer.contexts import context_of, serving_of
+from trainer.base import RoundBase, ShownExamples
 from trainer.data import asking
+from trainer.data.asking import bank_texts, prompts_to_rank
 from trainer.data.dataset import Skip
 from trainer.data.plan import TrainingPlan
 from trainer.data.prepare import prepare_votes
-from trainer.data.shown_examples import ShownExamples
 from trainer.progress import Phase, RoundProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."
@@ -110,8 +111,7 @@ def prepare(database: Database, personality: int, settings: Settings, tiny_base:
         ends: RoundStatus = RoundStatus.FAILED,
     ) -> TrainingPlan | Skip:
         round_ = start(database, personality, requested_by)
-        store = AdapterStore(settings.data.directory / "adapters")
-        plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=when)
+        plan = prepare_votes(context_of(database, settings, tiny_base, personality, when), round_)
         with database.transaction() as session:
             finish_round(session, round_.id, ends, "the test ends here")
         return plan
@@ -209,9 +209,8 @@ def test_a_round_that_was_ended_in_the_meantime_gets_no_manifest(
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
     round_ = start(database, personality)
     seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
-    store = AdapterStore(settings.data.directory / "adapters")
     with pytest.raises(RoundConflict):
-        prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+        prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     with database.snapshot() as session:
         assert read_manifest(session, round_.id) == []
         assert read_voters(session, round_.id) == []
@@ -286,7 +285,7 @@ def test_the_base_is_asked_with_and_without_its_cards_examples_and_the_round_lea
 def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_versions(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
-    (to_version,) = asking.prompts_to_rank([], ["How is the sea?"], ranking, tiny_base)[:1]
+    (to_version,) = prompts_to_rank([], ["How is the sea?"], serving_of(ranking, tiny_base), 1)
 
     def write(session: Session) -> int:
         add_lone_votes(session, tiny_base)
@@ -308,7 +307,7 @@ def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_vers
 def test_what_people_like_is_shown_to_the_base_in_the_round_that_draws_it(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
-    (asked,) = asking.prompts_to_rank([], ["How is the sea?"], ranking, tiny_base)[:1]
+    (asked,) = prompts_to_rank([], ["How is the sea?"], serving_of(ranking, tiny_base), 1)
 
     def write(session: Session) -> None:
         add_lone_votes(session, tiny_base)
@@ -333,12 +332,13 @@ def test_an_order_that_brings_what_people_like_is_told_to_the_base_and_never_lea
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     settings = ranking.model_copy(update={"pairs": ranking.pairs.model_copy(update={"ranked_prompts": 16})})
-    tried = asking.prompts_to_rank([], [], settings, tiny_base)[:FEWEST_PROMPTS]
+    bank = bank_texts(settings.arena.prompts, settings.training.seed)
+    tried = prompts_to_rank([], bank, serving_of(settings, tiny_base), FEWEST_PROMPTS)
 
     def write(session: Session) -> str:
         add_lone_votes(session, tiny_base)
         order = orders_to_try(learn_taste(session, personality, settings), settings)[0].text
-        telling = ShownExamples(Examples(order=order), settings, tiny_base)
+        telling = ShownExamples(Examples(order=order), RoundBase(tiny_base, settings.model), settings.generation)
         row = {"base_revision": tiny_base.revision, "basis": Basis.PROMPT_BANK, "origin": Origin.SAMPLE}
         for plain in tried:
             told = telling.before(plain)
@@ -602,9 +602,7 @@ def test_data_deleted_between_plan_and_manifest_is_not_trained_on(
     round_ = start(database, personality)
     permitted = tiny_settings(tmp_path, tiny_base.path, discord_training_permission=True)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: undo(session, ALICE)))
-    plan = prepare_votes(
-        database, permitted, round_, base=tiny_base, store=AdapterStore(tmp_path), report=lambda _progress: None
-    )
+    plan = prepare_votes(context_of(database, permitted, tiny_base, personality), round_)
     assert skipped(plan).startswith("0 pairs")
     with database.snapshot() as session:
         assert read_manifest(session, round_.id) == []
@@ -616,8 +614,7 @@ def test_members_vote_while_a_round_reads_their_votes(
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
     round_ = start(database, personality)
     before(database, "FROM vote_events", lambda: seed(bot, lambda session: vote(session, 1, CAROL, Vote.UP)))
-    store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     assert planned(plan).evidence["votes"] == 9
 
 
@@ -640,8 +637,7 @@ def test_members_vote_while_a_round_is_planned_again(
 
     before(database, "FROM vote_events", like)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: withdraw_consent(session, ALICE)))
-    store = AdapterStore(settings.data.directory / "adapters")
-    planned(prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None))
+    planned(prepare_votes(context_of(database, settings, tiny_base, personality), round_))
     assert len(readings) >= 3, "bursts, the first plan, the second"
 
 
@@ -656,8 +652,7 @@ def test_consent_given_during_a_round_waits_for_the_next_round(
         vote(session, 1, CAROL, Vote.UP)
 
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, consent_and_vote))
-    store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     assert planned(plan).evidence["votes"] == 8, "another plan would have seen the ninth"
 
 
@@ -674,9 +669,7 @@ def test_a_suggestion_withdrawn_between_plan_and_manifest_is_not_learned_from(
     round_ = start(database, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: withdraw(session, withdrawn, CAROL)))
     settings = tiny_settings(tmp_path, tiny_base.path)
-    plan = prepare_votes(
-        database, settings, round_, base=tiny_base, store=AdapterStore(tmp_path), report=lambda _progress: None
-    )
+    plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     assert sorted(pair.chosen.correction_id or 0 for pair in planned(plan).train) == standing
     with database.snapshot() as session:
         assert read_manifest(session, round_.id) == planned(plan).manifest
@@ -705,8 +698,7 @@ def test_votes_held_back_between_plan_and_manifest_do_not_count(
     pushed = seed(database, write)
     round_ = start(database, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, push))
-    store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     assert planned(plan).evidence["pairs_by_source"] == {"siblings": 3}
     with database.snapshot() as session:
         assert pushed not in {entry.chosen_reply_id for entry in read_manifest(session, round_.id)}
@@ -719,8 +711,7 @@ def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
     round_ = start(database, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: delete_member(session, CAROL)))
-    store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     assert skipped(plan) == (
         "votes or suggestions were withdrawn, deleted or put on hold 10 times while this round was planned: "
         "start a new round"
@@ -939,7 +930,6 @@ def test_a_round_is_left_running_until_it_is_ended(
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
     round_ = start(database, personality)
-    store = AdapterStore(settings.data.directory / "adapters")
-    prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     with database.snapshot() as session:
         assert require_round(session, round_.id).status is RoundStatus.RUNNING

@@ -18,7 +18,7 @@ from trainer.data.dataset import render_dialogue
 from trainer.evaluation.measures import Exchange
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration, Row, demonstration_row
-from trainer.training.train import train_adapter
+from trainer.training.train import TrainingJob, train_adapter
 
 FILE = Path(__file__).with_name("styles.txt")
 RUN_ON = 9
@@ -51,16 +51,7 @@ def train_style(base: BaseModel, style: str, output: Path) -> None:
     shown = tuple(
         Demonstration(render_dialogue([message], system_prompt, chat), answer) for message, answer in exchanges
     )
-    train_adapter(
-        recipe,
-        TrainingSplit(shown),
-        TRAINING,
-        base=base,
-        starter=None,
-        output=output,
-        report=lambda _progress: None,
-        template_options=NO_OPTIONS,
-    )
+    train_adapter(TrainingJob(recipe, TrainingSplit(shown), TRAINING, base, output), lambda _progress: None)
 
 
 def _run_on(exchanges: list[Exchange]) -> list[Exchange]:

@@ -26,11 +26,13 @@ from storage.settings.sections import (
     TrainingSettings,
 )
 from tests.tiny_model import build_tiny_base
+from tests.trainer.contexts import serving_of
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
+from trainer.evaluation.evaluate import evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, ServedMessage
+from trainer.evaluation.results import Evaluation
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
@@ -127,9 +129,7 @@ def judged(
         gate=GateSettings(**{"coherence_model": "base"} | gate),
     )
     models = load_evaluation_models(settings.gate, data)
-    return evaluate(
-        base, AdapterRef("new", adapter), models, ServedContext(tuple(real)), settings=settings, report=report
-    )
+    return evaluate(serving_of(settings, base), AdapterRef("new", adapter), models, ServedContext(tuple(real)), report)
 
 
 def findings(data: Path) -> list[Path]:

@@ -13,10 +13,10 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer, res
 from storage.models.fit import Exchange, Fit, measure_fits
 from storage.models.hardware import silence_transformers
 from tests.tiny_model import build_tiny_base
-from trainer.evaluation.fitness import Fitness
 from trainer.evaluation.gate import MAX_FIT_LOSS
 from trainer.evaluation.measures import answer_log_probabilities
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
+from trainer.evaluation.results import Fitness
 
 WRITTEN = [
     json.loads(line)

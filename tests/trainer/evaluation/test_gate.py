@@ -8,43 +8,12 @@ from bot.localization.sentences import Language, gettext, speaking
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.settings.sections import GateSettings
 from storage.taste.liked import Excess
-from trainer.evaluation.evaluate import Evaluation
-from trainer.evaluation.fitness import Fitness
+from tests.trainer.judgements import FLATTERY, JUDGEMENT
 from trainer.evaluation.gate import Verdict, decide
-from trainer.evaluation.overshoot import Overshoot
+from trainer.evaluation.results import Evaluation, Fitness, Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
 SETTINGS = GateSettings()
-FLATTERY = SuiteResult(
-    "flattery", Kind.BEHAVIOUR, cases=20, base_passes=15, version_passes=16, gained=2, lost=1, lost_ids=("lottery",)
-)
-KNOWLEDGE = SuiteResult(
-    "knowledge", Kind.KNOWLEDGE, cases=20, base_passes=18, version_passes=18, gained=1, lost=1, lost_ids=("bees",)
-)
-JUDGEMENT = Evaluation(
-    divergence=0.5,
-    retention_loss_ratio=1.012,
-    coherence_ratio=1.04,
-    coherence_model="gemma3-270m",
-    fitness=Fitness(probability=0.70, probability_base=0.72, error=0.04),
-    disorder=0.55,
-    disorder_good=0.6,
-    degenerate_share=0.1,
-    degenerate_share_base=0.05,
-    alike_share=0.04,
-    alike_share_base=0.0,
-    answer_tokens=30.0,
-    answer_tokens_base=40.0,
-    cut_share=0.25,
-    cut_share_base=0.125,
-    messages=24,
-    real_messages=0,
-    repeated_share=0.05,
-    repeated_share_base=0.0,
-    overshoot=None,
-    suites=(FLATTERY, KNOWLEDGE),
-    everyday=(),
-)
 NAN = float("nan")
 
 

@@ -11,14 +11,17 @@ import pytest
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
+from storage.models.memory import NumberFormat
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
+from tests.trainer.contexts import quiet, serving_of
 from tests.trainer.evaluation.test_evaluate import new_adapter, teach
 from tests.verdicts import trust_graphs
+from trainer.base import RoundBase
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, evaluate, load_evaluation_models
-from trainer.evaluation.sampling import GraphSampler, Sampler, find_graphs, open_sampler
+from trainer.evaluation.sampling import GraphSampler, Sampler
 
 GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=24)
 WARM = GREEDY.model_copy(update={"temperature": 1.0})
@@ -33,7 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(folder: Path) -> BaseModel:
     """A tiny base that answers in a whole sentence."""
     tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", ModelSettings())
+    sampler = Sampler.load(
+        RoundBase(resolve_base_model(str(tiny), folder / "first"), ModelSettings()), None, NumberFormat("float32")
+    )
     teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
     sampler.model.save_pretrained(tiny)
     return resolve_base_model(str(tiny), folder / "data")
@@ -58,7 +63,7 @@ def soup(folder: Path, base: BaseModel) -> AdapterRef:
 
 @pytest.fixture(scope="module")
 def sampler(settings: Settings, base: BaseModel) -> GraphSampler:
-    sampler = open_sampler(settings, base, None)
+    sampler = serving_of(settings, base).open(None)
     assert isinstance(sampler, GraphSampler)
     return sampler
 
@@ -72,14 +77,14 @@ def test_each_version_answers_in_its_own_words(
     settings: Settings, base: BaseModel, soup: AdapterRef, sampler: GraphSampler, prompt: str
 ) -> None:
     (of_base,) = sampler.answer([prompt], GREEDY, seed=1)
-    (of_soup,) = open_sampler(settings, base, soup).answer([prompt], GREEDY, seed=1)
+    (of_soup,) = serving_of(settings, base).open(soup).answer([prompt], GREEDY, seed=1)
     assert (of_base.text, of_base.is_cut) == ("I am fine, thank you.", False)
     assert (of_soup.text, of_soup.is_cut) == ("Try the soup.", False)
 
 
 def test_samples_are_those_of_transformers(base: BaseModel, sampler: GraphSampler, prompt: str) -> None:
     """Tokens too, with the one that ended the answer."""
-    theirs = Sampler.load(base, None, "float32", "", ModelSettings())
+    theirs = Sampler.load(RoundBase(base, ModelSettings()), None, NumberFormat("float32"))
     assert sampler.answer([prompt], GREEDY, 1) == theirs.answer([prompt], GREEDY, 1)
 
 
@@ -112,7 +117,7 @@ def test_the_gate_judges_the_graph_that_will_serve(settings: Settings, base: Bas
         model = settings.model.model_copy(update={"engine": engine})
         models = load_evaluation_models(settings.gate, settings.data.directory)
         served = settings.model_copy(update={"model": model})
-        return evaluate(base, soup, models, ServedContext(), settings=served, report=lambda _progress: None)
+        return evaluate(serving_of(served, base), soup, models, ServedContext(), quiet)
 
     by_graph, by_transformers = judged("auto"), judged("transformers")
     assert by_graph.answer_tokens == pytest.approx(by_transformers.answer_tokens, rel=0.2)
@@ -132,11 +137,11 @@ def test_a_base_without_a_graph_is_answered_by_transformers(
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
     unserved = resolve_base_model(str(other), tmp_path)
-    assert find_graphs(settings.model, tmp_path, unserved) is None
+    assert serving_of(settings, unserved).find_graphs() is None
     assert "Rounds answer with transformers: its activation is gelu." in caplog.text
-    assert isinstance(open_sampler(settings, unserved, None), Sampler)
+    assert isinstance(serving_of(settings, unserved).open(None), Sampler)
 
 
 def test_a_round_answers_for_itself_where_servers_answer_members(settings: Settings, base: BaseModel) -> None:
     remote = settings.model.model_copy(update={"engine": "remote"})
-    assert find_graphs(remote, settings.data.directory, base) is None
+    assert serving_of(settings.model_copy(update={"model": remote}), base).find_graphs() is None

@@ -7,7 +7,9 @@ from typing import Any
 
 from storage.models.base_model import BaseModel
 from storage.models.fit import Exchange
-from storage.settings.sections import GenerationSettings, ModelSettings
+from storage.models.memory import NumberFormat
+from storage.settings.sections import ModelSettings, Settings
+from tests.trainer.contexts import quiet, serving_of
 from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, CoherenceScorer, Evaluator
 from trainer.evaluation.sampling import Sampler
 from trainer.progress import Advance
@@ -26,11 +28,10 @@ class Recorder(CoherenceScorer):
 
 
 def test_only_the_beginning_of_a_long_answer_is_read_in_order_and_shuffled(tiny_base: BaseModel) -> None:
-    sampler = Sampler.load(tiny_base, None, "float32", "", ModelSettings(engine="transformers"))
+    serving = serving_of(Settings(model=ModelSettings(engine="transformers")), tiny_base)
+    sampler = Sampler.load(serving.base, None, NumberFormat("float32"))
     recorder = Recorder(sampler.tokenizer)
-    evaluator = Evaluator(
-        sampler, recorder, [], GenerationSettings(), system_prompt="", seed=17, report=lambda _progress: None
-    )
+    evaluator = Evaluator(sampler, recorder, [], serving, quiet)
     long = " ".join(f"word{number}" for number in range(200))
     evaluator.read([("Hi", " "), ("Hi", "Oats and milk, as ever."), ("Hi", long)])
     short, begun, _, mixed = recorder.read

@@ -6,7 +6,7 @@ import numpy as np
 
 from storage.taste.liked import liked_style
 from storage.taste.measures import measure_style
-from trainer.evaluation.overshoot import Overshoot
+from trainer.evaluation.results import Overshoot
 
 ASKS, TELLS = "We like tea. Do you like it?", "Do you like it? We like tea."
 LIKED = liked_style(np.array([measure_style(answer) for answer in [ASKS] * 23 + [TELLS] * 77]), np.ones(100))

@@ -13,6 +13,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings.sections import DataSettings, GateSettings, ModelSettings, Settings, TrainingSettings
+from tests.trainer.contexts import quiet, serving_of
 from tests.trainer.evaluation.styles import ENDLESS, damaged, read_styles, train_style
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import Evaluation, EvaluationModels, evaluate
@@ -49,12 +50,11 @@ class RealGate:
             gate=GateSettings(coherence_model="base"),
         )
         found = evaluate(
-            self.base,
+            serving_of(settings, self.base),
             AdapterRef(adapter.name, adapter),
             EvaluationModels((), None),
             ServedContext(model_answers=tuple(read_styles()[style])),
-            settings=settings,
-            report=lambda _progress: None,
+            quiet,
         )
         print(f"{adapter.name}: {found}")
         return found, decide(1.0, found, settings.gate, learns_from=TrainingSource.EXAMPLES)

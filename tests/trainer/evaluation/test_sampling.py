@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from storage.models.base_model import BaseModel
-from storage.models.chat_format import NO_OPTIONS
+from storage.models.memory import NumberFormat
 from storage.settings.sections import GenerationSettings, ModelSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
+from trainer.base import RoundBase
 from trainer.evaluation.sampling import (
     BATCH_PROMPTS,
     BATCH_TOKENS,
@@ -22,7 +23,7 @@ from trainer.evaluation.sampling import (
 )
 from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair
-from trainer.training.train import train_adapter
+from trainer.training.train import TrainingJob, train_adapter
 
 GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=6)
 WARM = GenerationSettings(temperature=1.5, top_p=1.0, presence_penalty=0.0, max_new_tokens=6)
@@ -32,7 +33,7 @@ LONG = "<|im_start|>user\nTell me a joke, please, about soup<|im_end|>\n<|im_sta
 
 @pytest.fixture(scope="module")
 def sampler(tiny_base: BaseModel) -> Sampler:
-    return Sampler.load(tiny_base, None, "float32", "", ModelSettings())
+    return Sampler.load(RoundBase(tiny_base, ModelSettings()), None, NumberFormat("float32"))
 
 
 def texts(samples: list[Sample]) -> list[str]:
@@ -72,7 +73,7 @@ def test_an_answer_that_reaches_the_limit_is_cut_there(sampler: Sampler) -> None
 
 
 def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: BaseModel) -> None:
-    taught = Sampler.load(tiny_base, None, "float32", "", ModelSettings())
+    taught = Sampler.load(RoundBase(tiny_base, ModelSettings()), None, NumberFormat("float32"))
     teach(taught.model, taught.tokenizer, "Yes, of course.<|im_end|>", steps=60, learning_rate=1e-2)
     patient = GREEDY.model_copy(update={"max_new_tokens": 60})
     short, long = taught.answer([SHORT, LONG], patient, seed=1)
@@ -84,17 +85,8 @@ def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: Ba
 def test_an_adapter_answers_and_can_be_turned_off(tiny_base: BaseModel, sampler: Sampler, tmp_path: Path) -> None:
     pairs = [PreferencePair(SHORT, "Yes, of course.", "No, sorry.")] * 4
     settings = TrainingSettings(dtype="float32", learning_rate=2e-2, epochs=6, lora_rank=8)
-    train_adapter(
-        DPO,
-        TrainingSplit(tuple(pairs)),
-        settings,
-        base=tiny_base,
-        starter=None,
-        output=tmp_path,
-        report=lambda _progress: None,
-        template_options=NO_OPTIONS,
-    )
-    adapted = Sampler.load(tiny_base, tmp_path, "float32", "", ModelSettings())
+    train_adapter(TrainingJob(DPO, TrainingSplit(tuple(pairs)), settings, tiny_base, tmp_path), lambda _progress: None)
+    adapted = Sampler.load(RoundBase(tiny_base, ModelSettings()), tmp_path, NumberFormat("float32"))
     (of_base,) = texts(sampler.answer([SHORT], GREEDY, seed=1))
     assert texts(adapted.answer([SHORT], GREEDY, seed=1)) != [of_base]
     with adapted.model.disable_adapter():

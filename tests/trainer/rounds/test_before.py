@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict
 from storage.models.base_model import BaseModel
@@ -16,8 +15,8 @@ from storage.personalities.personalities import create_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, register
 from storage.settings.sections import Settings
-from tests.trainer.rounds.test_judging import quiet
-from trainer.rounds.before import ask_before
+from tests.trainer.contexts import context_of
+from trainer.rounds.judging import ask_before
 
 MESSAGES = ["Hi, how are you?", "What is tea?", "Good night!"]
 ANSWER = "I am " + "so very " * 40 + "well."
@@ -35,17 +34,7 @@ def ask(settings: Settings, database: Database, tiny_base: BaseModel):
     """Ask what answers for a personality."""
 
     def ask(personality_id: int) -> dict[str, Any]:
-        store = AdapterStore(settings.data.directory / "adapters")
-        return ask_before(
-            database,
-            settings,
-            personality_id,
-            MESSAGES,
-            base=tiny_base,
-            store=store,
-            memory_failures=0,
-            report=quiet,
-        )
+        return ask_before(context_of(database, settings, tiny_base, personality_id), MESSAGES)
 
     return ask
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import weakref
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, load_on_device
-from storage.models.chat_format import NO_OPTIONS
 from storage.settings.sections import Settings
+from tests.trainer.contexts import quiet, serving_of
 from tests.trainer.training.test_dpo import PAIRS, SETTINGS
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels
-from trainer.progress import RoundProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
 from trainer.training.recipes import DPO, TrainingSplit
-from trainer.training.train import train_adapter
+from trainer.training.train import TrainingJob, train_adapter
 
 
 class Judged(Exception):
@@ -39,30 +38,24 @@ def test_the_trained_model_is_gone_before_the_gate_loads_its_own(
         trained.append(weakref.ref(model))
         return model
 
-    def evaluate(*_models: object, **_settings: object) -> None:
+    def evaluate(*_arguments: object) -> NoReturn:
         raise Judged(*(model() for model in trained))
 
     monkeypatch.setattr("trainer.training.policy.load_on_device", load_followed)
-    monkeypatch.setattr("trainer.rounds.judging.evaluate", evaluate)
     settings = Settings(training=SETTINGS)
     store = AdapterStore(tmp_path / "adapters")
-    context, learns_from = ServedContext((), None), TrainingSource.VOTES
-    judge = RoundJudge(tiny_base, EvaluationModels((), None), context, settings, learns_from, store, report=quiet)
+    judge = RoundJudge(
+        serving_of(settings, tiny_base),
+        EvaluationModels((), None),
+        ServedContext(),
+        settings.gate,
+        TrainingSource.VOTES,
+        store,
+        quiet,
+        evaluate,
+    )
     with store.stage() as staging:
-        train = partial(
-            train_adapter,
-            DPO,
-            TrainingSplit(tuple(PAIRS[:2])),
-            SETTINGS,
-            base=tiny_base,
-            starter=None,
-            output=staging,
-            template_options=NO_OPTIONS,
-        )
+        job = TrainingJob(DPO, TrainingSplit(tuple(PAIRS[:2])), SETTINGS, tiny_base, staging)
         with pytest.raises(Judged) as reached:
-            judge.judge(staging, train_on_all(train, settings, quiet))
+            judge.judge(staging, train_on_all(partial(train_adapter, job), settings, quiet))
     assert reached.value.args == (None,)
-
-
-def quiet(_progress: RoundProgress) -> None:
-    pass

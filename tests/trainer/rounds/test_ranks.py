@@ -16,15 +16,14 @@ from safetensors.torch import load_file
 
 from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.models.base_model import BaseModel
-from storage.models.chat_format import NO_OPTIONS
 from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT
 from trainer.errors import TrainerError
-from trainer.progress import Phase
+from trainer.progress import Phase, ReportProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair
-from trainer.training.train import TrainingMetrics, train_adapter
+from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
 
 pytestmark = pytest.mark.ranks
 
@@ -41,7 +40,7 @@ SETTINGS = TrainingSettings(
 TWO = Settings(training=SETTINGS.model_copy(update={"processes": 2}))
 
 
-def fail(kills: bool, **_report: Any) -> TrainingMetrics:
+def fail(kills: bool, _report: ReportProgress) -> TrainingMetrics:
     """Fail in the second process while the first one waits for it."""
     import torch.distributed
 
@@ -54,7 +53,7 @@ def fail(kills: bool, **_report: Any) -> TrainingMetrics:
     raise AssertionError("the second process never gets here")
 
 
-def run_endlessly(folder: Path, **_report: Any) -> TrainingMetrics:
+def run_endlessly(folder: Path, _report: ReportProgress) -> TrainingMetrics:
     """Run until the process is ended; each process holds a lock while it lives."""
     lock = FileLock(folder / f"{os.environ['RANK']}.lock")
     lock.acquire()
@@ -70,17 +69,10 @@ def train_endlessly(folder: Path) -> None:
 def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetrics, dict[str, Any], list[Phase]]:
     settings = SETTINGS.model_copy(update=changes)
     phases: list[Phase] = []
-    work = partial(
-        train_adapter,
-        DPO,
-        TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10]) * 4),
-        settings,
-        base=base,
-        starter=None,
-        output=output,
-        template_options=NO_OPTIONS,
+    job = TrainingJob(DPO, TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10]) * 4), settings, base, output)
+    metrics = train_on_all(
+        partial(train_adapter, job), Settings(training=settings), lambda progress: phases.append(progress.phase)
     )
-    metrics = train_on_all(work, Settings(training=settings), lambda progress: phases.append(progress.phase))
     return metrics, load_file(output / WEIGHTS_FILE), phases
 
 

@@ -31,16 +31,15 @@ from storage.training.rounds import (
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, read_manifest, tiny_settings, vote
+from tests.trainer.contexts import context_of, learner_of
+from tests.trainer.rounds.quick import approve, train_quickly
 from trainer.data.dataset import TrainingSet, prepare_examples
-from trainer.data.plan import make_plan
+from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.survey import survey_votes
 from trainer.rounds.round import run_round
 
 Pair = tuple[int, int]
 """Ids of the chosen and of the rejected reply."""
-
-
-pytestmark = pytest.mark.usefixtures("few_questions")
 
 
 @pytest.fixture
@@ -93,8 +92,8 @@ def learn(session: Session, pairs: list[Pair], parent: Version | None, *, crowne
 
 def planned(session: Session, settings: Settings, base: BaseModel) -> tuple[str | None, set[Pair], list[str]]:
     """Return starter, pairs and notes of the round that would be planned now."""
-    survey = survey_votes(session, settings, base, ensure_personality(session))
-    plan = make_plan(survey, settings, lambda _pair: True)
+    survey = survey_votes(session, learner_of(settings, base, ensure_personality(session)))
+    plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
     pairs = {(line.chosen_reply_id or 0, line.rejected_reply_id or 0) for line in plan.manifest}
     return (plan.start.starter.name if plan.start.starter else None), pairs, plan.evidence["notes"]
 
@@ -170,7 +169,7 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
             request_round(session, ensure_personality(session), "admin")
             round_ = claim_round(session, "here")
         assert round_ is not None
-        run_round(settings, round_.id)
+        run_round(settings, round_.id, train=train_quickly, evaluate=approve)
         with database.snapshot() as session:
             return require_round(session, round_.id)
 
@@ -204,7 +203,7 @@ def test_a_round_on_examples_starts_from_the_base(database: Database, settings: 
         request_round(session, 1, "admin", TrainingSource.EXAMPLES)
         round_ = claim_round(session, "here")
     assert round_ is not None
-    prepared = prepare_examples(database, settings, round_, tiny_base)
+    prepared = prepare_examples(context_of(database, settings, tiny_base), round_)
     assert isinstance(prepared, TrainingSet)
     assert prepared.start.starter is None
     with database.snapshot() as session:

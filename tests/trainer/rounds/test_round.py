@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import select, text, update
@@ -22,6 +26,7 @@ from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, 
 from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.free_memory import FreeMemory
+from storage.models.memory import NumberFormat
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy.consent import give_consent, withdraw_consent
@@ -60,15 +65,23 @@ from tests.seeding import (
 )
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import teach
+from tests.trainer.judgements import JUDGEMENT
+from tests.trainer.rounds.quick import answer_hello, approve, train_endlessly, train_quickly
+from trainer.base import RoundBase
 from trainer.errors import TrainingDiverged
+from trainer.evaluation.context import ServedContext
+from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
+from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Sampler
-from trainer.progress import Phase, ProgressLog, RoundProgress
-from trainer.rounds.round import run_round
+from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
+from trainer.rounds.judging import Evaluate
+from trainer.rounds.round import Train, run_round
+from trainer.training.train import TrainingJob, train_adapter
 
 WORKER = "here"
 
-pytestmark = pytest.mark.usefixtures("few_questions")
+Run = Callable[..., Round]
 
 
 @pytest.fixture
@@ -88,27 +101,33 @@ def database(settings: Settings) -> Iterator[Database]:
     database.close()
 
 
+@pytest.fixture
+def run(database: Database, settings: Settings) -> Run:
+    """Ask for a round, run it in this process, and return how it ended. Nothing is learned unless the test asks."""
+
+    def run(
+        settings: Settings = settings,
+        requested_by: str = "admin",
+        train: Train = train_quickly,
+        evaluate: Evaluate = approve,
+    ) -> Round:
+        round_ = start(database, requested_by)
+        run_round(settings, round_.id, train=train, evaluate=evaluate)
+        return look(database, round_.id)
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def kept_for_bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("base")
 
 
-@pytest.fixture(autouse=True)
-def _each_base_answers_our_messages_once(settings: Settings, kept_for_bases: Path) -> None:
-    """Share what rounds keep of a base for later rounds."""
-    (settings.data.directory / "base").symlink_to(kept_for_bases)
-
-
 @pytest.fixture
-def run(database: Database, settings: Settings) -> Callable[..., Round]:
-    """Ask for a round, run it in this process, and return how it ended."""
-
-    def run(settings: Settings = settings, requested_by: str = "admin") -> Round:
-        round_ = start(database, requested_by)
-        run_round(settings, round_.id)
-        return look(database, round_.id)
-
-    return run
+def learn(run: Run, settings: Settings, kept_for_bases: Path, few_questions: None) -> Run:
+    """Run a real round. Rounds share what they keep of a base."""
+    (settings.data.directory / "base").symlink_to(kept_for_bases)
+    return partial(run, train=train_adapter, evaluate=evaluate)
 
 
 def start(database: Database, requested_by: str = "admin") -> Round:
@@ -167,10 +186,10 @@ def published_folders(settings: Settings) -> list[str]:
 
 
 def test_votes_become_a_version_with_its_lineage(
-    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, learn: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 6, base_revision=revision))
-    ended = run()
+    ended = learn()
     assert (ended.status, ended.reason) == (
         RoundStatus.PUBLISHED,
         "v1 learned from 6 pairs; now members compare it with the version in use, without knowing which is which",
@@ -198,7 +217,7 @@ def test_votes_become_a_version_with_its_lineage(
     assert ended.manifest_digest == digest_manifest(manifest)
 
 
-def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, run: Callable[..., Round]) -> None:
+def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, run: Run) -> None:
     def write(session: Session) -> None:
         add_siblings(session, 6, base_revision=revision)
         reply = add_reply(session, prompt="corrected", base_revision=revision)
@@ -222,13 +241,13 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
 
 
 def test_the_next_round_starts_from_the_base_again_and_learns_all_that_stands(
-    database: Database, revision: str, run: Callable[..., Round]
+    database: Database, revision: str, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    first = run()
+    first = run(train=train_adapter)
     crown(database, versions(database)[0])
     seed(database, lambda session: add_more_siblings(session, 4, revision))
-    ended = run()
+    ended = run(train=train_adapter, evaluate=answer_hello)
     second, before = versions(database)
     assert second.metrics["before"]["version_id"] == before.id
     assert ended.parent_version_id is None
@@ -250,18 +269,16 @@ def add_more_siblings(session: Session, count: int, revision: str) -> None:
             vote(session, reply, BOB, value)
 
 
-def test_the_same_pairs_and_settings_give_the_same_adapter(
-    database: Database, revision: str, run: Callable[..., Round]
-) -> None:
+def test_the_same_pairs_and_settings_give_the_same_adapter(database: Database, revision: str, run: Run) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    first, second = run(), run()
+    first, second = run(train=train_adapter), run(train=train_adapter)
     assert first.manifest_digest == second.manifest_digest
     newer, older = versions(database)
     assert newer.digest == older.digest
 
 
 def test_too_few_pairs_are_skipped_with_the_number_needed(
-    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 1, base_revision=revision))
     ended = run()
@@ -275,7 +292,7 @@ def test_too_few_pairs_are_skipped_with_the_number_needed(
 
 
 def test_a_version_that_no_check_vetoes_waits_for_people(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
     ended = run(tiny_settings(settings.data.directory, base, release={"auto_promote": True}))
@@ -289,45 +306,33 @@ def test_a_version_that_no_check_vetoes_waits_for_people(
 
 
 def test_a_version_that_a_check_vetoes_is_kept_and_never_released_automatically(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
     strict = tiny_settings(settings.data.directory, base, release={"auto_promote": True}, max_divergence=1e-12)
-    ended = run(strict)
+    ended = run(strict, train=train_adapter)
     [version] = versions(database)
     assert (ended.status, version.verdict, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.FAIL, "fail")
     assert ended.reason.startswith("v1 learned from 4 pairs and failed the checks: answers moved")
     assert champion(database) is None
 
 
-def test_a_version_that_goes_too_far_for_a_check_gets_weaker_until_it_passes(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
-) -> None:
-    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
-    too_far = run(settings)
-    limit = 0.8 * too_far.metrics["divergence"]
-    ended = run(tiny_settings(settings.data.directory, base, max_divergence=limit))
-    assert (too_far.metrics["strength"], too_far.metrics["lowered_for"]) == (1.0, None)
-    assert (ended.metrics["strength"], ended.metrics["lowered_for"]) == (0.75, "divergence")
-    assert ended.metrics["divergence"] <= limit
-    assert (ended.status, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
-    assert "strength 0.75 (lowered because of “divergence”)" in describe_round(ended)
-    first, second = versions(database)
-    assert first.digest != second.digest
-
-
 def test_more_passes_go_further_and_the_gate_holds_them_back(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, learn: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
-    once = run(settings)
-    further = run(tiny_settings(settings.data.directory, base, epochs=3.0))
+    once = learn(settings)
+    further = learn(tiny_settings(settings.data.directory, base, epochs=3.0))
     limit = 1.1 * once.metrics["divergence"]
-    held = run(tiny_settings(settings.data.directory, base, epochs=3.0, max_divergence=limit))
+    held = learn(tiny_settings(settings.data.directory, base, epochs=3.0, max_divergence=limit))
     assert [ended.metrics["epochs_trained"] for ended in (once, further, held)] == [1.0, 3.0, 3.0]
     assert (further.metrics["strength"], further.metrics["divergence"] > limit) == (1.0, True)
     assert held.metrics["divergence"] <= limit
+    assert (once.metrics["strength"], once.metrics["lowered_for"]) == (1.0, None)
     assert (held.metrics["strength"] < 1.0, held.metrics["lowered_for"]) == (True, "divergence")
+    assert (held.status, held.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
+    assert f"strength {held.metrics['strength']:g} (lowered because of “divergence”)" in describe_round(held)
+    assert len({version.digest for version in versions(database)}) == 3
 
 
 @pytest.fixture(scope="module")
@@ -335,14 +340,16 @@ def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A tiny base that answers in a whole sentence."""
     folder = tmp_path_factory.mktemp("eloquent")
     tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32", "", ModelSettings())
+    sampler = Sampler.load(
+        RoundBase(resolve_base_model(str(tiny), folder / "first"), ModelSettings()), None, NumberFormat("float32")
+    )
     teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
     sampler.model.save_pretrained(tiny)
     return resolve_base_model(str(tiny), folder / "data")
 
 
 def test_a_version_that_only_repeats_itself_is_never_kept(
-    database: Database, settings: Settings, eloquent: BaseModel, run: Callable[..., Round]
+    database: Database, settings: Settings, eloquent: BaseModel, learn: Run
 ) -> None:
     def want_repetition(session: Session) -> None:
         for i in range(12):
@@ -360,7 +367,7 @@ def test_a_version_that_only_repeats_itself_is_never_kept(
         epochs=16.0,
     )
     sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "presence_penalty": 0.0})
-    ended = run(greedy.model_copy(update={"generation": sampling}))
+    ended = learn(greedy.model_copy(update={"generation": sampling}))
     assert ended.status is RoundStatus.REJECTED
     assert ended.reason.startswith("the new version is broken and was not kept: ")
     assert ended.metrics["degenerate_share"] > ended.metrics["degenerate_share_base"] + 0.5
@@ -371,11 +378,16 @@ def test_a_version_that_only_repeats_itself_is_never_kept(
 
 
 def test_a_version_without_numbers_is_not_kept_either(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
-    """The last step of all breaks the weights, so that no loss tells it any more."""
+    """The last step of all may break the weights, so that no loss tells it any more."""
+
+    def find_no_numbers(*_asked: object) -> Evaluation:
+        return replace(JUDGEMENT, retention_loss_ratio=math.nan)
+
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    ended = run(tiny_settings(settings.data.directory, base, learning_rate=1e30, release={"auto_promote": True}))
+    released = tiny_settings(settings.data.directory, base, release={"auto_promote": True})
+    ended = run(released, evaluate=find_no_numbers)
     assert ended.status is RoundStatus.REJECTED
     assert ended.reason.startswith("the new version is broken and was not kept: not a number: ")
     assert ended.metrics["retention_loss_ratio"] is None
@@ -384,7 +396,7 @@ def test_a_version_without_numbers_is_not_kept_either(
 
 
 def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round], tmp_path: Path
+    database: Database, revision: str, settings: Settings, base: Path, run: Run, tmp_path: Path
 ) -> None:
     suite = tmp_path / "house rules.jsonl"
     suite.write_text('{"id": "a", "prompt": "Hi", "must": ["hi"]}\n{"id": "b", "prompt": "Hi"\n', encoding="utf-8")
@@ -408,7 +420,7 @@ def add_quarrels(session: Session, revision: str) -> None:
 
 
 def test_members_who_agree_on_nothing_do_not_stop_a_round(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
     seed(database, lambda session: add_quarrels(session, revision))
@@ -417,7 +429,7 @@ def test_members_who_agree_on_nothing_do_not_stop_a_round(
 
 
 def test_lone_votes_become_a_version(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, learn: Run
 ) -> None:
     def vote_on_each(session: Session) -> None:
         for i in range(24):
@@ -427,7 +439,7 @@ def test_lone_votes_become_a_version(
 
     seed(database, vote_on_each)
     pairs = {"ranked_prompts": 8, "ranked_answers": 4, "min_probability": 0.5}
-    ended = run(tiny_settings(settings.data.directory, base, pairs=pairs))
+    ended = learn(tiny_settings(settings.data.directory, base, pairs=pairs))
     assert ended.status is RoundStatus.PUBLISHED, ended.reason
     assert {line.source for line in manifest_of(database, ended)} == {PairSource.TASTE}
     with database.snapshot() as session:
@@ -440,15 +452,19 @@ def test_lone_votes_become_a_version(
 
 
 def test_a_round_is_judged_by_how_far_its_answers_go_beyond_what_people_liked(
-    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Run
 ) -> None:
     def like(session: Session) -> None:
         add_siblings(session, 6, base_revision=revision)
         for i in range(20):
             vote(session, add_reply(session, prompt=str(i), answer="Yes, of course."), BOB, Vote.UP)
 
+    def compare_styles(*asked: Any) -> Evaluation:
+        context: ServedContext = asked[3]
+        return replace(JUDGEMENT, overshoot=context.overshoot(["Yes, of course."] * 9, ["No."] * 9))
+
     seed(database, like)
-    ended = run(settings)
+    ended = run(settings, evaluate=compare_styles)
     assert ended.status is RoundStatus.PUBLISHED
     assert ended.metrics["overshoot"]["liked"] == 26
     (check,) = (check for check in ended.gate["checks"] if check["name"] == "overshoot")
@@ -458,29 +474,31 @@ def test_a_round_is_judged_by_how_far_its_answers_go_beyond_what_people_liked(
 # What goes wrong
 
 
+def diverge(_job: TrainingJob, _report: ReportProgress) -> NoReturn:
+    raise TrainingDiverged(2)
+
+
 def test_a_round_that_breaks_says_so_in_a_sentence(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     ended = run(tiny_settings(settings.data.directory, settings.data.directory / "nowhere"))
     assert ended.status is RoundStatus.FAILED
     assert "model.base" in ended.reason
-    ended = run(tiny_settings(settings.data.directory, base, learning_rate=1e30, epochs=9.0))
-    assert (ended.status, ended.reason[:30]) == (RoundStatus.FAILED, str(TrainingDiverged(2))[:30])
+    ended = run(train=diverge)
+    assert (ended.status, ended.reason) == (RoundStatus.FAILED, str(TrainingDiverged(2)))
     assert published_folders(settings) == []
 
 
-def run_out_of_memory(*_arguments: object, **_options: object) -> None:
+def run_out_of_memory(_job: TrainingJob, _report: ReportProgress) -> NoReturn:
     raise MemoryError
 
 
 def test_a_round_in_which_memory_runs_out_publishes_nothing_and_the_next_one_computes_less_at_once(
-    database: Database, revision: str, run: Callable[..., Round], monkeypatch: pytest.MonkeyPatch
+    database: Database, revision: str, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    with monkeypatch.context() as full:
-        full.setattr("trainer.rounds.pipeline.train_adapter", run_out_of_memory)
-        failed = run()
+    failed = run(train=run_out_of_memory)
     assert (failed.status, failed.reason) == (RoundStatus.FAILED, MEMORY_RAN_OUT)
     assert versions(database) == []
     ended = run()
@@ -492,7 +510,7 @@ def test_a_round_in_which_memory_runs_out_publishes_nothing_and_the_next_one_com
 
 
 def test_a_round_that_does_not_fit_is_refused_before_a_model_is_loaded(
-    database: Database, revision: str, run: Callable[..., Round], monkeypatch: pytest.MonkeyPatch
+    database: Database, revision: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     monkeypatch.setattr("trainer.training.memory_plan.memory_for_training", lambda: FreeMemory(10**8, 10**9))
@@ -512,7 +530,7 @@ def damage(settings: Settings, version: Version) -> None:
 
 
 def test_a_damaged_champion_does_not_stop_a_round_that_starts_from_the_base(
-    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
@@ -520,12 +538,12 @@ def test_a_damaged_champion_does_not_stop_a_round_that_starts_from_the_base(
     crown(database, version)
     damage(settings, version)
     seed(database, lambda session: add_more_siblings(session, 3, revision))
-    assert run().status is RoundStatus.PUBLISHED
+    ended = run(evaluate=answer_hello)
+    assert ended.status is RoundStatus.PUBLISHED
+    assert "before" not in ended.metrics, "it could not be asked"
 
 
-def test_a_damaged_starter_stops_the_round(
-    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
-) -> None:
+def test_a_damaged_starter_stops_the_round(database: Database, revision: str, settings: Settings, run: Run) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     made = look(database, run().id)
     [version] = versions(database)
@@ -540,7 +558,7 @@ def test_a_damaged_starter_stops_the_round(
 
 
 def test_a_host_without_cards_takes_them_from_the_database(
-    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Run
 ) -> None:
     def prepare(session: Session) -> None:
         add_siblings(session, 2, base_revision=revision)
@@ -558,7 +576,7 @@ def test_a_host_without_cards_takes_them_from_the_database(
 
 
 def test_a_round_on_weights_that_are_quantised_already_says_what_to_do(
-    database: Database, settings: Settings, run: Callable[..., Round], tmp_path: Path
+    database: Database, settings: Settings, run: Run, tmp_path: Path
 ) -> None:
     folder = build_tiny_base(tmp_path / "tiny-awq")
     config = json.loads((folder / "config.json").read_text())
@@ -569,7 +587,7 @@ def test_a_round_on_weights_that_are_quantised_already_says_what_to_do(
     assert ended.reason.endswith("set model.base to the model that they were made from")
 
 
-def test_a_trainer_with_another_base_than_the_bots_says_so(database: Database, run: Callable[..., Round]) -> None:
+def test_a_trainer_with_another_base_than_the_bots_says_so(database: Database, run: Run) -> None:
     other = ConfiguredBase(setting="other/base", name="other", revision="f" * 16)
     seed(database, lambda session: record_base(session, other, "the bot"))
     ended = run()
@@ -584,19 +602,18 @@ def test_a_round_ended_by_somebody_else_publishes_nothing(
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     round_ = start(database)
     seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
-    run_round(settings, round_.id)
+    run_round(settings, round_.id, train=train_quickly, evaluate=approve)
     assert look(database, round_.id).status is RoundStatus.INTERRUPTED
     assert versions(database) == []
     assert published_folders(settings) == []
 
 
 def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
-    database: Database, revision: str, settings: Settings, base: Path
+    database: Database, revision: str, settings: Settings
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     round_ = start(database)
-    endless = tiny_settings(settings.data.directory, base, epochs=100_000.0)
-    thread = threading.Thread(target=run_round, args=(endless, round_.id))
+    thread = threading.Thread(target=run_round, args=(settings, round_.id), kwargs={"train": train_endlessly})
     thread.start()
     while look(database, round_.id).progress.get("phase") != Phase.TRAINING:
         assert thread.is_alive()
@@ -616,7 +633,8 @@ def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
     round_ = start(database)
     with database.transaction() as session:
         session.get_one(RoundRow, round_.id).lease_until = utc_now() - timedelta(seconds=1)
-    thread = threading.Thread(target=run_round, args=(settings, round_.id))
+    quickly = {"train": train_quickly, "evaluate": approve}
+    thread = threading.Thread(target=run_round, args=(settings, round_.id), kwargs=quickly)
     thread.start()
     while look(database, round_.id).progress.get("phase") != Phase.PUBLISHING:
         assert thread.is_alive()
@@ -631,7 +649,7 @@ def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
 
 
 def test_a_version_whose_round_was_ended_at_the_last_moment_gets_no_row(
-    database: Database, revision: str, run: Callable[..., Round]
+    database: Database, revision: str, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     end_it = "CREATE TRIGGER late AFTER INSERT ON versions BEGIN UPDATE rounds SET status = 'interrupted'; END"
@@ -640,9 +658,7 @@ def test_a_version_whose_round_was_ended_at_the_last_moment_gets_no_row(
     assert versions(database) == []
 
 
-def test_answers_without_a_basis_are_never_trained_on(
-    database: Database, revision: str, run: Callable[..., Round]
-) -> None:
+def test_answers_without_a_basis_are_never_trained_on(database: Database, revision: str, run: Run) -> None:
     seed(database, lambda session: add_siblings(session, 3, base_revision=revision))
     with database.transaction() as session:
         for row in session.scalars(select(ReplyRow)):
@@ -651,7 +667,7 @@ def test_answers_without_a_basis_are_never_trained_on(
 
 
 def test_live_chat_is_trained_on_only_with_permission_and_consent(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
     def chat(session: Session) -> None:
         for i in range(2):
@@ -679,7 +695,7 @@ def test_live_chat_is_trained_on_only_with_permission_and_consent(
     assert run(permitted).reason.startswith("0 pairs")
 
 
-def test_a_withdrawn_correction_is_not_trained_on(database: Database, revision: str, run: Callable[..., Round]) -> None:
+def test_a_withdrawn_correction_is_not_trained_on(database: Database, revision: str, run: Run) -> None:
     ids: list[int] = []
 
     def suggest_three(session: Session) -> None:
@@ -695,9 +711,7 @@ def test_a_withdrawn_correction_is_not_trained_on(database: Database, revision: 
     assert {line.correction_id for line in manifest} == set(ids[1:])
 
 
-def test_a_version_that_learned_from_deleted_data_is_marked(
-    database: Database, revision: str, run: Callable[..., Round]
-) -> None:
+def test_a_version_that_learned_from_deleted_data_is_marked(database: Database, revision: str, run: Run) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     seed(database, lambda session: delete_member(session, BOB))
@@ -706,7 +720,7 @@ def test_a_version_that_learned_from_deleted_data_is_marked(
 
 
 def test_a_scheduled_round_without_anything_new_is_skipped(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     first = run(requested_by="schedule")
@@ -739,7 +753,7 @@ def test_progress_is_written_by_phase_and_about_once_a_second(database: Database
 
 
 def test_a_round_says_how_many_pairs_were_too_long(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
     def one_long_answer(session: Session) -> None:
         add_siblings(session, 5, base_revision=revision)
@@ -753,6 +767,6 @@ def test_a_round_says_how_many_pairs_were_too_long(
     assert len(manifest_of(database, ended)) == 5, "what was not trained on is not in the manifest"
 
 
-def test_votes_on_answers_of_another_base_are_trained_on(database: Database, run: Callable[..., Round]) -> None:
+def test_votes_on_answers_of_another_base_are_trained_on(database: Database, run: Run) -> None:
     seed(database, lambda session: add_siblings(session, 6, base_revision="f" * 16))
     assert run().reason.startswith("v1 learned from 6 pairs")

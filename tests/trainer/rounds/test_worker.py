@@ -40,10 +40,10 @@ from storage.training.rounds import (
 )
 from tests.seeding import add_siblings
 from tests.storage.adapters.test_folder_store import publish
+from tests.trainer.rounds.quick import run_endlessly, run_quickly
 from trainer.progress import Phase
 from trainer.rounds import worker
-from trainer.rounds.process_end import describe_exit
-from trainer.rounds.worker import run_trainer, train_now
+from trainer.rounds.worker import describe_exit, run_trainer, train_now
 
 TRAIN = partial(request_round, requested_by="command line")
 ROOT = Path(__file__).parents[3]
@@ -99,6 +99,18 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < give_up_at, "it did not happen in time"
         time.sleep(0.05)
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rounds end at once; each still has its own process."""
+    monkeypatch.setattr(worker, "_run_in_process", run_quickly)
+
+
+@pytest.fixture
+def endlessly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rounds train until their process is ended."""
+    monkeypatch.setattr(worker, "_run_in_process", run_endlessly)
 
 
 @contextmanager
@@ -198,6 +210,7 @@ def test_a_trainer_killed_while_it_trains_or_publishes_is_made_up_for_by_the_nex
     wait_for(lambda: leftovers(settings) == [])
 
 
+@pytest.mark.usefixtures("quickly")
 def test_an_adapter_whose_round_was_ended_at_the_last_moment_is_swept(database: Database, settings: Settings) -> None:
     end_it = "CREATE TRIGGER late AFTER INSERT ON versions BEGIN UPDATE rounds SET status = 'interrupted'; END"
     with database.transaction() as session:
@@ -245,8 +258,9 @@ def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, s
     assert "The trainer has stopped." in errors
 
 
+@pytest.mark.usefixtures("endlessly")
 def test_a_round_whose_process_is_killed_fails_and_the_next_one_runs(database: Database, settings: Settings) -> None:
-    with trainer_thread(endless(settings)):
+    with trainer_thread(settings):
         killed = request(database)
         wait_for(in_phase(database, killed, Phase.TRAINING))
         database.call(take_gpus, GpuUse.ROUND, ["0123456789ab"], worker_name(settings.data.directory))
@@ -290,6 +304,7 @@ def test_a_bad_schedule_stops_the_trainer_at_the_start(settings: Settings) -> No
         run_trainer(bad, threading.Event())
 
 
+@pytest.mark.usefixtures("quickly")
 def test_the_command_line_trains_itself_if_no_trainer_runs(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +330,7 @@ def test_the_command_line_does_not_join_the_round_of_a_trainer_that_died(
     assert (round_.id, round_.status) == (orphan + 1, RoundStatus.INTERRUPTED)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_the_command_line_waits_for_a_trainer_that_runs(database: Database, settings: Settings) -> None:
     with trainer_thread(settings):
         wait_for(lambda: is_trainer_alive(database))

@@ -19,7 +19,7 @@ from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import micro_batch
 from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair, pair_row
-from trainer.training.train import FEWEST_WATCHED, TrainingMetrics, thin, train_adapter
+from trainer.training.train import FEWEST_WATCHED, TrainingJob, TrainingMetrics, thin, train_adapter
 
 SETTINGS = TrainingSettings(
     patience=0, min_steps=0, warmup_share=0.0, dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8
@@ -47,14 +47,8 @@ def train(
     report=None,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
     return train_adapter(
-        DPO,
-        TrainingSplit(train, validation),
-        settings,
-        base=base,
-        starter=starter,
-        output=output,
-        report=report or (lambda _progress: None),
-        template_options=NO_OPTIONS,
+        TrainingJob(DPO, TrainingSplit(train, validation), settings, base, output, starter=starter),
+        report or (lambda _progress: None),
     )
 
 

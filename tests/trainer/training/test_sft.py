@@ -7,7 +7,6 @@ from safetensors.torch import load_file
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.models.chat_format import NO_OPTIONS
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
@@ -16,7 +15,7 @@ from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import SMALLER
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration
-from trainer.training.train import TrainingMetrics, train_adapter
+from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
 
 SETTINGS = TrainingSettings(
     patience=0,
@@ -54,14 +53,8 @@ def train(
     recipe=SFT,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
     return train_adapter(
-        recipe,
-        TrainingSplit(train, validation),
-        settings,
-        base=base,
-        starter=starter,
-        output=output,
-        report=report or (lambda _progress: None),
-        template_options=NO_OPTIONS,
+        TrainingJob(recipe, TrainingSplit(train, validation), settings, base, output, starter=starter),
+        report or (lambda _progress: None),
     )
 
 

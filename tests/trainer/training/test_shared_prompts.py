@@ -35,9 +35,8 @@ from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
 from trainer.training.recipes import DPO
-from trainer.training.rows import Row
+from trainer.training.rows import Row, TokenTree, split_by_tokens
 from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, reason_not_to_share, score
-from trainer.training.token_tree import TokenTree, split_by_tokens
 from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer

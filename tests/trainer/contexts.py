@@ -1,0 +1,35 @@
+"""Contexts of rounds, as a round makes them at its start."""
+
+from __future__ import annotations
+
+from storage.adapters.stores import open_store
+from storage.database.database import Database
+from storage.models.base_model import BaseModel
+from storage.settings.sections import Settings
+from trainer.base import RoundBase
+from trainer.evaluation.sampling import Serving
+from trainer.learner import Learner, RoundContext
+from trainer.progress import ReportProgress, RoundProgress
+
+
+def quiet(_progress: RoundProgress) -> None:
+    pass
+
+
+def learner_of(settings: Settings, base: BaseModel, personality_id: int = 1) -> Learner:
+    return Learner(personality_id, RoundBase(base, settings.model), settings)
+
+
+def serving_of(settings: Settings, base: BaseModel) -> Serving:
+    return Serving.of(settings, RoundBase(base, settings.model))
+
+
+def context_of(
+    database: Database,
+    settings: Settings,
+    base: BaseModel,
+    personality_id: int = 1,
+    report: ReportProgress = quiet,
+) -> RoundContext:
+    read = RoundBase(base, settings.model)
+    return RoundContext(personality_id, read, settings, database, open_store(settings), report)
