@@ -31,7 +31,7 @@ def console(
     ] = OPERATOR,
     as_json: AsJson = False,
 ) -> None:
-    """Open the console of the bot that runs on this machine: label pairs, watch, train, promote."""
+    """Open the console of the bot that runs on this machine: choose in pairs, watch, train, promote."""
     settings = _find_console(read_settings(config), config)
     port = settings.console.port
     with closing(open_database(settings)) as database:

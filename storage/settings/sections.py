@@ -223,7 +223,7 @@ class DataSettings(Section):
     adapters: Annotated[str, AfterValidator(_require_address), Field(repr=False)] = ""
     """Shared adapter store: s3://bucket/folder or file:///folder. Empty: the data folder (docs/scaling.md)."""
     adapter_cache_bytes: Count = 4_000_000_000
-    """Local cache of a shared adapter store, in bytes; adapters that an alias names are never evicted."""
+    """Local cache of a shared adapter store, in bytes; versions in use are never evicted."""
 
 
 class DatabaseSettings(Section):
@@ -486,11 +486,11 @@ class VoteSettings(Section):
     membership_days: Days = 7.0
     """Days of membership after which votes and suggestions count in full, rising from zero; 0 disables it."""
     max_voter_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Maximum share of a round, and of a taste, per voter; more while voters are few; 1 disables it."""
+    """Maximum share of a round, and of a taste, per member; more while few vote; 1 disables it."""
     burst_votes: Annotated[int, Field(ge=0)] = 5
-    """New or silent accounts that must cast the same vote to be quarantined as a burst; 0 disables it."""
+    """New or silent accounts whose equal votes are held as suspicious; 0 disables it."""
     burst_minutes: Positive = 60.0
-    """Length of a burst, in minutes."""
+    """Minutes within which such votes are given."""
 
 
 class CorrectionSettings(Section):
@@ -636,7 +636,7 @@ class KnowledgeSettings(Section):
     roles: Ids = ()
     """IDs of roles that can use /knowledge, in addition to admins."""
     budget_tokens: Annotated[int, Field(ge=32)] = 512
-    """Maximum length of the quoted text in a prompt, including its labels, in tokens."""
+    """Maximum length of the quoted text in a prompt, including its headings, in tokens."""
     chunk_tokens: Annotated[int, Field(ge=32, le=240)] = 160
     """Maximum length of a passage, in tokens of the sentence encoder, which reads 256."""
     overlap_tokens: Annotated[int, Field(ge=0, le=64)] = 32
