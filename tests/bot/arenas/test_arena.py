@@ -358,7 +358,7 @@ class TestPicks:
         assert "You chose 3" in changed.response.content
         assert votes_by_place(rows, votes)[3] == {place.ada.id: Vote.UP}
         withdrawn = await place.ada.click(message, label="3")
-        assert "withdrawn" in withdrawn.response.content
+        assert "taken back" in withdrawn.response.content
         assert votes_by_place(rows, votes) == {1: {}, 2: {}, 3: {}}
 
     async def test_while_it_is_open_the_message_shows_no_counts(self, place, start):

@@ -158,7 +158,7 @@ def test_a_skipped_pair_says_nothing(session: Session, sitting: Sitting) -> None
 def test_two_windows_cannot_label_the_same_pair(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "tea?")
     pair_id = label(session, sitting, Label.FIRST)
-    with pytest.raises(SittingConflict, match="labelled already"):
+    with pytest.raises(SittingConflict, match="compared already"):
         label_pair(session, sitting, pair_id, Label.SECOND, HOME)
     assert read_taste_opinions(session, 1, Settings()).choices[0].shares == [1.0, 0.0]
 

@@ -137,7 +137,7 @@ def test_a_card_becomes_a_first_version_that_needs_no_choices_of_members(
     assert (ended.manifest_digest, ended.evidence) == (card.digest, {"examples": 16})
     assert "people" not in {check["name"] for check in ended.gate["checks"]}
     assert describe_metrics(ended.metrics).startswith(
-        "12 example answers trained on · 4 for validation · 100% of them likelier than before · by "
+        "12 example answers trained on · 4 for validation · 100% of them likelier than before · strength 1"
     )
 
 
