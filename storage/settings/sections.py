@@ -510,7 +510,7 @@ class PairSettings(Section):
     ranked_answers: Annotated[int, Field(ge=2)] = 8
     """Answers to each of these prompts; those that the current version has not given yet are drawn."""
     min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.6
-    """Minimum probability, by the taste, that one of these answers is liked better than another, for a pair."""
+    """Minimum probability, by the taste, that the best of these answers is liked better than the worst."""
 
 
 class TrainingSettings(Section):

@@ -14,14 +14,11 @@ from storage.taste.learning import LearnedTaste, style_of
 from storage.taste.measures import scaled
 from storage.taste.model import Floats
 from storage.taste.relevance import NOISE, are_relevant
-from storage.training.feedback import RatedReply
 from trainer.data.choosing import ChosenPairs
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of
 
 TASTE_VOTES = 8
 """The taste's expectation of an answer counts as this many votes: docs/internals/statistics.md, "Pairs"."""
-PAIRS_OF_A_PROMPT = 2
-"""Of the first pairs for a taste of 18 choices, 91 were right, 33 equal, none wrong; of the second, 60, 40 and 4."""
 PARTS = 8
 """Number of parts of the prompts; the expectations for one part are learned from the votes on the others."""
 
@@ -33,48 +30,35 @@ def rank_by_taste(
     min_probability: float,
     about: RoundFeedback,
 ) -> list[Pair]:
-    """Return pairs of answers to one prompt: the best and the worst, then the best and the worst of the others.
+    """Return a pair of answers to one prompt if the best beats the worst with at least this probability.
 
-    A pair is made if its better answer beats the other one with at least this probability. The better one is not
-    broken, fits its message, and is no less relevant to it than the other: style must not cost sense. A pair weighs
-    2P - 1, so uncertain pairs teach nothing.
+    The best is not broken, fits its message, and is no less relevant to it than the worst: style must not cost sense. A
+    pair weighs 2P - 1, so uncertain pairs teach nothing.
     """
     answers = about.replies
     style = scaled(np.array([measures[answer.id] for answer in answers]))
     utility = taste.posterior.score(style)
-    left = sorted(range(len(answers)), key=lambda place: (utility[place], answers[place].id))
-    pairs: list[Pair] = []
-    while left and len(pairs) < PAIRS_OF_A_PROMPT:
-        best, worst = _extremes([answers[place] for place in left], relevance)
-        better, worse = answers[left[best]], answers[left[worst]]
-        probability = float(taste.posterior.p_better(style[[left[best]]], style[[left[worst]]])[0])
-        if best == worst or not differ(better.answer, worse.answer) or probability < min_probability:
-            break
-        pairs.append(
-            Pair(
-                prompt=better.prompt,
-                chosen=side_of(better),
-                rejected=side_of(worse),
-                source=PairSource.TASTE,
-                weight=2 * probability - 1,
-                backers=(),
-            )
-        )
-        left = [place for n, place in enumerate(left) if n not in (best, worst)]
-    return pairs
-
-
-def _extremes(ranked: Sequence[RatedReply], relevance: Mapping[int, float]) -> tuple[int, int]:
-    """Return the places of the best and the worst answer; `ranked` begins with the one that the taste likes least.
-
-    Both are the same place if no other answer is fit to be learned from, or to be learned against.
-    """
-    order = range(len(ranked))
-    known = [relevance.get(answer.id) for answer in ranked]
+    order = sorted(range(len(answers)), key=lambda place: (utility[place], answers[place].id))
+    known = [relevance.get(answer.id) for answer in answers]
     relevant = are_relevant(known)
-    best = next((place for place in reversed(order) if relevant[place] and not is_broken(ranked[place])), 0)
-    worst = next((place for place in order if place == best or not _is_more_relevant(known[place], known[best])), best)
-    return best, worst
+    best = next((p for p in reversed(order) if relevant[p] and not is_broken(answers[p])), order[0])
+    worst = next((p for p in order if p == best or not _is_more_relevant(known[p], known[best])), best)
+    if best == worst:
+        return []
+    better, worse = answers[best], answers[worst]
+    probability = float(taste.posterior.p_better(style[[best]], style[[worst]])[0])
+    if not differ(better.answer, worse.answer) or probability < min_probability:
+        return []
+    return [
+        Pair(
+            prompt=better.prompt,
+            chosen=side_of(better),
+            rejected=side_of(worse),
+            source=PairSource.TASTE,
+            weight=2 * probability - 1,
+            backers=(),
+        )
+    ]
 
 
 def _is_more_relevant(relevance: float | None, other: float | None) -> bool:

@@ -210,15 +210,6 @@ def test_an_answer_that_has_nothing_to_do_with_its_message_is_not_chosen_and_no_
     assert all(rejected != worst for _, rejected in pair(*much_better))
 
 
-def test_the_best_and_worst_of_a_prompt_are_a_pair_and_the_best_and_worst_of_the_others_too() -> None:
-    answers = [sample(place, answer, prompt="p") for place, answer in enumerate((*SHORT[:3], *LONG[:3]))]
-    pairs = plan_of(survey([], taste=taste_for_short_answers(60), ranked=answers)).train
-    assert len(pairs) == 2
-    assert {pair.chosen.reply_id for pair in pairs} < {0, 1, 2}
-    assert {pair.rejected.reply_id for pair in pairs} < {3, 4, 5}
-    assert pairs[0].weight >= pairs[1].weight
-
-
 def test_ten_thousand_identical_answers_make_no_pair() -> None:
     same = [sample(i, "Tea.", prompt="p") for i in range(10_000)]
     assert plan_of(survey([], taste=taste_for_short_answers(60), ranked=same)).manifest == []
