@@ -155,7 +155,9 @@ def page(signed_in: BrowserContext, demo: Demo) -> Iterator[Page]:
 def keep_picture(page: Page, name: str) -> None:
     if PICTURES:
         page.mouse.move(0, 0)
-        page.screenshot(path=Path(PICTURES) / f"{name}.png")
+        page.screenshot(
+            path=Path(PICTURES) / f"{name}.png", caret="initial"
+        )  # hiding it takes a style that the page forbids
 
 
 def say(page: Page, text: str) -> None:
