@@ -48,7 +48,7 @@ def is_temporary(error: Exception) -> bool:
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float:
-    """Return the wait that a rate limit's headers ask for, in seconds."""
+    """Return how long the headers of a rate limit say to wait, in seconds."""
     try:
         return float(headers["Retry-After"])
     except (KeyError, ValueError):

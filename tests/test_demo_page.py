@@ -411,7 +411,7 @@ def test_the_guide_leads_through_the_first_ten_minutes(tmp_path: Path, signed_in
     page.reload()
     guide.get_by_role("link", name="Train as grace").click()
     page.get_by_role("button", name="Run").click()
-    expect(guide).to_contain_text("A new version is being made")
+    expect(guide).to_contain_text("A new version is being trained")
     expect(guide).to_contain_text("6 of 8 v1 is made", timeout=ROUND_MS)
     choose_ten_pairs(page)
     guide.get_by_role("link", name="Promote as grace").click()

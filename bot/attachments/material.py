@@ -92,7 +92,7 @@ def without_materials(content: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """A message's attachments in words."""
+    """What a message's attachments say, as text."""
 
     materials: tuple[Material, ...] = ()
     heard: str = ""

@@ -63,7 +63,7 @@ QUOTED_ALONE = gettext_noop("only quoted, because my own words did not keep to i
 
 @dataclass(frozen=True)
 class Prompts:
-    """A question's prompt for versions, and the one with examples for the base, which has not learned the taste."""
+    """The prompt that a version gets, and the one with examples that the base gets in its place."""
 
     plain: RenderedPrompt
     with_examples: RenderedPrompt | None = None

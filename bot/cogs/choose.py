@@ -40,7 +40,7 @@ PAIRS = 10
 WAIT_S, LOOK_EVERY_S = 10.0, 0.2
 """Longest wait for a pair if none was drawn ahead, and the pause between two checks."""
 AROUND_CHARS = 200
-"""Characters around the two texts, such as titles, at most."""
+"""Room for what stands around the two texts, such as titles, in characters."""
 BUTTONS = {
     Label.FIRST: gettext_noop("Left"),
     Label.SECOND: gettext_noop("Right"),

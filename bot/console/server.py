@@ -132,6 +132,6 @@ async def open_console(
 
 
 async def _alive(request: web.Request) -> web.Response:
-    """Name this console's database, so that no link is made in another one, and the address that a proxy passes on."""
+    """Say which database this console uses, so that no link is made in another one, and its address behind a proxy."""
     database = digest_of(request.app[access.SERVICES].settings)
     return web.json_response({"database": database, "address": origin_of(request)})

@@ -22,7 +22,7 @@ def describe_found(found: FoundPassage) -> str:
 
 
 def describe_score(passage: Passage) -> str:
-    """Return a passage's similarity to a question in meaning, and the words that add to its score."""
+    """Return how similar a passage is to a question in meaning, and which of its words raise its score."""
     words = gettext("{share} of the words ({words})", share=percent(passage.word_share), words=", ".join(passage.words))
     if passage.similarity is None:
         return words

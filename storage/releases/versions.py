@@ -128,7 +128,7 @@ class NewVersion:
 
 
 def register(session: Session, personality_id: int, new: NewVersion) -> Version:
-    """Add the version's row, with the personality's next number."""
+    """Add a row for the version, and give it the personality's next number."""
     lock_personality(session, personality_id)
     newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.personality_id == personality_id))
     row = VersionRow(personality_id=personality_id, number=(newest or 0) + 1, **vars(new))

@@ -597,7 +597,7 @@ class GateSettings(Section):
     max_suite_drop: Share = 0.1
     """Maximum share of a suite's cases that only the base passes, minus those that only the version passes."""
     suites: Files = ()
-    """Your own suites, in addition to the shipped ones: JSON Lines files of cases (docs/checks.md)."""
+    """Your own test cases besides the shipped ones: JSON Lines files (docs/checks.md)."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence that a suite lost cases."""
 

@@ -88,7 +88,7 @@ NOTHING_SAID = FeedbackCounts()
 
 
 class NotOnVersion(StrEnum):
-    """The reason why a vote is not shown as one on a version's answers."""
+    """Why a vote is not counted among those on a version's answers."""
 
     ON_HOLD = "on hold"
     IN_CONSOLE = "in console"

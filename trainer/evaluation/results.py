@@ -30,7 +30,7 @@ class Fitness:
 
     @classmethod
     def measure(cls, fits: Sequence[Fit], base: Sequence[Fit]) -> Fitness:
-        """Compare the answers; `base` holds the base's to the same messages. NaN with fewer than two answers."""
+        """Compare the answers with `base`, the base's answers to the same messages. NaN with fewer than two."""
         if len(fits) < 2:
             return cls(nan, nan, nan)
         ours, theirs = ([fit.probability for fit in of] for of in (fits, base))

@@ -1,4 +1,4 @@
-"""The page of personalities: cards, with a draft tried beside them, places, archive."""
+"""The personalities page: edit a card and try the draft, choose where it speaks, archive it."""
 
 from __future__ import annotations
 

@@ -14,15 +14,14 @@ from urllib.parse import urlencode
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from storage.database.enums import Label
+from bot.cogs.choose import PAIRS
+from storage.database.enums import GateVerdict, Label
 from storage.database.rows import count_rows
 from storage.database.tables import ReplyRow, SittingPairRow, SittingRow, VoteEventRow
-from storage.releases.contests import find_rival
+from storage.insights.model_status import newest_after
+from storage.releases.bases import base_in_use
 from storage.releases.versions import Version, read_alias
 from storage.training.rounds import latest_round
-
-TEN = 10
-"""Pairs of one `/choose`."""
 
 
 class Remembered(StrEnum):
@@ -61,11 +60,11 @@ TRAIN = GuideStep(
     link="Train as grace",
 )
 TRAINING = GuideStep(
-    5, "A new version is being made. You can talk on meanwhile.", leads_to="/rounds", link="See how far it is"
+    5, "A new version is being trained. You can keep talking.", leads_to="/rounds", link="See how far it is"
 )
 NO_VERSION = GuideStep(
     5,
-    "The training made no version this time. The round says why; more pairs usually help.",
+    "No new version waits: the last one failed, or people preferred today's answers. More pairs usually help.",
     says="/choose",
     leads_to="/rounds",
     link="See why",
@@ -75,25 +74,30 @@ PROMOTE = (
     "You have compared {version} with today's answers. Shall it answer from now on? An admin decides, and says why."
 )
 DONE = "{version} answers now. That was the whole loop. To undo it, grace enters /model rollback."
+UNDONE = "The base answers again. That was the whole loop, and back."
 
 
 def next_step(session: Session, personality_id: int, remembered: Remembered) -> GuideStep | None:
     """Return the first step that nobody has done yet; None once the guide is closed."""
     if remembered is Remembered.CLOSED:
         return None
-    if version := read_alias(session, personality_id).version:
-        return GuideStep(LAST, DONE.format(version=version.name), leads_to="/versions", link="See all versions")
-    if rival := find_rival(session, personality_id):
-        return _judge(session, personality_id, rival)
+    now = read_alias(session, personality_id)
+    if now.generation:
+        words = DONE.format(version=now.version.name) if now.version else UNDONE
+        return GuideStep(LAST, words, leads_to="/versions", link="See all versions")
+    newest, base = newest_after(session, personality_id, None), base_in_use(session)
+    is_usable = newest and newest.verdict is not GateVerdict.FAIL and newest.withdrawn_at is None
+    if newest and is_usable and base and newest.base_revision == base.revision:
+        return _judge(session, personality_id, newest)
     return _teach(session, personality_id) or (_train(session, personality_id) if remembered else LOOK)
 
 
 def _teach(session: Session, personality_id: int) -> GuideStep | None:
     said = select(ReplyRow.id).where(ReplyRow.personality_id == personality_id)
     chosen = _count_choices(session, personality_id)
-    if chosen >= TEN:
+    if chosen >= PAIRS:
         return None
-    if not count_rows(session, said):
+    if not count_rows(session, said.limit(1)):
         return ASK
     if not count_rows(session, select(VoteEventRow.id).where(VoteEventRow.reply_id.in_(said))):
         return VOTE
@@ -109,10 +113,12 @@ def _train(session: Session, personality_id: int) -> GuideStep:
 
 def _judge(session: Session, personality_id: int, rival: Version) -> GuideStep:
     judged = _count_choices(session, personality_id, rival)
-    if judged < TEN:
+    is_ready = rival.verdict is GateVerdict.PASS
+    if judged < PAIRS and not is_ready:
         return GuideStep(6, JUDGE.format(version=rival.name, done=judged), says="/choose")
     # Ten pairs rarely prove a version better, so the form says that grace promotes it all the same.
-    form = urlencode({"command": "model promote", "field.version": rival.name, "field.override": "True"})
+    override = {} if is_ready else {"field.override": "True"}
+    form = urlencode({"command": "model promote", "field.version": rival.name} | override)
     words = PROMOTE.format(version=rival.name)
     return GuideStep(7, words, leads_to=f"/channel/grace/lounge?{form}", link="Promote as grace")
 

@@ -8,10 +8,10 @@ from html import unescape
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import Label, PairChoice, RoundStatus
+from storage.database.enums import GateVerdict, Label, PairChoice, RoundStatus
 from storage.database.tables import RoundRow, SittingPairRow
 from storage.releases.promotion import promote
-from storage.releases.versions import read_alias
+from storage.releases.versions import move_alias, read_alias
 from storage.sittings.sittings import begin_sitting
 from storage.training.rounds import request_round
 from tests.bot.console.conftest import Seen
@@ -62,9 +62,9 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
     form = await channel.look("grace", query="?command=model+train")
     assert "learn_from" in form.html
     round_id = query(lambda session: request_round(session, 1, "grace")[0].id)
-    assert "A new version is being made" in guide(await channel.look("ada"))
+    assert "A new version is being trained" in guide(await channel.look("ada"))
     query(lambda session: setattr(session.get(RoundRow, round_id), "status", RoundStatus.SKIPPED))
-    assert "made no version this time" in guide(await channel.look("ada"))
+    assert "No new version waits" in guide(await channel.look("ada"))
 
     version = waiting(0.5)
     assert guide(await channel.look("ada")).startswith("6 of 8 v1 is made. Is it better?")
@@ -83,6 +83,31 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
         )
     )
     assert guide(await channel.look("ada")).startswith("8 of 8 v1 answers now.")
+
+
+async def test_the_guide_knows_a_version_that_is_ready_and_one_that_was_taken_back(channel, query, add_version):
+    query(lambda session: compare_pairs(session, 10))
+    version = add_version(0.5)
+    seen = await channel.look("ada")
+    assert guide(seen).startswith("7 of 8 You have compared v1")
+    assert "field.override" not in seen.html
+    query(lambda session: promote(session, 1, version, expected_generation=0, by="grace", reason=""))
+    assert guide(await channel.look("ada")).startswith("8 of 8 v1 answers now.")
+    query(lambda session: move_alias(session, 1, read_alias(session, 1), None, by="grace", reason=""))
+    assert guide(await channel.look("ada")).startswith("8 of 8 The base answers again.")
+
+
+async def test_after_a_version_that_failed_the_guide_leads_back_to_training(channel, query, add_version):
+    query(lambda session: compare_pairs(session, 10))
+    query(finish_one_round)
+    add_version(0.5, GateVerdict.FAIL)
+    await channel.browser.get("/channel/ada/lounge/learned")
+    assert "No new version waits" in guide(await channel.look("ada"))
+
+
+def finish_one_round(session: Session) -> None:
+    round_, _ = request_round(session, 1, "grace")
+    session.get_one(RoundRow, round_.id).status = RoundStatus.PUBLISHED
 
 
 async def test_a_closed_guide_stays_closed_and_never_stood_elsewhere(channel):
