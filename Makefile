@@ -48,8 +48,8 @@ test-benches: $(VENV)/.bench ## Run what `make test` leaves out; REACTUNE_REAL_B
 locales: $(VENV)/.dev ## Bring the translations in step with the source, and say how many sentences lack one
 	$(BIN)/python -m tests.translations
 
-references: $(VENV)/.dev ## Write the tables of docs/commands.md anew, from the commands
-	WRITE_REFERENCES=1 $(BIN)/python -m pytest --numprocesses 0 tests/bot/test_command_reference.py
+references: $(VENV)/.dev ## Write the tables of docs/commands.md and docs/settings.md anew
+	WRITE_REFERENCES=1 $(BIN)/python -m pytest --numprocesses 0 tests/bot/test_command_reference.py tests/storage/test_settings.py
 
 pictures: $(VENV)/.dev ## Take the docs' pictures of the console and the demo anew
 	DOCS_PICTURES=docs $(BIN)/python -m pytest tests/test_demo_page.py

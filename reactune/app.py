@@ -26,6 +26,7 @@ from reactune.model import model
 from reactune.models import list_bases
 from reactune.personality import personality
 from reactune.run import run, serve, trainer
+from reactune.settings import list_settings
 from reactune.taste import show_taste
 from reactune.train import export_pairs, import_pairs, train
 from storage.database.engine import explain, is_away
@@ -70,6 +71,7 @@ app.command("export")(export_pairs)
 app.command("audit")(database.show_audit)
 app.command("backup")(database.backup)
 app.command("restore")(database.restore)
+app.command("settings")(list_settings)
 app.command("doctor")(doctor)
 app.command("models")(list_bases)
 app.add_typer(base, name="base")

@@ -32,7 +32,7 @@ class ChangedBase:
     is_running: bool
     """Whether a bot runs; it keeps the base that it started with."""
     overridden_in: str | None
-    """Place of the variable that overrides config.toml; None without one."""
+    """Place of the variable that overrides the settings file; None without one."""
 
 
 @dataclass(frozen=True)

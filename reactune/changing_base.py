@@ -22,7 +22,7 @@ from storage.releases.bases import ConfiguredBase
 from storage.runtime.processes import is_alive
 from storage.runtime.shards import shards_of
 from storage.settings.editing import require_editable, write_setting
-from storage.settings.loading import DEFAULT_FILE, overriding_place
+from storage.settings.loading import OWN_FILE, overriding_place
 from storage.settings.sections import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) -> None:
     from storage.models.base_offer import examine_base
 
-    settings, file, overridden_in = read_settings(config), config or DEFAULT_FILE, overriding_place("model", "base")
+    settings, file, overridden_in = read_settings(config), config or OWN_FILE, overriding_place("model", "base")
     if overridden_in is None:
         require_editable(file, "model", "base", _setting_for(which))
     with contextlib.closing(open_database(settings)) as database:

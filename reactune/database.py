@@ -28,6 +28,7 @@ from storage.operations.audit import AuditEntry, AuditQuery, list_actions, read_
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
+from storage.settings.loading import OWN_FILE
 from storage.wording import count
 
 db = typer.Typer(no_args_is_help=True, help="Migrate or copy the database.")
@@ -114,11 +115,11 @@ def backup(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Back up the database and adapters to one file. The bot can keep running."""
+    """Back up the database, the adapters and reactune.toml to one file. The bot can keep running."""
     from storage.backups.backup import make_backup
 
     with progress() as say:
-        made = make_backup(read_settings(config), file, say)
+        made = make_backup(read_settings(config), file, say, config or OWN_FILE)
     contents = f"{count(sum(made.rows.values()), 'row')} and {count(len(made.adapters), 'adapter')}"
     text = f"Wrote {contents} to **{file}** and verified it."
     if made.missing_adapters:
@@ -142,7 +143,7 @@ def restore(
     from storage.backups.backup import restore_backup
 
     with progress() as say:
-        done = restore_backup(read_settings(config), file, say, replace=replace)
+        done = restore_backup(read_settings(config), file, say, replace=replace, own=config or OWN_FILE)
     made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M} UTC"
     record_command(config, DEFAULT_PERSONALITY, operator_action("restore", f"{file.name}, of {made_at}"))
     parts = [f"Restored the backup of {made_at}."]
@@ -155,4 +156,12 @@ def restore(
         parts.append(f"{members} deleted data or opted out after the backup: this was applied again.")
     if done.deleted_rows:
         parts.append(f"Not restored: {count(done.deleted_rows, 'row')} deleted after the backup.")
+    if done.settings:
+        parts.append(_describe_settings(done.settings, config or OWN_FILE))
     show(asdict(done), " ".join(parts), as_json)
+
+
+def _describe_settings(file: Path, own: Path) -> str:
+    if file == own:
+        return f"Its settings are in {file}."
+    return f"Its settings are in {file}: copy what you want to keep into {own}."

@@ -31,7 +31,9 @@ T = TypeVar("T")
 # Standard error, because standard output is for results and JSON.
 notes = Console(stderr=True)
 
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: config.toml).")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Your settings file, in place of config.toml and reactune.toml.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Personality = Annotated[str, typer.Option("--personality", help="Name of the personality.")]
 PersonalityName = Annotated[str, typer.Argument(help="Name of the personality.")]

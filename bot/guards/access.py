@@ -78,15 +78,15 @@ def allows_server(server_id: int, access: AccessSettings) -> bool:
 
 
 def who_is_not_allowed(guilds: Sequence[discord.Guild], access: AccessSettings) -> list[str]:
-    """Return a sentence for each server that is not allowed, with the line for config.toml; or that there is none."""
+    """Return a sentence for each server that is not allowed, with the line for reactune.toml; or that there is none."""
     if not guilds:
         return [
             "The bot is not in any server yet: invite it with the link in the README (Host it). The log then shows the "
-            "line that allows the server in config.toml."
+            "line that allows the server in reactune.toml."
         ]
     return [
         f'The server "{guild.name}" ({guild.id}) is not allowed. To allow it, set '
-        f"servers = {sorted({*access.servers, guild.id})} in the section [access] of config.toml and restart the bot."
+        f"access.servers = {sorted({*access.servers, guild.id})} in reactune.toml and restart the bot."
         for guild in guilds
         if not allows_server(guild.id, access)
     ]

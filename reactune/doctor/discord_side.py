@@ -42,7 +42,7 @@ def check_access_list(settings: Settings) -> str:
     if not access.servers:
         raise Problem(
             "the bot serves nobody, because access.servers is empty: start the bot, invite it to your server, and copy "
-            "the line for config.toml from its log"
+            "the line for reactune.toml from its log"
         )
     whom = "every server that invites it" if EVERY_SERVER in access.servers else count(len(access.servers), "server")
     limits = [count(len(ids), word) for ids, word in ((access.channels, "channel"), (access.roles, "role")) if ids]

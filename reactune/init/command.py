@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reactune.run import run
 from reactune.shared import Config, read_settings
-from storage.settings.loading import DEFAULT_FILE
+from storage.settings.loading import OWN_FILE
 
 INTRODUCTION = """\
 This sets up the bot: its token, your server, where it answers, its base model and its personality.
@@ -23,7 +23,7 @@ def init(config: Config = None) -> None:
     from reactune.init.prompts import confirm, require_terminal, say
 
     require_terminal()
-    settings, file = read_settings(config), config or DEFAULT_FILE
+    settings, file = read_settings(config), config or OWN_FILE
     say(INTRODUCTION.format(file=file))
     account = offer_message_content(log_in(settings), settings, file)
     servers = choose_servers(account, settings, file)

@@ -1,4 +1,4 @@
-"""Questions in the terminal, whose answers config.toml keeps; Ctrl-C at any of them raises KeyboardInterrupt."""
+"""Questions in the terminal, whose answers a settings file keeps; Ctrl-C at any of them raises KeyboardInterrupt."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""Backups: every row and every adapter in one file, made while the bot runs, restored into SQLite or PostgreSQL."""
+"""Backups: every row, every adapter and the settings in one file, made while the bot runs; any database restores it."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import shutil
 import sqlite3
 import tempfile
+import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
 from storage.adapters.stores import open_store
-from storage.backups.archive import unpack_archive, write_archive
+from storage.backups.archive import open_new, unpack_archive, write_archive
 from storage.backups.copy import Say, copy_rows, has_rows, tables
 from storage.backups.deletions import deletions_since, note_restore
 from storage.database.columns import utc_now
@@ -32,6 +35,11 @@ from storage.settings.sections import DatabaseSettings, Settings
 
 DATABASE = "database.sqlite"
 ADAPTERS = "adapters"
+SETTINGS = "reactune.toml"
+ASIDE = "restored-reactune.toml"
+"""File in the data folder for a backup's settings that may not take effect by themselves."""
+NAMES_A_PLACE = {"data", "database"}
+"""Sections that say where rows and files are: restored, they could lead away from what was just restored."""
 BACKUP = "backup"
 """The process name under which the heartbeats table holds the time of the last backup."""
 SAVED_PREFIX = "before-restore-"
@@ -58,12 +66,17 @@ class RestoredBackup:
     """Number of members who deleted data or withdrew consent after the backup; both were repeated after restoring."""
     deleted_rows: int
     """Number of the backup's rows that were deleted after it was made, and so deleted again."""
+    settings: Path | None = None
+    """The file with the backup's settings; None if it holds none, or those that are here."""
 
 
-def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
-    """Write the database and the adapters to a new file, while others use them; raises BackupRefused."""
+def make_backup(settings: Settings, file: Path, say: Say, own: Path | None = None) -> Backup:
+    """Write the database, the adapters and the settings file `own` to a new file; raises BackupRefused.
+
+    Others may use them meanwhile.
+    """
     with closing(open_database(settings)) as database:
-        backup = _write(database, open_store(settings), file, say)
+        backup = _write(database, open_store(settings), file, say, own)
         database.call(record_heartbeat, BACKUP, worker_name(settings.data.directory))
     return backup
 
@@ -73,11 +86,13 @@ def last_backup(session: Session) -> datetime | None:
     return session.scalar(select(func.max(HeartbeatRow.beat_at)).where(HeartbeatRow.process == BACKUP))
 
 
-def _write(database: Database, store: AdapterStore, file: Path, say: Say) -> Backup:
+def _write(database: Database, store: AdapterStore, file: Path, say: Say, own: Path | None = None) -> Backup:
     if file.exists():
         raise BackupRefused(f"{file} exists already: choose another name for the backup")
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
+            if own is not None and own.is_file():
+                shutil.copyfile(own, Path(folder) / SETTINGS)
             return _write_in(database, store, file, Path(folder), say)
     except OSError as error:
         raise BackupRefused(
@@ -93,6 +108,8 @@ def _write_in(database: Database, store: AdapterStore, file: Path, folder: Path,
     _require_sound(snapshot)
     rows, versions = _read_snapshot(snapshot)
     parts = {DATABASE: snapshot}
+    if (settings := folder / SETTINGS).exists():
+        parts[SETTINGS] = settings
     missing: list[str] = []
     for digest in sorted({row["digest"] for row in versions}):
         try:
@@ -165,8 +182,10 @@ def _describe(file: Path, about: Mapping[str, Any]) -> Backup:
     )
 
 
-def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = False) -> RestoredBackup:
-    """Restore a backup's rows and adapters into the configured database and store.
+def restore_backup(
+    settings: Settings, file: Path, say: Say, *, replace: bool = False, own: Path | None = None
+) -> RestoredBackup:
+    """Restore a backup's rows and adapters into the configured database and store, and its settings file as `own`.
 
     The backup is checked first. Then the adapters are published, each completely or not at all, and then all rows are
     written in one transaction. If `replace` is true, existing rows are saved to a backup in the data folder first.
@@ -181,7 +200,8 @@ def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = 
             closing(_open_snapshot(folder / DATABASE)) as source,
             closing(open_database(settings)) as target,
         ):
-            return _restore(settings, source, target, folder=folder, backup=backup, say=say, replace=replace)
+            done = _restore(settings, source, target, folder=folder, backup=backup, say=say, replace=replace)
+            return dataclasses.replace(done, settings=_restore_settings(folder / SETTINGS, own, directory))
     except OSError as error:
         raise BackupRefused(
             f"{file} cannot be unpacked in {directory} ({error.strerror or error}): make room there; no row was changed"
@@ -215,6 +235,34 @@ def _restore(
             _publish(store, folder / ADAPTERS / digest)
         copy_rows(source, target, say, replace=replace, then=repeat)
     return RestoredBackup(backup, saved, deletions.members, deletions.rows)
+
+
+def _restore_settings(restored: Path, own: Path | None, directory: Path) -> Path | None:
+    """Write the backup's settings file in place of a missing one, or else into the data folder; return its path."""
+    if own is None or not restored.exists():
+        return None
+    text = restored.read_bytes()
+    if own.exists() and own.read_bytes() == text:
+        return None
+    target = directory / ASIDE
+    if not own.exists() and os.access(own.resolve().parent, os.W_OK) and NAMES_A_PLACE.isdisjoint(_sections(text)):
+        target = own
+    try:
+        target.unlink(missing_ok=True)
+        with open_new(target) as stream:
+            stream.write(text)
+    except OSError as error:
+        raise BackupRefused(
+            f"all rows are restored, but not the settings: {target} cannot be written ({error.strerror})"
+        ) from error
+    return target
+
+
+def _sections(text: bytes) -> Collection[str]:
+    try:
+        return tomllib.loads(text.decode("utf-8-sig"))
+    except ValueError:
+        return NAMES_A_PLACE  # whatever it was meant to say, nobody should start with it unread
 
 
 @contextmanager

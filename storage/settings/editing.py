@@ -1,4 +1,4 @@
-"""Changes one setting in config.toml and keeps the file's comments and layout (by tomlkit)."""
+"""Changes one setting in a settings file and keeps the file's comments and layout (by tomlkit)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from tomlkit.exceptions import TOMLKitError
 from storage.errors import SettingsError
 
 Value = str | bool | int | list[int]
+NEW_FILE = """\
+# Your own settings. They override config.toml, and Git ignores them; `reactune init` and `reactune base use` write
+# here too. `reactune settings` lists what can be set. One line each, such as: chat.quiet_hours = "22:00-07:00"
+"""
 
 
 def write_setting(path: Path, section: str, key: str, value: Value) -> None:
@@ -50,7 +54,7 @@ def _by_hand(path: Path, section: str, key: str, value: Value) -> str:
 
 
 def _read(path: Path) -> str:
-    return path.read_bytes().decode("utf-8") if path.exists() else ""
+    return path.read_bytes().decode("utf-8") if path.exists() else NEW_FILE
 
 
 def _edited(text: str, section: str, key: str, value: Value) -> str | None:
@@ -66,9 +70,10 @@ def _edited(text: str, section: str, key: str, value: Value) -> str | None:
     table[key] = value
     try:
         document = tomlkit.parse(plain)
-        if section not in document:
-            document[section] = tomlkit.table()
-        document[section][key] = value
+        if section in document:
+            document[section][key] = value
+        else:
+            document.append(tomlkit.key([section, key]), tomlkit.item(value))
         new = tomlkit.dumps(document)
         return mark + new.replace("\n", break_) if tomllib.loads(new) == expected else None
     except (TOMLKitError, tomllib.TOMLDecodeError):

@@ -1,8 +1,13 @@
-"""Reads settings from config.toml, .env and the environment; later sources win. Secrets never come from config.toml."""
+"""Reads settings from config.toml, reactune.toml, .env and the environment; later sources win.
+
+config.toml comes with the program and shows what people change; reactune.toml holds an operator's own values, and Git
+ignores it, so that an update never meets them. Secrets never come from either.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -27,7 +32,9 @@ from storage.settings.sections import (
 )
 from storage.wording import mistake
 
-DEFAULT_FILE = Path("config.toml")
+SHIPPED_FILE = Path("config.toml")
+OWN_FILE = Path("reactune.toml")
+"""The operator's own settings, which commands write, unless `--config` names another file."""
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
@@ -54,6 +61,11 @@ REMOVED = dict.fromkeys(
 }
 CLOSE = 0.7
 """Minimum difflib similarity for a "did you mean" suggestion."""
+LINE = re.compile(r"\s*(?:\[\s*(?P<table>[\w.-]+)\s*\]|(?P<key>[\w-]+(?:\s*\.\s*[\w-]+)*)\s*=)")
+TWICE = re.compile(r"Cannot (?:declare|overwrite|mutate).*\(at (?:line (\d+)|end of document)")
+
+Places = dict[tuple[str, str], str]
+"""The place of each setting that is not left at its default: "reactune.toml, line 3", or the name of a variable."""
 
 
 def load_settings(
@@ -61,19 +73,21 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, str] = NO_OVERRIDES,
 ) -> Settings:
-    """Read `path` (config.toml if None), .env, the environment and `overrides`; each overrides those before it.
+    """Read the settings files, .env, the environment and `overrides`; each overrides those before it.
 
-    Raises SettingsError with one sentence that names the file or variable, the key and the remedy.
+    The files are `path` alone, or else config.toml and reactune.toml. With an `environment`, only that and `path` are
+    read, nothing that happens to be in this folder. Raises SettingsError with one sentence that names the file and
+    line, or the variable, and the remedy.
     """
-    source = path or DEFAULT_FILE
     if environment is None:
-        environment = {**_read_dotenv(Path(".env")), **os.environ}
+        files, environment = _files(path), {**_read_dotenv(Path(".env")), **os.environ}
+    else:
+        files = [path] if path else []
     environment = {**environment, **overrides}
-    table = _read_toml(source, required=path is not None)
-    origins = dict.fromkeys(_keys(table, source), str(source))
+    table, places = _read_files(files, required=path is not None)
     for variable, section, key in _variables(environment):
         table.setdefault(section, {})[key] = environment[variable]
-        origins[section, key] = variable
+        places[section, key] = variable
     secrets = {
         "discord_token": environment.get(TOKEN_VARIABLE) or None,
         "remote_api_key": environment.get(KEY_VARIABLE) or None,
@@ -84,10 +98,17 @@ def load_settings(
     try:
         settings = Settings.model_validate(table | secrets)
     except ValidationError as error:
-        raise SettingsError(_sentence(error, origins)) from error
+        raise SettingsError(_sentence(error, places)) from error
     for conflict in _conflicts(settings):
         raise SettingsError(conflict)
     return settings
+
+
+def find_places(path: Path | None) -> Places:
+    """Return the places of the settings that `load_settings(path)` finds."""
+    environment = {**_read_dotenv(Path(".env")), **os.environ}
+    _, places = _read_files(_files(path), required=path is not None)
+    return places | {(section, key): variable for variable, section, key in _variables(environment)}
 
 
 def variable_name(section: str, key: str) -> str:
@@ -95,7 +116,7 @@ def variable_name(section: str, key: str) -> str:
 
 
 def overriding_place(section: str, key: str) -> str | None:
-    """Return the place of a variable that overrides config.toml, "the environment" or ".env"; None if there is none."""
+    """Return the place of a variable that overrides the files, "the environment" or ".env"; None if there is none."""
     variable = variable_name(section, key)
     if variable in os.environ:
         return "the environment"
@@ -120,35 +141,89 @@ def _require_whole_lines(path: Path) -> None:
                 raise SettingsError(f"{path}, line {binding.original.line}: write NAME=value, and close any quotes")
 
 
-def _read_toml(path: Path, *, required: bool) -> dict[str, Any]:
+def _files(path: Path | None) -> list[Path]:
+    return [path] if path else [SHIPPED_FILE, OWN_FILE]
+
+
+def _read_files(files: Sequence[Path], *, required: bool) -> tuple[dict[str, dict[str, Any]], Places]:
+    """Return the tables of all files, in which later files win, and the places of their settings."""
+    merged: dict[str, dict[str, Any]] = {}
+    places: Places = {}
+    for file in files:
+        text = _read(file, required=required)
+        lines, table = _lines(text), _parse(text, file)
+        _require_known(table, file, lines)
+        for section, values in table.items():
+            merged.setdefault(section, {}).update(values)
+            places |= {(section, key): _place(file, lines, f"{section}.{key}") for key in values}
+    return merged, places
+
+
+def _read(path: Path, *, required: bool) -> str:
     if not path.exists():
         if required:
             raise SettingsError(f"the settings file {path} does not exist: check --config, or omit it")
-        return {}
+        return ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, or a number of 5,000 digits
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
         # A container that mounts a missing file gets a folder instead.
         raise SettingsError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
 
 
-def _keys(table: Mapping[str, Any], source: Path) -> Iterator[tuple[str, str]]:
-    """Yield (section, key) of every setting in the file; raise SettingsError on an unknown one."""
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or a number of 5,000 digits
+        if twice := TWICE.match(str(error)):
+            line = twice[1] or len(text.splitlines())
+            raise SettingsError(
+                f"{path}, line {line}: this setting or [section] is there already, further up: keep one of them"
+            ) from error
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the line of each section and setting, by its name such as "model.base", as far as a glance finds it."""
+    found: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not (named := LINE.match(line)):
+            continue
+        if named["table"]:
+            name = table = named["table"]
+        else:
+            name = ".".join(filter(None, [table, re.sub(r"\s", "", named["key"])]))
+        for known in (name.split(".")[0], ".".join(name.split(".")[:2])):
+            found.setdefault(known, number)
+    return found
+
+
+def _place(file: Path, lines: Mapping[str, int], name: str) -> str:
+    return f"{file}, line {lines[name]}" if name in lines else str(file)
+
+
+def _require_known(table: Mapping[str, Any], file: Path, lines: Mapping[str, int]) -> None:
+    """Raise SettingsError on an unknown section or setting of a file."""
     known = sections()
     for section, values in table.items():
+        place = _place(file, lines, section)
         if section not in known:
             close = get_close_matches(section, known, n=1, cutoff=CLOSE)
-            raise SettingsError(f"{source}: [{section}] is not a section{_advice(section, close, known)}")
+            raise SettingsError(f"{place}: [{section}] is not a section{_advice(section, close, known)}")
         if not isinstance(values, dict):
-            raise SettingsError(f"{source}: {section} must be a table: write [{section}] above its settings")
-        for key in values:
+            raise SettingsError(f"{place}: {section} must be a table: write [{section}] above its settings")
+        for key, value in values.items():
             if key not in known[section].model_fields:
                 name, meant = f"{section}.{key}", [".".join(one) for one in _meant(section, key)]
                 others = [f"{section}.{other}" for other in known[section].model_fields]
-                raise SettingsError(f"{source}: {name} is not a setting{_advice(name, meant, others)}")
-            yield section, key
+                place = _place(file, lines, name)
+                if key in known and isinstance(value, dict):
+                    whole = f"{key}.{next(iter(value), '')}"
+                    raise SettingsError(f"{place}: {whole} belongs above the first [section]: move it there")
+                raise SettingsError(f"{place}: {name} is not a setting{_advice(name, meant, others)}")
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -189,13 +264,13 @@ def _advice(name: str, meant: Sequence[str], others: Collection[str] = ()) -> st
     return f": it must be one of {', '.join(others)}" if others else ": see docs/settings.md"
 
 
-def _sentence(error: ValidationError, origins: Mapping[tuple[str, str], str]) -> str:
+def _sentence(error: ValidationError, places: Places) -> str:
     first = error.errors()[0]
     section, name = (str(part) for part in first["loc"][:2])
     secret = not sections()[section].model_fields[name].repr
     value = "(hidden)" if secret else repr(first["input"])
     what_is_wrong = mistake(first["type"], first["msg"])
-    return f"{origins[section, name]}: {section}.{name} = {value} is not valid: {what_is_wrong}"
+    return f"{places[section, name]}: {section}.{name} = {value} is not valid: {what_is_wrong}"
 
 
 def _conflicts(settings: Settings) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Every setting with its type, default and description: one class per table of config.toml."""
+"""Every setting with its type, default and description: one class per section."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Days = Annotated[float, Field(ge=0.0, le=36_500.0)]
 
 
 def _split_commas(value: Any) -> Any:
-    """Split a list from an environment variable: "1, 2" or, as in config.toml, "[1, 2]"."""
+    """Split a list from an environment variable: "1, 2" or, as in a settings file, "[1, 2]"."""
     if not isinstance(value, str):
         return value
     if value.strip().startswith("["):
@@ -756,9 +756,9 @@ class Settings(Section):
     alerts: AlertSettings = AlertSettings()
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
-    """The bot's token, from DISCORD_TOKEN in the environment or .env; never from config.toml."""
+    """The bot's token, from DISCORD_TOKEN in the environment or .env; never from a settings file."""
     remote_api_key: SecretStr | None = Field(default=None, exclude=True)
-    """API key of the servers of [remote], from REMOTE_API_KEY in the environment or .env; never from config.toml."""
+    """API key of the server of [remote], from REMOTE_API_KEY in the environment or .env; never from a settings file."""
     pictures_api_key: SecretStr | None = Field(default=None, exclude=True)
     """API key of the server of [pictures], from PICTURES_API_KEY in the environment or .env."""
     voice_api_key: SecretStr | None = Field(default=None, exclude=True)
@@ -778,7 +778,7 @@ class Settings(Section):
 
 
 def sections() -> dict[str, type[Section]]:
-    """Return {name: class} of config.toml's tables, in order."""
+    """Return {name: class}, in the order of docs/settings.md."""
     return {
         name: field.annotation
         for name, field in Settings.model_fields.items()

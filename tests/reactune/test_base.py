@@ -27,6 +27,7 @@ from storage.releases.base_change import CHANGE_BASE
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, list_versions, read_alias, register
 from storage.runtime.processes import BOT, record_heartbeat
+from storage.settings.editing import NEW_FILE
 from storage.settings.loading import load_settings
 from storage.votes.votes import Vote
 from tests.families import build_family
@@ -86,14 +87,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def config(tmp_path: Path, folders: tuple[Path, Path]) -> Path:
-    file = tmp_path / "config.toml"
+    file = tmp_path / "reactune.toml"
     file.write_text(CONFIG.format(base=folders[0]))
     return file
 
 
 @pytest.fixture
 def reactune(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `reactune …` in the folder of config.toml; return (exit code, standard output, standard error)."""
+    """Run `reactune …` in the folder of reactune.toml; return (exit code, standard output, standard error)."""
     monkeypatch.setattr(worker, "_run_in_process", run_short_round)
 
     def run(*words: str, typed: str = "", **more: str) -> tuple[int, str, str]:
@@ -120,7 +121,7 @@ def write(config: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[
     def do(work: Callable[[Session], Any]) -> Any:
         with monkeypatch.context() as changed:
             changed.chdir(config.parent)
-            database = open_database(load_settings(environment={}))
+            database = open_database(load_settings(config, environment={}))
             try:
                 return database.call(work)
             finally:
@@ -216,6 +217,17 @@ def test_a_running_bot_keeps_its_base_and_champions(
     assert (code != 0, "old still answers: start the bot again" in " ".join(err.split())) == (True, True)
     assert reactune("base", "back", "--yes")[0] == 0
     assert f'base = "{folders[0]}"' in config.read_text()
+
+
+def test_a_config_file_that_somebody_edited_counts_and_stays_as_it_is(
+    reactune: Run, config: Path, folders: tuple[Path, Path]
+) -> None:
+    shipped = config.rename(config.with_name("config.toml"))
+    before = shipped.read_bytes()
+    assert json.loads(reactune("base", "show", "--json")[1])["name"] == "old"
+    assert reactune("base", "use", str(folders[1]), "--yes")[0] == 0
+    assert (shipped.read_bytes(), config.read_text()) == (before, f'{NEW_FILE}model.base = "{folders[1]}"\n')
+    assert json.loads(reactune("base", "show", "--json")[1])["name"] == "new"
 
 
 def test_before_the_first_start_there_is_a_way_back_too(

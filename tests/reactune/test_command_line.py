@@ -209,8 +209,29 @@ def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(reactune, tmp_p
     code, out, err = reactune("model", "list")
     assert (code, out) == (2, "")
     assert err == (
-        "reactune: config.toml: training.learningrate is not a setting: did you mean training.learning_rate?\n"
+        "reactune: config.toml, line 2: training.learningrate is not a setting: did you mean training.learning_rate?\n"
     )
+
+
+def test_settings_are_listed_with_what_sets_them_and_without_passwords(reactune, tmp_path):
+    (tmp_path / "reactune.toml").write_text("# mine\nchat.cooldown_s = 7\n", encoding="utf-8")
+    code, out, _ = reactune("settings")
+    assert code == 0
+    assert "chat.cooldown_s = 7.0 (seconds)   # reactune.toml, line 2; default 3.0\n" in out
+    assert "chat.drain_s = 20.0 (seconds)   # default\n    Seconds that a shutdown waits" in out
+    assert 'model.engine = "transformers"   # REACTUNE_MODEL__ENGINE; default "auto"\n' in out
+    url = "sqlite:////tmp/secret.db"
+    out = reactune("settings", "database.url", "--json", REACTUNE_DATABASE__URL=url)[1]
+    (listed,) = json.loads(out)["settings"]
+    assert (listed["value"], listed["source"], url in out) == ("(hidden)", "REACTUNE_DATABASE__URL", False)
+
+
+def test_settings_are_found_by_a_word_of_their_name_or_their_meaning(reactune):
+    out = reactune("settings", "Quiet", "--json")[1]
+    assert [one["name"] for one in json.loads(out)["settings"]] == ["chat.quiet_hours", "chat.time_zone"]
+    code, out, err = reactune("settings", "xyzzy")
+    assert (code, out) == (2, "")
+    assert "no setting has 'xyzzy' in its name or description: `reactune settings` lists all" in " ".join(err.split())
 
 
 def test_a_missing_settings_file_is_named(reactune):

@@ -120,7 +120,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[PipeInput]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for .env, config.toml and data, in which the command runs; what starts is noted."""
+    """An empty folder for .env, reactune.toml and data, in which the command runs; what starts is noted."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DISCORD_TOKEN", raising=False)
     monkeypatch.setattr("sys.argv", ["reactune", "init"])
@@ -139,7 +139,7 @@ def run_init(keys: PipeInput | None = None) -> object:
 
 def what_answers_in(folder: Path, server: int) -> tuple[str, dict[int, Rule], int]:
     """Return the personality, the rules of channels, and how often the server was set up."""
-    settings = load_settings(folder / "config.toml", environment={})
+    settings = load_settings(folder / "reactune.toml", environment={})
     with closing(open_database(settings)) as database, database.transaction() as session:
         name = active_personality_at(session, [BindingPlace(Scope.SERVER, server)]).personality.name
         found = find_setup(session, server)
@@ -172,7 +172,7 @@ def test_from_nothing_to_a_bot_that_starts(
     assert TOKEN not in said
     assert (folder / ".env").read_text() == f"DISCORD_TOKEN='{TOKEN}'\n"
     assert (folder / ".env").stat().st_mode & 0o777 == 0o600
-    assert load_settings(folder / "config.toml", environment={}).access.servers == (OTHER,)
+    assert load_settings(folder / "reactune.toml", environment={}).access.servers == (OTHER,)
     assert what_answers_in(folder, OTHER) == ("pirate", {BOTS: Rule.ALWAYS}, 1)
     assert "Try it: write hello in #bots." in said
     assert (folder / "started").exists()
@@ -184,10 +184,10 @@ def test_a_second_start_keeps_what_is_set(
     api.servers = [{HOME: "Home", OTHER: "Other"}]
     gone = 1456074443980800103
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}  # mine\n")
-    (folder / "config.toml").write_text(before := f"[access] # who\nservers = [{gone}, {OTHER}]\n")
+    (folder / "reactune.toml").write_text(before := f"[access] # who\nservers = [{gone}, {OTHER}]\n")
     keys.send_text(ENTER * 4 + "n")
     assert run_init(keys) == 0
-    assert (folder / "config.toml").read_text().replace(f"{OTHER}, {gone}", f"{gone}, {OTHER}") == before
+    assert (folder / "reactune.toml").read_text().replace(f"{OTHER}, {gone}", f"{gone}, {OTHER}") == before
     assert (folder / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}  # mine\n"
     assert what_answers_in(folder, OTHER) == ("default", {}, 0)
     assert not (folder / "started").exists()
@@ -210,10 +210,8 @@ def test_what_a_variable_overrides_is_said(
     monkeypatch.setenv("REACTUNE_ACCESS__SERVERS", "[]")
     keys.send_text(ENTER * 4 + "n")
     assert run_init(keys) == 0
-    said = capsys.readouterr().err
-    assert (
-        "REACTUNE_ACCESS__SERVERS in the environment overrides access.servers in config.toml: remove it there." in said
-    )
+    said = "REACTUNE_ACCESS__SERVERS in the environment overrides access.servers in reactune.toml: remove it there."
+    assert said in capsys.readouterr().err
 
 
 def test_a_bot_for_every_server_and_without_message_content_stays_so(
@@ -221,10 +219,10 @@ def test_a_bot_for_every_server_and_without_message_content_stays_so(
 ) -> None:
     api.flags = [discord.ApplicationFlags()]
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
-    (folder / "config.toml").write_text("[access]\nservers = [0]\n")
+    (folder / "reactune.toml").write_text("[access]\nservers = [0]\n")
     keys.send_text(DOWN + ENTER + ENTER * 3 + "n")  # go without
     assert run_init(keys) == 0
-    settings = load_settings(folder / "config.toml", environment={})
+    settings = load_settings(folder / "reactune.toml", environment={})
     assert settings.access.servers == (0,)
     assert not settings.discord.message_content_intent
 
@@ -238,7 +236,7 @@ def test_a_base_that_cannot_be_used_is_asked_for_again(
     keys.send_text(ENTER * 3 + "n")
     assert run_init(keys) == 0
     assert "empty cannot be used" in " ".join(capsys.readouterr().err.split())
-    assert load_settings(folder / "config.toml", environment={}).model.base == "bundled"
+    assert load_settings(folder / "reactune.toml", environment={}).model.base == "bundled"
 
 
 def test_a_character_card_is_imported_and_answers_in_the_server(
@@ -246,7 +244,7 @@ def test_a_character_card_is_imported_and_answers_in_the_server(
 ) -> None:
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     base = build_tiny_base(folder / "tiny")
-    (folder / "config.toml").write_text(f'[model]\nbase = "{base}"\n')
+    (folder / "reactune.toml").write_text(f'[model]\nbase = "{base}"\n')
     (folder / "mia.json").write_text(json.dumps(CARD))
     keys.send_text(ENTER * 3)
     for file in ("none.json", "mia.json"):
@@ -279,7 +277,7 @@ def test_a_first_version_is_made_at_once_if_the_operator_agrees(
     base = build_tiny_base(folder / "tiny")
     quick = '[training]\ndtype = "float32"\n[demonstration]\nepochs = 1\n[generation]\nmax_new_tokens = 8\n'
     model = f'[model]\nbase = "{base}"\nengine = "transformers"\n[gate]\ncoherence_model = "base"\n'
-    (folder / "config.toml").write_text(model + quick)
+    (folder / "reactune.toml").write_text(model + quick)
     write_card(folder, examples=8)
     keys.send_text(ENTER * 4 + "yn")
     assert run_init(keys) == 0
@@ -287,7 +285,7 @@ def test_a_first_version_is_made_at_once_if_the_operator_agrees(
     assert "v1 learned from 6 example answers" in said
     assert "The same messages, before and after" in said
     assert "model promote v1 --personality default" in said
-    settings = load_settings(folder / "config.toml", environment={})
+    settings = load_settings(folder / "reactune.toml", environment={})
     with closing(open_database(settings)) as database, database.snapshot() as session:
         (version,) = list_versions(session, 1)
         assert read_alias(session, 1).version is None

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
+import os
 import re
 import tomllib
 import traceback
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from storage.errors import SettingsError
 from storage.runtime.redaction import secrets_of
-from storage.settings.loading import load_settings, variable_name
-from storage.settings.sections import DatabaseSettings, Settings, sections
+from storage.settings.described import describe_settings
+from storage.settings.loading import find_places, load_settings, variable_name
+from storage.settings.sections import ChatSettings, DatabaseSettings, Settings, sections
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "settings.md"
+WRITES = "WRITE_REFERENCES"
+"""The variable of the environment with which the test writes the tables of the page."""
 TOKEN = "MTk4NjIyNDgzNDcxOTI1MjQ4.secret.part"
 PASSWORD_URL = "postgresql+psycopg://reactune:hunter2@db/reactune"
 
@@ -29,21 +31,87 @@ def config(tmp_path: Path) -> Path:
 
 
 def refusal(config: Path, text: str = "", **environment: str) -> str:
-    """Return the error that rejects these settings."""
+    """Return the error that rejects these settings, without the line of the file."""
     config.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as refused:
         load_settings(config, environment)
     sentence = str(refused.value)
     assert "\n" not in sentence
-    return sentence
+    return re.sub(r"config\.toml, line \d+: ", "config.toml: ", sentence)
 
 
 # Where settings come from
 
 
-def test_no_file_means_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, without a settings file; no variable sets anything."""
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("REACTUNE_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def test_no_file_means_defaults(folder: Path) -> None:
+    assert load_settings() == load_settings(environment={}) == Settings()
+
+
+def test_own_file_overrides_config_toml_setting_by_setting_and_variables_override_both(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("config.toml").write_text("[chat]\ncooldown_s = 7\ndrain_s = 8\nquiet_hours = '22:00-07:00'\n")
+    Path("reactune.toml").write_text("# mine\nchat.cooldown_s = 9\nchat.drain_s = 10\nmodel.threads = 2\n")
+    monkeypatch.setenv("REACTUNE_CHAT__DRAIN_S", "11")
+    settings = load_settings()
+    assert (settings.chat.cooldown_s, settings.chat.drain_s, settings.chat.quiet_hours) == (9, 11, "22:00-07:00")
+    assert find_places(None) == {
+        ("chat", "cooldown_s"): "reactune.toml, line 2",
+        ("chat", "drain_s"): "REACTUNE_CHAT__DRAIN_S",
+        ("chat", "quiet_hours"): "config.toml, line 4",
+        ("model", "threads"): "reactune.toml, line 4",
+    }
+
+
+def test_a_file_that_is_named_stands_alone(folder: Path) -> None:
+    Path("config.toml").write_text("chat.cooldown_s = 7\n")
+    Path("reactune.toml").write_text("chat.drain_s = 8\n")
+    Path("other.toml").write_text("chat.history_messages = 9\n")
+    settings = load_settings(Path("other.toml"))
+    assert settings == Settings(chat=ChatSettings(history_messages=9))
+
+
+def test_what_happens_to_be_in_the_folder_does_not_count_beside_a_given_environment(folder: Path) -> None:
+    Path("reactune.toml").write_text("chat.drain_s = 8\n")
     assert load_settings(environment={}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("chat.drain_s = = 1", "reactune.toml is not valid TOML: Invalid value (at line 1, "),
+        (
+            "chat.drain_s = 1\n[chat]\ncooldown_s = 2",
+            "reactune.toml, line 2: this setting or [section] is there already, further up: keep one of them",
+        ),
+        (
+            "[chat]\ndrain_s = 1\n\ndrain_s = 2",
+            "reactune.toml, line 4: this setting or [section] is there already, further up: keep one of them",
+        ),
+        (
+            "[access]\nservers = []\nchat.drain_s = 1",
+            "reactune.toml, line 3: chat.drain_s belongs above the first [section]: move it there",
+        ),
+        ("\n\n[chat]\ndrain_s = 'long'", "reactune.toml, line 4: chat.drain_s = 'long' is not valid: "),
+        ("# a\nchat.drain = 1", "reactune.toml, line 2: chat.drain is not a setting: did you mean chat.drain_s?"),
+        ("modl.base = 'x'", "reactune.toml, line 1: [modl] is not a section: did you mean model?"),
+    ],
+)
+def test_a_mistake_in_the_own_file_is_named_with_its_line(folder: Path, text: str, sentence: str) -> None:
+    Path("config.toml").write_text("chat.drain_s = 3")
+    Path("reactune.toml").write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith(sentence)
 
 
 def test_file_overrides_defaults(config: Path) -> None:
@@ -58,8 +126,7 @@ def test_environment_overrides_file(config: Path) -> None:
     assert load_settings(config, {"REACTUNE_CHAT__COOLDOWN_S": "1.5"}).chat.cooldown_s == 1.5
 
 
-def test_dotenv_is_read_and_the_environment_wins_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_dotenv_is_read_and_the_environment_wins_over_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text(f"DISCORD_TOKEN={TOKEN}\nREACTUNE_MODEL__THREADS=3\nREACTUNE_TRAINING__SEED=4\n")
     monkeypatch.delenv("DISCORD_TOKEN", raising=False)
     monkeypatch.setenv("REACTUNE_TRAINING__SEED", "5")
@@ -324,7 +391,7 @@ def test_a_refused_database_address_shows_neither_in_the_sentence_nor_in_a_trace
     config.write_text(f"[database]\nurl = ['{PASSWORD_URL}']\n")
     with pytest.raises(SettingsError) as refused:
         load_settings(config, {})
-    assert str(refused.value).startswith(f"{config}: database.url = (hidden) is not valid: ")
+    assert str(refused.value).startswith(f"{config}, line 2: database.url = (hidden) is not valid: ")
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
@@ -433,74 +500,51 @@ def test_settings_cannot_be_changed() -> None:
 # config.toml and docs/settings.md
 
 
-Documented = tuple[str, str, str, str]  # section, setting, default as TOML, description
+def shown_in_config() -> list[tuple[str, str, str]]:
+    """Return (section, setting, default as TOML with the words after it) of each line that shows one."""
+    lines = (ROOT / "config.toml").read_text(encoding="utf-8").splitlines()
+    return [tuple(found.groups()) for line in lines if (found := re.fullmatch(r"# (\w+)\.(\w+) = (.*)", line))]  # type: ignore[misc]
 
 
-def documented_in_config() -> list[Documented]:
-    found, section, comment = [], "", ""
-    for line in (ROOT / "config.toml").read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
-        elif line.startswith("# "):
-            comment = line.removeprefix("# ")
-        elif setting := re.fullmatch(r"(\w+) = (.*)", line):
-            found.append((section, setting[1], setting[2], comment))
-    return found
+def test_config_file_changes_nothing_and_shows_defaults_with_a_reason_to_change_each() -> None:
+    text = (ROOT / "config.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(text) == {}
+    assert len(shown_in_config()) == len(re.findall(r"^# [\w.]+ = ", text, re.MULTILINE)) > 0
+    for section, key, rest in shown_in_config():
+        value = tomllib.loads(f"v = {rest}")["v"]
+        default = getattr(getattr(Settings(), section), key)
+        assert (value, "  # " in rest) == (list(default) if isinstance(default, tuple) else default, True), key
 
 
 def reference() -> str:
-    """Return the tables of docs/settings.md, which follow from the settings classes and the defaults in config.toml."""
-    parts = []
+    """Return the tables of docs/settings.md, which follow from the settings classes."""
+    parts, settings = [], describe_settings()
     for name, cls in sections().items():
-        rows = [
-            f"| `{key}` | `{default}` | {description} |"
-            for section, key, default, description in documented_in_config()
-            if section == name
-        ]
+        rows = [f"| `{one.key}` | `{one.default}` | {one.description} |" for one in settings if one.section == name]
         head = [f"## [{name}]", "", str(cls.__doc__), "", "| Setting | Default | What it does |", "|---|---|---|"]
         parts.append("\n".join([*head, *rows]))
     return "\n\n".join(parts) + "\n"
 
 
-def descriptions(cls: type) -> dict[str, str]:
-    """Return the text below each setting of a section; pydantic could, but would read the source at every start."""
-    [body] = [node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef)]
-    return {
-        setting.target.id: inspect.cleandoc(below.value.value)
-        for setting, below in pairwise(body)
-        if isinstance(setting, ast.AnnAssign) and isinstance(setting.target, ast.Name)
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-    }
+def test_docs_list_the_settings_as_the_classes_do() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    start = text.index("## [")
+    if WRITES in os.environ:
+        PAGE.write_text(text[:start] + reference(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8")[start:] == reference()
 
 
-def test_config_file_shows_every_setting_with_its_description() -> None:
-    expected = []
-    for section, cls in sections().items():
-        described = descriptions(cls)
-        expected += [(section, key, described.get(key)) for key in cls.model_fields]
-    assert [(section, key, comment) for section, key, _, comment in documented_in_config()] == expected
-
-
-def test_config_file_shows_the_defaults() -> None:
-    assert load_settings(ROOT / "config.toml", {}) == Settings()
-
-
-def test_config_file_introduces_every_section() -> None:
-    text = (ROOT / "config.toml").read_text(encoding="utf-8")
-    for name, cls in sections().items():
-        assert f"[{name}]\n# {cls.__doc__}\n" in text
-
-
-def test_docs_list_the_settings_as_the_classes_and_the_config_file_do() -> None:
-    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert text[text.index("## [") :] == reference()
+def test_each_setting_is_one_line_of_the_file_as_it_is_described(config: Path) -> None:
+    for one in describe_settings():
+        assert one.description
+        config.write_text(f"{one.name} = {one.default}\n", encoding="utf-8")
+        assert load_settings(config, {}) == Settings(), one.name
 
 
 def test_every_setting_can_be_set_by_its_variable(config: Path) -> None:
     config.touch()
     defaults = {
-        variable_name(section, key): tomllib.loads(f"v = {default}")["v"]
-        for section, key, default, _ in documented_in_config()
+        variable_name(one.section, one.key): tomllib.loads(f"v = {one.default}")["v"] for one in describe_settings()
     }
     values = {
         variable: "1,2" if value == [] else json.dumps(value) if isinstance(value, dict) else str(value)

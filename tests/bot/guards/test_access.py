@@ -118,8 +118,7 @@ class TestNobodyNamed:
             await env.settle()
             await env.bot.on_guild_join(env.bot.get_guild(guild.id))
         assert f'The server "Another" ({guild.id}) is not allowed' in caplog.text
-        assert "servers = [" in caplog.text
-        assert "in the section [access] of config.toml" in caplog.text
+        assert f"access.servers = [{guild.id}] in reactune.toml" in caplog.text
 
 
 class TestRoles:

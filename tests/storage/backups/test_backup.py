@@ -101,6 +101,34 @@ def test_a_backup_is_restored_into_another_kind_of_server(
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+def test_settings_come_back_where_none_are_and_never_replace_any(
+    place: Callable[..., Settings], tmp_path: Path
+) -> None:
+    old, file, own = place(), tmp_path / "backup.tar.gz", tmp_path / "reactune.toml"
+    own.write_text("chat.cooldown_s = 7\n")
+    make_backup(old, file, quietly, own)
+    assert restore_backup(place(), file, quietly, own=own).settings is None
+    missing = tmp_path / "missing.toml"
+    assert restore_backup(place(), file, quietly, own=missing).settings == missing
+    assert missing.read_text() == own.read_text()
+    own.write_text("chat.cooldown_s = 9\n")
+    new = place()
+    aside = restore_backup(new, file, quietly, own=own).settings
+    assert aside == new.data.directory / "restored-reactune.toml"
+    assert (own.read_text(), aside.read_text()) == ("chat.cooldown_s = 9\n", "chat.cooldown_s = 7\n")
+
+
+def test_settings_that_name_another_database_do_not_take_effect_by_themselves(
+    place: Callable[..., Settings], tmp_path: Path
+) -> None:
+    old, new, file, own = place(), place(), tmp_path / "backup.tar.gz", tmp_path / "reactune.toml"
+    own.write_text("database.url = 'postgresql://old/one'\n")
+    make_backup(old, file, quietly, own)
+    own.unlink()
+    assert restore_backup(new, file, quietly, own=own).settings == new.data.directory / "restored-reactune.toml"
+    assert not own.exists()
+
+
 def test_only_its_owner_may_read_a_backup_and_it_names_no_secret(
     place: Callable[..., Settings], tmp_path: Path
 ) -> None:
