@@ -48,7 +48,6 @@ COGS = (
     "bot.cogs.help",
     "bot.cogs.knowledge",
     "bot.cogs.message_menus",
-    "bot.cogs.models",
     "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
@@ -56,6 +55,7 @@ COGS = (
     "bot.cogs.setup",
     "bot.cogs.taste",
     "bot.cogs.threads",
+    "bot.cogs.versions",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})

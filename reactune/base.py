@@ -162,7 +162,7 @@ def _lead(config: Path | None, settings: Settings, personality: Personality, rou
         if found is not None:
             store.path(found.digest)
 
-    command = operator_action("model promote", f"version: {version.name}", TAUGHT)
+    command = operator_action("version promote", f"version: {version.name}", TAUGHT)
     request = ReleaseRequest(personality.id, version.name, TAUGHT, override=False, open_files=open_files)
     with operating(config, personality.name, command) as (database, action, _), contextlib.suppress(AlreadyChampion):
         promote_version(database, action, request)

@@ -38,7 +38,7 @@ def show_audit(
     config: Config = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum entries, newest first.")] = 50,
     action: Annotated[
-        str, typer.Option(help='Only this command, such as "model promote", or this group, such as "model".')
+        str, typer.Option(help='Only this command, such as "version promote", or this group, such as "version".')
     ] = "",
     member: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Only this member's Discord ID; 0 is the command line.")

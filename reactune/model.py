@@ -104,7 +104,7 @@ def promote_model(
     as_json: AsJson = False,
 ) -> None:
     """Put a version in use, so that it answers."""
-    command = operator_action("model promote", f"version: {version}, override: {override}", reason)
+    command = operator_action("version promote", f"version: {version}, override: {override}", reason)
     with operating(config, personality, command) as (database, action, personality_id):
         request = _request(config, personality_id, version, reason, override=override)
         move = promote_version(database, action, request)
@@ -120,7 +120,7 @@ def roll_back_model(
     """Go back to the previous version."""
     from bot.text.taste import describe_now
 
-    command = operator_action("model rollback", reason=reason)
+    command = operator_action("version rollback", reason=reason)
     with operating(config, personality, command) as (database, action, personality_id):
         move = roll_back_champion(database, action, personality_id, reason)
         with database.snapshot() as session:
@@ -168,7 +168,7 @@ def prune_models(
             gone = withdraw_adapters(database, open_store(settings), settings)
             with database.transaction() as session:
                 for one in gone:
-                    audited_action = operator_action("model prune", one.version.name, one.because)
+                    audited_action = operator_action("version prune", one.version.name, one.because)
                     record_action(session, replace(audited_action, personality_id=one.version.personality_id))
     verb = "Would delete" if dry_run else "Deleted"
     lines = [f"- {verb} the files of {g.personality} **{g.version.name}**: {g.because}." for g in gone]

@@ -75,7 +75,7 @@ def train_personality(
     def report(round_: Round) -> None:
         say(plain_text_of(describe_round(round_)))
 
-    command = operator_action("model train", f"learn_from: {learns_from}")
+    command = operator_action("version train", f"learn_from: {learns_from}")
     with operating(config, personality, command) as (_, action, _):
         request = partial(audited(action, request_round), requested_by=action.actor, learns_from=learns_from)
         return train_now(read_settings(config), personality, request, report, stop)

@@ -43,7 +43,7 @@ ROUND_MS = 600_000
 START_S = 120
 PAGES = (
     "/channel/grace/lounge",
-    "/channel/grace/lounge?command=model+promote",
+    "/channel/grace/lounge?command=version+promote",
     "/channel/ada/direct",
     "/channel/bo/pirates",
     "/",
@@ -203,10 +203,10 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
 
     page.get_by_label("You are").select_option(label="grace, the admin")
     expect(page.get_by_text("counts as the better one")).to_have_count(0)
-    say(page, "/model status")
+    say(page, "/version status")
     expect_in_view(page, "1 question with liked and disliked answers and 1 suggested answer; a round needs")
-    page.get_by_label("Message to").press_sequentially("/model tr")
-    page.get_by_role("link", name="/model train").click()
+    page.get_by_label("Message to").press_sequentially("/version tr")
+    page.get_by_role("link", name="/version train").click()
     expect(page.get_by_label("learn_from")).to_have_text(re.compile("examples"))
     page.get_by_role("link", name="Cancel").click()
     expect(page.get_by_label("learn_from")).to_have_count(0)

@@ -132,4 +132,4 @@ def test_german_has_dropped_them_too() -> None:
 
 def test_the_guides_are_read_too() -> None:
     assert {where.partition(":")[0] for where, _ in in_guides()} >= {"README.md", "docs/privacy.md"}
-    assert dropped_in("`/model lineage` shows the lineage of {champion}, the champion.") == ["lineage", "champion"]
+    assert dropped_in("`/version lineage` shows the lineage of {champion}, the champion.") == ["lineage", "champion"]

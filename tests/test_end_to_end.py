@@ -130,7 +130,7 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
         form = await ada.slash(channel, "suggest")
         await ada.submit_modal(form, {"text": "Boil water and pour it over the leaves."})
 
-        await grace.slash(channel, "model train")
+        await grace.slash(channel, "version train")
         round_ = await asyncio.to_thread(wait_for_round, settings)
         assert round_.status is RoundStatus.PUBLISHED, round_.reason
         # One for each question whose answers differ, and two that prefer what ada wrote; which of them are held out,
@@ -138,15 +138,15 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
         assert round_.metrics["pairs"] + round_.metrics["validation_pairs"] == sum(rated) + 2
 
         assert round_.gate["verdict"] == GateVerdict.NOT_ENOUGH_EVIDENCE
-        refusal = await grace.slash(channel, "model promote", version="v1")
+        refusal = await grace.slash(channel, "version promote", version="v1")
         assert "is not ready (members' choices have not decided" in refusal.followups[-1].content
-        await grace.slash(channel, "model promote", version="v1", override=True, reason="six pairs are what we have")
+        await grace.slash(channel, "version promote", version="v1", override=True, reason="six pairs are what we have")
         await ada.send(channel, f"{mention} How are you?")
         words, small_print = channel.last_message.content.rsplit("\n-# ", 1)
         assert small_print.startswith("v1")
         assert words
 
-        await grace.slash(channel, "model rollback")
+        await grace.slash(channel, "version rollback")
         await ada.send(channel, f"{mention} How are you?")
         assert channel.last_message.content.rsplit("\n-# ", 1)[1].startswith("base")
     finally:

@@ -1,1 +1,1 @@
-"""The pictures of `/model report` and `/taste`."""
+"""The pictures of `/version report` and `/taste`."""

@@ -196,7 +196,7 @@ class AuditTrail(AdminCog):
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.describe(
         limit="How many entries to show",
-        action="A command such as model promote, or model for all of its commands",
+        action="A command such as version promote, or version for all of its commands",
         member="Only what this member did",
     )
     async def audit(

@@ -54,7 +54,7 @@ Write something here. The line above the field where you write says what to try 
 answers as `/choose` does, with one key for each."""
 FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So **grace**, \
-the admin, can enter `/model train` right away: the first round takes about two minutes on two cores."""
+the admin, can enter `/version train` right away: the first round takes about two minutes on two cores."""
 
 HANDFUL = {
     variable_name("training", "min_pairs"): "2",

@@ -62,10 +62,10 @@ def _round(facts: AlertFacts, failed: Round) -> AlertKind:
         Sentence("round {round} of {personality} was interrupted: {reason}", **values)
         if is_interrupted
         else Sentence("round {round} of {personality} failed: {reason}", **values),
-        Sentence("start another round with `/model train` when you like")
+        Sentence("start another round with `/version train` when you like")
         if is_interrupted
         else Sentence(
-            "fix the reason, then start another round with `/model train`; the trainer's log has the details"
+            "fix the reason, then start another round with `/version train`; the trainer's log has the details"
         ),
     )
 
@@ -115,7 +115,7 @@ def _engine(engine: EngineState) -> Iterator[AlertKind]:
                 "the model refuses versions, so an older one or the base answers instead: {versions}",
                 versions=engine.refused_versions,
             ),
-            Sentence("follow that advice, or roll back to another version with `/model rollback`"),
+            Sentence("follow that advice, or roll back to another version with `/version rollback`"),
         )
 
 

@@ -29,7 +29,7 @@ from storage.wording import gettext_noop
 SHOWN_PLACES = 5
 SHOWN_EXAMPLES = 3
 NEXT_STEP = gettext_noop(
-    "Next, use `/personality bind {name}` to let it answer somewhere, or `/model train personality:{name} "
+    "Next, use `/personality bind {name}` to let it answer somewhere, or `/version train personality:{name} "
     "learn_from:examples` to train its first version."
 )
 

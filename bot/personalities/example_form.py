@@ -40,7 +40,7 @@ ALREADY = gettext_noop(
     "That answer is an example of {name} already. To change or remove it, use `/personality edit {name}`."
 )
 ADDED = gettext_noop(
-    "Added to the examples of **{name}**. `/model train personality:{name} learn_from:examples` trains on them. To "
+    "Added to the examples of **{name}**. `/version train personality:{name} learn_from:examples` trains on them. To "
     "undo this, press the button."
 )
 

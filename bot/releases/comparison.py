@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 PROMPTS = 3
 FEWEST = 2
 ONLY_THE_BASE = gettext_noop(
-    "There is only the base so far, and nothing to compare it with. To train a version, use `/model train`."
+    "There is only the base so far, and nothing to compare it with. To train a version, use `/version train`."
 )
 NO_ANSWER = gettext_noop("*no answer: the operator finds the reason in the log*")
 

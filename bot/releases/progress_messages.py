@@ -126,17 +126,17 @@ def _next_step(session: Session, round_: Round) -> str:
 def _advice(session: Session, made: Version) -> str:
     name = made.name
     if read_alias(session, made.personality_id).target == name:
-        return gettext("{version} answers now. To undo this: `/model rollback`.", version=name)
+        return gettext("{version} answers now. To undo this: `/version rollback`.", version=name)
     if made.verdict is GateVerdict.PASS:
         return gettext(
-            "To use {version}, run `/model promote {version}`. Details: `/model show {version}`.", version=name
+            "To use {version}, run `/version promote {version}`. Details: `/version show {version}`.", version=name
         )
     if made.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
         return gettext(
-            "People's choices decide about {version} from now on. How far they are: `/model status`.", version=name
+            "People's choices decide about {version} from now on. How far they are: `/version status`.", version=name
         )
     return gettext(
-        "To use {version} anyway, run `/model promote {version}` with `override` and a reason. Details: `/model show "
-        "{version}`.",
+        "To use {version} anyway, run `/version promote {version}` with `override` and a reason. Details: "
+        "`/version show {version}`.",
         version=name,
     )

@@ -156,7 +156,7 @@ def _next_step(week: Week) -> str:
         said = gettext("Next: `/choose` shows ten blind comparisons; they decide about {version}.", version=version)
     elif week.newest and week.newest.verdict is GateVerdict.PASS:
         version = week.newest.name
-        said = gettext("Next: an admin decides about {version}, with `/model promote {version}`.", version=version)
+        said = gettext("Next: an admin decides about {version}, with `/version promote {version}`.", version=version)
     elif week.first_choices_left:
         said = ngettext(
             "Next: {count} more choice makes a good first version. `/choose` shows ten comparisons.",

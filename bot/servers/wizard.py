@@ -57,9 +57,9 @@ FIRST_VERSION = gettext_noop("Make a first version")
 
 
 class FirstVersionButton(PersistentButton, template=r"first-version:(?P<personality>\d+)"):
-    """Asks for the same round as `/model train learn_from:examples`; everybody in the channel sees its progress."""
+    """Asks for the same round as `/version train learn_from:examples`; everybody in the channel sees its progress."""
 
-    action = "model train"
+    action = "version train"
 
     def __init__(self, personality_id: int) -> None:
         super().__init__(f"first-version:{personality_id}", gettext(FIRST_VERSION), discord.ButtonStyle.primary)

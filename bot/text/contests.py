@@ -34,7 +34,7 @@ def what_decides(contest: Contest, weekly: float) -> str:
     if contest.is_as_good:
         return gettext(
             "{version} is as good as {champion}, within ten points, and needs no examples for it: an admin may promote "
-            "it with `/model promote {version} override:True reason:as good`.",
+            "it with `/version promote {version} override:True reason:as good`.",
             **names,
         )
     if evidence.needs_people:

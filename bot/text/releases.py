@@ -37,11 +37,11 @@ HOW_CHOSEN = gettext_noop("Always the same messages, chosen by nobody. One answe
 
 
 def promote_hint(version: str) -> str:
-    return gettext("To use it: `/model promote {version}`", version=version)
+    return gettext("To use it: `/version promote {version}`", version=version)
 
 
 def details_hint(version: str) -> str:
-    return gettext("Details: `/model show {version}`", version=version)
+    return gettext("Details: `/version show {version}`", version=version)
 
 
 def reason_behind(version: Version) -> str:
@@ -85,7 +85,7 @@ def describe_base(name: str, revision: str) -> str:
 
 def describe_promotion(after: str, before: str) -> str:
     return gettext(
-        "**{after}** answers from now on (before: {before}). To undo this: `/model rollback`.",
+        "**{after}** answers from now on (before: {before}). To undo this: `/version rollback`.",
         after=after,
         before=before,
     )
@@ -94,7 +94,7 @@ def describe_promotion(after: str, before: str) -> str:
 def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
     """Return the version that answers again, and what stays: a rollback changes nothing but the version."""
     said = gettext(
-        "Rolled back: **{after}** answers again. `/model promote {before}` brings {before} back.",
+        "Rolled back: **{after}** answers again. `/version promote {before}` brings {before} back.",
         after=after,
         before=before,
     )
@@ -190,7 +190,7 @@ def _return(promotion: PromotionAnnouncement) -> str:
         gettext("↩️ **{after}** answers again (before: {before}).", after=after, before=before),
         _who_and_why(promotion),
         _override(promotion),
-        gettext("`/model promote {version}` brings {version} back.", version=before),
+        gettext("`/version promote {version}` brings {version} back.", version=before),
     ]
     return " ".join(filter(None, parts))
 
@@ -217,7 +217,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
         else "",
         gettext("**Measured:** {metrics}", metrics=metrics) if metrics else "",
         _override(promotion),
-        gettext("`/model rollback` brings {version} back.", version=before),
+        gettext("`/version rollback` brings {version} back.", version=before),
     ]
     return "\n".join(filter(None, lines))
 

@@ -189,7 +189,7 @@ def describe_import(imported: ImportedPersonality) -> str:
     if version is None:
         return " ".join([said, *_next_steps(imported)])
     untested = gettext(
-        "Its adapter is **{version}**. It has not been checked; to use it anyway, run `/model promote {version} "
+        "Its adapter is **{version}**. It has not been checked; to use it anyway, run `/version promote {version} "
         "personality:{name}` with `override` and a reason.",
         version=version.name,
         name=name,

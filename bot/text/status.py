@@ -1,4 +1,4 @@
-"""The words of `/model status`: the version that answers, the next one, its data, and the tokens spent."""
+"""The words of `/version status`: the version that answers, the next one, its data, and the tokens spent."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def _what_decides(status: ModelStatus) -> str:
     if status.contest is not None:
         return what_decides(status.contest, status.said_weekly)
     if status.newest is not None and status.newest.verdict is GateVerdict.PASS:
-        return gettext("An admin decides about {version} now: `/model promote {version}`.", version=status.newest.name)
+        ready = status.newest.name
+        return gettext("An admin decides about {version} now: `/version promote {version}`.", version=ready)
     if status.first_choices_left:
         return ngettext(
             "{count} more choice makes a good first round: `/choose` shows ten comparisons.",

@@ -1,4 +1,4 @@
-"""Facts for `/model status`, `list` and `show`: versions, the next round, and people's choices so far."""
+"""Facts for `/version status`, `list` and `show`: versions, the next round, and people's choices so far."""
 
 from __future__ import annotations
 

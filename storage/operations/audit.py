@@ -26,7 +26,7 @@ class AuditedAction:
 
     actor: str
     action: str
-    """The command, such as "model promote"."""
+    """The command, such as "version promote"."""
     subject: str = ""
     reason: str = ""
     actor_id: int = NOBODY

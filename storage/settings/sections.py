@@ -356,9 +356,9 @@ class RemoteSettings(Section):
     tokens_per_day: Annotated[int, Field(ge=0)] = 0
     """Prompt and answer tokens per UTC day; then the bot stops answering until midnight. 0: no limit."""
     prompt_price: Annotated[float, Field(ge=0.0)] = 0.0
-    """Price of a million prompt tokens in your currency, for /model status; 0: none."""
+    """Price of a million prompt tokens in your currency, for /version status; 0: none."""
     answer_price: Annotated[float, Field(ge=0.0)] = 0.0
-    """Price of a million answer tokens in your currency, for /model status; 0: none."""
+    """Price of a million answer tokens in your currency, for /version status; 0: none."""
 
 
 class GenerationSettings(Section):

@@ -372,7 +372,7 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
     )
     left = {path.name for path in (settings.data.directory / "adapters").iterdir() if path.is_dir()}
     assert left == set(digests[1:])
-    (line,) = json.loads(reactune("audit", "--action", "model prune", "--json")[1])["entries"]
+    (line,) = json.loads(reactune("audit", "--action", "version prune", "--json")[1])["entries"]
     assert (line["subject"], line["reason"]) == ("v1", "it is older than the newest 2")
     code, _, err = reactune("model", "promote", "v1")
     assert (code, err.startswith("reactune: the files of v1 were withdrawn on ")) == (2, True)
@@ -594,7 +594,7 @@ def test_ctrl_c_leaves_a_round_that_another_trainer_runs(reactune, settings, mon
         code, out, _ = reactune("train", "--json")
     assert (code, json.loads(out)["status"]) == (130, "requested")
     (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
-    assert (line["action"], line["outcome"]) == ("model train", "done")
+    assert (line["action"], line["outcome"]) == ("version train", "done")
 
 
 def test_a_refused_round_is_recorded_as_refused(reactune, seeded):
@@ -602,7 +602,7 @@ def test_a_refused_round_is_recorded_as_refused(reactune, seeded):
     code, _, err = reactune("train")
     assert (code, "which learns from examples, is not finished" in err) == (1, True)
     (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
-    assert (line["action"], line["outcome"]) == ("model train", "refused")
+    assert (line["action"], line["outcome"]) == ("version train", "refused")
 
 
 def test_a_trainer_that_needs_a_person_is_not_restarted(tmp_path, caplog):
@@ -984,7 +984,7 @@ def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
     code, out, _ = reactune("audit", "--json")
     refused, done = json.loads(out)["entries"]
     assert code == 0
-    assert (done["action"], done["outcome"], done["reason"]) == ("model promote", "done", "votes like it")
+    assert (done["action"], done["outcome"], done["reason"]) == ("version promote", "done", "votes like it")
     assert (refused["outcome"], refused["note"]) == ("refused", "v1 is already in use: nothing was changed")
     assert done["actor"].endswith("(command line)")
     said = " ".join(reactune("audit", "--action", "votes")[1].split())

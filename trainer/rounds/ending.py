@@ -129,7 +129,7 @@ def _describe_rebuild(version: Version, forgets: Version | None) -> str:
         return ""
     return Sentence(
         "it learned without the deleted data that {before} had learned from: compare both with "
-        "`/model compare {before} {version}`",
+        "`/version compare {before} {version}`",
         before=forgets.name,
         version=version.name,
     )

@@ -131,7 +131,7 @@ async def show_health(request: web.Request) -> web.Response:
 
 
 async def show_status(request: web.Request) -> web.Response:
-    """Return the text of `/model status`."""
+    """Return the text of `/version status`."""
     here = await find_here(request)
     services, personality = here.services, here.personality
     await services.releases.current(personality.id)  # finds out whether the champion's files are sound
@@ -177,7 +177,7 @@ async def switch_taste_of(request: web.Request) -> web.Response:
 
 
 async def show_report(request: web.Request) -> web.Response:
-    """Return the picture of `/model report`, with its words for those who cannot see it."""
+    """Return the picture of `/version report`, with its words for those who cannot see it."""
     here = await find_here(request)
     report = await here.services.database.read(read_report, here.personality.id, utc_now(), here.services.settings)
     picture = await asyncio.to_thread(draw_report, report, here.personality.name)

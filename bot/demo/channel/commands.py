@@ -69,7 +69,7 @@ def find_command(seat: Seat, name: str) -> SlashCommand:
 
 
 def read_call(seat: Seat, text: str) -> Call:
-    """Return the command in a text such as "/model promote v1 override:True"; raises UserFacingError."""
+    """Return the command in a text such as "/version promote v1 override:True"; raises UserFacingError."""
     words = text.removeprefix(SLASH).split()
     known = _known_commands(seat)
     names = [" ".join(words[:length]) for length in range(len(words), 0, -1)]

@@ -56,7 +56,7 @@ LOOK = GuideStep(
 TRAIN = GuideStep(
     5,
     "Let it learn this for good. An admin, grace, starts the training; it takes some minutes.",
-    leads_to="/channel/grace/lounge?command=model+train",
+    leads_to="/channel/grace/lounge?command=version+train",
     link="Train as grace",
 )
 TRAINING = GuideStep(
@@ -73,7 +73,7 @@ JUDGE = "{version} is made. Is it better? Ten pairs show its answers beside toda
 PROMOTE = (
     "You have compared {version} with today's answers. Shall it answer from now on? An admin decides, and says why."
 )
-DONE = "{version} answers now. That was the whole loop. To undo it, grace enters /model rollback."
+DONE = "{version} answers now. That was the whole loop. To undo it, grace enters /version rollback."
 UNDONE = "The base answers again. That was the whole loop, and back."
 
 
@@ -118,7 +118,7 @@ def _judge(session: Session, personality_id: int, rival: Version) -> GuideStep:
         return GuideStep(6, JUDGE.format(version=rival.name, done=judged), says="/choose")
     # Ten pairs rarely prove a version better, so the form says that grace promotes it all the same.
     override = {} if is_ready else {"field.override": "True"}
-    form = urlencode({"command": "model promote", "field.version": rival.name} | override)
+    form = urlencode({"command": "version promote", "field.version": rival.name} | override)
     words = PROMOTE.format(version=rival.name)
     return GuideStep(7, words, leads_to=f"/channel/grace/lounge?{form}", link="Promote as grace")
 

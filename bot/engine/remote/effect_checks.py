@@ -74,7 +74,7 @@ class EffectChecks:
                 raise
             if not self._has_warned:
                 self._has_warned = True
-                log.warning("Versions cannot be checked: %s; compare one with the base by `/model compare`.", error)
+                log.warning("Versions cannot be checked: %s; compare one with the base by `/version compare`.", error)
             return ""
 
 

@@ -46,7 +46,7 @@ def version(settings, base, query):
 
 
 async def compare(place, a: str, b: str, **options):
-    return (await place.grace.slash(place.channel, "model compare", a=a, b=b, **options)).response
+    return (await place.grace.slash(place.channel, "version compare", a=a, b=b, **options)).response
 
 
 def fields(message) -> list[tuple[str, str, bool]]:
@@ -145,14 +145,14 @@ class TestCompare:
         ]
 
     async def test_members_may_not(self, place, version, env):
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
         root.update(default_member_permissions=None)
-        result = await place.ada.slash(place.channel, "model compare", a="v1", b="base")
+        result = await place.ada.slash(place.channel, "version compare", a="v1", b="base")
         assert "Only admins can do this" in result.response.content
 
     async def test_versions_are_offered_while_typing(self, place, version):
         for option in ("a", "b"):
-            choices = await place.grace.autocomplete(place.channel, "model compare", option, "")
+            choices = await place.grace.autocomplete(place.channel, "version compare", option, "")
             assert [choice["value"] for choice in choices] == ["v1", "base"]
 
 

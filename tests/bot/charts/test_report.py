@@ -1,4 +1,4 @@
-"""The picture of `/model report`: the claims of its titles, its layout, and the message that carries it."""
+"""The picture of `/version report`: the claims of its titles, its layout, and the message that carries it."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _words(report: Report, personality: str = "default") -> list[tuple[str, Bbox
 class TestCommand:
     async def test_it_posts_the_picture_with_its_findings_in_words(self, place):
         await place.ada.react(await place.ask("hi"), "👍")
-        posted = (await place.grace.slash(place.channel, "model report")).response
+        posted = (await place.grace.slash(place.channel, "version report")).response
         assert said(posted) == (
             "**The base** answers now. The base: 100% of votes are up. 1 vote in 30 days, 100% up. "
             "No version judged yet."
@@ -215,8 +215,8 @@ class TestCommand:
         assert not posted.flags.ephemeral
 
     async def test_members_may_not(self, place):
-        with pytest.raises(Exception, match="model"):
-            await place.ada.slash(place.channel, "model report")
+        with pytest.raises(Exception, match="version"):
+            await place.ada.slash(place.channel, "version report")
 
     def test_the_line_names_the_champion_first(self):
         assert describe_report(A_LOT).startswith("**v40** answers now. No clear difference")

@@ -85,4 +85,4 @@ async def test_in_quiet_hours_only_mentions_and_clicks_are_answered(place, env, 
     assert not await is_answered(free, "go on", reply_to=answer)
     await place.ada.react(answer, "🔁")
     assert len(engine.requests) == 2
-    assert "may be used for training" in said((await place.grace.slash(free, "model status")).response)
+    assert "may be used for training" in said((await place.grace.slash(free, "version status")).response)

@@ -81,7 +81,7 @@ async def test_where_votes_have_taught_something_it_does_not_say_that_it_has_not
     await place.ada.send(thread, f"{place.mention} And here?")
     assert thread.last_message.content.endswith("-# base")
     acts = "I begin several answers and finish the one that people would like best. I follow the examples on the card."
-    for command in ("model status", "taste"):
+    for command in ("version status", "taste"):
         assert acts in said((await place.grace.slash(place.channel, command)).response)
 
 
@@ -146,7 +146,7 @@ class TestSaid:
         words = {
             ("personality show", "default"): f"version base ({NOT_LEARNED})",
             ("personality list", None): f"version base ({NOT_LEARNED}) · 2 examples",
-            ("model status", None): f"The personality {NOT_LEARNED}.",
+            ("version status", None): f"The personality {NOT_LEARNED}.",
         }
         for (command, personality), told in words.items():
             assert told in await ask(place, command, personality)
@@ -158,7 +158,7 @@ class TestSaid:
     async def test_compare_asks_the_base_as_members_do(self, place, engine, release, give_card):
         give_card(HELLO)
         release(1.0)
-        await place.grace.slash(place.channel, "model compare", a="base", b="v1", prompt="Tea?")
+        await place.grace.slash(place.channel, "version compare", a="base", b="v1", prompt="Tea?")
         of_base, of_version = (request.prompt for request in engine.requests[-2:])
         assert "<assistant>Evening." in of_base
         assert "Evening." not in of_version

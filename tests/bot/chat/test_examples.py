@@ -119,7 +119,7 @@ class TestOrder:
         assert system["content"].endswith(f"\n{END}")
         assert f"{END}\n" in engine.requests[-1].prompt
         assert place.last.content.endswith(f"-# base · follows answers that you like · told: “{END}”")
-        for command in ("taste", "model status"):
+        for command in ("taste", "version status"):
             shown = await place.grace.slash(place.channel, command)
             assert f"I follow one order, because it brings what people like: “{END}”" in said(shown.response)
 

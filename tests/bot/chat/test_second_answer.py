@@ -85,7 +85,7 @@ class TestSecondAnswer:
         await place.ask("hi")
         first, _ = rows(ReplyRow)
         await place.bo.click(place.last, label="First" if first.version_id == version.id else "Second")
-        status = said((await place.grace.slash(place.channel, "model status")).response)
+        status = said((await place.grace.slash(place.channel, "version status")).response)
         assert "v1 leads 1 to 0 in blind comparisons, by 1 member; about" in status
 
     async def test_a_tap_of_an_admin_is_a_verdict_of_their_own(self, place, rows, waiting):
@@ -94,7 +94,7 @@ class TestSecondAnswer:
         for who in (place.bo, place.grace):
             await who.click(place.last, label="First")
         assert {row.user_id: row.by_admin for row in rows(ComparisonRow)} == {place.bo.id: False, place.grace.id: True}
-        status = said((await place.grace.slash(place.channel, "model status")).response)
+        status = said((await place.grace.slash(place.channel, "version status")).response)
         assert "v1 against base, you: " in status
 
     async def test_between_equal_answers_there_is_nothing_to_choose(self, place, engine):

@@ -119,7 +119,7 @@ async def test_an_admins_choices_are_marked_and_shown_as_theirs(place, rows, wai
     await press(place.grace, shown, "Left")
     await press(place.ada, await choose(place), "Right")
     assert [row.by_admin for row in rows(ComparisonRow)] == [True, False]
-    status = said((await place.grace.slash(place.channel, "model status")).response)
+    status = said((await place.grace.slash(place.channel, "version status")).response)
     first_line = status.splitlines()[0]
     assert "choices" in first_line
     assert "only `/choose` will decide" in first_line, "two votes and choices a week are few"
@@ -307,7 +307,7 @@ async def test_ten_accounts_of_one_evening_change_nothing(place, rows, env, quer
     assert query(lambda session: read_taste_opinions(session, 1, Settings())).choices == ()
     contest = query(lambda session: read_contest(session, 1, VoteSettings()))
     assert (contest.evidence.bets, contest.evidence.left_out) == ((), {LeftOut.NEW: 10})
-    status = said((await place.grace.slash(place.channel, "model status")).response)
+    status = said((await place.grace.slash(place.channel, "version status")).response)
     assert "0 of 10 choices count, the others not: 10 by new accounts or members." in status
 
 

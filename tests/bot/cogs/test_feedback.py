@@ -220,5 +220,5 @@ class TestCauses:
         answer = await place.ask("how high is the tower?")
         await place.ada.react(answer, "👎")
         await choose(place, answer, "Wrong fact")
-        posted = await place.grace.slash(place.channel, "model report")
+        posted = await place.grace.slash(place.channel, "version report")
         assert "1 wrong fact" in said(posted.response)

@@ -16,12 +16,12 @@ async def test_a_member_sees_what_members_may_use_and_an_admin_sees_all(place):
     assert "`/choose` " in to_member
     assert "`/privacy delete · export · opt-in · opt-out · show` " in to_member
     assert "*What became of my vote?*" in to_member
-    assert "/model" not in to_member
+    assert "/version" not in to_member
 
     to_admin = shown(await place.grace.slash(place.channel, "help"))
     assert to_admin.startswith(to_member)
     assert "For admins" in to_admin
-    assert "`/model " in to_admin
+    assert "`/version " in to_admin
     assert "`/audit` " in to_admin
 
 
@@ -29,3 +29,12 @@ async def test_in_a_direct_message_there_are_only_commands_that_work_there(place
     alone = shown(await place.ada.user.slash("help"))
     assert "`/privacy " in alone
     assert "`/taste`" not in alone
+
+
+async def test_an_old_name_says_the_new_one_to_the_admin_alone(place):
+    result = await place.grace.slash(place.channel, "model", command="promote v1 `@everyone`")
+    assert result.ephemeral
+    assert result.response.content == "`/model` is called `/version` now: use `/version promote v1 @ everyone`."
+    alone = await place.grace.slash(place.channel, "model")
+    assert alone.response.content == "`/model` is called `/version` now: use `/version`."
+    assert "`/model" not in shown(await place.grace.slash(place.channel, "help"))

@@ -45,7 +45,7 @@ def v1(place, query):
 
 
 async def lineage(place, version: str):
-    return (await place.grace.slash(place.channel, "model history", version=version)).response
+    return (await place.grace.slash(place.channel, "version history", version=version)).response
 
 
 class TestLineage:
@@ -125,9 +125,9 @@ class TestLineage:
         assert "There is no version v9" in (await lineage(place, "v9")).content
 
     async def test_members_may_not(self, place, env):
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
         root.update(default_member_permissions=None)
-        result = await place.ada.slash(place.channel, "model history", version="v1")
+        result = await place.ada.slash(place.channel, "version history", version="v1")
         assert "Only admins can do this" in result.response.content
 
 

@@ -67,7 +67,7 @@ async def on_discord(place, command: str, **options: str) -> str:
 
 
 async def test_what_counts_has_one_number_everywhere(place, visitor, said_much, command_line):
-    status, taste = await on_discord(place, "model status"), await on_discord(place, "taste")
+    status, taste = await on_discord(place, "version status"), await on_discord(place, "taste")
     not_counted = "Of 42 votes given, 2 do not count: 1 on hold or left out, 1 about a wrong fact."
     assert f"**Votes:** {COUNTED}. {not_counted}" in status
     assert taste.startswith(f"After {COUNTED}, ")
@@ -81,22 +81,22 @@ async def test_what_counts_has_one_number_everywhere(place, visitor, said_much, 
 
 
 async def test_since_when_a_version_answers_is_one_moment(place, visitor, said_much, query, command_line):
-    assert "It has answered since" not in await on_discord(place, "model status")
+    assert "It has answered since" not in await on_discord(place, "version status")
     query(
         lambda s: promote(
             s, 1, version_named(s, 1, "v1"), expected_generation=0, by="grace", override=True, reason="now"
         )
     )
     since = datetime.fromisoformat(command_line("model", "list")["since"])
-    assert f"It has answered since {day_of(since)}." in await on_discord(place, "model status")
+    assert f"It has answered since {day_of(since)}." in await on_discord(place, "version status")
     assert f"It has answered since {day_of(since)}." in (await visitor.get("/overview/status")).text
     assert f"v1 answers now since {since:%-d %b %Y, %H:%M} UTC" in (await visitor.get("/")).text
 
 
 async def test_votes_on_versions_add_up_to_those_given(place, visitor, said_much, command_line):
-    assert (await on_discord(place, "model list")).endswith(LEFT_OUT)
+    assert (await on_discord(place, "version list")).endswith(LEFT_OUT)
     assert LEFT_OUT in (await visitor.get("/versions/list")).text
-    assert (await on_discord(place, "model report")).endswith(LEFT_OUT)
+    assert (await on_discord(place, "version report")).endswith(LEFT_OUT)
 
     listed = command_line("model", "list")
     on_versions = [listed["base_votes"], *(version["votes"] for version in listed["versions"])]
@@ -114,7 +114,7 @@ async def test_votes_on_versions_add_up_to_those_given(place, visitor, said_much
 
 async def test_a_comparison_has_one_score_everywhere(place, visitor, said_much, command_line):
     score = "v1 leads 3 to 1"
-    for command, options in (("model status", {}), ("model list", {}), ("model show", {"version": "v1"})):
+    for command, options in (("version status", {}), ("version list", {}), ("version show", {"version": "v1"})):
         assert score in await on_discord(place, command, **options)
     for path in ("/overview/status", "/overview/waiting", "/versions", "/versions/list", "/versions/v1"):
         assert path == "/versions/list" or score in (await visitor.get(path)).text

@@ -476,7 +476,7 @@ async def test_a_version_that_answers_as_the_base_fails_with_what_to_do_and_admi
     assert await answer(engine, request()) == OF_BASE
     (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
     assert "answers as the bare base" in alert.message
-    assert "/model rollback" in alert.remedy
+    assert "/version rollback" in alert.remedy
     clock.advance(301.0)
     assert engine.refusal_of(adapters[0]) is None, "it may be asked again"
     clock.advance(3300.0)

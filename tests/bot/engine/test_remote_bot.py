@@ -86,7 +86,7 @@ async def test_admins_read_that_the_days_tokens_are_spent(
     place: Place, env: Any, query: Any, settings: Settings
 ) -> None:
     async def status() -> str:
-        text: str = said((await place.grace.slash(place.channel, "model status")).response)
+        text: str = said((await place.grace.slash(place.channel, "version status")).response)
         return text
 
     query(lambda session: add_spend(session, utc_now().date(), "http://one", "base", Spend(1, 1_000, 10)))

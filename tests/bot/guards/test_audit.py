@@ -29,15 +29,7 @@ OPTIONS = {
     "knowledge remove": {"document": 99},
     "knowledge search": {"question": "Where?"},
     "knowledge show": {"document": 99},
-    "model compare": {"a": "v8", "b": "v9"},
-    "model history": {"version": "base"},
-    "model list": {},
-    "model promote": {"version": "v9", "reason": "it is nicer"},
-    "model report": {},
-    "model rollback": {"reason": "rude"},
-    "model show": {"version": "base"},
-    "model status": {},
-    "model train": {},
+    "model": {},
     "personality archive": {"personality": "nobody"},
     "personality bind": {"personality": "default"},
     "personality create": {"name": "owl"},
@@ -51,6 +43,15 @@ OPTIONS = {
     "personality show": {"personality": "default"},
     "personality unbind": {},
     "setup": {},
+    "version compare": {"a": "v8", "b": "v9"},
+    "version history": {"version": "base"},
+    "version list": {},
+    "version promote": {"version": "v9", "reason": "it is nicer"},
+    "version report": {},
+    "version rollback": {"reason": "rude"},
+    "version show": {"version": "base"},
+    "version status": {},
+    "version train": {},
     "votes history": {},
     "votes review": {},
 }
@@ -145,9 +146,9 @@ class TestTrail:
             for number in range(12):
                 record_action(
                     session,
-                    AuditedAction("grace (7)", "model promote", f"version: v{number}", actor_id=7, guild_id=here),
+                    AuditedAction("grace (7)", "version promote", f"version: v{number}", actor_id=7, guild_id=here),
                 )
-            record_action(session, AuditedAction("root (command line)", "model rollback", personality_id=shared))
+            record_action(session, AuditedAction("root (command line)", "version rollback", personality_id=shared))
             record_action(session, AuditedAction("eve (9)", "votes decide", actor_id=9, guild_id=here + 1))
             record_action(
                 session,
@@ -177,7 +178,7 @@ class TestTrail:
         shown = (await place.grace.slash(place.channel, "audit", action="arena")).response.content
         assert shown.count("\n") == 0
         assert "mallory" in shown
-        shown = (await place.grace.slash(place.channel, "audit", action="model roll")).response.content
+        shown = (await place.grace.slash(place.channel, "audit", action="version roll")).response.content
         assert shown == "No entries in the audit trail match."
 
     @pytest.mark.usefixtures("open_to_all")

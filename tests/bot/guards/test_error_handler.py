@@ -21,9 +21,9 @@ async def test_a_command_that_an_update_took_away_or_changed_asks_to_reload(env,
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("model promote", {"version": "v9"}),
-        ("model rollback", {}),
-        ("model report", {"personality": "nobody"}),
+        ("version promote", {"version": "v9"}),
+        ("version rollback", {}),
+        ("version report", {"personality": "nobody"}),
     ],
 )
 async def test_only_the_admin_who_called_a_command_sees_why_it_is_refused(place, command, options):

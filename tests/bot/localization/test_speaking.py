@@ -23,8 +23,8 @@ async def test_two_members_of_one_server_read_two_languages(place, env):
         root.update(default_member_permissions=None)
     env.locales[place.ada.id] = "de"
     for _ in range(2):  # a language does not stay with the next one
-        assert (await place.ada.slash(place.channel, "model status")).response.content == DENIED
-        assert "Only admins can do this" in (await place.bo.slash(place.channel, "model status")).response.content
+        assert (await place.ada.slash(place.channel, "version status")).response.content == DENIED
+        assert "Only admins can do this" in (await place.bo.slash(place.channel, "version status")).response.content
 
 
 async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
@@ -33,9 +33,9 @@ async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
     channel = german.create_text_channel("allgemein")
     admins = german.create_role("admins", permissions=discord.Permissions(manage_guild=True))
     cleo = german.add_member(env.create_user("cleo"), roles=[admins])
-    await cleo.slash(channel, "model promote", version=version.name)
-    assert channel.last_message.content == "Ab jetzt antwortet **v1** (vorher: base). Rückgängig: `/model rollback`."
-    refused = await cleo.slash(channel, "model promote", version=version.name)
+    await cleo.slash(channel, "version promote", version=version.name)
+    assert channel.last_message.content == "Ab jetzt antwortet **v1** (vorher: base). Rückgängig: `/version rollback`."
+    refused = await cleo.slash(channel, "version promote", version=version.name)
     # A refusal is hers alone.
     assert refused.followups[0].content == "v1 is already in use: nothing was changed."
 
@@ -73,7 +73,7 @@ async def test_direct_messages_remember_the_members_language(env, place):
 
 
 async def test_commands_are_described_in_german(env):
-    model = next(root for root in env.backend.commands[None].values() if root["name"] == "model")
+    model = next(root for root in env.backend.commands[None].values() if root["name"] == "version")
     assert model["description_localizations"]["de"] == "Beobachten, trainieren, befördern und zurückrollen"
     assert not model.get("name_localizations")
     for root in env.backend.commands[None].values():

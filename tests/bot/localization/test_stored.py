@@ -30,7 +30,7 @@ def status(env, place):
 
     async def read(locale: str) -> str:
         env.locales[place.grace.id] = locale
-        return said((await place.grace.slash(place.channel, "model status")).response)
+        return said((await place.grace.slash(place.channel, "version status")).response)
 
     return read
 
@@ -65,13 +65,13 @@ async def test_a_check_of_the_gate_is_said_in_the_admins_language(place, env, qu
 
     async def show(locale: str) -> str:
         env.locales[place.grace.id] = locale
-        reply = await place.grace.slash(place.channel, "model show", version="v1")
+        reply = await place.grace.slash(place.channel, "version show", version="v1")
         return said(reply.response).replace("\N{NO-BREAK SPACE}", " ")
 
     english, german = await show("en-US"), await show("de")
     assert f"✗ hat die Prüfungen nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release" in german
     assert f"✗ failed the checks: {BROKEN}; a sentence of an earlier release" in english
-    refused = (await place.grace.slash(place.channel, "model promote", version="v1")).followups[-1].content
+    refused = (await place.grace.slash(place.channel, "version promote", version="v1")).followups[-1].content
     refused = refused.replace("\N{NO-BREAK SPACE}", " ")
     assert f"(sie hat eine Prüfung nicht bestanden: {BROKEN_IN_GERMAN}; a sentence of an earlier release)" in refused
     (row,) = rows(RoundRow)

@@ -22,7 +22,7 @@ from tests.past import add_round
 SOON_S = POLL_INTERVAL_S + 1
 FAILED = (
     "⚠️ Round 1 of default failed: memory ran out. What to do: Fix the reason, then start another round with "
-    "`/model train`; the trainer's log has the details."
+    "`/version train`; the trainer's log has the details."
 )
 
 
@@ -182,8 +182,8 @@ async def test_alerts_are_in_the_language_of_their_channels_server_and_the_log_i
         "nächste Runde rechnet weniger auf einmal"
     )
     assert failed.endswith(
-        " Was du tun kannst: Behebe den Grund und starte dann mit `/model train` eine neue Runde; Einzelheiten stehen "
-        "im Log des Trainers."
+        " Was du tun kannst: Behebe den Grund und starte dann mit `/version train` eine neue Runde; Einzelheiten "
+        "stehen im Log des Trainers."
     )
     english = f"round 1 of default failed: {MEMORY_RAN_OUT}"
     assert english in [row.message for row in rows(AlertRow)]

@@ -146,10 +146,10 @@ class TestServers:
     @pytest.mark.parametrize(
         ("command", "options"),
         [
-            ("model promote", {"version": "base"}),
-            ("model rollback", {}),
-            ("model train", {}),
-            ("model history", {"version": "base"}),
+            ("version promote", {"version": "base"}),
+            ("version rollback", {}),
+            ("version train", {}),
+            ("version history", {"version": "base"}),
         ],
     )
     @pytest.mark.threat("T77")
@@ -167,11 +167,11 @@ class TestServers:
     ):
         server = env.bot.get_guild(place.channel.guild.id)
         make("own", guild_id=server.id)
-        await place.grace.slash(place.channel, "model train", personality="own")
+        await place.grace.slash(place.channel, "version train", personality="own")
         named = tuple(role.id for role in server.roles if role.name == "admins")
         discord = settings.discord.model_copy(update={"admin_roles": named})
         await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": discord}), engine=engine, base=base))
-        await place.grace.slash(place.channel, "model train")
+        await place.grace.slash(place.channel, "version train")
         assert len(rows(RoundRow)) == 2
 
     async def test_an_import_does_not_overwrite_it(self, place, make, elsewhere, query):
@@ -272,9 +272,9 @@ class TestBind:
         await place.ada.react(answer, "🔁")
         assert [row.strength for row in rows(ReplyRow)] == [0.5, 0.5]
         # The default personality elsewhere has its own versions.
-        status = await place.grace.slash(place.channel, "model status", personality="default")
+        status = await place.grace.slash(place.channel, "version status", personality="default")
         assert "**Version in use:** base" in said(status.response)
-        here = await place.grace.slash(place.channel, "model status")
+        here = await place.grace.slash(place.channel, "version status")
         assert "personality **keeper**" in said(here.response)
         assert "**Version in use:** v1" in said(here.response)
 
@@ -303,7 +303,7 @@ class TestArchived:
         await place.grace.slash(place.channel, "personality archive", personality="keeper")
         await place.ada.react(answer, "🔁")
         assert len(rows(ReplyRow)) == 1
-        refused = await place.grace.slash(place.channel, "model train", personality="keeper")
+        refused = await place.grace.slash(place.channel, "version train", personality="keeper")
         assert "Keeper is archived" in refused.followups[-1].content
 
 

@@ -54,6 +54,6 @@ async def test_a_roll_back_needs_no_store(place, env, new_bot, settings, shared,
         await env.settle()
     shutil.rmtree(shared)
     shared.touch()  # requests are refused from now on
-    result = await place.grace.slash(place.channel, "model rollback")
+    result = await place.grace.slash(place.channel, "version rollback")
     assert "v1" in result.response.content
     assert (await place.ask("Hello?")).content.endswith("v1")

@@ -50,7 +50,7 @@ async def news(place, env, query):
 
 
 async def test_under_a_finished_round(place, env, query, compared):
-    shown = (await place.grace.slash(place.channel, "model train")).response
+    shown = (await place.grace.slash(place.channel, "version train")).response
     assert shown.embeds == []
     query(lambda session: claim_round(session, "here"))
     version = compared()
@@ -64,13 +64,13 @@ async def test_under_a_finished_round(place, env, query, compared):
 
 async def test_under_a_promotion_and_its_announcement_but_not_under_a_rollback(place, env, news, compared):
     compared()
-    promoted = await place.grace.slash(place.channel, "model promote", version="v1")
+    promoted = await place.grace.slash(place.channel, "version promote", version="v1")
     assert fields_of(promoted.response) == FIELDS
     await env.advance_time(4)
     (announced,) = news.history()
     assert announced.content.startswith("📣 **v1** answers from now on (before: base).")
     assert fields_of(announced) == FIELDS
-    await place.grace.slash(place.channel, "model rollback")
+    await place.grace.slash(place.channel, "version rollback")
     await env.advance_time(4)
     assert news.last_message.content.startswith("↩️")
     assert news.last_message.embeds == []
@@ -79,7 +79,7 @@ async def test_under_a_promotion_and_its_announcement_but_not_under_a_rollback(p
 async def test_without_embed_links_the_promotion_is_announced_alone(place, env, news, compared, caplog):
     compared()
     env.inject_error("POST", f"/channels/{news.id}/messages", status=403, times=1)
-    await place.grace.slash(place.channel, "model promote", version="v1")
+    await place.grace.slash(place.channel, "version promote", version="v1")
     await env.advance_time(4)
     (announced,) = news.history()
     assert announced.content.startswith("📣 **v1** answers from now on (before: base).")
@@ -104,17 +104,17 @@ async def test_under_the_news_that_a_version_is_ready(place, env, news, compared
 
 async def test_under_the_details_of_a_version(place, compared, query):
     compared()
-    shown = await place.grace.slash(place.channel, "model show", version="v1")
+    shown = await place.grace.slash(place.channel, "version show", version="v1")
     assert fields_of(shown.response) == FIELDS
     query(lambda session: session.execute(update(VersionRow).values(trained_on_deleted_data=True)))
-    assert (await place.grace.slash(place.channel, "model show", version="v1")).response.embeds == []
-    assert (await place.grace.slash(place.channel, "model show", version="base")).response.embeds == []
+    assert (await place.grace.slash(place.channel, "version show", version="v1")).response.embeds == []
+    assert (await place.grace.slash(place.channel, "version show", version="base")).response.embeds == []
 
 
 async def test_a_long_answer_ends_after_a_word_and_nothing_in_it_pings_or_breaks_a_limit(place, add_version):
     answer = f"<@{place.ada.id}> @everyone " + "very " * 500
     add_version(1.0, metrics=compared_metrics(answer, said_before="*" * 900))
-    (embed,) = (await place.grace.slash(place.channel, "model show", version="v1")).response.embeds
+    (embed,) = (await place.grace.slash(place.channel, "version show", version="v1")).response.embeds
     value = embed.fields[0].value
     before, after = value.split("\n")
     assert before.endswith("\\* …")
@@ -126,7 +126,7 @@ async def test_a_long_answer_ends_after_a_word_and_nothing_in_it_pings_or_breaks
 
 async def test_an_empty_answer_is_called_so(place, add_version):
     add_version(1.0, metrics=compared_metrics("", said_before="hm"))
-    (embed,) = (await place.grace.slash(place.channel, "model show", version="v1")).response.embeds
+    (embed,) = (await place.grace.slash(place.channel, "version show", version="v1")).response.embeds
     assert embed.fields[0].value == "**base:** hm\n**v1:** empty answer"
 
 
@@ -143,7 +143,7 @@ async def test_a_german_server_reads_it_in_german(place, env, news, compared, qu
     )
     await env.bot.services.setups.load()
     compared()
-    await place.grace.slash(place.channel, "model promote", version="v1")
+    await place.grace.slash(place.channel, "version promote", version="v1")
     await env.advance_time(4)
     (embed,) = news.last_message.embeds
     assert embed.title == "Dieselben Nachrichten, vorher und nachher"

@@ -77,7 +77,7 @@ async def test_admins_read_it_in_the_status_and_as_an_alert(place, env, settings
     env.change_settings(settings.model_copy(update={"alerts": alerts}))
     refuse(release(1.0))
     await place.ask("hi")
-    status = said((await place.grace.slash(place.channel, "model status")).response)
+    status = said((await place.grace.slash(place.channel, "version status")).response)
     assert f"⚠️ v1 cannot answer: {MISFIT}." in status
     await env.advance_time(POLL_INTERVAL_S + 1)
     (alert,) = (message.content for message in channel.history())
@@ -90,7 +90,7 @@ async def test_a_refused_version_is_not_promoted(place, add_version, engine, env
     adapter = env.bot.services.releases.open(add_version(1.0)).adapter
     assert adapter is not None
     engine.refusals[adapter] = MISFIT
-    result = await place.grace.slash(place.channel, "model promote", version="v1")
+    result = await place.grace.slash(place.channel, "version promote", version="v1")
     assert MISFIT.removeprefix("the ") in result.followups[-1].content
 
 

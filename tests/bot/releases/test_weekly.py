@@ -96,7 +96,7 @@ async def test_it_tells_of_a_promotion_and_of_a_version_that_an_admin_may_promot
     message = next(one for one in news.history() if "What you taught me" in one.content)
     assert "Nobody voted or chose." in message.content
     assert "New versions were made: v1 and v2. v1 answers since this week." in message.content
-    assert message.content.endswith("Next: an admin decides about v2, with `/model promote v2`.")
+    assert message.content.endswith("Next: an admin decides about v2, with `/version promote v2`.")
 
 
 async def test_a_week_in_which_nothing_happened_is_not_told(env, news, query, rows):

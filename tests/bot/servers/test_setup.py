@@ -425,9 +425,9 @@ async def test_it_asks_for_the_language_of_what_everybody_reads(place, env, wiza
     assert stored().language == "de"
     assert "### Done" in wizard.text, "what only she sees stays in her language"
     assert [row.subject for row in rows(AuditRow)] == ["Language: Deutsch"]
-    await place.grace.slash(place.channel, "model promote", version=version.name)
+    await place.grace.slash(place.channel, "version promote", version=version.name)
     assert place.channel.last_message.content.startswith("Ab jetzt antwortet **v1**")
-    refused = await place.grace.slash(place.channel, "model promote", version=version.name)
+    refused = await place.grace.slash(place.channel, "version promote", version=version.name)
     assert refused.followups[0].content == "v1 is already in use: nothing was changed."
     thread = await place.ada.slash(place.channel, "thread", topic="tea")
     assert thread.response is not None
@@ -605,7 +605,7 @@ class TestFirstVersion:
         (round_,) = rows(RoundRow)
         assert (round_.learns_from, round_.status) == (TrainingSource.EXAMPLES, RoundStatus.REQUESTED)
         assert round_.progress_message_id == shown.id
-        assert [row.action for row in rows(AuditRow)] == ["setup", "model train"]
+        assert [row.action for row in rows(AuditRow)] == ["setup", "version train"]
 
     async def test_the_button_works_after_a_restart_and_asks_no_second_time(
         self, place, env, wizard, rows, examples, new_bot

@@ -192,7 +192,7 @@ def test_words_of_a_title_do_nothing() -> None:
 @pytest.mark.threat("T78")
 async def test_an_error_that_quotes_what_was_typed_is_shown_safely(place):
     typed = "discord.gg/abc @everyone [a](https://evil.example)"
-    refused = await place.grace.slash(place.channel, "model promote", version=typed)
+    refused = await place.grace.slash(place.channel, "version promote", version=typed)
     assert refused.followups[-1].content == (
         f"There is no version {NO_INVITE} @ everyone [a] (https://evil.example): list the versions to see which exist."
     )

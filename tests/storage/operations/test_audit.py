@@ -18,7 +18,7 @@ def actions(session: Session, **wanted: object) -> list[str]:
 
 def test_lines_come_back_whole_and_newest_first(database):
     with database.transaction() as session:
-        record_action(session, AuditedAction("grace (7)", "model promote", "v1", "why not", 7, HERE))
+        record_action(session, AuditedAction("grace (7)", "version promote", "v1", "why not", 7, HERE))
         record_action(session, AuditedAction("x" * 99, "votes decide", "\0" + "y" * 999), AuditOutcome.REFUSED, "no")
     with database.snapshot() as session:
         newest, oldest = read_trail(session, AuditQuery(9))
@@ -51,9 +51,9 @@ def test_a_server_sees_its_own_lines_and_the_operators_on_what_it_shares(databas
 
 def test_an_action_includes_its_subcommands_but_not_longer_words(database):
     with database.transaction() as session:
-        for action in ("model", "model promote", "models", "model_x"):
+        for action in ("version", "version promote", "versions", "version_x"):
             record_action(session, AuditedAction("a", action, actor_id=5))
-        assert actions(session, action="model") == ["model promote", "model"]
+        assert actions(session, action="version") == ["version promote", "version"]
         assert actions(session, actor_id=6) == []
 
 
@@ -61,6 +61,6 @@ def test_an_action_includes_its_subcommands_but_not_longer_words(database):
 def test_a_members_deletion_leaves_the_trail(database):
     with database.transaction() as session:
         ensure_personality(session)
-        record_action(session, AuditedAction("grace (7)", "model promote", actor_id=7, guild_id=HERE))
+        record_action(session, AuditedAction("grace (7)", "version promote", actor_id=7, guild_id=HERE))
         delete_member(session, 7)
-        assert actions(session) == ["model promote"]
+        assert actions(session) == ["version promote"]

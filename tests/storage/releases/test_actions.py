@@ -25,7 +25,7 @@ from storage.releases.promotion import ReleaseRequest, promote, promote_version,
 from storage.releases.versions import Version, read_alias
 from tests.storage.releases.test_versions import add
 
-ACTION = AuditedAction("alice (7)", "model promote", "version: v1", "kinder")
+ACTION = AuditedAction("alice (7)", "version promote", "version: v1", "kinder")
 OpenFiles = Callable[[Version | None], object]
 
 
@@ -48,7 +48,7 @@ def test_a_promotion_is_done_and_recorded(database: Database, personality_id: in
     opened: list[Version | None] = []
     move = promote_version(database, ACTION, request(personality_id, opened.append))
     assert (move.before.target, move.after.target, opened) == ("base", "v1", [version])
-    assert recorded(database) == ["model promote"]
+    assert recorded(database) == ["version promote"]
     with database.snapshot() as session:
         row = session.scalars(select(AliasMoveRow)).first()
         assert row is not None

@@ -191,7 +191,7 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
     assert len(rows) == 10
     assert rows.isdisjoint(hers)
     assert ended.reason.endswith(
-        "; it learned without the deleted data that v1 had learned from: compare both with `/model compare v1 v2`"
+        "; it learned without the deleted data that v1 had learned from: compare both with `/version compare v1 v2`"
     )
 
 

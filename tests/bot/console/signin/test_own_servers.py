@@ -309,11 +309,11 @@ async def test_votes_on_a_personality_of_another_server_are_not_decided_on(place
 
 
 async def test_the_trail_is_that_of_the_server(place, hal, grace, query):
-    query(lambda s: record_action(s, AuditedAction("hal (5)", "model train", guild_id=hal.guild.id)))
+    query(lambda s: record_action(s, AuditedAction("hal (5)", "version train", guild_id=hal.guild.id)))
     query(lambda s: record_action(s, AuditedAction("grace (7)", "arena start", guild_id=place.channel.guild.id)))
     text = (await grace.get("/trust")).text
     assert "arena start" in text
-    assert "model train" not in text
+    assert "version train" not in text
     assert "console sign in" not in text, "who signs in is the operator's to know"
     assert "What is stored" not in text
     assert (await grace.get("/trust/stored")).status == 404

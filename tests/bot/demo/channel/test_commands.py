@@ -11,22 +11,22 @@ from tests.bot.demo.channel.conftest import articles
 async def test_everybody_sees_the_commands_that_they_may_use(channel):
     ada, grace = (await channel.look("ada")).html, (await channel.look("grace")).html
     assert 'data-command="suggest"' in ada
-    assert 'data-command="model promote"' not in ada
-    assert 'data-command="model promote"' in grace
+    assert 'data-command="version promote"' not in ada
+    assert 'data-command="version promote"' in grace
     assert "grace, the admin" in grace
     direct = (await channel.look("grace", "direct")).html
-    assert 'data-command="model promote"' not in direct
+    assert 'data-command="version promote"' not in direct
 
 
 async def test_a_form_has_a_field_for_each_option(channel, add_version):
     add_version(1.0)
-    form = await channel.look("grace", query="?command=model%20promote")
+    form = await channel.look("grace", query="?command=version%20promote")
     assert '<input list="field.version.list"' in form.html
     assert 'type="checkbox" value="True" id="field.override"' in form.html
     assert "version (required)" in form.text
-    offered = await channel.browser.get("/channel/grace/lounge/suggestions?command=model%20promote&option=version")
+    offered = await channel.browser.get("/channel/grace/lounge/suggestions?command=version%20promote&option=version")
     assert 'value="v1"' in offered.html
-    train = await channel.look("grace", query="?command=model%20train")
+    train = await channel.look("grace", query="?command=version%20train")
     assert '<option value="examples">examples</option>' in train.html
     arena = await channel.look("grace", query="?command=arena%20start")
     assert 'type="number" step="any" min="2" max="4"' in arena.html
@@ -37,22 +37,22 @@ async def test_a_form_has_a_field_for_each_option(channel, add_version):
 async def test_a_form_runs_the_command(channel, add_version, rows):
     add_version(1.0)
     fields = {"field.version": "v1", "field.reason": "I like it", "field.override": "True", "field.personality": ""}
-    seen = await channel.browser.post("/channel/grace/lounge/command", command="model promote", **fields)
+    seen = await channel.browser.post("/channel/grace/lounge/command", command="version promote", **fields)
     assert "v1" in articles(seen)[-1]
     assert rows(AuditRow)[-1].reason == "I like it"
 
 
 async def test_a_command_can_be_typed(channel, add_version, rows):
     add_version(1.0)
-    await channel.say("grace", "/model  promote v1 override:True reason: it says: more")
+    await channel.say("grace", "/version  promote v1 override:True reason: it says: more")
     row = rows(AuditRow)[-1]
-    assert (row.action, row.reason) == ("model promote", "it says: more")
+    assert (row.action, row.reason) == ("version promote", "it says: more")
     seen = await channel.say("grace", "/audit member:@grace limit:1")
-    assert "model promote" in articles(seen)[-1]
+    assert "version promote" in articles(seen)[-1]
 
 
 async def test_what_a_typed_command_lacks_is_asked_for(channel):
-    seen = await channel.say("grace", "/model promote reason:because")
+    seen = await channel.say("grace", "/version promote reason:because")
     assert "version (required)" in seen.text
     assert 'value="because"' in seen.html
 
@@ -68,15 +68,16 @@ async def test_a_file_is_uploaded(channel, rows):
 @pytest.mark.parametrize(
     ("person", "text", "said"),
     [
-        ("ada", "/model status", "You may not use /model status here"),
-        ("grace", "/model", "There is no command /model . Choose one: /model compare"),
+        ("ada", "/version status", "You may not use /version status here"),
+        ("grace", "/version", "There is no command /version . Choose one: /version compare"),
+        ("grace", "/model promote v1", "use /version promote v1"),
         ("grace", "/nonsense", "There is no command /nonsense . Commands lists them"),
         ("grace", "/taste now", "There is no personality"),
         ("ada", "/suggest this", "has no options"),
         ("grace", "/audit many", "limit is a whole number"),
         ("grace", "/audit limit:99", "must be ≤ 25"),
-        ("grace", "/model rollback override:1", "base model is already in use"),
-        ("grace", "/model train learn_from:dreams", "can be votes, examples, and not dreams"),
+        ("grace", "/version rollback override:1", "base model is already in use"),
+        ("grace", "/version train learn_from:dreams", "can be votes, examples, and not dreams"),
         ("grace", "/knowledge refresh 1 file:tea.txt", "Choose a file"),
         ("ada", "x" * 2_001, "longer than 2,000 characters"),
         ("ada", " ", "Write a message first"),

@@ -59,7 +59,7 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
     assert "What it has learned" in overview.html
 
     assert "grace, starts the training" in guide(await channel.look("ada"))
-    form = await channel.look("grace", query="?command=model+train")
+    form = await channel.look("grace", query="?command=version+train")
     assert "learn_from" in form.html
     round_id = query(lambda session: request_round(session, 1, "grace")[0].id)
     assert "A new version is being trained" in guide(await channel.look("ada"))
@@ -70,7 +70,7 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
     assert guide(await channel.look("ada")).startswith("6 of 8 v1 is made. Is it better?")
     query(lambda session: compare_pairs(session, 10, version))
     assert guide(await channel.look("ada")).startswith("7 of 8 You have compared v1 with today's answers.")
-    assert "reason" in (await channel.look("grace", query="?command=model+promote")).html
+    assert "reason" in (await channel.look("grace", query="?command=version+promote")).html
     query(
         lambda session: promote(
             session,

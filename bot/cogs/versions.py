@@ -1,4 +1,4 @@
-"""`/model`: versions, training and promotion."""
+"""`/version`: versions, training and promotion."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ from storage.releases.promotion import ReleaseRequest, promote_version, roll_bac
 log = logging.getLogger(__name__)
 
 
-class Models(
+class VersionCommands(
     AdminCog,
     commands.GroupCog,
-    group_name="model",
+    group_name="version",
     group_description="Watch, train, promote and roll back",
 ):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
@@ -249,4 +249,4 @@ class Models(
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
     services.release_watcher.subscribe(ReleaseAnnouncer(bot, services))
-    await bot.add_cog(Models(bot, services))
+    await bot.add_cog(VersionCommands(bot, services))

@@ -57,14 +57,14 @@ def make_version(settings, base, query):
 class TestWhoMayDoIt:
     @pytest.mark.parametrize("command", ["status", "train", "list", "rollback"])
     async def test_members_are_refused_by_discord(self, place, command):
-        with pytest.raises(Exception, match="model"):
-            await place.ada.slash(place.channel, f"model {command}")
+        with pytest.raises(Exception, match="version"):
+            await place.ada.slash(place.channel, f"version {command}")
 
     @pytest.mark.parametrize("command", ["status", "train", "list", "rollback"])
     async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, env, command, rows):
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
         root.update(default_member_permissions=None)
-        result = await place.ada.slash(place.channel, f"model {command}")
+        result = await place.ada.slash(place.channel, f"version {command}")
         assert "Only admins can do this" in result.response.content
         assert rows(RoundRow) == []
 
@@ -74,9 +74,9 @@ class TestWhoMayDoIt:
         with_role = settings.discord.model_copy(update={"admin_roles": (helpers.id,)})
         old = env.bot
         await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
         root.update(default_member_permissions=None)
-        assert "Version in use" in said((await helper.slash(place.channel, "model status")).response)
+        assert "Version in use" in said((await helper.slash(place.channel, "version status")).response)
         await old.close()
 
 
@@ -84,7 +84,7 @@ class TestStatus:
     async def test_it_says_what_answers_what_there_is_to_learn_and_what_is_open(self, place):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
-        text = said((await place.grace.slash(place.channel, "model status")).response)
+        text = said((await place.grace.slash(place.channel, "version status")).response)
         assert "**Version in use:** base on tiny" in text
         assert "**Votes:** 1 vote by 1 member.\n" in text
         assert "**For the next round:** nothing from members yet; a round needs 8 pairs. The taste ranks" in text
@@ -98,26 +98,26 @@ class TestStatus:
         await place.bo.react(third, "👍")
         query(lambda session: give_cause(session, 2, place.ada.id, Cause.WRONG_FACT))
         query(lambda session: withdraw_consent(session, place.bo.id))
-        text = said((await place.grace.slash(place.channel, "model status")).response)
+        text = said((await place.grace.slash(place.channel, "version status")).response)
         reasons = "1 about a wrong fact, 1 by people who opted out"
         assert f"**Votes:** 1 vote by 1 member. Of 3 votes given, 2 do not count: {reasons}.\n" in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
         query(lambda session: [record_heartbeat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
         query(lambda session: request_round(session, 1, "somebody"))
-        text = said((await place.grace.slash(place.channel, "model status")).response)
+        text = said((await place.grace.slash(place.channel, "version status")).response)
         assert "**Trainer:** `gpu1:/data` is idle, `here` is idle; scheduled at `0 4 * * *` UTC" in text
         assert "Waiting for the trainer** (round 1)" in text
         query(lambda session: claim_round(session, "gpu1:/data#01ab"))
-        text = said((await place.grace.slash(place.channel, "model status")).response)
+        text = said((await place.grace.slash(place.channel, "version status")).response)
         assert "**Trainer:** `gpu1:/data` is training round 1, `here` is idle" in text
 
     async def test_it_says_that_each_of_several_versions_has_its_own_luck(self, place, waiting):
         waiting(1.0)
-        assert "luck" not in said((await place.grace.slash(place.channel, "model status")).response)
+        assert "luck" not in said((await place.grace.slash(place.channel, "version status")).response)
         waiting(2.0)
         luck = "People have compared 2 versions with base so far: each may be ready by luck in 1 of 20 cases."
-        assert luck in said((await place.grace.slash(place.channel, "model status")).response)
+        assert luck in said((await place.grace.slash(place.channel, "version status")).response)
 
 
 class TestStatusOnDiscord:
@@ -126,7 +126,7 @@ class TestStatusOnDiscord:
         return None
 
     async def test_it_says_that_live_chat_is_not_trained_on(self, place):
-        text = said((await place.grace.slash(place.channel, "model status")).response)
+        text = said((await place.grace.slash(place.channel, "version status")).response)
         assert "privacy.discord_training_permission = false" in text
 
 
@@ -136,12 +136,12 @@ class TestDeletedData:
     @pytest.fixture
     async def marked(self, place, make_version, query):
         version = make_version()
-        await place.grace.slash(place.channel, "model promote", version="v1")
+        await place.grace.slash(place.channel, "version promote", version="v1")
         query(lambda session: session.execute(update(VersionRow).values(trained_on_deleted_data=True)))
         return version
 
     async def say(self, place, command, **options):
-        result = await place.grace.slash(place.channel, f"model {command}", **options)
+        result = await place.grace.slash(place.channel, f"version {command}", **options)
         return said(result.response or result.followups[-1])
 
     async def test_status_says_what_the_next_round_does(self, place, marked):
@@ -172,14 +172,14 @@ class TestDeletedData:
 
 class TestTrain:
     async def test_it_asks_for_a_round_and_warns_without_a_trainer(self, place, rows):
-        result = await place.grace.slash(place.channel, "model train")
+        result = await place.grace.slash(place.channel, "version train")
         assert "No trainer is running" in result.response.content
         assert rows(RoundRow)[0].status is RoundStatus.REQUESTED
         assert "grace" in rows(RoundRow)[0].requested_by
 
     async def test_a_second_request_joins_the_first(self, place, rows):
-        first = await place.grace.slash(place.channel, "model train")
-        second = await place.grace.slash(place.channel, "model train")
+        first = await place.grace.slash(place.channel, "version train")
+        second = await place.grace.slash(place.channel, "version train")
         (row,) = rows(RoundRow)
         assert row.progress_message_id == first.response.id
         assert second.response.content.startswith("Round 1 is already requested. Its progress: https://discord.com/")
@@ -187,7 +187,7 @@ class TestTrain:
 
     async def test_progress_shows_phase_step_loss_and_time_left_then_the_outcome(self, place, env, query, make_version):
         query(lambda session: record_heartbeat(session, TRAINER, "here"))
-        shown = (await place.grace.slash(place.channel, "model train")).response
+        shown = (await place.grace.slash(place.channel, "version train")).response
 
         async def text() -> str:
             await env.advance_time(1.5)
@@ -206,10 +206,10 @@ class TestTrain:
         final = await text()
         assert "A new version is made" in final
         assert "67% of those right" in final
-        assert "To use v1, run `/model promote v1`." in final
+        assert "To use v1, run `/version promote v1`." in final
 
     async def test_the_outcome_shows_used_and_unused_votes(self, place, env, query):
-        await place.grace.slash(place.channel, "model train")
+        await place.grace.slash(place.channel, "version train")
         evidence = {
             "votes": 1200,
             "voters": 1,
@@ -228,7 +228,7 @@ class TestTrain:
 
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
         query(lambda session: record_heartbeat(session, TRAINER, "here"))
-        shown = (await place.grace.slash(place.channel, "model train")).response
+        shown = (await place.grace.slash(place.channel, "version train")).response
         old = env.bot
         await env.restart_bot(new_bot())
         query(lambda session: claim_round(session, "here"))
@@ -239,7 +239,7 @@ class TestTrain:
         await old.close()
 
     async def test_an_outcome_that_discord_refuses_for_now_is_shown_later(self, place, env, query, rows):
-        shown = (await place.grace.slash(place.channel, "model train")).response
+        shown = (await place.grace.slash(place.channel, "version train")).response
         query(lambda session: claim_round(session, "here"))
         await env.advance_time(1.5)
         env.inject_error("PATCH", "/channels/*/messages/*", status=429, times=1)
@@ -250,14 +250,14 @@ class TestTrain:
         assert rows(RoundRow)[0].progress_message_id is None
 
     async def test_unchanged_progress_is_not_sent_again(self, place, env):
-        await place.grace.slash(place.channel, "model train")
+        await place.grace.slash(place.channel, "version train")
         await env.advance_time(2)
         before = len(env.http_requests)
         await env.advance_time(5)
         assert len(env.http_requests) == before
 
     async def test_a_deleted_progress_message_is_let_go(self, place, env, rows):
-        shown = (await place.grace.slash(place.channel, "model train")).response
+        shown = (await place.grace.slash(place.channel, "version train")).response
         env.backend.delete_message(place.channel.id, shown.id)
         await env.advance_time(2)
         assert rows(RoundRow)[0].progress_message_id is None
@@ -266,12 +266,12 @@ class TestTrain:
 class TestReleases:
     async def test_promote_and_roll_back_take_effect_with_the_next_answer(self, place, make_version, engine, rows):
         version = make_version()
-        promoted = await place.grace.slash(place.channel, "model promote", version="v1", reason="it is kinder")
+        promoted = await place.grace.slash(place.channel, "version promote", version="v1", reason="it is kinder")
         assert promoted.response.content.startswith("**v1** answers from now on (before: base)")
         assert (await place.ask("hi")).content.endswith("-# v1")
         assert engine.requests[-1].adapter.digest == version.digest
         assert rows(ReplyRow)[-1].version_id == version.id
-        back = await place.grace.slash(place.channel, "model rollback")
+        back = await place.grace.slash(place.channel, "version rollback")
         assert back.response.content.startswith("Rolled back: **base** answers again")
         assert (await place.ask("hi")).content.endswith("-# base")
         assert engine.requests[-1].adapter is None
@@ -284,27 +284,27 @@ class TestReleases:
 
     async def test_a_rollback_says_what_still_acts_and_so_does_the_status(self, place, make_version, query):
         make_version()
-        await place.grace.slash(place.channel, "model promote", version="v1")
+        await place.grace.slash(place.channel, "version promote", version="v1")
         query(lambda session: add_taste(session, 60))
         chooses = "I begin several answers and finish the one that people would like best."
-        status = said((await place.grace.slash(place.channel, "model status")).response)
+        status = said((await place.grace.slash(place.channel, "version status")).response)
         assert chooses in status
-        back = (await place.grace.slash(place.channel, "model rollback")).response.content
+        back = (await place.grace.slash(place.channel, "version rollback")).response.content
         assert back == (
-            "Rolled back: **base** answers again. `/model promote v1` brings v1 back. What people's votes "
+            "Rolled back: **base** answers again. `/version promote v1` brings v1 back. What people's votes "
             f"taught still acts: {chooses}"
         )
-        status = said((await place.grace.slash(place.channel, "model status")).response)
+        status = said((await place.grace.slash(place.channel, "version status")).response)
         acts = f"No version answers yet, but people's votes already shape the answers. {chooses}"
         assert acts in status
         assert "not learned" not in status
-        assert (await place.grace.slash(place.channel, "model list")).response.content.startswith(acts)
+        assert (await place.grace.slash(place.channel, "version list")).response.content.startswith(acts)
 
     async def test_a_rollback_offers_to_switch_off_what_still_acts(self, place, make_version, query, rows):
         make_version()
-        await place.grace.slash(place.channel, "model promote", version="v1")
+        await place.grace.slash(place.channel, "version promote", version="v1")
         query(lambda session: add_taste(session, 60))
-        back = (await place.grace.slash(place.channel, "model rollback")).response
+        back = (await place.grace.slash(place.channel, "version rollback")).response
         refused = await place.ada.click(back, label="Switch that off too")
         assert "Only admins can do this" in refused.followups[-1].content
         assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
@@ -316,48 +316,48 @@ class TestReleases:
             ("taste switch", AuditOutcome.REFUSED),
             ("taste switch", AuditOutcome.DONE),
         ]
-        status = said((await place.grace.slash(place.channel, "model status")).response)
+        status = said((await place.grace.slash(place.channel, "version status")).response)
         assert "An admin has switched the taste off" in status
         assert "The taste ranks no answers: an admin has switched it off." in status
 
     async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, make_version):
         make_version()
-        await place.grace.slash(place.channel, "model promote", version="v1")
-        back = (await place.grace.slash(place.channel, "model rollback")).response.content
-        assert back == "Rolled back: **base** answers again. `/model promote v1` brings v1 back."
+        await place.grace.slash(place.channel, "version promote", version="v1")
+        back = (await place.grace.slash(place.channel, "version rollback")).response.content
+        assert back == "Rolled back: **base** answers again. `/version promote v1` brings v1 back."
 
     async def test_list_and_show(self, place, make_version):
         make_version()
-        await place.grace.slash(place.channel, "model promote", version="1")
+        await place.grace.slash(place.channel, "version promote", version="1")
         answer = await place.ask("hi")
         await place.ada.react(answer, "👎")
-        listed = (await place.grace.slash(place.channel, "model list")).response.content
+        listed = (await place.grace.slash(place.channel, "version list")).response.content
         assert "👑 **v1** · 👍 0 👎 1" in listed
         assert "▫️ **base** · 👍 0 👎 0" in listed
-        shown = (await place.grace.slash(place.channel, "model show", version="v1")).response.content
+        shown = (await place.grace.slash(place.channel, "version show", version="v1")).response.content
         assert "from base on tiny" in shown
         assert "12 pairs trained on · 3 for validation" in shown
         assert ") put it in use" in shown
 
     async def test_versions_are_offered_while_typing(self, place, make_version):
         make_version()
-        choices = await place.grace.autocomplete(place.channel, "model promote", "version", "")
+        choices = await place.grace.autocomplete(place.channel, "version promote", "version", "")
         assert [choice["value"] for choice in choices] == ["v1", "base"]
-        assert await place.grace.autocomplete(place.channel, "model promote", "version", "v1") == []
+        assert await place.grace.autocomplete(place.channel, "version promote", "version", "v1") == []
 
     @pytest.mark.parametrize("name", ["v9", "nonsense", "v", "-1", "v" + "9" * 30])
     async def test_an_unknown_version_is_named(self, place, name):
-        result = await place.grace.slash(place.channel, "model promote", version=name)
+        result = await place.grace.slash(place.channel, "version promote", version=name)
         assert f"There is no version {name}" in result.followups[-1].content
 
     async def test_nothing_to_roll_back_is_a_sentence(self, place):
-        result = await place.grace.slash(place.channel, "model rollback")
+        result = await place.grace.slash(place.channel, "version rollback")
         assert "no earlier version to roll back to" in result.followups[-1].content
 
     async def test_promoting_the_champion_again_changes_nothing(self, place, make_version, rows):
         make_version()
-        await place.grace.slash(place.channel, "model promote", version="v1")
-        again = await place.grace.slash(place.channel, "model promote", version="v1")
+        await place.grace.slash(place.channel, "version promote", version="v1")
+        again = await place.grace.slash(place.channel, "version promote", version="v1")
         assert "v1 is already in use" in again.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
@@ -373,35 +373,35 @@ class TestReleases:
             return real(target)
 
         env.bot.services.releases.open = slow_open
-        result = await place.grace.slash(place.channel, "model promote", version="v1")
+        result = await place.grace.slash(place.channel, "version promote", version="v1")
         assert "omeone else just changed the version in use" in result.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_undo_after_promoting_the_base_brings_the_version_back(self, place, make_version):
         make_version()
-        await place.grace.slash(place.channel, "model promote", version="v1")
-        await place.grace.slash(place.channel, "model promote", version="base")
-        back = await place.grace.slash(place.channel, "model rollback")
+        await place.grace.slash(place.channel, "version promote", version="v1")
+        await place.grace.slash(place.channel, "version promote", version="base")
+        back = await place.grace.slash(place.channel, "version rollback")
         assert back.response.content.startswith("Rolled back: **v1** answers again")
 
     async def test_a_damaged_version_is_not_promoted(self, place, make_version, settings, rows):
         version = make_version()
         (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).unlink()
-        result = await place.grace.slash(place.channel, "model promote", version="v1")
+        result = await place.grace.slash(place.channel, "version promote", version="v1")
         assert "is missing" in result.followups[-1].content
         assert rows(AliasMoveRow) == []
 
     async def test_a_champion_whose_files_vanish_gives_way_and_status_says_so(self, place, make_version, settings):
         first, second = make_version(1.0), None
-        await place.grace.slash(place.channel, "model promote", version="v1")
+        await place.grace.slash(place.channel, "version promote", version="v1")
         second = make_version(2.0)
-        await place.grace.slash(place.channel, "model promote", version="v2")
+        await place.grace.slash(place.channel, "version promote", version="v2")
         store = settings.data.directory / "adapters"
         (store / second.digest / WEIGHTS_FILE).write_bytes(b"altered")
         assert (await place.ask("hi")).content.endswith("-# v1")
         shutil.rmtree(store / first.digest)
         assert (await place.ask("hi")).content.endswith("-# base")
-        status = said((await place.grace.slash(place.channel, "model status")).response)
+        status = said((await place.grace.slash(place.channel, "version status")).response)
         assert "⚠️ v2 cannot answer" in status
 
     async def test_an_answer_keeps_the_version_it_began_with(self, place, make_version, engine, env, query, rows):
@@ -422,5 +422,5 @@ class TestReleases:
 
 
 async def test_commands_are_for_servers_and_managers_by_default(env):
-    root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+    root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
     assert int(root["default_member_permissions"]) == discord.Permissions(manage_guild=True).value
