@@ -28,7 +28,7 @@ from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
 from storage.database.ids import LARGEST_ID
 from storage.errors import CardError, SettingsError
-from storage.insights.answering_now import read_answering_now
+from storage.insights.taste_report import read_answering_now
 from storage.personalities.card_files import CARD_SUFFIX, TAVERN_SUFFIXES, write_card_file
 from storage.personalities.cards import format_card
 from storage.personalities.personalities import list_personalities, personality_named
