@@ -67,7 +67,7 @@ check: $(VENV)/.dev ## Lint, format, types, who may import whom, known vulnerabi
 	$(BIN)/lint-imports
 	@$(BIN)/python -m tests.advisories
 
-bench: $(VENV)/.bench ## Measure; BENCH=votes, console, loop, community, humans, demonstration, knowledge, memory, serving, startup, soak, capacity, training or bases
+bench: $(VENV)/.bench ## Measure; BENCH=votes, console, loop, community, humans, demonstration, knowledge, serving, startup, soak, capacity, training or bases
 	@$(BIN)/reactune bench $(BENCH) $(ARGS) --json
 
 gpu-check: ## Measure rounds and serving on an NVIDIA GPU; ARGS="--vllm /path/to/vllm --size 8b", or --tiny to try it

@@ -18,7 +18,7 @@ def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
     """Show what is stored about members by use in training and age, with opt-ins, deletions and marked versions."""
     from bot.privacy.notices import report_lines
     from storage.database.columns import utc_now
-    from storage.insights.privacy_report import report_privacy
+    from storage.privacy.retention import report_privacy
 
     settings = read_settings(config)
     with reading(settings) as session:

@@ -25,13 +25,13 @@ from reactune.shared import (
 from storage.adapters.stores import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.insights.answering_now import read_answering_now
+from storage.insights.taste_report import read_answering_now
 from storage.models.adapter_checks import require_base
 from storage.operations.audit import record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.before_after import BeforeAfter, compare_answers
 from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion
-from storage.releases.versions import Version, version_named
+from storage.releases.versions import Version, name_of, version_named
 from storage.wording import BASE_NAME
 
 model = typer.Typer(
@@ -56,7 +56,7 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     settings = read_settings(config)
     found = look_up(config, personality, lambda session, id_: read_versions(session, id_, settings))
     data = {
-        "champion": found.champion.target,
+        "champion": name_of(found.now.champion),
         "since": found.now.since,
         "challenger": found.contest.rival.name if found.contest else None,
         "comparison": found.contest.numbers if found.contest else None,

@@ -28,7 +28,7 @@ from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
 from storage.database.ids import LARGEST_ID
 from storage.errors import CardError, SettingsError
-from storage.insights.answering_now import read_answering_now
+from storage.insights.taste_report import read_answering_now
 from storage.personalities.card_files import CARD_SUFFIX, TAVERN_SUFFIXES, write_card_file
 from storage.personalities.cards import format_card
 from storage.personalities.personalities import list_personalities, personality_named
@@ -158,7 +158,7 @@ def import_from_file(
     from bot.text.rounds import describe_import
     from bot.text.sanitize import escape_inline
     from storage.models.base_model import resolve_base_model
-    from storage.models.personality_imports import import_personality_file
+    from storage.models.personality_imports import ImportRequest, import_personality_file
 
     store = open_store(settings)
     with progress() as say:
@@ -166,15 +166,8 @@ def import_from_file(
     with with_cards(settings):
         pass  # the file may be a new version of one of the cards' personalities
     with contextlib.closing(open_database(settings)) as database:
-        imported = import_personality_file(
-            database,
-            store,
-            base,
-            path,
-            name=name,
-            model_base=settings.model.base,
-            by=operator_name(),
-        )
+        request = ImportRequest(operator_name(), settings.model.base, name)
+        imported = import_personality_file(database, store, base, path, request)
         if imported.lorebook:
             kept = _keep_lorebook(database, settings, imported, server)
             imported = replace(imported, notes=(*imported.notes, kept))

@@ -32,7 +32,7 @@ from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import AuditOutcome
-from storage.insights.alert_facts import read_facts
+from storage.insights.model_status import read_facts
 from storage.operations.alerts import EVERYBODY, Alert, AlertKind, alerts_to_announce, has_changed, record_alerts
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.operations.outbox import announce_waiting

@@ -206,7 +206,7 @@ class Personalities(
     async def _own(self, interaction: discord.Interaction, name: str) -> Personality:
         """Return the personality, which the admin may change."""
         await interaction.response.defer(ephemeral=True)
-        found = await self.services.database.read(personality_named, name, interaction.guild_id)
+        found = await self._named(interaction, name)
         require_own(self.services, found, {interaction.guild_id or 0})
         return found
 
@@ -237,7 +237,7 @@ class Personalities(
     ) -> None:
         """Get a personality's card as a file, or one of its versions as a zip file."""
         await interaction.response.defer(ephemeral=True)
-        found = await self.services.database.read(personality_named, personality, interaction.guild_id)
+        found = await self._named(interaction, personality)
         if version is None:
             name, content = export_card(found)
             file = discord.File(BytesIO(content), name)
@@ -344,9 +344,7 @@ class Personalities(
         self, interaction: discord.Interaction, name: str, change: Callable[[Session, Personality], object], did: str
     ) -> str:
         """Archive or restore a personality of this server, and return its name."""
-        await interaction.response.defer(ephemeral=True)
-        found = await self._named(interaction, name)
-        require_own(self.services, found, {interaction.guild_id or 0})
+        found = await self._own(interaction, name)
         await run_audited(interaction, change, found)
         log.info("%s %s the personality %s.", user_label(interaction.user), did, found.name)
         return found.name

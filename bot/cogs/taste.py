@@ -29,8 +29,8 @@ from bot.text.panels import MAX_PANEL_CHARS, text_panel
 from bot.text.splitting import fit_lines
 from bot.text.taste import describe_picture, describe_switch, taste_lines
 from storage.database.columns import utc_now
+from storage.insights.answers import in_channels, in_server
 from storage.insights.taste_report import read_taste_report
-from storage.insights.visibility import in_channels, in_server
 from storage.personalities.personalities import Personality, read_personality
 from storage.taste.acting import switch_taste
 

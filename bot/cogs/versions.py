@@ -51,10 +51,10 @@ from bot.text.status import describe_status
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.database.columns import utc_now
 from storage.database.enums import TrainingSource
-from storage.insights.answering_now import read_answering_now
 from storage.insights.lineage import lineage_of
 from storage.insights.model_status import read_model_status, read_version, read_versions
 from storage.insights.report import read_report
+from storage.insights.taste_report import read_answering_now
 from storage.releases.before_after import compare_answers
 from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
 

@@ -25,7 +25,7 @@ from bot.guards.permissions import visible_channels
 from bot.guards.rate_limit import RateLimited
 from bot.services import Services
 from storage.database.enums import NOBODY, OPERATOR
-from storage.insights.visibility import Channels
+from storage.insights.answers import Channels
 from storage.operations.audit import AuditedAction, audited
 from storage.operations.console_sessions import (
     SESSION_LASTS,

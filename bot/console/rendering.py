@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from bot.charts.rounds import smoothed
-from storage.insights.version_tree import TreeNode
+from storage.insights.model_status import TreeNode
 from storage.wording import Duration, count
 
 _markdown = MarkdownIt("zero", {"html": False, "breaks": True}).enable(["emphasis", "backticks", "newline", "escape"])

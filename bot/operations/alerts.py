@@ -11,7 +11,7 @@ from bot.engine import EngineState
 from bot.localization.sentences import gettext, sentence, translated
 from bot.operations.health import HealthCheck
 from storage.database.enums import RoundStatus
-from storage.insights.alert_facts import AlertFacts
+from storage.insights.model_status import AlertFacts
 from storage.operations.alerts import Alert, AlertKind
 from storage.sentences import Sentence, counted, joined
 from storage.training.rounds import Round

@@ -16,7 +16,7 @@ from bot.guards.access import user_label
 from bot.personalities.selection import require_own
 from bot.services import Services
 from storage.models.personality_files import Provenance, read_provenance, zip_version
-from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, import_personality_file
+from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, ImportRequest, import_personality_file
 from storage.personalities.card_files import CARD_SUFFIX, CARD_SUFFIXES
 from storage.personalities.cards import MAX_CARD_BYTES, format_card
 from storage.personalities.personalities import Personality
@@ -71,22 +71,19 @@ async def import_attachment(
     """Import a card or an exported version; raises UserFacingError or StorageError."""
     _require_importable(file)
     content = await fetch_file(file, MAX_ATTACHMENT_BYTES, timeout_s=IMPORT_S)
+    request = ImportRequest(
+        user_label(interaction.user),
+        services.settings.model.base,
+        name or "",
+        interaction.guild_id,
+        may_change=lambda personality: require_own(services, personality, {interaction.guild_id or 0}),
+    )
 
     def run() -> ImportedPersonality:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(file.filename).name
             path.write_bytes(content)
-            return import_personality_file(
-                services.database,
-                services.adapters,
-                services.base,
-                path,
-                name=name or "",
-                model_base=services.settings.model.base,
-                by=user_label(interaction.user),
-                guild_id=interaction.guild_id,
-                may_change=lambda personality: require_own(services, personality, {interaction.guild_id or 0}),
-            )
+            return import_personality_file(services.database, services.adapters, services.base, path, request)
 
     return await asyncio.to_thread(run)
 

@@ -13,7 +13,7 @@ from bot.personalities.binding import at_strength, describe_place
 from bot.personalities.webhooks import Webhooks
 from bot.text.sanitize import escape_inline
 from storage.database.enums import Scope
-from storage.insights.answering_now import AnsweringNow, read_answering_now
+from storage.insights.taste_report import AnsweringNow, read_answering_now
 from storage.personalities.bindings import (
     Binding,
     BindingPlace,

@@ -18,12 +18,11 @@ from bot.guards.interactions import PersistentButton, button_row
 from bot.localization.sentences import gettext, ngettext, translated
 from bot.services import Services
 from storage.database.enums import Basis
-from storage.insights.privacy_report import NO_BASIS, PrivacyReport
 from storage.members import greet, take_back_greeting
 from storage.privacy.consent import give_consent
 from storage.privacy.erasure import Deletion, delete_member
 from storage.privacy.member_data import MemberDataSummary, summarize_member_data
-from storage.privacy.retention import days_kept, describe_retention
+from storage.privacy.retention import NO_BASIS, PrivacyReport, days_kept, describe_retention
 from storage.settings.sections import PrivacySettings
 from storage.wording import count, gettext_noop
 

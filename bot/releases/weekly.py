@@ -18,7 +18,7 @@ from bot.services import Services
 from bot.text.taste import describe_counts, name_likings
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
-from storage.insights.week import Week, read_week, week_trigger
+from storage.insights.model_status import Week, read_week, week_trigger
 from storage.personalities.bindings import speaks_in
 from storage.personalities.personalities import Personality, list_personalities
 from storage.runtime.schedules import begin_schedule
@@ -143,9 +143,9 @@ def _versions(week: Week) -> str:
             )
         )
     if week.was_promoted:
-        said.append(gettext("{version} answers since this week.", version=week.champion.target))
+        said.append(gettext("{version} answers since this week.", version=week.champion))
     if week.rival:
-        names = {"version": week.rival.name, "champion": week.champion.target}
+        names = {"version": week.rival.name, "champion": week.champion}
         said.append(gettext("{version} is being compared with {champion}, blind.", **names))
     return " ".join(said)
 

@@ -14,8 +14,8 @@ from bot.text.rounds import describe_metrics, describe_pairs, describe_votes
 from bot.text.sanitize import escape_inline, quote_plainly, sanitize_reason
 from bot.text.taste import describe_now, name_likings, what_acts
 from storage.database.enums import GateVerdict
-from storage.insights.answering_now import AnsweringNow
 from storage.insights.model_status import VersionDetails, VersionList
+from storage.insights.taste_report import AnsweringNow
 from storage.releases.announcements import Announcement, PromotionAnnouncement
 from storage.releases.before_after import BeforeAfter
 from storage.releases.versions import AliasMove, Version, id_of, name_of
@@ -105,7 +105,7 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
 def _version_line(version: Version | None, found: VersionList) -> str:
     votes = found.votes.on(id_of(version))
     note = f"{outcome_words(version)} · {_time(version.created_at)}" if version else gettext("no adapter")
-    sign = "👑" if name_of(version) == found.champion.target else "▫️"
+    sign = "👑" if version == found.now.champion else "▫️"
     if version and version.trained_on_deleted_data:
         note += f" · ⚠️ {gettext('learned from deleted data')}"
     if version and version.withdrawn_at:

@@ -14,7 +14,7 @@ from storage.database.enums import GateVerdict
 from storage.insights.model_status import ModelStatus
 from storage.operations.token_spend import Spend, is_used_up
 from storage.privacy.consent import describe_bases
-from storage.releases.versions import Version
+from storage.releases.versions import Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
 from storage.training.feedback import Outlook
 from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, OPT_OUT, QUARANTINE, WRONG_FACT
@@ -48,12 +48,12 @@ def describe_status(
         _what_decides(status),
         gettext(
             "**Version in use:** {version} on {base} (previous version: {previous})",
-            version=status.champion.target,
+            version=name_of(status.now.champion),
             base=base_name,
             previous=status.last_good.target,
         ),
         gettext("It has answered since {date}.", date=day(status.now.since)) if status.now.since else "",
-        describe_marked_champion(status.champion.version),
+        describe_marked_champion(status.now.champion),
         describe_now(status.now),
         f"⚠️ {sentence(translated(problem))}" if problem else "",
         f"🐢 {sentence(translated(engine.who_answers()))}" if engine.is_slow else "",

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bot.localization.sentences import day, gettext, listing, ngettext, percent, sentence
 from bot.text.sanitize import escape_inline, quote_plainly
-from storage.insights.answering_now import AnsweringNow
-from storage.insights.taste_report import ShownEffect, TasteReport
+from storage.insights.taste_report import AnsweringNow, ShownEffect, TasteReport
 from storage.taste.acting import TasteRole
 from storage.taste.gain import CandidateGain
 from storage.taste.learning import FEWEST, REFUTED, UNJUDGED, LearnedTaste

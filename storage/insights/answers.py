@@ -1,14 +1,15 @@
-"""Answers: the newest ones by people's feedback, and everything about one, including the versions trained on it."""
+"""Answers: who may read which, the newest ones by people's feedback, and everything about one, with what it taught."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
+from itertools import chain
 
-from sqlalchemy import ColumnElement, Select, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, find_by_message, message_links
@@ -25,7 +26,6 @@ from storage.database.tables import (
     VoteCauseRow,
     VoteEventRow,
 )
-from storage.insights.visibility import Channels, in_channels
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import UNSETTLED, is_gap
 from storage.releases.versions import find_version, id_of, name_of, names_by_id, version_named
@@ -37,6 +37,8 @@ AT_ONCE = 100
 RECENT = 2_000
 """Number of the newest answers, of one server or of all, that are searched for channels to offer."""
 MOST_CHANNELS = 200
+Channels = Mapping[int, Collection[int]]
+"""IDs of channels and threads, by server."""
 _OTHER = aliased(ReplyRow)
 """Alias for the ids of answers within a query of answers."""
 
@@ -126,6 +128,29 @@ class AnswerDetails:
     is_gap: bool
     """True if somebody reported a wrong fact that nobody has settled yet."""
     trace: TracedReply
+
+
+def in_server(guild_id: int) -> ColumnElement[bool]:
+    """Select answers in the server, and those given outside Discord; no direct messages, and no talks."""
+    is_outside = and_(ReplyRow.basis == Basis.LOCAL, ReplyRow.origin != Origin.PLAYGROUND)
+    return or_(ReplyRow.guild_id == guild_id, is_outside)
+
+
+def in_talks_of(user_id: int) -> ColumnElement[bool]:
+    """Select answers in the person's own talks in the playground."""
+    return and_(ReplyRow.origin == Origin.PLAYGROUND, ReplyRow.author_id == user_id)
+
+
+def in_channels(channels: Channels, *, is_one_chosen: bool = False) -> ColumnElement[bool]:
+    """Select answers in these channels; `is_one_chosen` means that the query selects one channel's answers anyway."""
+    # The index of one channel, or of one server, has its newest answers first. With the index of several servers, all
+    # their answers would be sorted.
+    match list(channels):
+        case [only] if not is_one_chosen:
+            in_servers = ReplyRow.guild_id == only
+        case servers:
+            in_servers = unindexed(ReplyRow.guild_id).in_(servers)
+    return and_(in_servers, unindexed(ReplyRow.channel_id).in_(list(chain.from_iterable(channels.values()))))
 
 
 def list_answers(session: Session, personality_id: int, query: AnswerQuery, limit: int) -> list[ListedAnswer]:

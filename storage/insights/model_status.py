@@ -1,20 +1,34 @@
-"""Facts for `/version status`, `list` and `show`: versions, the next round, and people's choices so far."""
+"""The state of a personality: its versions as a list and as a tree, its next round, its week, and its problems."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 
+from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy import func, select, union_all
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import LAST_GOOD
-from storage.database.tables import ComparisonRow, ReplyRow, VoteEventRow
-from storage.insights.answering_now import AnsweringNow, read_answering_now
+from storage.database.enums import CHAMPION, LAST_GOOD, QuarantineStatus, RoundStatus
+from storage.database.rows import any_row, database_now, read_all, read_first
+from storage.database.tables import (
+    AliasMoveRow,
+    ComparisonRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    ReplyRow,
+    RoundRow,
+    VersionRow,
+    VoteEventRow,
+)
+from storage.insights.taste_report import AnsweringNow, answering_with, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
+from storage.personalities.personalities import list_personalities
 from storage.releases.before_after import BeforeAfter, compare_with_before
-from storage.releases.contests import LATELY, Contest, count_compared, read_contest
+from storage.releases.contests import LATELY, Contest, count_compared, find_rival, read_contest
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import (
     Alias,
@@ -22,26 +36,33 @@ from storage.releases.versions import (
     Version,
     failed_checks,
     find_version,
+    id_of,
     list_versions,
     moves_of,
+    name_of,
     read_alias,
     version_named,
 )
 from storage.runtime import processes
+from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
 from storage.taste.gain import CandidateGain, read_gain
+from storage.taste.learning import learn_from
+from storage.taste.opinions import read_taste_opinions
+from storage.taste.words import Effect, likings
 from storage.training import rounds
 from storage.training.feedback import Outlook, look_ahead
-from storage.votes.votes import Tally, VersionVotes, read_version_votes
+from storage.votes.votes import FeedbackCounts, Tally, VersionVotes, read_version_votes
 
 WEEK = timedelta(days=7)
+WEEK_ENDS = "0 18 * * mon"
+"""The end of a week, when it is announced; a cron expression in UTC."""
 
 
 @dataclass(frozen=True)
 class VersionList:
     versions: list[Version]
     """The versions, newest first."""
-    champion: Alias
     contest: Contest | None
     """The comparison of the champion with a newer version."""
     votes: VersionVotes
@@ -67,7 +88,6 @@ class VersionDetails:
 def read_versions(session: Session, personality_id: int, settings: Settings) -> VersionList:
     return VersionList(
         versions=list_versions(session, personality_id),
-        champion=read_alias(session, personality_id),
         contest=read_contest(session, personality_id, settings.votes),
         votes=read_version_votes(session, personality_id),
         now=read_answering_now(session, personality_id, settings),
@@ -94,7 +114,6 @@ def read_version(session: Session, personality_id: int, name: str, settings: Set
 
 @dataclass(frozen=True)
 class ModelStatus:
-    champion: Alias
     now: AnsweringNow
     last_good: Alias
     contest: Contest | None
@@ -119,18 +138,18 @@ class ModelStatus:
 
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
-    champion = read_alias(session, personality_id)
+    outlook = look_ahead(session, personality_id, settings, base_revision)
+    now = answering_with(session, personality_id, settings, outlook.opinions, outlook.taste)
     return ModelStatus(
-        champion=champion,
-        now=read_answering_now(session, personality_id, settings),
+        now=now,
         last_good=read_alias(session, personality_id, LAST_GOOD),
         contest=read_contest(session, personality_id, settings.votes),
         compared=count_compared(session, personality_id),
         said_weekly=count_said_weekly(session, personality_id),
         first_choices_left=first_choices_left(session, personality_id),
-        newest=newest_after(session, personality_id, champion.version),
+        newest=newest_after(session, personality_id, now.champion),
         gain=read_gain(session, personality_id, settings.votes),
-        outlook=look_ahead(session, personality_id, settings, base_revision),
+        outlook=outlook,
         latest_round=rounds.latest_round(session, personality_id),
         trainers=processes.live_processes(session, processes.TRAINER),
         running=rounds.running_rounds(session),
@@ -159,5 +178,180 @@ def count_said_weekly(session: Session, personality_id: int) -> float:
 
 def newest_after(session: Session, personality_id: int, champion: Version | None) -> Version | None:
     """Return the newest version, unless it is the champion or older."""
-    newest = next(iter(list_versions(session, personality_id)), None)
-    return newest if newest and newest.number > (champion.number if champion else 0) else None
+    newer = select(VersionRow).where(
+        VersionRow.personality_id == personality_id, VersionRow.number > (champion.number if champion else 0)
+    )
+    return read_first(session, Version, newer.order_by(VersionRow.number.desc()))
+
+
+class VersionMark(StrEnum):
+    """A version's fate, in words that people read."""
+
+    CHAMPION = "answers now"
+    COMPARED = "compared with what answers now"
+    ROLLED_BACK = "was rolled back"
+    WITHDRAWN = "files withdrawn"
+
+
+@dataclass(frozen=True)
+class TreeNode:
+    """A version, or the base, with the position of its parent."""
+
+    version: Version | None
+    parent: int | None
+    """Position of the parent; None for the base."""
+    column: int
+    """The node's column: one more than the parent's where the tree branches."""
+    marks: tuple[VersionMark, ...]
+
+    @property
+    def is_champion(self) -> bool:
+        return VersionMark.CHAMPION in self.marks
+
+    @property
+    def name(self) -> str:
+        return name_of(self.version)
+
+
+def read_version_tree(session: Session, personality_id: int) -> list[TreeNode]:
+    """Return the base and all versions: each parent before its children, the newest child first."""
+    children: dict[int | None, list[Version]] = defaultdict(list)
+    for version in list_versions(session, personality_id):
+        children[version.parent_id].append(version)
+    marked = _read_marks(session, personality_id)
+    nodes: list[TreeNode] = []
+    waiting: list[tuple[Version | None, int | None, int]] = [(None, None, 0)]
+    while waiting:
+        version, parent, column = waiting.pop()
+        own = children[id_of(version)]
+        waiting += [(child, len(nodes), column + (len(own) > 1)) for child in reversed(own)]
+        nodes.append(TreeNode(version, parent, column, tuple(_marks_of(version, marked))))
+    return nodes
+
+
+def _marks_of(version: Version | None, marked: dict[int | None, VersionMark]) -> list[VersionMark]:
+    marks = [marked[id_of(version)]] if id_of(version) in marked else []
+    return [*marks, VersionMark.WITHDRAWN] if version and version.withdrawn_at else marks
+
+
+def _read_marks(session: Session, personality_id: int) -> dict[int | None, VersionMark]:
+    """Return {version id: mark}; a version's present role takes precedence over its past."""
+    marked: dict[int | None, VersionMark] = dict.fromkeys(
+        _rolled_back(session, personality_id), VersionMark.ROLLED_BACK
+    )
+    if (rival := find_rival(session, personality_id)) is not None:
+        marked[rival.id] = VersionMark.COMPARED
+    return marked | {id_of(read_alias(session, personality_id).version): VersionMark.CHAMPION}
+
+
+def _rolled_back(session: Session, personality_id: int) -> set[int]:
+    """Return former champions that an older version or the base replaced."""
+    moves = (
+        select(AliasMoveRow.from_version_id, AliasMoveRow.to_version_id)
+        .where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION)
+        .order_by(AliasMoveRow.id)
+    )
+    found: set[int] = set()
+    for before, after in session.execute(moves):
+        found.discard(after)  # it got another chance
+        if before is not None and (after or 0) < before:
+            found.add(before)
+    return found
+
+
+@dataclass(frozen=True)
+class Week:
+    """The members' lessons and the resulting versions."""
+
+    begins: datetime
+    ends: datetime
+    counts: FeedbackCounts
+    """Numbers of what counts and was said this week."""
+    liked: tuple[Effect, ...]
+    """Traits that members like, by all votes so far, the surest first."""
+    made: tuple[Version, ...]
+    """Versions made this week, oldest first."""
+    was_promoted: bool
+    """True if the champion changed this week."""
+    champion: str
+    """The name of the version in use, or of the base."""
+    rival: Version | None
+    """The version that people compare with the champion now."""
+    newest: Version | None
+    """The newest version, unless it is the champion or older."""
+    first_choices_left: int
+    """Number of choices that the first round should still have."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing happened."""
+        return not (self.counts.total or self.made or self.was_promoted)
+
+
+def week_trigger() -> BaseTrigger:
+    trigger = parse_schedule("the end of a week", WEEK_ENDS)
+    assert trigger is not None
+    return trigger
+
+
+def read_week(session: Session, personality_id: int, settings: Settings) -> Week:
+    """Return the last full week; taste, rival and choices left are those of now."""
+    ends = week_trigger().get_next_fire_time(None, database_now(session) - WEEK + timedelta(microseconds=1))
+    begins = ends - WEEK
+    evidence = read_taste_opinions(session, personality_id, settings)
+    taste, said = learn_from(session, personality_id, evidence), evidence.between(begins, ends)
+    champion = read_alias(session, personality_id).version
+    made = select(VersionRow).where(
+        VersionRow.personality_id == personality_id, VersionRow.created_at >= begins, VersionRow.created_at < ends
+    )
+    moves = select(AliasMoveRow).where(
+        AliasMoveRow.personality_id == personality_id,
+        AliasMoveRow.alias == CHAMPION,
+        AliasMoveRow.moved_at >= begins,
+        AliasMoveRow.moved_at < ends,
+    )
+    return Week(
+        begins=begins,
+        ends=ends,
+        counts=said.counts,
+        liked=tuple(likings(taste)),
+        made=tuple(read_all(session, Version, made.order_by(VersionRow.number))),
+        was_promoted=any_row(session, moves),
+        champion=name_of(champion),
+        rival=find_rival(session, personality_id),
+        newest=newest_after(session, personality_id, champion),
+        first_choices_left=first_choices_left(session, personality_id),
+    )
+
+
+@dataclass(frozen=True)
+class AlertFacts:
+    """The database's part of alerts about one personality."""
+
+    personality_id: int
+    name: str
+    failed_round: rounds.Round | None
+    """The last finished round, if it failed or was interrupted."""
+    quarantined_votes: int
+    """Number of votes in quarantines that no admin has decided on."""
+
+
+def read_facts(session: Session) -> list[AlertFacts]:
+    """Return the facts about each personality."""
+    held = dict(
+        session.execute(
+            select(QuarantineRow.personality_id, func.count())
+            .join(QuarantinedVoteRow)
+            .where(QuarantineRow.status == QuarantineStatus.OPEN)
+            .group_by(QuarantineRow.personality_id)
+        ).all()
+    )
+    return [
+        AlertFacts(p.id, p.name, _failed_round(session, p.id), held.get(p.id, 0)) for p in list_personalities(session)
+    ]
+
+
+def _failed_round(session: Session, personality_id: int) -> rounds.Round | None:
+    finished = select(RoundRow).where(RoundRow.personality_id == personality_id, RoundRow.status.not_in(rounds.OPEN))
+    last = read_first(session, rounds.Round, finished.order_by(RoundRow.id.desc()))
+    return last if last and last.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED) else None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from storage.database.enums import ASKED, CHAMPION, Cause, GateVerdict, PairSource, Split
+from storage.database.enums import ASKED, Cause, GateVerdict, PairSource, Split
 from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
 from storage.insights.taste_report import ShownEffect, shown_effects
 from storage.releases.versions import id_of, list_versions, name_of, read_alias
@@ -21,9 +21,10 @@ from storage.statistics import wilson_interval
 from storage.taste.learning import learn_taste
 from storage.taste.words import likings
 from storage.votes.corrections import count_causes
-from storage.votes.votes import NotOnVersion, Tally, VersionVotes, Vote, read_version_votes
+from storage.votes.votes import NotOnVersion, Tally, Vote, read_version_votes
 from storage.votes.weights import quarantined, read_histories
 
+T = TypeVar("T")
 DAYS = 30
 ROUNDS_SHOWN = 10
 ROUNDS_SEARCHED = 50
@@ -119,31 +120,22 @@ def read_report(session: Session, personality_id: int, now: datetime, settings: 
     """Return the report as of `now`; its last day is that of `now`."""
     taste = learn_taste(session, personality_id, settings)
     votes = read_version_votes(session, personality_id)
+    champion = read_alias(session, personality_id).version
+    versions = [None, *reversed(list_versions(session, personality_id))]
     return Report(
-        champion=read_alias(session, personality_id, CHAMPION).target,
-        approvals=_approvals(session, personality_id, votes),
+        champion=name_of(champion),
+        approvals=tuple(
+            VersionApproval(name_of(version), votes.on(id_of(version)), is_champion=version == champion)
+            for version in versions
+        ),
         days=votes_by_day(session, personality_id, now),
         rounds=pairs_by_round(session, personality_id),
-        curve=_last_curve(session, personality_id),
-        gate=_last_gate(session, personality_id),
+        curve=_newest(session, personality_id, RoundRow.metrics, curve_of),
+        gate=_newest(session, personality_id, RoundRow.gate, gate_of),
         causes=count_causes(session, personality_id),
         likings=shown_effects(taste, likings(taste)),
         votes_given=votes.given,
         votes_left_out=votes.left_out,
-    )
-
-
-def _approvals(session: Session, personality_id: int, votes: VersionVotes) -> tuple[VersionApproval, ...]:
-    """Return every version's votes: the base first, then the versions, oldest first."""
-    champion = read_alias(session, personality_id, CHAMPION).version
-    versions = [None, *reversed(list_versions(session, personality_id))]
-    return tuple(
-        VersionApproval(
-            version=name_of(version),
-            votes=votes.on(id_of(version)),
-            is_champion=version == champion,
-        )
-        for version in versions
     )
 
 
@@ -198,20 +190,10 @@ def pairs_of_rounds(session: Session, round_ids: Collection[int]) -> tuple[Round
     )
 
 
-def _last_curve(session: Session, personality_id: int) -> Curve | None:
-    found = (curve_of(*newest) for newest in _newest(session, personality_id, RoundRow.metrics))
-    return next(filter(None, found), None)
-
-
 def curve_of(round_id: int, metrics: Mapping[str, Any]) -> Curve | None:
     """Return the losses in a round's metrics; None if it did not train."""
     losses = tuple(loss for loss in metrics.get("loss_curve") or () if loss is not None and isfinite(loss))
     return Curve(round_id, losses, metrics.get("steps") or len(losses)) if losses else None
-
-
-def _last_gate(session: Session, personality_id: int) -> GateResult | None:
-    found = (gate_of(*newest) for newest in _newest(session, personality_id, RoundRow.gate))
-    return next(filter(None, found), None)
 
 
 def gate_of(round_id: int, gate: Mapping[str, Any]) -> GateResult | None:
@@ -222,6 +204,10 @@ def gate_of(round_id: int, gate: Mapping[str, Any]) -> GateResult | None:
     return GateResult(round_id, GateVerdict(gate["verdict"]), tuple(checks))
 
 
-def _newest(session: Session, personality_id: int, column: Any) -> Sequence[tuple[int, dict[str, Any]]]:
+def _newest(
+    session: Session, personality_id: int, column: Any, read: Callable[[int, Mapping[str, Any]], T | None]
+) -> T | None:
+    """Return what `read` finds in the column of the newest round that has it."""
     query = select(RoundRow.id, column).where(RoundRow.personality_id == personality_id)
-    return session.execute(query.order_by(RoundRow.id.desc()).limit(ROUNDS_SEARCHED)).all()
+    rows = session.execute(query.order_by(RoundRow.id.desc()).limit(ROUNDS_SEARCHED))
+    return next(filter(None, (read(round_id, value) for round_id, value in rows)), None)

@@ -1,35 +1,101 @@
-"""The data of `/taste`: the traits that members like, their effects, and the answers whose votes show them."""
+"""What people like of a personality's answers, how sure that is, and what it changes in the answers of today."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import exp
 
 import numpy as np
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from storage.database.tables import ReplyRow
-from storage.insights.answering_now import AnsweringNow, answering_with
+from storage.database.enums import CHAMPION
+from storage.database.tables import AliasMoveRow, ReplyRow
+from storage.personalities.personalities import read_personality
+from storage.personalities.shown_examples import examples_to_show
+from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
+from storage.taste.examples import choose_examples
 from storage.taste.learning import LearnedTaste, learn_from
+from storage.taste.liked import like_balances
 from storage.taste.opinions import TasteOpinions, read_taste_opinions
-from storage.taste.words import (
-    Effect,
-    Sureness,
-    examples_of,
-    likings,
-    open_questions,
-)
+from storage.taste.orders import order_in_use
+from storage.taste.words import Effect, Sureness, examples_of, likings, open_questions
 from storage.votes.votes import FeedbackCounts
+from storage.wording import gettext_noop, not_learned_yet
 
 EXAMPLES = 2
 SEARCHED = 1_000
 """Number of the newest liked, and newest disliked, answers among which the examples are searched."""
+
+
+@dataclass(frozen=True)
+class AnsweringNow:
+    champion: Version | None
+    chooses: bool
+    """True if the bot begins several answers and finishes the one that members would like best."""
+    is_switched_off: bool
+    """True if an admin has switched off the effect of members' taste."""
+    since: datetime | None = None
+    """The time from which the version, or the base again, answers; None if the base has always answered."""
+    liked: tuple[str, ...] = ()
+    """The base's own liked answers that it is shown as earlier turns; a version sees none."""
+    order: str = ""
+    """The order that the base is given besides; empty if there is none. A version gets none."""
+    follows_card: bool = False
+    """True if the base is shown examples of the personality's card; a version sees none."""
+
+    @property
+    def taste_acts(self) -> bool:
+        """True if members' taste acts without a version, or besides it."""
+        return self.chooses or bool(self.liked) or bool(self.order)
+
+    @property
+    def about_base(self) -> str:
+        """Return the words beside the base's name; empty if a version answers."""
+        if self.champion is not None:
+            return ""
+        if self.is_switched_off:
+            return gettext_noop("its taste is switched off")
+        if self.taste_acts:
+            return gettext_noop("has no version yet, but follows what people like")
+        return not_learned_yet(follows_card=self.follows_card)
+
+    @property
+    def in_short(self) -> str:
+        """Return the answering model, such as "v3" or "base (has not learned yet)"."""
+        name = name_of(self.champion)
+        return f"{name} ({self.about_base})" if self.about_base else name
+
+
+def read_answering_now(session: Session, personality_id: int, settings: Settings) -> AnsweringNow:
+    evidence = read_taste_opinions(session, personality_id, settings)
+    taste = learn_from(session, personality_id, evidence)
+    return answering_with(session, personality_id, settings, evidence, taste)
+
+
+def answering_with(
+    session: Session, personality_id: int, settings: Settings, evidence: TasteOpinions, taste: LearnedTaste
+) -> AnsweringNow:
+    """Return the influences, given the taste already learned from the evidence."""
+    champion = read_alias(session, personality_id).version
+    moves = select(func.max(AliasMoveRow.moved_at)).where(
+        AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION
+    )
+    chooses = taste.may_choose and settings.generation.candidates > 1
+    now = AnsweringNow(champion, chooses, is_switched_off=not taste.is_on, since=session.scalar(moves))
+    if champion is not None:
+        return now
+    chosen = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
+    return replace(
+        now,
+        liked=tuple(turn.answer for turn in chosen),
+        order=order_in_use(session, personality_id, taste, settings.generation),
+        follows_card=bool(examples_to_show(settings, read_personality(session, personality_id).card)),
+    )
 
 
 @dataclass(frozen=True)
@@ -92,17 +158,15 @@ def read_taste_report(
     """Return the taste's report; its examples are only answers that `may_be_seen` selects."""
     evidence = read_taste_opinions(session, personality_id, settings)
     taste = learn_from(session, personality_id, evidence)
-    is_learning, chooses = settings.privacy.learn_from_reactions, settings.generation.candidates > 1
-    now = answering_with(session, personality_id, settings, evidence, taste)
     told = likings(taste)
     liked, disliked = _read_examples(session, taste, personality_id, evidence, *may_be_seen)
     return TasteReport(
-        is_learning=is_learning,
+        is_learning=settings.privacy.learn_from_reactions,
         counts=taste.counts,
-        since=_first_vote(evidence),
+        since=min((said.given_at for said in (*evidence.opinions[:1], *evidence.choices[:1])), default=None),
         evidence=taste.e_value,
-        chooses=chooses,
-        now=now,
+        chooses=settings.generation.candidates > 1,
+        now=answering_with(session, personality_id, settings, evidence, taste),
         teaches=taste.may_teach,
         ranks=taste.may_rank,
         effects=shown_effects(taste, told),
@@ -110,12 +174,6 @@ def read_taste_report(
         disliked=disliked,
         open_questions=tuple(measure.more for measure in open_questions(taste, told)) if len(taste.data) else (),
     )
-
-
-def _first_vote(evidence: TasteOpinions) -> datetime | None:
-    moments = [opinion.given_at for opinion in evidence.opinions[:1]]
-    moments += [choice.given_at for choice in evidence.choices[:1]]
-    return min(moments, default=None)
 
 
 def shown_effects(taste: LearnedTaste, told: Collection[Effect]) -> tuple[ShownEffect, ...]:
@@ -157,12 +215,7 @@ def _read_examples(
     *may_be_seen: ColumnElement[bool],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (liked answers, disliked answers), those that fit the taste best first."""
-    liking: dict[int, float] = defaultdict(float)
-    for opinion in evidence.opinions:
-        liking[opinion.reply_id] += opinion.weight if opinion.liked else -opinion.weight
-    for choice in evidence.choices:
-        if choice.chosen is not None:
-            liking[choice.chosen] += choice.weight
+    liking = like_balances(evidence)
 
     def ranked(reply_ids: Collection[int]) -> list[str]:
         which = (ReplyRow.id.in_(sorted(reply_ids)[-SEARCHED:]), *may_be_seen)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import prod
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
@@ -27,7 +26,6 @@ from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote
 from storage.votes.weights import (
     QuarantinePeriod,
-    QuarantinePeriods,
     VoteHistory,
     VoteWeights,
     counted_in,
@@ -60,39 +58,41 @@ class VoteUse:
     """The current champion, if it is that version or a descendant of it."""
 
 
-def read_uses(
+def _read_uses(
     session: Session,
-    user_id: int,
     personality_id: int,
-    histories: Mapping[tuple[int, int], VoteHistory],
-    quarantines: QuarantinePeriods,
+    voted: Select[int],
+    histories: Mapping[int, VoteHistory],
+    quarantines: Mapping[int, Collection[QuarantinePeriod]],
 ) -> dict[int, list[VoteUse]]:
-    """Return {reply id: uses} of the votes that counted when a round began, newest round first."""
-    voted = select(tables.VoteEventRow.reply_id).where(tables.VoteEventRow.user_id == user_id)
+    """Return {reply id: uses} of a member's votes that counted when a round began, newest round first.
+
+    `voted` selects the replies, also those of other personalities.
+    """
+    uses: dict[int, list[VoteUse]] = {reply_id: [] for reply_id in histories}
+    pairs, rounds = tables.RoundPairRow, tables.RoundRow
     rows = session.execute(
-        select(tables.RoundPairRow, tables.RoundRow)
-        .join(tables.RoundRow, tables.RoundRow.id == tables.RoundPairRow.round_id)
+        select(pairs, rounds)
+        .join(rounds, rounds.id == pairs.round_id)
         .where(
-            tables.RoundRow.personality_id == personality_id,
-            or_(tables.RoundPairRow.chosen_reply_id.in_(voted), tables.RoundPairRow.rejected_reply_id.in_(voted)),
+            rounds.personality_id == personality_id,
+            or_(pairs.chosen_reply_id.in_(voted), pairs.rejected_reply_id.in_(voted)),
         )
-        .order_by(tables.RoundRow.id.desc(), tables.RoundPairRow.position)
+        .order_by(rounds.id.desc(), pairs.position)
     ).all()
     results = _Results(session, personality_id)
-    uses: dict[int, list[VoteUse]] = defaultdict(list)
     for pair, round_ in rows:
         for role, reply_id in ((PairRole.CHOSEN, pair.chosen_reply_id), (PairRole.REJECTED, pair.rejected_reply_id)):
-            if reply_id is None or (reply_id, user_id) not in histories:
+            if reply_id not in histories:
                 continue
-            history, held = histories[reply_id, user_id], quarantines.get((reply_id, user_id), ())
-            if (vote := counted_in(round_, history, held)) is not None:
+            vote = counted_in(round_, histories[reply_id], quarantines.get(reply_id, ()))
+            if vote is not None:
                 uses[reply_id].append(results.use(pair, round_, role, vote))
     ranked = session.execute(_first_ranked_pairs(personality_id)).all()
-    for key, history in histories.items():
-        reply_id, held = key[0], quarantines.get(key, ())
+    for reply_id, history in histories.items():
         named = {use.round_id for use in uses[reply_id]}
         for pair, round_ in ranked:
-            vote = counted_in(round_, history, held)
+            vote = counted_in(round_, history, quarantines.get(reply_id, ()))
             if vote is not None and round_.id not in named:
                 uses[reply_id].append(results.use(pair, round_, PairRole.RANKING, vote))
     return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
@@ -240,71 +240,53 @@ def vote_outcomes(
     which = [tables.VoteEventRow.user_id == user_id]
     if reply_ids is not None:
         which.append(tables.VoteEventRow.reply_id.in_(reply_ids))
+    voted = select(tables.VoteEventRow.reply_id).where(*which)
+    histories = {reply_id: history for (reply_id, _), history in read_histories(session, *which).items()}
+    held = read_quarantine_periods(session, tables.QuarantinedVoteRow.user_id == user_id)
+    quarantines = {reply_id: periods for (reply_id, _), periods in held.items()}
+    obstacles = _obstacles(session, voted, settings.privacy, base_revision)
+    links, known = message_links(session, voted), vote_emoji_of(session)
+    weights, silent = VoteWeights(session, settings.votes), _why_silent(session, user_id, settings.privacy)
+    in_arenas = select(tables.ArenaAnswerRow.reply_id).where(tables.ArenaAnswerRow.reply_id.in_(voted))
+    arenas = set(session.scalars(in_arenas))
     outcomes: list[VoteOutcome] = []
     for whose in [personality] if personality else list_personalities(session, archived=None):
-        outcomes += _outcomes(session, user_id, whose, which, settings=settings, base_revision=base_revision)
-    return sorted(outcomes, key=lambda outcome: (outcome.voted_at, outcome.reply_id), reverse=True)
-
-
-def _outcomes(
-    session: Session,
-    user_id: int,
-    personality: Personality,
-    which: Sequence[ColumnElement[bool]],
-    *,
-    settings: Settings,
-    base_revision: str,
-) -> list[VoteOutcome]:
-    """Return the outcomes of the votes that `which` selects, on the personality's answers."""
-    voted = select(tables.VoteEventRow.reply_id).where(*which)
-    replies = session.execute(
-        select(tables.ReplyRow.id, tables.ReplyRow.answer, tables.ReplyRow.guild_id, tables.ReplyRow.basis).where(
-            tables.ReplyRow.id.in_(voted), tables.ReplyRow.personality_id == personality.id
-        )
-    ).all()
-    histories = read_histories(session, *which)
-    obstacles = _obstacles(session, voted, settings.privacy, base_revision)
-    links = message_links(session, voted)
-    quarantines = read_quarantine_periods(session, tables.QuarantinedVoteRow.user_id == user_id)
-    uses = read_uses(session, user_id, personality.id, histories, quarantines)
-    weights, factual = VoteWeights(session, settings.votes), wrong_facts(session, personality.id)
-    silenced = _why_silent(session, user_id, settings.privacy)
-    arenas = set(
-        session.scalars(select(tables.ArenaAnswerRow.reply_id).where(tables.ArenaAnswerRow.reply_id.in_(voted)))
-    )
-    known = vote_emoji_of(session)
-    outcomes: list[VoteOutcome] = []
-    for reply_id, answer, guild_id, basis in replies:
-        history, quarantined = histories[reply_id, user_id], quarantines.get((reply_id, user_id), [])
-        weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))
-        used, obstacle = uses.get(reply_id, []) if weight else [], obstacles.get(reply_id)
-        is_down = history.now is Vote.DOWN
-        is_factual = is_down and (reply_id, user_id) in factual
-        taste = _taste_use(
-            is_void=history.now is None or not weight or _quarantine_status(quarantined) is not None,
-            silenced=silenced,
-            is_factual=is_factual,
-            is_no_pick=is_down and reply_id in arenas,
-        )
-        if taste is not TasteUse.COUNTS:
-            used = [use for use in used if use.role is not PairRole.RANKING]
-        outcomes.append(
-            VoteOutcome(
-                reply_id=reply_id,
-                answer=answer,
-                link=links.get(reply_id),
-                vote=history.now,
-                voted_at=history.since,
-                weight=weight,
-                status=_status_of(history.now, weight, quarantined, used, obstacle=obstacle, taste=taste),
-                obstacle=obstacle,
-                uses=tuple(used),
-                personality=personality.name,
-                taste=taste,
-                emoji=known.written(known.strongest(history.emoji)) if history.now else None,
+        of_personality = select(
+            tables.ReplyRow.id, tables.ReplyRow.answer, tables.ReplyRow.guild_id, tables.ReplyRow.basis
+        ).where(tables.ReplyRow.id.in_(voted), tables.ReplyRow.personality_id == whose.id)
+        replies = session.execute(of_personality).all()
+        own = {reply.id: histories[reply.id] for reply in replies}
+        uses, factual = _read_uses(session, whose.id, voted, own, quarantines), wrong_facts(session, whose.id)
+        for reply_id, answer, guild_id, basis in replies:
+            history, obstacle = histories[reply_id], obstacles.get(reply_id)
+            weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))
+            void = _void_status(history.now, weight, quarantines.get(reply_id, ()))
+            taste = TasteUse.VOID if void else silent or TasteUse.COUNTS
+            if taste is TasteUse.COUNTS and history.now is Vote.DOWN:
+                is_factual, is_no_pick = (reply_id, user_id) in factual, reply_id in arenas
+                taste = TasteUse.WRONG_FACT if is_factual else TasteUse.NO_PICK if is_no_pick else taste
+            used = [
+                use
+                for use in (uses[reply_id] if weight else ())
+                if use.role is not PairRole.RANKING or taste is TasteUse.COUNTS
+            ]
+            outcomes.append(
+                VoteOutcome(
+                    reply_id=reply_id,
+                    answer=answer,
+                    link=links.get(reply_id),
+                    vote=history.now,
+                    voted_at=history.since,
+                    weight=weight,
+                    status=void or _use_status(used) or _waiting_status(obstacle, taste),
+                    obstacle=obstacle,
+                    uses=tuple(used),
+                    personality=whose.name,
+                    taste=taste,
+                    emoji=known.written(known.strongest(history.emoji)) if history.now else None,
+                )
             )
-        )
-    return outcomes
+    return sorted(outcomes, key=lambda outcome: (outcome.voted_at, outcome.reply_id), reverse=True)
 
 
 def _why_silent(session: Session, user_id: int, privacy: PrivacySettings) -> TasteUse | None:
@@ -314,28 +296,16 @@ def _why_silent(session: Session, user_id: int, privacy: PrivacySettings) -> Tas
     return TasteUse.OPTED_OUT if session.get(tables.OptOutRow, user_id) else None
 
 
-def _taste_use(*, is_void: bool, silenced: TasteUse | None, is_factual: bool, is_no_pick: bool) -> TasteUse:
-    if is_void:
-        return TasteUse.VOID
-    if silenced:
-        return silenced
-    return TasteUse.WRONG_FACT if is_factual else TasteUse.NO_PICK if is_no_pick else TasteUse.COUNTS
-
-
-def _status_of(
-    vote: Vote | None,
-    weight: float,
-    quarantined: Collection[QuarantinePeriod],
-    uses: Collection[VoteUse],
-    *,
-    obstacle: Obstacle | None,
-    taste: TasteUse,
-) -> VoteStatus:
+def _void_status(vote: Vote | None, weight: float, held: Collection[QuarantinePeriod]) -> VoteStatus | None:
+    """Return why the vote counts nowhere; None if it counts."""
     if vote is None:
         return VoteStatus.WITHDRAWN
     if not weight:
         return VoteStatus.WEIGHTLESS
-    return _quarantine_status(quarantined) or _use_status(uses) or _waiting_status(obstacle, taste)
+    statuses = {one.status for one in held}
+    if QuarantineStatus.OPEN in statuses:
+        return VoteStatus.QUARANTINED
+    return VoteStatus.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
 
 
 def _waiting_status(obstacle: Obstacle | None, taste: TasteUse) -> VoteStatus:
@@ -343,13 +313,6 @@ def _waiting_status(obstacle: Obstacle | None, taste: TasteUse) -> VoteStatus:
     if taste is TasteUse.WRONG_FACT:
         return VoteStatus.ABOUT_FACTS
     return VoteStatus.NOT_TRAINABLE if obstacle and taste is not TasteUse.COUNTS else VoteStatus.WAITING
-
-
-def _quarantine_status(quarantined: Collection[QuarantinePeriod]) -> VoteStatus | None:
-    statuses = {one.status for one in quarantined}
-    if QuarantineStatus.OPEN in statuses:
-        return VoteStatus.QUARANTINED
-    return VoteStatus.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
 
 
 def _use_status(uses: Collection[VoteUse]) -> VoteStatus | None:

@@ -1,6 +1,6 @@
 """Rough estimates of the memory that a model needs to answer and to train. Imports no model library.
 
-`reactune bench memory` compares the formulas with measured peaks (docs/internals/bases.md). A round that needs more
+A slow test compares the formulas with measured peaks (docs/internals/bases.md). A round that needs more
 memory than estimated fails, and the next one computes less at once.
 """
 

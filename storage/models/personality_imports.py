@@ -36,8 +36,18 @@ ZIP_SUFFIX = ".zip"
 COPIED_BYTES = 1_000_000
 TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 
-MayChange = Callable[[personalities.Personality], None]
-"""Raises an error if an existing personality must not be changed."""
+
+@dataclass(frozen=True)
+class ImportRequest:
+    by: str
+    model_base: str
+    """The value of model.base: a card may be meant for other bases only."""
+    name: str = ""
+    """The personality's name; if empty, it is the card's own, or else the file's."""
+    guild_id: int | None = None
+    """The server of a new personality; None for one of the operator's."""
+    may_change: Callable[[personalities.Personality], None] = lambda _personality: None
+    """Raises an error if an existing personality must not be changed."""
 
 
 @dataclass(frozen=True)
@@ -78,53 +88,26 @@ def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
 
 
 def import_personality_file(
-    database: Database,
-    store: AdapterStore,
-    base: BaseModel,
-    path: Path,
-    *,
-    name: str,
-    model_base: str,
-    by: str,
-    guild_id: int | None = None,
-    may_change: MayChange = lambda _personality: None,
+    database: Database, store: AdapterStore, base: BaseModel, path: Path, request: ImportRequest
 ) -> ImportedPersonality:
     """Import a card in any format, an exported folder or a zip of one into a personality, and return the changes.
 
-    If `name` is empty, it is the card's own, or else the file's. `model_base` is the value of model.base. Raises
-    CardError, AdapterError, PersonalityNotFound and PersonalityConflict; nothing is registered then.
+    Raises CardError, AdapterError, PersonalityNotFound and PersonalityConflict; nothing is registered then.
     """
     if not path.is_dir() and path.suffix.lower() != ZIP_SUFFIX:
         file = with_clean_picture(read_any_card(path))
         with database.transaction() as session:
-            return register_card(
-                session,
-                file,
-                name,
-                path.name,
-                model_base=model_base,
-                by=by,
-                guild_id=guild_id,
-                may_change=may_change,
-            )
-    cards.require_name(name or path.stem)
+            return register_card(session, file, path.name, request)
+    named = replace(request, name=request.name or path.stem)
+    cards.require_name(named.name)
     with store.registering():
         with unpacked(path, largest_export(base)) as folder:
             card = read_export_card(folder)
             digest = import_adapter(store, folder, base)
         if card is not None:
-            cards.require_meant_for(card, model_base, path.name)
+            cards.require_meant_for(card, request.model_base, path.name)
         with database.transaction() as session:
-            return register_import(
-                session,
-                name or path.stem,
-                card,
-                digest=digest,
-                base=base,
-                by=by,
-                guild_id=guild_id,
-                may_change=may_change,
-            )
+            return register_import(session, card, digest, base, named)
 
 
 def read_export_card(folder: Path) -> cards.Card | None:
@@ -142,51 +125,33 @@ def import_adapter(store: AdapterStore, folder: Path, base: BaseModel) -> str:
         return store.publish(staging)
 
 
-def register_card(
-    session: Session,
-    file: cards.CardFile,
-    chosen: str,
-    filename: str,
-    *,
-    model_base: str,
-    by: str,
-    guild_id: int | None = None,
-    may_change: MayChange = lambda _personality: None,
-) -> ImportedPersonality:
-    """Set the file's card for the personality with the `chosen` name, else the card's own name, else the file's.
+def register_card(session: Session, file: cards.CardFile, filename: str, request: ImportRequest) -> ImportedPersonality:
+    """Set the file's card for the personality with the chosen name, else the card's own name, else the file's.
 
     The file's picture must be clean. Raises CardError and PersonalityConflict, the latter also if the name comes only
     from the card and the personality exists: nobody saw that name before.
     """
-    cards.require_meant_for(file.card, model_base, filename)
-    name = choose_name(file, chosen, filename)
+    cards.require_meant_for(file.card, request.model_base, filename)
+    name = choose_name(file, request.name, filename)
 
     def may_change_named(personality: personalities.Personality) -> None:
-        if not chosen and file.name:
+        if not request.name and file.name:
             raise PersonalityConflict(
                 "{filename} calls itself {name}, and that personality exists: repeat with the name "
                 "{name} to change its card, or with another name",
                 filename=filename,
                 name=name,
             )
-        may_change(personality)
+        request.may_change(personality)
 
-    imported = _set_card(session, name, file.card, by=by, guild_id=guild_id, may_change=may_change_named)
+    imported = _set_card(session, file.card, replace(request, name=name, may_change=may_change_named))
     if file.picture is not None:
         set_picture(session, imported.personality.id, file.picture)
     return replace(imported, lorebook=file.lorebook, notes=file.notes)
 
 
 def register_import(
-    session: Session,
-    name: str,
-    card: cards.Card | None,
-    *,
-    digest: str,
-    base: BaseModel,
-    by: str,
-    guild_id: int | None = None,
-    may_change: MayChange = lambda _personality: None,
+    session: Session, card: cards.Card | None, digest: str, base: BaseModel, request: ImportRequest
 ) -> ImportedPersonality:
     """Set the personality's card, and register the published adapter as a version that no gate has judged.
 
@@ -194,7 +159,7 @@ def register_import(
     PersonalityConflict if the name is taken in another server, AdapterError if the adapter was withdrawn here because
     of deleted data.
     """
-    imported = _set_card(session, name, card, by=by, guild_id=guild_id, may_change=may_change)
+    imported = _set_card(session, card, request)
     if was_withdrawn_for_deletion(session, digest):
         raise AdapterError(
             "this adapter was withdrawn here because it was trained on since-deleted data: import another one"
@@ -216,17 +181,16 @@ def register_import(
     return replace(imported, version=version)
 
 
-def _set_card(
-    session: Session, name: str, card: cards.Card | None, *, by: str, guild_id: int | None, may_change: MayChange
-) -> ImportedPersonality:
+def _set_card(session: Session, card: cards.Card | None, request: ImportRequest) -> ImportedPersonality:
     """Create the personality; if it exists, change its card."""
+    name, guild_id, by = request.name, request.guild_id, request.by
     known = {personality.name for personality in personalities.list_personalities(session, guild_id, archived=None)}
     if card is not None and name not in known:
         return ImportedPersonality(
             personalities.create_personality(session, name, card, by=by, guild_id=guild_id), True, False, None
         )
     personality = personalities.personality_named(session, name, guild_id)
-    may_change(personality)
+    request.may_change(personality)
     changed = card is not None and personalities.change_card(session, personality, card, by=by)
     return ImportedPersonality(personality, False, changed, None)
 

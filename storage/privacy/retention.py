@@ -1,4 +1,4 @@
-"""Retention: deletes old data, and the data of members and servers that left."""
+"""Retention: deletes old data, and the data of members and servers that left; and the report of all that is kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, true
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.memory import drop_summaries
@@ -17,8 +17,8 @@ from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, RoundStat
 from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
 from storage.privacy.consent import open_bases
-from storage.privacy.erasure import Deletion, erase_guild, erase_member_in, lock_erasures
-from storage.privacy.ownership import in_guild, is_known, known_guilds
+from storage.privacy.erasure import Deletion, erase_guild, erase_member_in, lock_erasures, names_of
+from storage.privacy.ownership import in_guild, is_known, known_guilds, naming_members, naming_pseudonyms
 from storage.sentences import Sentence, counted
 from storage.settings.sections import PrivacySettings
 
@@ -26,6 +26,18 @@ LONGEST_WAIT = timedelta(days=182)
 """Longest time to keep answers that the bot still learns from: a small server needs months for enough votes."""
 BATCH = 100
 """Number of answers deleted in one transaction, so small that no vote waits for them."""
+NO_BASIS = "none"
+AGES = (("under 1 day", 1), ("1 to 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90))
+OLDER = "over 90 days"
+TABLES: tuple[type[tables.Base], ...] = (
+    *dict.fromkeys(table for table, _ in (*naming_members(), *naming_pseudonyms())),
+    tables.ReplyMessageRow,
+    tables.ReplyNoteRow,
+    tables.ConversationRow,
+    tables.DocumentRow,
+    tables.DocumentSourceRow,
+)
+"""Every table that names a member or holds their messages."""
 
 
 @dataclass(frozen=True)
@@ -244,3 +256,49 @@ def complete_departure(session: Session, departure: Departure) -> Deletion | Non
     if departure.is_of_server:
         return erase_guild(session, departure.guild_id)  # with its members' departures
     return erase_member_in(session, departure.guild_id, departure.user_id, left_at=departure.left_at)
+
+
+@dataclass(frozen=True)
+class PrivacyReport:
+    discord_training_permission: bool
+    retention_days: float
+    answers: dict[str, dict[str, int]]
+    """Numbers of answers by training basis and age, without zeros."""
+    rows: dict[str, int]
+    """Numbers of rows by table."""
+    past_retention: int
+    """Number of answers that the next clean-up deletes."""
+    consents: int
+    erasures: int
+    """Number of members who deleted their data."""
+    departures: int
+    """Number of departed members and servers whose data is still stored."""
+    marked_versions: tuple[str, ...]
+    """Versions trained on data that was deleted later."""
+
+
+def report_privacy(session: Session, settings: PrivacySettings, now: datetime) -> PrivacyReport:
+    expiry = read_expiry(settings)
+    rows = {table.__tablename__: count_rows(session, select(table)) for table in TABLES}
+    return PrivacyReport(
+        discord_training_permission=settings.discord_training_permission,
+        retention_days=settings.retention_days,
+        answers=_by_basis_and_age(session, now),
+        rows=rows,
+        past_retention=count_past(session, expiry) if expiry else 0,
+        consents=rows[tables.ConsentRow.__tablename__],
+        erasures=rows[tables.ErasureRow.__tablename__],
+        departures=rows[tables.DepartureRow.__tablename__],
+        marked_versions=names_of(session, tables.VersionRow.trained_on_deleted_data.is_(True)),
+    )
+
+
+def _by_basis_and_age(session: Session, now: datetime) -> dict[str, dict[str, int]]:
+    replies = tables.ReplyRow
+    younger = [(replies.created_at > now - timedelta(days=days), name) for name, days in AGES]
+    age = case(*younger, else_=OLDER)
+    counted = session.execute(select(replies.basis, age, func.count()).group_by(replies.basis, age))
+    found = {(basis.value if basis else NO_BASIS, name): number for basis, name, number in counted}
+    order = [name for name, _ in AGES] + [OLDER]
+    bases = sorted({basis for basis, _ in found})
+    return {basis: {name: found[basis, name] for name in order if (basis, name) in found} for basis in bases}

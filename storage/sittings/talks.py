@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.tables import ReplyRow
 from storage.emoji import DISLIKE, LIKE, THUMBS
-from storage.insights.visibility import in_talks_of
+from storage.insights.answers import in_talks_of
 from storage.members import note_members
 from storage.releases.versions import names_by_id
 from storage.sittings.sittings import Home

@@ -28,7 +28,7 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
 from storage.taste.learning import LearnedTaste, read_measures
-from storage.taste.liked import liked_style_in
+from storage.taste.liked import read_liked_style
 from storage.taste.measures import dodges, scaled
 from storage.taste.opinions import TasteOpinions
 from storage.taste.relevance import are_relevant, read_relevance
@@ -87,7 +87,7 @@ def choose_examples(
 
     There are none while the taste may not teach, or before people have liked anything.
     """
-    liked = liked_style_in(session, evidence) if most and taste.may_teach else None
+    liked = read_liked_style(session, evidence) if most and taste.may_teach else None
     turns = _read_turns(session, personality_id) if liked else {}
     measures, relevance = read_measures(session, set(turns)), read_relevance(session, turns)
     relevant = are_relevant([relevance.get(reply_id) for reply_id in measures])

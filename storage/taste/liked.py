@@ -10,11 +10,10 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from storage.sentences import Figure, Sentence
-from storage.settings.sections import Settings
 from storage.taste.learning import read_measures, style_of
 from storage.taste.measures import MEASURES, Measure, measure_style, scaled
 from storage.taste.model import Floats
-from storage.taste.opinions import TasteOpinions, read_taste_opinions
+from storage.taste.opinions import TasteOpinions
 
 PRIOR_ANSWERS = 5.0
 """Number of liked answers that the spread of everyday answers counts as: a few may have no emoji at all."""
@@ -62,13 +61,8 @@ class Excess:
         return Sentence(measure.more if self.is_above else measure.less)
 
 
-def read_liked_style(session: Session, personality_id: int, settings: Settings) -> LikedStyle | None:
+def read_liked_style(session: Session, evidence: TasteOpinions) -> LikedStyle | None:
     """Return the style of the answers with more likes than dislikes, by weight; None if there are none."""
-    return liked_style_in(session, read_taste_opinions(session, personality_id, settings))
-
-
-def liked_style_in(session: Session, evidence: TasteOpinions) -> LikedStyle | None:
-    """Return the style of liked answers, given the opinions; None if there are none."""
     weights = liked_replies(evidence)
     measures = read_measures(session, set(weights))
     if not measures:
@@ -87,7 +81,12 @@ def liked_style(raw: Floats, weight: Floats) -> LikedStyle:
 
 
 def liked_replies(evidence: TasteOpinions) -> dict[int, float]:
-    """Return {answer: likes less dislikes} of the answers with more likes; a choice is a like of the chosen answer."""
+    """Return {answer: likes less dislikes} of the answers with more likes."""
+    return {reply_id: weight for reply_id, weight in like_balances(evidence).items() if weight > 0}
+
+
+def like_balances(evidence: TasteOpinions) -> dict[int, float]:
+    """Return {answer: likes less dislikes}, by weight; a choice is a like of the chosen answer."""
     balance: dict[int, float] = defaultdict(float)
     for opinion in evidence.opinions:
         weight = opinion.weight * evidence.factors.get(opinion.voter, 1.0)
@@ -95,7 +94,7 @@ def liked_replies(evidence: TasteOpinions) -> dict[int, float]:
     for choice in evidence.choices:
         if choice.chosen is not None:
             balance[choice.chosen] += choice.weight * evidence.factors.get(choice.voter, 1.0)
-    return {reply_id: weight for reply_id, weight in balance.items() if weight > 0}
+    return balance
 
 
 def find_excesses(answers: Sequence[str], base: Sequence[str], liked: LikedStyle) -> list[Excess]:

@@ -16,7 +16,7 @@ from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
-from storage.settings.sections import Settings
+from storage.settings.sections import Settings, VoteSettings
 from storage.votes.corrections import wrong_facts
 from storage.votes.voter_caps import cap_factors
 from storage.votes.votes import FeedbackCounts, Vote, read_emoji_weights
@@ -97,7 +97,7 @@ def read_taste_opinions(session: Session, personality_id: int, settings: Setting
     # A vote that does not count must not come back as a suggestion.
     uncounted = quarantined(session, personality_id) | wrong_facts(session, personality_id)
     said |= {(reply_id, pseudonyms.of(user_id)) for reply_id, user_id in uncounted}
-    weaker = (_corrected(session, personality_id, settings), _replaced(session, personality_id, settings))
+    weaker = (_corrected(session, personality_id, settings.votes), _replaced(session, personality_id, settings.votes))
     for reply_id, user_id, weight, given_at in chain(*weaker):
         voter = pseudonyms.of(user_id)
         if user_id not in silent and (reply_id, voter) not in said:
@@ -107,7 +107,7 @@ def read_taste_opinions(session: Session, personality_id: int, settings: Setting
         *_picks((vote for vote in votes if vote.reply_id in arenas), arenas, pseudonyms),
         *(
             choice
-            for user_id, choice in _comparisons(session, personality_id, settings, pseudonyms)
+            for user_id, choice in _comparisons(session, personality_id, settings.votes, pseudonyms)
             if user_id not in silent
         ),
     ]
@@ -119,7 +119,7 @@ def read_taste_opinions(session: Session, personality_id: int, settings: Setting
 
 
 def read_thumbs_on(
-    session: Session, personality_id: int, settings: Settings, reply_ids: Collection[int]
+    session: Session, personality_id: int, settings: VoteSettings, reply_ids: Collection[int]
 ) -> list[Opinion] | None:
     """Return the votes on these answers that count, oldest first; None if some of them are choices, as in arenas."""
     if session.scalar(select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(reply_ids)).limit(1)):
@@ -127,7 +127,7 @@ def read_thumbs_on(
     pseudonyms = read_pseudonyms(session)
     opinions = [
         _opinion(vote, emoji, pseudonyms)
-        for vote, emoji in counted_votes_on(session, personality_id, settings.votes, reply_ids)
+        for vote, emoji in counted_votes_on(session, personality_id, settings, reply_ids)
     ]
     return sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))
 
@@ -175,7 +175,7 @@ def _picks(
 
 
 def _comparisons(
-    session: Session, personality_id: int, settings: Settings, pseudonyms: Pseudonyms
+    session: Session, personality_id: int, settings: VoteSettings, pseudonyms: Pseudonyms
 ) -> Iterator[tuple[int, Preference]]:
     """Yield members' choices between blind answers, each with the member's user ID."""
     rows = session.execute(
@@ -193,7 +193,7 @@ def _comparisons(
         .where(ReplyRow.personality_id == personality_id)
         .order_by(ComparisonRow.created_at)
     )
-    for row, weight in weigh_by_account(session, settings.votes, rows):
+    for row, weight in weigh_by_account(session, settings, rows):
         answers, voter = (row.first_id, row.second_id), pseudonyms.of(row.user_id)
         yield (
             row.user_id,
@@ -201,7 +201,9 @@ def _comparisons(
         )
 
 
-def _corrected(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
+def _corrected(
+    session: Session, personality_id: int, settings: VoteSettings
+) -> Iterator[tuple[int, int, float, datetime]]:
     """Yield (reply id, user id, weight, moment) of each suggestion of a better answer."""
     rows = session.execute(
         select(
@@ -218,11 +220,13 @@ def _corrected(session: Session, personality_id: int, settings: Settings) -> Ite
             CorrectionRow.author_id != NOBODY,
         )
     )
-    for row, weight in weigh_by_account(session, settings.votes, rows):
+    for row, weight in weigh_by_account(session, settings, rows):
         yield row.reply_id, row.user_id, weight, row.created_at
 
 
-def _replaced(session: Session, personality_id: int, settings: Settings) -> Iterator[tuple[int, int, float, datetime]]:
+def _replaced(
+    session: Session, personality_id: int, settings: VoteSettings
+) -> Iterator[tuple[int, int, float, datetime]]:
     """Yield (reply id, user id, weight, moment) of each answer that a member asked to be replaced."""
     answers = (
         select(
@@ -245,7 +249,7 @@ def _replaced(session: Session, personality_id: int, settings: Settings) -> Iter
     )
     rows = session.execute(select(answers).where(answers.c.answers > 1).order_by(answers.c.id)).all()
     known = [row for row in rows if row.user_id != NOBODY]
-    weights = {row.id: weight for row, weight in weigh_by_account(session, settings.votes, known)}
+    weights = {row.id: weight for row, weight in weigh_by_account(session, settings, known)}
     # Paired here: a common prompt, such as "hi", has many answers, which a database would compare with each other.
     before: dict[tuple[int, str], list[int]] = defaultdict(list)
     for row in rows:

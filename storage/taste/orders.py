@@ -19,7 +19,7 @@ from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ReplyRow
 from storage.releases.bases import base_in_use
-from storage.settings.sections import Settings
+from storage.settings.sections import GenerationSettings
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.measures import MEASURES, scaled
 from storage.taste.model import Floats
@@ -89,12 +89,12 @@ class Order:
     """1 if people like more of it, -1 if they like less."""
 
 
-def orders_to_try(taste: LearnedTaste, settings: Settings) -> list[Order]:
+def orders_to_try(taste: LearnedTaste, settings: GenerationSettings) -> list[Order]:
     """Return the orders for traits that people surely or fairly surely like, the surest first.
 
     There are none while the taste may not act, or if the operator's settings keep members' preferences from the base.
     """
-    if not (settings.generation.examples and taste.may_teach):
+    if not (settings.examples and taste.may_teach):
         return []
     sure = (effect for effect in likings(taste) if effect.sureness in (Sureness.SURE, Sureness.FAIRLY))
     return [order for order in map(_order_for, sure) if order.text][:MOST_TRIED]
@@ -106,14 +106,14 @@ def _order_for(effect: Effect) -> Order:
     return Order(more if is_more else less, MEASURES.index(effect.measure), 1 if is_more else -1)
 
 
-def order_in_use(session: Session, personality_id: int, taste: LearnedTaste, settings: Settings) -> str:
+def order_in_use(session: Session, personality_id: int, taste: LearnedTaste, settings: GenerationSettings) -> str:
     """Return the order that is kept for the base in use; empty if there is none."""
     used = base_in_use(session)
     return kept_order(session, personality_id, used.revision, taste, settings) if used else ""
 
 
 def kept_order(
-    session: Session, personality_id: int, base_revision: str, taste: LearnedTaste, settings: Settings
+    session: Session, personality_id: int, base_revision: str, taste: LearnedTaste, settings: GenerationSettings
 ) -> str:
     """Return the order that brought more of the liked trait when given to this base; empty if there is none."""
     orders = orders_to_try(taste, settings)

@@ -37,7 +37,7 @@ def learn_all(session: Session, personality_id: int, settings: Settings) -> Know
     evidence = read_taste_opinions(session, personality_id, settings)
     taste = replace(learn(read_taste_data(session, evidence)), counts=evidence.counts)
     examples = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
-    order = order_in_use(session, personality_id, taste, settings)
+    order = order_in_use(session, personality_id, taste, settings.generation)
     return KnownTaste(evidence, taste, tuple(likings(taste)), examples, order)
 
 
@@ -69,7 +69,7 @@ def _news(
     """
     if not settings.privacy.learn_from_reactions or len(reply_ids) > MOST_ANSWERS:
         return None
-    if (said := read_thumbs_on(session, personality_id, settings, reply_ids)) is None:
+    if (said := read_thumbs_on(session, personality_id, settings.votes, reply_ids)) is None:
         return None
     before = {(one.reply_id, one.voter): one for one in known.evidence.opinions if one.reply_id in reply_ids}
     now = {(one.reply_id, one.voter): one for one in said}

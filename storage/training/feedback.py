@@ -22,7 +22,7 @@ from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
 from storage.taste.learning import LearnedTaste, learn_from
-from storage.taste.opinions import Preference, read_taste_opinions
+from storage.taste.opinions import Preference, TasteOpinions, read_taste_opinions
 from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
@@ -244,7 +244,9 @@ class Outlook:
 
     votes: WeightedVotes
     pairs: PairMaterial
+    opinions: TasteOpinions
     taste: LearnedTaste
+    """The taste as those opinions show it."""
 
 
 def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:
@@ -253,7 +255,7 @@ def look_ahead(session: Session, personality_id: int, settings: Settings, base_r
     pairs = count_pair_material(
         session, personality_id, settings.privacy, base_revision, votes=votes.by_reply, choices=evidence.choices
     )
-    return Outlook(votes, pairs, learn_from(session, personality_id, evidence))
+    return Outlook(votes, pairs, evidence, learn_from(session, personality_id, evidence))
 
 
 def count_pair_material(

@@ -28,6 +28,7 @@ from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.serving_load import quantile
 from tests.benchmarks.votes import fill
 from tests.bot.environment import Env
+from tests.bot.recorded_discord import ADA, member, message, user
 from tests.bot.scripted_engine import ScriptedEngine
 
 DAY_S = 86_400
@@ -137,8 +138,13 @@ async def _pass_events(folder: Path, events: int) -> float:
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")
     ada = guild.add_member(env.create_user("ada"))
-    message = await ada.send(channel, "a message that stays")
-    payload = _payload(message.id, channel.id, guild.id, ada.id)
+    first = await ada.send(channel, "a message that stays")
+    payload = message(first.id, ADA, "a message of members among themselves") | {
+        "channel_id": str(channel.id),
+        "guild_id": str(guild.id),
+        "author": user(ADA) | {"id": str(ada.id)},
+        "member": member(ADA),
+    }
     parse = env.bot._connection.parsers["MESSAGE_CREATE"]
     passed, has_passed_all = 0, asyncio.Event()
 
@@ -151,33 +157,10 @@ async def _pass_events(folder: Path, events: int) -> float:
     env.bot.add_listener(count, "on_message")
     began_s = time.perf_counter()
     for number in range(events):
-        parse({**payload, "id": str(message.id + number + 1)})
+        parse({**payload, "id": str(first.id + number + 1)})
         await asyncio.sleep(0)  # as the gateway's loop does between two frames
     await has_passed_all.wait()
     seconds = time.perf_counter() - began_s
     await env.bot.close()
     await env.shutdown()
     return events / seconds
-
-
-def _payload(message_id: int, channel_id: int, guild_id: int, user_id: int) -> dict[str, object]:
-    """Return what Discord sends for a message, https://discord.com/developers/docs/resources/message#message-object."""
-    author = {"id": str(user_id), "username": "ada", "discriminator": "0", "avatar": None, "global_name": None}
-    return {
-        "id": str(message_id),
-        "channel_id": str(channel_id),
-        "guild_id": str(guild_id),
-        "author": author,
-        "member": {"roles": [], "joined_at": "2026-01-01T00:00:00+00:00", "deaf": False, "mute": False, "flags": 0},
-        "content": "a message of members among themselves",
-        "timestamp": "2026-01-01T00:00:00+00:00",
-        "edited_timestamp": None,
-        "tts": False,
-        "mention_everyone": False,
-        "mentions": [],
-        "mention_roles": [],
-        "attachments": [],
-        "embeds": [],
-        "pinned": False,
-        "type": 0,
-    }

@@ -158,12 +158,6 @@ def bench_training(
     _run("training", **locals())
 
 
-@bench.command("memory")
-def bench_memory(as_json: AsJson = False) -> None:
-    """Compare the memory that the formulas predict with measured peaks of random models. Linux, takes 10 minutes."""
-    _run("memory", **locals())
-
-
 @bench.command("bases")
 def bench_bases(
     *,

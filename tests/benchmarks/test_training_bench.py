@@ -11,7 +11,7 @@ from tests.tiny_model import build_tiny_base
 @pytest.mark.bench
 def test_the_bench_compares_both_sides_on_the_same_pairs(tmp_path, capfd):
     pytest.importorskip("xllamacpp", reason="eight processes that load torch: where benches are run")
-    report = run(base=str(build_tiny_base(tmp_path / "tiny")), steps=1, prompts=(200,), rounds=(6, 12))
+    report = run(base=str(build_tiny_base(tmp_path / "tiny")), steps=1, prompts=(200,))
     assert capfd.readouterr().out == ""
     assert list(report) == ["machine", "versions", "rows", "summary", "notes"]
     assert set(report["summary"]) | {note.split()[0] for note in report["notes"]} == {
@@ -20,14 +20,9 @@ def test_the_bench_compares_both_sides_on_the_same_pairs(tmp_path, capfd):
         "speed_ratio_lowest",
         "memory_ratio",
         "max_logp_diff",
-        "round_s_per_pair",
     }
-    growth = report["summary"].pop("round_s_per_pair")
-    assert isinstance(growth, float)  # of either sign: the tiny model's steps take no time beside its start
     assert all(value > 0 for value in report["summary"].values())
     assert report["summary"]["max_logp_diff"] < 1e-4
     sides = [row["side"] for row in report["rows"] if row.get("pairs_per_prompt") == 1]
     assert sides == ["ours", "TRL", "TRL, recomputing"]
-    rounds = [row for row in report["rows"] if "round_pairs" in row]
-    assert [(row["round_pairs"], row["round_s"] > 0) for row in rounds] == [(6, True), (12, True)]
     json.dumps(report)

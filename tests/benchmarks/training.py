@@ -38,9 +38,8 @@ def run(
     batch_size: int = 6,
     steps: int = 2,
     prompts: Sequence[int] = (50, PROMPT_TOKENS, 800),
-    rounds: Sequence[int] = (6, 24, 48),
 ) -> dict[str, Any]:
-    """Return machine, versions, rows and summary; `rounds` are the pairs of whole rounds that ours alone trains."""
+    """Return machine, versions, rows and summary."""
     with tempfile.TemporaryDirectory() as folder:
         notes.print("Getting the base model ready …")
         model = resolve_base_model(base, Path(folder))
@@ -50,7 +49,6 @@ def run(
                 at_once = batch_size if tokens < LONG_PROMPT_TOKENS else batch_size // 2
                 rows += _compare(model, Case(pairs, tokens, at_once, steps), _sides(tokens))
         rows += _compare(model, Case(6, PROMPT_TOKENS, batch_size, 1, "float32"), [OURS, TRL])
-        rows += [_time_round(model, Case(6, PROMPT_TOKENS, batch_size, pairs // batch_size - 1)) for pairs in rounds]
     ratios, left_out = compare(_speeds(rows))
     return report(rows, ratios | _summary(rows), "torch", "transformers", "trl", "peft", notes=left_out)
 
@@ -130,14 +128,6 @@ def _largest_difference(ours: Sequence[float], theirs: Sequence[float]) -> float
     return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
 
 
-def _time_round(base: BaseModel, case: Case) -> Row:
-    """Return how long a whole round of one pass trains, from loading the model on."""
-    notes.print(f"Measuring a round of {case.pairs} pairs …")
-    course = _train_in_turns(base, case, [OURS])[OURS]
-    seconds = course.prepared.seconds + sum(course.step_s)
-    return {"side": OURS, "round_pairs": case.pairs, "round_s": seconds, "peak_mib": course.told.peak_mib}
-
-
 def _against(rows: Sequence[Row]) -> dict[tuple[int, int, str], Row]:
     """Return the rows of TRL with the settings of ours, by pairs to a prompt, tokens of a prompt and format."""
     return {(row["pairs_per_prompt"], row["prompt_tokens"], row["dtype"]): row for row in rows if row["side"] == TRL}
@@ -157,17 +147,10 @@ def _speeds(rows: Sequence[Row]) -> dict[str, Ratio]:
     }
 
 
-def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
+def _summary(rows: Sequence[Row]) -> dict[str, float]:
     """Return what other work does not disturb; memory is the least favourable, log-probabilities in float32."""
     against = _against(rows)
     return {
         "memory_ratio": max(row["memory_ratio"] for row in against.values()),
         "max_logp_diff": against[6, PROMPT_TOKENS, "float32"]["max_logp_diff"],
-        "round_s_per_pair": _growth([(row["round_pairs"], row["round_s"]) for row in rows if "round_pairs" in row]),
     }
-
-
-def _growth(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return how much the second number grows with the first, from the least to the largest."""
-    (least, least_s), (most, most_s) = min(points), max(points)
-    return (most_s - least_s) / (most - least) if most > least else None

@@ -59,9 +59,8 @@ class Case:
 class Prepared:
     """What a side did before its first step."""
 
-    seconds: float
     reference_s: float
-    """Part of `seconds`, for the log-probabilities of all pairs under the reference; TRL computes them in each step."""
+    """For the log-probabilities of all pairs under the reference; TRL computes them in each step."""
     model_mib: float
     """Most memory so far where the model was just loaded."""
 
@@ -82,10 +81,9 @@ def train_in_turns(parent: Connection, base: BaseModel, case: Case, side: str) -
     """Get ready when the parent says so, train a step each time it says so, and tell how long each took."""
     parent.recv()
     with silence_transformers(), tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
         build = _build_ours if side == OURS else partial(_build_trls, recomputes=side == TRL_DEFAULT)
         trainer, reference_s, model_mib = build(base, case, Path(folder))
-        parent.send(Prepared(time.perf_counter() - started, reference_s, model_mib))
+        parent.send(Prepared(reference_s, model_mib))
         trainer.add_callback(_turns(parent))
         trainer.train()
         peak_mib = _peak_mib()

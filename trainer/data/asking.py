@@ -95,9 +95,9 @@ def _try_orders(context: RoundContext, taste: LearnedTaste, prompts: Sequence[As
     of_bank = [asked for asked in prompts if asked.reply_id is None][:TRIED_PROMPTS]
     if len(of_bank) < FEWEST_PROMPTS:
         return ""
-    settings, revision = context.settings, context.base.model.revision
+    settings, revision = context.settings.generation, context.base.model.revision
     for order in orders_to_try(taste, settings):
-        telling = ShownExamples(Examples(order=order.text), context.base, settings.generation)
+        telling = ShownExamples(Examples(order=order.text), context.base, settings)
         drawing.draw([told for told in map(telling.before, of_bank) if told], TRIED_ANSWERS)
         if kept := context.database.fetch(kept_order, context.personality_id, revision, taste, settings):
             return kept

@@ -43,9 +43,9 @@ class ServedContext:
             asked = newest_prompts(session, *round_.where, MEMBERS_MESSAGES, render=round_.base.render)
             # The card's owner wrote its examples: they need not resemble the liked answers so far.
             is_voted = learns_from is TrainingSource.VOTES
-            liked = read_liked_style(session, personality_id, settings) if is_voted else None
-            reply_ids = liked_replies(read_taste_opinions(session, personality_id, settings))
-            liked_answers = newest_exchanges(session, *round_.where, reply_ids, limit=MODEL_ANSWERS)
+            opinions = read_taste_opinions(session, personality_id, settings)
+            liked = read_liked_style(session, opinions) if is_voted else None
+            liked_answers = newest_exchanges(session, *round_.where, liked_replies(opinions), limit=MODEL_ANSWERS)
             of_card = read_personality(session, personality_id).card.exchanges
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]

@@ -25,8 +25,16 @@ from storage.conversations.control_tokens import sanitize
 from storage.database.enums import NOBODY, Basis, Cause, Origin
 from storage.database.ids import LARGEST_ID
 from storage.errors import CardError
-from storage.insights.answers import AnswerDetails, AnswerKind, AnswerQuery, list_answers, read_answer, recent_channels
-from storage.insights.visibility import in_channels, in_talks_of
+from storage.insights.answers import (
+    AnswerDetails,
+    AnswerKind,
+    AnswerQuery,
+    in_channels,
+    in_talks_of,
+    list_answers,
+    read_answer,
+    recent_channels,
+)
 from storage.operations.audit import AuditedAction
 from storage.personalities.cards import Example
 from storage.personalities.personalities import add_example

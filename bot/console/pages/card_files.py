@@ -15,7 +15,7 @@ from bot.knowledge.lorebook import add_lorebook
 from bot.personalities.card_files import export_card, pack_version
 from bot.personalities.selection import require_own
 from bot.text.rounds import describe_import
-from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, register_card
+from storage.models.personality_imports import ZIP_SUFFIX, ImportedPersonality, ImportRequest, register_card
 from storage.personalities.card_files import CARD_SUFFIX, CARD_SUFFIXES, choose_name, parse_any_card, with_clean_picture
 
 NO_FILE = f"Choose a card: a file whose name ends with {', '.join(CARD_SUFFIXES)}."
@@ -36,12 +36,14 @@ async def import_card(request: web.Request) -> web.Response:
         here.action("import card", name, personality_id=None, guild_id=home),
         register_card,
         file,
-        chosen,
         filename,
-        model_base=here.services.settings.model.base,
-        by=here.visitor.name,
-        guild_id=home,
-        may_change=lambda existing: require_own(here.services, existing, here.visitor.servers),
+        ImportRequest(
+            here.visitor.name,
+            here.services.settings.model.base,
+            chosen,
+            home,
+            may_change=lambda existing: require_own(here.services, existing, here.visitor.servers),
+        ),
     )
     notes = [*imported.notes]
     if imported.lorebook:

@@ -28,11 +28,10 @@ from bot.text.status import describe_marked_champion, describe_status
 from bot.text.taste import describe_evidence, describe_finding, describe_now, describe_unknown, describe_use
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
-from storage.insights.alert_facts import read_facts
-from storage.insights.model_status import newest_after, read_model_status
+from storage.insights.answers import in_channels
+from storage.insights.model_status import newest_after, read_facts, read_model_status
 from storage.insights.report import read_report
 from storage.insights.taste_report import read_taste_report
-from storage.insights.visibility import in_channels
 from storage.knowledge.gaps import count_gaps
 from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality

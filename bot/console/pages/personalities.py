@@ -17,7 +17,7 @@ from bot.personalities.binding import post_greeting
 from bot.releases.comparison import contestant_of
 from storage.database.enums import Scope
 from storage.errors import PersonalityConflict
-from storage.insights.answering_now import read_answering_now
+from storage.insights.taste_report import read_answering_now
 from storage.personalities import personalities
 from storage.personalities.bindings import (
     MAX_STRENGTH,

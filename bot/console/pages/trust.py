@@ -13,10 +13,9 @@ from bot.errors import UserFacingError
 from bot.privacy.notices import BASES
 from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus
-from storage.insights.privacy_report import report_privacy
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.privacy.consent import describe_bases
-from storage.privacy.retention import describe_retention
+from storage.privacy.retention import describe_retention, report_privacy
 from storage.votes.decisions import (
     Quarantine,
     Voter,

@@ -27,8 +27,14 @@ from bot.text.releases import describe_left_out, describe_verdict, describe_vers
 from bot.text.taste import describe_now
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.insights.lineage import lineage_of
-from storage.insights.model_status import VersionDetails, VersionList, read_version, read_versions
-from storage.insights.version_tree import TreeNode, read_version_tree
+from storage.insights.model_status import (
+    TreeNode,
+    VersionDetails,
+    VersionList,
+    read_version,
+    read_version_tree,
+    read_versions,
+)
 from storage.personalities.cards import tuned
 from storage.releases.contests import Contest, read_contest
 from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion

@@ -22,9 +22,6 @@ RESTARTS = 30
 FAILOVERS = 5
 GATEWAY_GAPS = 300
 STORMS = 20
-ENGINE_TROUBLES = 100
-DAMAGED_FILES = 500
-"""Of each kind; a tenth of it for documents, which a process each reads."""
 Fault = Callable[[int, int], Iterator[Row]]
 """Takes the number of kills of the whole bench and a seed."""
 
@@ -55,10 +52,7 @@ def run(*, kills: int = 210, seed: int = 0, only: str = "") -> dict[str, Any]:
 
 def _faults() -> dict[str, Fault]:
     from tests.benchmarks.faults.clock import jump
-    from tests.benchmarks.faults.corrupt import run_apart
-    from tests.benchmarks.faults.day import STEPS, live_a_day
     from tests.benchmarks.faults.disk import fill_disk
-    from tests.benchmarks.faults.engines import trouble_engines
     from tests.benchmarks.faults.kills import fail_over, kill_bots, kill_postgres, restart_postgres
     from tests.benchmarks.faults.network import break_gateway, storm
     from tests.benchmarks.faults.scene import POSTGRES
@@ -83,7 +77,4 @@ def _faults() -> dict[str, Fault]:
         "postgres": postgres,
         "gateway": lambda _, seed: iter([break_gateway(GATEWAY_GAPS, seed)]),
         "storms": lambda _, seed: iter([storm(STORMS, seed)]),
-        "engines": lambda _, seed: iter([trouble_engines(ENGINE_TROUBLES, seed)]),
-        "day": lambda _, seed: iter([live_a_day(STEPS, seed)]),
-        "files": lambda *_: iter(run_apart(DAMAGED_FILES)),
     }

@@ -51,14 +51,7 @@ class TalkativeEngine(ScriptedEngine):
 
 
 def create(settings: Settings) -> ReactuneBot:
-    if settings.model.engine == "remote":
-        return ReactuneBot(settings, fixed_basis=Basis.LOCAL)
-    base = BaseModel(
-        name="tiny",
-        path=Path("base"),
-        revision=os.environ.get("FAULTS_BASE", "0" * 16),
-        architecture="LlamaForCausalLM",
-    )
+    base = BaseModel(name="tiny", path=Path("base"), revision="0" * 16, architecture="LlamaForCausalLM")
     return ReactuneBot(settings, engine=TalkativeEngine(), base=base, fixed_basis=Basis.LOCAL)
 
 

@@ -7,10 +7,8 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
 
-from simcord.backend.models import Interaction, Message
-from simcord.interactions import base_payload
+from simcord.backend.models import Message
 
 from storage.emoji import SKIN_TONES, VoteEmoji
 from storage.settings.sections import VoteSettings
@@ -24,10 +22,6 @@ RECENT_ANSWERS = 12
 THUMBS = ("👍", "👎", "👍🏽", "👎" + SKIN_TONES[0], "❤️", "🥱")
 VOTES = VoteEmoji(VoteSettings().emoji)
 REGENERATE = "🔁"
-KEYCAP = "\ufe0f\u20e3"
-COMMAND, FORM, SLASH, TEXT_FIELD, LABEL = 2, 5, 1, 4, 18
-"""Discord's numbers of interactions and components."""
-FORM_POLLS, FORM_POLL_S = 30, 0.1
 JOINED = timedelta(days=400)
 QUESTIONS = ("What do you think of rain?", "Tell me a story.", "Why is the sea salty?", "What shall I cook?")
 
@@ -35,19 +29,15 @@ QUESTIONS = ("What do you think of rain?", "Tell me a story.", "Why is the sea s
 class Crowd:
     """Members of one server who ask, vote, change their minds and ask for other answers."""
 
-    def __init__(
-        self, discord: WireDiscord, *, seed: int = 0, members: int = MEMBERS, channels: int = CHANNELS
-    ) -> None:
+    def __init__(self, discord: WireDiscord, *, seed: int = 0) -> None:
         self.discord = discord
         self.rng = random.Random(seed)
         self.did: Counter[str] = Counter()
-        self._deleted: set[int] = set()
-        """Questions."""
         backend = discord.backend
         discord.clock.past = JOINED  # old accounts, whose votes count
         self.guild = backend.create_guild("Server")
-        self.channels = [backend.create_channel(self.guild.id, f"channel-{n}").id for n in range(channels)]
-        self.members = [backend.make_user(f"member{n}").id for n in range(members)]
+        self.channels = [backend.create_channel(self.guild.id, f"channel-{n}").id for n in range(CHANNELS)]
+        self.members = [backend.make_user(f"member{n}").id for n in range(MEMBERS)]
         for member in self.members:
             backend.add_member(self.guild.id, member)
         discord.clock.past = timedelta()
@@ -85,61 +75,6 @@ class Crowd:
             self.discord.backend.set_reaction(answer.channel_id, answer.id, REGENERATE, member, False)
             self.did["asked again"] += 1
 
-    def pick(self, message_id: int) -> None:
-        """Pick one of an arena's answers by a number reaction."""
-        channel_id = self.channels[0]
-        if message_id in self.discord.backend.messages[channel_id]:
-            emoji = self.rng.choice("12") + KEYCAP
-            self.discord.backend.set_reaction(channel_id, message_id, emoji, self.rng.choice(self.members), True)
-            self.did["picks"] += 1
-
-    async def suggest(self) -> None:
-        """Call /suggest in a channel, and send the form that opens."""
-        channel_id, member = self.rng.choice(self.channels), self.rng.choice(self.members)
-        command = {"id": "1", "name": "suggest", "type": SLASH}
-        opened = self._interact(COMMAND, channel_id, member, command)
-        for _ in range(FORM_POLLS):
-            await asyncio.sleep(FORM_POLL_S)
-            if opened.modal is not None:
-                break
-        else:
-            return
-        words = f"{self.rng.choice(QUESTIONS)} I would rather say so, {self.rng.random():.6f}."
-        field = {"type": TEXT_FIELD, "id": 2, "custom_id": "text", "value": words}
-        form = {"custom_id": opened.modal["custom_id"], "components": [{"type": LABEL, "id": 1, "component": field}]}
-        self._interact(FORM, channel_id, member, form)
-        self.did["suggestions"] += 1
-
-    def _interact(self, kind: int, channel_id: int, member: int, data: dict[str, Any]) -> Interaction:
-        record, payload = base_payload(
-            self.discord.backend,
-            type=kind,
-            channel_id=channel_id,
-            guild_id=self.guild.id,
-            user_id=member,
-            data=data,
-        )
-        self.discord.backend.emit("INTERACTION_CREATE", payload)
-        return record
-
-    def tidy_up(self) -> None:
-        """Edit or delete a question, or have a moderator delete an answer."""
-        backend, channel_id = self.discord.backend, self.rng.choice(self.channels)
-        questions = [m for m in backend.messages[channel_id].values() if m.author_id != self.discord.bot_id]
-        answers = self.answers(channel_id)
-        if questions and self.rng.random() < 0.2:
-            question = self.rng.choice(questions)
-            backend.delete_message(channel_id, question.id)
-            self._deleted.add(question.id)
-            self.did["deleted questions"] += 1
-        elif questions and self.rng.random() < 0.5:
-            question = self.rng.choice(questions)
-            backend.edit_message(channel_id, question.id, {"content": question.content + " Please."})
-            self.did["edited"] += 1
-        elif len(answers) > RECENT_ANSWERS:
-            backend.delete_message(channel_id, self.rng.choice(answers).id)
-            self.did["deleted answers"] += 1
-
     def act(self) -> None:
         chance = self.rng.random()
         if chance < 0.12:
@@ -169,17 +104,8 @@ class Crowd:
         return (answer for channel_id in self.channels for answer in self.answers(channel_id))
 
     def thumbs(self) -> dict[int, frozenset[Thumb]]:
-        """Return {message id: thumbs} of every answer whose question was not deleted."""
-        orphans = self.orphans()
-        return {
-            answer.id: _thumbs_under(answer, self.discord.bot_id)
-            for answer in self.all_answers()
-            if answer.id not in orphans
-        }
-
-    def orphans(self) -> frozenset[int]:
-        """Return the ids of answers whose question was deleted: of them nothing may be kept, votes included."""
-        return frozenset(a.id for a in self.all_answers() if int(a.reference["message_id"]) in self._deleted)
+        """Return {message id: thumbs} of every answer."""
+        return {answer.id: _thumbs_under(answer, self.discord.bot_id) for answer in self.all_answers()}
 
 
 def _thumbs_under(message: Message, bot_id: int) -> frozenset[Thumb]:

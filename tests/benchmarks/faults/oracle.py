@@ -1,6 +1,6 @@
 """What must hold once the bot has recovered.
 
-Every thumb on Discord is in the database, no answer hangs, and nothing is kept of deleted messages.
+Every thumb on Discord is in the database, and no answer hangs.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ async def recovered(
 
 
 def look(database: Database, crowd: Crowd) -> Loss:
-    thumbs, orphans = crowd.thumbs(), crowd.orphans()
+    thumbs = crowd.thumbs()
     try:
         with database.snapshot() as session:
-            return Loss((*_votes_missing(session, thumbs), *_hanging(session), *_kept(session, orphans)))
+            return Loss((*_votes_missing(session, thumbs), *_hanging(session)))
     except SQLAlchemyError as error:
         return Loss((f"the database does not answer: {str(error).splitlines()[0]}",))
 
@@ -90,10 +90,6 @@ def _counted(session: Session, reply_id: int, stored: set[Thumb]) -> dict[int, V
 def _hanging(session: Session) -> list[str]:
     streaming = session.scalars(select(ReplyRow.id).where(ReplyRow.outcome == Outcome.STREAMING)).all()
     return [f"reply {reply_id} never ended" for reply_id in streaming]
-
-
-def _kept(session: Session, orphans: frozenset[int]) -> list[str]:
-    return [f"message {id_} is kept, and its question was deleted" for id_ in find_reply_ids(session, orphans)]
 
 
 def open_rounds(session: Session) -> list[int]:

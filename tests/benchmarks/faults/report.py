@@ -35,9 +35,9 @@ def spread(seconds: list[float]) -> Seen:
     return {"median_s": round(median(seconds), 2), "largest_s": round(max(seconds), 2)} if seconds else {}
 
 
-def grew(what: str, footprints: list[Seen], *, since: int = 1) -> list[str]:
-    """Return what the last third of some footprints holds more of than an earlier one: 0, or 1 where 0 warms up."""
-    before, after = medians(footprints, since), medians(footprints, 2)
+def grew(what: str, footprints: list[Seen]) -> list[str]:
+    """Return what the last third of some footprints holds more of than the second; in the first the bot warms up."""
+    before, after = _medians(footprints, 1), _medians(footprints, 2)
     return [
         f"{what}: {name} grew from {before[name]:g} to {after[name]:g}"
         for name in before
@@ -45,8 +45,8 @@ def grew(what: str, footprints: list[Seen], *, since: int = 1) -> list[str]:
     ]
 
 
-def medians(footprints: list[Seen], third: int) -> Seen:
-    """Return the medians of the first, second or last third, 0 to 2; nothing where there are too few."""
+def _medians(footprints: list[Seen], third: int) -> Seen:
+    """Return the medians of the second or last third, 1 or 2; nothing where there are too few."""
     size = len(footprints) // 3
     if size < 2:
         return {}

@@ -13,7 +13,7 @@ from typing import Any
 from storage.database.database import Database, open_database
 from storage.settings.loading import variable_name
 from storage.settings.sections import DatabaseSettings, DataSettings, LimitSettings, Settings
-from tests.benchmarks.faults.crowd import CHANNELS, Crowd
+from tests.benchmarks.faults.crowd import Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord
 from tests.benchmarks.faults.oracle import PATIENCE_S, is_unbroken, recovered
 from tests.benchmarks.faults.postgres_nodes import Node, new_node
@@ -141,7 +141,6 @@ async def stage(
     *,
     environment: Mapping[str, str] | None = None,
     url: str | None = None,
-    channels: int = CHANNELS,
 ) -> AsyncIterator[Scene]:
     """Yield a scene with its members at work; everything that it started is gone at the end.
 
@@ -150,7 +149,7 @@ async def stage(
     with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name, database_node(backend) as node:
         folder, discord = Path(name), WireDiscord()
         url = url or (node.create("bot") if node else f"sqlite:///{folder / 'data' / 'reactune.db'}")
-        crowd = Crowd(discord, seed=seed, channels=channels)
+        crowd = Crowd(discord, seed=seed)
         settings = Settings(data=DataSettings(directory=folder / "data"), database=DatabaseSettings(url=url))
         more = {
             "REACTUNE_DATABASE__URL": url,

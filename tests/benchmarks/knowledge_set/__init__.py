@@ -1,4 +1,4 @@
-"""Documents of an invented town, club and game server, and what people write about them and about other things."""
+"""Documents of an invented town, club and game server, and what people ask about them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 VALIDATION, TEST = "validation", "test"
-"""Settings were chosen by the messages of the first split; those of the second were written from the documents alone,
-and judge them."""
+"""Weights are fitted on the messages of the first split; the paraphrases of the second were written from the documents
+alone, and judge the search."""
 
 
 class Kind(StrEnum):
-    """Each is a file in the folder of each split."""
+    """Each is a file in the folder of a split."""
 
     PARAPHRASES = "paraphrases"
     """Questions in other words than the documents'."""
@@ -23,12 +23,6 @@ class Kind(StrEnum):
     """Short questions with a word that few documents have."""
     FOLLOW_UPS = "follow_ups"
     """Questions that are understood only with what was said before."""
-    UNANSWERABLE = "unanswerable"
-    """Questions and remarks with words of the documents, which answer none of them."""
-    NEW_SUBJECTS = "new_subjects"
-    """Questions and remarks about something else, which no document answers, after a question that one does."""
-    CLOSINGS = "closings"
-    """What people write after an answer when they ask nothing more about its subject."""
 
 
 @dataclass(frozen=True)

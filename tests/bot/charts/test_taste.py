@@ -21,8 +21,7 @@ from bot.charts.taste import (
 from bot.localization.catalogues import SHIPPED, read_catalogues
 from bot.localization.sentences import Language, speaking
 from bot.text.taste import describe_use
-from storage.insights.answering_now import AnsweringNow
-from storage.insights.taste_report import TasteReport
+from storage.insights.taste_report import AnsweringNow, TasteReport
 from storage.taste.measures import MEASURES
 from storage.taste.words import Sureness
 from storage.votes.votes import FeedbackCounts
@@ -31,7 +30,7 @@ from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
 NOW = datetime(2026, 11, 4, tzinfo=UTC)
 GERMAN = Language("de", read_catalogues(SHIPPED)["de"])
 LONG = "An answer of many words 🎉🎉 for <@123456789012345678> and everybody else. " * 20
-IDLE = AnsweringNow(champion=None, chooses=False, liked=(), order="", follows_card=False, is_switched_off=False)
+IDLE = AnsweringNow(champion=None, chooses=False, is_switched_off=False)
 NOTHING = TasteReport(
     is_learning=True,
     counts=FeedbackCounts(),

@@ -15,30 +15,10 @@ from bot.app import ReactuneBot
 from bot.chat.message_stream import MessageStream
 from bot.chat.voices import BotVoice
 from storage.settings.sections import OutputSettings
-from tests.bot.recorded_discord import SLOWED_DOWN
+from tests.bot.recorded_discord import BOT_ID, SLOWED_DOWN, message
 from tests.reactune.doctor.test_discord_side import BOT, as_json
 
 CHANNEL_ID = 1456074443980800055
-
-
-def sent(number: int, content: str) -> dict[str, object]:
-    """Return Discord's answer to a message that it accepts."""
-    return {
-        "id": str(CHANNEL_ID + number),
-        "channel_id": str(CHANNEL_ID),
-        "author": BOT,
-        "content": content,
-        "timestamp": "2026-11-28T12:00:00.000000+00:00",
-        "edited_timestamp": None,
-        "tts": False,
-        "mention_everyone": False,
-        "mentions": [],
-        "mention_roles": [],
-        "attachments": [],
-        "embeds": [],
-        "pinned": False,
-        "type": 0,
-    }
 
 
 @pytest_asyncio.fixture
@@ -54,7 +34,8 @@ async def slow_channel(
             return as_json(BOT)
         accepted += 1
         if accepted == 1:
-            return as_json(sent(accepted, (await request.json())["content"]))
+            sent = message(CHANNEL_ID + accepted, BOT_ID, (await request.json())["content"])
+            return as_json(sent | {"channel_id": str(CHANNEL_ID)})
         response = as_json(SLOWED_DOWN, status=429)
         response.headers["Via"] = "1.1 google"
         return response

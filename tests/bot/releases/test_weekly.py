@@ -13,8 +13,7 @@ from bot.releases.weekly import OF_OPERATOR
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.database.tables import AliasMoveRow, ComparisonRow, ScheduleRow, ServerRow, VersionRow, VoteEventRow
-from storage.insights.model_status import WEEK
-from storage.insights.week import week_trigger
+from storage.insights.model_status import WEEK, week_trigger
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.runtime.schedules import begin_schedule
 from storage.servers import ServerChoices, apply_setup

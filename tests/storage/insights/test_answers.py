@@ -13,8 +13,7 @@ from storage.database.enums import NOBODY, Cause, Origin
 from storage.database.tables import ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights import answers
-from storage.insights.answers import AnswerKind, AnswerQuery, list_answers, read_answer, recent_channels
-from storage.insights.visibility import in_channels
+from storage.insights.answers import AnswerKind, AnswerQuery, in_channels, list_answers, read_answer, recent_channels
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import erase_answers
 from storage.votes.corrections import give_cause, withdraw

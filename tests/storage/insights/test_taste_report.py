@@ -5,8 +5,7 @@ from __future__ import annotations
 from bot.text.taste import SWITCHED_OFF, describe_finding, describe_now, taste_text
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ArenaAnswerRow, ArenaRow
-from storage.insights.answering_now import read_answering_now
-from storage.insights.taste_report import read_taste_report
+from storage.insights.taste_report import read_answering_now, read_taste_report
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings

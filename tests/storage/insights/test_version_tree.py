@@ -5,7 +5,7 @@ from __future__ import annotations
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.database.tables import VersionRow
-from storage.insights.version_tree import VersionMark, read_version_tree
+from storage.insights.model_status import VersionMark, read_version_tree
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import read_alias
 from tests.past import add_version

@@ -6,6 +6,7 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from storage.models.personality_files import (
     zip_version,
 )
 from storage.models.personality_imports import (
+    ImportRequest,
     import_adapter,
     read_export_card,
     register_card,
@@ -43,6 +45,7 @@ from tests.past import add_round
 from tests.storage.conftest import settings_for
 
 LIMIT = 10_000_000
+AS_COPY = ImportRequest("grace", "bundled", "copy")
 KEEPER = Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),))
 GATE = {"verdict": "pass", "checks": [{"name": "retention", "outcome": "pass", "sentence": "the loss is 1.010"}]}
 
@@ -154,16 +157,16 @@ def test_an_imported_adapter_is_a_version_that_no_gate_has_judged(
     database: Database, base: BaseModel, export: Path
 ) -> None:
     with database.transaction() as session:
-        imported = register_import(session, "copy", KEEPER, digest="d" * 64, base=base, by="grace")
+        imported = register_import(session, KEEPER, "d" * 64, base, AS_COPY)
         assert imported.is_new
         assert imported.version is not None
         assert (imported.version.name, imported.version.verdict) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE)
         changed = CardFile(Card(system_prompt="x"))
-        again = register_card(session, changed, "copy", "x.toml", model_base="bundled", by="grace")
+        again = register_card(session, changed, "x.toml", AS_COPY)
         assert (again.is_new, again.card_changed, again.version) == (False, True, None)
         assert personality_named(session, "copy").card.system_prompt == "x"
         with pytest.raises(PersonalityNotFound):
-            register_import(session, "nobody", None, digest="d" * 64, base=base, by="grace")
+            register_import(session, None, "d" * 64, base, replace(AS_COPY, name="nobody"))
 
 
 def test_plain_peft_output_is_taken(store: AdapterStore, trained: Path, base: BaseModel) -> None:
@@ -219,7 +222,7 @@ def test_an_import_of_what_learned_from_deleted_data_says_so(
     with database.transaction() as session:
         session.get_one(VersionRow, origin.versions[0].id).trained_on_deleted_data = True
         digest = origin.versions[0].digest
-        imported = register_import(session, "copy", KEEPER, digest=digest, base=base, by="grace")
+        imported = register_import(session, KEEPER, digest, base, AS_COPY)
     assert imported.version is not None
     assert imported.version.trained_on_deleted_data
 

@@ -21,7 +21,7 @@ from storage.database.tables import VersionRow
 from storage.errors import AdapterError, VersionWithdrawn
 from storage.models.base_model import BaseModel
 from storage.models.personality_files import read_provenance
-from storage.models.personality_imports import register_import
+from storage.models.personality_imports import ImportRequest, register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
 from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
@@ -279,7 +279,7 @@ class TestWithdrawnVersions:
         base = BaseModel("tiny", Path("unused"), "r", "LlamaForCausalLM")
         refusal = pytest.raises(AdapterError, match="withdrawn here because it was trained on since-deleted data")
         with refusal, database.transaction() as session:
-            register_import(session, "fresh", Card(), digest=withdrawn.digest, base=base, by="grace")
+            register_import(session, Card(), withdrawn.digest, base, ImportRequest("grace", "bundled", "fresh"))
 
     def test_are_no_starters(self, database: Database, store, settings, add) -> None:
         with database.transaction() as session:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from storage.database.database import Database
 from storage.database.enums import RoundStatus
 from storage.database.tables import AlertRow
-from storage.insights.alert_facts import read_facts
+from storage.insights.model_status import read_facts
 from storage.operations.alerts import (
     EVERYBODY,
     Alert,

@@ -17,7 +17,6 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
-from storage.insights.privacy_report import report_privacy
 from storage.members import note_members
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
 from storage.personalities.personalities import ensure_personality
@@ -35,6 +34,7 @@ from storage.privacy.retention import (
     prune_replies,
     prune_rest,
     read_expiry,
+    report_privacy,
 )
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.liked import Excess, LikedStyle, find_excesses, liked_style, read_liked_style
 from storage.taste.measures import MEASURES, measure_style
+from storage.taste.opinions import read_taste_opinions
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
@@ -33,7 +34,7 @@ def excess(name: str, answers: list[str], base: list[str], liked: LikedStyle) ->
 
 def read(session: Session, personality_id: int, settings: Settings = EVERYONE) -> LikedStyle | None:
     session.flush()
-    return read_liked_style(session, personality_id, settings)
+    return read_liked_style(session, read_taste_opinions(session, personality_id, settings))
 
 
 def share_of_questions(style: LikedStyle | None) -> float:

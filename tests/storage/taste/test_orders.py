@@ -64,12 +64,11 @@ def taste(session: Session) -> LearnedTaste:
 
 
 def kept(session: Session, taste: LearnedTaste, revision: str = BASE_REVISION, examples: int = 2) -> str:
-    settings = Settings(generation=GenerationSettings(examples=examples))
-    return kept_order(session, ensure_personality(session), revision, taste, settings)
+    return kept_order(session, ensure_personality(session), revision, taste, GenerationSettings(examples=examples))
 
 
 def test_an_order_is_tried_for_what_people_surely_like(taste: LearnedTaste) -> None:
-    orders = orders_to_try(taste, SETTINGS)
+    orders = orders_to_try(taste, SETTINGS.generation)
     assert orders[0].text == END
     assert len(orders) <= MOST_TRIED
 
@@ -107,7 +106,7 @@ def test_one_that_made_answers_worse_in_other_ways_is_not_kept(session: Session,
     mean = taste.posterior.mean.copy()
     mean[[measure.name for measure in MEASURES].index("brackets")] = -9
     hates_brackets = replace(taste, posterior=replace(taste.posterior, mean=mean))
-    assert END in [order.text for order in orders_to_try(hates_brackets, SETTINGS)]
+    assert END in [order.text for order in orders_to_try(hates_brackets, SETTINGS.generation)]
     try_order(session, told=["What do you (as you are) like about it?"] * 2)
     assert (kept(session, taste), kept(session, hates_brackets)) == (END, "")
 
@@ -139,7 +138,7 @@ def test_what_a_version_or_the_base_after_examples_said_does_not_count(session: 
 def test_it_goes_when_people_like_something_else(session: Session, taste: LearnedTaste) -> None:
     try_order(session)
     turned = replace(taste, posterior=replace(taste.posterior, mean=-taste.posterior.mean))
-    assert "Do not end with a question." in [order.text for order in orders_to_try(turned, SETTINGS)]
+    assert "Do not end with a question." in [order.text for order in orders_to_try(turned, SETTINGS.generation)]
     assert kept(session, turned) == ""
 
 

@@ -337,7 +337,7 @@ def test_an_order_that_brings_what_people_like_is_told_to_the_base_and_never_lea
 
     def write(session: Session) -> str:
         add_lone_votes(session, tiny_base)
-        order = orders_to_try(learn_taste(session, personality, settings), settings)[0].text
+        order = orders_to_try(learn_taste(session, personality, settings), settings.generation)[0].text
         telling = ShownExamples(Examples(order=order), RoundBase(tiny_base, settings.model), settings.generation)
         row = {"base_revision": tiny_base.revision, "basis": Basis.PROMPT_BANK, "origin": Origin.SAMPLE}
         for plain in tried:
