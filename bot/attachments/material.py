@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bot.knowledge.quoting import in_margin
@@ -105,7 +105,9 @@ NOTHING = Reading()
 
 
 class RecentReadings:
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_KEPT, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
         self._kept: OrderedDict[int, tuple[float, Reading]] = OrderedDict()
         """{message id: (time of reading, attachments in words)}, oldest first."""
 
@@ -115,7 +117,7 @@ class RecentReadings:
 
     def keep(self, message_id: int, reading: Reading) -> None:
         self._kept.pop(message_id, None)
-        self._kept[message_id] = time.monotonic(), reading
+        self._kept[message_id] = self._clock(), reading
         self._drop_old()
 
     def forget(self, message_ids: Iterable[int]) -> None:
@@ -126,6 +128,6 @@ class RecentReadings:
         self._kept.clear()
 
     def _drop_old(self) -> None:
-        since = time.monotonic() - KEPT_S
-        while self._kept and (len(self._kept) > MOST_KEPT or next(iter(self._kept.values()))[0] < since):
+        since = self._clock() - KEPT_S
+        while self._kept and (len(self._kept) > self._most or next(iter(self._kept.values()))[0] < since):
             self._kept.popitem(last=False)

@@ -37,7 +37,13 @@ _CUTS = (
 
 
 def cut_into_chunks(
-    title: str, blocks: Sequence[Block], count_tokens: CountTokens, *, chunk_tokens: int, overlap_tokens: int
+    title: str,
+    blocks: Sequence[Block],
+    count_tokens: CountTokens,
+    *,
+    chunk_tokens: int,
+    overlap_tokens: int,
+    short_chars: int = SHORT_CHARS,
 ) -> list[NewChunk]:
     """Return the passages in order, each of at most `chunk_tokens`, its title and headings included.
 
@@ -45,7 +51,7 @@ def cut_into_chunks(
     continues a paragraph, it repeats the last `overlap_tokens` of the previous passage.
     """
     chunks: list[NewChunk] = []
-    is_short = sum(len(block.text) for block in blocks) <= SHORT_CHARS
+    is_short = sum(len(block.text) for block in blocks) <= short_chars
     sections = _sections(title, list(_with_leads(blocks)) if is_short else blocks)
     for path, texts in sections:
         heading = _fit_heading(path, count_tokens, int(chunk_tokens * MAX_HEADING_SHARE))

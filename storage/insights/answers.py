@@ -35,7 +35,6 @@ SYSTEM = "system"
 AT_ONCE = 100
 """Answers whose votes are read together in the search for disliked ones."""
 RECENT = 2_000
-"""Number of the newest answers, of one server or of all, that are searched for channels to offer."""
 MOST_CHANNELS = 200
 Channels = Mapping[int, Collection[int]]
 """IDs of channels and threads, by server."""
@@ -244,17 +243,22 @@ def _listed(session: Session, reply: ReplyRow, names: Mapping[int | None, str]) 
     )
 
 
-def recent_channels(session: Session, channels: Channels | None = None) -> list[tuple[int, int]]:
-    """Return (server, channel) of the channels with the most recent answers, only of `channels` if given."""
+def recent_channels(
+    session: Session, channels: Channels | None = None, *, searched: int = RECENT, most: int = MOST_CHANNELS
+) -> list[tuple[int, int]]:
+    """Return (server, channel) of the channels with the most recent answers, only of `channels` if given.
+
+    `searched` is the number of the newest answers, of one server or of all, that are looked at.
+    """
     # Servers are read one after the other: the index of one server has its newest answers first.
     in_each = [true()] if channels is None else [in_channels({server: ids}) for server, ids in channels.items()]
-    newest = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.channel_id).order_by(ReplyRow.id.desc()).limit(RECENT)
+    newest = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.channel_id).order_by(ReplyRow.id.desc()).limit(searched)
     last_used: dict[tuple[int, int], int] = {}
     for seen in in_each:
         for reply_id, guild_id, channel_id in session.execute(newest.where(seen)):
             if guild_id is not None:
                 last_used.setdefault((guild_id, channel_id), reply_id)
-    return sorted(last_used, key=last_used.__getitem__, reverse=True)[:MOST_CHANNELS]
+    return sorted(last_used, key=last_used.__getitem__, reverse=True)[:most]
 
 
 def read_answer(

@@ -60,14 +60,19 @@ class WordMatches:
         return sum(self.rarity[word] for word in self.words_in(chunk_id)) / total if total else 0.0
 
 
-def find_words(session: Session, document_ids: Collection[int], text_: str) -> WordMatches:
-    """Return the passages of the documents that hold words of the text, whatever their endings."""
+def find_words(
+    session: Session, document_ids: Collection[int], text_: str, most_holders: int = MOST_HOLDERS
+) -> WordMatches:
+    """Return the passages of the documents that hold words of the text, whatever their endings.
+
+    Words that more than `most_holders` passages hold, of all documents, are left out.
+    """
     words = content_words(text_)
     if not words or not document_ids:
         return WordMatches({}, {})
     is_postgres = session.get_bind().dialect.name == "postgresql"
     find = _find_in_postgres if is_postgres else _find_in_sqlite
-    holders = find(session, document_ids, words)
+    holders = find(session, document_ids, words, most_holders)
     passages = count_rows(session, select(ChunkRow.id).where(ChunkRow.document_id.in_(document_ids)))
     rarity = {word: math.log((passages + 1) / (len(ids) + 0.5)) for word, ids in holders.items()}
     return WordMatches(rarity, holders)
@@ -80,13 +85,13 @@ def content_words(text_: str) -> list[str]:
 
 
 def _find_in_sqlite(
-    session: Session, document_ids: Collection[int], words: Sequence[str]
+    session: Session, document_ids: Collection[int], words: Sequence[str], most: int
 ) -> dict[str, Collection[int]]:
-    """Return the ids of the documents' chunks that hold each word, except words that too many chunks hold."""
+    """Return the ids of the documents' chunks that hold each word, except words that more than `most` chunks hold."""
     holding = text("SELECT rowid FROM chunk_words WHERE chunk_words MATCH :word LIMIT :limit")
-    values = {word: {"word": f'"{word}"', "limit": MOST_HOLDERS + 1} for word in words}
+    values = {word: {"word": f'"{word}"', "limit": most + 1} for word in words}
     found = {word: set(session.scalars(holding, values[word])) for word in words}
-    found = {word: ids for word, ids in found.items() if len(ids) <= MOST_HOLDERS}
+    found = {word: ids for word, ids in found.items() if len(ids) <= most}
     in_scope = text(
         "SELECT id FROM chunks WHERE id IN (SELECT value FROM json_each(:ids)) "
         "AND document_id IN (SELECT value FROM json_each(:documents))"
@@ -97,7 +102,7 @@ def _find_in_sqlite(
 
 
 def _find_in_postgres(
-    session: Session, document_ids: Collection[int], words: Sequence[str]
+    session: Session, document_ids: Collection[int], words: Sequence[str], most: int
 ) -> dict[str, Collection[int]]:
     # One statement finds all words: one for each word took half of a search's time.
     holding = "SELECT id, document_id FROM chunks WHERE words @@ to_tsquery('english', word) LIMIT :limit"
@@ -106,6 +111,6 @@ def _find_in_postgres(
         f"FROM unnest(CAST(:words AS text[])) AS word LEFT JOIN LATERAL ({holding}) AS held ON true "
         "GROUP BY word HAVING count(id) <= :most"
     )
-    values = {"documents": list(document_ids), "words": list(words), "limit": MOST_HOLDERS + 1, "most": MOST_HOLDERS}
+    values = {"documents": list(document_ids), "words": list(words), "limit": most + 1, "most": most}
     found = {row.word: frozenset(row.ids or ()) for row in session.execute(query, values)}
     return {word: found[word] for word in words if word in found}  # in the question's order

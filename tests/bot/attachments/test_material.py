@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import pytest
-
-from bot.attachments import material
-from bot.attachments.material import NOTHING, Reading, RecentReadings
+from bot.attachments.material import KEPT_S, NOTHING, Reading, RecentReadings
 
 
-def test_the_oldest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(material, "MOST_KEPT", 2)
-    recent = RecentReadings()
+def test_the_oldest_are_forgotten_first() -> None:
+    recent = RecentReadings(most=2)
     for number in (1, 2, 3, 2):
         recent.keep(number, Reading(heard=str(number)))
     recent.keep(4, Reading(heard="4"))
     assert [recent.of(number).heard for number in (1, 2, 3, 4)] == ["", "2", "", "4"]
 
 
-def test_nothing_is_remembered_for_longer_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_remembered_for_longer_than_it_should() -> None:
     now = 0.0
-    monkeypatch.setattr(material, "time", SimpleNamespace(monotonic=lambda: now))
-    recent = RecentReadings()
+    recent = RecentReadings(clock=lambda: now)
     recent.keep(1, Reading(heard="hello"))
-    now = material.KEPT_S
+    now = KEPT_S
     assert recent.of(1).heard == "hello"
     now += 1.0
     assert recent.of(1) is NOTHING

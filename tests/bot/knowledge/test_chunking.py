@@ -17,14 +17,11 @@ def count(text: str) -> int:
     return len(text.split())
 
 
-def cut(*blocks: Block, chunk_tokens: int = 12, overlap_tokens: int = 3) -> list[tuple[str, str]]:
-    chunks = cut_into_chunks("Club", blocks, count, chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
-    return [(chunk.heading, chunk.text) for chunk in chunks]
-
-
-@pytest.fixture
-def every_document_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.knowledge.chunking.SHORT_CHARS", -1)
+def cut(
+    *blocks: Block, chunk_tokens: int = 12, overlap_tokens: int = 3, short_chars: int = SHORT_CHARS
+) -> list[tuple[str, str]]:
+    limits = {"chunk_tokens": chunk_tokens, "overlap_tokens": overlap_tokens, "short_chars": short_chars}
+    return [(chunk.heading, chunk.text) for chunk in cut_into_chunks("Club", blocks, count, **limits)]
 
 
 def test_each_line_of_a_short_document_is_a_passage() -> None:
@@ -90,10 +87,14 @@ def test_passages_have_their_headings() -> None:
     ]
 
 
-@pytest.mark.usefixtures("every_document_is_long")
 def test_paragraphs_of_a_section_share_a_passage_if_they_fit() -> None:
-    assert cut(Block("One two three."), Block("Four five.")) == [("Club", "One two three.\n\nFour five.")]
-    assert cut(Block("1 2 3 4 5 6 7"), Block("8 9 10 11 12")) == [("Club", "1 2 3 4 5 6 7"), ("Club", "8 9 10 11 12")]
+    assert cut(Block("One two three."), Block("Four five."), short_chars=-1) == [
+        ("Club", "One two three.\n\nFour five.")
+    ]
+    assert cut(Block("1 2 3 4 5 6 7"), Block("8 9 10 11 12"), short_chars=-1) == [
+        ("Club", "1 2 3 4 5 6 7"),
+        ("Club", "8 9 10 11 12"),
+    ]
 
 
 def test_a_long_paragraph_is_cut_between_sentences_and_overlaps() -> None:
@@ -103,9 +104,8 @@ def test_a_long_paragraph_is_cut_between_sentences_and_overlaps() -> None:
     ]
 
 
-@pytest.mark.usefixtures("every_document_is_long")
 def test_a_long_list_is_cut_between_its_lines() -> None:
-    assert cut(Block("- a b c d e\n- f g h i j\n- k l"), overlap_tokens=0) == [
+    assert cut(Block("- a b c d e\n- f g h i j\n- k l"), overlap_tokens=0, short_chars=-1) == [
         ("Club", "- a b c d e"),
         ("Club", "- f g h i j\n- k l"),
     ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from fsspec.asyn import sync
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
@@ -57,6 +58,19 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield bucket
     bucket.objects.all().delete()
     bucket.delete()
+    bucket.meta.client.close()
+    disconnect()
+
+
+def disconnect() -> None:
+    """Forget all connections, as another process has none yet.
+
+    s3fs closes them too, but gives up after a tenth of a second: on a busy machine they would be found open in the
+    middle of a later test.
+    """
+    for files in S3FileSystem._cache.values():
+        if opened := getattr(files, "_s3creator", None):
+            sync(files.loop, opened.__aexit__, None, None, None)
     S3FileSystem.clear_instance_cache()
 
 
@@ -170,7 +184,7 @@ def test_cached_adapters_need_no_network_and_others_get_a_clear_error(
     with socket.socket() as unanswered:  # bound and not listening: every connection is refused
         unanswered.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unanswered.getsockname()[1]}")
-        S3FileSystem.clear_instance_cache()  # another process would have no connection yet
+        disconnect()
         offline = host(tmp_path / "bot")
         assert offline.path(first).is_dir()
         with pytest.raises(StoreUnreachable, match=r"the adapter store s3://adapters/reactune cannot be used"):

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from storage.database.enums import NOBODY, Cause, Origin
 from storage.database.tables import ReplyRow
 from storage.errors import VersionNotFound
-from storage.insights import answers
 from storage.insights.answers import AnswerKind, AnswerQuery, in_channels, list_answers, read_answer, recent_channels
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import erase_answers
@@ -120,18 +119,14 @@ def test_answers_in_other_channels_are_neither_listed_nor_opened(session: Sessio
         assert read_answer(session, 1, reply_id, in_channels({1: [11]})) is None
 
 
-def test_the_channels_that_had_answers_most_recently_are_offered(
-    session: Session, replies: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_channels_that_had_answers_most_recently_are_offered(session: Session, replies: list[int]) -> None:
     for server, channel_id in ((1, 11), (1, 12), (None, 31), (2, 21), (1, 11)):
         add_reply(session, guild_id=server, channel_id=channel_id)
     assert recent_channels(session) == [(1, 11), (2, 21), (1, 12)]
     assert recent_channels(session, {1: [11, 12], 2: []}) == [(1, 11), (1, 12)]
     assert recent_channels(session, {}) == []
-    monkeypatch.setattr(answers, "MOST_CHANNELS", 2)
-    assert recent_channels(session) == [(1, 11), (2, 21)]
-    monkeypatch.setattr(answers, "RECENT", 1)
-    assert recent_channels(session) == [(1, 11)]
+    assert recent_channels(session, most=2) == [(1, 11), (2, 21)]
+    assert recent_channels(session, searched=1) == [(1, 11)]
 
 
 @pytest.mark.parametrize(

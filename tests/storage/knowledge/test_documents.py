@@ -153,10 +153,9 @@ def test_a_word_that_no_passage_has_counts_against_all(session: Session) -> None
     assert found.word_share < 1 / 3
 
 
-def test_words_of_most_of_many_passages_are_left_out(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.knowledge.words.MOST_HOLDERS", 2)
+def test_words_of_most_of_many_passages_are_left_out(session: Session) -> None:
     id_ = add(session, "The pool opens at nine.", "The pool is warm.", "The pool is closed.", "No peanuts")
-    assert list(find_words(session, [id_], "is the pool warm").rarity) == ["warm"]
+    assert list(find_words(session, [id_], "is the pool warm", most_holders=2).rarity) == ["warm"]
 
 
 def test_shared_words_raise_a_passage(session: Session) -> None:
