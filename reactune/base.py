@@ -35,6 +35,7 @@ from storage.releases.bases import base_in_use, previous_base
 from storage.releases.promotion import ReleaseRequest, promote_version
 from storage.releases.versions import Version, read_alias, version_of_round
 from storage.settings.sections import Settings
+from storage.training.first_version import MIN_EXAMPLES
 from storage.training.rounds import Round
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
@@ -142,7 +143,7 @@ def teach_all(config: Path | None, settings: Settings, say: Callable[[str], None
 def _sources(personality: Personality, settings: Settings) -> list[TrainingSource]:
     with reading(settings) as session:
         is_bare = read_alias(session, personality.id).version is None
-    has_examples = len(personality.card.examples) >= settings.demonstration.min_examples
+    has_examples = len(personality.card.examples) >= MIN_EXAMPLES
     return [*([TrainingSource.EXAMPLES] if is_bare and has_examples else []), TrainingSource.VOTES]
 
 

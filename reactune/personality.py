@@ -183,7 +183,7 @@ def _keep_lorebook(database: Database, settings: Settings, imported: ImportedPer
         again = f"--name {imported.personality.name} and --server with the ID of the server that gets it"
         return f"The lorebook ({count_entries(len(imported.lorebook))}) was left out: repeat with {again}."
     with contextlib.closing(Library(database, settings.knowledge)) as library:
-        adding = add_lorebook(library, settings.knowledge, imported, guild_id=server, added_by=operator_name())
+        adding = add_lorebook(library, imported, guild_id=server, added_by=operator_name())
         return asyncio.run(adding)
 
 

@@ -10,7 +10,8 @@ import typer
 from reactune.shared import AsJson, Config, read_settings, show_plain
 from storage.errors import SettingsError
 from storage.settings.described import DescribedSetting, as_toml, describe_settings
-from storage.settings.loading import find_places
+from storage.settings.loading import OWN_FILE, find_places
+from storage.wording import count
 
 HIDDEN = "(hidden)"
 
@@ -43,8 +44,9 @@ def list_settings(
         _at_present(one, getattr(getattr(settings, one.section), one.key), places.get((one.section, one.key)))
         for one in chosen
     ]
-    text = "\n\n".join(map(_describe, present))
-    show_plain({"settings": [asdict(one) for one in present]}, f"{text}\n\n{_where(len(present))}", as_json)
+    hint = f"{count(len(present), 'setting')}. Your own values go into {config or OWN_FILE}, one line each."
+    text = "\n\n".join([*map(_describe, present), hint])
+    show_plain({"settings": [asdict(one) for one in present]}, text, as_json)
 
 
 def _at_present(one: DescribedSetting, value: Any, place: str | None) -> PresentSetting:
@@ -57,7 +59,3 @@ def _describe(one: PresentSetting) -> str:
     unit = f" ({one.unit})" if one.unit else ""
     comes = "default" if one.source == "default" else f"{one.source}; default {one.default}"
     return f"{one.name} = {value}{unit}   # {comes}\n    {one.description}"
-
-
-def _where(number: int) -> str:
-    return f"{number} settings. Your own values go into reactune.toml, one line each."

@@ -71,8 +71,7 @@ def list_setups(session: Session) -> list[ServerSetup]:
 
 def choices_of(settings: Settings, channel_ids: Collection[int]) -> ServerChoices:
     """Return the operator's settings as choices of the server that has these channels and categories."""
-    always = dict.fromkeys(settings.discord.free_response_channels, Rule.ALWAYS)
-    rules = {**always, **{id_: Rule(rule) for id_, rule in settings.chat.channel_rules.items()}}
+    rules = {id_: Rule(rule) for id_, rule in settings.chat.channel_rules.items()}
     announces, arena = settings.release.announce_channel, settings.arena
     has_arenas = arena.channel in channel_ids
     return ServerChoices(

@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -196,7 +197,7 @@ def _text_kinds(folder: Path) -> list[Kind]:
     return [
         Kind(
             "config.toml",
-            (root / "config.toml").read_bytes(),
+            re.sub(rb"(?m)^# (?=\w+\.\w+ = )", b"", (root / "config.toml").read_bytes()),
             _file(folder / "config.toml", lambda path: load_settings(path, environment={})),
         ),
         Kind(".env", b'DISCORD_TOKEN="abc"\nREACTUNE_CHAT__COOLDOWN_S=3\n', _file(folder / ".env", read_dotenv)),
@@ -350,7 +351,7 @@ def _graph_kinds(folder: Path, base: BaseModel) -> list[Kind]:
 def _database_kinds(folder: Path) -> list[Kind]:
     where = folder / "database"
     where.mkdir()
-    url = {"database": {"url": f"sqlite:///{where / 'reactune.db'}", "busy_timeout_s": 0.1}}
+    url = {"database": {"url": f"sqlite:///{where / 'reactune.db'}?timeout=0.1"}}
     with closing(open_database(Settings.model_validate(url))):
         pass
     sound = (where / "reactune.db").read_bytes()

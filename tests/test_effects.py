@@ -40,12 +40,10 @@ from trainer.training.train import TrainingJob, train_adapter
 TRAINING = TrainingSettings(
     patience=0,
     min_steps=0,
-    warmup_share=0.0,
     dtype="float32",
     learning_rate=2e-2,
     epochs=6,
     lora_rank=4,
-    lora_alpha=8,
     batch_size=2,
 )
 ANSWER = "I was fine, thank you for the soup. What did you have?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from storage.training.rounds import Round, latest_round
 from tests.bot.engine.test_engine import answer, request
 from tests.bot.environment import Env
 from tests.few_questions import run_short_round
+from tests.seeding import TOLERANT
 from trainer.rounds import worker
 from trainer.rounds.worker import run_trainer
 
@@ -56,13 +58,8 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_TRAINING__NICENESS": "0",  # it would wait for all other tests
             "REACTUNE_TRAINING__SCHEDULE": "",
             # Six pairs can do anything to a model: this test is about the loop, not about the gate.
-            "REACTUNE_GATE__MAX_DIVERGENCE": "100",
-            "REACTUNE_GATE__MAX_DEGENERATE_EXCESS": "1",
-            "REACTUNE_GATE__MAX_COHERENCE_RATIO": "100",
+            "REACTUNE_GATE__TOLERANCE": json.dumps(dict(TOLERANT)),
             "REACTUNE_GATE__COHERENCE_MODEL": "base",
-            "REACTUNE_GATE__MAX_RETENTION_RATIO": "100",
-            "REACTUNE_GATE__MAX_LENGTH_RATIO": "100",
-            "REACTUNE_GATE__MAX_SUITE_DROP": "1",
         }
     )
 

@@ -20,9 +20,11 @@ class TrainerError(TranslatableError):
 
 
 class TrainingDiverged(TrainerError):
-    def __init__(self, step: int, setting: str = "training.learning_rate") -> None:
+    def __init__(self, step: int) -> None:
         super().__init__(
-            gettext_noop("the loss became NaN or infinite at step {step}: lower {setting}"), step=step, setting=setting
+            gettext_noop("the loss became NaN or infinite at step {step}: lower {setting}"),
+            step=step,
+            setting="training.learning_rate",
         )
         self.step = step
 

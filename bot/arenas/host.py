@@ -60,6 +60,11 @@ from storage.votes.arenas import (
 )
 
 log = logging.getLogger(__name__)
+
+COMPARED_ANSWERS = 3
+"""Answers of an arena, unless its starter says otherwise: a glance still compares three."""
+OPEN_MINUTES = 60.0
+"""Duration of an arena, unless its starter says otherwise."""
 Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread
 
 
@@ -121,13 +126,12 @@ class ArenaHost:
 
     async def start_scheduled(self, channel_id: int, *, by_server: bool) -> None:
         """Start an arena that is due; a server's choices replace the operator's schedule there."""
-        settings = self._services.settings.arena
         try:
             channel = await self._find_channel(channel_id, by_server=by_server)
             is_set_up = self._services.setups.find(channel.guild.id) is not None
             if is_set_up != by_server or not self._services.shards.serve(channel.guild.id):
                 return  # the process that serves this server starts it
-            arena = await self.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
+            arena = await self.start(ArenaPlan(channel, None, COMPARED_ANSWERS, OPEN_MINUTES, SCHEDULE))
         except Exception as error:
             log.warning("The scheduled arena did not start: %s", reason_of(error))
         else:

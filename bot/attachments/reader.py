@@ -39,6 +39,12 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 """Number of attachments, of all members, that are read at the same time."""
+MAX_FILES = 4
+"""Maximum pictures, files and links of a message that are read: more would not fit into a prompt."""
+MAX_READ_CHARS = 4_000
+"""Maximum length of a file's or page's text in a prompt: about half of the usual context of 2,048 tokens."""
+MAX_VOICE_S = 300.0
+"""Maximum length of a voice message: `voice.timeout_s` must be long enough to write it down."""
 HEARD_CHARS = 200
 LOOKED = "looked at a picture"
 BLIND_TO_TYPE = gettext_noop("I can't look at {name}. Please send pictures as PNG, JPEG, GIF or WebP.")
@@ -116,10 +122,9 @@ class AttachmentReader:
         return "" if text_type_of(thing) else gettext(NOT_TEXT, name=thing.filename)
 
     def _why_not_heard(self, voice: discord.Attachment) -> str:
-        limit = self._settings.voice.max_seconds
         if not self._settings.voice.server:
             return gettext(DEAF)
-        return gettext(TOO_LONG_TO_HEAR, limit=limit) if (voice.duration or 0.0) > limit else ""
+        return gettext(TOO_LONG_TO_HEAR, limit=MAX_VOICE_S) if (voice.duration or 0.0) > MAX_VOICE_S else ""
 
     def _why_not_seen(self, picture: discord.Attachment) -> str:
         if not self._settings.pictures.server and not self._engine.sees:
@@ -129,14 +134,13 @@ class AttachmentReader:
     # Reading
 
     async def _read(self, things: Sequence[Thing], asked: str) -> Reading:
-        limit = self._settings.attachments.max_files
-        found = await asyncio.gather(*(self._read_one(thing, asked) for thing in things[:limit]))
+        found = await asyncio.gather(*(self._read_one(thing, asked) for thing in things[:MAX_FILES]))
         notes = Counter(note for one in found for note in one.notes)
         seen = notes.pop(LOOKED, 0)
         looked = [ngettext("looked at {count} picture", "looked at {count} pictures", seen)] if seen else []
         is_any_open = any(one.heard or any(material.text for material in one.materials) for one in found)
-        is_cut = is_any_open and len(things) > limit
-        left = [gettext("only the first {limit} were opened", limit=limit)] if is_cut else []
+        is_cut = is_any_open and len(things) > MAX_FILES
+        left = [gettext("only the first {limit} were opened", limit=MAX_FILES)] if is_cut else []
         return Reading(
             materials=tuple(material for one in found for material in one.materials),
             heard="\n".join(one.heard for one in found if one.heard),
@@ -171,7 +175,7 @@ class AttachmentReader:
         return _quoting(text, site_of(link), page_material(link, self._beginning(text)))
 
     def _beginning(self, text: str) -> str:
-        return shorten(text, self._settings.attachments.max_chars)
+        return shorten(text, MAX_READ_CHARS)
 
     async def _look(self, content: bytes, asked: str) -> Reading:
         description = await put_into_words(content, asked, self._settings, self._engine)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 LONGER_SIDE = 1_024
 """Longer side in pixels: vision models shrink larger pictures themselves."""
+MAX_PIXELS = 40_000_000
+"""Unpacked, that is 160 MB in the separate process; phones' cameras have 12 to 50 million."""
 QUALITY = 85
 TIMEOUT_S = 20.0
 DAMAGED = gettext_noop("I couldn't open the picture: it is damaged or not what its name says.")
@@ -31,12 +33,12 @@ class PictureRefused(UserFacingError):
     """The picture cannot be looked at; the message says why."""
 
 
-def shrink(content: bytes, max_pixels: int) -> Picture:
+def shrink(content: bytes) -> Picture:
     """Return the picture, of an animation its first frame, in RGB; raises PictureRefused."""
     from PIL import Image
 
     try:
-        found = run_apart("bot.attachments.shrinking", [str(max_pixels)], content, TIMEOUT_S)
+        found = run_apart("bot.attachments.shrinking", [], content, TIMEOUT_S)
         if "problem" not in found:
             size = int(found["width"]), int(found["height"])
             if max(size) <= LONGER_SIDE:  # else a hostile file has taken over the other process
@@ -60,7 +62,7 @@ def main() -> None:
     """Read a picture from standard input, and write it or a problem as JSON."""
     limit_memory()
     try:
-        small = _shrink(sys.stdin.buffer.read(), int(sys.argv[1]))
+        small = _shrink(sys.stdin.buffer.read())
         pixels = base64.b64encode(small.tobytes()).decode()
         answer: dict[str, Any] = {"width": small.width, "height": small.height, "pixels": pixels}
     except PictureRefused as error:
@@ -71,17 +73,17 @@ def main() -> None:
     sys.stdout.write(json.dumps(answer))
 
 
-def _shrink(content: bytes, max_pixels: int) -> Picture:
+def _shrink(content: bytes) -> Picture:
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # the size is checked below, before the picture is unpacked
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         pixels = picture.width * picture.height
-        if pixels > max_pixels:
+        if pixels > MAX_PIXELS:
             raise PictureRefused(
                 "I couldn't look at the picture: it has {size} million pixels, and I look at up to {limit} million.",
                 size=round(pixels / 1e6),
-                limit=round(max_pixels / 1e6),
+                limit=round(MAX_PIXELS / 1e6),
             )
         upright = ImageOps.exif_transpose(picture).convert("RGBA")
     upright.thumbnail((LONGER_SIDE, LONGER_SIDE))

@@ -48,6 +48,8 @@ UNSURE = {
     ),
 }
 MESSAGES_LOOKED_UP = 3
+MOST_SIBLINGS = 6
+"""Maximum answers to the same question, including the first: after that, another question helps more."""
 """The newest message and people's earlier ones, which give a short question its context."""
 FIXED = gettext_noop("That sentence is fixed: I always say it, so there is nothing to rate, to improve or to repeat.")
 FROM_DOCUMENTS = gettext_noop(
@@ -251,9 +253,10 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
     asked_at = utc_now()
     prompt = await _prompt_again(services, reply)
     rows = await services.database.read(_read_again, reply, prompt.text)
-    limit = services.settings.chat.siblings_per_prompt
-    if rows.siblings >= limit:
-        raise UserFacingError("That question already has {limit} answers, and that is the most I give.", limit=limit)
+    if rows.siblings >= MOST_SIBLINGS:
+        raise UserFacingError(
+            "That question already has {limit} answers, and that is the most I give.", limit=MOST_SIBLINGS
+        )
     if rows.personality.archived_at is not None:
         raise UserFacingError("{name} is not in use any more. Please ask again.", name=rows.personality.name)
     return Ask(

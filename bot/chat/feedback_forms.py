@@ -24,7 +24,6 @@ from storage.training.feedback import WrittenCorrection, read_corrections
 from storage.votes import corrections
 from storage.wording import gettext_noop
 
-FORM_CHARS = 4_000  # Discord's limit
 THANKS = gettext_noop("Thank you! Your answer counts as the better one in the next round.")
 TOO_NEW = gettext_noop(
     "Thank you! I keep it with the answer, but don't learn from it: your account or membership is too new."
@@ -49,7 +48,7 @@ class SuggestionForm(Form):
     def __init__(self, services: Services, reply: Reply, draft: str) -> None:
         super().__init__(services, gettext("A better answer"))
         self._reply_id = reply.id
-        longest = longest_suggestion(services)
+        longest = corrections.MAX_SUGGESTED_CHARS
         self._text = self._ask("text", gettext("What should I have answered?"), limit=longest, default=draft, long=True)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
@@ -69,10 +68,6 @@ class Suggestion:
     """A suggestion about facts is never trained on, because facts go out of date."""
 
 
-def longest_suggestion(services: Services) -> int:
-    return min(FORM_CHARS, services.settings.corrections.max_chars)
-
-
 async def store_suggestion(
     interaction: discord.Interaction, services: Services, suggestion: Suggestion
 ) -> tuple[int, str]:
@@ -83,7 +78,7 @@ async def store_suggestion(
         reply = find_reply(session, suggestion.reply_id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
-        text = corrections.check_correction(sanitize(suggestion.text), reply.answer, settings.corrections)
+        text = corrections.check_correction(sanitize(suggestion.text), reply.answer)
         speakers = {*reply.speakers, author.id}
         basis = None if suggestion.is_about_facts else services.fixed_basis or basis_of_chat(session, speakers)
         if isinstance(author, discord.Member) and author.joined_at is not None:
@@ -115,7 +110,7 @@ class CauseForm(Form):
                 "text",
                 gettext("What should I have answered?"),
                 gettext("You can leave this empty."),
-                limit=longest_suggestion(services),
+                limit=corrections.MAX_SUGGESTED_CHARS,
                 default=draft,
                 long=True,
             )

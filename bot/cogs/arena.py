@@ -8,7 +8,16 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.arenas.board import NumberReactions, PickButton, describe_arena, describe_start, describe_stop
-from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, ServerSchedules, as_channel
+from bot.arenas.host import (
+    COMPARED_ANSWERS,
+    OPEN_MINUTES,
+    ArenaHost,
+    ArenaPlan,
+    ArenaSchedule,
+    Channel,
+    ServerSchedules,
+    as_channel,
+)
 from bot.arenas.prompts import describe_bank
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import user_label
@@ -80,12 +89,11 @@ class Arenas(
     ) -> None:
         """Let members choose the best of several blind answers."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        defaults = self.services.settings.arena
         plan = ArenaPlan(
             channel=as_channel(channel or interaction.channel),
             prompt=prompt,
-            answers=answers or defaults.answers,
-            minutes=minutes or defaults.minutes,
+            answers=answers or COMPARED_ANSWERS,
+            minutes=minutes or OPEN_MINUTES,
             started_by=user_label(interaction.user),
             audited_action=action_of(interaction),
         )

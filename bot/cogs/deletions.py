@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import discord
@@ -19,6 +19,7 @@ from bot.guards.interactions import BotCog
 from bot.knowledge.adding import PinsChannel, from_message, read_pins
 from bot.knowledge.library import Source
 from bot.services import Services
+from storage.conversations.replies import REREAD
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
 from storage.errors import StorageError
@@ -108,7 +109,7 @@ class MessageDeletions(BotCog):
     async def _recheck(self, shard_id: int) -> None:
         """Check whether the messages of the shard's recent answers were deleted or edited during a gateway gap."""
         await self.bot.wait_until_ready()
-        since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
+        since = utc_now() - REREAD
         await retry_until_available(partial(self._recheck_since, since, shard_id), "Checking for deleted messages")
 
     async def _recheck_since(self, since: datetime, shard_id: int) -> None:

@@ -275,7 +275,6 @@ class Personalities(
     async def _add_lorebook(self, interaction: discord.Interaction, imported: ImportedPersonality) -> str:
         return await add_lorebook(
             self.services.library,
-            self.services.settings.knowledge,
             imported,
             guild_id=interaction.guild_id or 0,
             added_by=user_label(interaction.user),

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import discord
@@ -21,7 +21,7 @@ from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speak
 from bot.services import Services
 from bot.vote_queue import Cleared, Contradiction, Reacted, Seen, stored_thumbs
-from storage.conversations.replies import ReplyMessage, find_by_message, recent_messages
+from storage.conversations.replies import REREAD, ReplyMessage, find_by_message, recent_messages
 from storage.database.columns import utc_now
 from storage.emoji import VoteEmoji
 from storage.members import note_members, strangers
@@ -140,7 +140,7 @@ class Reactions(BotCog):
         Of any recent one: people also vote on answers that are older than the gap.
         """
         await self.bot.wait_until_ready()
-        since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
+        since = utc_now() - REREAD
         await retry_until_available(partial(self._reconcile_since, since, shard_id), "Reading the votes of a gap")
         await retry_until_available(partial(self._ask_when_voters_joined, since, shard_id), "Asking when voters joined")
 

@@ -111,10 +111,7 @@ def channel_rules() -> dict[str, str]:
     """Return the settings for answers in each channel: the demo's channels have the same IDs in every world."""
     world = World(simcord.Env(discord.Client(intents=discord.Intents.default())))
     rules = {world.lounge.id: "always", world.questions.id: "question", world.pirates.id: "always"}
-    return {
-        variable_name("discord", "free_response_channels"): "",
-        variable_name("chat", "channel_rules"): json.dumps(rules),
-    }
+    return {variable_name("chat", "channel_rules"): json.dumps(rules)}
 
 
 async def serve_demo(

@@ -16,6 +16,8 @@ TOLD_IN_CHANNEL = 5
 """Maximum refusals that one channel sees within that pause, for all members together."""
 
 MINUTE_S, HOUR_S = 60.0, 3_600.0
+MEMBER_HOUR, CHANNEL_HOUR, SERVER_HOUR = 12, 20, 25
+"""An hour allows as much as this many minutes: nobody talks without a pause, and in a server others go on."""
 SWEEP_EVERY = 1_000
 DIRECT = 0
 """Server ID used for all direct messages together."""
@@ -107,10 +109,10 @@ def windows_of(member_id: int, channel_id: int, server_id: int | None, limits: L
     server = DIRECT if server_id is None else server_id
     windows = [
         Window(("member", member_id), limits.member_per_minute, MINUTE_S),
-        Window(("member", member_id), limits.member_per_hour, HOUR_S),
+        Window(("member", member_id), MEMBER_HOUR * limits.member_per_minute, HOUR_S),
         Window(("channel", channel_id), limits.channel_per_minute, MINUTE_S),
-        Window(("channel", channel_id), limits.channel_per_hour, HOUR_S),
+        Window(("channel", channel_id), CHANNEL_HOUR * limits.channel_per_minute, HOUR_S),
         Window(("server", server), limits.server_per_minute, MINUTE_S),
-        Window(("server", server), limits.server_per_hour, HOUR_S),
+        Window(("server", server), SERVER_HOUR * limits.server_per_minute, HOUR_S),
     ]
     return [window for window in windows if window.most]

@@ -57,9 +57,9 @@ async def from_content(content: bytes, filename: str, settings: KnowledgeSetting
     return Source(DocumentKind.FILE, await extract(content, filename, settings), media_type_of(filename))
 
 
-async def from_text(text: str, settings: KnowledgeSettings) -> Source:
+async def from_text(text: str) -> Source:
     """Return a typed Markdown text as a source; raises UserFacingError if it is too long."""
-    require_length(len(text), settings)  # before it is parsed, which takes seconds for a long text
+    require_length(len(text))  # before it is parsed, which takes seconds for a long text
     return Source(DocumentKind.TEXT, await asyncio.to_thread(parse_markdown, text), MediaType.MARKDOWN)
 
 
@@ -317,7 +317,7 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
         return await from_pins(request.pins, reader), gettext("Pinned in #{channel}", channel=request.pins.name)
     else:
         text = request.text or ""
-        source, title = await from_text(text, settings), title_of_text(text)
+        source, title = await from_text(text), title_of_text(text)
     return with_link(source, (request.link or "").strip()), title
 
 

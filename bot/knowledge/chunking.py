@@ -10,6 +10,10 @@ from bot.knowledge.extraction import Block
 from storage.knowledge.documents import NewChunk
 
 PATH = " › "
+CHUNK_TOKENS = 160
+"""Maximum length of a passage: the sentence encoder reads 256, and fewer leave room for its title."""
+OVERLAP_TOKENS = 32
+"""What a passage repeats of the previous one: about two sentences, so that "it" has its meaning."""
 SHORT_CHARS = 8_000
 """Documents up to this length, about a hundred lines, are cut by line: rules, prices and dates are one fact a line."""
 MAX_LINE_CHARS = 160
@@ -41,8 +45,8 @@ def cut_into_chunks(
     blocks: Sequence[Block],
     count_tokens: CountTokens,
     *,
-    chunk_tokens: int,
-    overlap_tokens: int,
+    chunk_tokens: int = CHUNK_TOKENS,
+    overlap_tokens: int = OVERLAP_TOKENS,
     short_chars: int = SHORT_CHARS,
 ) -> list[NewChunk]:
     """Return the passages in order, each of at most `chunk_tokens`, its title and headings included.

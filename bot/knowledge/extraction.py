@@ -22,6 +22,10 @@ from storage.settings.sections import KnowledgeSettings
 
 MAX_UNPACKED_BYTES = 200_000_000
 MAX_ZIP_ENTRIES = 5_000
+MAX_DOCUMENT_CHARS = 1_000_000
+MAX_PAGES = 1_000
+PARSE_TIMEOUT_S = 60.0
+"""Longest time that reading a file may take: hostile files can keep a parser busy for hours."""
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # OLE: .doc, and .docx with a password
 PARAGRAPH = re.compile(r"\n\s*\n")
 HTML_BLOCKS = frozenset(
@@ -100,7 +104,7 @@ async def extract(
     media_type = media_type or media_type_of(filename)
     if len(content) > settings.max_file_bytes:
         raise too_large(filename, len(content), settings)
-    return await asyncio.to_thread(_extract_apart, content, filename, media_type, settings)
+    return await asyncio.to_thread(_extract_apart, content, filename, media_type)
 
 
 def too_large(filename: str, size_bytes: int, settings: KnowledgeSettings) -> Unreadable:
@@ -131,15 +135,14 @@ def parse_markdown(text: str) -> list[Block]:
     return [block for block in blocks if block.text.strip()]
 
 
-def _extract_apart(content: bytes, filename: str, media_type: MediaType, settings: KnowledgeSettings) -> list[Block]:
-    limits = [media_type, str(settings.max_chars), str(settings.max_pages)]
+def _extract_apart(content: bytes, filename: str, media_type: MediaType) -> list[Block]:
     try:
-        answer = run_apart("bot.knowledge.extraction", limits, content, settings.parse_timeout_s)
+        answer = run_apart("bot.knowledge.extraction", [media_type], content, PARSE_TIMEOUT_S)
     except TimeoutError as error:
         raise Unreadable(
             "{filename} took longer than {seconds} s to read: save it as plain text (.txt)",
             filename=filename,
-            seconds=settings.parse_timeout_s,
+            seconds=PARSE_TIMEOUT_S,
         ) from error
     except ValueError as error:
         raise Unreadable(
@@ -161,11 +164,11 @@ def _clean(text: str) -> str:
 
 def main() -> None:
     """Read a file from standard input, and write its blocks or a problem as JSON."""
-    media_type, max_chars, max_pages = MediaType(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    media_type = MediaType(sys.argv[1])
     limit_memory()
     answer: dict[str, Any]
     try:
-        blocks = list(_within(_read(media_type, sys.stdin.buffer.read(), max_pages), max_chars))
+        blocks = list(_within(_read(media_type, sys.stdin.buffer.read())))
         answer = {"blocks": [[block.level, block.text] for block in blocks]}
         if not blocks:
             answer = _problem(_no_text(media_type))
@@ -196,7 +199,7 @@ def _no_text(media_type: MediaType) -> Unreadable:
     return _unreadable("{filename} has no text")
 
 
-def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
+def _within(blocks: Iterable[Block]) -> Iterator[Block]:
     """Yield the blocks that are not blank; raises Unreadable."""
     chars = 0
     for block in blocks:
@@ -204,19 +207,19 @@ def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
         if not text.strip():
             continue
         chars += len(text)
-        if chars > max_chars:
+        if chars > MAX_DOCUMENT_CHARS:
             raise _unreadable(
-                "{filename} has more than {limit} characters, the limit (knowledge.max_chars): split it",
-                limit=max_chars,
+                "{filename} has more than {limit} characters, the limit: split it",
+                limit=MAX_DOCUMENT_CHARS,
             )
         yield Block(text, block.level)
 
 
-def _read(media_type: MediaType, content: bytes, max_pages: int) -> Iterable[Block]:
+def _read(media_type: MediaType, content: bytes) -> Iterable[Block]:
     readers: dict[MediaType, Callable[[], Iterable[Block]]] = {
         MediaType.TEXT: lambda: [Block(part) for part in PARAGRAPH.split(_decode(content))],
         MediaType.MARKDOWN: lambda: parse_markdown(_decode(content)),
-        MediaType.PDF: lambda: _read_pdf(content, max_pages),
+        MediaType.PDF: lambda: _read_pdf(content),
         MediaType.HTML: lambda: _read_html(content),
         MediaType.CSV: lambda: _read_csv(_decode(content)),
         MediaType.DOCX: lambda: _read_docx(content),
@@ -232,17 +235,17 @@ def _decode(content: bytes) -> str:
         raise _unreadable("{filename} is not UTF-8 text (byte {byte}): save it as UTF-8", byte=error.start) from error
 
 
-def _read_pdf(content: bytes, max_pages: int) -> Iterator[Block]:
+def _read_pdf(content: bytes) -> Iterator[Block]:
     from pypdf import PdfReader
 
     reader = PdfReader(io.BytesIO(content))
     if reader.is_encrypted:
         raise _unreadable("{filename} is encrypted: save it without a password")
-    if len(reader.pages) > max_pages:
+    if len(reader.pages) > MAX_PAGES:
         raise _unreadable(
-            "{filename} has {pages} pages; the limit (knowledge.max_pages) is {limit}: split it",
+            "{filename} has {pages} pages; the limit is {limit}: split it",
             pages=len(reader.pages),
-            limit=max_pages,
+            limit=MAX_PAGES,
         )
     for number, page in enumerate(reader.pages, start=1):
         if text := page.extract_text().strip():

@@ -18,7 +18,7 @@ from bot.errors import UserFacingError
 from bot.knowledge.asking import CONSIDERED, Background, background_of, embed_question, lines_near, read_background
 from bot.knowledge.chunking import CountTokens, cut_into_chunks
 from bot.knowledge.decision import NOTHING, AskedMessage, ReplyDecision, ReplyKind, decide_reply
-from bot.knowledge.extraction import Block
+from bot.knowledge.extraction import MAX_DOCUMENT_CHARS, Block
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
@@ -196,7 +196,7 @@ class Library:
         `together_with` runs in the same transaction. Raises UserFacingError, StorageError or what that raises before
         anything is written.
         """
-        _require_text(source, self._settings)
+        _require_text(source)
         title = " ".join(title.split())[:MAX_TITLE_CHARS]
         new = NewDocument(
             guild_id=guild_id,
@@ -235,7 +235,7 @@ class Library:
 
         Raises DocumentRefused if the digest of its text is no longer `before`.
         """
-        _require_text(source, self._settings)
+        _require_text(source)
         chunks = await self._cut(document.title, source.blocks)
 
         def replace(session: Session) -> bool:
@@ -329,15 +329,7 @@ class Library:
     async def _cut(self, title: str, blocks: Sequence[Block]) -> list[NewChunk]:
         encoder = await self._encoder.ready()
         count: CountTokens = encoder.count_tokens if encoder else _guess_tokens
-        return await self._encoder.run(
-            lambda: cut_into_chunks(
-                title,
-                blocks,
-                count,
-                chunk_tokens=self._settings.chunk_tokens,
-                overlap_tokens=self._settings.overlap_tokens,
-            )
-        )
+        return await self._encoder.run(lambda: cut_into_chunks(title, blocks, count))
 
     async def _embed_stored(self, document_id: int, report: ReportPassages | None) -> None:
         """Embed a document that is stored; if that fails, it shows as not indexed yet, and the next start tries again.
@@ -368,19 +360,19 @@ class Library:
                     await report(min(done, total), total)
 
 
-def _require_text(source: Source, settings: KnowledgeSettings) -> None:
+def _require_text(source: Source) -> None:
     if not any(block.text.strip() for block in source.blocks):
         raise UserFacingError("That document has no text.")
-    require_length(len(source.text), settings)
+    require_length(len(source.text))
 
 
-def require_length(chars: int, settings: KnowledgeSettings) -> None:
+def require_length(chars: int) -> None:
     """Raise UserFacingError if a document's text has too many characters."""
-    if chars > settings.max_chars:
+    if chars > MAX_DOCUMENT_CHARS:
         raise UserFacingError(
-            "the text has {chars} characters; the limit (knowledge.max_chars) is {limit}: split it",
+            "the text has {chars} characters; the limit is {limit}: split it",
             chars=chars,
-            limit=settings.max_chars,
+            limit=MAX_DOCUMENT_CHARS,
         )
 
 

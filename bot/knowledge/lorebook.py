@@ -13,18 +13,15 @@ from storage.database.enums import DocumentKind
 from storage.knowledge.documents import Document
 from storage.models.personality_imports import ImportedPersonality
 from storage.personalities.cards import LorebookEntry
-from storage.settings.sections import KnowledgeSettings
 
 KEYS = ", "
 LOWEST_HEADING = 6
 
 
-async def add_lorebook(
-    library: Library, settings: KnowledgeSettings, imported: ImportedPersonality, *, guild_id: int, added_by: str
-) -> str:
+async def add_lorebook(library: Library, imported: ImportedPersonality, *, guild_id: int, added_by: str) -> str:
     """Add the lorebook as a document that only its personality quotes; return a sentence, also if that fails."""
     try:
-        document = await _add(library, settings, imported, guild_id=guild_id, added_by=added_by)
+        document = await _add(library, imported, guild_id=guild_id, added_by=added_by)
     except Exception as error:
         return f"{gettext('The lorebook was not added.')} {member_message(error)}"
     return gettext(
@@ -40,10 +37,8 @@ def count_entries(number: int) -> str:
     return ngettext("{count} entry", "{count} entries", number)
 
 
-async def _add(
-    library: Library, settings: KnowledgeSettings, imported: ImportedPersonality, *, guild_id: int, added_by: str
-) -> Document:
-    require_length(sum(len(entry.content) for entry in imported.lorebook), settings)  # before it is parsed
+async def _add(library: Library, imported: ImportedPersonality, *, guild_id: int, added_by: str) -> Document:
+    require_length(sum(len(entry.content) for entry in imported.lorebook))  # before it is parsed
     blocks = await asyncio.to_thread(lambda: list(_blocks(imported.lorebook)))
     return await library.add(
         Source(DocumentKind.TEXT, blocks, MediaType.MARKDOWN),

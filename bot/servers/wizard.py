@@ -85,7 +85,7 @@ async def offer_first_version(
 
     def read(session: Session) -> tuple[Personality, int]:
         whose = personality_named(session, name, interaction.guild_id)
-        return whose, offered_examples(session, whose, services.settings.demonstration)
+        return whose, offered_examples(session, whose)
 
     whose, examples = await services.database.read(read)
     if not examples or not may_administer(services, interaction.user, whose):

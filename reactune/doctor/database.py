@@ -11,6 +11,7 @@ from reactune.doctor.findings import Hint, Problem
 from reactune.shared import reading
 from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
+from storage.database.engine import OVERFLOW
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.privacy.retention import LONGEST_WAIT, count_past, read_expiry
 from storage.runtime.processes import TRAINER, live_processes
@@ -30,7 +31,7 @@ def check_database(settings: Settings) -> str:
 def _describe_postgres(session: Session, settings: DatabaseSettings) -> Iterator[str]:
     replicas = session.scalar(text("SELECT count(*) FROM pg_stat_replication"))
     yield f"server {session.scalar(text('SHOW server_version'))}, {replicas} replicas"
-    yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections per process"
+    yield f"{settings.pool_size} to {(1 + OVERFLOW) * settings.pool_size} connections per process"
     if settings.statement_timeout_s and session.scalar(text("SHOW statement_timeout")) == "0":
         yield "a pooler drops the time limits: set them with ALTER ROLE (docs/scaling.md)"
 

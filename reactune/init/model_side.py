@@ -89,7 +89,7 @@ def propose_first_version(name: str, config: Path | None, program: str) -> None:
 
     settings = read_settings(config)
     with reading(settings) as session:
-        examples = offered_examples(session, personality_named(session, name), settings.demonstration)
+        examples = offered_examples(session, personality_named(session, name))
     if not examples:
         return
     say(plain_text_of(describe_first_version(name, examples)))

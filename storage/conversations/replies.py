@@ -35,6 +35,8 @@ from storage.wording import message_link
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 REMEMBERED_FOR = timedelta(hours=1)
 """Time that a question counts as answered after its answer was deleted; the bot answers none after five minutes."""
+REREAD = timedelta(days=7)
+"""Age up to which answers' reactions and messages are read again after a gap: each costs a request to Discord."""
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
 
 

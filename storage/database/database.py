@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 CHANNEL = "reactune_releases"
 PROOF_S = 5.0
+TRANSACTION_RETRY_S = 30.0
+"""Time for which a transaction is repeated after a lost connection or a conflict; a failover takes up to that."""
 STOP_S = 0.5
 """Longest time that the listener takes to stop, in seconds."""
 VOTE_EMOJI = "vote emoji"
@@ -148,7 +150,7 @@ class Database:
         """Call `work(session, …)` in a transaction on a thread, so that the event loop is never blocked.
 
         If the connection is lost before the commit, or two transactions conflict, nothing was changed and the work is
-        called again, for up to `database.retry_s`. So it must have no effects outside the database. If the connection
+        called again, for up to `retry_s`. So it must have no effects outside the database. If the connection
         is lost during the commit, the change may have been made; that error is raised.
         """
         return await _Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs)).run()
@@ -243,4 +245,4 @@ def open_migrated(
     except DatabaseError:
         engine.dispose()
         raise
-    return Database(engine, settings.retry_s, votes), before
+    return Database(engine, TRANSACTION_RETRY_S, votes), before

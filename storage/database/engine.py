@@ -27,6 +27,16 @@ from storage.settings.sections import DatabaseSettings
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
+BUSY_TIMEOUT_S = 30.0
+"""Time that SQLite waits for another writer: a round's longest transaction takes a few seconds on a slow disk."""
+POOL_TIMEOUT_S = 30.0
+POOL_RECYCLE_S = 1_800.0
+"""Age at which a connection is replaced: firewalls and proxies drop those that they take for forgotten."""
+OVERFLOW = 2
+"""Extra connections per pooled one when all are busy, as SQLAlchemy's defaults have it."""
+LOCK_TIMEOUT_S = 30.0
+IDLE_TRANSACTION_TIMEOUT_S = 300.0
+"""Time after which PostgreSQL ends a transaction whose process hangs, so that its locks hold nobody up for ever."""
 UNANSWERED_MS = 30_000
 """Time without acknowledgement after which a connection is closed; the default would wait an hour for a lost host."""
 APPLICATION_NAME = "reactune"
@@ -62,7 +72,7 @@ def create(url: URL, settings: DatabaseSettings, name: str = SETTING) -> Engine:
     try:
         # Errors hide parameters, because logs must not contain members' messages.
         if url.get_backend_name() == "sqlite":
-            engine = create_engine(url, hide_parameters=True, connect_args={"timeout": settings.busy_timeout_s})
+            engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _busy_timeout_s(url, name)})
         else:
             engine = create_engine(url, hide_parameters=True, **_pool(settings), connect_args=_postgres(url, settings))
     except (NoSuchModuleError, ModuleNotFoundError) as error:
@@ -73,28 +83,37 @@ def create(url: URL, settings: DatabaseSettings, name: str = SETTING) -> Engine:
     if engine.dialect.is_async:
         raise DatabaseError(f"{name} names an asynchronous driver, {url.drivername}: {ADDRESSES}")
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", partial(_configure_sqlite, settings.busy_timeout_s))
+        event.listen(engine, "connect", partial(_configure_sqlite, _busy_timeout_s(url, name)))
         event.listen(engine, "begin", _begin)
     return engine
+
+
+def _busy_timeout_s(url: URL, name: str) -> float:
+    try:
+        return float(url.query.get("timeout", BUSY_TIMEOUT_S))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} has a timeout that is no number: write ?timeout=60, in seconds") from None
 
 
 def _pool(settings: DatabaseSettings) -> dict[str, Any]:
     return {
         "pool_pre_ping": True,  # replaces connections that a restart or failover closed, before they are used
         "pool_size": settings.pool_size,
-        "max_overflow": settings.pool_overflow,
-        "pool_timeout": settings.pool_timeout_s,
-        "pool_recycle": settings.pool_recycle_s,
+        "max_overflow": OVERFLOW * settings.pool_size,
+        "pool_timeout": POOL_TIMEOUT_S,
+        "pool_recycle": POOL_RECYCLE_S,
     }
 
 
 def _postgres(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
     limits_s = {
         "statement_timeout": settings.statement_timeout_s,
-        "lock_timeout": settings.lock_timeout_s,
-        "idle_in_transaction_session_timeout": settings.idle_transaction_timeout_s,
+        "lock_timeout": LOCK_TIMEOUT_S,
+        "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT_S,
     }
-    limits = [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits_s.items() if seconds]
+    # A pooler that refuses `options` at the start needs none at all.
+    wanted = limits_s if settings.statement_timeout_s else {}
+    limits = [f"-c {name}={round(seconds * 1000)}" for name, seconds in wanted.items()]
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": UNANSWERED_MS,
@@ -210,7 +229,7 @@ def explain(error: SQLAlchemyError, url: URL | None = None) -> str:
     """Return one sentence with the database's problem and its remedy."""
     where = f"the database {shown(url)}" if url else "the database"
     if not isinstance(error, DBAPIError):
-        remedy = "raise database.pool_size or database.pool_overflow"
+        remedy = "raise database.pool_size"
         return f"{where} has no free connection ({str(error).splitlines()[0]}): {remedy}"
     detail = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
     return f"{where} {_what_happened(error, detail)}"
@@ -223,7 +242,7 @@ def _what_happened(error: DBAPIError, detail: str) -> str:
             "make its file and folder writable for this user" if sqlite else "use the primary server and a writer"
         )
     if "locked" in detail:
-        return "is locked by another program: close that program, or raise database.busy_timeout_s"
+        return "is locked by another program: close that program"
     if "not a database" in detail or "malformed" in detail:
         return DAMAGED.format(detail=detail)
     if "unable to open" in detail:
@@ -243,5 +262,5 @@ def _remedy_of_rejection(detail: str) -> str:
 
 def _remedy(error: DBAPIError, *, is_sqlite: bool) -> str:
     if sql_state(error) in WAITED_TOO_LONG:
-        return "raise database.statement_timeout_s or database.lock_timeout_s"
+        return "raise database.statement_timeout_s, or ask the server what holds its locks"
     return "check the disk" if is_sqlite else "check its address, and that the server is running"

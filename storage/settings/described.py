@@ -12,7 +12,7 @@ from typing import Any
 import tomlkit
 
 from storage.settings import sections as definitions
-from storage.settings.sections import sections
+from storage.settings.sections import FOR_TESTS, sections
 
 UNITS = {
     "s": "seconds",
@@ -52,7 +52,7 @@ class DescribedSetting:
 
 
 def describe_settings() -> list[DescribedSetting]:
-    """Return every setting, in the order of docs/settings.md."""
+    """Return every setting that people may change, in the order of docs/settings.md."""
     described = _descriptions()
     return [
         DescribedSetting(
@@ -65,6 +65,7 @@ def describe_settings() -> list[DescribedSetting]:
         )
         for name, cls in sections().items()
         for key, field in cls.model_fields.items()
+        if f"{name}.{key}" not in FOR_TESTS
     ]
 
 
@@ -77,6 +78,7 @@ def _descriptions() -> dict[str, dict[str, str]]:
             for setting, below in pairwise(cls.body)
             if isinstance(setting, ast.AnnAssign) and isinstance(setting.target, ast.Name)
             if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            if isinstance(below.value.value, str)
         }
         for cls in classes
     }
@@ -90,4 +92,4 @@ def as_toml(value: Any) -> str:
         return table.as_string()
     if isinstance(value, tuple):
         return f"[{', '.join(map(as_toml, value))}]"
-    return tomlkit.item(str(value) if isinstance(value, Path) else value).as_string()
+    return str(tomlkit.item(str(value) if isinstance(value, Path) else value).as_string())

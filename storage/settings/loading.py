@@ -20,8 +20,10 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from storage.errors import SettingsError
+from storage.settings.gone import GONE
 from storage.settings.sections import (
     CLIENT_SECRET_VARIABLE,
+    FOR_TESTS,
     KEY_VARIABLE,
     PICTURES_KEY_VARIABLE,
     TOKEN_VARIABLE,
@@ -50,21 +52,12 @@ MISPLACED = {
     **dict.fromkeys(VOICE_KEY_NAMES, f"set the server's key as {VOICE_KEY_VARIABLE}"),
     **dict.fromkeys(CLIENT_SECRET_NAMES, f"set the OAuth2 client secret as {CLIENT_SECRET_VARIABLE}"),
 }
-REMOVED = dict.fromkeys(
-    ("release.canary_share", "release.canary_days"),
-    "delete it (while a version waits, three answers in ten come as blind pairs by themselves)",
-) | {
-    "remote.servers": "set remote.url to one address; several servers need a router before them (docs/remote.md)",
-    "remote.health_interval_s": "delete it (a server that fails an answer is checked at once)",
-    "training.objective": "delete it (rounds train by DPO)",
-    "votes.weak": "delete it (🔁 counts as a third of a 👎, and nothing else that members write counts)",
-}
 CLOSE = 0.7
 """Minimum difflib similarity for a "did you mean" suggestion."""
 LINE = re.compile(r"\s*(?:\[\s*(?P<table>[\w.-]+)\s*\]|(?P<key>[\w-]+(?:\s*\.\s*[\w-]+)*)\s*=)")
 TWICE = re.compile(r"Cannot (?:declare|overwrite|mutate).*\(at (?:line (\d+)|end of document)")
 
-Places = dict[tuple[str, str], str]
+SettingPlaces = dict[tuple[str, str], str]
 """The place of each setting that is not left at its default: "reactune.toml, line 3", or the name of a variable."""
 
 
@@ -104,7 +97,7 @@ def load_settings(
     return settings
 
 
-def find_places(path: Path | None) -> Places:
+def find_places(path: Path | None) -> SettingPlaces:
     """Return the places of the settings that `load_settings(path)` finds."""
     environment = {**_read_dotenv(Path(".env")), **os.environ}
     _, places = _read_files(_files(path), required=path is not None)
@@ -145,13 +138,14 @@ def _files(path: Path | None) -> list[Path]:
     return [path] if path else [SHIPPED_FILE, OWN_FILE]
 
 
-def _read_files(files: Sequence[Path], *, required: bool) -> tuple[dict[str, dict[str, Any]], Places]:
+def _read_files(files: Sequence[Path], *, required: bool) -> tuple[dict[str, dict[str, Any]], SettingPlaces]:
     """Return the tables of all files, in which later files win, and the places of their settings."""
     merged: dict[str, dict[str, Any]] = {}
-    places: Places = {}
+    places: SettingPlaces = {}
     for file in files:
         text = _read(file, required=required)
         lines, table = _lines(text), _parse(text, file)
+        _refuse_several_gone(table, file)
         _require_known(table, file, lines)
         for section, values in table.items():
             merged.setdefault(section, {}).update(values)
@@ -205,9 +199,24 @@ def _place(file: Path, lines: Mapping[str, int], name: str) -> str:
     return f"{file}, line {lines[name]}" if name in lines else str(file)
 
 
+def _refuse_several_gone(table: Mapping[str, Any], file: Path) -> None:
+    """Raise SettingsError with all settings of a file that are gone, if there are several: an old copy has dozens."""
+    gone = [
+        name
+        for section, values in table.items()
+        if isinstance(values, dict)
+        for name in (f"{section}.{key}" for key in values)
+        if name in GONE
+    ]
+    if len(gone) > 1:
+        what = "; ".join(f"{name}: {GONE[name]}" for name in gone)
+        raise SettingsError(f"{file}: {len(gone)} of its settings are gone. {what}")
+
+
 def _require_known(table: Mapping[str, Any], file: Path, lines: Mapping[str, int]) -> None:
     """Raise SettingsError on an unknown section or setting of a file."""
     known = sections()
+    known_names = [f"{s}.{k}" for s, cls in known.items() for k in cls.model_fields if f"{s}.{k}" not in FOR_TESTS]
     for section, values in table.items():
         place = _place(file, lines, section)
         if section not in known:
@@ -216,9 +225,9 @@ def _require_known(table: Mapping[str, Any], file: Path, lines: Mapping[str, int
         if not isinstance(values, dict):
             raise SettingsError(f"{place}: {section} must be a table: write [{section}] above its settings")
         for key, value in values.items():
-            if key not in known[section].model_fields:
-                name, meant = f"{section}.{key}", [".".join(one) for one in _meant(section, key)]
-                others = [f"{section}.{other}" for other in known[section].model_fields]
+            if (name := f"{section}.{key}") not in known_names:
+                meant = [".".join(one) for one in _meant(section, key)]
+                others = [other for other in known_names if other.startswith(f"{section}.")]
                 place = _place(file, lines, name)
                 if key in known and isinstance(value, dict):
                     whole = f"{key}.{next(iter(value), '')}"
@@ -255,8 +264,8 @@ def _meant(section: str, key: str) -> list[tuple[str, str]]:
 
 
 def _advice(name: str, meant: Sequence[str], others: Collection[str] = ()) -> str:
-    if name in REMOVED:
-        return f" any more: {REMOVED[name]}"
+    if name in GONE:
+        return f" any more: {GONE[name]}"
     if name in MISPLACED:
         return f": {MISPLACED[name]}, in the environment or in .env"
     if meant:
@@ -264,7 +273,7 @@ def _advice(name: str, meant: Sequence[str], others: Collection[str] = ()) -> st
     return f": it must be one of {', '.join(others)}" if others else ": see docs/settings.md"
 
 
-def _sentence(error: ValidationError, places: Places) -> str:
+def _sentence(error: ValidationError, places: SettingPlaces) -> str:
     first = error.errors()[0]
     section, name = (str(part) for part in first["loc"][:2])
     secret = not sections()[section].model_fields[name].repr
@@ -280,12 +289,6 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         yield (
             f"discord.shards contains {max(shards)}, but discord.shard_count = {shard_count}: shards are numbered "
             "from 0, so set discord.shard_count to the total number of shards"
-        )
-    knowledge = settings.knowledge
-    if 2 * knowledge.overlap_tokens > knowledge.chunk_tokens:
-        yield (
-            f"knowledge.overlap_tokens = {knowledge.overlap_tokens} is more than half a passage: "
-            f"it must be at most half of knowledge.chunk_tokens = {knowledge.chunk_tokens}"
         )
     yield from _training_conflicts(settings.training)
     if settings.model.engine == "remote" and not settings.remote.url:

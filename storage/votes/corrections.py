@@ -15,8 +15,11 @@ from storage.database.enums import Basis, Cause, Origin
 from storage.database.rows import read_first
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow
 from storage.errors import CorrectionRefused
-from storage.settings.sections import CorrectionSettings
 from storage.votes.votes import Vote, votes_on
+
+MIN_SUGGESTED_CHARS = 2
+MAX_SUGGESTED_CHARS = 2_000
+"""As long as a message on Discord; a form would accept 4,000."""
 
 
 def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:
@@ -79,14 +82,14 @@ class Correction:
     basis: Basis | None
 
 
-def check_correction(text: str, answer: str, settings: CorrectionSettings) -> str:
+def check_correction(text: str, answer: str) -> str:
     """Return the text as it will be stored; raises CorrectionRefused, whose message is for the author."""
     text = text.replace("\0", "").strip()
-    if not settings.min_chars <= len(text) <= settings.max_chars:
+    if not MIN_SUGGESTED_CHARS <= len(text) <= MAX_SUGGESTED_CHARS:
         raise CorrectionRefused(
             "A suggested answer has {least} to {most} characters; yours has {chars}.",
-            least=settings.min_chars,
-            most=settings.max_chars,
+            least=MIN_SUGGESTED_CHARS,
+            most=MAX_SUGGESTED_CHARS,
             chars=len(text),
         )
     if text == answer.strip():

@@ -65,7 +65,7 @@ QuarantinesByVote = Mapping[VoteKey, Sequence[_VoteQuarantine]]
 
 
 def find_bursts(votes: Iterable[SuspectVote], settings: VoteSettings) -> list[Burst]:
-    """Return the bursts: at least votes.burst_votes accounts that vote the same within votes.burst_minutes.
+    """Return the bursts: at least votes.burst_votes accounts that vote the same within an hour.
 
     Accounts are counted, not votes: one member who reads old answers and likes many of them is not a burst. The
     narrowest rule wins, so each vote is in at most one burst. Votes on a whole version often coincide by chance, so

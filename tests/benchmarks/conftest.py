@@ -19,7 +19,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_encoder: None) -> N
         "TRAINING__MIN_PAIRS": 1,
         "TRAINING__MIN_STEPS": 1,
         "GATE__COHERENCE_MODEL": "base",
-        "GATE__MAX_DEGENERATE_EXCESS": 1.0,
+        "GATE__TOLERANCE": '{"broken": 10}',
     }
     for name, value in settings.items():
         monkeypatch.setenv(f"REACTUNE_{name}", str(value))

@@ -134,10 +134,8 @@ def read_card(name: str, settings: Settings) -> tuple[Card, Settings]:
 
 def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, TrainingSplit]:
     training = as_demonstrated(settings.training, settings.demonstration)
-    share = settings.demonstration.validation_share
-    split = split_examples(
-        card, settings.chat.system_prompt, load_chat_format(base.path, settings.model.template_options), training, share
-    )
+    chat = load_chat_format(base.path, settings.model.template_options)
+    split = split_examples(card, settings.chat.system_prompt, chat, training)
     metrics = train_adapter(
         TrainingJob(SFT, split, training, base, output, template_options=settings.model.template_options), _tell
     )

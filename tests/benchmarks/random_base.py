@@ -183,7 +183,7 @@ def write_random_adapter(base: Path, folder: Path, seed: int) -> AdapterRef:
     save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     LoraConfig(
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
+        lora_alpha=2 * settings.lora_rank,
         target_modules=sorted({name.rpartition(".")[2] for name in layers}),
         task_type="CAUSAL_LM",
         inference_mode=True,

@@ -78,7 +78,7 @@ class VllmServer:
             "served-model-name": "base-model",
             "max-lora-rank": settings.training.lora_rank,
             "max-loras": 2,
-            "max-cpu-loras": settings.remote.max_adapters,
+            "max-cpu-loras": settings.model.resident_adapters,
             "max-model-len": settings.model.context_tokens,
             "max-num-seqs": settings.generation.batch_size,
             "host": "127.0.0.1",

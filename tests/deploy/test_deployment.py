@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from reactune.app import app
-from storage.settings.loading import load_settings
+from storage.settings.loading import OWN_FILE, load_settings
 from storage.settings.sections import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +63,8 @@ def test_the_image_runs_as_nobody_in_particular_and_knows_its_settings():
     variables = dict(re.findall(r"(REACTUNE_\w+)=(\S+)", text))
     settings = settings_in(variables)
     assert (str(settings.data.directory), settings.logs.format) == ("/data", "json")
+    assert "WORKDIR /data\n" in text, "where reactune.toml is looked for, and can be written"
+    assert f"COPY personalities {settings.personalities.directory}\n" in text
     assert f":{settings.metrics.port}/health" in text
     assert f"EXPOSE {settings.metrics.port} {settings.metrics.trainer_port}\n" in text
 
@@ -91,7 +93,7 @@ def test_containers_publish_no_port_and_hold_no_secret(services):
 @pytest.mark.parametrize(("name", "command"), [("reactune", "bot"), ("reactune-trainer", "trainer")])
 def test_units_do_not_start_again_what_a_person_must_mend(name, command):
     service = unit(f"{name}.service")["Service"]
-    assert f"reactune {command} --config" in service["ExecStart"]
+    assert service["ExecStart"].endswith(f"reactune {command} --config /etc/reactune/{OWN_FILE}")
     assert command in COMMANDS
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "2")
     assert service["NoNewPrivileges"] == "yes"

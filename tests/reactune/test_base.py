@@ -62,18 +62,14 @@ min_pairs = 2
 dtype = "float32"
 lora_rank = 4
 epochs = 1
-min_steps = 0
-niceness = 0
-patience = 0
 schedule = ""
 
 [gate]
 coherence_model = "base"
-max_divergence = 100
-max_retention_ratio = 100
-max_coherence_ratio = 100
-max_degenerate_excess = 1
+tolerance = { divergence = 100, retention = 1000, coherence = 1000, broken = 10 }
 """
+
+QUICK = {f"REACTUNE_TRAINING__{name}": "0" for name in ("MIN_STEPS", "NICENESS", "PATIENCE")}
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -105,7 +101,7 @@ def reactune(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             changed.setattr(logging.root, "handlers", [])
             for name in [name for name in os.environ if name.startswith("REACTUNE_")]:
                 changed.delenv(name)
-            for name, value in more.items():
+            for name, value in (QUICK | more).items():
                 changed.setenv(name, value)
             with pytest.raises(SystemExit) as left:
                 main()

@@ -45,6 +45,7 @@ from tests.past import add_round, add_version, pair
 from tests.seeding import (
     ALICE,
     BOB,
+    TOLERANT,
     account,
     add_correction,
     add_reply,
@@ -875,10 +876,7 @@ class TestPersonalities:
             "REACTUNE_TRAINING__LORA_RANK": "4",
             "REACTUNE_TRAINING__NICENESS": "0",
             "REACTUNE_DEMONSTRATION__EPOCHS": "1",
-            "REACTUNE_GATE__MAX_DIVERGENCE": "100",
-            "REACTUNE_GATE__MAX_RETENTION_RATIO": "100",
-            "REACTUNE_GATE__MAX_COHERENCE_RATIO": "100",
-            "REACTUNE_GATE__MAX_DEGENERATE_EXCESS": "1",
+            "REACTUNE_GATE__TOLERANCE": json.dumps(dict(TOLERANT)),
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": "8",
         }
         code, out, err = reactune("train", "--personality", "keeper", "--from", "examples", "--json", **quick)

@@ -275,7 +275,8 @@ def test_a_first_version_is_made_at_once_if_the_operator_agrees(
     monkeypatch.setattr(worker, "_run_in_process", run_short_round)
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     base = build_tiny_base(folder / "tiny")
-    quick = '[training]\ndtype = "float32"\n[demonstration]\nepochs = 1\n[generation]\nmax_new_tokens = 8\n'
+    monkeypatch.setenv("REACTUNE_DEMONSTRATION__EPOCHS", "1")
+    quick = '[training]\ndtype = "float32"\n[generation]\nmax_new_tokens = 8\n'
     model = f'[model]\nbase = "{base}"\nengine = "transformers"\n[gate]\ncoherence_model = "base"\n'
     (folder / "reactune.toml").write_text(model + quick)
     write_card(folder, examples=8)

@@ -20,8 +20,8 @@ TEMPLATE = "migrated"
 NUMBERS = count()
 
 
-def settings_for(url: str, busy_timeout_s: float = 10.0) -> Settings:
-    return Settings(database=DatabaseSettings(url=url, busy_timeout_s=busy_timeout_s))
+def settings_for(url: str) -> Settings:
+    return Settings(database=DatabaseSettings(url=url))
 
 
 @pytest.fixture(scope="session")

@@ -121,8 +121,7 @@ def test_choices_go_with_the_server(session, apply):
 
 def test_the_operators_settings_are_what_a_server_starts_from():
     settings = Settings(
-        discord={"free_response_channels": (7, 8)},
-        chat={"channel_rules": {8: "question", 99: "always"}},
+        chat={"channel_rules": {7: "always", 8: "question", 99: "always"}},
         arena={"schedule": "0 4 * * *", "channel": 7},
         release={"announce_channel": 99, "weekly": True},
     )

@@ -14,8 +14,9 @@ import pytest
 from storage.errors import SettingsError
 from storage.runtime.redaction import secrets_of
 from storage.settings.described import describe_settings
+from storage.settings.gone import GONE
 from storage.settings.loading import find_places, load_settings, variable_name
-from storage.settings.sections import ChatSettings, DatabaseSettings, Settings, sections
+from storage.settings.sections import FOR_TESTS, ChatSettings, DatabaseSettings, Settings, sections
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "settings.md"
@@ -251,12 +252,11 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         (
             "[privacy]\nq = 1",
             "privacy.q is not a setting: it must be one of privacy.discord_training_permission, "
-            "privacy.learn_from_reactions, privacy.consent, privacy.retention_days, privacy.withdraw_adapters",
+            "privacy.learn_from_reactions, privacy.retention_days, privacy.withdraw_adapters",
         ),
         (
-            "[output]\nmax_chars = 1",
-            "output.max_chars is not a setting: did you mean attachments.max_chars or corrections.max_chars or "
-            "knowledge.max_chars?",
+            "[output]\nserver = 1",
+            "output.server is not a setting: did you mean pictures.server or voice.server?",
         ),
         (
             '[training]\nobjective = "robust"',
@@ -305,6 +305,28 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
 )
 def test_invalid_values_name_the_file(config: Path, text: str, sentence: str) -> None:
     assert refusal(config, text).startswith(f"{config}: {sentence}")
+
+
+def test_an_old_copy_of_all_settings_gets_one_sentence_about_those_that_are_gone(config: Path) -> None:
+    sentence = refusal(config, "[database]\nretry_s = 30\nbusy_timeout_s = 1\n[chat]\nsiblings_per_prompt = 6")
+    assert sentence == (
+        f"{config}: 3 of its settings are gone. database.retry_s: delete it (30 seconds); database.busy_timeout_s: "
+        "delete it (30 seconds, or what the address says: sqlite:///file.db?timeout=60); chat.siblings_per_prompt: "
+        "delete it (6)"
+    )
+
+
+def test_a_setting_that_is_gone_is_none() -> None:
+    assert [one.name for one in describe_settings() if one.name in GONE] == []
+
+
+def test_what_only_tests_change_is_refused_in_files_and_read_from_variables(config: Path) -> None:
+    for name in FOR_TESTS:
+        section, key = name.split(".")
+        assert f"{name} is not a setting any more: delete it (" in refusal(config, f"{name} = 1")
+        assert key in sections()[section].model_fields
+    config.write_text("")
+    assert load_settings(config, {"REACTUNE_TRAINING__SEED": "5"}).training.seed == 5
 
 
 def test_invalid_values_name_the_variable(config: Path) -> None:
@@ -479,7 +501,7 @@ def test_the_consoles_address_has_no_path(config: Path, given: str) -> None:
     assert "write https://name, without a path" in refusal(config, f'[console]\npublic_url = "{given}"')
 
 
-@pytest.mark.parametrize("key", ["privacy.retention_days", "votes.reconcile_days"])
+@pytest.mark.parametrize("key", ["privacy.retention_days", "votes.membership_days"])
 def test_days_beyond_the_calendar_are_refused(config: Path, key: str) -> None:
     section, name = key.split(".")
     assert "less than or equal to 36500" in refusal(config, f"[{section}]\n{name} = 1e300")
@@ -521,6 +543,8 @@ def reference() -> str:
     parts, settings = [], describe_settings()
     for name, cls in sections().items():
         rows = [f"| `{one.key}` | `{one.default}` | {one.description} |" for one in settings if one.section == name]
+        if not rows:
+            continue
         head = [f"## [{name}]", "", str(cls.__doc__), "", "| Setting | Default | What it does |", "|---|---|---|"]
         parts.append("\n".join([*head, *rows]))
     return "\n\n".join(parts) + "\n"
@@ -578,16 +602,3 @@ def test_an_answer_must_leave_room_for_its_prompt() -> None:
 def test_a_training_step_must_be_shared_equally() -> None:
     with pytest.raises(SettingsError, match=r"^training\.batch_size = 4 is not a multiple of training\.processes = 3"):
         load_settings(environment={"REACTUNE_TRAINING__PROCESSES": "3"})
-
-
-def test_passages_repeat_at_most_half_of_each_other() -> None:
-    with pytest.raises(SettingsError, match=r"^knowledge\.overlap_tokens = 32 is more than half a passage: "):
-        load_settings(environment={"REACTUNE_KNOWLEDGE__CHUNK_TOKENS": "63"})
-
-
-def test_consent_has_one_value_and_says_why(config: Path) -> None:
-    sentence = refusal(config, '[privacy]\nconsent = "opt_out"')
-    assert sentence.endswith(
-        "privacy.consent = 'opt_out' is not valid: set it to \"opt_in\", the only value: messages are trained on only "
-        "if their authors agreed"
-    )

@@ -14,6 +14,7 @@ from storage.personalities.cards import Card
 from storage.personalities.personalities import lock_personality, read_personality
 from storage.releases.versions import StartingPoint
 from storage.settings.sections import TrainingSettings
+from storage.training.first_version import MIN_EXAMPLES
 from storage.training.rounds import Round, set_manifest
 from trainer.base import with_system_prompt
 from trainer.data.choosing import Fits
@@ -24,6 +25,8 @@ from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration, pair_row, row_tokens
 
+VALIDATED_SHARE = 0.2
+"""Share of example dialogues that are not trained on and decide when to stop: 2 of 8, the fewest that are taken."""
 Skip = str
 """The reason why a round has nothing to train on."""
 
@@ -35,16 +38,15 @@ def prepare_examples(context: RoundContext, round_: Round) -> TrainingSet | Skip
         lock_personality(session, round_.personality_id)
         personality = read_personality(session, round_.personality_id)
         card = personality.card
-        needed = settings.demonstration.min_examples
-        if len(card.examples) < needed:
+        if len(card.examples) < MIN_EXAMPLES:
             return sentences.counted(
-                "the card of {personality} has {count} example dialogue, {needed} needed "
-                "(demonstration.min_examples): add more with `/personality edit` or in its file",
-                "the card of {personality} has {count} example dialogues, {needed} needed "
-                "(demonstration.min_examples): add more with `/personality edit` or in its file",
+                "the card of {personality} has {count} example dialogue, {needed} needed: "
+                "add more with `/personality edit` or in its file",
+                "the card of {personality} has {count} example dialogues, {needed} needed: "
+                "add more with `/personality edit` or in its file",
                 len(card.examples),
                 personality=personality.name,
-                needed=needed,
+                needed=MIN_EXAMPLES,
             )
         set_manifest(
             session,
@@ -60,13 +62,12 @@ def prepare_examples(context: RoundContext, round_: Round) -> TrainingSet | Skip
             evidence={"examples": len(card.examples)},
         )
     training = as_demonstrated(settings.training, settings.demonstration)
-    share = settings.demonstration.validation_share
-    split = split_examples(card, settings.chat.system_prompt, context.base.chat, training, share)
+    split = split_examples(card, settings.chat.system_prompt, context.base.chat, training)
     return TrainingSet(SFT, split, training, TrainingSource.EXAMPLES, StartingPoint(None))
 
 
 def split_examples(
-    card: Card, system_prompt: str, chat: ChatFormat, training: TrainingSettings, share: float
+    card: Card, system_prompt: str, chat: ChatFormat, training: TrainingSettings, share: float = VALIDATED_SHARE
 ) -> TrainingSplit:
     """Set aside a share of the dialogues for validation; the answers of one dialogue stay together."""
     dialogues = [example.dialogue for example in card.examples]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.sentences import Figure, Sentence, counted, joined
-from storage.settings.sections import GateSettings
+from storage.settings.sections import GateSettings, TolerantCheck
 from storage.taste.liked import Excess
 from trainer.evaluation.results import Evaluation, Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
@@ -41,6 +41,24 @@ MAX_REPEATED_EXCESS = 0.05
 Measured with 72 answers under the bundled base: its own, with and without examples shown, 0, the bundled starter's
 0.01, after 6 passes over its card 0.01, after 12 (no early stop) 0.06, after 18 0.10, after 30 over eight 0.19.
 """
+MAX_COHERENCE_RATIO = 1.1
+"""Largest loss of answers under the coherence model, over the highest of liked, human-written and base answers."""
+MAX_RETENTION_RATIO = 1.05
+"""Largest loss on the retention text, as a multiple of the base's."""
+MAX_MOVE = 3.0
+"""Largest mean KL divergence from the base on neutral prompts, in nats per token."""
+MAX_LENGTH_RATIO = 3.0
+"""Largest mean length of an answer, as a multiple of the base's."""
+MAX_OVERSHOOT = 1.0
+"""Largest distance of a measure beyond the answers that people liked, in their standard deviations."""
+MAX_SUITE_DROP = 0.1
+"""Largest share of a suite's cases that only the base passes, minus those that only the version passes."""
+CONFIDENCE = 0.95
+"""Confidence that a suite lost cases, by a one-sided sign test: five lost of five fail, four of four do not."""
+MAX_BROKEN_EXCESS = 0.15
+"""Largest share of broken answers above the base's: of 24 answers, four more fail."""
+MAX_ALIKE_EXCESS = 0.25
+"""Largest share of answers that resemble another one, above the base's: a style brings answers closer together."""
 MAX_CUT_EXCESS = 0.25
 """Largest share of answers without an end, above the base's."""
 LEAST_ENGLISH = 0.5
@@ -121,12 +139,15 @@ def _people() -> CheckResult:
 def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
     excess = evaluation.degenerate_share - evaluation.degenerate_share_base
     no_language = max(NO_LANGUAGE, evaluation.disorder_good + MAX_DISORDER_EXCESS)
-    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or evaluation.disorder > no_language
+    return (
+        excess > max(BROKEN_EXCESS, _most("broken", MAX_BROKEN_EXCESS, settings)) or evaluation.disorder > no_language
+    )
 
 
 def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     """Check for answers that are broken, alike or copied."""
-    found, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
+    found, base = evaluation.degenerate_share, evaluation.degenerate_share_base
+    most = _most("broken", MAX_BROKEN_EXCESS, settings)
     values = {"share": _share(found), "base": _share(base), "limit": _share(most)}
     sentence = Sentence("{share} of answers are broken (base {base}; limit +{limit})", **values)
     if evaluation.real_messages:
@@ -139,7 +160,8 @@ def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckRe
         )
     yield _limit(Sentence("broken answers"), found - base, most, sentence)
 
-    found, base, most = evaluation.alike_share, evaluation.alike_share_base, settings.max_alike_excess
+    found, base = evaluation.alike_share, evaluation.alike_share_base
+    most = _most("variety", MAX_ALIKE_EXCESS, settings)
     sentence = Sentence(
         "{share} of answers resemble another one (base {base}; limit +{limit})",
         share=_share(found),
@@ -160,7 +182,7 @@ def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckRe
 
 def _sense(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     """Check, by the coherence model, that answers are language and fit their messages."""
-    found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
+    found, most = evaluation.coherence_ratio, _most("coherence", MAX_COHERENCE_RATIO, settings, of=1.0)
     sentence = Sentence(
         "answers are {ratio}× as surprising to {model} as good ones (limit {limit}×)",
         ratio=Figure(found, ".2f"),
@@ -195,7 +217,7 @@ def _sense(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResu
 
 def _distance(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     """Check how far the version moved from the base."""
-    found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
+    found, most = evaluation.retention_loss_ratio, _most("retention", MAX_RETENTION_RATIO, settings, of=1.0)
     sentence = Sentence(
         "the loss on everyday text is {ratio}× the base's (limit {limit}×)",
         ratio=Figure(found, ".3f"),
@@ -203,7 +225,7 @@ def _distance(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     )
     yield _limit(Sentence("retention"), found, most, sentence)
 
-    found, most = evaluation.divergence, settings.max_divergence
+    found, most = evaluation.divergence, _most("divergence", MAX_MOVE, settings)
     sentence = Sentence(
         "answers moved {distance} away from the base (limit {limit})",
         distance=Figure(found, ".2f"),
@@ -215,7 +237,8 @@ def _distance(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
 def _length(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
     """Check that answers end in time."""
     # Only longer answers fail: members judge how short an answer should be.
-    found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
+    found, base = evaluation.answer_tokens, evaluation.answer_tokens_base
+    most = _most("length", MAX_LENGTH_RATIO, settings, of=1.0)
     sentence = Sentence(
         "answers have {tokens} tokens on average (base {base}; limit {limit}×)",
         tokens=Figure(found, ".0f"),
@@ -240,7 +263,8 @@ def _share(share: float) -> Figure:
 
 def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
     """Fail if a measure of style is clearly beyond both the liked answers and the base's answers."""
-    most, beyond = settings.max_overshoot, overshoot.beyond(settings.max_overshoot)
+    most = _most("overshoot", MAX_OVERSHOOT, settings)
+    beyond = overshoot.beyond(most)
     said = [_describe_excess(excess) for excess in beyond or overshoot.farthest[:1] if round(excess.distance, 1)]
     if not said:
         return _passed(OVERSHOOT, Sentence("answers stay within what people liked"))
@@ -280,7 +304,7 @@ def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
         base=result.base_passes,
         lost=_lost(result),
         gained=result.gained,
-        limit=_share(settings.max_suite_drop),
+        limit=_share(_most("suites", MAX_SUITE_DROP, settings)),
     )
     return _drop(result, (result.lost - result.gained) / result.cases, sentence, settings)
 
@@ -297,7 +321,7 @@ def _knowledge(result: SuiteResult, settings: GateSettings) -> CheckResult:
         "{kept} of the {known} {suite} facts that the base knows are still known ({lost}; limit -{limit})",
         **values,
         lost=_lost(result),
-        limit=_share(settings.max_suite_drop),
+        limit=_share(_most("suites", MAX_SUITE_DROP, settings)),
     )
     return _drop(result, result.lost / known, sentence, settings)
 
@@ -320,15 +344,20 @@ def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSetting
 
     One-sided sign test on the cases that changed (McNemar's exact test): two of two lost can be chance.
     """
-    check = _limit(_name(result), drop, settings.max_suite_drop, sentence)
+    check = _limit(_name(result), drop, _most("suites", MAX_SUITE_DROP, settings), sentence)
     if check.outcome is GateVerdict.PASS:
         return check
     from scipy.stats import binomtest
 
     changed = result.lost + result.gained
-    if binomtest(result.lost, changed, alternative="greater").pvalue <= 1 - settings.confidence + ROUNDING:
+    if binomtest(result.lost, changed, alternative="greater").pvalue <= 1 - CONFIDENCE + ROUNDING:
         return check
     return _passed(check.name, Sentence("{check}: this could be chance", check=sentence))
+
+
+def _most(check: TolerantCheck, usual: float, settings: GateSettings, *, of: float = 0.0) -> float:
+    """Return the limit of a check: its usual one, moved away from `of`, the base's own value, by the tolerance."""
+    return of + (usual - of) * settings.tolerance.get(check, 1.0)
 
 
 def _limit(name: str, found: float, most: float, sentence: str) -> CheckResult:

@@ -16,6 +16,8 @@ from storage.settings.sections import TrainingSettings
 from storage.wording import gettext_noop
 from trainer.errors import TrainerError
 
+SCALE = 2
+"""The scale of a new adapter per rank: its effect is alpha / rank, and so the same for every rank."""
 ADAPTER = "default"
 """PEFT's name for the adapter in training; TRL keeps the starter as "ref"."""
 
@@ -55,7 +57,7 @@ def new_adapter(base: BaseModel, settings: TrainingSettings) -> Any:
         )
     return LoraConfig(
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
+        lora_alpha=SCALE * settings.lora_rank,
         target_modules=names.trainable,
         task_type="CAUSAL_LM",
     )

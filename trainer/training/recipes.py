@@ -13,6 +13,8 @@ from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from trainer.training.memory_plan import USUAL, TrainingMemoryPlan, micro_batch
 from trainer.training.rows import Example, Row, demonstration_row, pair_row
 
+WARMUP_SHARE = 0.1
+"""Share of the steps in which the learning rate rises from 0 to its peak, as in DPO's published recipes."""
 ADAM_BETA2 = 0.95
 """A round has a few dozen steps: the default, 0.999, would average over a thousand."""
 
@@ -32,8 +34,6 @@ class Recipe:
 
     objective: str
     """"dpo" or "sft"."""
-    rate_setting: str
-    """The name of the setting to lower if training diverges."""
     row: Callable[[Any, ChatFormat], Row]
     """Turns an example into token ids."""
     config: Callable[..., Any]
@@ -96,7 +96,6 @@ def training_options(
         **(parallel if settings.processes > 1 else {}),
         "output_dir": str(output),
         "learning_rate": settings.learning_rate,
-        "warmup_steps": settings.warmup_share,  # below 1, it is a share
         "adam_beta2": ADAM_BETA2,
         "num_train_epochs": settings.epochs,
         "activation_checkpointing": plan.checkpointing,
@@ -117,22 +116,23 @@ def training_options(
     }
 
 
-DPO = Recipe("dpo", "training.learning_rate", pair_row, _dpo_config, USUAL)
+DPO = Recipe("dpo", pair_row, _dpo_config, USUAL)
 """DPO: Rafailov et al. 2023, eq. 7, with a likelihood term on the chosen answers."""
-SFT = Recipe("sft", "demonstration.learning_rate", demonstration_row, _sft_config, USUAL)
+SFT = Recipe("sft", demonstration_row, _sft_config, USUAL)
 """SFT: the loss is the mean over the answers' tokens and the end token after each answer."""
 
 
 def for_so_many(examples: int, settings: TrainingSettings) -> TrainingSettings:
-    """Return the settings with enough passes for `min_steps` steps; a warm-up of less than one step is left out."""
+    """Return the settings with enough passes for `min_steps` steps."""
     passes = max(settings.epochs, settings.min_steps * settings.batch_size / examples)
-    steps = passes * examples / settings.batch_size
-    warmup = settings.warmup_share if settings.warmup_share * steps >= 1 else 0.0
-    return settings.model_copy(update={"epochs": passes, "warmup_share": warmup})
+    return settings.model_copy(update={"epochs": passes})
+
+
+def warmup_share(examples: int, settings: TrainingSettings) -> float:
+    """Return the share of steps in which the learning rate rises; less than one step is left out."""
+    return WARMUP_SHARE if WARMUP_SHARE * settings.epochs * examples / settings.batch_size >= 1 else 0.0
 
 
 def as_demonstrated(training: TrainingSettings, demonstration: DemonstrationSettings) -> TrainingSettings:
-    """Return the settings of [training], overridden by those of [demonstration]."""
-    return training.model_copy(
-        update={name: getattr(demonstration, name) for name in ("epochs", "patience", "learning_rate")}
-    )
+    """Return the settings of [training], with the passes of [demonstration]."""
+    return training.model_copy(update={"epochs": demonstration.epochs})

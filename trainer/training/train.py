@@ -14,10 +14,10 @@ from storage.models.chat_format import ChatFormat, TemplateOptions, load_chat_fo
 from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import TrainingSettings
 from storage.wording import gettext_noop
-from trainer.errors import TrainerError, TrainingDiverged
+from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 from trainer.training.policy import load_policy, new_adapter, save_adapter
-from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many
+from trainer.training.recipes import SFT, Recipe, TrainingSplit, for_so_many, warmup_share
 from trainer.training.rows import Example, Row, row_tokens
 from trainer.training.strength import FEWEST_WATCHED, choose_strength, margins_of
 
@@ -97,10 +97,7 @@ def train_adapter(job: TrainingJob, report: ReportProgress) -> TrainingMetrics:
         watched = _fitting(validation)
         before = trainer.scores(watched, begin_phase(report, Phase.REFERENCE, len(watched)))
         # 3) Train.
-        try:
-            run = trainer.learn()
-        except TrainingDiverged as error:
-            raise TrainingDiverged(error.step, job.recipe.rate_setting) from error
+        run = trainer.learn()
         # 4) Choose the strength, and score the validation rows again.
         strength = 1.0 if job.demonstrates else choose_strength(trainer, watched, before, report)
         trainer.set_strength(strength)
@@ -154,12 +151,14 @@ def build_trainer(
     watched = held_out if may_stop else []
     longest = max(map(row_tokens, [*kept, *held_out]))
     settings = for_so_many(len(kept), job.settings)
+    options = recipe.config(job.output, settings, longest, recipe.plan, validates=bool(watched))
+    options.warmup_steps = warmup_share(len(kept), settings)  # below 1, TRL takes it for a share
     trainer = DemonstrationTrainer if job.demonstrates else PreferenceTrainer
     return trainer(
         model=load_policy(job.base, job.starter, settings, longest),
         peft_config=None if job.starter else new_adapter(job.base, settings),
         processing_class=tokenizer,
-        args=recipe.config(job.output, settings, longest, recipe.plan, validates=bool(watched)),
+        args=options,
         train_dataset=Dataset.from_list(kept),
         eval_dataset=Dataset.from_list(watched) if watched else None,
         patience=settings.patience,

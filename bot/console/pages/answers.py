@@ -128,7 +128,7 @@ async def improve(request: web.Request) -> web.Response:
     """Store a better answer that the visitor wrote."""
     here, form = await find_here(request), await read_form(request)
     details = await _find(here)
-    text = check_correction(sanitize(form.text("text")), details.listed.answer, here.services.settings.corrections)
+    text = check_correction(sanitize(form.text("text")), details.listed.answer)
     action = _action(here, "suggest", details)
     author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id) or here.member)
     basis = details.basis if _is_ours(details) else None

@@ -55,10 +55,7 @@ async def _keep_lorebook(here: Here, imported: ImportedPersonality, server_id: i
     """Add the lorebook to the documents of a server; return a sentence about it."""
     if server_id is None:
         return "The lorebook was left out: import the card again with a name, and choose the server that gets it."
-    knowledge = here.services.settings.knowledge
-    return await add_lorebook(
-        here.services.library, knowledge, imported, guild_id=server_id, added_by=here.visitor.name
-    )
+    return await add_lorebook(here.services.library, imported, guild_id=server_id, added_by=here.visitor.name)
 
 
 async def download_card(request: web.Request) -> web.Response:

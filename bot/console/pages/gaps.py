@@ -84,14 +84,14 @@ async def write_document(request: web.Request) -> web.Response:
     """Add the document that a group of questions needs, and settle the group."""
     page, form = await find_server(request), await read_form(request)
     reply_ids, by = await _find_shown(page, form), page.here.visitor.name
-    library, settings = page.here.services.library, page.here.services.settings.knowledge
+    library = page.here.services.library
 
     def settle(session: Session) -> None:
         settle_gaps(session, reply_ids, by)
 
     async with page.here.recorded(page.action("gap add", name_answers(reply_ids))):
         document = await library.add(
-            await from_text(form.text("text", limit=None), settings),
+            await from_text(form.text("text", limit=None)),
             guild_id=page.server.id,
             title=form.text("title"),
             added_by=by,

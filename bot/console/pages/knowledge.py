@@ -222,7 +222,7 @@ async def _add(page: ServerPage, given: web.FileField | str, options: DocumentOp
 
 async def _read(page: ServerPage, given: web.FileField | str) -> Source:
     if isinstance(given, str):
-        return await from_text(given, page.here.services.settings.knowledge)
+        return await from_text(given)
     return await from_content(given.file.read(), given.filename, page.here.services.settings.knowledge)
 
 

@@ -213,7 +213,7 @@ def read_waiting(
         if personality := by_id.get(facts.personality_id):
             found += _about_versions(session, personality, settings.votes)
             found += (_about_alert(personality, alert) for alert in shared_alerts([facts]))
-    if new and (examples := offered_examples(session, new, settings.demonstration)):
+    if new and (examples := offered_examples(session, new)):
         words = describe_first_version(new.name, examples)
         found.append(WaitingItem(new, words, "/rounds", "Make a first version", asks_for_first_version=True))
     if gaps := count_gaps(session, channels):

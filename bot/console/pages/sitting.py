@@ -108,7 +108,7 @@ async def correct(request: web.Request) -> web.Response:
     side = sides.get(form.text("reply"))
     if side is None:
         raise UserFacingError(NOT_YOURS)
-    text = check_correction(sanitize(form.text("text")), side.text, here.services.settings.corrections)
+    text = check_correction(sanitize(form.text("text")), side.text)
     action = here.action("suggest", f"answer {side.reply_id}")
     await here.run_audited(action, suggest_as_visitor, side.reply_id, _author(here), text, Basis.PROMPT_BANK)
     await here.services.tastes.refresh(sitting.personality_id)

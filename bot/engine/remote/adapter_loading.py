@@ -59,7 +59,8 @@ def versions_of(server: Server, settings: Settings, encode: Encode) -> Versions:
     """Return the `Versions` for the configured kind of server; `encode` is model.base's tokenizer."""
     remote = settings.remote
     if remote.kind == "vllm":
-        return VllmVersions(server, remote, open_served_copies(settings.data.directory), encode)
+        copies = open_served_copies(settings.data.directory)
+        return VllmVersions(server, remote, copies, encode, settings.model.resident_adapters)
     return LlamaCppVersions(server, remote, encode) if remote.kind == "llama.cpp" else Versions(server, remote)
 
 
@@ -111,8 +112,11 @@ class Versions:
 class VllmVersions(Versions):
     """vLLM loads and unloads adapters at run time, and answers with the one that a request names as its model."""
 
-    def __init__(self, server: Server, settings: RemoteSettings, copies: ServedAdapterCopies, encode: Encode) -> None:
+    def __init__(
+        self, server: Server, settings: RemoteSettings, copies: ServedAdapterCopies, encode: Encode, most_loaded: int
+    ) -> None:
         super().__init__(server, settings)
+        self._most_loaded = most_loaded
         self._copies = copies
         self._checks = EffectChecks(server.url, encode, IGNORED_NAMES)
         self._in_use: Counter[str] = Counter()
@@ -203,7 +207,7 @@ class VllmVersions(Versions):
     async def _make_room(self) -> None:
         """Unload the least recently used idle versions until there is room for another one."""
         idle = [name for name in self.loaded if not self._in_use[name]]
-        for name in idle[: max(0, len(self.loaded) + 1 - self._settings.max_adapters)]:
+        for name in idle[: max(0, len(self.loaded) + 1 - self._most_loaded)]:
             try:
                 await self.server.post("/v1/unload_lora_adapter", {"lora_name": name}, LOADING_S)
             except Refused as error:

@@ -20,6 +20,8 @@ from storage.settings.sections import KEY_VARIABLE, RemoteSettings
 EVENT = b"data:"
 END = b"[DONE]"
 POOLED_S = 15.0
+IDLE_SHARE = 1 / 3
+"""Longest silence between two tokens, as a share of that before the first, which waits for the whole prompt."""
 """Time to keep an idle connection; the longer, the more of them have died unnoticed."""
 DEFAULT_RETRY_S = 1.0
 SHORTEST_RETRY_S = 0.05
@@ -175,7 +177,7 @@ class Server:
                         continue  # a comment that only keeps the connection open
                     event = self._event(data)
                     if _has_text(event):
-                        deadline = _now() + self._settings.idle_timeout_s
+                        deadline = _now() + self._settings.first_token_timeout_s * IDLE_SHARE
                     yield event
         except aiohttp.ConnectionTimeoutError as error:
             raise self._no_connection() from error

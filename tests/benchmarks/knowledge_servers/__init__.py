@@ -14,7 +14,6 @@ from pathlib import Path
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import MediaType, _read, media_type_of
 from storage.knowledge.documents import NewChunk
-from storage.settings.sections import KnowledgeSettings
 
 FOLDER = Path(__file__).parent
 MESSAGES = "messages.jsonl"
@@ -56,14 +55,11 @@ class SmallServer:
     messages: list[Message] = field(default_factory=list)
 
     def chunks(self, count_tokens: Callable[[str], int]) -> dict[str, list[NewChunk]]:
-        settings = KnowledgeSettings()
         return {
             title: cut_into_chunks(
                 title,
-                list(_read(media_type, text.encode(), settings.max_pages)),
+                list(_read(media_type, text.encode())),
                 count_tokens,
-                chunk_tokens=settings.chunk_tokens,
-                overlap_tokens=settings.overlap_tokens,
             )
             for title, (media_type, text) in self.documents.items()
         }

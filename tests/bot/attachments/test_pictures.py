@@ -55,7 +55,7 @@ class TestWithoutEyes:
         assert engine.requests == []
 
     async def test_nobody_is_told_so_where_nobody_asked(self, place, env, configure):
-        configure(discord={"free_response_channels": (place.channel.id,)})
+        configure(chat={"channel_rules": {place.channel.id: "always"}})
         await place.ada.send(place.channel, "", attachments=[CAT])
         assert place.contents == [""]
 
@@ -113,10 +113,10 @@ class TestWithEyes:
         assert not remembered(env)
 
     async def test_several_are_looked_at_up_to_the_limit(self, place, configure, server):
-        configure(pictures={"server": server.url}, attachments={"max_files": 2})
-        answer = await send(place, "which one?", CAT, CAT, CAT)
-        assert answer.content.endswith("looked at 2 pictures · only the first 2 were opened")
-        assert len(server.chats) == 2
+        configure(pictures={"server": server.url})
+        answer = await send(place, "which one?", *[CAT] * 5)
+        assert answer.content.endswith("looked at 4 pictures · only the first 4 were opened")
+        assert len(server.chats) == 4
         assert "model" not in server.chats[0]
 
     @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("JPEG", "RGB"), ("GIF", "P"), ("WEBP", "RGB")])
@@ -235,15 +235,15 @@ class TestFailures:
             ("cat.svg", b"<svg/>", "I can't look at cat.svg. Please send pictures as PNG, JPEG, GIF or WebP."),
             (
                 "wide.png",
-                picture(9_000, 400, mode="1"),
-                "I couldn't look at the picture: it has 4 million pixels, and I look at up to 1 million.",
+                picture(9_000, 5_000, mode="1"),
+                "I couldn't look at the picture: it has 45 million pixels, and I look at up to 40 million.",
             ),
             ("big.png", bytes(70_000), "I couldn't open big.png: it has 0.1 MB, and I open up to 0.1 MB."),
         ],
     )
     @pytest.mark.threat("T67")
     async def test_of_a_picture_have_a_sentence(self, place, configure, server, name, content, sentence):
-        configure(pictures={"server": server.url, "max_pixels": 1_000_000}, attachments={"max_bytes": 60_000})
+        configure(pictures={"server": server.url}, attachments={"max_bytes": 60_000})
         assert (await send(place, "", (name, content))).content == sentence
         assert server.chats == []
 

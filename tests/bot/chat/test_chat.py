@@ -92,9 +92,9 @@ async def test_a_thread_it_was_called_into_needs_no_further_mention(place, engin
 
 async def test_a_free_response_channel_needs_no_mention(place, env, engine, settings, base):
     free = env.guild.create_text_channel("free")
-    discord_settings = settings.discord.model_copy(update={"free_response_channels": (free.id,)})
+    chat = settings.chat.model_copy(update={"channel_rules": {free.id: "always"}})
     old = env.bot
-    bot = ReactuneBot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+    bot = ReactuneBot(settings.model_copy(update={"chat": chat}), engine=engine, base=base)
     await env.restart_bot(bot)
     await place.ada.send(free, "hello")
     assert free.last_message.content == "answer 1\n-# base"
@@ -397,9 +397,9 @@ class TestWordsAndSilence:
 
     async def test_a_picture_where_every_message_is_answered_is_left_alone(self, place, env, engine, settings, base):
         free = env.guild.create_text_channel("free")
-        discord_settings = settings.discord.model_copy(update={"free_response_channels": (free.id,)})
+        chat = settings.chat.model_copy(update={"channel_rules": {free.id: "always"}})
         old = env.bot
-        bot = ReactuneBot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+        bot = ReactuneBot(settings.model_copy(update={"chat": chat}), engine=engine, base=base)
         await env.restart_bot(bot)
         await place.ada.send(free, "", attachments=[("cat.png", b"x")])
         assert len(free.history()) == 1

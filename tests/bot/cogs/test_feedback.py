@@ -15,11 +15,6 @@ from tests.bot.panels import said
 MENU = "What is wrong with it?"
 
 
-@pytest.fixture
-def overrides():
-    return {"REACTUNE_CORRECTIONS__MAX_CHARS": "100"}
-
-
 class TestSuggestions:
     async def test_the_menu_opens_a_form_with_the_answer_and_stores_what_is_written(self, place, rows):
         answer = await place.ask("hi")
@@ -59,14 +54,14 @@ class TestSuggestions:
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")
         done = await place.ada.submit_modal(form, {"text": "x"})
-        assert "2 to 100 characters" in done.response.content
+        assert "2 to 2000 characters" in done.response.content
         assert rows(CorrectionRow) == []
 
     async def test_the_form_itself_holds_no_more_than_is_allowed(self, place, rows):
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")
-        with pytest.raises(SetupError, match="100"):
-            await place.ada.submit_modal(form, {"text": "x" * 101})
+        with pytest.raises(SetupError, match="2000"):
+            await place.ada.submit_modal(form, {"text": "x" * 2001})
         assert rows(CorrectionRow) == []
 
     async def test_the_same_answer_again_is_refused(self, place, rows):
@@ -204,7 +199,7 @@ class TestCauses:
         answer = await place.ask("how high is the tower?")
         done = await choose(place, answer, "Too long", text="x")
         assert "Noted: too long." in done.response.content
-        assert "2 to 100 characters; yours has 1" in done.response.content
+        assert "2 to 2000 characters; yours has 1" in done.response.content
         assert len(rows(VoteCauseRow)) == 1
         assert rows(CorrectionRow) == []
 

@@ -23,7 +23,7 @@ def load_encoder():
 
 @pytest.fixture
 def overrides(overrides):
-    return overrides | {"REACTUNE_KNOWLEDGE__MAX_FILE_BYTES": "200000", "REACTUNE_KNOWLEDGE__MAX_CHARS": "20000"}
+    return overrides | {"REACTUNE_KNOWLEDGE__MAX_FILE_BYTES": "200000"}
 
 
 async def add(visitor, text=RULES, **fields):
@@ -101,8 +101,8 @@ class TestDocuments:
         await add(visitor)
         monkeypatch.setattr(adding, "parse_markdown", None)
         for path in ("/knowledge", "/knowledge/1/refresh"):
-            seen = await visitor.upload(path, text="> " * 10_001)
-            assert "characters; the limit (knowledge.max_chars) is 20,000: split it" in seen.text
+            seen = await visitor.upload(path, text="> " * 500_001)
+            assert "characters; the limit is 1,000,000: split it" in seen.text
             assert len(seen.text) < 3_000
         assert [row.text for row in rows(DocumentRow)] == [RULES]
         assert "“title” has more than 10,000" in (await add(visitor, title="x" * 10_001)).text

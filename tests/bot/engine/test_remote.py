@@ -56,7 +56,7 @@ from tests.tiny_model import build_tiny_base
 
 WHOLE = "".join(WORDS)
 OF_BASE = f"{BASE_NAME}: {WHOLE}"
-SILENCE_S = 61.0
+SILENCE_S = 100.0
 """Longer than the settings of these tests allow a server to be silent."""
 StartEngine = Callable[..., Awaitable[RemoteEngine]]
 
@@ -99,8 +99,7 @@ def settings_for(data: Path, server: RemoteServer, **changes: object) -> Setting
         "REACTUNE_MODEL__ENGINE": "remote",
         "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
         "REACTUNE_REMOTE__URL": server.url,
-        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "60",
-        "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "60",
+        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "99",
         "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "7200",  # more than any test moves its clock: a check may be on its way
         "REMOTE_API_KEY": str(changes.pop("key", "")),
     }
@@ -352,7 +351,7 @@ async def test_a_restarted_server_loads_its_versions_again(
 
 async def test_the_least_recently_used_version_makes_room(start: StartEngine, adapters: list[AdapterRef]) -> None:
     server = RemoteServer()
-    engine = await start(server, max_adapters=2)
+    engine = await start(server, model__resident_adapters=2)
     server.adapters["of the operator"] = "/lora"
     for adapter in (adapters[0], adapters[1], adapters[0], adapters[2]):
         await answer(engine, request(adapter=adapter))
@@ -362,7 +361,7 @@ async def test_the_least_recently_used_version_makes_room(start: StartEngine, ad
 async def test_a_version_in_use_is_not_unloaded(start: StartEngine, adapters: list[AdapterRef]) -> None:
     server, released = RemoteServer(), asyncio.Event()
     server.faults.append(waits_for(released))
-    engine = await start(server, max_adapters=1)
+    engine = await start(server, model__resident_adapters=1)
     long = engine.submit(request(adapter=adapters[0]))
     await started(long)
     assert WHOLE in await answer(engine, request(adapter=adapters[1]))

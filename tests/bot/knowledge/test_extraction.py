@@ -10,10 +10,11 @@ import pytest
 from docx import Document
 from pypdf import PdfWriter
 
+from bot.knowledge import extraction
 from bot.knowledge.extraction import Block, Unreadable, extract, parse_markdown
 from storage.settings.sections import KnowledgeSettings
 
-SETTINGS = KnowledgeSettings(parse_timeout_s=30)
+SETTINGS = KnowledgeSettings()
 
 
 def pdf(*pages: str) -> bytes:
@@ -220,21 +221,19 @@ async def test_entities_that_grow_are_not_expanded() -> None:
 
 
 @pytest.mark.threat("T69")
-async def test_a_slow_file_is_stopped_by_the_time_limit() -> None:
+async def test_a_slow_file_is_stopped_by_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     nested = b"<div>" * 400_000 + b"x"
-    hasty = SETTINGS.model_copy(update={"parse_timeout_s": 0.5})
-    assert "took longer than 0.5 s to read" in await refusal(nested, "deep.html", hasty)
+    monkeypatch.setattr(extraction, "PARSE_TIMEOUT_S", 0.5)
+    assert "took longer than 0.5 s to read" in await refusal(nested, "deep.html")
 
 
 async def test_too_much_text_is_refused() -> None:
-    small = SETTINGS.model_copy(update={"max_chars": 10})
-    refused = await refusal(b"x" * 11, "a.txt", small)
-    assert refused == "has more than 10 characters, the limit (knowledge.max_chars): split it"
+    refused = await refusal(b"x" * 1_000_001, "a.txt")
+    assert refused == "has more than 1000000 characters, the limit: split it"
 
 
 async def test_too_many_pages_are_refused() -> None:
-    few = SETTINGS.model_copy(update={"max_pages": 1})
-    assert await refusal(pdf("a", "b"), "a.pdf", few) == "has 2 pages; the limit (knowledge.max_pages) is 1: split it"
+    assert await refusal(pdf(*[""] * 1_001), "a.pdf") == "has 1001 pages; the limit is 1000: split it"
 
 
 async def test_a_hundred_megabytes_are_refused_unread() -> None:

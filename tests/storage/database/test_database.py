@@ -50,10 +50,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def refusal(url: str | Path, busy_timeout_s: float = 0.2) -> str:
+def refusal(url: str | Path) -> str:
     """Return the one sentence with which the database is refused."""
     with pytest.raises((DatabaseError, SettingsError)) as refused:
-        open_database(settings_for(f"sqlite:///{url}" if isinstance(url, Path) else url, busy_timeout_s))
+        open_database(settings_for(f"sqlite:///{url}" if isinstance(url, Path) else url))
     sentence = str(refused.value)
     assert "\n" not in sentence
     return sentence
@@ -245,17 +245,20 @@ def test_a_database_in_memory(url: str) -> None:
 def test_a_file_locked_by_another_program(file: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        sentence = refusal(file, busy_timeout_s=0.2)
-    assert sentence == (
-        f"the database sqlite:///{file} is locked by another program: "
-        "close that program, or raise database.busy_timeout_s"
+        sentence = refusal(url := f"sqlite:///{file}?timeout=0.2")
+    assert sentence == f"the database {url} is locked by another program: close that program"
+
+
+def test_a_timeout_that_is_no_number(file: Path) -> None:
+    assert refusal(f"sqlite:///{file}?timeout=long") == (
+        "database.url has a timeout that is no number: write ?timeout=60, in seconds"
     )
 
 
 def test_a_new_file_locked_by_another_program(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert "is locked by another program" in refusal(tmp_path / "new.db")
+        assert "is locked by another program" in refusal(f"sqlite:///{tmp_path / 'new.db'}?timeout=0.2")
 
 
 def test_a_lock_that_is_released_in_time_does_not_stop_the_start(file: Path) -> None:
@@ -263,7 +266,7 @@ def test_a_lock_that_is_released_in_time_does_not_stop_the_start(file: Path) -> 
         other.execute("BEGIN IMMEDIATE")
         release = threading.Timer(0.2, other.rollback)
         release.start()
-        database = open_database(settings_for(f"sqlite:///{file}", busy_timeout_s=300.0))
+        database = open_database(settings_for(f"sqlite:///{file}?timeout=300"))
         release.join()
         with database.transaction() as session:
             assert session.scalar(text("SELECT count(*) FROM replies")) == 0

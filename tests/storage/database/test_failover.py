@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -40,9 +40,7 @@ def database(url: str) -> Iterator[Database]:
 
 
 def open_with(url: str, **changes: float) -> Database:
-    return open_database(
-        Settings(database=DatabaseSettings.model_validate({"url": url, "retry_s": PATIENCE_S} | changes))
-    )
+    return open_database(Settings(database=DatabaseSettings.model_validate({"url": url} | changes)))
 
 
 def names(session: Session) -> list[str]:
@@ -139,14 +137,19 @@ def test_the_writable_one_of_several_hosts_is_used(url: str) -> None:
 
 
 def test_limits_hold_on_every_connection(url: str) -> None:
-    with closing(open_with(url, statement_timeout_s=0.05, lock_timeout_s=2, pool_size=1)) as database:
+    with closing(open_with(url, statement_timeout_s=0.05, pool_size=1)) as database:
         with database.snapshot() as session:
-            assert session.scalar(text("SHOW lock_timeout")) == "2s"
+            assert session.scalar(text("SHOW lock_timeout")) == "30s"
             assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "5min"
             assert session.scalar(text("SHOW application_name")) == "reactune"
         with pytest.raises(DBAPIError) as slow, database.snapshot() as session:
             session.execute(text("SELECT pg_sleep(5)"))
-    assert explain(slow.value).endswith("raise database.statement_timeout_s or database.lock_timeout_s")
+    assert explain(slow.value).endswith("raise database.statement_timeout_s, or ask the server what holds its locks")
+
+
+def test_a_pooler_that_refuses_options_gets_none(url: str) -> None:
+    with closing(open_with(url, statement_timeout_s=0)) as database, database.snapshot() as session:
+        assert session.scalar(text("SHOW lock_timeout")) == "0"
 
 
 def test_the_operators_own_options_win(url: str) -> None:
@@ -157,14 +160,12 @@ def test_the_operators_own_options_win(url: str) -> None:
 
 
 def test_a_pool_that_is_used_up_says_which_setting_to_raise(url: str) -> None:
-    with (
-        closing(open_with(url, pool_size=1, pool_overflow=0, pool_timeout_s=0.05)) as database,
-        database.snapshot() as first,
-    ):
+    engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    with closing(Database(engine)) as database, database.snapshot() as first:
         first.scalar(text("SELECT 1"))
         with pytest.raises(PoolTimeout) as full, database.snapshot() as second:
             second.scalar(text("SELECT 1"))
-    assert explain(full.value).endswith("raise database.pool_size or database.pool_overflow")
+    assert explain(full.value).endswith("raise database.pool_size")
 
 
 # Notifications

@@ -81,9 +81,7 @@ def versions(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Mappi
 
 
 def _train(base: BaseModel, shown: list[Demonstration], folder: Path, *, rate: float, epochs: float) -> Version:
-    settings = TrainingSettings(
-        learning_rate=rate, epochs=epochs, batch_size=2, patience=0, min_steps=0, warmup_share=0.0
-    )
+    settings = TrainingSettings(learning_rate=rate, epochs=epochs, batch_size=2, patience=0, min_steps=0)
     train_adapter(TrainingJob(SFT, TrainingSplit(tuple(shown), ()), settings, base, folder), lambda _progress: None)
     effect = read_effect(folder)
     assert effect is not None

@@ -104,8 +104,8 @@ def database(settings: Settings) -> Iterator[Database]:
 def train(database: Database, settings: Settings) -> Callable[..., Round]:
     """Run a round on the examples of a personality with this card, and return how it ended."""
 
-    def run(card: Card, **demonstration: object) -> Round:
-        own = settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT | demonstration)})
+    def run(card: Card) -> Round:
+        own = lenient(settings)
         with database.transaction() as session:
             keeper = create_personality(session, "keeper", card, by="grace")
             request_round(session, keeper.id, "grace", TrainingSource.EXAMPLES)
@@ -118,7 +118,9 @@ def train(database: Database, settings: Settings) -> Callable[..., Round]:
     return run
 
 
-LENIENT = {"validation_share": 0.25, "learning_rate": 0.02, "epochs": 4.0, "patience": 9}
+def lenient(settings: Settings) -> Settings:
+    training = settings.training.model_copy(update={"learning_rate": 0.02, "patience": 9})
+    return settings.model_copy(update={"demonstration": DemonstrationSettings(epochs=4.0), "training": training})
 
 
 def versions(database: Database) -> list[Version]:
@@ -133,11 +135,11 @@ def test_a_card_becomes_a_first_version_that_needs_no_choices_of_members(
     ended = train(card)
     [version] = versions(database)
     assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
-    assert ended.reason == "v1 learned from 12 example answers and passed the checks; promote it to use it"
+    assert ended.reason == "v1 learned from 13 example answers and passed the checks; promote it to use it"
     assert (ended.manifest_digest, ended.evidence) == (card.digest, {"examples": 16})
     assert "people" not in {check["name"] for check in ended.gate["checks"]}
     assert describe_metrics(ended.metrics).startswith(
-        "12 example answers trained on · 4 for validation · 100% of them likelier than before · strength 1"
+        "13 example answers trained on · 3 for validation · 100% of them likelier than before · strength 1"
     )
 
 
@@ -152,7 +154,7 @@ def test_examples_are_always_learned_from_the_base(
         request_round(session, first.personality_id, "grace", TrainingSource.EXAMPLES)
         round_ = _claim(session)
     assert round_ is not None
-    run_round(settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT)}), round_.id)
+    run_round(lenient(settings), round_.id)
     assert versions(database)[0].parent_id is None
 
 
@@ -163,7 +165,7 @@ def test_too_few_examples_are_reported_with_a_remedy(
     ended = train(Card(system_prompt="x", examples=EXAMPLES[:examples]))
     assert ended.status is RoundStatus.SKIPPED
     assert f"the card of keeper has {examples} example dialogue" in ended.reason
-    assert "8 needed (demonstration.min_examples)" in ended.reason
+    assert "8 needed: add more" in ended.reason
     assert versions(database) == []
 
 

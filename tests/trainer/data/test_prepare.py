@@ -567,7 +567,8 @@ def test_a_blind_choice_makes_a_pair(database: Database, tiny_base: BaseModel, p
 @pytest.fixture
 def bot(settings: Settings, database: Database) -> Iterator[Database]:
     """The same rows from another process, which waits for nobody."""
-    bot = open_database(settings.model_copy(update={"database": DatabaseSettings(busy_timeout_s=0.05)}))
+    url = f"{settings.database_url}?timeout=0.05"
+    bot = open_database(settings.model_copy(update={"database": DatabaseSettings(url=url)}))
     yield bot
     bot.close()
 

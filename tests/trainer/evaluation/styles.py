@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, load_chat_format
-from storage.settings.sections import ChatSettings, DemonstrationSettings, TrainingSettings
+from storage.settings.sections import ChatSettings, TrainingSettings
 from trainer.data.dataset import render_dialogue
 from trainer.evaluation.measures import Exchange
-from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
+from trainer.training.recipes import SFT, TrainingSplit
 from trainer.training.rows import Demonstration, Row, demonstration_row
 from trainer.training.train import TrainingJob, train_adapter
 
@@ -25,9 +25,7 @@ RUN_ON = 9
 """Answers in one answer that does not end."""
 ENDLESS = "endless"
 """A style in which one answer follows another and none ends."""
-TRAINING = as_demonstrated(
-    TrainingSettings(threads=0), DemonstrationSettings(epochs=4.0, learning_rate=2e-4, patience=0)
-)
+TRAINING = TrainingSettings(threads=0, epochs=4.0, patience=0)
 
 
 def read_styles() -> dict[str, list[Exchange]]:

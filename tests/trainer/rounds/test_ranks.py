@@ -32,9 +32,7 @@ PAIRS = [
     PreferencePair(PROMPT.format(name), "Yes, of course.", "No, sorry.", weight=0.5 + place / 10)
     for place, name in enumerate(NAMES)
 ]
-SETTINGS = TrainingSettings(
-    dtype="float32", learning_rate=5e-3, epochs=2, patience=2, lora_rank=4, lora_alpha=8, batch_size=4
-)
+SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=2, patience=2, lora_rank=4, batch_size=4)
 
 
 TWO = Settings(training=SETTINGS.model_copy(update={"processes": 2}))

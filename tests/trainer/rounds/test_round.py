@@ -54,6 +54,7 @@ from tests.seeding import (
     ALICE,
     BOB,
     CAROL,
+    TOLERANT,
     add_correction,
     add_reply,
     add_siblings,
@@ -362,7 +363,7 @@ def test_a_version_that_only_repeats_itself_is_never_kept(
         settings.data.directory,
         eloquent.path,
         release={"auto_promote": True},
-        gate={"max_degenerate_excess": 0.2},
+        gate={"tolerance": {**TOLERANT, "broken": 1.3}},
         learning_rate=0.005,
         epochs=16.0,
     )

@@ -17,13 +17,11 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import micro_batch
-from trainer.training.recipes import DPO, TrainingSplit
+from trainer.training.recipes import DPO, TrainingSplit, warmup_share
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import FEWEST_WATCHED, TrainingJob, TrainingMetrics, thin, train_adapter
 
-SETTINGS = TrainingSettings(
-    patience=0, min_steps=0, warmup_share=0.0, dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8
-)
+SETTINGS = TrainingSettings(patience=0, min_steps=0, dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4)
 PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
 PAIRS = [
     PreferencePair(PROMPT.format(name), "Yes, of course.", "No, sorry.") for name in ("Ana", "Bo", "Cy", "Di", "Eve")
@@ -205,11 +203,8 @@ def test_a_few_pairs_get_enough_steps(base, tmp_path):
     assert more.steps == 8
 
 
-def test_the_first_steps_are_smaller_ones(base, tmp_path):
-    once = SETTINGS.model_copy(update={"epochs": 2})
-    train(base, tmp_path / "at once", settings=once)
-    train(base, tmp_path / "warmed up", settings=once.model_copy(update={"warmup_share": 0.5}))
-    assert (tmp_path / "at once" / WEIGHTS_FILE).read_bytes() != (tmp_path / "warmed up" / WEIGHTS_FILE).read_bytes()
+def test_the_first_of_many_steps_are_smaller_ones():
+    assert [warmup_share(examples, SETTINGS) for examples in (2, 8, 40)] == [0.0, 0.0, 0.1]
 
 
 @pytest.mark.parametrize(("wanted", "strength"), [(ENOUGH, 1.5), (AGAINST, 0.5)])

@@ -38,7 +38,7 @@ def logits(model: Any) -> torch.Tensor:
 
 def train_at_random(base: BaseModel, output: Path) -> torch.Tensor:
     """Write a new adapter with random changes, as a round writes it, and return the logits of the model in training."""
-    model = get_peft_model(load_model(base, "float32"), new_adapter(base, TrainingSettings(lora_rank=4, lora_alpha=8)))
+    model = get_peft_model(load_model(base, "float32"), new_adapter(base, TrainingSettings(lora_rank=4)))
     torch.manual_seed(1)
     for name, weight in model.named_parameters():
         if "lora_B" in name:

@@ -20,12 +20,10 @@ from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
 SETTINGS = TrainingSettings(
     patience=0,
     min_steps=0,
-    warmup_share=0.0,
     dtype="float32",
     learning_rate=5e-3,
     epochs=3,
     lora_rank=4,
-    lora_alpha=8,
     batch_size=2,
 )
 PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
@@ -169,7 +167,7 @@ def test_round_in_which_no_demonstration_fits_is_refused(base, tmp_path):
 
 
 def test_nan_loss_ends_training_and_writes_no_adapter(base, tmp_path):
-    with pytest.raises(TrainingDiverged, match=r"step 2: lower demonstration\.learning_rate"):
+    with pytest.raises(TrainingDiverged, match=r"step 2: lower training\.learning_rate"):
         train(base, tmp_path / "out", settings=SETTINGS.model_copy(update={"learning_rate": 1e30}))
     assert not (tmp_path / "out" / CONFIG_FILE).exists()
 
@@ -186,8 +184,8 @@ def test_progress_goes_through_the_phases_and_training_prints_nothing(base, tmp_
 
 def test_demonstration_settings_stand_in_for_those_of_rounds():
     training = TrainingSettings(lora_rank=7, epochs=1.0)
-    used = as_demonstrated(training, DemonstrationSettings(epochs=9.0, learning_rate=1e-3, patience=2))
-    assert (used.epochs, used.learning_rate, used.patience, used.lora_rank) == (9.0, 1e-3, 2, 7)
+    used = as_demonstrated(training, DemonstrationSettings(epochs=9.0))
+    assert (used.epochs, used.lora_rank) == (9.0, 7)
 
 
 @pytest.mark.parametrize("name", ["_prepare_dataset", "_send_telemetry"])

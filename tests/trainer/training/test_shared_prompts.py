@@ -41,7 +41,7 @@ from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer
 # A likelihood term would differ: TRL's is a mean over a batch's tokens, ours one over each pair's.
-SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, sft_weight=0, batch_size=3, lora_rank=4, lora_alpha=8)
+SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, sft_weight=0, batch_size=3, lora_rank=4)
 SIZES = {
     "vocab_size": 403,
     "hidden_size": 32,
