@@ -52,7 +52,11 @@ def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -
 
 def ask_alone(message: str, system_prompt: str, render: Render) -> AskedPrompt:
     """Return one of our own messages as the prompt of a conversation that begins with it."""
-    messages = with_system_prompt(system_prompt, [{"role": "user", "content": message}])
+    return ask_whole(with_system_prompt(system_prompt, [{"role": "user", "content": message}]), render)
+
+
+def ask_whole(messages: Sequence[dict[str, str]], render: Render) -> AskedPrompt:
+    """Return the prompt of a conversation that no reply belongs to."""
     prompt = render(messages)
     return AskedPrompt(prompt, digest_prompt(prompt), messages=tuple(messages))
 

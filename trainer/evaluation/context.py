@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from math import nan
 from statistics import fmean
 
+from sqlalchemy.orm import Session
+
 from storage.conversations.repeats import repeats_answer, repeats_pieces
 from storage.database.enums import TrainingSource
 from storage.personalities.personalities import read_personality
+from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
 from storage.taste.opinions import read_taste_opinions
+from storage.taste.updating import learn_all
 from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import ServedMessage
 from trainer.evaluation.results import Overshoot
-from trainer.learner import RoundContext
+from trainer.learner import Learner, RoundContext
 
 MEMBERS_MESSAGES = 24
 """Maximum number of messages of members that the gate lets both models answer."""
@@ -35,6 +39,8 @@ class ServedContext:
     """All examples of the card."""
     liked_answers: tuple[Exchange, ...] = ()
     """The newest answers that people liked."""
+    examples: Examples = NO_EXAMPLES
+    """What the base is shown where it answers members."""
 
     @classmethod
     def read(cls, round_: RoundContext, learns_from: TrainingSource) -> ServedContext:
@@ -47,9 +53,10 @@ class ServedContext:
             liked = read_liked_style(session, opinions) if is_voted else None
             liked_answers = newest_exchanges(session, *round_.where, liked_replies(opinions), limit=MODEL_ANSWERS)
             of_card = read_personality(session, personality_id).card.exchanges
+            examples = read_shown_examples(session, round_)
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]
-        return cls(tuple(messages), liked, tuple(answers), tuple(of_card), tuple(liked_answers))
+        return cls(tuple(messages), liked, tuple(answers), tuple(of_card), tuple(liked_answers), examples)
 
     def overshoot(self, answers: Sequence[str], base: Sequence[str]) -> Overshoot | None:
         """Compare the answers' style with that of liked ones; `base` holds the base's answers to the same messages."""
@@ -66,3 +73,12 @@ class ServedContext:
             for message, answer in zip(messages, answers, strict=False)
         ]
         return fmean(repeated) if repeated else nan
+
+
+def read_shown_examples(session: Session, learner: Learner) -> Examples:
+    """Return what the base is shown now where it answers members."""
+    personality = read_personality(session, learner.personality_id)
+    if not personality.follows_taste:
+        return Examples.of(learner.settings, personality.card)
+    known = learn_all(session, learner.personality_id, learner.settings)
+    return Examples.of(learner.settings, personality.card, known.examples, known.order)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from trainer.evaluation.measures import (
 from trainer.evaluation.model_measurements import AnswerLosses, Answers, CoherenceScorer, Evaluator, Findings
 from trainer.evaluation.results import Evaluation, Fitness
 from trainer.evaluation.sampling import AnswerSampler, GraphSampler, Serving
-from trainer.evaluation.suites import Suite, compare_suites, load_suites
+from trainer.evaluation.suites import Suite, compare_suites, is_worse, load_suites
 from trainer.progress import Phase, ReportProgress, RoundProgress, begin_phase
 
 FINDINGS = TypeAdapter(Findings)
@@ -122,14 +122,30 @@ def evaluate(
         )
         base = Measured(original, original.answers + to_members)
 
-    # 6) Compare.
-    return _compare(evaluator, context, version, base, good)
+        # 6) In suites that the version does worse in, the base answers again as it answers members: with its examples.
+        rows = zip(evaluator.suites, original.passed, found.passed, strict=True)
+        worse = [suite for suite, of_base, of_version in rows if is_worse(suite, of_base, of_version)]
+        with as_base():
+            served = evaluator.grade_as_served(sampler_of(None), worse, context.examples)
+
+    # 7) Compare.
+    return _compare(evaluator, context, version, base, good, served=served)
 
 
 def _compare(
-    evaluator: Evaluator, context: ServedContext, version: Measured, base: Measured, good: Sequence[AnswerLosses]
+    evaluator: Evaluator,
+    context: ServedContext,
+    version: Measured,
+    base: Measured,
+    good: Sequence[AnswerLosses],
+    *,
+    served: Mapping[str, tuple[bool, ...]],
 ) -> Evaluation:
-    """Return the comparison; `good` are readings of good answers other than the base's."""
+    """Return the comparison.
+
+    `good` are readings of good answers other than the base's; `served` has the cases that the base passes as it answers
+    members, by suite.
+    """
     ours, theirs, good = version.answers, base.answers, [*good, base.answers]
     neutral = [one.message for one in evaluator.messages]
     messages = [*neutral, *(one.message for one in context.messages)]
@@ -165,7 +181,7 @@ def _compare(
                 version.findings.english_shares,
                 strict=True,
             )
-            for result in compare_suites(suite, of_base, of_version, min(english))
+            for result in compare_suites(suite, of_base, of_version, served.get(suite.name), min(english))
         ),
         everyday=tuple(zip(neutral[:SHOWN], own_answers, strict=False)),
     )

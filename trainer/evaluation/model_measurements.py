@@ -17,7 +17,9 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
 from storage.models.fit import OTHERS, Exchange, Fit, measure_fits
-from trainer.base import with_system_prompt
+from storage.taste.examples import NO_EXAMPLES, Examples
+from storage.training.samples import AskedPrompt
+from trainer.base import ShownExamples, ask_whole, with_system_prompt
 from trainer.evaluation.measures import (
     alike_share,
     answer_log_probabilities,
@@ -187,6 +189,7 @@ class Evaluator:
         self._sampler = sampler
         self.coherence_model = coherence_model
         self.suites = suites
+        self._base = serving.base
         self._generation = serving.generation
         self._system_prompt = serving.system_prompt
         self._seed = serving.training.seed
@@ -225,7 +228,7 @@ class Evaluator:
                 return self._nothing(), []
             advance = begin_phase(self._report, answering, len(self.messages) + cases)
             samples = self._sample(sampler, self.messages, advance)
-            answered = self._answer_suites(sampler, lambda done: advance(len(samples) + done))
+            answered = self._answer_suites(sampler, self.suites, lambda done: advance(len(samples) + done))
         answers, begun = self._judge(self.messages, samples, judging)
         passed = tuple(suite.grade(of_suite) for suite, of_suite in zip(self.suites, answered, strict=True))
         shares = (
@@ -233,6 +236,16 @@ class Evaluator:
             for suite, of_suite in zip(self.suites, answered, strict=True)
         )
         return Findings(kept, answers, passed, tuple(shares)), begun
+
+    def grade_as_served(
+        self, sampler: AnswerSampler, suites: Sequence[Suite], examples: Examples
+    ) -> dict[str, tuple[bool, ...]]:
+        """Return, by suite, which cases the base passes as it answers members: with its examples."""
+        if not suites:
+            return {}
+        advance = begin_phase(self._report, Phase.BASE_ANSWERING, sum(len(suite.cases) for suite in suites))
+        answered = self._answer_suites(sampler, suites, advance, examples)
+        return {suite.name: suite.grade(of_suite) for suite, of_suite in zip(suites, answered, strict=True)}
 
     def read(self, exchanges: Sequence[Exchange], advance: Advance = keep_quiet) -> AnswerLosses:
         """Let the coherence model read the beginnings of the answers, in order and shuffled; empty ones are skipped."""
@@ -298,15 +311,19 @@ class Evaluator:
         )
         return answers, begun
 
-    def _answer_suites(self, sampler: AnswerSampler, advance: Advance) -> list[list[str]]:
-        """Answer all suites greedily, so that no case depends on chance."""
-        prompts = [self._render(suite, case) for suite in self.suites for case in suite.cases]
+    def _answer_suites(
+        self, sampler: AnswerSampler, suites: Sequence[Suite], advance: Advance, examples: Examples = NO_EXAMPLES
+    ) -> list[list[str]]:
+        """Answer the suites greedily, so that no case depends on chance."""
+        shown = ShownExamples(examples, self._base, self._generation)
+        asked = [self._ask(suite, case) for suite in suites for case in suite.cases]
+        prompts = [(shown.before(one) or one).prompt for one in asked]
         longest = min(MAX_CASE_TOKENS, self._generation.max_new_tokens)
         greedy = self._generation.model_copy(update={"temperature": 0.0, "max_new_tokens": longest})
         found = iter(sampler.answer(prompts, greedy, self._seed, advance))
-        return [[next(found).text for _ in suite.cases] for suite in self.suites]
+        return [[next(found).text for _ in suite.cases] for suite in suites]
 
-    def _render(self, suite: Suite, case: Case) -> str:
+    def _ask(self, suite: Suite, case: Case) -> AskedPrompt:
         """Return the prompt as it is served, with the personality's system prompt; a shipped case asks for English."""
         system_prompt = f"{self._system_prompt}\n{IN_ENGLISH}".strip() if suite.is_shipped else self._system_prompt
-        return self._sampler.chat.render(with_system_prompt(system_prompt, case.messages))
+        return ask_whole(with_system_prompt(system_prompt, case.messages), self._sampler.chat.render)

@@ -15,14 +15,12 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.models.hardware import cpu_threads, free_unused_models
-from storage.personalities.personalities import read_personality
 from storage.releases.before_after import measured_before
 from storage.releases.versions import Version, read_alias
 from storage.settings.sections import GateSettings
 from storage.taste.examples import NO_EXAMPLES, Examples
-from storage.taste.updating import learn_all
 from trainer.base import ShownExamples, ask_alone
-from trainer.evaluation.context import ServedContext
+from trainer.evaluation.context import ServedContext, read_shown_examples
 from trainer.evaluation.evaluate import EvaluationModels, evaluate
 from trainer.evaluation.gate import NOT_A_NUMBER, Verdict, decide
 from trainer.evaluation.results import Evaluation
@@ -136,8 +134,4 @@ def _read_champion(session: Session, learner: Learner) -> tuple[Version | None, 
     champion = read_alias(session, learner.personality_id).version
     if champion:
         return champion, NO_EXAMPLES
-    personality = read_personality(session, learner.personality_id)
-    if not personality.follows_taste:
-        return None, Examples.of(learner.settings, personality.card)
-    known = learn_all(session, learner.personality_id, learner.settings)
-    return None, Examples.of(learner.settings, personality.card, known.examples, known.order)
+    return None, read_shown_examples(session, learner)

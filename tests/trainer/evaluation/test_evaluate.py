@@ -25,14 +25,17 @@ from storage.settings.sections import (
     Settings,
     TrainingSettings,
 )
+from storage.taste.examples import NO_EXAMPLES, Examples, ExampleTurn
 from tests.tiny_model import build_tiny_base
 from tests.trainer.contexts import serving_of
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import ScoredPassage, mean_divergence
-from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, ServedMessage
+from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, CoherenceScorer, Evaluator, ServedMessage
 from trainer.evaluation.results import Evaluation
+from trainer.evaluation.sampling import Sample
+from trainer.evaluation.suites import Case, Suite
 from trainer.progress import Phase, ReportProgress, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
@@ -344,3 +347,31 @@ def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data
 def test_coherence_model_that_does_not_exist_is_refused(base, adapter, tmp_path):
     with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'nowhere' is not a folder"):
         judged(base, adapter, tmp_path, coherence_model="nowhere")
+
+
+class Parrot:
+    """Answers with all that it is asked."""
+
+    def answer(self, prompts, _generation, _seed, _advance) -> list[Sample]:
+        return [Sample(prompt, is_cut=False, prompt_ids=(), answer_ids=()) for prompt in prompts]
+
+
+def test_a_suite_is_asked_with_the_examples_that_the_base_is_shown_to_answer_members(base, adapter, tmp_path):
+    serving = serving_of(Settings(data=DataSettings(directory=tmp_path), training=TRAINING), base)
+    sampler = serving.load(AdapterRef("new", adapter))
+    suite = Suite("sailors", (Case("hail", ({"role": "user", "content": "Hi"},), must=("Ahoy",)),))
+    evaluator = Evaluator(sampler, CoherenceScorer(sampler, None, "float32"), [suite], serving, lambda _progress: None)
+    shown = Examples(liked=(ExampleTurn("Hello", "Ahoy, friend!"),))
+    assert evaluator.grade_as_served(Parrot(), [suite], shown) == {"sailors": (True,)}
+    assert evaluator.grade_as_served(Parrot(), [suite], NO_EXAMPLES) == {"sailors": (False,)}
+
+
+def test_the_base_answers_a_suite_with_its_examples_only_if_the_version_is_worse_in_it(
+    base, adapter, repeater, shared_data, tmp_path
+):
+    polite = tmp_path / "polite.jsonl"
+    polite.write_text(json.dumps({"id": "thanks", "prompt": "How are you?", "must": ["thank you"]}))
+    worse = {one.suite: one for one in judged(base, repeater, shared_data, suites=(polite,)).suites}
+    assert (worse["polite"].lost, worse["polite"].served.base_passes, worse["polite"].served.lost) == (1, 1, 1)
+    equal = {one.suite: one for one in judged(base, adapter, shared_data, suites=(polite,)).suites}
+    assert (equal["polite"].lost, equal["polite"].served) == (0, None)

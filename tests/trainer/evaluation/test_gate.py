@@ -198,6 +198,17 @@ def test_suite_fails_where_chance_seldom_loses_as_many(lost, gained, outcome):
     assert check.sentence.endswith("limit -10%): this could be chance") == (outcome is GateVerdict.PASS)
 
 
+def test_a_suite_passes_if_the_base_with_its_examples_loses_the_same_cases():
+    served = replace(FLATTERY, base_passes=10, version_passes=10)
+    verdict = judged(replace(JUDGEMENT, suites=(replace(suite_drop(5, 0), served=served),)))
+    check = next(check for check in verdict.checks if check.name == "suite flattery")
+    assert check.outcome is GateVerdict.PASS
+    assert check.sentence.endswith("limit -10%), but the base with its examples passes only 10")
+    better = replace(suite_drop(5, 0), base_passes=15)
+    verdict = judged(replace(JUDGEMENT, suites=(replace(suite_drop(9, 0), served=better),)))
+    assert verdict.outcome is GateVerdict.FAIL
+
+
 def test_suite_of_english_words_does_not_judge_answers_in_another_language():
     german = replace(suite_drop(9, 0), english_share=0.45)
     check = next(check for check in judged(replace(JUDGEMENT, suites=(german,))).checks if "suite" in check.name)

@@ -16,6 +16,7 @@ from trainer.evaluation.suites import (
     SuiteResult,
     compare_suites,
     english_share,
+    is_worse,
     load_suites,
 )
 
@@ -144,6 +145,20 @@ def test_comparison_counts_what_was_lost_and_gained():
             "mine", Kind.BEHAVIOUR, cases=5, base_passes=3, version_passes=2, gained=1, lost=2, lost_ids=("1", "2")
         )
     ]
+
+
+def test_a_version_is_also_compared_with_the_base_as_it_answers_members():
+    suite = Suite("mine", tuple(Case(str(i), (), must=("x",)) for i in range(3)))
+    (found,) = compare_suites(suite, base=[True] * 3, version=[False, False, True], served=[False, True, True])
+    assert (found.lost, found.base_passes) == (2, 3)
+    assert (found.served.lost_ids, found.served.base_passes) == (("1",), 2)
+
+
+def test_a_version_is_worse_only_where_it_breaks_rules_of_behaviour():
+    suite = Suite("mixed", (Case("manner", (), must=("x",)), Case("fact", (), must_still_know=("y",))))
+    assert is_worse(suite, base=[True, True], version=[False, True])
+    assert not is_worse(suite, base=[True, True], version=[True, False])
+    assert not is_worse(suite, base=[False, True], version=[True, True])
 
 
 def test_knowledge_is_compared_apart_from_behaviour():

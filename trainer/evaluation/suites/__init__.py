@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from importlib.resources import files
@@ -89,6 +89,8 @@ class SuiteResult:
     lost: int
     """Number of cases passed only by the base."""
     lost_ids: tuple[str, ...]
+    served: SuiteResult | None = None
+    """The same beside the base as it answers members: with its examples. None if that was not asked."""
     english_share: float = 1.0
     """Share of English answers, of those that must be English: the version's or the base's, whichever is lower."""
 
@@ -107,20 +109,32 @@ def load_suites(settings: GateSettings) -> list[Suite]:
 
 
 def compare_suites(
-    suite: Suite, base: Sequence[bool], version: Sequence[bool], english_share: float = 1.0
+    suite: Suite,
+    base: Sequence[bool],
+    version: Sequence[bool],
+    served: Sequence[bool] | None = None,
+    english_share: float = 1.0,
 ) -> list[SuiteResult]:
-    """Return a result for each kind of case in the suite; both results are in the order of its cases."""
-    rows = list(zip(suite.cases, base, version, strict=True))
+    """Return a result for each kind of case in the suite.
+
+    The others are in the order of its cases. `served` is the base as it answers members, None if that was not asked.
+    """
+    rows = list(zip(suite.cases, base, version, base if served is None else served, strict=True))
     kinds = [kind for kind in Kind if any(case.kind is kind for case in suite.cases)]
-    return [
-        _result(
-            suite.name if len(kinds) == 1 else f"{suite.name} ({kind})",
-            kind,
-            [row for row in rows if row[0].kind is kind],
-            english_share,
-        )
-        for kind in kinds
-    ]
+    results = []
+    for kind in kinds:
+        name = suite.name if len(kinds) == 1 else f"{suite.name} ({kind})"
+        of_kind = [row for row in rows if row[0].kind is kind]
+        beside_base = _result(name, kind, [(case, plain, own) for case, plain, own, _ in of_kind], english_share)
+        beside_served = _result(name, kind, [(case, shown, own) for case, _, own, shown in of_kind], english_share)
+        results.append(replace(beside_base, served=None if served is None else beside_served))
+    return results
+
+
+def is_worse(suite: Suite, base: Sequence[bool], version: Sequence[bool]) -> bool:
+    """Return whether the version breaks rules of behaviour that the base keeps, more than the other way round."""
+    found = compare_suites(suite, base, version)
+    return any(result.kind is Kind.BEHAVIOUR and result.lost > result.gained for result in found)
 
 
 def english_share(answers: Sequence[str]) -> float:
