@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,33 +17,28 @@ from storage.errors import SettingsError
 from storage.operations.console_sessions import digest_of, find_session, redeem_link
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.reactune.answering import Answering
+from tests.reactune.answering import Answering, answering
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    server = HTTPServer(("127.0.0.1", 0), Answering)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def bot() -> Iterator[Answering]:
+    with answering() as server:
+        yield server
 
 
 @pytest.fixture
-def settings(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(bot: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REACTUNE_DATA__DIRECTORY", str(tmp_path / "data"))
-    monkeypatch.setenv("REACTUNE_CONSOLE__PORT", str(port))
+    monkeypatch.setenv("REACTUNE_CONSOLE__PORT", str(bot.server_port))
     return load_settings()
 
 
 @pytest.mark.parametrize(("option", "user_id"), [(OPERATOR, OPERATOR), (123, 123)])
 def test_the_link_signs_in_who_asked(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: int, user_id: int
+    settings: Settings, bot: Answering, capsys: pytest.CaptureFixture[str], option: int, user_id: int
 ) -> None:
-    monkeypatch.setattr(Answering, "said", json.dumps({"database": digest_of(settings)}))
+    bot.said = json.dumps({"database": digest_of(settings)})
     console(browser=False, as_member=option, as_json=True)
     address = json.loads(capsys.readouterr().out)["address"]
     with closing(open_database(settings)) as database, database.transaction() as session:
@@ -62,10 +55,8 @@ def test_the_link_signs_in_who_asked(
         ("[]", "no bot serves a console on port"),
     ],
 )
-def test_no_link_is_made_for_another_program(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: str, sentence: str
-) -> None:
-    monkeypatch.setattr(Answering, "said", said)
+def test_no_link_is_made_for_another_program(settings: Settings, bot: Answering, said: str, sentence: str) -> None:
+    bot.said = said
     with pytest.raises(SettingsError, match=sentence):
         console(browser=False)
 
@@ -77,21 +68,21 @@ def test_without_a_port_it_says_how_to_switch_it_on(settings: Settings, monkeypa
 
 
 def test_a_demo_that_was_started_in_this_folder_is_found(
-    settings: Settings, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings, bot: Answering, capsys: pytest.CaptureFixture[str]
 ) -> None:
     claim_folder(DEMO_DIRECTORY)
     choose_community(DEMO_DIRECTORY, "", start_over=False)
-    note_port(DEMO_DIRECTORY, port)
-    demo = load_settings(environment=folder_overrides(str(DEMO_DIRECTORY.resolve()), port))
-    monkeypatch.setattr(Answering, "said", json.dumps({"database": digest_of(demo)}))
+    note_port(DEMO_DIRECTORY, bot.server_port)
+    demo = load_settings(environment=folder_overrides(str(DEMO_DIRECTORY.resolve()), bot.server_port))
+    bot.said = json.dumps({"database": digest_of(demo)})
     console(browser=False, as_json=True)
     address = json.loads(capsys.readouterr().out)["address"]
     with closing(open_database(demo)) as database, database.transaction() as session:
         assert redeem_link(session, address.partition("key=")[2]) is not None
 
 
-def test_a_demo_that_has_stopped_is_not_mistaken_for_the_bot(settings: Settings, port: int) -> None:
+def test_a_demo_that_has_stopped_is_not_mistaken_for_the_bot(settings: Settings, bot: Answering) -> None:
     claim_folder(DEMO_DIRECTORY)
-    note_port(DEMO_DIRECTORY, port)
+    note_port(DEMO_DIRECTORY, bot.server_port)
     with pytest.raises(SettingsError, match="no bot serves a console on port"):
         console(browser=False)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from contextlib import closing, nullcontext
 from datetime import timedelta
-from http.server import HTTPServer
 from importlib.metadata import requires
 
 import pytest
@@ -27,7 +25,7 @@ from storage.errors import SettingsError
 from storage.operations.console_sessions import digest_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import LogSettings, MetricsSettings
-from tests.reactune.answering import Answering
+from tests.reactune.answering import answering
 
 
 @pytest.fixture
@@ -106,28 +104,22 @@ def test_an_invalid_metrics_address_is_reported(address):
         check_pages(MetricsSettings(address=address))
 
 
-def test_the_consoles_public_address_must_lead_to_this_console(tmp_path, monkeypatch):
-    with HTTPServer(("127.0.0.1", 0), Answering) as server:
-        address = f"http://127.0.0.1:{server.server_port}"
+def test_the_consoles_public_address_must_lead_to_this_console():
+    with answering() as server:
+        address = server.url
         settings = load_settings(
             environment={"REACTUNE_CONSOLE__PUBLIC_URL": address, "DISCORD_CLIENT_SECRET": "not-shown"}
         )
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            ours, other = digest_of(settings), "http://127.0.0.1:8791"
-            for said, outcome in (
-                ({"database": ours, "address": address}, None),
-                ({"database": ours, "address": other}, "must hand on the Host header"),
-                ({"database": "x", "address": address}, "leads to the console of another bot"),
-                ([], "does not lead to the console"),
-            ):
-                monkeypatch.setattr(Answering, "said", json.dumps(said))
-                with nullcontext() if outcome is None else pytest.raises((Problem, Hint), match=outcome):
-                    assert check_console(settings) == f"admins sign in with Discord on {address}"
-        finally:
-            server.shutdown()
-            thread.join()
+        ours, other = digest_of(settings), "http://127.0.0.1:8791"
+        for said, outcome in (
+            ({"database": ours, "address": address}, None),
+            ({"database": ours, "address": other}, "must hand on the Host header"),
+            ({"database": "x", "address": address}, "leads to the console of another bot"),
+            ([], "does not lead to the console"),
+        ):
+            server.said = json.dumps(said)
+            with nullcontext() if outcome is None else pytest.raises((Problem, Hint), match=outcome):
+                assert check_console(settings) == f"admins sign in with Discord on {address}"
     with pytest.raises(Hint, match=f"{address} does not lead to the console"):
         check_console(settings)
     with pytest.raises(SettingsError, match="DISCORD_CLIENT_SECRET is not"):
