@@ -52,6 +52,7 @@ def demo(
     """Try the bot in a local browser page, without a token, GPU or network."""
     with needed_by("the demo", "`pip install 'reactune[demo]'`"):
         from bot.demo.page import demo_overrides, serve_demo
+        from reactune.demo_bases import bases_to_choose
     import_from_here()
     if community:
         find_taste(community)  # a misspelt one must not make a folder
@@ -68,16 +69,22 @@ def demo(
     with progress() as say, sole_demo(directory, say):
         community = choose_community(directory, community, start_over=start_over)
         note_port(directory, port)
-        base = base or noted_base(directory)
-        overrides = demo_overrides(str(directory), base, community=bool(community))
-        settings = read_settings(config, overrides=overrides)
-        set_up_logs(settings, BOT)
-        prepare_base(settings, say)
-        note_base(directory, base)  # only once it is known to be one
-        with supervised_trainer(config, overrides):
-            say("Loading the model and starting the bot …")
-            taste = find_taste(community) if community else None
-            asyncio.run(serve_demo(settings, port=port, taste=taste, on_ready=announce))
+        chosen = base or noted_base(directory)
+        while chosen is not None:
+            base = chosen
+            overrides = demo_overrides(str(directory), base, community=bool(community))
+            settings = read_settings(config, overrides=overrides)
+            set_up_logs(settings, BOT)
+            prepare_base(settings, say)
+            note_base(directory, base)  # only once it is known to be one
+            with supervised_trainer(config, overrides):
+                say("Loading the model and starting the bot …")
+                taste = find_taste(community) if community else None
+                serving = serve_demo(
+                    settings, port=port, taste=taste, on_ready=announce, bases=bases_to_choose(settings)
+                )
+                # Somebody may choose another base in the page: then the demo starts again with that one.
+                chosen, browser = asyncio.run(serving), False
 
 
 @contextlib.contextmanager

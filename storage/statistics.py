@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Z_95 = 1.959964
 """Half-width, in standard deviations, of the middle 95 % of a normal distribution."""
+Z_ONE_SIDED_95 = 1.645
+"""The same for a limit on one side."""
 FRACTIONS = (0.3, 0.5, 0.7)
 """Shares of their capital that the bettors behind an e-value risk each time: large differences suit bold ones.
 

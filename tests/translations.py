@@ -54,7 +54,7 @@ FOR_OPERATORS = frozenset(
         "TokenInUse",
     }
 )
-WORDS = frozenset({"Cause", "GateVerdict", "Phase", "RoundStatus", "Sureness", "VoteStatus"})
+WORDS = frozenset({"Cause", "GateVerdict", "RoundStatus", "Stage", "Sureness", "VoteStatus"})
 """Enumerations whose values members read."""
 DESCRIBED = ("description", "group_description")
 

@@ -291,6 +291,10 @@ class SentForm:
             raise UserFacingError(INCOMPLETE)
         return value
 
+    def has(self, name: str) -> bool:
+        """Return whether the form sent the field: a box that is not ticked is not sent."""
+        return name in self._fields
+
     def decimal(self, name: str, least: float, most: float) -> float:
         try:
             value = float(self.text(name))
@@ -299,9 +303,6 @@ class SentForm:
         if not least <= value <= most:
             raise UserFacingError(INCOMPLETE)
         return value
-
-    def is_checked(self, name: str) -> bool:
-        return name in self._fields
 
     def file(self, name: str) -> bytes:
         """Return the content of the uploaded file, or nothing if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from storage.personalities.bindings import Binding, BindingPlace
 SPEAKS_IN = (discord.TextChannel, discord.VoiceChannel, discord.StageChannel, discord.ForumChannel)
 NOT_SERVED = "I don't serve that server, or you don't administer it. Reload this page."
 NO_CHANNEL = "I can't see this channel: give me View Channel, or choose another place."
+
+_MENTION = re.compile(r"<(#|@&|@!?)(\d+)>")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,22 @@ def _find_channel(here: Here, guild_id: int, channel_id: int) -> discord.abc.Gui
     # Through the server: to look a channel up by its id alone, discord.py asks every server.
     server = here.bot.get_guild(guild_id)
     return server.get_channel_or_thread(channel_id) if server else None
+
+
+def with_names(here: Here, text: str) -> str:
+    """Return the text with the names of channels, roles and members in place of Discord's marks."""
+
+    def name(found: re.Match[str]) -> str:
+        id_ = int(found[2])
+        for guild in visible_servers(here):
+            known = (
+                guild.get_channel_or_thread(id_) if found[1] == "#" else guild.get_role(id_) or guild.get_member(id_)
+            )
+            if known is not None and (found[1] != "#" or here.visitor.may_see_channel(guild.id, id_)):
+                return f"{found[1][0]}{known.name}"
+        return found[0]
+
+    return _MENTION.sub(name, text)
 
 
 @dataclass(frozen=True)

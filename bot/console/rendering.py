@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from bot.charts.rounds import smoothed
 from storage.insights.model_status import TreeNode
-from storage.wording import Duration, count
+from storage.wording import Duration, count, format_bytes
 
 _markdown = MarkdownIt("zero", {"html": False, "breaks": True}).enable(["emphasis", "backticks", "newline", "escape"])
 ROW, COLUMN, MARGIN = 28, 24, 16
@@ -66,6 +66,7 @@ def _environment() -> Environment:
         "moment": show_moment,
         "clock": show_clock,
         "duration": Duration,
+        "bytes": format_bytes,
     }
     return environment
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -65,6 +65,8 @@ class FirstPage:
     address: str
     name: str
     routes: Sequence[web.AbstractRouteDef]
+    more: tuple[tuple[str, str], ...] = ()
+    """(address, name) of its pages under More."""
 
 
 class Console:
@@ -113,7 +115,8 @@ async def open_console(
     app.add_routes([*access.ROUTES, *signin.ROUTES, *ROUTES])
     if first_page is not None:
         talk = Place(TALK.name, ((first_page.address, first_page.name), *TALK.pages))
-        app[NAVIGATION], app[access.START] = (talk, *PLACES[1:]), first_page.address
+        more = replace(PLACES[-1], pages=PLACES[-1].pages + first_page.more)
+        app[NAVIGATION], app[access.START] = (talk, *PLACES[1:-1], more), first_page.address
         app.add_routes(first_page.routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bot.app import ReactuneBot
 from bot.arenas.prompts import bank_messages
 from bot.background import BackgroundTasks
 from bot.console.server import open_console
+from bot.demo.bases import PAGE, BaseChoice, BaseSource
 from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
@@ -122,17 +124,20 @@ async def serve_demo(
     port: int,
     taste: Taste | None = None,
     on_ready: Callable[[str], None],
-) -> None:
-    """Serve the console with the channel on loopback until SIGINT or SIGTERM.
+    bases: BaseSource | None = None,
+) -> str | None:
+    """Serve the console with the channel on loopback until SIGINT or SIGTERM, or until somebody chose another base.
 
-    `on_ready` gets a link that signs a browser in, once the model is loaded. With a taste, a simulated community of
-    that taste has voted.
+    Return that base. `on_ready` gets a link that signs a browser in, once the model is loaded. With a taste, a
+    simulated community of that taste has voted. `bases` are those to choose from.
     """
     bot = ReactuneBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
-    await _run(bot, port, taste, on_ready)
+    return await _run(bot, port, taste, on_ready, bases)
 
 
-async def _run(bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Callable[[str], None]) -> None:
+async def _run(
+    bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Callable[[str], None], bases: BaseSource | None
+) -> str | None:
     env = simcord.Env(bot, check_errors=False, settle_timeout=ACTION_S)
     world = World(env)
     await world.catch_up()
@@ -147,14 +152,16 @@ async def _run(bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Calla
         await bot.services.database.run(move_in, world.guild.id, world.pirates.id)
         if taste is not None:
             await _let_vote(bot.services, taste)
-        await _serve(bot, world, port, on_ready)
+        return await _serve(bot, world, port, on_ready, bases)
     finally:
         await bot.close()
         await env.shutdown()
 
 
-async def _serve(bot: ReactuneBot, world: World, port: int, on_ready: Callable[[str], None]) -> None:
-    stopped = asyncio.Event()
+async def _serve(
+    bot: ReactuneBot, world: World, port: int, on_ready: Callable[[str], None], bases: BaseSource | None
+) -> str | None:
+    stopped, choice = asyncio.Event(), None
 
     async def stop() -> None:
         stopped.set()
@@ -162,7 +169,12 @@ async def _serve(bot: ReactuneBot, world: World, port: int, on_ready: Callable[[
     stop_on_signals(stop)
     # Not by the bot: the simulator would wait for requests as for the bot's own work, while they wait for it.
     settings = bot.settings.console.model_copy(update={"port": port})
-    console = await open_console(bot, bot.services, settings, ChannelPage(world).first_page)
+    first_page = ChannelPage(world).first_page
+    if bases is not None:
+        choice = BaseChoice(bases, stopped)
+        routes, more = (*first_page.routes, *choice.routes), ((PAGE, "Base model"),)
+        first_page = replace(first_page, routes=routes, more=more)
+    console = await open_console(bot, bot.services, settings, first_page)
     if console is None:
         raise SettingsError(f"port {port} is in use: choose another with --port, or 0 for a free one")
     bot.tasks.repeat(world.catch_up, CLOCK_S, "keep the time")
@@ -170,6 +182,7 @@ async def _serve(bot: ReactuneBot, world: World, port: int, on_ready: Callable[[
     on_ready(link_address(port, secret))
     try:
         await stopped.wait()
+        return choice.chosen if choice else None
     finally:
         await console.close()
 

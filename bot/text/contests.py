@@ -28,30 +28,14 @@ SLOW = 10.0
 
 def what_decides(contest: Contest, weekly: float) -> str:
     """Return the choices that would decide about the version; where people say little, name `/choose` as the way."""
-    evidence = contest.evidence if contest.evidence.bets else max(contest.standings, key=lambda one: len(one.bets))
-    left = evidence.choices_left
-    names = {"version": contest.rival.name, "champion": name_of(contest.champion)}
     if contest.is_as_good:
         return gettext(
             "{version} is as good as {champion}, within ten points, and needs no examples for it: an admin may promote "
             "it with `/version promote {version} override:True reason:as good`.",
-            **names,
+            version=contest.rival.name,
+            champion=name_of(contest.champion),
         )
-    if evidence.needs_people:
-        said = gettext("Choices of more people decide whether {version} is better than {champion}.", **names)
-    elif left is None or left > MANY_CHOICES:
-        said = gettext(
-            "{count} choices or more that agree decide whether {version} is better than {champion}.",
-            count=FEWEST_CHOICES,
-            **names,
-        )
-    else:
-        said = ngettext(
-            "About {count} more choice decides between {version} and {champion}.",
-            "About {count} more choices decide between {version} and {champion}.",
-            left,
-            **names,
-        )
+    said = describe_choices_left(contest)
     if weekly < SLOW:
         slow = ngettext(
             "People say so little here ({count} vote or choice a week) that only `/choose` will decide.",
@@ -60,6 +44,27 @@ def what_decides(contest: Contest, weekly: float) -> str:
         )
         return f"{said} {slow}"
     return f"{said} {gettext('`/choose` shows ten comparisons.')}"
+
+
+def describe_choices_left(contest: Contest) -> str:
+    """Return about how many more choices decide about the version."""
+    evidence = contest.evidence if contest.evidence.bets else max(contest.standings, key=lambda one: len(one.bets))
+    left = evidence.choices_left
+    names = {"version": contest.rival.name, "champion": name_of(contest.champion)}
+    if evidence.needs_people:
+        return gettext("Choices of more people decide whether {version} is better than {champion}.", **names)
+    if left is None or left > MANY_CHOICES:
+        return gettext(
+            "{count} choices or more that agree decide whether {version} is better than {champion}.",
+            count=FEWEST_CHOICES,
+            **names,
+        )
+    return ngettext(
+        "About {count} more choice decides between {version} and {champion}.",
+        "About {count} more choices decide between {version} and {champion}.",
+        left,
+        **names,
+    )
 
 
 def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:

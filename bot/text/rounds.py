@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bot.localization.sentences import decimal, gettext, ngettext, number, percent, sentence
+from bot.localization.sentences import gettext, listing, ngettext, number, percent, sentence
 from bot.text.taste import describe_counts
 from storage.database.enums import SOURCE_WORDS, PairSource, RoundStatus
 from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
+from storage.statistics import Z_ONE_SIDED_95
+from storage.taste.changes import Change
 from storage.training.rounds import Round
 from storage.votes.votes import FeedbackCounts
 from storage.votes.weights import RULES
@@ -63,12 +65,12 @@ def describe_round(round_: Round) -> str:
         gettext("**{headline}** (round {round})", headline=gettext(HEADLINES[round_.status]), round=str(round_.id))
     ]
     if round_.status is RoundStatus.RUNNING:
-        lines.append(_progress(round_.progress))
-        lines += _notes(round_.evidence)
+        lines.append(f"`{bar(round_.progress.get('share', 0.0))}` {describe_progress(round_.progress)}")
+        lines += describe_notes(round_.evidence)
     if round_.reason:
         lines.append(sentence(gettext(round_.reason)))
-    if round_.status is RoundStatus.PUBLISHED:
-        lines.append(describe_metrics(round_.metrics))
+    if changes := describe_changes(round_.metrics):
+        lines.append(changes)
     if not round_.is_open:
         lines += describe_votes(round_.evidence)
     return "\n".join(lines)
@@ -114,24 +116,51 @@ def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
         parts.append(ngettext("{count} member behind its pairs", "{count} members behind its pairs", behind))
         parts += [gettext("the rules removed {shares}", shares=", ".join(removed))] if removed else []
         lines.append(gettext("**Votes when the round began:** {votes}", votes="; ".join(parts)))
-    return [*lines, *_notes(evidence)]
+    return [*lines, *describe_notes(evidence)]
 
 
-def _notes(evidence: Mapping[str, Any]) -> list[str]:
+def describe_notes(evidence: Mapping[str, Any]) -> list[str]:
+    """Return the notes for admins."""
     return [sentence(gettext(note)) for note in evidence.get("notes", ())]
 
 
-def _progress(progress: Mapping[str, Any]) -> str:
-    phase, step, steps = progress.get("phase", "starting"), progress.get("step", 0), progress.get("steps", 0)
-    phase = gettext(phase)
-    parts = [f"**{phase}**"]
-    if steps:
-        parts = [f"`{bar(step / steps)}` **{phase}**", gettext("step {step} of {steps}", step=step, steps=steps)]
-    if progress.get("loss") is not None:
-        parts.append(gettext("loss {loss}", loss=decimal(progress["loss"], 3)))
-    if progress.get("seconds_left") is not None:
-        parts.append(gettext("about {time} left", time=Duration(progress["seconds_left"])))
-    return " · ".join(parts)
+def describe_progress(progress: Mapping[str, Any]) -> str:
+    """Return for example "**Step 3 of 5:** Training the new version · about 4 min left"."""
+    if "stage" not in progress:
+        return gettext("Starting")
+    said = gettext(
+        "**Step {step} of {steps}:** {doing}",
+        step=progress["stage"],
+        steps=progress["stages"],
+        doing=gettext(progress["doing"]),
+    )
+    return f"{said} · {gettext('about {time} left', time=Duration(progress['seconds_left']))}"
+
+
+def describe_changes(metrics: Mapping[str, Any]) -> str:
+    """Return how the version's answers differ from the base's; empty if that is unknown."""
+    if "changes" not in metrics:
+        return ""
+    moved = [
+        gettext("{number} moved towards {what}", number=change.answers, what=gettext(change.words))
+        for change in (Change(**values) for values in metrics["changes"])
+    ]
+    said = (
+        gettext(
+            "**What changed:** of {count} answers, beside the base's to the same messages, {changes}.",
+            count=metrics["messages"],
+            changes=listing(moved),
+        )
+        if moved
+        else gettext("**What changed:** nothing that {count} answers show clearly.", count=metrics["messages"])
+    )
+    fit = metrics["fitness"]
+    if None in fit.values():
+        return said
+    fits_worse = fit["probability_base"] - fit["probability"] > Z_ONE_SIDED_95 * fit["error"]
+    less_well = gettext_noop("They fit their messages less well than the base's.")
+    as_well = gettext_noop("They fit their messages as well as the base's.")
+    return f"{said} {gettext(less_well if fits_worse else as_well)}"
 
 
 def describe_metrics(metrics: Mapping[str, Any]) -> str:

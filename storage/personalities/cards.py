@@ -9,6 +9,7 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +94,8 @@ def _displayed(name: str) -> str:
     return name
 
 
+Place = tuple[int | str, ...]
+"""A key of a card, such as ("examples", 0, "dialogue", 1)."""
 Text = Annotated[str, AfterValidator(_plain_lines)]
 Turn = Annotated[Text, Field(max_length=MAX_TURN_CHARS), AfterValidator(_spoken)]
 
@@ -151,6 +154,9 @@ class Card(_Part):
     def as_dict(self) -> dict[str, Any]:
         """Return the keys that differ from an empty card's, as in JSON and in the TOML file."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+KEYS = (*Card.model_fields, *CardSampling.model_fields, *Example.model_fields)
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,15 @@ def build_card(table: Mapping[str, Any], source: str) -> Card:
     return card
 
 
+def find_mistakes(table: Mapping[str, Any]) -> dict[Place, str]:
+    """Return the mistakes in a card's keys, each at its place."""
+    try:
+        Card.model_validate(table)
+    except ValidationError as error:
+        return {one["loc"]: mistake_in(one) for one in error.errors()}
+    return {}
+
+
 def format_card(card: Card) -> str:
     """Return the card as a TOML file that reads back as the same card."""
     return tomli_w.dumps(card.as_dict(), multiline_strings=True)
@@ -299,6 +314,13 @@ def _require_small(size_bytes: int, source: str) -> None:
 def _refused(error: ErrorDetails, source: str) -> CardError:
     """Return the error for the first mistake in a card."""
     place, kind = _place(error["loc"]), error["type"]
+    if kind == "extra_forbidden" and (meant := get_close_matches(str(error["loc"][-1]), KEYS, 1)):
+        return CardError(
+            "{source}: {place} is not a key of a card. Did you mean {meant}?",
+            source=source,
+            place=place,
+            meant=meant[0],
+        )
     if kind == "extra_forbidden":
         return CardError(
             "{source}: {place} is not a key of a card: see docs/personalities.md", source=source, place=place
@@ -316,7 +338,7 @@ def _refused(error: ErrorDetails, source: str) -> CardError:
     return CardError("{source}: {place} is not valid: {problem}", source=source, place=place, problem=problem)
 
 
-def _place(loc: tuple[int | str, ...]) -> str:
+def _place(loc: Place) -> str:
     """Return the wrong key, counted from 1, such as "turn 2 of example 3"."""
     match loc:
         case ("examples", int(example), "dialogue", int(turn), *_):

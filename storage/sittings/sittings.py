@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 
 from sqlalchemy import Select, delete, func, select, true, update
 from sqlalchemy.orm import Session, aliased
@@ -26,8 +25,6 @@ from storage.releases.versions import id_of, read_alias
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Thumb, VoteEvent, append_events
 
-PAUSE = timedelta(minutes=2)
-"""A longer time between two labels does not count as work."""
 CHOICES = {
     Label.FIRST: Better.FIRST,
     Label.SECOND: Better.SECOND,
@@ -72,8 +69,6 @@ class SittingProgress:
     labelled: int
     """Number of labelled pairs, skipped ones included."""
     counts: dict[Label, int]
-    worked: timedelta
-    """Time between labels, without pauses."""
     waiting: int
     """Number of pairs that are drawn and not labelled yet."""
 
@@ -81,10 +76,6 @@ class SittingProgress:
     def useful(self) -> int:
         """Number of pairs that the person did not skip."""
         return self.labelled - self.counts.get(Label.SKIPPED, 0)
-
-    @property
-    def pairs_per_hour(self) -> float | None:
-        return (self.labelled - 1) / (self.worked / timedelta(hours=1)) if self.worked and self.labelled > 1 else None
 
 
 def open_sitting(session: Session, personality_id: int, user_id: int) -> Sitting | None:
@@ -329,20 +320,11 @@ def undo_label(session: Session, sitting: Sitting) -> None:
 
 
 def read_progress(session: Session, sitting_id: int) -> SittingProgress:
-    rows = session.execute(
-        select(SittingPairRow.label, SittingPairRow.labelled_at)
-        .where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_not(None))
-        .order_by(SittingPairRow.labelled_at)
+    labels = session.scalars(
+        select(SittingPairRow.label).where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_not(None))
     ).all()
-    moments = [row.labelled_at for row in rows]
-    gaps = [later - earlier for earlier, later in pairwise(moments)]
-    counts = {label: sum(row.label is label for row in rows) for label in Label}
-    return SittingProgress(
-        labelled=len(rows),
-        counts={label: number for label, number in counts.items() if number},
-        worked=sum((gap for gap in gaps if gap <= PAUSE), timedelta()),
-        waiting=count_drawn_ahead(session, sitting_id),
-    )
+    counts = {label: labels.count(label) for label in Label if label in labels}
+    return SittingProgress(len(labels), counts, count_drawn_ahead(session, sitting_id))
 
 
 def last_asked(session: Session, personality_id: int) -> dict[str, datetime]:

@@ -303,7 +303,7 @@ class RoundNumbers:
     last_published_at: datetime | None
     running_since: datetime | None
     progress: float
-    """Finished share of the running round's current phase; 0 without a running round."""
+    """Finished share of the running round; 0 without one."""
 
 
 def read_numbers(session: Session) -> RoundNumbers:
@@ -324,7 +324,7 @@ def read_numbers(session: Session) -> RoundNumbers:
         took_time=len(times),
         last_published_at=session.scalar(published),
         running_since=running.started_at if running else None,
-        progress=progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0,
+        progress=progress.get("share", 0.0),
     )
 
 
@@ -345,6 +345,12 @@ def last_trained(session: Session, personality_id: int) -> Round | None:
     marked = select(VersionRow.round_id).where(VersionRow.trained_on_deleted_data, VersionRow.round_id.is_not(None))
     trained = RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED), RoundRow.id.not_in(marked)
     return read_first(session, Round, select(RoundRow).where(*trained).order_by(RoundRow.id.desc()))
+
+
+def last_alike(session: Session, round_: Round) -> Round | None:
+    """Return the newest round that trained a version on the round's machine, from the same source."""
+    alike = RoundRow.worker == round_.worker, RoundRow.learns_from == round_.learns_from, RoundRow.status.in_(TRAINED)
+    return read_first(session, Round, select(RoundRow).where(*alike).order_by(RoundRow.id.desc()))
 
 
 def _require_running(session: Session, round_id: int, **values: Any) -> None:

@@ -32,6 +32,7 @@ JUDGEMENT = Evaluation(
     repeated_share=0.05,
     repeated_share_base=0.0,
     overshoot=None,
+    changes=(),
     suites=(FLATTERY, KNOWLEDGE),
     everyday=(),
 )

@@ -161,7 +161,7 @@ class _Drawing:
 
     def _draw(self, wanted: Sequence[AskedPrompt], more_to_come: int) -> None:
         done, settings = self._drawn, self._context.settings
-        advance = begin_phase(self._context.report, Phase.SAMPLING, done + len(wanted) + more_to_come)
+        advance = begin_phase(self._context.report, Phase.SAMPLING, done + len(wanted) + more_to_come, done)
         for start in range(done, done + len(wanted), AT_ONCE):
             part = wanted[start - done : start - done + AT_ONCE]
             samples = self._sampler.answer(

@@ -20,6 +20,7 @@ from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import cpu_threads, serving_format, silence_transformers
 from storage.models.openvino.verifier import Graphs
 from storage.settings.sections import GateSettings
+from storage.taste.changes import find_changes
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.measures import (
     ScoredPassage,
@@ -78,7 +79,7 @@ def evaluate(
     Equal seeds give equal results. Findings about the base alone are cached in the data folder, without its answers to
     members.
     """
-    report(RoundProgress(Phase.LOADING))
+    report(RoundProgress(Phase.JUDGING))
     graphs = serving.find_graphs()
     with cpu_threads(serving.training.threads), silence_transformers():
         # 1) Load the version, and the model that judges coherence.
@@ -171,6 +172,7 @@ def _compare(
         repeated_share=context.repeated_share(messages, ours.whole),
         repeated_share_base=context.repeated_share(messages, theirs.whole),
         overshoot=context.overshoot(ours.whole, theirs.whole),
+        changes=find_changes(ours.whole, theirs.whole),
         suites=tuple(
             result
             for suite, of_base, of_version, *english in zip(

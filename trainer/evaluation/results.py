@@ -8,10 +8,11 @@ from math import nan, sqrt
 from statistics import fmean, stdev
 
 from storage.models.fit import Fit
+from storage.statistics import Z_ONE_SIDED_95
+from storage.taste.changes import Change
 from storage.taste.liked import Excess, LikedStyle, find_excesses
 from trainer.evaluation.suites import SuiteResult
 
-Z_ONE_SIDED_95 = 1.645
 ENOUGH_LIKED = 20
 """Minimum number of liked answers for which a distance counts; with fewer, it is only reported."""
 MOST_SHOWN = 3
@@ -110,6 +111,8 @@ class Evaluation:
     repeated_share_base: float
     overshoot: Overshoot | None
     """Comparison with the style of liked answers; None if there are none."""
+    changes: tuple[Change, ...]
+    """The clearest differences in style from the base's answers, for people to read."""
     suites: tuple[SuiteResult, ...]
     everyday: tuple[tuple[str, str], ...]
     """The first of our own messages with the version's answers, for people to read."""

@@ -44,7 +44,7 @@ from storage.training.rounds import (
     renew_lease,
     require_round,
 )
-from trainer.progress import served_metrics
+from trainer.metrics import served_metrics
 from trainer.rounds.distributed import set_up_child
 from trainer.rounds.housekeeping import AdapterHousekeeping
 from trainer.rounds.schedule import scheduled_rounds

@@ -21,7 +21,7 @@ from storage.models.base_model import BaseModel, load_adapter, load_on_device, l
 from storage.models.effect import UP_PROJECTION, measure_effect, write_effect
 from storage.models.hardware import cpu_threads, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
-from trainer.evaluation.results import Z_ONE_SIDED_95
+from storage.statistics import Z_ONE_SIDED_95
 from trainer.progress import Advance, Phase, ReportProgress, after_others, begin_phase
 from trainer.training.rows import WEIGHT, Row
 

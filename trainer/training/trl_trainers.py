@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -347,19 +346,15 @@ class _LossHistory(TrainerCallback):
     def __init__(self, report: ReportProgress) -> None:
         self.losses: list[float] = []
         self._report = report
-        self._started = time.monotonic()
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_others: Any) -> None:
-        self._started = time.monotonic()
         self._report(RoundProgress(Phase.TRAINING, 0, state.max_steps))
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_others: Any) -> None:
         if "loss" not in logs:
             return
         self.losses.append(logs["loss"])
-        step, steps = state.global_step, state.max_steps
-        seconds_left = (time.monotonic() - self._started) / step * (steps - step)
-        self._report(RoundProgress(Phase.TRAINING, step, steps, logs["loss"], seconds_left))
+        self._report(RoundProgress(Phase.TRAINING, state.global_step, state.max_steps, logs["loss"]))
 
 
 class _BestPass(TrainerCallback):

@@ -13,13 +13,14 @@ from aiohttp import web
 from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
+from bot.attachments.material import without_materials
 from bot.console.access import ConsoleRefusal
 from bot.console.page import Here, find_here, id_in_path, read_before, read_form, without_nul
 from bot.console.places import name_channels, source_of
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.knowledge.gaps import question_of
-from bot.knowledge.quoting import MAX_TITLE_CHARS
+from bot.knowledge.quoting import MAX_TITLE_CHARS, without_quotes
 from bot.text.lineage import trace_lines
 from storage.conversations.control_tokens import sanitize
 from storage.database.enums import NOBODY, Basis, Cause, Origin
@@ -29,6 +30,7 @@ from storage.insights.answers import (
     AnswerDetails,
     AnswerKind,
     AnswerQuery,
+    ListedAnswer,
     in_channels,
     in_talks_of,
     list_answers,
@@ -66,6 +68,7 @@ async def show_answers(request: web.Request) -> web.Response:
     return here.fill(
         "answers.html",
         found=[(one, source_of(here, one.guild_id, one.channel_id, one.link)) for one in found[:SHOWN]],
+        asked_in=_asked_in,
         asked=asked,
         kinds=KINDS,
         causes=Cause,
@@ -110,12 +113,18 @@ async def show_answer(request: web.Request) -> web.Response:
     return here.fill(
         "answer.html",
         details=details,
+        question=_asked_in(one),
         source=source_of(here, one.guild_id, one.channel_id, one.link),
         is_ours=_is_ours(details),
         may_delete=_may_delete(here, details),
         gap_title=shorten(question_of(details.messages), MAX_TITLE_CHARS) if _has_gap(here, details) else "",
         trace=trace_lines([details.trace]),
     )
+
+
+def _asked_in(answer: ListedAnswer) -> str:
+    """Return the question, without the documents and files that the prompt quotes."""
+    return without_materials(without_quotes(answer.question))
 
 
 def _has_gap(here: Here, details: AnswerDetails) -> bool:

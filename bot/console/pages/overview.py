@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -192,8 +192,8 @@ class WaitingItem:
     page: str
     link: str
     """The words of the link to the page, or of the button."""
-    asks_for_first_version: bool = False
-    """Whether the item is a button that requests a round on the card's examples."""
+    sent: Mapping[str, str] | None = None
+    """The fields that a button sends to the page; None for a link."""
 
 
 def read_waiting(
@@ -215,7 +215,7 @@ def read_waiting(
             found += (_about_alert(personality, alert) for alert in shared_alerts([facts]))
     if new and (examples := offered_examples(session, new)):
         words = describe_first_version(new.name, examples)
-        found.append(WaitingItem(new, words, "/rounds", "Make a first version", asks_for_first_version=True))
+        found.append(WaitingItem(new, words, "/rounds", "Make a first version", {"from_examples": "on"}))
     if gaps := count_gaps(session, channels):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
@@ -227,7 +227,8 @@ def _about_versions(session: Session, personality: Personality, votes: VoteSetti
     champion = read_alias(session, personality.id).version
     newest = newest_after(session, personality.id, champion)
     if contest := read_contest(session, personality.id, votes):
-        yield WaitingItem(personality, whose + describe_contest(contest), "/label", "Compare them blind")
+        words = whose + describe_contest(contest)
+        yield WaitingItem(personality, words, "/label", f"Compare {contest.rival.name} now", {})
     elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
         words = sentence(f"{newest.name}: {describe_verdict(newest)}")
         yield WaitingItem(personality, whose + words, "/versions", "Promote it")

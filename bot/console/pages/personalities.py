@@ -9,14 +9,14 @@ from functools import partial
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import Here, SentForm, find_here, read_form
+from bot.console.card_drafts import CardDraft, read_draft, turn_field
+from bot.console.page import Here, find_here, read_form
 from bot.console.pages.versions import show_answers_of
 from bot.console.places import find_place, group_places, home_server, name_of_place, servers_of, visible_servers
 from bot.errors import UserFacingError
 from bot.personalities.binding import post_greeting
 from bot.releases.comparison import contestant_of
 from storage.database.enums import Scope
-from storage.errors import PersonalityConflict
 from storage.insights.taste_report import read_answering_now
 from storage.personalities import personalities
 from storage.personalities.bindings import (
@@ -28,12 +28,13 @@ from storage.personalities.bindings import (
     list_bindings,
     unbind,
 )
-from storage.personalities.cards import Card, format_card, parse_card, tuned
+from storage.personalities.cards import Card, tuned
 from storage.personalities.personalities import Personality
 from storage.releases.versions import list_versions
 
 PAGE = "/personalities"
 DRAFT = "the draft"
+CHANGED = "Someone else changed the card since you opened it. Copy what you need, then reload this page."
 NOT_BOUND = "It is not bound there any more. Reload this page to see where it speaks."
 
 
@@ -64,13 +65,20 @@ class PersonalityFacts:
 
 async def show_personalities(request: web.Request) -> web.Response:
     here = await find_here(request)
+    return await _show(here, CardDraft.of(here.personality.card))
+
+
+async def _show(here: Here, draft: CardDraft) -> web.Response:
+    """Return the page with a card as somebody typed it."""
     facts = await here.services.database.read(_read, here)
     servers = {str(guild.id): guild for guild in servers_of(here)}
-    server = servers.get(request.query.get("server", "")) or next(iter(servers.values()), None)
+    server = servers.get(here.request.query.get("server", "")) or next(iter(servers.values()), None)
     return here.fill(
         "personalities.html",
-        toml=format_card(here.personality.card),
-        saved="saved" in request.query,
+        draft=draft,
+        turn_field=turn_field,
+        usual=here.services.settings.generation,
+        saved="saved" in here.request.query,
         facts=facts,
         name_of_place=partial(name_of_place, here),
         servers=list(servers.values()),
@@ -105,9 +113,11 @@ async def save_card(request: web.Request) -> web.Response:
     here, form = await find_here(request), await read_form(request)
     action = here.action("edit card")
     await here.require_own(action)
-    card = await _parse(form)
-    if form.text("before") != here.personality.card.digest:
-        raise PersonalityConflict("someone else changed the card since you opened it: copy your text, then reload")
+    draft, card = await asyncio.to_thread(read_draft, form, here.personality.card)
+    if card and draft.before != here.personality.card.digest:
+        draft, card = replace(draft, mistakes={"card": CHANGED}), None
+    if card is None:
+        return await _show_again(here, draft)
     await here.run_audited(action, personalities.change_card, here.personality, card, by=here.visitor.name)
     return here.go(here.address(PAGE, saved="yes"))
 
@@ -116,34 +126,26 @@ async def try_card(request: web.Request) -> web.Response:
     """Answer with the card as it is and with the draft, side by side; nothing is stored."""
     here, form = await find_here(request), await read_form(request)
     services, own = here.services, here.personality
-    release, draft = await services.releases.current(own.id), await _parse(form)
+    draft, card = await asyncio.to_thread(read_draft, form, own.card)
+    if card is None:
+        return await _show_again(here, draft)
+    release = await services.releases.current(own.id)
     contestants = [
-        contestant_of(services, replace(own, card=card), release, name)
-        for name, card in (("now", own.card), (DRAFT, draft))
+        contestant_of(services, replace(own, card=one), release, name)
+        for name, one in (("now", own.card), (DRAFT, card))
     ]
-    generation = tuned(services.settings.generation, draft)
+    generation = tuned(services.settings.generation, card)
     return await show_answers_of(here, contestants, form.text("prompt", ""), generation)
 
 
-async def _parse(form: SentForm) -> Card:
-    """Return the card; raises CardError, which names the mistake and its line."""
-    content = form.text("toml", limit=None).encode()
-    return await asyncio.to_thread(parse_card, content, "what you wrote")
-
-
-async def add_own_example(request: web.Request) -> web.Response:
-    here, form = await find_here(request), await read_form(request)
-    action = here.action("add example")
-    await here.require_own(action)
-    await here.run_audited(
-        action,
-        personalities.add_example,
-        here.personality.id,
-        form.text("asked"),
-        form.text("answered"),
-        by=here.visitor.name,
-    )
-    return here.go(here.address(PAGE, saved="yes"))
+async def _show_again(here: Here, draft: CardDraft) -> web.Response:
+    """Return the card as it was typed, with its mistakes: alone to htmx, or the whole page."""
+    if not here.is_partial:
+        return await _show(here, draft)
+    usual = here.services.settings.generation
+    editor = here.fill("card.html", draft=draft, turn_field=turn_field, usual=usual)
+    editor.headers.update({"HX-Retarget": "#card", "HX-Reswap": "outerHTML"})
+    return editor
 
 
 # Personalities
@@ -230,7 +232,6 @@ ROUTES = [
     web.post(PAGE, add_personality),
     web.post(f"{PAGE}/card", save_card),
     web.post(f"{PAGE}/card/try", try_card),
-    web.post(f"{PAGE}/example", add_own_example),
     web.post(f"{PAGE}/archive", archive_chosen),
     web.post(f"{PAGE}/restore", restore_chosen),
     web.post("/personalities/bind", bind_to_place),

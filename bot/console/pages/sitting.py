@@ -9,6 +9,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.chat.taste_news import tell_privately
+from bot.console.comparing import ShownContest, show_contest, show_decision
 from bot.console.page import Here, find_here, number_in_path, read_form, read_number
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
@@ -51,21 +52,22 @@ MAX_PASTED_CHARS = 2_000_000
 async def show_sitting(request: web.Request) -> web.Response:
     """Show the pair to label, or the way to begin."""
     here = await find_here(request)
-    sitting, prompts, agreement = await here.services.database.read(
-        _read_sitting, here.personality.id, here.visitor.user_id
-    )
+    sitting, prompts, agreement, contest = await here.services.database.read(_read_sitting, here)
     facts = await _desk(here, sitting) if sitting else {}
     added = {name: read_number(request, name) or 0 for name in ("added", "known", "too_long")}
-    return here.fill("sitting.html", sitting=sitting, prompts=prompts, agreement=agreement, added=added, **facts)
+    about = {"sitting": sitting, "prompts": prompts, "agreement": agreement, "contest": contest, "added": added}
+    return here.fill("sitting.html", **about | facts)
 
 
 def _read_sitting(
-    session: Session, personality_id: int, user_id: int
-) -> tuple[Sitting | None, OwnPrompts, RaterAgreement | None]:
+    session: Session, here: Here
+) -> tuple[Sitting | None, OwnPrompts, RaterAgreement | None, ShownContest | None]:
+    personality_id = here.personality.id
     return (
-        open_sitting(session, personality_id, user_id),
+        open_sitting(session, personality_id, here.visitor.user_id),
         read_prompts(session, personality_id, PROMPTS_SHOWN),
         read_rater_agreement(session, personality_id),
+        show_contest(session, here),
     )
 
 
@@ -153,13 +155,15 @@ async def _show_desk(here: Here, sitting: Sitting, corrected: int | None = None)
 
 async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> dict[str, object]:
     """Return the desk's contents: the pair, the person's progress, and the lessons of their labels."""
-    pair, progress = await here.services.database.read(_read_desk, sitting)
+    pair, progress, contest, decision = await here.services.database.read(_read_desk, here, sitting)
     problem = None if pair else here.drawer.take_problem(sitting)
     if problem is None:
         here.drawer.keep_ahead(sitting)
     return {
         "pair": pair,
         "progress": progress,
+        "contest": contest,
+        "decision": decision,
         "learned": _learned(here),
         "news": await tell_privately(here.services, here.personality.id, here.services.tastes.of(here.personality.id)),
         "problem": problem,
@@ -167,8 +171,11 @@ async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> d
     }
 
 
-def _read_desk(session: Session, sitting: Sitting) -> tuple[SittingPair | None, SittingProgress]:
-    return next_pair(session, sitting), read_progress(session, sitting.id)
+def _read_desk(
+    session: Session, here: Here, sitting: Sitting
+) -> tuple[SittingPair | None, SittingProgress, ShownContest | None, str]:
+    pair, progress = next_pair(session, sitting), read_progress(session, sitting.id)
+    return pair, progress, show_contest(session, here), show_decision(session, here)
 
 
 def _learned(here: Here) -> dict[str, object]:

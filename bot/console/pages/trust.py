@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.console.page import find_here, number_in_path, read_before, read_form
+from bot.console.places import with_names
 from bot.errors import UserFacingError
 from bot.privacy.notices import BASES
 from storage.database.columns import utc_now
@@ -45,7 +47,20 @@ async def show_trust(request: web.Request) -> web.Response:
     facts = await here.services.database.read(_read, decides_on, here.visitor.servers, before_id)
     shown = facts.trail[:ENTRIES]
     older = shown[-1].id if len(facts.trail) > ENTRIES else None
-    return here.fill("trust.html", facts=facts, trail=shown, older=older, is_first=before_id is None)
+    return here.fill(
+        "trust.html",
+        facts=facts,
+        trail=shown,
+        older=older,
+        is_first=before_id is None,
+        name_of=_name_of,
+        readable=partial(with_names, here),
+    )
+
+
+def _name_of(entry: AuditEntry) -> str:
+    """Return the name of who did it, without their ID."""
+    return entry.actor.removesuffix(f" ({entry.actor_id})")
 
 
 async def show_stored(request: web.Request) -> web.Response:

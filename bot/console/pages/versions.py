@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
+from bot.console.comparing import ShownContest, show_contest, show_decision
 from bot.console.page import Here, SentForm, find_here, read_form
 from bot.console.rendering import lay_out_tree
 from bot.errors import UserFacingError
@@ -21,7 +22,6 @@ from bot.releases.comparison import (
     contestant_of,
     open_two,
 )
-from bot.text.contests import describe_contest
 from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.releases import describe_left_out, describe_verdict, describe_version
 from bot.text.taste import describe_now
@@ -36,10 +36,9 @@ from storage.insights.model_status import (
     read_versions,
 )
 from storage.personalities.cards import tuned
-from storage.releases.contests import Contest, read_contest
 from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Alias, read_alias
-from storage.settings.sections import GenerationSettings, Settings, VoteSettings
+from storage.settings.sections import GenerationSettings, Settings
 from storage.votes.votes import VersionVotes
 from storage.wording import BASE_NAME
 
@@ -52,14 +51,15 @@ MOST_PROMPTS = 8
 class VersionFacts:
     tree: list[TreeNode]
     champion: Alias
-    contest: Contest | None
+    contest: ShownContest | None
+    decision: str
+    """What people decided about the newest version."""
 
 
 async def show_versions(request: web.Request) -> web.Response:
     """Show everything but the votes on each version, which take a moment to count."""
     here = await find_here(request)
-    votes = here.services.settings.votes
-    facts = await here.services.database.read(_read, here.personality.id, votes)
+    facts = await here.services.database.read(_read, here)
     listed = _newest_first(facts.tree)
     versions = [node.version for node in listed if node.version]
     available = [version.name for version in versions if version.withdrawn_at is None]
@@ -76,15 +76,17 @@ async def show_versions(request: web.Request) -> web.Response:
         comparable=[*available, BASE_NAME],
         compared=(champion, BASE_NAME if newest == champion else newest),
         tree=lay_out_tree(facts.tree),
-        contest=describe_contest(facts.contest, here.visitor.user_id) if facts.contest else "",
+        contest=facts.contest,
+        decision=facts.decision,
     )
 
 
-def _read(session: Session, personality_id: int, votes: VoteSettings) -> VersionFacts:
+def _read(session: Session, here: Here) -> VersionFacts:
     return VersionFacts(
-        read_version_tree(session, personality_id),
-        read_alias(session, personality_id),
-        read_contest(session, personality_id, votes),
+        read_version_tree(session, here.personality.id),
+        read_alias(session, here.personality.id),
+        show_contest(session, here),
+        show_decision(session, here),
     )
 
 
@@ -152,7 +154,7 @@ def _read_request(here: Here, form: SentForm, seen: int | None = None) -> Releas
         here.personality.id,
         form.text("version"),
         form.text("reason", ""),
-        form.is_checked("override"),
+        form.has("override"),
         here.services.releases.open,
         seen,
     )
@@ -173,9 +175,7 @@ async def compare_side_by_side(request: web.Request) -> web.Response:
     releases = await open_two(services, own.id, form.text("a"), form.text("b"))
     contestants = [contestant_of(services, own, release) for release in releases]
     generation = tuned(services.settings.generation, own.card)
-    return await show_answers_of(
-        here, contestants, form.text("prompt", ""), generation, is_blind=form.is_checked("blind")
-    )
+    return await show_answers_of(here, contestants, form.text("prompt", ""), generation, is_blind=form.has("blind"))
 
 
 async def show_answers_of(

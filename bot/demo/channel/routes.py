@@ -202,7 +202,7 @@ class ChannelPage:
             opened = await seat.use_menu(menu, message)
         elif name := form.text(f"{FIELD}thread", ""):
             return here.go(here.address((await seat.open_thread(message, name)).path))
-        elif form.is_checked("delete"):
+        elif form.has("delete"):
             await act(actor.delete(message))
         else:
             await act(actor.edit(message, _lines(form.text(f"{FIELD}text"))))

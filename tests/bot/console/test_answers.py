@@ -9,12 +9,15 @@ from html import unescape
 import pytest
 
 from bot.console.pages import answers
+from bot.knowledge.decision import Line
+from bot.knowledge.quoting import quote_block
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.tables import AuditRow, CardRevisionRow, CorrectionRow, ReplyRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, personality_named
 from tests.bot.cogs.test_feedback import choose
+from tests.seeding import add_reply
 
 
 @pytest.fixture
@@ -46,6 +49,17 @@ async def test_an_example_in_its_prompt_is_not_taken_for_words_of_a_member(visit
     await place.ask("What is tea?")
     seen = (await visitor.get(f"/answers/{rows(ReplyRow)[-1].id}")).text
     assert "user (example of the card) Hi assistant (example of the card) Evening. user What is tea?" in seen
+
+
+async def test_the_question_is_shown_without_the_documents_that_its_prompt_quotes(visitor, place, query):
+    quoted = Line(1, 1, "Keys", "", "", "The keeper has it.", None, None)
+    asked = f"Who has the key?\n\n{quote_block([quoted])}"
+    reply_id = query(lambda session: add_reply(session, messages=[{"role": "user", "content": asked}]))
+    listed = (await visitor.get("/answers")).text
+    assert "Who has the key? hello yourself" in listed
+    question, _, prompt = (await visitor.get(f"/answers/{reply_id}")).text.partition("The whole prompt")
+    assert "The keeper has it." not in question
+    assert "The keeper has it." in prompt
 
 
 async def test_a_better_one_is_written(visitor, disliked, rows):

@@ -6,10 +6,11 @@ import asyncio
 import re
 
 import pytest
+from sqlalchemy import update
 
 from bot.engine import Finish
 from bot.sittings.drawer import AHEAD, ANSWERS
-from storage.database.enums import Label, Origin, PairChoice
+from storage.database.enums import GateVerdict, Label, Origin, PairChoice
 from storage.database.tables import (
     ComparisonRow,
     CorrectionRow,
@@ -18,9 +19,11 @@ from storage.database.tables import (
     RoundRow,
     SittingPairRow,
     SittingRow,
+    VersionRow,
 )
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, read_personality
+from tests.seeding import choose
 
 
 @pytest.fixture
@@ -63,6 +66,24 @@ async def test_a_label_is_stored_and_the_next_pair_comes(visitor, desk, rows):
     assert (pair.label, comparison.better_id) == (Label.SECOND, pair.second_id)
     assert {row.origin for row in rows(ReplyRow)} == {Origin.SITTING, Origin.SAMPLE}
     assert len({row.prompt for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)}) == 1
+
+
+async def test_while_a_version_waits_the_page_compares_it_and_counts_what_is_left_then_says_the_result(
+    visitor, waiting, query
+):
+    v1 = waiting(1.0)
+    query(lambda session: choose(session, v1, None, wins=5, losses=1))
+    page = await visitor.get("/label")
+    assert "one by v1 and one by base, without knowing which is which" in page.text
+    assert "about 8 more choices decide." in page.text
+    begun = await visitor.post("/label")
+    assert "v1 against base, blind v1 leads 5 to 1" in begun.text
+    assert 'max="14" value="6"' in begun.html
+    decided = {"verdict": GateVerdict.PASS, "evidence": {"reason": "people prefer v1 to base: 13 to 1"}}
+    query(lambda session: session.execute(update(VersionRow).values(**decided)))
+    desk = await visitor.get("/label/desk")
+    assert "v1: ✓ is ready: people prefer v1 to base: 13 to 1." in desk.text
+    assert 'href="/versions"' in desk.html
 
 
 async def test_pairs_are_drawn_ahead_and_survive_a_restart(visitor, desk, rows, env, new_bot, link):
@@ -147,8 +168,10 @@ async def test_a_waiting_version_is_compared_with_the_champion(visitor, desk, wa
     pair = rows(SittingPairRow)[0]
     versions = {row.version_id for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)}
     assert (pair.chosen_by, versions) == (PairChoice.RIVALS, {None, version.id})
-    page = (await visitor.get("/label")).text
-    assert version.name not in page, "it is blind"
+    page = (await visitor.get("/label")).html
+    answers = re.findall(r'<article class="card answer".*?</article>', page, re.DOTALL)
+    assert len(answers) == 2
+    assert not any(name in answer for answer in answers for name in (version.name, "base")), "it is blind"
 
 
 async def test_half_of_the_bases_answers_are_drawn_beside_the_examples_of_its_card(visitor, desk, engine, query, rows):

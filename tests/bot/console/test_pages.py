@@ -16,6 +16,8 @@ from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, account, add_reply, add_taste, vote
 
+PROGRESS = {"stage": 3, "stages": 5, "doing": "Training the new version", "share": 0.25, "seconds_left": 100.0}
+
 
 @pytest.mark.parametrize("path", ["/", "/label", "/versions", "/rounds"])
 async def test_an_empty_server_has_whole_pages(visitor, path):
@@ -90,9 +92,11 @@ async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, quer
     assert "Waiting for the trainer" in (await visitor.get("/rounds")).text
     assert "No trainer is running" in (await visitor.get("/rounds/newest")).text
     query(lambda session: claim_round(session, "here"))
-    query(lambda session: report_progress(session, 1, {"phase": "training", "step": 3, "steps": 12, "loss": 0.5}))
+    query(lambda session: report_progress(session, 1, PROGRESS))
     running = await visitor.get("/rounds/newest")
-    assert 'max="12" value="3"' in running.html
+    assert "Step 3 of 5: Training the new version · about 2 min left" in running.text
+    assert running.html.count('max="1" value="0.25"') == 1
+    assert "░" not in running.text
     assert 'hx-trigger="load delay:2s"' in running.html
 
 
@@ -141,7 +145,7 @@ async def test_a_finished_round_shows_its_losses_and_what_the_gate_said(visitor,
     page = await visitor.get("/rounds")
     assert "Round 1: the loss fell. From 0.70 to 0.50 in 3 steps; between 0.50 and 0.70." in page.text
     assert 'points="0.00,0.00 50.00,15.00 100.00,30.00"' in page.html
-    assert "Round 1 failed the checks: 0 of 1 check passed, 1 failed" in page.text
+    assert "Details: 0 of 1 check passed, 1 failed" in page.text
     assert "✗ length : answers are 3 times as long" in page.text
 
 
@@ -175,7 +179,8 @@ async def test_what_waits_is_listed_with_the_page_where_it_is_decided(visitor, w
     query(work)
     await visitor.post("/trust/search")
     page = await visitor.get("/overview/waiting", **{"HX-Request": "true"})
-    assert re.findall('href="(.*?)"', page.html) == ["/label", "/rounds", "/trust", "/knowledge"]
+    leads_to = re.findall('(?:href|action)="(.*?)"', page.html)
+    assert leads_to == ["/label", "/rounds", "/trust", "/knowledge"]
     assert "v1 waits for members' choices" in page.text
     assert "Round 1 of default failed: memory ran out." in page.text
     assert "6 suspicious votes of default are on hold until an admin decides." in page.text

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from bot.console.card_drafts import turn_field
 from storage.database.enums import AuditOutcome, Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, DocumentRow, PersonalityRow, ReplyRow
 from storage.personalities.bindings import BindingPlace, bind, find_binding
@@ -39,6 +40,12 @@ async def save(visitor, toml, *, before=""):
     )
 
 
+async def write(visitor, **typed):
+    """Save a card with these fields."""
+    before = (await visitor.get(PAGE)).value_of("before")
+    return await visitor.change(f"{PAGE}/card", before=before, **typed)
+
+
 class TestCard:
     async def test_it_is_saved_and_shown_again(self, visitor, rows):
         assert (await save(visitor, CARD)).headers["HX-Redirect"] == f"{PAGE}?saved=yes"
@@ -47,13 +54,57 @@ class TestCard:
         assert rows(CardRevisionRow)[-1].changed_by == "somebody"
         assert (await visitor.get(f"{PAGE}/card.toml")).html.splitlines() == CARD.splitlines()
 
-    async def test_a_mistake_is_named_and_nothing_changes(self, visitor, rows):
+    async def test_a_mistake_is_named_beside_what_was_typed_and_nothing_changes(self, visitor, rows):
         before = rows(PersonalityRow)
-        for mistake, words in (("system_prompt = ", "not valid TOML"), ('humour = "yes"', "humour")):
+        for mistake, words in (
+            ("system_prompt = ", "not valid TOML"),
+            ('humour = "yes"', "humour is not a key"),
+            ("[sampling]\ntemprature = 1", "Did you mean temperature?"),
+        ):
             seen = await save(visitor, mistake)
             assert words in seen.text
-            assert seen.headers["HX-Retarget"] == "#problem", "the page, and what was typed, stays"
+            assert mistake.strip() in unescape(seen.html)
+            assert seen.headers["HX-Retarget"] == "#card"
         assert [row.card for row in rows(PersonalityRow)] == [row.card for row in before]
+
+    async def test_it_is_written_in_fields_and_stands_beside_them_as_toml(self, visitor, rows):
+        said = {turn_field(0, 0): "Tea?", turn_field(0, 1): "Always.", turn_field(1, 0): "", turn_field(1, 1): ""}
+        await write(visitor, system_prompt="You keep a lighthouse.", temperature="0,7", **said)
+        card = rows(CardRevisionRow)[-1].card
+        assert card["system_prompt"] == "You keep a lighthouse."
+        assert card["sampling"] == {"temperature": 0.7}
+        assert card["examples"] == [{"dialogue": ["Tea?", "Always."]}]
+        page = await visitor.get(PAGE)
+        assert page.html.count("Always.") == 2, "as a field, and in the TOML"
+        await write(
+            visitor, system_prompt="You keep a lighthouse.", **said | {turn_field(0, 0): "", turn_field(0, 1): ""}
+        )
+        assert "examples" not in rows(CardRevisionRow)[-1].card
+
+    async def test_mistakes_stand_at_their_fields_and_what_was_typed_stays(self, visitor, rows):
+        typed = {"display_name": "@everyone", "temperature": "warm", "top_p": "7", turn_field(0, 0): "Tea?"}
+        seen = await write(visitor, description="Keeper", **typed, **{turn_field(0, 1): ""})
+        assert seen.headers["HX-Retarget"] == "#card"
+        for name, words in (
+            ("display_name", "It must not contain '@'"),
+            ("temperature", "Write a number, such as 0.7."),
+            ("top_p", "It must be less than or equal to 1."),
+            (turn_field(0, 1), "It is blank: write a message, or remove the dialogue."),
+        ):
+            (said,) = re.findall(rf'id="{name}-mistake"[^>]*>([^<]*)<', seen.html)
+            assert words in unescape(said)
+        assert all(f'value="{value}"' in seen.html for value in ("@everyone", "warm", "7", "Keeper"))
+        assert "Tea?" in seen.html
+        assert rows(CardRevisionRow) == []
+
+    async def test_a_card_that_says_nothing_is_refused_at_its_first_field(self, visitor):
+        assert "It must say how to talk" in (await write(visitor)).text
+
+    async def test_without_scripts_the_whole_page_comes_back_with_what_was_typed(self, visitor):
+        before = (await visitor.get(PAGE)).value_of("before")
+        seen = await visitor.post(f"{PAGE}/card", toml="humour = 1", before=before)
+        assert "humour is not a key" in seen.text
+        assert "Where default speaks" in seen.text
 
     @pytest.mark.threat("T23")
     async def test_what_would_fill_the_memory_is_refused_in_one_sentence(self, visitor, place):
@@ -62,7 +113,10 @@ class TestCard:
             assert "a key of more than 2 parts" in (await visitor.change(path, **fields)).text
         imported = await visitor.upload(f"{PAGE}/import", ("keeper.toml", many.encode()))
         assert "a key of more than 2 parts" in imported.text
-        for name, said in (("toml", "is larger than 500 kB"), ("prompt", "“prompt” has more than 10,000 characters")):
+        for name, said in (
+            ("toml", "“toml” has more than 500,000 characters"),
+            ("prompt", "“prompt” has more than 10,000 characters"),
+        ):
             seen = await visitor.change(f"{PAGE}/card/try", **{"toml": CARD, name: "x" * 600_000})
             assert (said in seen.text, len(seen.text) < 200) == (True, True)
 
@@ -77,6 +131,7 @@ class TestCard:
         await save(visitor, CARD)
         seen = await save(colleague, CARD.replace("lighthouse", "shop"), before=opened)
         assert "Someone else changed the card since you opened it" in seen.text
+        assert "shop" in seen.html, "what was typed stays"
         assert "lighthouse" in (await visitor.get(f"{PAGE}/card.toml")).html
 
     async def test_a_draft_answers_beside_the_card_of_now(self, visitor, engine, rows):
@@ -95,13 +150,6 @@ class TestCard:
         await visitor.change(f"{PAGE}/card/try", toml=draft, prompt="Who are you?")
         assert [request.prompt.count("Evening.") for request in engine.requests[-2:]] == [0, 0]
         assert "has not learned yet" not in (await visitor.get(PAGE)).text
-
-    async def test_an_example_is_added_and_an_empty_one_is_not(self, visitor, rows):
-        await visitor.post(f"{PAGE}/example", asked="Tea?", answered="Always.")
-        assert rows(CardRevisionRow)[-1].card["examples"] == [{"dialogue": ["Tea?", "Always."]}]
-        refused = await visitor.change(f"{PAGE}/example", asked="Tea?", answered=" ")
-        assert "is empty or too long" in refused.text
-        assert len(rows(CardRevisionRow)) == 1
 
 
 class TestPlaces:

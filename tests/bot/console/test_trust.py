@@ -6,6 +6,7 @@ import pytest
 
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import AuditRow, QuarantineRow
+from storage.operations.audit import AuditedAction, record_action
 from storage.votes.votes import Vote
 from tests.seeding import account, add_reply, vote
 
@@ -51,6 +52,15 @@ async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
     assert "given outside Discord under 1 day 1" in stored
     assert "console train" in (await visitor.get("/trust")).text
     assert "Nothing yet" in (await visitor.get("/trust?before=1")).text
+
+
+async def test_people_and_channels_have_their_names_in_the_list_of_actions(visitor, place, query):
+    subject = f"channel: <#{place.channel.id}>, <#7>"
+    action = AuditedAction(actor="grace (1234)", actor_id=1234, action="setup", subject=subject)
+    query(lambda session: record_action(session, action))
+    page = await visitor.get("/trust")
+    assert "grace setup: channel: #general, <#7>" in page.text
+    assert 'title="1234"' in page.html
 
 
 async def test_without_scripts_what_is_stored_is_a_page(visitor):

@@ -69,6 +69,39 @@ async def test_a_version_and_its_round_show_the_same_messages_before_and_after(v
         assert "chosen by nobody" in text
 
 
+async def test_a_finished_round_begins_with_what_changed_and_leads_to_the_comparison(visitor, waiting, query):
+    query(lambda session: request_round(session, 1, "somebody"))
+    query(lambda session: claim_round(session, "here"))
+    version = waiting(1.0)
+    changed = {
+        "changes": [{"measure": "words", "is_more": False, "answers": 40}],
+        "messages": 60,
+        "fitness": {"probability": 0.7, "probability_base": 0.71, "error": 0.02},
+        "pairs": 12,
+    }
+
+    def finish(session):
+        shown = {"round_id": 1, "metrics": compared_metrics("Fine!", said_before="Well, hello.") | changed}
+        session.execute(update(VersionRow).where(VersionRow.id == version.id).values(**shown))
+        choose(session, version, None, wins=5, losses=1)
+        finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", changed)
+
+    query(finish)
+    text = (await visitor.get("/rounds")).text
+    in_order = (
+        "What changed: of 60 answers, beside the base's to the same messages, 40 moved towards shorter answers.",
+        "They fit their messages as well as the base's.",
+        "Hi, how are you? base Well, hello. v1 Fine!",
+        "v1 learned from 12 pairs.",
+        "v1 leads 5 to 1 in blind comparisons, by 6 members; about 8 more choices decide.",
+        "Compare v1 with base",
+        "Details",
+        "12 pairs trained on",
+    )
+    places = [text.index(words) for words in in_order]
+    assert places == sorted(places)
+
+
 class TestTwoAdmins:
     """Each decides on a page that the other has not changed yet."""
 

@@ -185,7 +185,9 @@ class TestTrain:
         assert second.response.content.startswith("Round 1 is already requested. Its progress: https://discord.com/")
         assert second.response.content.endswith(f"/{first.response.id}")
 
-    async def test_progress_shows_phase_step_loss_and_time_left_then_the_outcome(self, place, env, query, make_version):
+    async def test_progress_shows_the_step_of_the_round_and_the_time_left_then_the_outcome(
+        self, place, env, query, make_version
+    ):
         query(lambda session: record_heartbeat(session, TRAINER, "here"))
         shown = (await place.grace.slash(place.channel, "version train")).response
 
@@ -194,18 +196,17 @@ class TestTrain:
             return (await env.bot.get_channel(place.channel.id).fetch_message(shown.id)).content
 
         query(lambda session: claim_round(session, "here"))
-        progress = {"phase": "training", "step": 3, "steps": 12, "loss": 0.512, "seconds_left": 42.4}
-        query(lambda session: report_progress(session, 1, progress))
+        doing = {"stage": 3, "stages": 5, "doing": "Training the new version", "share": 0.25, "seconds_left": 42.4}
+        query(lambda session: report_progress(session, 1, doing))
         assert await text() == (
             "**Training a new version** (round 1)\n"
-            "`███░░░░░░░░░` **training** · step 3 of 12 · loss 0.512 · about 43 s left"
+            "`███░░░░░░░░░` **Step 3 of 5:** Training the new version · about 43 s left"
         )
         make_version(round_id=1)
         assert place.last.embeds == []
         query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))
         final = await text()
         assert "A new version is made" in final
-        assert "67% of those right" in final
         assert "To use v1, run `/version promote v1`." in final
 
     async def test_the_outcome_shows_used_and_unused_votes(self, place, env, query):

@@ -198,16 +198,13 @@ def test_what_was_drawn_and_not_shown_stays_as_samples(session: Session, sitting
     assert found == [("yes", Origin.SITTING), ("no", Origin.SITTING), ("maybe", Origin.SAMPLE)]
 
 
-def test_pauses_are_no_work(session: Session, sitting: Sitting) -> None:
+def test_progress_counts_what_was_said_without_what_was_skipped(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, *"abcd")
-    for minutes in (0, 1, 20, 20.5):
-        pair_id = label(session, sitting, Label.FIRST)
-        moment = utc_now() + timedelta(minutes=minutes)
-        session.execute(update(SittingPairRow).where(SittingPairRow.id == pair_id).values(labelled_at=moment))
+    for said in (Label.FIRST, Label.SKIPPED, Label.FIRST):
+        label(session, sitting, said)
     progress = read_progress(session, sitting.id)
-    assert progress.worked == pytest.approx(timedelta(minutes=1.5), abs=timedelta(seconds=5))
-    assert progress.pairs_per_hour == pytest.approx(120, rel=0.1)
-    assert progress.counts == {Label.FIRST: 4}
+    assert progress.counts == {Label.FIRST: 2, Label.SKIPPED: 1}
+    assert (progress.labelled, progress.useful, progress.waiting) == (3, 2, 1)
 
 
 class TestAgreement:

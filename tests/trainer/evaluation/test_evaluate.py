@@ -254,7 +254,7 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
     again: list[RoundProgress] = []
     judged(base, adapter, tmp_path, report=first.append)
     judged(base, adapter, tmp_path, report=again.append)
-    of_version = [Phase.LOADING, Phase.ANSWERING, Phase.COHERENCE, Phase.DIVERGENCE]
+    of_version = [Phase.JUDGING, Phase.ANSWERING, Phase.COHERENCE, Phase.DIVERGENCE]
     assert list(dict.fromkeys(each.phase for each in first)) == [
         *of_version,
         Phase.BASE_ANSWERING,
@@ -301,7 +301,7 @@ def test_progress_says_when_members_messages_are_answered(base, adapter, tmp_pat
     reported: list[RoundProgress] = []
     judged(base, adapter, tmp_path, real=members(base, "Soup?"), report=reported.append)
     assert list(dict.fromkeys(each.phase for each in reported)) == [
-        Phase.LOADING,
+        Phase.JUDGING,
         Phase.ANSWERING,
         Phase.COHERENCE,
         Phase.ANSWERING_MEMBERS,

@@ -15,7 +15,7 @@ from storage.database.enums import RoundStatus
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import DataSettings, MetricsSettings, Settings
 from tests.past import add_round, day
-from trainer.progress import served_metrics
+from trainer.metrics import served_metrics
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_rounds_are_counted_and_the_running_one_is_shown(database, port):
     with database.transaction() as session:
         add_round(session, 1)
         add_round(session, 2, status=RoundStatus.FAILED)
-        add_round(session, 3, status=RoundStatus.RUNNING, progress={"phase": "training", "step": 3, "steps": 4})
+        add_round(session, 3, status=RoundStatus.RUNNING, progress={"phase": "training", "share": 0.75})
     with served_metrics(MetricsSettings(trainer_port=port), database):
         numbers = scrape(port)
     assert numbers["reactune_rounds_total published"] == 1

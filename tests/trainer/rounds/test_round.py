@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from bot.text.rounds import describe_round
+from bot.text.rounds import describe_metrics
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -75,7 +75,8 @@ from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
 from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Sampler
-from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
+from trainer.progress import Phase, ReportProgress, RoundProgress
+from trainer.progress_log import ProgressLog
 from trainer.rounds.judging import Evaluate
 from trainer.rounds.round import Train, run_round
 from trainer.training.train import TrainingJob, train_adapter
@@ -131,9 +132,9 @@ def learn(run: Run, settings: Settings, kept_for_bases: Path, few_questions: Non
     return partial(run, train=train_adapter, evaluate=evaluate)
 
 
-def start(database: Database, requested_by: str = "admin") -> Round:
+def start(database: Database, requested_by: str = "admin", learns_from: TrainingSource = TrainingSource.VOTES) -> Round:
     with database.transaction() as session:
-        request_round(session, ensure_personality(session), requested_by)
+        request_round(session, ensure_personality(session), requested_by, learns_from)
         round_ = claim_round(session, WORKER)
         assert round_ is not None
         # No trainer renews it here, however slow the machine is.
@@ -332,7 +333,7 @@ def test_more_passes_go_further_and_the_gate_holds_them_back(
     assert (once.metrics["strength"], once.metrics["lowered_for"]) == (1.0, None)
     assert (held.metrics["strength"] < 1.0, held.metrics["lowered_for"]) == (True, "divergence")
     assert (held.status, held.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
-    assert f"strength {held.metrics['strength']:g} (lowered because of “divergence”)" in describe_round(held)
+    assert f"strength {held.metrics['strength']:g} (lowered because of “divergence”)" in describe_metrics(held.metrics)
     assert len({version.digest for version in versions(database)}) == 3
 
 
@@ -740,17 +741,24 @@ def test_a_scheduled_round_without_anything_new_is_skipped(
 def test_progress_is_written_by_phase_and_about_once_a_second(database: Database) -> None:
     round_ = start(database)
     report = ProgressLog(database, round_.id)
-    report(RoundProgress(Phase.TRAINING, step=1, steps=9, loss=0.7, seconds_left=8.0))
-    report(RoundProgress(Phase.TRAINING, step=2, steps=9, loss=0.6, seconds_left=7.0))
-    assert look(database, round_.id).progress == {
-        "phase": "Training the new version",
-        "step": 1,
-        "steps": 9,
-        "loss": 0.7,
-        "seconds_left": 8.0,
-    }
+    report(RoundProgress(Phase.TRAINING, step=1, steps=9, loss=0.7))
+    report(RoundProgress(Phase.TRAINING, step=2, steps=9, loss=0.6))
+    written = look(database, round_.id).progress
+    assert {"phase": "training", "step": 1, "steps": 9, "loss": 0.7}.items() <= written.items()
+    assert (written["stage"], written["stages"], written["doing"]) == (3, 5, "Training the new version")
+    assert 0 <= written["share"] < 1
+    report(RoundProgress(Phase.WAITING))
+    waiting = look(database, round_.id).progress
+    assert (waiting["stage"], waiting["doing"]) == (3, "Waiting until the bot leaves the GPU")
     report(RoundProgress(Phase.COHERENCE))
     assert look(database, round_.id).progress["phase"] == Phase.COHERENCE
+
+
+def test_a_round_on_a_cards_examples_draws_no_answers_and_has_one_step_less(database: Database) -> None:
+    round_ = start(database, learns_from=TrainingSource.EXAMPLES)
+    ProgressLog(database, round_.id)(RoundProgress(Phase.TRAINING, step=1, steps=9))
+    written = look(database, round_.id).progress
+    assert (written["stage"], written["stages"]) == (2, 4)
 
 
 def test_a_round_says_how_many_pairs_were_too_long(
