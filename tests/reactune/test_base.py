@@ -66,7 +66,7 @@ schedule = ""
 
 [gate]
 coherence_model = "base"
-tolerance = { divergence = 100, retention = 1000, coherence = 1000, broken = 10 }
+tolerance = {{ divergence = 100, retention = 1000, coherence = 1000, broken = 10 }}
 """
 
 QUICK = {f"REACTUNE_TRAINING__{name}": "0" for name in ("MIN_STEPS", "NICENESS", "PATIENCE")}
