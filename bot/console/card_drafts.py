@@ -15,7 +15,7 @@ from storage.personalities.cards import (
     MAX_TURNS,
     Card,
     CardSampling,
-    Place,
+    KeyPlace,
     build_card,
     find_mistakes,
     format_card,
@@ -96,7 +96,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _field_at(place: Place, places: list[int]) -> str:
+def _field_at(place: KeyPlace, places: list[int]) -> str:
     """Return the field of a key; `places` are the places of the examples in the form."""
     match place:
         case ("examples", int(example), "dialogue", int(turn), *_):

@@ -128,5 +128,5 @@ def read_seconds(session: Session, revision: str) -> float:
         .order_by(ReplyRow.id.desc())
         .limit(NEWEST)
     )
-    seconds = session.scalars(newest).all()
+    seconds = [took for took in session.scalars(newest) if took is not None]
     return median(seconds) if seconds else 0.0

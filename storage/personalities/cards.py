@@ -94,7 +94,7 @@ def _displayed(name: str) -> str:
     return name
 
 
-Place = tuple[int | str, ...]
+KeyPlace = tuple[int | str, ...]
 """A key of a card, such as ("examples", 0, "dialogue", 1)."""
 Text = Annotated[str, AfterValidator(_plain_lines)]
 Turn = Annotated[Text, Field(max_length=MAX_TURN_CHARS), AfterValidator(_spoken)]
@@ -246,7 +246,7 @@ def build_card(table: Mapping[str, Any], source: str) -> Card:
     return card
 
 
-def find_mistakes(table: Mapping[str, Any]) -> dict[Place, str]:
+def find_mistakes(table: Mapping[str, Any]) -> dict[KeyPlace, str]:
     """Return the mistakes in a card's keys, each at its place."""
     try:
         Card.model_validate(table)
@@ -338,7 +338,7 @@ def _refused(error: ErrorDetails, source: str) -> CardError:
     return CardError("{source}: {place} is not valid: {problem}", source=source, place=place, problem=problem)
 
 
-def _place(loc: Place) -> str:
+def _place(loc: KeyPlace) -> str:
     """Return the wrong key, counted from 1, such as "turn 2 of example 3"."""
     match loc:
         case ("examples", int(example), "dialogue", int(turn), *_):
