@@ -54,7 +54,7 @@ class TestSuggestions:
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")
         done = await place.ada.submit_modal(form, {"text": "x"})
-        assert "2 to 2000 characters" in done.response.content
+        assert "2 to 2,000 characters" in done.response.content
         assert rows(CorrectionRow) == []
 
     async def test_the_form_itself_holds_no_more_than_is_allowed(self, place, rows):
@@ -199,7 +199,7 @@ class TestCauses:
         answer = await place.ask("how high is the tower?")
         done = await choose(place, answer, "Too long", text="x")
         assert "Noted: too long." in done.response.content
-        assert "2 to 2000 characters; yours has 1" in done.response.content
+        assert "2 to 2,000 characters; yours has 1" in done.response.content
         assert len(rows(VoteCauseRow)) == 1
         assert rows(CorrectionRow) == []
 

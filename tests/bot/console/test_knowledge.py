@@ -101,7 +101,7 @@ class TestDocuments:
         await add(visitor)
         monkeypatch.setattr(adding, "parse_markdown", None)
         for path in ("/knowledge", "/knowledge/1/refresh"):
-            seen = await visitor.upload(path, text="> " * 500_001)
+            seen = await visitor.upload(path, text="x" * 1_000_001)
             assert "characters; the limit is 1,000,000: split it" in seen.text
             assert len(seen.text) < 3_000
         assert [row.text for row in rows(DocumentRow)] == [RULES]
