@@ -365,7 +365,7 @@ def test_a_version_that_only_repeats_itself_is_never_kept(
         eloquent.path,
         release={"auto_promote": True},
         gate={"tolerance": {**TOLERANT, "broken": 1.3}},
-        learning_rate=0.005,
+        learning_rate=0.02,
         epochs=16.0,
     )
     sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "presence_penalty": 0.0})
