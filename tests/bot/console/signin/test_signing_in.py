@@ -156,6 +156,7 @@ async def test_a_discord_that_does_not_tell_ends_no_session(forgetful, grace, en
 
 
 async def test_a_session_outlives_the_bot_and_ends_with_its_time(grace, env, new_bot, query):
+    await env.bot.close()  # simcord only detaches it: its console would go on listening
     await env.restart_bot(new_bot())
     assert (await grace.get("/versions")).status == 200
     query(lambda session: session.execute(update(ConsoleSessionRow).values(expires_at=utc_now())))
