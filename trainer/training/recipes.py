@@ -26,6 +26,8 @@ class TrainingSplit:
     train: tuple[Example, ...]
     validation: tuple[Example, ...] = ()
     """Examples that decide when to stop, if `settings.patience` allows it, and the adapter's strength."""
+    ours: tuple[Example, ...] = ()
+    """Examples of our own. They are trained on too, and counted apart from what people said."""
 
 
 @dataclass(frozen=True)
