@@ -480,7 +480,7 @@ class TrainingSettings(Section):
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     epochs: Positive = 1.0
-    """Passes over the pairs; a few pairs get more, until there are `min_steps` steps."""
+    """Passes over the pairs; a few pairs get up to six, until there are `min_steps` steps."""
     min_steps: Annotated[int, Field(ge=0)] = 48
     """Minimum training steps, so that even a few pairs have an effect."""
     patience: Annotated[int, Field(ge=0)] = 1

@@ -23,7 +23,7 @@ from trainer.data.plan import TrainingPlan
 from trainer.learner import RoundContext
 from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonstrated
-from trainer.training.rows import Demonstration, pair_row, row_tokens
+from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
 
 VALIDATED_SHARE = 0.2
 """Share of example dialogues that are not trained on and decide when to stop: 2 of 8, the fewest that are taken."""
@@ -121,23 +121,27 @@ class TrainingSet:
         return sentences.counted("from {count} pair", "from {count} pairs", examples)
 
 
-def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingSet:
-    """Return the training set of a plan from votes."""
+def training_set_of(
+    plan: TrainingPlan, settings: TrainingSettings, against_flattery: Sequence[PreferencePair] = ()
+) -> TrainingSet:
+    """Return the training set of a plan from votes, with pairs of our own beside it."""
     by_source = plan.evidence["pairs_by_source"]
     train, validation = (
         tuple(example_of(pair, plan.prompts[pair.prompt]) for pair in pairs) for pairs in (plan.train, plan.validation)
     )
+    by_source_words = [
+        sentences.Sentence("{number} from {source}", number=number, source=sentences.Sentence(SOURCE_WORDS[source]))
+        for source, number in by_source.items()
+        if len(by_source) > 1
+    ]
+    and_ours = sentences.Sentence("besides {number} of our own against flattery", number=len(against_flattery))
     return TrainingSet(
         DPO,
-        TrainingSplit(train, validation),
+        TrainingSplit(train, validation, tuple(against_flattery)),
         settings,
         TrainingSource.VOTES,
         plan.start,
-        sources=tuple(
-            sentences.Sentence("{number} from {source}", number=number, source=sentences.Sentence(SOURCE_WORDS[source]))
-            for source, number in by_source.items()
-            if len(by_source) > 1
-        ),
+        sources=(*by_source_words, *([and_ours] if against_flattery else [])),
     )
 
 

@@ -70,7 +70,8 @@ def plan_memory(training_set: TrainingSet, base: RoundBase, failures: int) -> Tr
     TooLittleMemory.
     """
     training, recipe = training_set.settings, training_set.recipe
-    examples = training_set.split.train + training_set.split.validation
+    split = training_set.split
+    examples = split.train + split.validation + split.ours
     rows = [row for row in tokenise(examples, recipe, base.chat, training.max_tokens) if row is not None]
     if base.shape is None or not rows:
         return training_set

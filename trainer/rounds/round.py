@@ -11,14 +11,17 @@ from functools import partial
 
 from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
-from storage.database.enums import TrainingSource
+from storage.database.enums import PairSource, TrainingSource
 from storage.errors import LeaseExpired, RoundConflict
+from storage.models.hardware import free_unused_models
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import load_cards, read_personality
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings.sections import ReleaseSettings, Settings
 from storage.training.rounds import memory_failures, require_round
 from trainer.data.dataset import prepare_examples, training_set_of
+from trainer.data.flattery import pairs_against_flattery
+from trainer.data.plan import TrainingPlan
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import evaluate, load_evaluation_models
@@ -31,6 +34,7 @@ from trainer.rounds.distributed import train_on_all
 from trainer.rounds.ending import FORESEEN, Failed, Judged, Rejected, Result, Skipped, end_leased_round, end_round
 from trainer.rounds.judging import Evaluate, RoundJudge, ask_before
 from trainer.rounds.readiness import other_base, plan_memory, ready_base
+from trainer.training.rows import PreferencePair
 from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
 
 RETRY_S = 1.0
@@ -88,7 +92,7 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
         prepared = prepare_examples(context, round_)
     else:
         plan = prepare_votes(context, round_)
-        prepared = plan if isinstance(plan, str) else training_set_of(plan, own.training)
+        prepared = plan if isinstance(plan, str) else training_set_of(plan, own.training, _of_our_own(context, plan))
     if isinstance(prepared, str):
         return Skipped(prepared)
 
@@ -120,6 +124,16 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
     # 7) Ask what answers now the same messages, to show both side by side.
     before = ask_before(context, [message for message, _ in kept.evaluation.everyday])
     return Judged(digest, base.model, prepared, kept.verdict, numbers | before)
+
+
+def _of_our_own(context: RoundContext, plan: TrainingPlan) -> tuple[PreferencePair, ...]:
+    """Return pairs against flattery if the taste ranked answers: what it likes may go along with flattery."""
+    if PairSource.TASTE not in plan.evidence["pairs_by_source"]:
+        return ()
+    context.make_room()
+    pairs = pairs_against_flattery(context.serving, context.serving.open(None), context.report)
+    free_unused_models()
+    return pairs
 
 
 def _conclude_when_leased(database: Database, release: ReleaseSettings, round_id: int, result: Result) -> None:

@@ -15,6 +15,9 @@ from trainer.training.rows import Example, Row, demonstration_row, pair_row
 
 WARMUP_SHARE = 0.1
 """Share of the steps in which the learning rate rises from 0 to its peak, as in DPO's published recipes."""
+MOST_PASSES = 6.0
+"""With 12 pairs, 48 steps were 16 passes, after which 43 % of answers fitted their message (66 % before the round). After 5
+or 6 passes over 20 to 60 pairs 90 % or more of what had fitted still did."""
 ADAM_BETA2 = 0.95
 """A round has a few dozen steps: the default, 0.999, would average over a thousand."""
 
@@ -26,6 +29,8 @@ class TrainingSplit:
     train: tuple[Example, ...]
     validation: tuple[Example, ...] = ()
     """Examples that decide when to stop, if `settings.patience` allows it, and the adapter's strength."""
+    ours: tuple[Example, ...] = ()
+    """Examples of our own. They are trained on too, and counted apart from what people said."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,8 @@ SFT = Recipe("sft", demonstration_row, _sft_config, USUAL)
 
 
 def for_so_many(examples: int, settings: TrainingSettings) -> TrainingSettings:
-    """Return the settings with enough passes for `min_steps` steps."""
-    passes = max(settings.epochs, settings.min_steps * settings.batch_size / examples)
+    """Return the settings with enough passes for `min_steps` steps, but no more than MOST_PASSES for that."""
+    passes = max(settings.epochs, min(MOST_PASSES, settings.min_steps * settings.batch_size / examples))
     return settings.model_copy(update={"epochs": passes})
 
 

@@ -88,11 +88,12 @@ def train_adapter(job: TrainingJob, report: ReportProgress) -> TrainingMetrics:
         # 1) Turn the examples into tokens, and load the base.
         report(RoundProgress(Phase.LOADING))
         chat = load_chat_format(job.base.path, job.template_options)
-        rows, validation = (
+        rows, validation, ours = (
             tokenise(part, job.recipe, chat, job.settings.max_tokens)
-            for part in (job.split.train, job.split.validation)
+            for part in (job.split.train, job.split.validation, job.split.ours)
         )
-        trainer = build_trainer(job, rows, validation, chat.tokenizer, report)
+        trained = [*rows, *ours] if _fitting(rows) else rows
+        trainer = build_trainer(job, trained, validation, chat.tokenizer, report)
         # 2) Score the validation rows before training.
         watched = _fitting(validation)
         before = trainer.scores(watched, begin_phase(report, Phase.REFERENCE, len(watched)))

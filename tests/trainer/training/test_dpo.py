@@ -17,7 +17,7 @@ from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import micro_batch
-from trainer.training.recipes import DPO, TrainingSplit, warmup_share
+from trainer.training.recipes import DPO, MOST_PASSES, TrainingSplit, warmup_share
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import FEWEST_WATCHED, TrainingJob, TrainingMetrics, thin, train_adapter
 
@@ -201,6 +201,15 @@ def test_a_few_pairs_get_enough_steps(base, tmp_path):
     assert (metrics.pairs, metrics.steps, metrics.epochs_trained) == (4, 6, 6.0)
     more = train(base, tmp_path / "more", settings=SETTINGS.model_copy(update={"epochs": 8, "min_steps": 6}))
     assert more.steps == 8
+    no_end = train(base, tmp_path / "no end", settings=SETTINGS.model_copy(update={"epochs": 1, "min_steps": 48}))
+    assert no_end.epochs_trained == MOST_PASSES
+
+
+def test_pairs_of_our_own_are_trained_on_and_counted_apart(base, tmp_path):
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    job = TrainingJob(DPO, TrainingSplit(PAIRS[:4], ours=PAIRS[4:6] * 2), settings, base, tmp_path / "out")
+    metrics = train_adapter(job, lambda _progress: None)
+    assert (metrics.pairs, metrics.steps) == (4, 2)
 
 
 def test_the_first_of_many_steps_are_smaller_ones():
