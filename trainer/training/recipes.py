@@ -16,8 +16,8 @@ from trainer.training.rows import Example, Row, demonstration_row, pair_row
 WARMUP_SHARE = 0.1
 """Share of the steps in which the learning rate rises from 0 to its peak, as in DPO's published recipes."""
 MOST_PASSES = 6.0
-"""With 12 pairs, 48 steps were 16 passes, after which 43 % of answers fitted their message (66 % before the round). After 5
-or 6 passes over 20 to 60 pairs 90 % or more of what had fitted still did."""
+"""With 12 pairs, 48 steps were 16 passes, after which 43 % of answers fitted their message (66 % before the round).
+After 5 or 6 passes over 20 to 60 pairs, at least nine tenths of what had fitted still did."""
 ADAM_BETA2 = 0.95
 """A round has a few dozen steps: the default, 0.999, would average over a thousand."""
 
