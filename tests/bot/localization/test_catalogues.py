@@ -65,13 +65,13 @@ def test_a_file_adds_a_language(folder: Path) -> None:
             gettext("One moment, please. You can ask me again in {time}.", time="5 s")
             == "Un instant ! Reviens dans 5 s."
         )
-        assert gettext("Start over") == "Start over"  # what the file lacks stays English
+        assert gettext("Edit again") == "Edit again"  # what the file lacks stays English
 
 
 def test_a_file_of_the_operator_goes_before_the_bots_own(folder: Path) -> None:
-    _french(folder, 'msgid "Start over"\nmsgstr "Neues Spiel"\n', "de.po")
+    _french(folder, 'msgid "Edit again"\nmsgstr "Neues Spiel"\n', "de.po")
     with speaking(Language("de", read_catalogues(folder)["de"])):
-        assert gettext("Start over") == "Neues Spiel"
+        assert gettext("Edit again") == "Neues Spiel"
         assert gettext("You can't do this here.") == "Das kannst du hier nicht tun."
 
 
