@@ -52,11 +52,11 @@ COGS = (
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.reactions",
+    "bot.cogs.review",
     "bot.cogs.setup",
     "bot.cogs.taste",
     "bot.cogs.threads",
     "bot.cogs.versions",
-    "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = gettext_noop("Waking up: loading the model")

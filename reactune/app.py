@@ -27,6 +27,7 @@ from reactune.models import list_bases
 from reactune.personality import personality
 from reactune.run import run, serve, trainer
 from reactune.settings import list_settings
+from reactune.shared import as_called
 from reactune.taste import show_taste
 from reactune.train import export_pairs, import_pairs, train
 from storage.database.engine import explain, is_away
@@ -113,5 +114,5 @@ def _require_text(arguments: Sequence[str]) -> None:
 
 
 def _fail(error: StorageError | BotError | TrainerError) -> None:
-    log_fatal_error(error)
+    log_fatal_error(as_called(str(error)))
     sys.exit(error.exit_code)

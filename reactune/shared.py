@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -50,7 +51,7 @@ def show(data: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(data, default=str, ensure_ascii=False))
     else:
-        Console().print(Markdown(text.replace("\n", "  \n")))
+        Console().print(Markdown(as_called(text).replace("\n", "  \n")))
 
 
 def show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:
@@ -58,7 +59,15 @@ def show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         show(data, text, as_json)
     else:
-        print(text)
+        print(as_called(text))
+
+
+def as_called(text: str) -> str:
+    """Return a text whose commands work in the operator's shell, such as `.venv/bin/reactune doctor`."""
+    if shutil.which("reactune"):
+        return text
+    called = Path(sys.argv[0])
+    return text.replace("`reactune ", f"`{called if called.stem == 'reactune' else 'python -m reactune'} ")
 
 
 def plain_text_of(markdown: str) -> str:

@@ -143,7 +143,9 @@ class GateNotPassed(ReleaseRefused):
     def __init__(self, name: str, verdict: str, reasons: Sequence[str] = ()) -> None:
         more = len(reasons) - REASONS_SHOWN
         shown = [*reasons[:REASONS_SHOWN], *([Sentence("and {number} more", number=more)] if more > 0 else [])]
-        said = joined(": ", [Sentence(NOT_READY[verdict]), *([joined("; ", shown)] if shown else [])])
+        said = Sentence(NOT_READY[verdict])
+        if shown:
+            said = Sentence("{claim}: {reason}", claim=said, reason=joined("; ", shown))
         super().__init__(
             "{name} is not ready ({said}): to use it anyway, repeat with override and a reason",
             name=name,

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.interactions import Form, PersistentButton, button_row
+from bot.knowledge.gaps import question_of
 from bot.localization.sentences import gettext
 from bot.services import Services
 from storage.conversations.control_tokens import sanitize
@@ -44,12 +45,19 @@ NOTED = {
 NOTED_IN_PRIVATE = gettext_noop("Noted: a wrong fact. I don't learn from it, and admins can't read it.")
 
 
+def _about(reply: Reply) -> str:
+    """Return the question of the answer, for the form: others may have been answered since."""
+    return gettext("To: “{question}”", question=question_of(reply.messages))
+
+
 class SuggestionForm(Form):
     def __init__(self, services: Services, reply: Reply, draft: str) -> None:
         super().__init__(services, gettext("A better answer"))
         self._reply_id = reply.id
         longest = corrections.MAX_SUGGESTED_CHARS
-        self._text = self._ask("text", gettext("What should I have answered?"), limit=longest, default=draft, long=True)
+        self._text = self._ask(
+            "text", gettext("What should I have answered?"), _about(reply), limit=longest, default=draft, long=True
+        )
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
@@ -102,7 +110,11 @@ class CauseForm(Form):
         self._reply_id = reply.id
         self._causes = {_label(cause): cause for cause in Cause}
         self._cause = self._let_choose(
-            "cause", gettext("Choose the main reason"), list(self._causes), chosen=_label(given) if given else ""
+            "cause",
+            gettext("Choose the main reason"),
+            list(self._causes),
+            chosen=_label(given) if given else "",
+            help_text=_about(reply),
         )
         self._text: discord.ui.TextInput[Self] | None = None
         if reply.origin is not Origin.FIXED:

@@ -25,7 +25,7 @@ HOW = gettext_noop(
 )
 IN_MENUS = gettext_noop("In the menu of a message, under Apps: {names}")
 FOR_ADMINS = gettext_noop("For admins")
-OLD_NAMES = frozenset({"model"})
+OLD_NAMES = frozenset({"model", "votes"})
 OLD_COMMAND_CHARS = 100
 
 Slash = app_commands.Command[Any, ..., Any] | app_commands.Group
@@ -72,6 +72,13 @@ class OldNames(AdminCog):
         """Has a new name: /version."""
         now = f"/version {quote_plainly(command).replace('`', '')}".strip()
         await answer_privately(interaction, gettext("`/model` is called `/version` now: use `{now}`.", now=now))
+
+    @app_commands.command()
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    async def votes(self, interaction: discord.Interaction) -> None:
+        """Has a new name: /review."""
+        await answer_privately(interaction, gettext("`/votes` is called `/review` now."))
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:

@@ -27,7 +27,6 @@ from bot.knowledge.adding import (
     warn_about_search,
 )
 from bot.knowledge.found import describe_found, explain_decision
-from bot.knowledge.gaps import GapButton, show_gap_page
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.localization.sentences import gettext
@@ -52,12 +51,6 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
         """Curators are allowed too."""
         require_curator(interaction.user, self.services.settings)
         return True
-
-    @app_commands.command()
-    async def gaps(self, interaction: discord.Interaction) -> None:
-        """Show questions that were answered with wrong facts, and add documents for them."""
-        await interaction.response.defer(ephemeral=True)
-        await show_gap_page(interaction, self.services)
 
     @app_commands.command()
     @app_commands.describe(
@@ -226,5 +219,4 @@ def _guild_id(interaction: discord.Interaction) -> int:
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(GapButton)
     await bot.add_cog(Knowledge(bot, services))

@@ -1,4 +1,4 @@
-"""`/privacy`, `/me` and `/forget`: members' stored data, and the bot's memory of conversations."""
+"""`/privacy`, `/me` and `/reset`: members' stored data, and the bot's memory of conversations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CONFIRM = gettext_noop(
 )
 FILES_AT_ONCE = 10  # Discord's limit
 NO_NOTES = gettext_noop("I have no notes about you here. Add one with `/me remember`.")
-NEVER_ASKS = gettext_noop("I never ask you to let me remember something. `/me suggestions` changes that.")
+NEVER_ASKS = gettext_noop("I never ask you to let me remember something. `/me ask-me` changes that.")
 MAY_ASK = gettext_noop("All right, I may ask you, at most once a day, whether to remember what you say about yourself.")
 NO_SUCH_NOTE = gettext_noop("I have no such note. `/me show` lists your notes.")
 NOT_YOURS = gettext_noop(
@@ -153,19 +153,19 @@ class Me(
         text = notices.describe_deletion(deleted) if deleted.notes else gettext(NO_SUCH_NOTE if number else NO_NOTES)
         await answer_privately(interaction, text)
 
-    @app_commands.command()
+    @app_commands.command(name="ask-me")
     @app_commands.describe(allowed="Whether I may ask you to let me remember what you say about yourself")
-    async def suggestions(self, interaction: discord.Interaction, allowed: bool) -> None:
-        """Choose whether I ask to remember things about you."""
+    async def ask_me(self, interaction: discord.Interaction, allowed: bool) -> None:
+        """Choose whether I ask you to let me remember things about you."""
         await interaction.response.defer(ephemeral=True)
         await self.services.database.run(partial(allow_questions, allowed=allowed), interaction.user.id)
         await answer_privately(interaction, gettext(MAY_ASK if allowed else SILENCED))
 
 
-class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="Start over"):
+class Reset(BotCog):
     @app_commands.command()
-    async def conversation(self, interaction: discord.Interaction) -> None:
-        """Forget what was said so far: in direct messages and your own threads; admins anywhere."""
+    async def reset(self, interaction: discord.Interaction) -> None:
+        """Start over, without what was said so far: in direct messages and your own threads; admins anywhere."""
         await interaction.response.defer(ephemeral=True)
         is_own = await self._is_own(interaction)
         if not is_own and not is_admin(interaction.user, self.services.settings.discord):
@@ -190,5 +190,5 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
     bot.add_dynamic_items(notices.PrivacyButton, FactButton)
-    for cog in (Privacy, Me, Forget):
+    for cog in (Privacy, Me, Reset):
         await bot.add_cog(cog(bot, services))

@@ -26,9 +26,7 @@ from storage.wording import gettext_noop
 MAX_TOPIC_CHARS = 100
 NO_THREADS_HERE = gettext_noop("There are no threads here. Use `/thread` in a text channel; in a thread, mention me.")
 MEMBER_MAY_NOT = gettext_noop("You may not open threads in this channel: that needs Create Public Threads.")
-OPENED = gettext_noop(
-    "Write here: I answer every message in this thread, without a mention. `/forget conversation` starts over."
-)
+OPENED = gettext_noop("Write here: I answer every message in this thread, without a mention. `/reset` starts over.")
 
 
 class Threads(BotCog):

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 VALUE_CHARS = 60
 NOTED = "reactune:audited"
-ALSO_FOR_ADMINS = frozenset({"forget conversation"})
+ALSO_FOR_ADMINS = frozenset({"reset"})
 """Commands that members can use in their own conversation, and admins everywhere."""
 
 AnyCommand = app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | None

@@ -112,12 +112,13 @@ class Form(discord.ui.Modal):
         return field
 
     def _let_choose(
-        self, key: str, label: str, choices: Iterable[str], *, chosen: str = ""
+        self, key: str, label: str, choices: Iterable[str], *, chosen: str = "", help_text: str | None = None
     ) -> discord.ui.RadioGroup[Self]:
         """Add 2 to 10 choices, of which one is taken, and return them; their texts are their values."""
         options = [discord.RadioGroupOption(label=choice, value=choice, default=choice == chosen) for choice in choices]
         group: discord.ui.RadioGroup[Self] = discord.ui.RadioGroup(custom_id=key, options=options)
-        self.add_item(discord.ui.Label(text=shorten(label, LABEL_CHARS), component=group))
+        about = help_text and shorten(help_text, HELP_CHARS)
+        self.add_item(discord.ui.Label(text=shorten(label, LABEL_CHARS), description=about, component=group))
         return group
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:

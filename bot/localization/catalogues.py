@@ -79,7 +79,7 @@ def placeholder_fault(message: Message) -> str:
     needed = allowed - {"count"} if message.pluralizable else allowed  # "one vote" needs no number
     for text in filter(None, texts_of(message.string)):
         try:
-            found = _placeholders(text)
+            found = {name[:1].lower() + name[1:] for name in _placeholders(text)}  # {Reason} is {reason}, capitalized
         except ValueError as error:
             return f"the braces of {_quote(text)} do not match ({error}): copy them from the English sentence"
         if foreign := found - allowed:

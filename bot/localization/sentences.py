@@ -128,7 +128,12 @@ def listing(items: Sequence[str], link: Literal["standard", "or"] = "standard") 
 
 
 def _fill(sentence: str, values: Mapping[str, object]) -> str:
-    return sentence.format(**{name: _written(value) for name, value in values.items()}) if values else sentence
+    """Fill in the values; a placeholder such as {Reason} is {reason} with a capital letter, as German wants it."""
+    written = {name: _written(value) for name, value in values.items()}
+    large = {
+        capitalized(name): capitalized(value) if isinstance(value, str) else value for name, value in written.items()
+    }
+    return sentence.format(**large | written) if values else sentence
 
 
 def _written(value: object) -> object:
@@ -163,7 +168,17 @@ def _figure(figure: Figure) -> str:
     return decimal(figure.value, decimals) if decimals else number(figure.value)
 
 
+def reasoned(claim: str, reason: str) -> str:
+    """Return "claim: reason", as the language writes it when both are sentences."""
+    return gettext("{claim}: {reason}", claim=claim, reason=reason)
+
+
 def sentence(text: str) -> str:
-    """Return the text with a capital letter and one full stop; a first word that is a name, such as v1, stays."""
-    start = text[0].upper() if text.split(maxsplit=1)[0].rstrip(",:").isalpha() else text[0]
-    return start + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    """Return the text with a capital letter and one full stop."""
+    return capitalized(text) + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def capitalized(text: str) -> str:
+    """Return the text with a capital letter; a first word that is a name, such as v1, stays."""
+    first = next(iter(text.split(maxsplit=1)), "").rstrip(",:")
+    return text[0].upper() + text[1:] if first.isalpha() else text

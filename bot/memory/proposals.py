@@ -39,7 +39,7 @@ NO_NOTE = 0
 FOR_OTHERS = gettext_noop("Only the person whom I asked can answer that.")
 GONE = gettext_noop("I can't find what you said any more, so I won't remember it.")
 NOT_KEPT = gettext_noop("OK, I won't remember that, and I won't ask about it again.")
-SILENCED = gettext_noop("OK, I won't ask you again. `/me suggestions` changes that, and `/me remember` adds a note.")
+SILENCED = gettext_noop("OK, I won't ask you again. `/me ask-me` changes that, and `/me remember` adds a note.")
 _GERMAN = re.compile(r"(?:dass |mein\b|meine\b|ich\b|nenn\b|du\b)", re.IGNORECASE)
 _CALLED = re.compile(
     r"(?:(?:please )?call me|you (?:can|may) call me|my name(?:['’]s| is)|I go by) (?P<name>.+)", re.IGNORECASE

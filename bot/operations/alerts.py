@@ -50,7 +50,7 @@ def _of(facts: AlertFacts) -> Iterator[AlertKind]:
                 facts.quarantined_votes,
                 personality=facts.name,
             ),
-            Sentence("review them with `/votes review`: count them or leave them out"),
+            Sentence("review them with `/review`: count them or leave them out"),
         )
 
 

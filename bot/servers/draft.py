@@ -22,7 +22,7 @@ from storage.wording import gettext_noop
 
 RULE_WORDS = {
     Rule.ALWAYS: gettext_noop("every message"),
-    Rule.QUESTION: gettext_noop("questions to everybody, mentions and replies"),
+    Rule.QUESTION: gettext_noop("questions, mentions and replies"),
     Rule.REPLY: gettext_noop("mentions and replies"),
     Rule.MENTION: gettext_noop("only mentions"),
     Rule.NEVER: gettext_noop("nothing"),

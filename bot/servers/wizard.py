@@ -46,7 +46,7 @@ LASTS_S = 14 * 60.0
 EXPIRED = gettext_noop("This took longer than 14 minutes, so nothing was changed. Use `/setup` again.")
 RESTARTED = gettext_noop("I was restarted in the meantime, so nothing was changed. Use `/setup` again.")
 CLOSED = gettext_noop("Closed. Nothing was changed.")
-NOTHING_YET = gettext_noop("Nothing has been set up here yet: these are my operator's settings.")
+NOTHING_YET = gettext_noop("Nothing is set up here yet. This is what I do now:")
 INTRODUCTION = gettext_noop("Nothing changes before you press **Finish**.")
 MOST_WARNINGS = 8
 TEXT_CHARS = 3500
@@ -219,7 +219,7 @@ class SetupView(Pages):
 
     def _outcome(self) -> Iterable[str]:
         draft = self._draft
-        yield f"### {gettext('Done: this holds from now on')}"
+        yield f"### {gettext('Saved. From now on:')}"
         lines = describe_state(draft.choices, draft.personality)
         yield from lines
         yield from self._warnings(beside=lines)

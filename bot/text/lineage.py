@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bot.localization.sentences import gettext, listing, ngettext, number, percent
+from bot.localization.sentences import gettext, listing, ngettext, number, percent, reasoned
 from bot.text.rounds import describe_pairs
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
@@ -266,7 +266,7 @@ def describe_outcome(outcome: VoteOutcome) -> str:
 def _parts(outcome: VoteOutcome) -> list[str]:
     parts = [gettext(OUTCOMES[outcome.status])] if outcome.status in OUTCOMES else []
     if outcome.obstacle is not None and outcome.status is VoteStatus.NOT_TRAINABLE:
-        parts = [f"{parts[0]}: {gettext(OBSTACLES[outcome.obstacle])}"]
+        parts = [reasoned(parts[0], gettext(OBSTACLES[outcome.obstacle]))]
     elif outcome.obstacle is not None and outcome.status in (VoteStatus.WAITING, VoteStatus.RANKED):
         parts.append(
             gettext("the answer itself is not trained on: {reason}", reason=gettext(OBSTACLES[outcome.obstacle]))

@@ -16,7 +16,7 @@ from bot.text.sanitize import sanitize_reason
 from storage.conversations.replies import message_links
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow
-from storage.votes.decisions import Quarantine, Voter, open_quarantines, recent_decisions, voters_in
+from storage.votes.decisions import Quarantine, Voter, recent_decisions, voters_in
 
 SHOWN_VOTERS = 10
 SHOWN_LINKS = 3
@@ -30,38 +30,6 @@ class LinkedQuarantine:
     links: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ReviewPage:
-    """The quarantine to decide on now."""
-
-    shown: LinkedQuarantine
-    voters: list[Voter]
-    number: int
-    """Position among the waiting quarantines, from 1."""
-    waiting: int
-    newest: int
-    """Id of the last waiting quarantine."""
-    votes: int
-    """Number of votes in all waiting quarantines."""
-
-
-def read_review_page(session: Session, personality_ids: Collection[int], after: int) -> ReviewPage | None:
-    """Return the first waiting quarantine after the one with id `after`, or else the first; None if none is waiting."""
-    waiting = open_quarantines(session, personality_ids)
-    if not waiting:
-        return None
-    index = next((i for i, quarantine in enumerate(waiting) if quarantine.id > after), 0)
-    chosen = waiting[index]
-    return ReviewPage(
-        with_links(session, chosen),
-        voters_in(session, chosen),
-        index + 1,
-        len(waiting),
-        waiting[-1].id,
-        sum(held.votes for held in waiting),
-    )
-
-
 def read_decisions(session: Session, personality_ids: Collection[int]) -> list[LinkedQuarantine]:
     """Return the latest decisions, newest first."""
     return [with_links(session, quarantine) for quarantine in recent_decisions(session, personality_ids)]
@@ -73,18 +41,16 @@ def with_links(session: Session, quarantine: Quarantine) -> LinkedQuarantine:
     return LinkedQuarantine(quarantine, tuple(links[reply_id] for reply_id in sorted(links))[:SHOWN_LINKS])
 
 
-def describe_page(page: ReviewPage) -> str:
-    """Return the burst, and the known facts about its voters."""
-    held = page.shown.quarantine
-    which = gettext("group {number} of {waiting}", number=page.number, waiting=page.waiting)
-    rest = len(page.voters) - SHOWN_VOTERS
+def describe_held(session: Session, held: Quarantine) -> str:
+    """Return the suspicious votes, and the known facts about their voters."""
+    voters = voters_in(session, held)
+    rest = len(voters) - SHOWN_VOTERS
     lines = [
-        f"**{_describe_burst(page.shown)}** {_accounts(held)} {_span(held)}"
-        + (f" ({which})" if page.waiting > 1 else ""),
+        f"**{_describe_burst(with_links(session, held))}** {_accounts(held)} {_span(held)}",
         " ".join(
             filter(None, [gettext("These votes don't count until you decide."), _withdrawn(held), gettext("Members:")])
         ),
-        *(f"- {_describe_voter(voter)}" for voter in page.voters[:SHOWN_VOTERS]),
+        *(f"- {_describe_voter(voter)}" for voter in voters[:SHOWN_VOTERS]),
         *(["- " + gettext("and {number} more", number=rest)] if rest > 0 else []),
     ]
     return "\n".join(lines)

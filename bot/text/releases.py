@@ -7,7 +7,7 @@ from datetime import datetime
 
 import discord
 
-from bot.localization.sentences import gettext, ngettext, number, sentence, translated
+from bot.localization.sentences import gettext, ngettext, number, reasoned, sentence, translated
 from bot.text.contests import describe_contest
 from bot.text.lineage import name_actor
 from bot.text.rounds import describe_metrics, describe_pairs, describe_votes
@@ -19,6 +19,7 @@ from storage.insights.taste_report import AnsweringNow
 from storage.releases.announcements import Announcement, PromotionAnnouncement
 from storage.releases.before_after import BeforeAfter
 from storage.releases.versions import AliasMove, Version, id_of, name_of
+from storage.sentences import Sentence
 from storage.taste.words import Effect
 from storage.votes.votes import NotOnVersion
 from storage.wording import gettext_noop
@@ -44,8 +45,10 @@ def details_hint(version: str) -> str:
     return gettext("Details: `/version show {version}`", version=version)
 
 
-def reason_behind(version: Version) -> str:
-    return f": {translated(version.evidence['reason'])}" if version.evidence.get("reason") else ""
+def with_reason(said: str, version: Version) -> str:
+    """Return what is said about a version, with people's reason if there is one."""
+    reason = version.evidence.get("reason")
+    return reasoned(said, translated(reason)) if reason else said
 
 
 def describe_versions(found: VersionList) -> str:
@@ -142,7 +145,7 @@ def describe_version(details: VersionDetails) -> str:
         lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
     if version.withdrawn_at:
         withdrawn = gettext("Its files were withdrawn on {time}", time=_time(version.withdrawn_at))
-        lines.append(sentence(f"{withdrawn}: {translated(version.withdrawn_because)}"))
+        lines.append(sentence(reasoned(withdrawn, translated(version.withdrawn_because))))
     lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
     return "\n".join(filter(None, lines))
 
@@ -153,12 +156,15 @@ def _move(move: AliasMove, version: Version) -> str:
     said = made if becomes else gettext("{admin} replaced it", admin=who)
     if move.overrides_gate:
         said = gettext("{did}, against the checks", did=said)
-    return said + (f": {_reason(move.reason)}" if move.reason else "")
+    return _because(said, move.reason)
 
 
-def _reason(reason: str) -> str:
-    """Return the reason for an action, in our own words or an admin's."""
-    return sanitize_reason(translated(reason))
+def _because(said: str, reason: str) -> str:
+    """Return an act with its reason, if there is one: a sentence of ours, or an admin's words as they are."""
+    shown = sanitize_reason(translated(reason))
+    if not shown:
+        return said
+    return reasoned(said, shown) if isinstance(reason, Sentence) else f"{said}: {shown}"
 
 
 def _time(moment: datetime) -> str:
@@ -176,12 +182,11 @@ def _decision(version: Version) -> str:
     """Return the decision of people's choices, and an admin's next step."""
     name = version.name
     if version.verdict is GateVerdict.PASS:
-        return (
-            f"✓ {gettext('{version} is ready', version=f'**{name}**')}{reason_behind(version)}. {promote_hint(name)}."
-        )
-    said = f"✗ {gettext('{version} was dropped', version=f'**{name}**')}{reason_behind(version)}."
+        ready = with_reason(gettext("{version} is ready", version=f"**{name}**"), version)
+        return f"✓ {ready}. {promote_hint(name)}."
+    dropped = with_reason(gettext("{version} was dropped", version=f"**{name}**"), version)
     stays = gettext("{version} stays.", version=version.evidence["champion"])
-    return f"{said} {stays} {details_hint(name)}."
+    return f"✗ {dropped}. {stays} {details_hint(name)}."
 
 
 def _return(promotion: PromotionAnnouncement) -> str:
@@ -223,9 +228,8 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
 
 
 def _who_and_why(promotion: PromotionAnnouncement) -> str:
-    reason = _reason(promotion.move.reason)
     who = gettext("By {admin}", admin=name_actor(promotion.move.moved_by))
-    return sentence(f"{who}: {reason}" if reason else who)
+    return sentence(_because(who, promotion.move.reason))
 
 
 def _trained(promotion: PromotionAnnouncement) -> str:
@@ -246,7 +250,7 @@ def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
     reasons = [*map(gettext, failed_checks)]
     if version.verdict is not GateVerdict.FAIL and "reason" in version.evidence:
         reasons.append(translated(version.evidence["reason"]))
-    return outcome_words(version) + (f": {'; '.join(reasons)}" if reasons else "")
+    return reasoned(outcome_words(version), "; ".join(reasons)) if reasons else outcome_words(version)
 
 
 def outcome_words(version: Version) -> str:
@@ -263,7 +267,7 @@ def outcome_words(version: Version) -> str:
 
 def describe_verdict(version: Version) -> str:
     """Return the decision about the version with people's reason; their choices so far are in `describe_contest`."""
-    return outcome_words(version) + reason_behind(version)
+    return with_reason(outcome_words(version), version)
 
 
 def before_after_embeds(found: BeforeAfter | None) -> list[discord.Embed]:

@@ -35,7 +35,7 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "left_out": (gettext_noop("{value} too long"), number),
     "validation_accuracy": (gettext_noop("{value} of those right"), percent),
     "strength": (gettext_noop("strength {value}"), partial(number, decimals=3)),
-    "lowered_for": (gettext_noop("(lowered because of “{value}”)"), str),
+    "lowered_for": (gettext_noop("(a stronger one failed “{value}”)"), str),
     "degenerate_share": (gettext_noop("broken answers {value}"), percent),
     "degenerate_share_base": (gettext_noop("(base {value})"), percent),
     "seconds": ("{value} s", number),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bot.engine import EngineState
 from bot.localization.sentences import day, decimal, gettext, listing, ngettext, number, sentence, translated
 from bot.text.contests import describe_contest, describe_luck, how_to_choose, what_decides
-from bot.text.releases import details_hint, promote_hint, reason_behind
+from bot.text.releases import details_hint, promote_hint, with_reason
 from bot.text.rounds import describe_round, describe_trainers
 from bot.text.taste import describe_choosing, describe_counts, describe_now
 from storage.database.enums import GateVerdict
@@ -116,7 +116,7 @@ def _next_version(status: ModelStatus, viewer_id: int | None) -> str:
         dropped = gettext("{version} was dropped", version=newest.name)
         failed = gettext("{version} failed the checks", version=newest.name)
         said, then = dropped if newest.evidence else failed, details_hint(newest.name)
-    return gettext("**Next version:** {news}", news=f"{said}{reason_behind(newest)}. {then}")
+    return gettext("**Next version:** {news}", news=f"{with_reason(said, newest)}. {then}")
 
 
 def _next_round(status: ModelStatus, settings: Settings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.localization.sentences import day, gettext, listing, ngettext, percent, sentence
+from bot.localization.sentences import day, gettext, listing, ngettext, percent, reasoned, sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.taste_report import AnsweringNow, ShownEffect, TasteReport
 from storage.taste.acting import TasteRole
@@ -113,7 +113,7 @@ def describe_liked(counts: FeedbackCounts, told: Sequence[ShownEffect]) -> str:
     counted = describe_counts(counts)
     if not told:
         return gettext(
-            "After {votes}, I can't tell yet what people like. More 👍 and 👎 help, and 👎 says the most.",
+            "After {votes}, I can't tell yet what people like. Every 👍 and 👎 helps; a 👎 helps most.",
             votes=counted,
         )
     return gettext("After {votes}, people like: {liked}.", votes=counted, liked=name_likings(told))
@@ -178,7 +178,7 @@ def describe_use(report: TasteReport) -> str:
     """Return whether the taste is used, the reason, and its uses."""
     used, why = use_and_reason(report)
     if not report.now.chooses:
-        return sentence(f"{used}: {why}")
+        return sentence(reasoned(used, why))
     both = gettext("Examples and rounds follow it.")
     follows = gettext("Rounds follow it.") if report.now.champion else both  # a version is shown no examples
     waits = (
@@ -186,7 +186,7 @@ def describe_use(report: TasteReport) -> str:
         if report.ranks
         else gettext("Examples and rounds do not follow it yet: the votes do not show clearly enough what people like.")
     )
-    return f"{sentence(f'{used}: {why}')} {follows if report.teaches else waits}"
+    return f"{sentence(reasoned(used, why))} {follows if report.teaches else waits}"
 
 
 def use_and_reason(report: TasteReport) -> tuple[str, str]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from pathlib import Path
-
 from reactune.run import run
 from reactune.shared import Config, read_settings
 from storage.settings.loading import OWN_FILE
@@ -30,17 +26,9 @@ def init(config: Config = None) -> None:
     choose_base(config)
     speakers = [set_up_server(account, server, config) for server in servers]
     for name in dict.fromkeys(speakers):
-        propose_first_version(name, config, _program())
-    say(f"Done. `/setup` in Discord asks for more, and `{_program()} doctor` checks everything.")
+        propose_first_version(name, config)
+    say("Done. `/setup` in Discord asks for more, and `reactune doctor` checks everything.")
     if confirm("Start the bot now? (Ctrl-C stops it)"):
         run(config)
     else:
-        say(f"Start it with: {_program()} run{f' --config {config}' if config else ''}")
-
-
-def _program() -> str:
-    """Return the command that calls this program in the operator's shell."""
-    if shutil.which("reactune"):
-        return "reactune"
-    called = Path(sys.argv[0])
-    return str(called) if called.stem == "reactune" else "python -m reactune"
+        say(f"Start it with: `reactune run{f' --config {config}' if config else ''}`")

@@ -81,7 +81,7 @@ def _import_card(settings: Settings, server: int) -> str:
     return imported.personality.name
 
 
-def propose_first_version(name: str, config: Path | None, program: str) -> None:
+def propose_first_version(name: str, config: Path | None) -> None:
     """Offer a first version, and make it if the operator agrees; do nothing if there is none to make."""
     from bot.text.releases import before_after_text
     from bot.text.rounds import describe_first_version, describe_round
@@ -94,7 +94,7 @@ def propose_first_version(name: str, config: Path | None, program: str) -> None:
         return
     say(plain_text_of(describe_first_version(name, examples)))
     whose = f" --personality {name}{f' --config {config}' if config else ''}"
-    say(f"Later: {program} train --from examples{whose}")
+    say(f"Later: `reactune train --from examples{whose}`")
     if not confirm("Make it now?", default=False):
         return
     with progress() as tell, stopped_by_signals() as stop:
@@ -104,4 +104,4 @@ def propose_first_version(name: str, config: Path | None, program: str) -> None:
         made, compared = version_of_round(session, round_.id), compare_round(session, round_.id)
     if made is not None:
         say(before_after_text(compared).replace("**", ""))
-        say(f"To use it: {program} model promote {made.name}{whose}")
+        say(f"To use it: `reactune model promote {made.name}{whose}`")

@@ -10,7 +10,7 @@ from typing import TypeVar
 import questionary
 from questionary import Choice
 
-from reactune.shared import notes
+from reactune.shared import as_called, notes
 from storage.errors import SettingsError
 from storage.settings.editing import Value, write_setting
 from storage.settings.loading import overriding_place, variable_name
@@ -28,7 +28,7 @@ def require_terminal() -> None:
 
 
 def say(text: str) -> None:
-    notes.print(text, markup=False, highlight=False, soft_wrap=True)
+    notes.print(as_called(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def ask_text(question: str, default: str = "") -> str:

@@ -369,6 +369,12 @@ def _bundled_file() -> Path:
     return path
 
 
+class NoSuchModel(BaseModelError):
+    """A setting or an argument names neither a folder nor a Hub ID."""
+
+    exit_code = 2
+
+
 @explaining_unreadable_files()
 def find_model(named: str, report: Report, *, what: str, setting: str, others: str) -> tuple[str, Path]:
     """Return the name and folder of a model that a setting names by folder or Hub ID, downloading it if needed.
@@ -379,7 +385,7 @@ def find_model(named: str, report: Report, *, what: str, setting: str, others: s
     if folder.is_dir():
         return folder.resolve().name, folder
     if HUB_ID.fullmatch(named) is None:
-        raise BaseModelError(
+        raise NoSuchModel(
             f"{setting} = {named!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {others}"
         )
     return named, _fetch_model(named, report, what=what, setting=setting)

@@ -22,7 +22,7 @@ LONGER_SIDE = 768
 """Longer side in pixels: Discord shows the picture much smaller."""
 TIMEOUT_S = 20.0
 DAMAGED = gettext_noop("the picture cannot be opened: send a PNG, JPEG, GIF or WebP file that is not damaged")
-ONE_COLOUR = gettext_noop("the picture has one colour only: choose another")
+ONE_COLOUR = gettext_noop("the picture has one colour only, so nobody would know whose it is: choose another")
 TOO_LARGE = gettext_noop("the picture has more than {limit} million pixels: make it smaller")
 
 

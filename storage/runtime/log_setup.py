@@ -40,14 +40,14 @@ def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
-def log_fatal_error(error: Exception) -> None:
-    """Write the error to the log file and to JSON logs; people get a plain sentence on standard error."""
-    record = {"name": "reactune", "levelno": logging.ERROR, "levelname": "ERROR", "msg": str(error)}
+def log_fatal_error(message: str) -> None:
+    """Write why the process ends to the log file and to JSON logs; people get the sentence on standard error."""
+    record = {"name": "reactune", "levelno": logging.ERROR, "levelname": "ERROR", "msg": message}
     handlers = {handler.name: handler for handler in logging.root.handlers}
     for name in handlers.keys() & {FILE, "json"}:
         handlers[name].handle(logging.makeLogRecord(record))
     if "json" not in handlers:
-        print(f"reactune: {error}", file=sys.stderr)
+        print(f"reactune: {message}", file=sys.stderr)
 
 
 def log_file(settings: LogSettings, process: str) -> Path | None:

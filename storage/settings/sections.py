@@ -553,7 +553,7 @@ class KnowledgeSettings(Section):
     enabled: bool = True
     """Look questions up; off keeps the documents but quotes none."""
     roles: Ids = ()
-    """IDs of roles that can use /knowledge, in addition to admins."""
+    """IDs of roles that can use /knowledge, and /review for wrong facts, in addition to admins."""
     budget_tokens: Annotated[int, Field(ge=32)] = 512
     """Maximum length of the quoted text in a prompt, including its headings, in tokens."""
     max_documents: Count = 500

@@ -233,7 +233,7 @@ MEASURES: tuple[Measure, ...] = (
         lambda t: t.lower.startswith(("i ", "i'")),
     ),
     Measure("first person", Group.REGISTER, "“I” and “my”", "little “I” and “my”", lambda t: t.share(FIRST_PERSON)),
-    Measure("second person", Group.REGISTER, "many a “you”", "little “you”", lambda t: t.share(SECOND_PERSON)),
+    Measure("second person", Group.REGISTER, "saying “you” often", "little “you”", lambda t: t.share(SECOND_PERSON)),
     Measure(
         "speaks to you",
         Group.REGISTER,

@@ -25,6 +25,7 @@ from bot.releases.comparison import NO_ANSWER, Comparison
 from reactune.app import main
 from reactune.demo import sole_demo
 from reactune.run import supervised_trainer
+from reactune.shared import as_called
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict, TrainingSource
@@ -170,6 +171,19 @@ def version(settings: Settings, seeded):
 
 def test_it_says_its_version(reactune):
     assert reactune("--version") == (0, f"reactune {metadata.version('reactune')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("called", "shown"),
+    [
+        (".venv/bin/reactune", ".venv/bin/reactune doctor"),
+        ("/usr/lib/python3/reactune/__main__.py", "python -m reactune doctor"),
+    ],
+)
+def test_messages_name_a_command_that_works_where_it_was_called(monkeypatch, tmp_path, called, shown):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [called, "models"])
+    assert as_called("See `reactune doctor`.") == f"See `{shown}`."
 
 
 def test_help_lists_the_commands(reactune):

@@ -191,7 +191,7 @@ def test_a_second_start_keeps_what_is_set(
     assert (folder / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}  # mine\n"
     assert what_answers_in(folder, OTHER) == ("default", {}, 0)
     assert not (folder / "started").exists()
-    assert re.search(r"Start it with: \S*reactune run\n", capsys.readouterr().err)
+    assert re.search(r"Start it with: `\S*reactune run`\n", capsys.readouterr().err)
 
 
 def test_a_refused_token_of_the_environment_is_not_asked_for(

@@ -16,7 +16,7 @@ LOUNGE, MENTIONS, THREAD, QUESTIONS, PIRATES, DIRECT = "lounge", "mentions", "th
 TOPICS = {
     LOUNGE: "I answer every message here.",
     MENTIONS: f"I answer here when you mention me: @{BOT_NAME}.",
-    QUESTIONS: "I answer questions here, and leave the rest to you.",
+    QUESTIONS: "I answer questions here; I stay quiet otherwise.",
     PIRATES: "Captain Brine answers every message here: another personality, which learns from its own votes.",
 }
 FIRST_RULES = {LOUNGE: Rule.ALWAYS, MENTIONS: Rule.REPLY, QUESTIONS: Rule.QUESTION, PIRATES: Rule.ALWAYS}

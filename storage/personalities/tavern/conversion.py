@@ -32,6 +32,8 @@ from storage.wording import gettext_noop, shorten
 
 OURS = "reactune"
 """The extension with the parts that only our cards have."""
+TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+"""HTML in a name, which other programs show as bold or coloured."""
 OWN_KEYS = frozenset({"base", "sampling", "display_name"})
 MAX_CALLED_CHARS = 100
 MAX_SHOWN = 12
@@ -53,7 +55,7 @@ PLACELESS = {
 
 def card_file_of(character: Character, source: str) -> CardFile:
     """Return the card, its lorebook and the sentences; raises CardError, which names `source`."""
-    called = shorten(" ".join((character.nickname or character.name).split()), MAX_CALLED_CHARS)
+    called = shorten(" ".join(TAG.sub("", character.nickname or character.name).split()), MAX_CALLED_CHARS)
     macros = Macros(called)
     dialogues = parse_dialogues(character.mes_example, called, macros.speak)
     prompt, rest = prompt_of(character, called, dialogues.samples, macros)
@@ -87,7 +89,7 @@ def personality_name(name: str) -> str:
     """Return a valid personality name that reads like this one; empty if there is none."""
     if NAME.fullmatch(name):
         return name
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", TAG.sub("", name)).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_NAME_CHARS].strip("-")
 
 

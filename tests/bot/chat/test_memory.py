@@ -110,7 +110,7 @@ class TestSummaries:
 class TestForget:
     async def test_earlier_messages_are_not_part_of_the_conversation(self, place, engine, rows):
         await place.ada.send_dm("my secret is tea")
-        done = await place.ada.user.slash("forget conversation")
+        done = await place.ada.user.slash("reset")
         assert "I no longer use what was said here before" in done.response.content
         await place.ada.send_dm("hello again")
         assert "secret" not in engine.requests[-1].prompt
@@ -119,12 +119,12 @@ class TestForget:
 
     async def test_a_reply_chain_ends_where_an_admin_forgot(self, place, engine):
         answer = await place.ask("my secret is tea")
-        await place.grace.slash(place.channel, "forget conversation")
+        await place.grace.slash(place.channel, "reset")
         await place.bo.send(place.channel, "go on", reply_to=answer)
         assert "secret" not in engine.requests[-1].prompt
 
     async def test_members_may_not_forget_a_channel(self, place, engine, rows):
-        refused = await place.ada.slash(place.channel, "forget conversation")
+        refused = await place.ada.slash(place.channel, "reset")
         assert "Only admins can do this here" in refused.response.content
         assert "You can do it in our direct messages and in threads that you opened." in refused.response.content
         assert rows(ConversationRow) == []
@@ -132,10 +132,10 @@ class TestForget:
     async def test_members_forget_a_thread_that_they_opened(self, place, rows):
         started = await place.ada.send(place.channel, "let us talk")
         handle = await place.open_thread(started)
-        done = await place.ada.slash(handle, "forget conversation")
+        done = await place.ada.slash(handle, "reset")
         assert "I no longer use" in done.response.content
         assert [row.channel_id for row in rows(ConversationRow)] == [handle.id]
-        refused = await place.bo.slash(handle, "forget conversation")
+        refused = await place.bo.slash(handle, "reset")
         assert "Only admins can do this here" in refused.response.content
 
 

@@ -110,9 +110,9 @@ async def test_only_whoever_it_was_opened_for_may_start_it_over(place, own_threa
     await own_threads()
     await place.ada.send(place.channel, f"{place.mention} what is red?")
     (thread,) = place.channel.threads
-    refused = await place.bo.slash(thread, "forget conversation")
+    refused = await place.bo.slash(thread, "reset")
     assert "Only admins can do this here" in refused.response.content
-    await place.ada.slash(thread, "forget conversation")
+    await place.ada.slash(thread, "reset")
     assert query(lambda session: read_memory(session, thread.id)).forgotten_to > 0
 
 
@@ -254,7 +254,7 @@ class TestThread:
         assert "without a mention" in thread.last_message.content
         await place.ada.send(thread, "why do they hum?")
         assert thread.last_message.content == "answer 1\n-# base"
-        await place.ada.slash(thread, "forget conversation")
+        await place.ada.slash(thread, "reset")
 
     @pytest.mark.threat("T6")
     async def test_a_member_who_may_open_no_threads_gets_none(self, place):

@@ -205,7 +205,7 @@ class TestAfterwards:
     async def test_forgetting_works_in_a_thread(self, named, engine):
         thread = await start_thread(named)
         await named.ada.send(thread, f"{named.mention} one secret")
-        await named.grace.slash(thread, "forget conversation")
+        await named.grace.slash(thread, "reset")
         await named.ada.send(thread, "and now?")
         assert "secret" not in engine.requests[-1].prompt
         assert "answer 1" not in engine.requests[-1].prompt

@@ -57,6 +57,12 @@ class TestSuggestions:
         assert "2 to 2,000 characters" in done.response.content
         assert rows(CorrectionRow) == []
 
+    async def test_the_form_says_which_question_it_is_about(self, place):
+        await place.ask("hi")
+        form = await place.ada.slash(place.channel, "suggest")
+        (field,) = form.modal["components"]
+        assert field["description"] == "To: “hi”"
+
     async def test_the_form_itself_holds_no_more_than_is_allowed(self, place, rows):
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")

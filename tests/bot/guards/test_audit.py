@@ -21,9 +21,8 @@ OPTIONS = {
     "arena status": {},
     "arena stop": {},
     "audit": {},
-    "forget conversation": {},
+    "reset": {},
     "knowledge add": {"text": "The office is in Room 5.", "title": "Office"},
-    "knowledge gaps": {},
     "knowledge list": {},
     "knowledge refresh": {"document": 99},
     "knowledge remove": {"document": 99},
@@ -42,6 +41,7 @@ OPTIONS = {
     "personality restore": {"personality": "nobody"},
     "personality show": {"personality": "default"},
     "personality unbind": {},
+    "review": {},
     "setup": {},
     "version compare": {"a": "v8", "b": "v9"},
     "version history": {"version": "base"},
@@ -52,8 +52,7 @@ OPTIONS = {
     "version show": {"version": "base"},
     "version status": {},
     "version train": {},
-    "votes history": {},
-    "votes review": {},
+    "votes": {},
 }
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from bot.cogs.review import NOTHING
 from bot.knowledge.gaps import group_gaps, question_of
 from bot.knowledge.quoting import add_quotes
 from storage.database.tables import DocumentRow, VoteCauseRow
@@ -33,7 +34,7 @@ async def answer_wrongly(place, question, *members):
 
 
 async def gaps(place, who=None):
-    return (await (who or place.grace).slash(place.channel, "knowledge gaps")).response
+    return (await (who or place.grace).slash(place.channel, "review")).response
 
 
 async def test_a_wrong_answer_becomes_a_document_and_the_next_answer_cites_it(place, engine, rows):
@@ -48,7 +49,7 @@ async def test_a_wrong_answer_becomes_a_document_and_the_next_answer_cites_it(pl
     form = await place.grace.click(page, label="Add a document")
     done = await place.grace.submit_modal(form, {"title": "Opening hours", "text": "The pool opens at nine."})
     assert "Added: **1** · Opening hours" in done.response.content
-    assert "No open reports of wrong facts." in done.response.content
+    assert done.response.content.endswith(NOTHING)
     assert [row.title for row in rows(DocumentRow)] == ["Opening hours"]
     assert rows(VoteCauseRow)[0].settled_by.startswith("grace")
     engine.answers = ["At nine."]
@@ -63,7 +64,7 @@ async def test_questions_with_the_same_meaning_are_one_gap_and_the_most_reported
     await answer_wrongly(place, "who feeds the kitten?")
     page = await gaps(place)
     first = page.content
-    assert "(gap 1 of 2)" in first
+    assert first.startswith("**Waiting for a decision:** 2 reported wrong facts. This is 1 of 2.")
     second = (await place.grace.click(page, label="Next")).response.content
     assert {("who feeds the cats?" in text, "who feeds the kitten?" in text) for text in (first, second)} == {
         (True, True),
@@ -77,7 +78,7 @@ async def test_a_gap_that_needs_no_document_is_settled_and_stays_out(place, rows
     page = await gaps(place)
     done = (await place.grace.click(page, label="No document needed")).response
     assert "Settled without a document: “how high is the tower?”" in done.content
-    assert (await gaps(place)).content == "No open reports of wrong facts."
+    assert (await gaps(place)).content == NOTHING
     assert rows(DocumentRow) == []
     assert "settled the reports on 1 answer." in caplog.text
     assert "tower" not in caplog.text, "the log must not hold members' words"
@@ -101,7 +102,7 @@ async def test_a_refused_document_leaves_the_gap_open(place, rows):
 
 async def test_members_see_no_gaps(place, env):
     for root in env.backend.commands[None].values():
-        if root["name"] == "knowledge":
+        if root["name"] == "review":
             root.update(default_member_permissions=None)
     refused = await gaps(place, place.ada)
     assert "Only admins can do this" in refused.content

@@ -132,7 +132,7 @@ async def test_what_was_asked_before_tells_what_a_short_question_is_about(place,
 async def test_what_was_forgotten_is_not_looked_up(place, engine, knowledge):
     await knowledge("add", text="The pool opens at nine.", title="Pool")
     answer = await place.ask("when does the pool open")
-    await place.grace.slash(place.channel, "forget conversation")
+    await place.grace.slash(place.channel, "reset")
     await place.ada.send(place.channel, "and on weekends?", reply_to=answer)
     assert "“The pool opens at nine.”" not in place.last.content
 
@@ -454,7 +454,7 @@ async def test_an_answer_from_documents_alone_can_be_reported(place, engine, kno
     done = await place.ada.submit_modal(form, {"cause": "Wrong fact"})
     assert done.response.content.endswith("I show it to the admins as a gap in what I know, and don't learn from it.")
     assert query(lambda session: count_gaps(session, None)) == 1
-    assert question in (await place.grace.slash(place.channel, "knowledge gaps")).response.content
+    assert question in (await place.grace.slash(place.channel, "review")).response.content
     refused = await place.bo.context_menu(place.channel, "Suggest a better answer", answer)
     assert refused.response.content == FROM_DOCUMENTS
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.localization.catalogues import SHIPPED, placeholder_fault, read_catalogue, read_catalogues, texts_of
-from bot.localization.sentences import Language, gettext, ngettext, speaking
+from bot.localization.sentences import Language, gettext, ngettext, reasoned, speaking
 from storage.errors import SettingsError
+from storage.sentences import Sentence
 from storage.wording import Duration
 from tests.translations import LEFT_ENGLISH, collect
 
@@ -65,14 +66,23 @@ def test_a_file_adds_a_language(folder: Path) -> None:
             gettext("One moment, please. You can ask me again in {time}.", time="5 s")
             == "Un instant ! Reviens dans 5 s."
         )
-        assert gettext("Start over") == "Start over"  # what the file lacks stays English
+        assert gettext("Edit again") == "Edit again"  # what the file lacks stays English
 
 
 def test_a_file_of_the_operator_goes_before_the_bots_own(folder: Path) -> None:
-    _french(folder, 'msgid "Start over"\nmsgstr "Neues Spiel"\n', "de.po")
+    _french(folder, 'msgid "Edit again"\nmsgstr "Neues Spiel"\n', "de.po")
     with speaking(Language("de", read_catalogues(folder)["de"])):
-        assert gettext("Start over") == "Neues Spiel"
+        assert gettext("Edit again") == "Neues Spiel"
         assert gettext("You can't do this here.") == "Das kannst du hier nicht tun."
+
+
+def test_german_begins_a_sentence_after_a_colon_with_a_capital_letter(folder: Path) -> None:
+    reason = Sentence("it is older than the newest {number}", number=3)
+    cannot = Sentence("{version} cannot answer: {reason}", version="v1", reason=reason)
+    with speaking(Language("de", read_catalogues(folder)["de"])):
+        assert gettext(cannot) == "v1 kann nicht antworten: Sie ist älter als die neuesten 3"
+        assert reasoned(gettext("It is not used"), "v1 antwortet") == "Der Geschmack wird nicht genutzt: v1 antwortet"
+    assert cannot == "v1 cannot answer: it is older than the newest 3"
 
 
 def test_an_empty_sentence_stays_empty(folder: Path) -> None:
@@ -141,7 +151,7 @@ def test_durations_are_words_of_the_language(folder: Path, seconds: float, engli
 def test_any_translation_is_refused_or_can_be_filled(translation: str) -> None:
     message = Message("Wait {time}", translation)
     if not placeholder_fault(message):
-        translation.format(time="5 s")
+        translation.format(time="5 s", Time="5 s")
 
 
 def test_every_sentence_is_a_template() -> None:

@@ -113,6 +113,6 @@ class TestOperatorsLanguage:
 async def test_a_broken_translation_stops_the_start(settings, engine, base):
     settings.discord.translations.mkdir()
     path = settings.discord.translations / "fr.po"
-    path.write_text('msgid "Start over"\nmsgstr "Recommencer {vite}"\n', encoding="utf-8")
+    path.write_text('msgid "Edit again"\nmsgstr "Recommencer {vite}"\n', encoding="utf-8")
     with pytest.raises(SettingsError, match=r"fr\.po, line 1: .* has \{vite\}, which the English sentence has not"):
         await ReactuneBot(settings, engine=engine, base=base).setup_hook()

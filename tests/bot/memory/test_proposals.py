@@ -80,7 +80,7 @@ class TestQuestion:
         a_day_later(query)
         assert "Remember" not in (await place.ask("Remember that I play chess")).content
         assert "I never ask you" in (await place.ada.slash(place.channel, "me show")).response.content
-        await place.ada.slash(place.channel, "me suggestions", allowed=True)
+        await place.ada.slash(place.channel, "me ask-me", allowed=True)
         assert rows(NoteOptOutRow) == []
         assert "Remember that you play chess" in (await place.ask("Remember that I play chess")).content
 

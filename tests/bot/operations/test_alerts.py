@@ -178,7 +178,7 @@ async def test_alerts_are_in_the_language_of_their_channels_server_and_the_log_i
     disk, failed = sorted(message.content for message in channel.history())
     assert disk.startswith("⚠️ Der Datenträger des Datenordners ist fast voll: ")
     assert failed.startswith(
-        "⚠️ Runde 1 von default ist gescheitert: der Speicher reichte nicht, und nichts wurde veröffentlicht: Die "
+        "⚠️ Runde 1 von default ist gescheitert: Der Speicher reichte nicht, und nichts wurde veröffentlicht: Die "
         "nächste Runde rechnet weniger auf einmal"
     )
     assert failed.endswith(

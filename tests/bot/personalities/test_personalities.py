@@ -72,7 +72,7 @@ class TestCreate:
         env.locales[place.grace.id] = "de"
         form = await place.grace.slash(place.channel, "personality create", name="keeper")
         done = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})
-        problem = "Die Karte: sampling.temperature ist nicht gültig: es darf höchstens 5 sein."
+        problem = "Die Karte: sampling.temperature ist nicht gültig: Es darf höchstens 5 sein."
         assert problem in done.response.content
         card = ("keeper.toml", b"[[examples]]\ndialogue = ['hi', ' ']")
         done = await place.grace.slash(place.channel, "personality import", file=card)

@@ -25,7 +25,7 @@ def example(*turns: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("card", "english", "german"),
     [
-        ({"base": 3}, "base is not valid: it must be text.", "base ist nicht gültig: es muss Text sein."),
+        ({"base": 3}, "base is not valid: it must be text.", "base ist nicht gültig: Es muss Text sein."),
         (
             {"display_name": "Clyde"},
             "display_name must not contain 'clyde', which Discord refuses.",
@@ -34,32 +34,32 @@ def example(*turns: object) -> dict[str, Any]:
         (
             {"description": "x" * 301},
             "description is not valid: it must have at most 300 characters, but has 301.",
-            "description ist nicht gültig: es darf höchstens 300 Zeichen haben, hat aber 301.",
+            "description ist nicht gültig: Es darf höchstens 300 Zeichen haben, hat aber 301.",
         ),
         (
             {"sampling": {"temperature": 7}},
             "sampling.temperature is not valid: it must be less than or equal to 5.",
-            "sampling.temperature ist nicht gültig: es darf höchstens 5 sein.",
+            "sampling.temperature ist nicht gültig: Es darf höchstens 5 sein.",
         ),
         (
             {"sampling": {"top_p": float("nan")}},
             "sampling.top_p is not valid: it must be a finite number.",
-            "sampling.top_p ist nicht gültig: es muss eine endliche Zahl sein.",
+            "sampling.top_p ist nicht gültig: Es muss eine endliche Zahl sein.",
         ),
         (
             {"sampling": {"max_new_tokens": 0}},
             "sampling.max_new_tokens is not valid: it must be greater than or equal to 1.",
-            "sampling.max_new_tokens ist nicht gültig: es muss mindestens 1 sein.",
+            "sampling.max_new_tokens ist nicht gültig: Es muss mindestens 1 sein.",
         ),
         (
             {"sampling": 5},
             "sampling is not valid: it must be a table with keys of its own.",
-            "sampling ist nicht gültig: es muss eine Tabelle mit eigenen Schlüsseln sein.",
+            "sampling ist nicht gültig: Es muss eine Tabelle mit eigenen Schlüsseln sein.",
         ),
         (
             {"examples": [{}]},
             "the dialogue of example 1 is not valid: it is missing.",
-            "dialogue von Beispiel 1 ist nicht gültig: es fehlt.",
+            "dialogue von Beispiel 1 ist nicht gültig: Es fehlt.",
         ),
         (
             example("hi"),
@@ -71,12 +71,12 @@ def example(*turns: object) -> dict[str, Any]:
         (
             example("x" * 4_001, "ho"),
             "turn 1 of example 2 is not valid: it must have at most 4,000 characters, but has 4,001.",
-            "Beitrag 1 von Beispiel 2 ist nicht gültig: es darf höchstens 4.000 Zeichen haben, hat aber 4.001.",
+            "Beitrag 1 von Beispiel 2 ist nicht gültig: Es darf höchstens 4.000 Zeichen haben, hat aber 4.001.",
         ),
         (
             example(*["hi", "ho"] * 11),
             "the dialogue of example 2 is not valid: it must have at most 20 entries, but has 22.",
-            "dialogue von Beispiel 2 ist nicht gültig: es darf höchstens 20 Einträge haben, hat aber 22.",
+            "dialogue von Beispiel 2 ist nicht gültig: Es darf höchstens 20 Einträge haben, hat aber 22.",
         ),
         (
             {"tags": 1},
@@ -105,12 +105,12 @@ def test_too_many_examples_are_counted() -> None:
 @pytest.mark.parametrize(
     ("character", "german"),
     [
-        (card_of(description=["a"]), "description ist nicht gültig: es muss Text sein."),
+        (card_of(description=["a"]), "description ist nicht gültig: Es muss Text sein."),
         (
             card_of(character_book={"entries": [{}, {"enabled": "x"}]}),
-            "enabled von Eintrag 2 des Lorebooks ist nicht gültig: es muss true oder false sein.",
+            "enabled von Eintrag 2 des Lorebooks ist nicht gültig: Es muss true oder false sein.",
         ),
-        (card_of(extensions=3), "extensions ist nicht gültig: es muss eine Tabelle mit eigenen Schlüsseln sein."),
+        (card_of(extensions=3), "extensions ist nicht gültig: Es muss eine Tabelle mit eigenen Schlüsseln sein."),
     ],
 )
 def test_mistakes_in_characters_of_sillytavern_too(character: bytes, german: str) -> None:

@@ -117,7 +117,7 @@ async def test_it_ends_in_a_bot_that_answers_there(place, env, wizard, stored, r
     reader = guild.add_member(env.create_user("reader"), roles=[regulars])
     query(lambda session: create_personality(session, "keeper", Card(description="Of few words"), by="test").id)
     await wizard.open()
-    assert "Nothing has been set up here yet" in wizard.text
+    assert "Nothing is set up here yet" in wizard.text
     await wizard.press("Next")
     await wizard.choose("always", talk)
     await wizard.choose("never", quiet)
@@ -209,7 +209,7 @@ async def test_of_two_admins_one_wins_and_the_other_sees_what_they_set(place, en
     await hedy.press("Finish")
     assert stored().elsewhere is Rule.MENTION
     assert "finished `/setup` in the meantime" in hedy.text
-    assert "questions to everybody, mentions and replies everywhere\n-# ✏️ now: only mentions everywhere" in hedy.text
+    assert "questions, mentions and replies everywhere\n-# ✏️ now: only mentions everywhere" in hedy.text
     await hedy.press("Finish")
     assert stored().elsewhere is Rule.QUESTION
     outcomes = [row.outcome for row in rows(AuditRow)]
@@ -405,7 +405,7 @@ async def test_what_the_operator_set_is_where_it_starts(place, env, wizard, sett
         settings.model_copy(update={"chat": settings.chat.model_copy(update={"channel_rules": elsewhere})})
     )
     await wizard.open()
-    assert f"questions to everybody, mentions and replies in {asks.mention}; mentions and replies" in wizard.text
+    assert f"questions, mentions and replies in {asks.mention}; mentions and replies" in wizard.text
     await wizard.press("Next")
     await wizard.choose("question")
     await wizard.press("Finish")

@@ -118,6 +118,10 @@ class TestRead:
         assert file.card.system_prompt.startswith("You are Newt.")
         assert file.picture == picture
 
+    def test_html_in_a_name_is_left_out(self) -> None:
+        file = read(card_of(name="Brunhild <b>Tusk</b>"))
+        assert (file.name, file.card.display_name) == ("brunhild-tusk", "Brunhild Tusk")
+
     def test_a_prompt_of_its_own_comes_first_and_its_last_words_last(self) -> None:
         prompt = read(card_of(system_prompt="{{original}}Play {{char}}.", post_history_instructions="Be brief.")).card
         assert prompt.system_prompt.startswith("Play Ebba Lind.\n\nEbba Lind keeps a lighthouse.")

@@ -58,7 +58,7 @@ def test_a_vote_is_logged_under_the_request_of_its_reply(told):
 
 def test_why_a_process_ends_is_a_sentence_for_people_and_a_record_for_programs_and_files(told, tmp_path):
     def end() -> None:
-        log_fatal_error(SettingsError("no token"))
+        log_fatal_error("no token")
 
     assert told(end, file=str(tmp_path / "x.log")) == ["reactune: no token"]
     assert (tmp_path / "x.bot.log").read_text().endswith("ERROR reactune: no token\n")

@@ -68,9 +68,7 @@ def test_without_votes_it_says_so() -> None:
 
 def test_too_few_votes_say_nothing_yet() -> None:
     taste = learned(*votes_by(polite, 3, members=1))
-    expected = (
-        "After 3 votes by 1 member, I can't tell yet what people like. More 👍 and 👎 help, and 👎 says the most."
-    )
+    expected = "After 3 votes by 1 member, I can't tell yet what people like. Every 👍 and 👎 helps; a 👎 helps most."
     assert describe(taste) == expected
 
 

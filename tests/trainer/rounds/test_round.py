@@ -333,7 +333,9 @@ def test_more_passes_go_further_and_the_gate_holds_them_back(
     assert (once.metrics["strength"], once.metrics["lowered_for"]) == (1.0, None)
     assert (held.metrics["strength"] < 1.0, held.metrics["lowered_for"]) == (True, "divergence")
     assert (held.status, held.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
-    assert f"strength {held.metrics['strength']:g} (lowered because of “divergence”)" in describe_metrics(held.metrics)
+    assert f"strength {held.metrics['strength']:g} (a stronger one failed “divergence”)" in describe_metrics(
+        held.metrics
+    )
     assert len({version.digest for version in versions(database)}) == 3
 
 

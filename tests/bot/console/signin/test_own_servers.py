@@ -120,7 +120,7 @@ async def test_gaps_of_channels_that_the_admin_cannot_see_are_neither_shown_nor_
     for path in ("document", "settle"):
         refused = await grace.post(f"/knowledge/gaps/{path}", title="Hush", text="Facts.", answers=str(secret.id))
         assert "already settled" in refused.text
-    assert "hush?" not in (await place.grace.slash(place.channel, "knowledge gaps")).response.content
+    assert "hush?" not in (await place.grace.slash(place.channel, "review")).response.content
     assert [row.settled_by for row in rows(VoteCauseRow)] == [None, None]
     assert "may I?" in (await visitor.get(f"/knowledge/gaps?server={place.channel.guild.id}")).text
 

@@ -127,6 +127,8 @@ async def test_a_layout_is_drawn(channel, wizard):
     assert re.search(r'<option value="\d+">#pirates</option>', shown)
     assert "One long talk" not in shown  # a thread is no text channel
     assert 'value="warm" checked' in shown
+    assert "<legend>Warm</legend>" in shown  # as Discord shows what is chosen in place of the field's own words
+    assert not re.search("<button[^>]*>Choose", re.sub("<noscript>.*?</noscript>", "", shown))  # a tick counts at once
     assert "🌵 Dry" in shown
     assert re.search(r'<img src="/channel/ada/lounge/messages/\d+/files/\d+" alt="A sunset">', shown)
     assert shown.count("tea.txt") == 1

@@ -1,4 +1,4 @@
-"""Admins decide on bursts of votes; until then those votes do not count."""
+"""What waits for an admin's decision: suspicious votes, which do not count until then, and reported wrong facts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import discord
 import pytest
 from sqlalchemy import select
 
+from bot.cogs.review import NOTHING
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, VoteEventRow
 from storage.members import read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.weights import read_weighted_votes
+from tests.bot.cogs.test_feedback import MENU
+from tests.word_encoder import WordEncoder
 
 NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
 
@@ -38,6 +41,23 @@ def counted(query):
     return lambda: query(read)
 
 
+@pytest.fixture
+def load_encoder():
+    return WordEncoder
+
+
+@pytest.fixture
+def open_to_all(env):
+    """Discord shows the command to everybody, as a server's owner may set it."""
+    root = next(one for one in env.backend.commands[None].values() if one["name"] == "review")
+    root.update(default_member_permissions=None)
+
+
+@pytest.fixture
+def hal(place, env):
+    return env.guild.add_member(env.create_user("hal"))
+
+
 async def burst(place, emoji="👍"):
     """Let two members who never talk with the bot vote on the admin's answer."""
     answer = await place.ask("hi", who=place.grace)
@@ -47,7 +67,24 @@ async def burst(place, emoji="👍"):
 
 
 async def review(place, who=None):
-    return (await (who or place.grace).slash(place.channel, "votes review")).response
+    return (await (who or place.grace).slash(place.channel, "review")).response
+
+
+async def report(place, question, *members):
+    """Let members report a wrong fact in the answer to a question."""
+    answer = await place.ask(question, who=place.grace)
+    for member in members:
+        await member.react(answer, "👎")
+        form = await member.context_menu(place.channel, MENU, answer)
+        await member.submit_modal(form, {"cause": "Wrong fact"})
+
+
+async def earlier(place, shown):
+    return (await place.grace.click(shown, label="Earlier decisions")).response.content
+
+
+def labels(shown):
+    return [button["label"] for row in shown.components for button in row["components"]]
 
 
 async def decide(place, shown, label, reason="", who=None):
@@ -57,18 +94,29 @@ async def decide(place, shown, label, reason="", who=None):
 
 
 class TestWhoMayDoIt:
-    @pytest.mark.parametrize("command", ["review", "history"])
-    async def test_members_are_refused_by_discord(self, place, command):
-        with pytest.raises(Exception, match="votes"):
-            await place.ada.slash(place.channel, f"votes {command}")
+    async def test_members_are_refused_by_discord(self, place):
+        with pytest.raises(Exception, match="review"):
+            await place.ada.slash(place.channel, "review")
 
-    @pytest.mark.parametrize("command", ["review", "history"])
-    async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, env, command, rows):
+    @pytest.mark.usefixtures("open_to_all")
+    async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, rows):
         await burst(place)
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "votes")
-        root.update(default_member_permissions=None)
-        result = await place.ada.slash(place.channel, f"votes {command}")
+        result = await place.ada.slash(place.channel, "review")
         assert "Only admins can do this" in result.response.content
+        assert rows(QuarantineRow) == []
+
+    @pytest.mark.usefixtures("open_to_all")
+    async def test_who_curates_documents_sees_wrong_facts_and_no_votes(self, place, env, hal, rows):
+        role = env.guild.create_role("curators")
+        cora = env.guild.add_member(env.create_user("cora"), roles=[role])
+        knowledge = env.bot.services.settings.knowledge.model_copy(update={"roles": [role.id]})
+        env.change_settings(env.bot.services.settings.model_copy(update={"knowledge": knowledge}))
+        await burst(place)
+        await report(place, "who feeds the cats?", hal)
+        shown = await review(place, cora)
+        assert shown.content.startswith("**Waiting for a decision:** 1 reported wrong fact.")
+        assert "who feeds the cats?" in shown.content
+        assert "Earlier decisions" not in labels(shown)
         assert rows(QuarantineRow) == []
 
     @pytest.mark.threat("T74")
@@ -88,11 +136,11 @@ class TestReview:
         answer = await place.ask("hi", who=place.ada)
         await place.ada.react(answer, "👍")
         shown = await review(place)
-        assert shown.content == "No votes are waiting for a decision."
+        assert shown.content == NOTHING
 
     async def test_it_shows_what_happened_to_the_admin_alone(self, place, counted):
         answer = await burst(place)
-        result = await place.grace.slash(place.channel, "votes review")
+        result = await place.grace.slash(place.channel, "review")
         text = result.response.content
         assert result.ephemeral
         assert f"2 👍 on [one answer]({answer.jump_url})" in text
@@ -105,18 +153,18 @@ class TestReview:
         await place.ask("one", who=place.ada)
         await place.ask("two", who=place.bo)
         await burst(place)
-        assert (await review(place)).content == "No votes are waiting for a decision."
+        assert (await review(place)).content == NOTHING
         assert rows(QuarantineRow) == []
         assert counted() == {3: [place.ada.id, place.bo.id]}
 
     async def test_counting_them_makes_them_count_and_keeps_who_and_why(self, place, counted, rows, caplog):
-        caplog.set_level("INFO", "bot.cogs.votes")
+        caplog.set_level("INFO", "bot.cogs.review")
         await burst(place, "👎")
         done = await decide(place, await review(place), "Count them", "two friends\nof mine")
         assert "**Counted:** 2 👎 on [one answer]" in done.content
         assert "two friends of mine" in done.content
-        assert done.content.endswith("No votes are waiting for a decision.")
-        assert not done.components
+        assert done.content.endswith(NOTHING)
+        assert labels(done) == ["Earlier decisions"]
         assert f"grace ({place.grace.id}) decided that 2 votes on hold (1) are counted." in caplog.messages
         row = rows(QuarantineRow)[0]
         assert (row.status, row.decided_by, row.reason) == (
@@ -132,17 +180,17 @@ class TestReview:
         assert "**Left out:** 2 👍 on [one answer]" in done.content
         assert rows(QuarantineRow)[0].status is QuarantineStatus.EXCLUDED
         assert counted() == {}
-        assert (await review(place)).content == "No votes are waiting for a decision."
+        assert (await review(place)).content == NOTHING
 
     async def test_several_are_shown_one_after_another(self, place, rows):
         await burst(place)
         await burst(place, "👎")
         first = await review(place)
         assert "2 👍 on" in first.content
-        assert "(group 1 of 2)" in first.content
+        assert first.content.startswith("**Waiting for a decision:** 2 groups of suspicious votes. This is 1 of 2.")
         second = (await place.grace.click(first, label="Next")).response
         assert "2 👎 on" in second.content
-        assert "(group 2 of 2)" in second.content
+        assert "This is 2 of 2." in second.content
         around = (await place.grace.click(second, label="Next")).response
         assert "2 👍 on" in around.content
         rest = await decide(place, around, "Count them")
@@ -156,7 +204,7 @@ class TestReview:
         shown = await review(place)
         done = await decide(place, shown, "Count all of them", "an event")
         assert done.content.count("**Counted:** 2 👍") == 3
-        assert done.content.endswith("No votes are waiting for a decision.")
+        assert done.content.endswith(NOTHING)
         assert {(row.status, row.reason) for row in rows(QuarantineRow)} == {(QuarantineStatus.COUNTED, "an event")}
         assert len(counted()) == 3
 
@@ -221,20 +269,44 @@ class TestReview:
         asked = await place.grace.slash(place.channel, "privacy delete")
         await place.grace.click(asked.response, label="Delete everything")
         done = await decide(place, shown, "Count them")
-        assert done.content.endswith("No votes are waiting for a decision.")
+        assert done.content.endswith(NOTHING)
 
 
-class TestHistory:
+class TestOneQueue:
+    async def test_votes_come_first_then_facts_and_the_first_again(self, place, hal):
+        await burst(place)
+        await report(place, "who feeds the cats?", hal)
+        votes = await review(place)
+        waits = "**Waiting for a decision:** 1 group of suspicious votes and 1 reported wrong fact. This is {} of 2."
+        assert votes.content.startswith(waits.format(1))
+        assert "2 👍 on" in votes.content
+        facts = (await place.grace.click(votes, label="Next")).response
+        assert facts.content.startswith(waits.format(2))
+        assert "who feeds the cats?" in facts.content
+        assert labels(facts) == ["Add a document", "No document needed", "Next", "Earlier decisions"]
+        assert "2 👍 on" in (await place.grace.click(facts, label="Next")).response.content
+
+    async def test_after_the_last_votes_come_the_facts_and_after_those_nothing(self, place, hal):
+        await burst(place)
+        await report(place, "who feeds the cats?", hal)
+        rest = await decide(place, await review(place), "Count them")
+        assert "**Counted:** 2 👍" in rest.content
+        assert "who feeds the cats?" in rest.content
+        done = (await place.grace.click(rest, label="No document needed")).response
+        assert done.content.endswith(NOTHING)
+
+
+class TestEarlierDecisions:
     async def test_before_the_first_decision_it_says_so(self, place):
-        result = await place.grace.slash(place.channel, "votes history")
-        assert result.response.content == "No decisions on votes yet."
+        shown = await review(place)
+        assert shown.content == NOTHING
+        assert await earlier(place, shown) == "No decisions on votes yet."
 
     async def test_it_lists_who_decided_what_and_why(self, place):
         for label, reason in (("Count them", "friends"), ("Leave them out", "a raid")):
             await burst(place)
             await decide(place, await review(place), label, reason)
-        result = await place.grace.slash(place.channel, "votes history")
-        latest, before = result.response.content.splitlines()
+        latest, before = (await earlier(place, await review(place))).splitlines()
         assert latest.startswith("- **Left out:** 2 👍 on [one answer](")
         assert f"decided by grace ({place.grace.id}), <t:" in latest
         assert latest.endswith(" · “a raid”")
@@ -244,8 +316,7 @@ class TestHistory:
         for number in range(10):
             await burst(place)
             await decide(place, await review(place), "Count them", f"{number} " + "x" * 190)
-        result = await place.grace.slash(place.channel, "votes history")
-        *lines, end = result.response.content.splitlines()
+        *lines, end = (await earlier(place, await review(place))).splitlines()
         assert 4 < len(lines) < 10
         assert end == "…"
         assert all(line.endswith("x" * 190 + "”") for line in lines)
