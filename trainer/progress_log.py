@@ -94,7 +94,10 @@ USUAL = {
     }
     | TESTS,
 }
-"""What phases took with the bundled base on two cores, in 19 rounds; a machine's own rounds take its place."""
+"""About what phases take with the bundled base on two cores, guessed from the whole times of 19 rounds.
+
+A machine's own rounds take its place.
+"""
 JUDGEMENTS = {TrainingSource.VOTES: 1, TrainingSource.EXAMPLES: 2}
 """The usual number of judgements: 11 of 16 versions from votes passed the first one, and none of 3 from examples."""
 
