@@ -31,6 +31,8 @@ class Change:
 
 def find_changes(answers: Sequence[str], others: Sequence[str]) -> tuple[Change, ...]:
     """Return the clearest changes, one of each group of measures; `others` are answers to the same messages."""
+    if len(answers) != len(others):
+        return ()  # a broken version answers nothing
     found: dict[Group, tuple[float, Change]] = {}
     for measure, differences in zip(MEASURES, (style_of(answers) - style_of(others)).T, strict=True):
         more, less = int((differences > 0).sum()), int((differences < 0).sum())

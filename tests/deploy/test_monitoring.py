@@ -13,7 +13,7 @@ from bot.operations.metrics import Metrics
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.training.rounds import RoundNumbers
-from trainer.progress import _families
+from trainer.metrics import _families
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -1000,7 +1000,7 @@ def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
     assert (refused["outcome"], refused["note"]) == ("refused", "v1 is already in use: nothing was changed")
     assert done["actor"].endswith("(command line)")
     said = " ".join(reactune("audit", "--action", "votes")[1].split())
-    assert said.startswith("The audit trail has no such entries. Its actions so far: model ")
+    assert said.startswith("The audit trail has no such entries. Its actions so far: version ")
 
 
 @pytest.mark.parametrize("words", [("audit", "--member", "9" * 25), ("audit", "--limit", "9" * 25)])

@@ -315,7 +315,13 @@ class TestServerAdmin:
         assert "serve that server" in (await visitor.change(PAGE, name="ours", server=str(self.other.id))).text
         await visitor.post(PAGE, name="ours", server=str(self.own.id))
         assert query(lambda session: personality_named(session, "ours").guild_id) == self.own.id
-        done = await visitor.change(f"{PAGE}/example?personality=ours", asked="Tea?", answered="Always.")
+        ours = f"{PAGE}?personality=ours"
+        said = {
+            "before": (await visitor.get(ours)).value_of("before"),
+            turn_field(0, 0): "Tea?",
+            turn_field(0, 1): "Yes.",
+        }
+        done = await visitor.change(f"{PAGE}/card?personality=ours", **said)
         assert "HX-Redirect" in done.headers
         refused = await visitor.upload(f"{PAGE}/import", ("keeper.toml", CARD.encode()), server=str(self.own.id))
         assert "belongs to the operator" in refused.text

@@ -223,7 +223,7 @@ async def test_what_is_stored_counts_also_if_it_cannot_be_read_back_at_once(plac
     await wizard.open()
     monkeypatch.setattr(env.bot.services.setups, "load", fail)
     await wizard.press("Finish")
-    assert "### Done" in wizard.text
+    assert "### Saved. From now on:" in wizard.text
     assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.DONE]
 
 
@@ -332,7 +332,7 @@ async def test_a_server_with_much_to_say_still_fits_in_a_message(place, env, wiz
     assert "✏️ jetzt:" in wizard.text
     assert "⚠️ Und " in wizard.text
     await wizard.press("Fertigstellen")
-    assert "### Fertig" in wizard.text
+    assert "### Gespeichert. Ab jetzt gilt:" in wizard.text
     assert "⚠️ Und " in wizard.text
     assert len(stored().rules) == len(channels)
 
@@ -423,7 +423,7 @@ async def test_it_asks_for_the_language_of_what_everybody_reads(place, env, wiza
     assert "**Language:** Deutsch\n-# ✏️ now: automatic" in wizard.text
     await wizard.press("Finish")
     assert stored().language == "de"
-    assert "### Done" in wizard.text, "what only she sees stays in her language"
+    assert "### Saved. From now on:" in wizard.text, "what only she sees stays in her language"
     assert [row.subject for row in rows(AuditRow)] == ["Language: Deutsch"]
     await place.grace.slash(place.channel, "version promote", version=version.name)
     assert place.channel.last_message.content.startswith("Ab jetzt antwortet **v1**")

@@ -182,6 +182,7 @@ def calls(
         "read_contest": (id_, settings.votes),
         "find_round": (round_.id,),
         "last_trained": (id_,),
+        "last_alike": (round_,),
         "memory_failures": (id_,),
         "record_samples": (
             drawn,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -128,7 +129,9 @@ def trainer_thread(settings: Settings) -> Iterator[None]:
 def environment(settings: Settings) -> dict[str, str]:
     """Return what makes `load_settings` return these settings in another process."""
     values = {
-        f"REACTUNE_{section}__{key}".upper(): str(getattr(settings, section).model_dump(mode="json")[key])
+        f"REACTUNE_{section}__{key}".upper(): json.dumps(getattr(settings, section).model_dump(mode="json")[key]).strip(
+            '"'
+        )
         for section in ("data", "model", "generation", "pairs", "training", "gate")
         for key in getattr(settings, section).model_fields_set
     }

@@ -267,7 +267,8 @@ async def test_a_server_decides_about_its_own_personality_only(place, hal, query
 async def test_a_role_that_the_operator_named_decides_about_shared_personalities(hal, place, grace, env, rows):
     assert "other servers too" in (await grace.post("/rounds")).text
     (role,) = [one for one in place.channel.guild.roles.values() if one.name == "admins"]
-    env.bot.services.settings.discord.__dict__["admin_roles"] = (role.id,)
+    settings = env.bot.services.settings
+    settings.__dict__["discord"] = settings.discord.model_copy(update={"admin_roles": (role.id,)})
     await grace.post("/rounds")
     assert len(rows(RoundRow)) == 1
 
