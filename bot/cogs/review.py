@@ -180,7 +180,7 @@ class EarlierButton(PersistentButton, template=r"reactune:review:earlier"):
         super().__init__("reactune:review:earlier", gettext("Earlier decisions"))
 
     @classmethod
-    def parse(cls, _match: Match[str]) -> EarlierButton:
+    def parse(cls, match: Match[str]) -> EarlierButton:  # noqa: ARG003
         return cls()
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
