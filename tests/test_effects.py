@@ -42,7 +42,7 @@ TRAINING = TrainingSettings(
     min_steps=0,
     dtype="float32",
     learning_rate=2e-2,
-    epochs=6,
+    epochs=8,
     lora_rank=4,
     batch_size=2,
 )
@@ -209,7 +209,7 @@ def test_a_weaker_copy_is_measured_again(base: BaseModel, version: AdapterRef, t
     assert read_effect(tmp_path) is None, "what the whole version does is not true of it"
     record_effect(tmp_path, base, TRAINING)
     assert recorded(tmp_path).base == recorded(version.path).base
-    assert 0.05 < mean_change(tmp_path) / mean_change(version.path) < 0.5
+    assert 0.1 < mean_change(tmp_path) / mean_change(version.path) < 0.5
     digest = seal(tmp_path)
     assert (tmp_path / WEIGHTS_FILE).exists()
     assert ResidentModel(base.path, ModelSettings(dtype="float32", threads=1)).model_with(AdapterRef(digest, tmp_path))

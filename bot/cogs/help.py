@@ -60,7 +60,7 @@ def _lines(found: Iterable[Slash]) -> Iterator[str]:
 
 
 class OldNames(AdminCog):
-    """Commands that were renamed: they say the new name until the release after the first."""
+    """Renamed commands: they answer with the new name until the second release."""
 
     @app_commands.command()
     @app_commands.guild_only()

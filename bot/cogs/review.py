@@ -54,7 +54,7 @@ class ReviewKind(StrEnum):
 
 @dataclass(frozen=True)
 class ReviewQueue:
-    """All that one person may decide about here: suspicious votes, oldest first, then facts, most reported first."""
+    """What one person may decide: suspicious votes, the oldest first, then facts, the most reported first."""
 
     held: list[Quarantine]
     reported: list[GapGroup]
@@ -220,7 +220,7 @@ class VoteDecision:
         return gettext("Leave all waiting votes out") if self.every else gettext("Leave these votes out")
 
     def concerns(self, session: Session, personality_ids: Collection[int]) -> list[int]:
-        """Return the ids of the quarantines that it decides about."""
+        """Return the ids of the quarantines to decide on."""
         if not self.every:
             return [self.quarantine_id]
         waiting = open_quarantines(session, personality_ids)

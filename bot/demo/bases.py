@@ -36,7 +36,7 @@ class OfferedBase:
     licence: str
     parameters: int
     download: int
-    """Bytes to download; 0 if it is here."""
+    """Bytes to download; 0 if the model is already on this machine."""
     fits: str
     """"yes", or what does not fit."""
     is_in_use: bool

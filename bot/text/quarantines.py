@@ -1,4 +1,4 @@
-"""Suspicious votes on hold, as admins read them."""
+"""Suspicious votes on hold, in words for admins."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ BUSY_TIMEOUT_S = 30.0
 """Time that SQLite waits for another writer: a round's longest transaction takes a few seconds on a slow disk."""
 POOL_TIMEOUT_S = 30.0
 POOL_RECYCLE_S = 1_800.0
-"""Age at which a connection is replaced: firewalls and proxies drop those that they take for forgotten."""
+"""Age in seconds at which a connection is replaced: firewalls and proxies drop those that seem abandoned."""
 OVERFLOW = 2
 """Extra connections per pooled one when all are busy, as SQLAlchemy's defaults have it."""
 LOCK_TIMEOUT_S = 30.0

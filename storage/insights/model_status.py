@@ -261,7 +261,7 @@ def _rolled_back(session: Session, personality_id: int) -> set[int]:
 
 @dataclass(frozen=True)
 class Week:
-    """The members' lessons and the resulting versions."""
+    """A week of members' feedback, and the versions that came of it."""
 
     begins: datetime
     ends: datetime

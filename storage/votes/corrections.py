@@ -19,7 +19,7 @@ from storage.votes.votes import Vote, votes_on
 
 MIN_SUGGESTED_CHARS = 2
 MAX_SUGGESTED_CHARS = 2_000
-"""As long as a message on Discord; a form would accept 4,000."""
+"""The longest message on Discord, in characters; a form would accept 4,000."""
 
 
 def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:

@@ -88,7 +88,7 @@ NOTHING_SAID = FeedbackCounts()
 
 
 class NotOnVersion(StrEnum):
-    """Why a vote is not counted among those on a version's answers."""
+    """The reason why a vote does not count for or against a version."""
 
     ON_HOLD = "on hold"
     IN_CONSOLE = "in console"

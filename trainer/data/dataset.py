@@ -134,7 +134,7 @@ def training_set_of(
         for source, number in by_source.items()
         if len(by_source) > 1
     ]
-    and_ours = sentences.Sentence("besides {number} of our own against flattery", number=len(against_flattery))
+    and_ours = sentences.Sentence("plus {number} of our own against flattery", number=len(against_flattery))
     return TrainingSet(
         DPO,
         TrainingSplit(train, validation, tuple(against_flattery)),

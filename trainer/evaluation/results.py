@@ -90,7 +90,7 @@ class Evaluation:
     disorder: float
     """Loss of the version's answers under the coherence model, over that of the same answers with shuffled words."""
     disorder_good: float
-    """The highest disorder of good answers: the base's, those that people liked or wrote, and plain human ones."""
+    """The highest disorder among good answers: the base's own, liked or written ones, and plain human ones."""
     degenerate_share: float
     degenerate_share_base: float
     alike_share: float
@@ -110,7 +110,7 @@ class Evaluation:
     """Share of answers that repeat an example or a liked answer word for word after another message."""
     repeated_share_base: float
     overshoot: Overshoot | None
-    """Comparison with the style of liked answers; None if there are none."""
+    """Comparison with the style of liked answers; None if people have liked no answer."""
     changes: tuple[Change, ...]
     """The clearest differences in style from the base's answers, for people to read."""
     suites: tuple[SuiteResult, ...]

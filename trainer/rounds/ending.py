@@ -72,7 +72,7 @@ def end_leased_round(session: Session, release: ReleaseSettings, round_id: int, 
 
 
 def end_round(session: Session, release: ReleaseSettings, round_id: int, result: Result | Failed) -> None:
-    """End the round; the version's row is added in the same transaction."""
+    """End the round, and add the version's row in the same transaction."""
     match result:
         case Skipped(reason):
             finish_round(session, round_id, RoundStatus.SKIPPED, reason)
