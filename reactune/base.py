@@ -35,8 +35,7 @@ from storage.releases.bases import base_in_use, previous_base
 from storage.releases.promotion import ReleaseRequest, promote_version
 from storage.releases.versions import Version, read_alias, version_of_round
 from storage.settings.sections import Settings
-from storage.training.first_version import MIN_EXAMPLES
-from storage.training.rounds import Round
+from storage.training.rounds import MIN_EXAMPLES, Round
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
 

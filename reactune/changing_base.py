@@ -104,7 +104,7 @@ def _switch(
 def require_space(offer: BaseOffer, settings: Settings) -> None:
     """Raise an error if the disk has no room for the base, or its context none for a conversation."""
     from bot.engine.rendering import require_first_prompt
-    from storage.models.disk_space import require_disk_space
+    from storage.models.base_offer import require_disk_space
 
     require_disk_space(offer, settings)
     if offer.chat is None:

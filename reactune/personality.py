@@ -25,8 +25,8 @@ from reactune.shared import (
     with_cards,
 )
 from storage.adapters.stores import open_store
+from storage.database.columns import LARGEST_ID
 from storage.database.database import Database, open_database
-from storage.database.ids import LARGEST_ID
 from storage.errors import CardError, SettingsError
 from storage.insights.taste_report import read_answering_now
 from storage.personalities.card_files import CARD_SUFFIX, TAVERN_SUFFIXES, write_card_file

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.models.gpus import own_gpus
+from storage.models.hardware import own_gpus
 from storage.runtime.gpu_use import GpuUse, take_gpus, users_of_gpu
 from storage.runtime.processes import Heartbeat
 from storage.wording import Duration, gettext_noop

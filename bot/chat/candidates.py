@@ -14,11 +14,10 @@ from bot.chat.prompting import ChatMessage
 from bot.chat.tastes import Tastes
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
-from storage.conversations.candidates import CandidateChoice
-from storage.conversations.degenerate import is_degenerate
+from storage.conversations.degenerate import is_degenerate, repeats_answer
 from storage.conversations.example_turns import shown_exchanges
-from storage.conversations.repeats import repeats_answer
 from storage.personalities.personalities import Personality
+from storage.taste.gain import CandidateChoice
 from storage.taste.learning import Beginning, LearnedTaste
 from storage.taste.model import Floats
 from storage.taste.relevance import are_relevant

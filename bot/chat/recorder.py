@@ -14,7 +14,6 @@ from bot.chat.prompting import stored_messages
 from bot.engine import Finish, GenerationRequest, Sampling
 from bot.errors import UserFacingError
 from bot.privacy.recent_deletions import Deletions
-from storage.conversations.candidates import record_choice
 from storage.conversations.replies import (
     FinishedReply,
     NewReply,
@@ -31,6 +30,7 @@ from storage.database.enums import Basis, Outcome
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import still_exist
 from storage.settings.sections import Settings
+from storage.taste.gain import record_choice
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.wording import gettext_noop
 

@@ -24,9 +24,9 @@ from bot.guards.error_handler import is_expected
 from bot.personalities import selection
 from bot.services import Services
 from bot.sittings.drawer import PairDrawer
+from storage.database.columns import LARGEST_ID, LARGEST_NUMBER, parse_id
 from storage.database.database import Database
 from storage.database.enums import AuditOutcome
-from storage.database.ids import LARGEST_ID, LARGEST_NUMBER, parse_id
 from storage.errors import PersonalityNotFound
 from storage.operations.audit import AuditedAction, audited, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, Personality, list_personalities

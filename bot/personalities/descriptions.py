@@ -21,9 +21,9 @@ from storage.personalities.bindings import (
 )
 from storage.personalities.cards import CardSampling
 from storage.personalities.personalities import Personality, list_personalities
-from storage.personalities.shown_examples import examples_to_show
 from storage.releases.versions import name_of
 from storage.settings.sections import Settings
+from storage.taste.examples import examples_to_show
 from storage.wording import gettext_noop
 
 SHOWN_PLACES = 5

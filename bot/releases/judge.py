@@ -10,7 +10,7 @@ from storage.database.engine import FAILURES
 from storage.errors import StorageError
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.contests import read_contest
-from storage.releases.judging import conclude
+from storage.releases.promotion import conclude
 from storage.releases.versions import note_evidence
 from storage.votes.quarantines import quarantine_bursts
 

@@ -35,7 +35,7 @@ from bot.text.sanitize import escape_inline
 from storage.database.enums import AuditOutcome, TrainingSource
 from storage.errors import SetupConflict
 from storage.personalities.personalities import Personality, personality_named, read_personality
-from storage.training.first_version import offered_examples
+from storage.training.rounds import offered_examples
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,6 @@ from storage.database.enums import Origin, PairChoice
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality, read_personality
 from storage.releases.contests import find_rival
-from storage.sittings.choosing import choose_two
 from storage.sittings.prompts import order_prompts, read_prompts
 from storage.sittings.sittings import (
     Answer,
@@ -30,6 +29,7 @@ from storage.sittings.sittings import (
     add_shared_pair,
     asked_prompts,
     begin_spares,
+    choose_two,
     count_drawn_ahead,
     drop_outdated,
     last_asked,

@@ -22,8 +22,7 @@ from storage.insights.lineage import (
 )
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.releases.judging import CHOICES
-from storage.releases.promotion import GATE
+from storage.releases.promotion import CHOICES, GATE
 from storage.training.rounds import SCHEDULE
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote

@@ -16,7 +16,7 @@ from storage.personalities.personalities import list_personalities, personality_
 from storage.releases.before_after import compare_round
 from storage.releases.versions import version_of_round
 from storage.settings.sections import Settings
-from storage.training.first_version import offered_examples
+from storage.training.rounds import offered_examples
 from storage.wording import format_bytes
 
 ANOTHER = "another"

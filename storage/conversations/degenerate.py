@@ -1,4 +1,4 @@
-"""Recognises broken answers: those that no member could like, whatever their taste."""
+"""Recognises answers that are broken, whatever members' taste, and answers that repeat an example word for word."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ MIN_EMOJI_CHAIN = 8
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 STUTTER = re.compile(r"(.{1,12}?)\1{4,}", re.DOTALL)
 EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO"})
+LEAST_REPEATED = 5
+"""Minimum number of words that count as a repeat: anybody says "Good morning!" or "I don't know."."""
+RUN = 4
+"""Words in a row that count as copied. docs/internals/statistics.md compares longer and shorter runs."""
+
+Exchanges = Iterable[tuple[str, str]]
+"""(message, answer) pairs."""
 
 
 def is_degenerate(answer: str) -> bool:
@@ -92,3 +99,30 @@ def _is_undecodable(answer: str) -> bool:
     """Return whether many characters are broken; a single one at the end means that the answer was cut inside it."""
     broken = sum(character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn") for character in answer)
     return broken > 1 and broken > len(answer) / 20
+
+
+def repeats_answer(message: str, answer: str, examples: Exchanges) -> bool:
+    """Return whether this is the whole answer of an example to another message, ignoring case, spaces and signs."""
+    said = _words(answer)
+    return len(said) >= LEAST_REPEATED and any(said == shown for shown in _of_others(message, examples))
+
+
+def repeats_pieces(message: str, answer: str, examples: Exchanges) -> bool:
+    """Return whether at least half of the words stand in runs copied from examples' answers to other messages."""
+    said = _words(answer)
+    known = {run for shown in _of_others(message, examples) for run in _runs(shown)}
+    repeated = {place + each for place, run in enumerate(_runs(said)) if run in known for each in range(RUN)}
+    return len(said) >= LEAST_REPEATED and 2 * len(repeated) >= len(said)
+
+
+def _of_others(message: str, examples: Exchanges) -> Iterable[Sequence[str]]:
+    asked = _words(message)
+    return (_words(shown) for other, shown in examples if _words(other) != asked)
+
+
+def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(words[start : start + RUN]) for start in range(len(words) - RUN + 1)]
+
+
+def _words(text: str) -> Sequence[str]:
+    return [word.casefold() for word in WORDS.findall(text)]

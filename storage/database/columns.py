@@ -1,4 +1,4 @@
-"""Column types that behave the same on SQLite and PostgreSQL, and marks for the owner of a row."""
+"""Column types that behave the same on SQLite and PostgreSQL, marks for a row's owner, and IDs in people's text."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ MEMBER, PSEUDONYM, SERVER = "member", "pseudonym", "server"
 
 Deletion, departures, exports and restoring read them, so a new table needs nothing else.
 """
+LARGEST_ID = 2**63 - 1
+"""Largest ID of an answer, or of anything on Discord."""
+LARGEST_NUMBER = 2**31 - 1
+"""Largest ID of other rows: PostgreSQL refuses to compare a larger number with an INTEGER."""
 
 
 class Fate(enum.Enum):
@@ -91,3 +95,9 @@ LargeId = BigInteger().with_variant(Integer, "sqlite")
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def parse_id(text: str, largest: int = LARGEST_ID) -> int | None:
+    """Return the text as a number from 0 to `largest`; None if it is not such a number."""
+    is_number = text.isdecimal() and len(text) <= len(str(largest))
+    return int(text) if is_number and int(text) <= largest else None

@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, find_by_message, message_links
+from storage.database.columns import parse_id
 from storage.database.enums import Basis, Cause, Origin, Outcome, RoundStatus
-from storage.database.ids import parse_id
 from storage.database.rows import from_row, unindexed
 from storage.database.tables import (
     CorrectionRow,

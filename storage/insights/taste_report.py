@@ -14,11 +14,10 @@ from sqlalchemy.orm import Session
 from storage.database.enums import CHAMPION
 from storage.database.tables import AliasMoveRow, ReplyRow
 from storage.personalities.personalities import read_personality
-from storage.personalities.shown_examples import examples_to_show
 from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
-from storage.taste.examples import choose_examples
+from storage.taste.examples import choose_examples, examples_to_show
 from storage.taste.learning import LearnedTaste, learn_from
 from storage.taste.liked import like_balances
 from storage.taste.opinions import TasteOpinions, read_taste_opinions

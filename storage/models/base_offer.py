@@ -1,4 +1,4 @@
-"""Describes a base model before anything large is downloaded or changed."""
+"""Describes a base model, and checks the disk for it, before anything large is downloaded or changed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ from storage.models.base_model import (
 )
 from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.conversion import GEMMA
+from storage.models.free_memory import existing_part, free_disk
 from storage.models.hub import HubModel, fetch_descriptions, find_downloaded, find_on_hub
 from storage.models.hub import download as download_model
 from storage.models.layer_names import weight_files
+from storage.models.memory import graph_bytes
+from storage.models.openvino.verifier import prefers_graphs
 from storage.models.seeing import can_see
 from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
+from storage.wording import format_bytes
 
 PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 GGUF = re.compile(r".*\.gguf")
@@ -152,3 +156,28 @@ def _licence_text(folder: Path, licence: str) -> str:
         return ""
     files = sorted(file for file in folder.iterdir() if file.name.upper().startswith(("LICENSE", "LICENCE")))
     return files[0].read_text(encoding="utf-8", errors="replace").strip() if files else ""
+
+
+def require_disk_space(offer: BaseOffer, settings: Settings) -> None:
+    """Raise BaseModelError if the download and the graphs made from it do not fit on the disk."""
+    for folder, needed in _needs(offer, settings).items():
+        free = free_disk(folder)
+        if needed > free:
+            raise BaseModelError(
+                f"{offer.name} needs {format_bytes(needed)} in {folder}, where {format_bytes(free)} are free: free "
+                "some space, set HF_HOME to another disk (downloads), or change data.directory (graphs)"
+            )
+
+
+def _needs(offer: BaseOffer, settings: Settings) -> dict[Path, float]:
+    """Return {folder: needed bytes}; folders on one disk are counted as one."""
+    from huggingface_hub import constants
+
+    shape = offer.shape if prefers_graphs(settings.model) else None
+    graphs = graph_bytes(shape) if shape else 0
+    needs: dict[int, tuple[Path, float]] = {}
+    for folder, size in ((Path(constants.HF_HUB_CACHE), offer.download_bytes), (settings.data.directory, graphs)):
+        existing = existing_part(folder)
+        known, sum_ = needs.get(existing.stat().st_dev, (existing, 0))
+        needs[existing.stat().st_dev] = known, sum_ + size
+    return dict(needs.values())

@@ -13,13 +13,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import hashlib
 import os
 import re
+import socket
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +52,7 @@ AMD_DEVICE = Path("/dev/kfd")
 CPU_DESCRIPTION = Path("/proc/cpuinfo")
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Linux's flags of CPUs that multiply bfloat16: two for x86, and ARM's."""
+MARK_DIGITS = 12
 
 
 @contextlib.contextmanager
@@ -261,3 +265,25 @@ def cpu_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    number: int
+    """PyTorch's number for the GPU, which depends on the process."""
+    mark: str
+    """Identifier of the GPU, equal in every process and container that sees it."""
+
+
+def own_gpus(count: int) -> list[Gpu]:
+    """Return the first `count` GPUs that this process can use, or as many as there are."""
+    return [Gpu(number, _mark_of(number)) for number in range(min(count, gpu_count()))]
+
+
+def _mark_of(number: int) -> str:
+    with MODEL_LIBRARIES:
+        import torch
+    properties = torch.cuda.get_device_properties(number)
+    # Older drivers and some makers give no id; then containers on one machine cannot tell that they share a GPU.
+    name = str(getattr(properties, "uuid", "")) or f"{socket.gethostname()} {number}"
+    return hashlib.sha256(name.encode()).hexdigest()[:MARK_DIGITS]

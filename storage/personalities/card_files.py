@@ -10,8 +10,7 @@ from storage.personalities.cards import Card, CardFile, format_card, parse_card,
 from storage.personalities.clean_pictures import clean_picture
 from storage.personalities.tavern.character import read_character
 from storage.personalities.tavern.conversion import card_file_of
-from storage.personalities.tavern.files import MAX_PICTURE_BYTES, is_tavern_file, load_json
-from storage.personalities.tavern.png_text import is_png
+from storage.personalities.tavern.files import MAX_PICTURE_BYTES, is_png, is_tavern_file, load_json
 from storage.sentences import Sentence
 
 ITS_PICTURE = Sentence("Its picture appears beside its messages in Discord.")

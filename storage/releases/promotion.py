@@ -1,4 +1,4 @@
-"""Promote and roll back: one use case each, for Discord and the command line."""
+"""Promote and roll back: one use case each, for Discord and the command line. People's decision promotes too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from storage.database.enums import LAST_GOOD, GateVerdict
 from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack
 from storage.operations.audit import AuditedAction, audited
 from storage.releases.bases import base_in_use
+from storage.releases.contests import Contest, Decision
 from storage.releases.versions import (
     Alias,
     Version,
@@ -19,9 +20,11 @@ from storage.releases.versions import (
     find_version,
     id_of,
     move_alias,
+    moves_of,
     name_of,
     nearest_with_files,
     read_alias,
+    settle_verdict,
     version_named,
 )
 from storage.sentences import Sentence, joined
@@ -30,6 +33,8 @@ from storage.wording import gettext_noop
 
 GATE = gettext_noop("the checks")
 PASSED = Sentence("it passed the checks")
+CHOICES = gettext_noop("people's choices")
+"""Recorded as the mover of the champion if release.auto_promote follows people's choices."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
         reason = _with_skipped(reason, find_version(session, champion.version.parent_id), target)
     after = move_alias(session, personality_id, champion, target, by=by, reason=reason)
     before_target = nearest_with_files(session, target.parent_id) if target else None
-    _remember(session, personality_id, last_good, before_target, by=by)
+    _move_last_good(session, personality_id, last_good, before_target, by=by)
     return after
 
 
@@ -186,12 +191,12 @@ def make_champion(
 ) -> Alias:
     """Make a version the champion, and the version that `champion` points at last-good."""
     after = move_alias(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides_gate)
-    _remember(session, personality_id, read_alias(session, personality_id, LAST_GOOD), champion.version, by=by)
+    _move_last_good(session, personality_id, read_alias(session, personality_id, LAST_GOOD), champion.version, by=by)
     return after
 
 
-def _remember(session: Session, personality_id: int, last_good: Alias, version: Version | None, *, by: str) -> None:
-    move_alias(session, personality_id, last_good, version, by=by, reason=Sentence("follows the version in use"))
+def _move_last_good(session: Session, personality_id: int, before: Alias, to: Version | None, *, by: str) -> None:
+    move_alias(session, personality_id, before, to, by=by, reason=Sentence("follows the version in use"))
 
 
 def _require_generation(champion: Alias, expected: int) -> None:
@@ -208,3 +213,21 @@ def _with_skipped(reason: str, wanted: Version | None, target: Version | None) -
         reason=wanted.withdrawn_because,
     )
     return joined(" ", [reason, skipped])
+
+
+def conclude(session: Session, contest: Contest, decision: Decision, settings: ReleaseSettings) -> bool:
+    """Carry out people's decision: settle the verdict, and promote; return False if it was too late.
+
+    With release.auto_promote a version becomes the champion unless it was champion before: then somebody took it back.
+    Raises AliasConflict if somebody moves the champion at the same time.
+    """
+    version = contest.rival
+    champion = read_alias(session, version.personality_id)
+    if id_of(champion.version) != id_of(contest.champion):
+        return False  # these choices are counted again against the new champion
+    promotes = decision.verdict is GateVerdict.PASS and settings.auto_promote and not moves_of(session, version)
+    if promotes:
+        make_champion(session, version.personality_id, champion, version, by=CHOICES, reason=decision.reason)
+    # A promotion is announced with the same reason.
+    evidence = contest.numbers | {"reason": decision.reason}
+    return settle_verdict(session, version, decision.verdict, evidence, announced=promotes)

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
+from random import Random
 
 from sqlalchemy import Select, delete, func, select, true, update
 from sqlalchemy.orm import Session, aliased
 
+from storage.conversations.degenerate import is_degenerate
 from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, NOBODY, Label, PairChoice
@@ -22,6 +25,7 @@ from storage.personalities.personalities import lock_personality
 from storage.releases.bases import base_in_use
 from storage.releases.contests import find_rival
 from storage.releases.versions import id_of, read_alias
+from storage.taste.learning import LearnedTaste
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Thumb, VoteEvent, append_events
 
@@ -38,6 +42,8 @@ THUMBS = {Label.BOTH_GOOD: "👍", Label.BOTH_BAD: "👎"}
 Answer = tuple[NewReply, FinishedReply]
 Home = tuple[int, datetime]
 """(a person's server or DIRECT, the time since when they belong to it)"""
+LESSONS = 0.5
+"""Share of pairs that the taste model chooses; the others are random, so that it also learns from surprises."""
 
 
 @dataclass(frozen=True)
@@ -336,3 +342,23 @@ def last_asked(session: Session, personality_id: int) -> dict[str, datetime]:
         .group_by(SittingPairRow.prompt)
     )
     return dict(rows.all())
+
+
+def choose_two(texts: Sequence[str], taste: LearnedTaste | None, rng: Random) -> tuple[tuple[int, int], PairChoice]:
+    """Return the places of two of the texts in random order, and the way they were chosen.
+
+    Broken ones are left out if there are two others.
+    """
+    sound = [place for place, text in enumerate(texts) if not is_degenerate(text)]
+    pairs = list(combinations(sound if len(sound) > 1 else range(len(texts)), 2))
+    if taste is not None and rng.random() < LESSONS:
+        pair, chosen_by = max(pairs, key=lambda two: _lesson(texts, taste, *two)), PairChoice.LESSON
+    else:
+        pair, chosen_by = rng.choice(pairs), PairChoice.CHANCE
+    first, second = rng.sample(pair, 2)
+    return (first, second), chosen_by
+
+
+def _lesson(texts: Sequence[str], taste: LearnedTaste, first: int, second: int) -> float:
+    """Return how much a person's choice between the two texts would teach."""
+    return float(taste.lessons((texts[first], True), [(texts[second], True)])[0])

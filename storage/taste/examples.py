@@ -25,8 +25,7 @@ from storage.conversations.example_turns import (
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
 from storage.personalities.cards import Card, Example
-from storage.personalities.shown_examples import examples_budget, examples_to_show
-from storage.settings.sections import Settings
+from storage.settings.sections import ModelSettings, Settings
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.liked import read_liked_style
 from storage.taste.measures import dodges, scaled
@@ -40,6 +39,10 @@ FEWEST_WORDS = 5
 """Minimum words of an example: shorter ones would teach the base to say the same word to everything."""
 TYPICAL = 0.5
 """Share of the answers that is used, the closest to liked ones: the best of all would be extreme in one measure."""
+WINDOW_SHARE = 0.25
+"""Largest share of the context for the examples."""
+CHARS_PER_TOKEN = 4
+"""Characters per token in usual text; prompts with other text leave out some more examples."""
 
 
 @dataclass(frozen=True)
@@ -133,3 +136,23 @@ def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]
 
 def _says_something(answer: str) -> bool:
     return count_words(answer) >= FEWEST_WORDS and not is_degenerate(answer) and not dodges(answer)
+
+
+def examples_budget(model: ModelSettings) -> int:
+    """Return the most tokens that the examples may take."""
+    return int(WINDOW_SHARE * model.context_tokens)
+
+
+def examples_to_show(settings: Settings, card: Card) -> tuple[Example, ...]:
+    """Return the first examples that fit, whole and in the card's order.
+
+    A prompt's unchanged beginning is computed only once.
+    """
+    chosen: list[Example] = []
+    left = CHARS_PER_TOKEN * examples_budget(settings.model)
+    for example in card.examples:
+        chars = sum(map(len, example.dialogue))
+        if len(chosen) < settings.generation.card_examples and chars <= left:
+            chosen.append(example)
+            left -= chars
+    return tuple(chosen)

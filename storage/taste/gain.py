@@ -1,4 +1,7 @@
-"""The gain of choosing among candidates, from the votes: chosen answers against random ones, by inverse propensity."""
+"""The choice among the candidates for an answer, and what it gains: chosen answers against random ones.
+
+The gain comes from the votes, by inverse propensity.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,40 @@ from math import sqrt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import lock_replies
 from storage.database.tables import ReplyChoiceRow, ReplyRow
 from storage.settings.sections import VoteSettings
 from storage.statistics import Z_95
 from storage.votes.votes import Vote
 from storage.votes.weights import counted_votes
+
+
+@dataclass(frozen=True)
+class CandidateChoice:
+    utilities: tuple[float, ...]
+    """The taste model's utility of each candidate."""
+    shown: int
+    """The index of the shown candidate."""
+    propensity: float
+    """Probability of showing this candidate, given the candidates."""
+
+    @property
+    def is_best(self) -> bool:
+        """True if the shown candidate is better than some others, and none is better."""
+        return min(self.utilities) < self.utilities[self.shown] == max(self.utilities)
+
+
+def record_choice(session: Session, reply_id: int, choice: CandidateChoice) -> None:
+    """Store the choice among an answer's candidates, unless the answer was deleted in the meantime."""
+    if lock_replies(session, {reply_id}):
+        session.merge(
+            ReplyChoiceRow(
+                reply_id=reply_id,
+                utilities=list(choice.utilities),
+                shown=choice.shown,
+                propensity=choice.propensity,
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rounds: requested, claimed by one worker under a lease, and ended exactly once."""
+"""Rounds: offered, requested, claimed by one worker under a lease, and ended exactly once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
-from storage.database.rows import changed_rows, database_now, from_row, read_all, read_first
+from storage.database.rows import any_row, changed_rows, database_now, from_row, read_all, read_first
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
 from storage.errors import LeaseExpired, RoundConflict
 from storage.members import Pseudonym
-from storage.personalities.personalities import lock_personality, read_personality, require_active
+from storage.personalities.personalities import Personality, lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
 from storage.sentences import Sentence
 from storage.wording import gettext_noop
@@ -37,6 +37,8 @@ MEMORY_RAN_OUT = Sentence(
 REMEMBERED_ROUNDS = 10
 SCHEDULE = gettext_noop("schedule")
 """`requested_by` of a scheduled round."""
+MIN_EXAMPLES = 8
+"""Minimum examples for a first version: two of them decide when training stops."""
 
 
 @dataclass(frozen=True)
@@ -383,3 +385,12 @@ def require_lease(session: Session, round_id: int) -> None:
         raise RoundConflict("round {round_id} is no longer running", round_id=round_id)
     if _has_expired(row, database_now(session)):
         raise LeaseExpired(round_id)
+
+
+def offered_examples(session: Session, personality: Personality) -> int:
+    """Return the number of examples it could learn now; 0 if it has too few, a version or a round that made one."""
+    number = len(personality.card.examples)
+    version = select(VersionRow).where(VersionRow.personality_id == personality.id)
+    made = select(RoundRow).where(RoundRow.personality_id == personality.id, RoundRow.status.in_((*OPEN, *TRAINED)))
+    is_offered = number >= MIN_EXAMPLES and not any_row(session, version) and not any_row(session, made)
+    return number if is_offered else 0

@@ -38,12 +38,11 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.retention import past_replies, prune_replies, read_expiry
 from storage.releases.contests import Contest, find_rival, read_contest
-from storage.releases.judging import conclude
 from storage.releases.pair_share import read_pair_share
+from storage.releases.promotion import conclude
 from storage.releases.versions import Version, id_of, list_versions, read_alias
 from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings
-from storage.sittings.choosing import choose_two
-from storage.sittings.sittings import Answer, add_pair, begin_sitting, end_sitting, label_pair, next_pair
+from storage.sittings.sittings import Answer, add_pair, begin_sitting, choose_two, end_sitting, label_pair, next_pair
 from storage.taste.learning import LearnedTaste
 from storage.taste.updating import learn_all
 from storage.training.rounds import require_round

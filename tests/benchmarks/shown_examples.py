@@ -24,9 +24,8 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import serving_format
 from storage.models.memory import NumberFormat
 from storage.personalities.cards import Card, Example
-from storage.personalities.shown_examples import examples_budget, examples_to_show
 from storage.settings.sections import Settings
-from storage.taste.examples import Examples
+from storage.taste.examples import Examples, examples_budget, examples_to_show
 from tests.benchmarks.community import workshop
 from tests.benchmarks.critic import Critic, gain_of
 from tests.benchmarks.demonstration import (

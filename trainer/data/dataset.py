@@ -14,8 +14,7 @@ from storage.personalities.cards import Card
 from storage.personalities.personalities import lock_personality, read_personality
 from storage.releases.versions import StartingPoint
 from storage.settings.sections import TrainingSettings
-from storage.training.first_version import MIN_EXAMPLES
-from storage.training.rounds import Round, set_manifest
+from storage.training.rounds import MIN_EXAMPLES, Round, set_manifest
 from trainer.base import with_system_prompt
 from trainer.data.choosing import Fits
 from trainer.data.pairs import example_of

@@ -18,7 +18,7 @@ from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
 from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
 from trainer.data.survey import Survey
 from trainer.data.taste_pairs import rank_by_taste, weigh_by_taste
-from trainer.data.voter_caps import cap_voters, round_voters, shares
+from trainer.data.voters import cap_voters, round_voters, shares
 
 VOTER_CAP = "voter cap"
 MIN_WEIGHT = 1e-6

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from sqlalchemy.orm import Session
 
-from storage.conversations.repeats import repeats_answer, repeats_pieces
+from storage.conversations.degenerate import repeats_answer, repeats_pieces
 from storage.database.enums import TrainingSource
 from storage.personalities.personalities import read_personality
 from storage.taste.examples import NO_EXAMPLES, Examples

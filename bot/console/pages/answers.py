@@ -23,8 +23,8 @@ from bot.knowledge.gaps import question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS, without_quotes
 from bot.text.lineage import trace_lines
 from storage.conversations.control_tokens import sanitize
+from storage.database.columns import LARGEST_ID
 from storage.database.enums import NOBODY, Basis, Cause, Origin
-from storage.database.ids import LARGEST_ID
 from storage.errors import CardError
 from storage.insights.answers import (
     AnswerDetails,

@@ -14,7 +14,7 @@ from bot.console.places import AnswerSource, source_of
 from bot.knowledge.adding import from_text
 from bot.knowledge.gaps import GapGroup, GapReader, name_answers, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
-from storage.database.ids import parse_id
+from storage.database.columns import parse_id
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, settle_gaps
 from storage.wording import shorten

@@ -40,7 +40,7 @@ from storage.releases.contests import read_contest
 from storage.releases.versions import read_alias
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.acting import switch_taste
-from storage.training.first_version import offered_examples
+from storage.training.rounds import offered_examples
 from storage.wording import count
 
 CHECKS = {

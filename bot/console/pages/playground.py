@@ -17,8 +17,7 @@ from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
 from bot.releases.resolver import Release
 from storage.conversations.example_turns import with_earlier
-from storage.database.columns import utc_now
-from storage.database.ids import parse_id
+from storage.database.columns import parse_id, utc_now
 from storage.emoji import THUMBS
 from storage.personalities.cards import settings_of
 from storage.releases.versions import list_versions, name_of, read_alias, version_named

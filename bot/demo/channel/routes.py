@@ -24,7 +24,7 @@ from bot.demo.channel.timeline import BOT_PICTURE, PICTURES, read_timeline, summ
 from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.ids import parse_id
+from storage.database.columns import parse_id
 from storage.personalities.webhooks import picture_shown_by
 
 if TYPE_CHECKING:

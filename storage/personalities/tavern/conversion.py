@@ -22,11 +22,8 @@ from storage.personalities.cards import (
     build_card,
     why_not_displayed,
 )
-from storage.personalities.tavern.character import Character
+from storage.personalities.tavern.character import Character, Entry
 from storage.personalities.tavern.dialogues import Dialogues, parse_dialogues
-from storage.personalities.tavern.lorebook import MAX_ENTRIES, entries_of
-from storage.personalities.tavern.macros import NOBODY, Macros
-from storage.personalities.tavern.prompt import prompt_of
 from storage.sentences import Figure, Sentence, counted, joined
 from storage.wording import gettext_noop, shorten
 
@@ -51,6 +48,21 @@ PLACELESS = {
     "tags": gettext_noop("tags"),
 }
 """Keys without a place in a card of ours, and their names for people."""
+NOBODY = "the character"
+"""Stands for a character without a name."""
+
+_CHARACTER = re.compile(r"\{\{\s*char\s*\}\}|<(?:char|bot)>", re.IGNORECASE)
+_PERSON = re.compile(r"(?:\{\{\s*user\s*\}\}|<user>)(?P<own>['’]s\b)?", re.IGNORECASE)
+_OTHER = re.compile(r"\{\{[^{}]*\}\}")
+_LOOKED_BACK = 3
+"""Number of characters before a person's name that show whether it begins a sentence."""
+MAX_ENTRIES = 1_000
+MAX_KEYS_CHARS = 200
+_DECORATOR = re.compile(r"^@@.*\n?", re.MULTILINE)
+"""A rule of version 3 for when an entry applies."""
+_PATTERN = re.compile(r"/.+/[a-z]*", re.DOTALL)
+BETWEEN = "\n\n"
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_]?\s|\n")
 
 
 def card_file_of(character: Character, source: str) -> CardFile:
@@ -203,3 +215,87 @@ def _shown(names: Sequence[str]) -> list[str]:
 
 def _in_thousands(number: int) -> Figure:
     return Figure(number, ",")
+
+
+class Macros:
+    """Replaces the macros of one card."""
+
+    def __init__(self, character: str) -> None:
+        self._character = character
+        self.removed: list[str] = []
+        """Removed macros, which mean nothing here, such as {{time}}."""
+
+    def describe(self, text: str) -> str:
+        """Return a text about a conversation; its person becomes "the user"."""
+        return self._replace(text, "the user", "the user's")
+
+    def speak(self, text: str) -> str:
+        """Return words spoken to a person; the person becomes "you"."""
+        return self._replace(text, "you", "your")
+
+    def _replace(self, text: str, person: str, own: str) -> str:
+        named = _CHARACTER.sub(lambda found: self._character or _in_place(found, NOBODY), text)
+        named = _PERSON.sub(lambda found: _in_place(found, own if found["own"] else person), named)
+        self.removed += _OTHER.findall(named)
+        return _OTHER.sub("", named)
+
+
+def _in_place(found: re.Match[str], words: str) -> str:
+    """Return the words, with a capital letter where they begin a sentence."""
+    before = found.string[max(0, found.start() - _LOOKED_BACK) : found.start()].rstrip(' *"“')
+    return words.capitalize() if not before or before.endswith((".", "!", "?", "\n")) else words
+
+
+def entries_of(entries: Sequence[Entry], macros: Macros) -> Iterator[LorebookEntry]:
+    """Yield the entries that are switched on and not empty, without their rules."""
+    for number, entry in enumerate(entries, start=1):
+        content = macros.describe(_DECORATOR.sub("", entry.content)).strip()
+        if entry.enabled and content:
+            yield LorebookEntry(tuple(_keys(entry, macros)) or (f"entry {number}",), content)
+
+
+def _keys(entry: Entry, macros: Macros) -> Iterator[str]:
+    """Yield the entry's title and keys, each once, without patterns."""
+    seen: set[str] = set()
+    room = MAX_KEYS_CHARS
+    for word in (entry.comment or entry.name, *(() if entry.use_regex else entry.keys)):
+        key = " ".join(macros.describe(word).split())
+        room -= len(key)
+        if room >= 0 and key and key.casefold() not in seen and not _PATTERN.fullmatch(key):
+            seen.add(key.casefold())
+            yield key
+
+
+def prompt_of(character: Character, name: str, samples: Sequence[str], macros: Macros) -> tuple[str, str]:
+    """Return (the prompt, the text that did not fit).
+
+    `samples` are words of the character that show how it talks. A card with nothing but a system prompt keeps it
+    unchanged.
+    """
+    about = [
+        macros.describe(character.description),
+        _labelled("Personality", macros.describe(character.personality)),
+        _labelled("Scenario", macros.describe(character.scenario)),
+        _labelled(f"How {name or NOBODY} talks", BETWEEN.join(samples)),
+    ]
+    own = macros.describe(character.system_prompt)
+    introduction = f"You are {name}." if name and not own.strip() and any(map(str.strip, about)) else ""
+    parts = [own, introduction, *about, macros.describe(character.post_history_instructions)]
+    return _fit([part for part in parts if part.strip()])
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"{label}: {text}" if text.strip() else ""
+
+
+def _fit(parts: list[str]) -> tuple[str, str]:
+    """Return (the parts as one text within the limit, the text cut off the ends of the longest)."""
+    cut_off: list[str] = []
+    while (excess := len(BETWEEN.join(parts)) - MAX_PROMPT_CHARS) > 0:
+        longest = max(range(len(parts)), key=lambda at: len(parts[at]))
+        text = parts[longest]
+        room = max(len(text) - excess, 0)
+        end = max((found.end() for found in _SENTENCE_END.finditer(text, 0, room)), default=room)
+        parts[longest], rest = text[:end].rstrip(), text[end:].strip()
+        cut_off.append(rest)
+    return BETWEEN.join(filter(None, parts)), BETWEEN.join(cut_off)

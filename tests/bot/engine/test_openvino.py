@@ -536,7 +536,7 @@ async def test_a_thousand_requests_at_once_are_answered_or_refused_and_memory_st
 
 def test_rounding_keeps_every_weight_within_a_step() -> None:
     from storage.models.openvino.architectures import INT8_GROUP
-    from storage.models.openvino.rounding import INT8_MAX, round_to_int8
+    from storage.models.openvino.graph import INT8_MAX, round_to_int8
 
     matrix = np.random.default_rng(1).normal(size=(8, 2 * INT8_GROUP)).astype(np.float32)
     integers = round_to_int8([matrix[:5], matrix[5:]]).input_value(0).get_node().input_value(0).get_node()

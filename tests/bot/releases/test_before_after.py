@@ -10,7 +10,7 @@ from storage.database.enums import RoundStatus
 from storage.database.tables import VersionRow
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.releases.contests import read_contest
-from storage.releases.judging import conclude
+from storage.releases.promotion import conclude
 from storage.servers import ServerChoices, apply_setup
 from storage.training.rounds import claim_round, finish_round
 from tests.seeding import choose, compared_metrics

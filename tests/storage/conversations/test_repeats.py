@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.conversations.repeats import repeats_answer, repeats_pieces
+from storage.conversations.degenerate import repeats_answer, repeats_pieces
 
 EXAMPLES = [
     ("How is the sea?", "Flat for now, and grey."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.database.ids import LARGEST_ID, LARGEST_NUMBER, parse_id
+from storage.database.columns import LARGEST_ID, LARGEST_NUMBER, parse_id
 from storage.database.tables import AuditRow, DocumentRow, QuarantineRow, ReplyRow, SittingPairRow
 
 pytestmark = pytest.mark.both_databases

@@ -12,8 +12,7 @@ import pytest
 
 from storage.errors import BaseModelError
 from storage.models.base_model import resolve_base_model
-from storage.models.base_offer import examine_base
-from storage.models.disk_space import require_disk_space
+from storage.models.base_offer import examine_base, require_disk_space
 from storage.models.hub import download, find_downloaded, find_on_hub
 from storage.settings.sections import DataSettings, ModelSettings, Settings
 from tests.hub import COMMIT, TOKEN, FakeHub, serving_hub

@@ -18,7 +18,7 @@ from storage.personalities.cards import Card, CardFile, build_card, why_not_disp
 from storage.personalities.clean_pictures import LONGER_SIDE, clean_picture
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.personalities.pictures import AVATAR_SIDE, avatar_of, read_picture, set_picture
-from storage.personalities.tavern.png_text import SIGNATURE, read_text_chunks
+from storage.personalities.tavern.files import SIGNATURE, read_text_chunks
 from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook, webhooks_in
 from tests.storage.personalities.test_tavern import card_of, picture_of, with_texts
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.personalities.cards import Card, Example
-from storage.personalities.shown_examples import CHARS_PER_TOKEN, examples_budget, examples_to_show
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
+from storage.taste.examples import CHARS_PER_TOKEN, examples_budget, examples_to_show
 
 SIZES = st.lists(st.integers(1, 600), max_size=12)
 

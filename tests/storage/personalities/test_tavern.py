@@ -24,9 +24,8 @@ from storage.personalities.cards import (
     CardFile,
     LorebookEntry,
 )
-from storage.personalities.tavern.files import MAX_JSON_BYTES
-from storage.personalities.tavern.lorebook import MAX_ENTRIES
-from storage.personalities.tavern.png_text import SIGNATURE
+from storage.personalities.tavern.conversion import MAX_ENTRIES
+from storage.personalities.tavern.files import MAX_JSON_BYTES, SIGNATURE
 
 EBBA = {
     "name": "Ebba Lind",

@@ -28,8 +28,7 @@ from storage.releases.announcements import (
     unannounced,
 )
 from storage.releases.contests import read_contest
-from storage.releases.judging import conclude
-from storage.releases.promotion import promote, roll_back
+from storage.releases.promotion import conclude, promote, roll_back
 from storage.releases.versions import AliasMove, NewVersion, Version, find_version, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote

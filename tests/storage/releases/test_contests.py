@@ -34,11 +34,10 @@ from storage.releases.contests import (
     normalized,
     read_contest,
 )
-from storage.releases.judging import conclude
-from storage.releases.promotion import promote, roll_back
+from storage.releases.promotion import conclude, promote, roll_back
 from storage.releases.versions import NewVersion, Version, ask_gate, find_version, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
-from storage.sittings.choosing import choose_two
+from storage.sittings.sittings import choose_two
 from storage.statistics import DECISIVE, e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.conversations.candidates import CandidateChoice, record_choice
 from storage.settings.sections import VoteSettings
-from storage.taste.gain import ShownVote, estimate_gain, read_gain
+from storage.taste.gain import CandidateChoice, ShownVote, estimate_gain, read_gain, record_choice
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, add_reply, vote
 

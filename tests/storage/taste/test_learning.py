@@ -26,7 +26,7 @@ from storage.members import Pseudonym
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings
-from storage.sittings.choosing import choose_two
+from storage.sittings.sittings import choose_two
 from storage.taste.learning import (
     UNJUDGED,
     LearnedTaste,

@@ -13,7 +13,7 @@ from storage.database.enums import NOBODY, PairSource
 from storage.training.feedback import RatedReply, WrittenCorrection
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, rated, replies, written
 from trainer.data.pairs import Pair, PairSide, RoundFeedback, pair_by_people
-from trainer.data.voter_caps import UNCAPPED, cap_voters, influences, shares
+from trainer.data.voters import UNCAPPED, cap_voters, influences, shares
 
 NEW = 99
 
