@@ -25,8 +25,8 @@ from storage.training.feedback import read_corrections, read_replies, read_texts
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
 from trainer.base import RoundBase, with_system_prompt
-from trainer.data.choosing import ChosenPairs, choose_pairs
 from trainer.data.pairs import RoundFeedback, pair_by_people
+from trainer.data.plan import ChosenPairs, choose_pairs
 from trainer.learner import Learner
 
 ROLES = ("system", "user", "assistant")

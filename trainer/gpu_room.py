@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.models.hardware import own_gpus
-from storage.runtime.gpu_use import GpuUse, take_gpus, users_of_gpu
-from storage.runtime.processes import Heartbeat
+from storage.runtime.processes import GpuUse, Heartbeat, take_gpus, users_of_gpu
 from storage.wording import Duration, gettext_noop
 from trainer.errors import TrainerError
 from trainer.progress import Phase, ReportProgress, RoundProgress

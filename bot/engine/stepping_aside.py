@@ -22,8 +22,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import FAILURES
 from storage.models.hardware import free_unused_models, own_gpus
-from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
-from storage.runtime.processes import HEARTBEAT_S, worker_name
+from storage.runtime.processes import HEARTBEAT_S, GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu, worker_name
 from storage.training.rounds import expected_end
 
 log = logging.getLogger(__name__)

@@ -36,11 +36,10 @@ from storage.training.rounds import (
 )
 from tests.benchmarks.served import ServedBot
 from trainer.base import RoundBase
-from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import Pair
 from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.prepare import candidate_waits
-from trainer.data.survey import Survey, survey_votes
+from trainer.data.survey import ReadTexts, Survey, survey_votes
 from trainer.learner import Learner
 from trainer.rounds.worker import train_now
 

@@ -22,10 +22,9 @@ from storage.settings.sections import TrainingSettings
 from trainer.evaluation.measures import retention_text
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import USUAL
-from trainer.training.policy import new_adapter
 from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import Row
-from trainer.training.train import TrainingJob, build_trainer
+from trainer.training.train import TrainingJob, build_trainer, new_adapter
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50

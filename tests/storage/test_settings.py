@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from reactune.settings import describe_settings
 from storage.errors import SettingsError
 from storage.runtime.redaction import secrets_of
-from storage.settings.described import describe_settings
 from storage.settings.gone import GONE
 from storage.settings.loading import find_places, load_settings, variable_name
 from storage.settings.sections import FOR_TESTS, ChatSettings, DatabaseSettings, Settings, sections

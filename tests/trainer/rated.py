@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storage.training.feedback import RatedReply, Texts, WrittenCorrection
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote
-from trainer.data.choosing import ReadTexts
+from trainer.data.survey import ReadTexts
 
 PROMPT = "<|user|>hi<|bot|>"
 ANN, BEN, CAT, DAN, EVE = 1, 2, 3, 4, 5

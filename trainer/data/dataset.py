@@ -16,9 +16,8 @@ from storage.releases.versions import StartingPoint
 from storage.settings.sections import TrainingSettings
 from storage.training.rounds import MIN_EXAMPLES, Round, set_manifest
 from trainer.base import with_system_prompt
-from trainer.data.choosing import Fits
 from trainer.data.pairs import example_of
-from trainer.data.plan import TrainingPlan
+from trainer.data.plan import Fits, TrainingPlan
 from trainer.learner import RoundContext
 from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonstrated

@@ -1,24 +1,29 @@
-"""A round's training data: pairs from people, capped by voter, and pairs that the taste ranked. Pure."""
+"""A round's training data: pairs from people, capped by voter, and pairs that the taste ranked.
+
+Pairs are chosen by ids and votes, and only texts of chosen pairs are read. Pure except for that reading.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from storage.database.enums import Split
 from storage.releases.versions import StartingPoint
 from storage.sentences import counted
 from storage.settings.sections import Settings
+from storage.training.feedback import Texts
 from storage.training.rounds import ManifestPair, RoundVoter
-from trainer.data.choosing import ChosenPairs, Fits, choose_pairs
-from trainer.data.pairs import Pair, RoundFeedback, pair_by_people
-from trainer.data.survey import Survey
+from trainer.data.pairs import Pair, RoundFeedback, Rows, example_of, pair_by_people
+from trainer.data.survey import ReadTexts, Survey
 from trainer.data.taste_pairs import rank_by_taste, weigh_by_taste
 from trainer.data.voters import cap_voters, round_voters, shares
+from trainer.training.rows import PreferencePair
 
 VOTER_CAP = "voter cap"
 MIN_WEIGHT = 1e-6
@@ -27,6 +32,8 @@ TASTE_SHARE = 0.25
 """Share of a full round for pairs that the taste ranked: no single wrong vote can turn one of them."""
 VALIDATED = 4
 """One in this many of people's prompts is kept from training: its pairs decide when training stops."""
+Fits = Callable[[PreferencePair], bool]
+"""Returns whether a pair is short enough to train on."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,9 @@ def make_plan(survey: Survey, limits: PlanLimits, fits: Fits) -> TrainingPlan:
     fresh = RoundFeedback(survey.ranked if survey.taste.may_rank else ()).by_prompt()
     rank = partial(rank_by_taste, survey.taste, survey.measures, survey.relevance, limits.min_probability)
     of_taste = choose(fresh, rank, _surest, most)
-    weighed = weigh_by_taste(survey.taste, of_people) if survey.taste.may_teach else of_people.pairs
+    weighed = (
+        weigh_by_taste(survey.taste, of_people.pairs, of_people.feedback) if survey.taste.may_teach else of_people.pairs
+    )
     uncapped, ranked = _share_room(weighed, of_taste.pairs, most)
     capped = cap_voters(uncapped, limits.max_voter_share)
     train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, limits)
@@ -211,3 +220,61 @@ def _pair_line(pair: Pair, split: Split) -> ManifestPair:
         chosen_reply_id=pair.chosen.reply_id,
         correction_id=pair.chosen.correction_id,
     )
+
+
+@dataclass(frozen=True)
+class ChosenPairs:
+    """The highest-ranked pairs, with their texts."""
+
+    pairs: list[Pair]
+    prompts: dict[str, str]
+    """Rendered prompts by digest, including those of pairs that their texts ruled out."""
+    feedback: dict[str, RoundFeedback]
+    """The feedback on each prompt, by digest. Texts that were not read are empty."""
+    too_long: int
+    """Number of pairs that were too long to train on."""
+
+
+def choose_pairs(
+    feedback: Mapping[str, RoundFeedback],
+    make_pairs: Callable[[RoundFeedback], list[Pair]],
+    rank: Callable[[Pair], Any],
+    limit: int | None,
+    *,
+    fits: Fits,
+    read: ReadTexts,
+) -> ChosenPairs:
+    """Return the first `limit` pairs that fit.
+
+    A text can show that an answer is broken, equal to the other one or too long. Then other pairs take the place, and
+    their texts are read in turn.
+    """
+    said = dict(feedback)
+    made = {prompt: make_pairs(about) for prompt, about in said.items()}
+    prompts: dict[str, str] = {}
+    fitting, too_long = set[Rows](), set[Rows]()
+    while True:
+        left = (pair for pair in chain.from_iterable(made.values()) if pair.rows not in too_long)
+        first = sorted(left, key=rank)[:limit]
+        if unread := [pair for pair in first if not pair.is_read or pair.prompt not in prompts]:
+            texts = _read(unread, read)
+            prompts |= texts.prompts
+            for prompt in {pair.prompt for pair in unread}:
+                said[prompt] = said[prompt].with_texts(texts)
+                made[prompt] = make_pairs(said[prompt])
+            continue
+        unmeasured = [pair for pair in first if pair.rows not in fitting]
+        fitting |= {pair.rows for pair in unmeasured if fits(example_of(pair, prompts[pair.prompt]))}
+        too_long |= {pair.rows for pair in unmeasured} - fitting
+        if too_long.isdisjoint(pair.rows for pair in first):
+            return ChosenPairs(first, prompts, said, len(too_long))
+
+
+def _read(pairs: Collection[Pair], read: ReadTexts) -> Texts:
+    rows = [pair.rows for pair in pairs]
+    replies = {reply_id for *both, _ in rows for reply_id in both if reply_id is not None}
+    corrections = {correction_id for *_, correction_id in rows if correction_id is not None}
+    texts = read(replies=replies, corrections=corrections)
+    assert texts.answers.keys() >= replies
+    assert texts.corrections.keys() >= corrections
+    return texts

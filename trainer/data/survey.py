@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 from sqlalchemy.orm import Session
 
@@ -21,9 +22,17 @@ from storage.training.samples import AskedPrompt
 from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_votes
-from trainer.data.choosing import ReadTexts
 from trainer.data.pairs import RoundFeedback
 from trainer.learner import Learner
+
+
+class ReadTexts(Protocol):
+    """Reads the texts of answers, with their prompts, and of corrections.
+
+    It reads the same state of the database that the ids come from.
+    """
+
+    def __call__(self, *, replies: Collection[int], corrections: Collection[int]) -> Texts: ...
 
 
 @dataclass(frozen=True)

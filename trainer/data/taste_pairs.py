@@ -14,7 +14,6 @@ from storage.taste.learning import LearnedTaste, style_of
 from storage.taste.measures import scaled
 from storage.taste.model import Floats
 from storage.taste.relevance import NOISE, are_relevant
-from trainer.data.choosing import ChosenPairs
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of
 
 TASTE_VOTES = 8
@@ -66,7 +65,7 @@ def _is_more_relevant(relevance: float | None, other: float | None) -> bool:
     return relevance is not None and other is not None and relevance > other + NOISE
 
 
-def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
+def weigh_by_taste(taste: LearnedTaste, pairs: Sequence[Pair], feedback: Mapping[str, RoundFeedback]) -> list[Pair]:
     """Return the pairs, with pairs of siblings weighed by the votes on their answers and the taste together.
 
     One wrong vote can turn a pair of siblings around, and one 👍 more shows little if two answers are alike in every
@@ -74,12 +73,12 @@ def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
     It is learned without the votes on answers to the same prompt, so that these count once. A pair is left out if its
     other answer then is the better one.
     """
-    siblings = [pair for pair in chosen.pairs if pair.source is PairSource.SIBLINGS]
-    expected = _expected(taste, siblings, chosen.feedback)
+    siblings = [pair for pair in pairs if pair.source is PairSource.SIBLINGS]
+    expected = _expected(taste, siblings, feedback)
     believed = {
         reply.id: _believed(expected[reply.id], reply.up, reply.down)
         for prompt in {pair.prompt for pair in siblings}
-        for reply in chosen.feedback[prompt].replies
+        for reply in feedback[prompt].replies
         if reply.id in expected
     }
     weights = {
@@ -88,7 +87,7 @@ def weigh_by_taste(taste: LearnedTaste, chosen: ChosenPairs) -> list[Pair]:
         )
         for pair in siblings
     }
-    weighed = [replace(pair, weight=weights.get(pair.rows, pair.weight)) for pair in chosen.pairs]
+    weighed = [replace(pair, weight=weights.get(pair.rows, pair.weight)) for pair in pairs]
     return [pair for pair in weighed if pair.weight > 0]
 
 

@@ -22,14 +22,16 @@ from storage.database.enums import RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict
 from storage.models.free_memory import oom_kills
 from storage.personalities.personalities import open_personality
-from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus
 from storage.runtime.processes import (
     HEARTBEAT_S,
     SILENT_AFTER_S,
     TRAINER,
+    GpuUse,
     last_heartbeat,
+    leave_gpus,
     live_processes,
     record_heartbeat,
+    renew_gpus,
     sole_process,
     worker_name,
 )

@@ -30,8 +30,7 @@ from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.runtime.gpu_use import GpuUse, leave_gpus, take_gpus, users_of_gpu
-from storage.runtime.processes import SILENT_AFTER_S, worker_name
+from storage.runtime.processes import SILENT_AFTER_S, GpuUse, leave_gpus, take_gpus, users_of_gpu, worker_name
 from storage.settings.sections import Settings
 from storage.training.rounds import claim_round, request_round, require_round
 from tests.bot.engine.test_engine import answer, finished, request

@@ -32,8 +32,8 @@ from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 from trainer.base import RoundBase
 from trainer.evaluation.sampling import Sampler
 from trainer.training.memory_plan import USUAL
-from trainer.training.policy import load_policy
 from trainer.training.recipes import training_options
+from trainer.training.train import load_policy
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.tables import HeartbeatRow
-from storage.runtime.gpu_use import GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
-from storage.runtime.processes import SILENT_AFTER_S
+from storage.runtime.processes import SILENT_AFTER_S, GpuUse, leave_gpus, renew_gpus, take_gpus, users_of_gpu
 
 pytestmark = pytest.mark.both_databases
 

@@ -28,7 +28,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
 from storage.releases.versions import NewVersion, register
-from storage.runtime.gpu_use import GpuUse
+from storage.runtime.processes import GpuUse
 from storage.settings.sections import Settings
 from storage.taste.learning import learn_taste
 from storage.taste.opinions import read_taste_opinions

@@ -24,10 +24,9 @@ from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, add_taste, vote
 from tests.trainer.contexts import learner_of
 from tests.trainer.rated import ANN, BEN, corrections, crowd, rated, reader, replies
-from trainer.data.choosing import ReadTexts, choose_pairs
 from trainer.data.pairs import MAX_PAIRS_PER_PROMPT, Pair, RoundFeedback, pair_by_people
-from trainer.data.plan import PlanLimits, TrainingPlan, make_plan
-from trainer.data.survey import survey_votes
+from trainer.data.plan import PlanLimits, TrainingPlan, choose_pairs, make_plan
+from trainer.data.survey import ReadTexts, survey_votes
 
 BASE = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
 

@@ -6,8 +6,7 @@ import os
 import threading
 
 if __name__ == "__mp_main__":  # in a round's process, which multiprocessing starts with this module
-    from trainer.progress import RoundProgress
-    from trainer.progress_log import ProgressLog
+    from trainer.progress import ProgressLog, RoundProgress
 
     write = ProgressLog.__call__
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.progress import Phase, RoundProgress
-from trainer.progress_log import Forecast, Stage, Took
+from trainer.progress import Forecast, Phase, RoundProgress, Stage, Took
 
 JUDGEMENT = (
     (Phase.JUDGING, 5.0, 0),

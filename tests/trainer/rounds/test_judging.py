@@ -41,7 +41,7 @@ def test_the_trained_model_is_gone_before_the_gate_loads_its_own(
     def evaluate(*_arguments: object) -> NoReturn:
         raise Judged(*(model() for model in trained))
 
-    monkeypatch.setattr("trainer.training.policy.load_on_device", load_followed)
+    monkeypatch.setattr("trainer.training.train.load_on_device", load_followed)
     settings = Settings(training=SETTINGS)
     store = AdapterStore(tmp_path / "adapters")
     judge = RoundJudge(

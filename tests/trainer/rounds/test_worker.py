@@ -27,8 +27,16 @@ from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsErro
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import NewVersion, list_versions, register
-from storage.runtime.gpu_use import GpuUse, take_gpus, users_of_gpu
-from storage.runtime.processes import TRAINER, is_alive, last_heartbeat, sole_process, worker_name
+from storage.runtime.processes import (
+    TRAINER,
+    GpuUse,
+    is_alive,
+    last_heartbeat,
+    sole_process,
+    take_gpus,
+    users_of_gpu,
+    worker_name,
+)
 from storage.settings.sections import Settings
 from storage.training.rounds import (
     MEMORY_RAN_OUT,

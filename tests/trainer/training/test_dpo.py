@@ -385,7 +385,7 @@ def test_on_a_quantised_base_a_starter_keeps_its_own_numbers(base, tmp_path, mon
         model.is_loaded_in_8bit = True  # TRL treats both alike; 4 bits would need bitsandbytes here
         return model
 
-    monkeypatch.setattr("trainer.training.policy.load_on_device", load_marked)
+    monkeypatch.setattr("trainer.training.train.load_on_device", load_marked)
     untouched = SETTINGS.model_copy(update={"learning_rate": 1e-12})
     metrics = train(base, tmp_path / "out", starter=tmp_path / "starter", validation=PAIRS[:1], settings=untouched)
     assert metrics.validation_margin == pytest.approx(0.0, abs=1e-6)

@@ -24,7 +24,7 @@ from storage.models.base_model import BaseModel, load_adapter, load_model, load_
 from storage.models.layer_names import stored_matrices
 from storage.settings.sections import ModelSettings, TrainingSettings
 from tests.families import build_family
-from trainer.training.policy import load_policy, new_adapter, save_adapter
+from trainer.training.train import load_policy, new_adapter, save_adapter
 
 VISION = ("qwen3_5", "mistral3", "gemma3", "gemma4")
 TEXT = ("qwen3", "qwen3_moe", "lfm2", "phi3")
