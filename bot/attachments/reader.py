@@ -189,7 +189,8 @@ class AttachmentReader:
             raise UserFacingError(NOT_HEARING) from error
         if not heard:
             raise UserFacingError(SILENT)
-        return Reading(heard=heard, notes=(_describe_heard(heard),))
+        words = shorten(" ".join(heard.split()), HEARD_CHARS)
+        return Reading(heard=heard, notes=(gettext("heard: “{words}”", words=words),))
 
 
 def _from_outside(reading: Reading) -> Reading:
@@ -205,10 +206,6 @@ def _quoting(text: str, name: str, material: Material) -> Reading:
         note = gettext("read the beginning of {name}", name=name)
     cut_note = gettext("read only a part of {name}", name=name)
     return Reading((replace(material, read_note=note, cut_note=cut_note),), notes=(note,))
-
-
-def _describe_heard(heard: str) -> str:
-    return gettext("heard: “{words}”", words=shorten(" ".join(heard.split()), HEARD_CHARS))
 
 
 def _is_picture(file: discord.Attachment) -> bool:

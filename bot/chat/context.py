@@ -48,9 +48,9 @@ UNSURE = {
     ),
 }
 MESSAGES_LOOKED_UP = 3
+"""The newest message and people's earlier ones, which give a short question its context."""
 MOST_SIBLINGS = 6
 """Maximum answers to the same question, including the first: after that, another question helps more."""
-"""The newest message and people's earlier ones, which give a short question its context."""
 FIXED = gettext_noop("That sentence is fixed: I always say it, so there is nothing to rate, to improve or to repeat.")
 FROM_DOCUMENTS = gettext_noop(
     "That answer is no more than what this server's documents say, so there is nothing to improve or to repeat. If it "

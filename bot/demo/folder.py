@@ -37,7 +37,8 @@ def choose_community(directory: Path, community: str, *, start_over: bool) -> st
     if a community of another taste has voted.
     """
     if start_over:
-        _forget(directory)
+        for path in (*directory.glob("reactune.db*"), directory / "adapters"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         _begin(directory)
     else:
         community = _same_community(directory / MARKER, community)
@@ -98,8 +99,3 @@ def _begin(directory: Path) -> None:
 def _note(marker: Path, **facts: object) -> None:
     known = json.loads(marker.read_text(encoding="utf-8"))
     marker.write_text(json.dumps(known | facts), encoding="utf-8")
-
-
-def _forget(directory: Path) -> None:
-    for path in (*directory.glob("reactune.db*"), directory / "adapters"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

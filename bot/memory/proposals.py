@@ -215,8 +215,4 @@ def _question(fact: Fact) -> str:
 
 def to_second_person(text: str) -> str:
     """Return an English sentence of a person about themselves, turned to address that person."""
-    return _MINE.sub(_yours, text)
-
-
-def _yours(found: Match[str]) -> str:
-    return _YOURS[found[0].lower().replace("’", "'")]
+    return _MINE.sub(lambda found: _YOURS[found[0].lower().replace("’", "'")], text)

@@ -150,7 +150,7 @@ def _verdict(standing: Standing) -> str:
         "{wins} to {losses} (evidence {evidence})",
         wins=standing.wins,
         losses=standing.losses,
-        evidence=_two_digits(evidence),
+        evidence=number(float(f"{evidence:.2g}"), 4),
     )
     return f"{said} {gettext('({ties} about the same)', ties=standing.ties)}" if standing.ties else said
 
@@ -171,7 +171,3 @@ def describe_luck(champion: Version | None, compared: int) -> str:
         count=compared,
         champion=name_of(champion),
     )
-
-
-def _two_digits(evidence: float) -> str:
-    return number(float(f"{evidence:.2g}"), 4)

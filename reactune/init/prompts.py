@@ -31,8 +31,8 @@ def say(text: str) -> None:
     notes.print(as_called(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def ask_text(question: str, default: str = "") -> str:
-    return str(questionary.text(question, default).unsafe_ask()).strip()
+def ask_text(question: str) -> str:
+    return str(questionary.text(question).unsafe_ask()).strip()
 
 
 def ask_secret(question: str) -> str:

@@ -179,7 +179,9 @@ class _Attempt(Generic[T]):
         self._sessions = sessions
         self._work = work
         self._is_committing = False
-        self._retries = retries(self._may_pass, _report, database.retry_s)
+        self._retries = retries(
+            self._may_pass, lambda error: log.warning("Retrying a transaction: %s.", explain(error)), database.retry_s
+        )
 
     def call(self) -> T:
         return Retrying(**self._retries)(self._try)
@@ -203,10 +205,6 @@ class _Attempt(Generic[T]):
 
     def _may_pass(self, error: BaseException) -> bool:
         return isinstance(error, DBAPIError) and may_repeat(error, committing=self._is_committing)
-
-
-def _report(error: DBAPIError) -> None:
-    log.warning("Retrying a transaction: %s.", explain(error))
 
 
 def open_database(settings: Settings) -> Database:

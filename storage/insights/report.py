@@ -163,13 +163,13 @@ def votes_by_day(session: Session, personality_id: int, now: datetime, days: int
     return tuple(DayOfVotes(day, Tally(cast[day, Vote.UP], cast[day, Vote.DOWN])) for day in every_day)
 
 
-def pairs_by_round(session: Session, personality_id: int, rounds: int = ROUNDS_SHOWN) -> tuple[RoundPairs, ...]:
+def pairs_by_round(session: Session, personality_id: int) -> tuple[RoundPairs, ...]:
     """Return the numbers of the newest rounds' pairs, oldest round first."""
     newest = (
         select(RoundRow.id)
         .where(RoundRow.personality_id == personality_id, RoundRow.manifest_digest.is_not(None))
         .order_by(RoundRow.id.desc())
-        .limit(rounds)
+        .limit(ROUNDS_SHOWN)
     )
     return pairs_of_rounds(session, session.scalars(newest).all())
 

@@ -69,11 +69,7 @@ class BaseModel:
     architecture: str
 
 
-def _silent(_sentence: str) -> None:
-    pass
-
-
-def resolve_base_model(base: str, data_directory: Path, report: Report = _silent) -> BaseModel:
+def resolve_base_model(base: str, data_directory: Path, report: Report = lambda _sentence: None) -> BaseModel:
     """Return the model named by `model.base`; convert the bundled one or download a hub ID first if needed.
 
     `report` receives a sentence about each step that takes seconds. Raises BaseModelError with a remedy.

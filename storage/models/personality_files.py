@@ -104,7 +104,7 @@ def model_card(origin: Provenance, base: BaseModel | None) -> str:
     sees = base is not None and base.architecture.endswith("ForConditionalGeneration")
     model_class = "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
     parts = [
-        _metadata(version, licence),
+        f"---\nlibrary_name: peft\nbase_model: {version.base_name}\nlicense: {licence}\ntags: [lora, trl]\n---",
         f"# {personality.name} {version.name}",
         personality.card.description,
         f"A LoRA adapter that gives **{version.base_name}** a personality, made with Reactune. It changes how the "
@@ -122,10 +122,6 @@ def model_card(origin: Provenance, base: BaseModel | None) -> str:
         f"Digest of the adapter: `{version.digest}`",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _metadata(version: Version, licence: str) -> str:
-    return f"---\nlibrary_name: peft\nbase_model: {version.base_name}\nlicense: {licence}\ntags: [lora, trl]\n---"
 
 
 def _lineage(origin: Provenance) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -156,12 +156,10 @@ def _records(session: Session, user_id: int) -> dict[str, list[dict[str, Any]]]:
                 if column.name != naming.key and str(column) not in WITHHELD
             ]
             rows = session.execute(select(*columns).where(naming == user_id))
-            found[table.__tablename__] = [_plain(columns, row) for row in rows]
+            found[table.__tablename__] = [
+                {column.name: _value(column, value) for column, value in zip(columns, row, strict=True)} for row in rows
+            ]
     return found
-
-
-def _plain(columns: Sequence[Column[Any]], row: Sequence[Any]) -> dict[str, Any]:
-    return {column.name: _value(column, value) for column, value in zip(columns, row, strict=True)}
 
 
 def _value(column: Column[Any], value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, or_, select
+from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
@@ -53,7 +53,8 @@ def add_note(session: Session, user_id: int, guild_id: int | None, text: str) ->
 
 def list_notes(session: Session, user_id: int, guild_id: int | None) -> list[Note]:
     """Return the member's notes that are used there, oldest first."""
-    notes = select(MemberNoteRow).where(MemberNoteRow.user_id == user_id, _used_in(guild_id))
+    used = or_(MemberNoteRow.guild_id == (guild_id or DIRECT), MemberNoteRow.guild_id.is_(None))
+    notes = select(MemberNoteRow).where(MemberNoteRow.user_id == user_id, used)
     return read_all(session, Note, notes.order_by(MemberNoteRow.id))
 
 
@@ -71,10 +72,6 @@ def delete_notes(session: Session, note_ids: Select[int] | Collection[int]) -> i
 def replies_with_notes(note_ids: Select[int] | Collection[int]) -> Select[int]:
     """Select the answers whose prompts held one of the notes."""
     return select(ReplyNoteRow.reply_id).where(ReplyNoteRow.note_id.in_(note_ids))
-
-
-def _used_in(guild_id: int | None) -> ColumnElement[bool]:
-    return or_(MemberNoteRow.guild_id == (guild_id or DIRECT), MemberNoteRow.guild_id.is_(None))
 
 
 # Questions

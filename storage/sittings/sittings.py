@@ -352,13 +352,10 @@ def choose_two(texts: Sequence[str], taste: LearnedTaste | None, rng: Random) ->
     sound = [place for place, text in enumerate(texts) if not is_degenerate(text)]
     pairs = list(combinations(sound if len(sound) > 1 else range(len(texts)), 2))
     if taste is not None and rng.random() < LESSONS:
-        pair, chosen_by = max(pairs, key=lambda two: _lesson(texts, taste, *two)), PairChoice.LESSON
+        # The pair between which a choice would teach most.
+        lesson = {two: taste.lessons((texts[two[0]], True), [(texts[two[1]], True)])[0] for two in pairs}
+        pair, chosen_by = max(pairs, key=lesson.__getitem__), PairChoice.LESSON
     else:
         pair, chosen_by = rng.choice(pairs), PairChoice.CHANCE
     first, second = rng.sample(pair, 2)
     return (first, second), chosen_by
-
-
-def _lesson(texts: Sequence[str], taste: LearnedTaste, first: int, second: int) -> float:
-    """Return how much a person's choice between the two texts would teach."""
-    return float(taste.lessons((texts[first], True), [(texts[second], True)])[0])

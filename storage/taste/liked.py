@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.sentences import Figure, Sentence
 from storage.taste.learning import read_measures, style_of
-from storage.taste.measures import MEASURES, Measure, measure_style, scaled
+from storage.taste.measures import MEASURES, measure_named, measure_style, scaled
 from storage.taste.model import Floats
 from storage.taste.opinions import TasteOpinions
 
@@ -49,7 +49,7 @@ class Excess:
     @property
     def what(self) -> Sentence:
         """Return the excessive trait in words, with the three means if they are shares of answers."""
-        measure = _named(self.measure)
+        measure = measure_named(self.measure)
         if measure.is_yes_or_no:
             return Sentence(
                 "{what} in {share} of answers (base {base}, liked answers {liked})",
@@ -123,7 +123,3 @@ def find_excesses(answers: Sequence[str], base: Sequence[str], liked: LikedStyle
         )
         for place in order
     ]
-
-
-def _named(name: str) -> Measure:
-    return next(measure for measure in MEASURES if measure.name == name)

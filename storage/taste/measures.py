@@ -299,6 +299,10 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 
+def measure_named(name: str) -> Measure:
+    return next(measure for measure in MEASURES if measure.name == name)
+
+
 def dodges(answer: str) -> bool:
     """Return whether the answer apologises, refuses or says that it does not know."""
     text = Text(answer)

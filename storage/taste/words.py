@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.tables import OptOutRow, ReplyRow
 from storage.taste.learning import Beginning, LearnedTaste, style_begun, style_of
-from storage.taste.measures import MEASURES, Group, Measure, everyday_correlation
+from storage.taste.measures import MEASURES, Group, Measure, everyday_correlation, measure_named
 from storage.taste.model import Floats, Posterior, lone_effects
 
 EVERYDAY_ANSWERS = 50
@@ -192,7 +192,7 @@ class Change:
 
     @property
     def words(self) -> str:
-        measure = next(measure for measure in MEASURES if measure.name == self.measure)
+        measure = measure_named(self.measure)
         return measure.more if self.is_more else measure.less
 
 

@@ -30,14 +30,10 @@ class Obstacle(StrEnum):
     UNFINISHED = "unfinished"
 
 
-def trainable_replies(
-    personality_id: int, privacy: PrivacySettings, base_revision: str, *, with_unfinished: bool = False
-) -> type[ReplyRow]:
-    """Return a stand-in for `ReplyRow`: the answers that this base may train on, usually only complete ones."""
-    needed = _requirements(privacy, base_revision)
-    if with_unfinished:
-        del needed[Obstacle.UNFINISHED]
-    rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed.values())
+def trainable_replies(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
+    """Return a stand-in for `ReplyRow`: the complete answers that this base may train on."""
+    needed = _requirements(privacy, base_revision).values()
+    rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed)
     return aliased(ReplyRow, rows.subquery())
 
 

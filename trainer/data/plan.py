@@ -96,9 +96,8 @@ def make_plan(survey: Survey, limits: PlanLimits, fits: Fits) -> TrainingPlan:
     fresh = RoundFeedback(survey.ranked if survey.taste.may_rank else ()).by_prompt()
     rank = partial(rank_by_taste, survey.taste, survey.measures, survey.relevance, limits.min_probability)
     of_taste = choose(fresh, rank, _surest, most)
-    weighed = (
-        weigh_by_taste(survey.taste, of_people.pairs, of_people.feedback) if survey.taste.may_teach else of_people.pairs
-    )
+    said = of_people.pairs
+    weighed = weigh_by_taste(survey.taste, said, of_people.feedback) if survey.taste.may_teach else said
     uncapped, ranked = _share_room(weighed, of_taste.pairs, most)
     capped = cap_voters(uncapped, limits.max_voter_share)
     train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, limits)

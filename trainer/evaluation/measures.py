@@ -98,12 +98,9 @@ def answer_log_probabilities(
 
     The model reads the exchanges as in `answer_losses`.
     """
-    begun = [_beginning(_dialogue(message, answer, tokenizer)) for message, answer in exchanges]
+    passages = (_dialogue(message, answer, tokenizer) for message, answer in exchanges)
+    begun = [ScoredPassage(one.context_ids, one.target_ids[:READ_TOKENS]) for one in passages]
     return [-sum(losses) for losses in token_losses(model, begun, advance)]
-
-
-def _beginning(passage: ScoredPassage) -> ScoredPassage:
-    return ScoredPassage(passage.context_ids, passage.target_ids[:READ_TOKENS])
 
 
 def _dialogue(message: str, answer: str, tokenizer: Any) -> ScoredPassage:

@@ -17,7 +17,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.charts.report import describe_report, draw_report
-from bot.console.page import Here, find_here, read_form
+from bot.console.page import find_here, read_form
 from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
@@ -114,11 +114,8 @@ async def show_waiting(request: web.Request) -> web.Response:
     shown = None if channels is None else list(chain.from_iterable(channels.values()))
     new = here.personality if here.may_administer else None
     waiting = await here.services.database.read(read_waiting, decides_on, shown, here.services.settings, new)
-    return here.fill("waiting.html", waiting=[(one, _address_of(here, one)) for one in waiting])
-
-
-def _address_of(here: Here, waiting: WaitingItem) -> str:
-    return here.about(waiting.personality or here.personality).address(waiting.page)
+    addresses = [here.about(one.personality or here.personality).address(one.page) for one in waiting]
+    return here.fill("waiting.html", waiting=list(zip(waiting, addresses, strict=True)))
 
 
 async def show_health(request: web.Request) -> web.Response:

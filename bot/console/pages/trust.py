@@ -53,14 +53,9 @@ async def show_trust(request: web.Request) -> web.Response:
         trail=shown,
         older=older,
         is_first=before_id is None,
-        name_of=_name_of,
+        name_of=lambda entry: entry.actor.removesuffix(f" ({entry.actor_id})"),
         readable=partial(with_names, here),
     )
-
-
-def _name_of(entry: AuditEntry) -> str:
-    """Return the name of who did it, without their ID."""
-    return entry.actor.removesuffix(f" ({entry.actor_id})")
 
 
 async def show_stored(request: web.Request) -> web.Response:

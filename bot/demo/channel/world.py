@@ -120,7 +120,8 @@ class World:
     def seats_of(self, person: str) -> list[Seat]:
         """Return the person's seats: in the channels, each followed by its threads, then with the bot."""
         member = self.people[person]
-        shared = [place for place in map(self._shared_place, self._shared) if self._sees(member, place)]
+        places, backend = map(self._shared_place, self._shared), self.env.backend
+        shared = [one for one in places if channel_accessible(backend, one.channel.id, member.id, history=True)]
         direct = TalkPlace(DIRECT, f"@ {BOT_NAME}", IN_PRIVATE, member.user.dm_channel)
         return [Seat(self, member, place) for place in (*shared, direct)]
 
@@ -148,9 +149,6 @@ class World:
             return None
         services = self.env.bot.services
         return rule_in(channel, services.settings, services.setups)
-
-    def _sees(self, member: simcord.MemberActor, place: TalkPlace) -> bool:
-        return channel_accessible(self.env.backend, place.channel.id, member.id, history=True)
 
     @property
     def emoji(self) -> list[str]:
