@@ -123,7 +123,6 @@ def make_services(
                 deletions=deletions,
                 base_revision=base.revision,
                 fixed_basis=fixed_basis,
-                settings=settings,
             ),
             delivery=AnswerDelivery(
                 database=database,

@@ -18,7 +18,7 @@ from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
 from storage.models.known_bases import KnownBase, configured_base, known_bases
 from storage.models.memory import NumberFormat, graph_bytes, graph_serving_bytes, serving_bytes
-from storage.models.openvino.pipeline import GRAPHS
+from storage.models.openvino.graph_cache import GRAPHS
 from storage.models.openvino.recipes import GraphVerdict
 from storage.models.openvino.support import why_unsupported
 from storage.models.openvino.verifier import newest_verdict, prefers_graphs

@@ -27,7 +27,7 @@ from sqlalchemy.util import LRUCache
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.bundled import ENCODER_PACKAGE
-from storage.models.openvino.pipeline import GRAPHS
+from storage.models.openvino.graph_cache import GRAPHS
 from storage.settings.sections import DatabaseSettings, Settings
 
 LONGEST = frozenset(

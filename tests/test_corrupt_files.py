@@ -37,7 +37,7 @@ from storage.conversations.prompt_bank import read_bank
 from storage.database.database import open_database
 from storage.errors import SettingsError, StorageError
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.models.openvino.pipeline import GraphCache, graph_folder
+from storage.models.openvino.graph_cache import GraphCache, graph_folder
 from storage.models.openvino.verifier import Verifier
 from storage.models.personality_imports import import_adapter, read_export_card, unpacked
 from storage.personalities.card_files import read_any_card

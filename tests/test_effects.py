@@ -18,14 +18,8 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_effect
 from storage.models.openvino.comparison import compare_graphs
-from storage.models.openvino.pipeline import (
-    GraphCache,
-    PipelineOptions,
-    graph_folder,
-    graph_name,
-    load_pipeline,
-    verdict_file,
-)
+from storage.models.openvino.graph_cache import GraphCache, graph_folder, graph_name, verdict_file
+from storage.models.openvino.pipeline import PipelineOptions, load_pipeline
 from storage.models.openvino.recipes import W4A8, W8A16, write_verdict
 from storage.settings.loading import load_settings
 from storage.settings.sections import ModelSettings, TrainingSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from storage.models.base_model import BaseModel
 from storage.models.hardware import serving_format
-from storage.models.openvino.pipeline import graph_folder, verdict_file
+from storage.models.openvino.graph_cache import graph_folder, verdict_file
 from storage.models.openvino.recipes import W8A16, GraphRecipe, GraphVerdict, write_verdict
 from storage.settings.sections import ModelSettings
 

@@ -40,17 +40,16 @@ class MessageAnswerer:
 
     async def answer(self, message: discord.Message) -> None:
         """Answer the message; raises UserFacingError, EngineBusy and RateLimited with a text for its author."""
-        asked_at, services = utc_now(), self._services
+        asked_at, services, words = utc_now(), self._services, own_words(message, self._bot.user)
         # 1. Words that were meant as a command are not for the model.
-        self._refuse_command(message)
+        self._refuse_command(words)
         async with contextlib.AsyncExitStack() as typing:
             # 2. Show that an answer is on its way, before reading takes a request for each earlier message.
-            has_words = bool(own_words(message, self._bot.user))
-            if has_words:
+            if words:
                 await self._begin(message, typing)
             # 3. Read what was said before. Only this tells whether a message without words asks for anything.
             history = await self._reader.read(message)
-            if not has_words:
+            if not words:
                 if not self._is_asked(message, history):
                     return
                 await self._begin(message, typing)
@@ -81,13 +80,13 @@ class MessageAnswerer:
                 answer = await services.answerer.answer(ask)
                 # 10. Ask whether to keep what members said about themselves.
                 if answer.outcome in FINISHED_WHOLE:
-                    question = propose_fact(services, message, own_words(message, self._bot.user), ask.channel)
+                    question = propose_fact(services, message, words, ask.channel)
                     services.tasks.spawn(question, f"question about {message.id}")
         # 11. Summarize what will not fit into the next prompt.
         self._summarize(message.channel, history, context)
 
-    def _refuse_command(self, message: discord.Message) -> None:
-        first = own_words(message, self._bot.user).split(" ", 1)[0]
+    def _refuse_command(self, words: str) -> None:
+        first = words.split(" ", 1)[0]
         kind = discord.AppCommandType.chat_input
         if first in {f"/{command.name}" for command in self._bot.tree.get_commands(type=kind)}:
             raise UserFacingError(

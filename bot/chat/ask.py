@@ -19,13 +19,7 @@ from bot.text.addresses import without_invented
 from bot.text.sanitize import escape_inline
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.example_turns import SHOWN_AS, ShownAs, order_in
-from storage.conversations.replies import (
-    FINISHED_WHOLE,
-    NO_SOURCES,
-    FinishedReply,
-    Retrieved,
-    Sources,
-)
+from storage.conversations.replies import FINISHED_WHOLE, NO_SOURCES, FinishedReply, Retrieved, Sources
 from storage.database.columns import utc_now
 from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality
@@ -49,6 +43,7 @@ NOTES = {
     Finish.THOUGHT: gettext_noop("thought too long to answer"),
     Finish.CANCELLED: gettext_noop("stopped, the bot is restarting"),
 }
+QUOTED_ALONE = gettext_noop("only quoted, because my own words did not keep to it")
 INVENTED_ADDRESS = gettext_noop("left out an address that I made up")
 WITHOUT_WORDS = {
     Outcome.TIMEOUT: gettext_noop("Sorry, that took too long and I gave up. Please try again."),
@@ -56,9 +51,6 @@ WITHOUT_WORDS = {
     Outcome.FAILED: gettext_noop("Sorry, something went wrong while I was answering. Please try again."),
 }
 """Texts of answers that ended before their first word."""
-
-
-QUOTED_ALONE = gettext_noop("only quoted, because my own words did not keep to it")
 
 
 @dataclass(frozen=True)

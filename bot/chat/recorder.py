@@ -29,7 +29,6 @@ from storage.database.engine import is_away
 from storage.database.enums import Basis, Outcome
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.privacy.notes import still_exist
-from storage.settings.sections import Settings
 from storage.taste.gain import record_choice
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.wording import gettext_noop
@@ -76,7 +75,6 @@ class ReplyRecorder:
         deletions: Deletions,
         base_revision: str,
         fixed_basis: Basis | None,
-        settings: Settings,
     ) -> None:
         """`fixed_basis` is the training basis outside Discord; without one, the speakers' consent decides."""
         self._database = database
@@ -84,7 +82,6 @@ class ReplyRecorder:
         self._deletions = deletions
         self._base_revision = base_revision
         self._fixed_basis = fixed_basis
-        self._settings = settings
 
     async def start(self, ask: Ask, request: GenerationRequest) -> int:
         """Write the row and return its ID; raises UserFacingError if words of the prompt were deleted."""

@@ -17,7 +17,7 @@ from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict, RoundStatus
 from storage.database.rows import from_row
 from storage.database.tables import AliasMoveRow, AliasRow, PersonalityRow, RoundRow, VersionRow
-from storage.models.openvino.pipeline import remove_graphs_of
+from storage.models.openvino.graph_cache import remove_graphs_of
 from storage.releases.base_change import champions_elsewhere
 from storage.releases.versions import Version, line_of_parents
 from storage.sentences import Sentence

@@ -24,7 +24,7 @@ from bot.engine import Engine
 from bot.engine.selection import start_engine
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
-from storage.models.openvino.pipeline import graph_folder
+from storage.models.openvino.graph_cache import graph_folder
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import memory_mib, rows_apart
 from tests.benchmarks.first_answer import ANSWERED, CONNECTED, FIRST_TEXT

@@ -33,7 +33,8 @@ from storage.models.hardware import silence_transformers
 from storage.models.layer_names import LayerNames
 from storage.models.openvino.architectures import Decoder
 from storage.models.openvino.graph import build_graph
-from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer, properties
+from storage.models.openvino.graph_cache import MODEL_FILE
+from storage.models.openvino.pipeline import load_plain_tokenizer, properties
 from storage.models.openvino.recipes import (
     MAX_DIVERGENCE,
     W4A8,

@@ -21,7 +21,7 @@ from storage.errors import BaseModelError
 from storage.models.base_model import BaseModel
 from storage.models.free_memory import free_memory, oom_kills
 from storage.models.hardware import has_gpu, import_error_in, serving_format
-from storage.models.openvino.pipeline import GRAPHS, graph_folder, verdict_file
+from storage.models.openvino.graph_cache import GRAPHS, graph_folder, verdict_file
 from storage.models.openvino.recipes import RECIPES, GraphRecipe, GraphVerdict, read_verdict, write_verdict
 from storage.models.openvino.support import UnloadableModel, UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED

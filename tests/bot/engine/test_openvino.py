@@ -28,7 +28,7 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.free_memory import FreeMemory
 from storage.models.openvino import comparison
 from storage.models.openvino.graph import build_graph
-from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
+from storage.models.openvino.graph_cache import GraphCache, GraphNotWritten, graph_folder
 from storage.models.openvino.recipes import GraphVerdict, write_verdict
 from storage.models.openvino.support import UnloadableModel, UnsupportedModel
 from storage.models.openvino.verifier import LOCK_FILE, Verifier

@@ -22,7 +22,7 @@ from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow
 from storage.models.base_model import resolve_base_model
 from storage.models.hardware import serving_format
-from storage.models.openvino.pipeline import graph_folder, verdict_file
+from storage.models.openvino.graph_cache import graph_folder, verdict_file
 from storage.models.openvino.recipes import GraphVerdict, write_verdict
 from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality, read_personality

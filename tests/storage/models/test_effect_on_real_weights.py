@@ -23,13 +23,8 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.effect import UP_PROJECTION, WrongEffect, read_effect
 from storage.models.openvino.comparison import compare_graphs
-from storage.models.openvino.pipeline import (
-    PipelineOptions,
-    _log_probabilities,
-    graph_folder,
-    load_pipeline,
-    verdict_file,
-)
+from storage.models.openvino.graph_cache import graph_folder, verdict_file
+from storage.models.openvino.pipeline import PipelineOptions, _log_probabilities, load_pipeline
 from storage.models.openvino.recipes import MAX_DIVERGENCE, RECIPES, BaseEffect, GraphVerdict, write_verdict
 from storage.settings.sections import ModelSettings, TrainingSettings
 from trainer.data.dataset import render_dialogue

@@ -18,7 +18,8 @@ from storage.models.memory import graph_bytes
 from storage.models.openvino import comparison, graph
 from storage.models.openvino.architectures import Rotary
 from storage.models.openvino.graph import build_graph
-from storage.models.openvino.pipeline import MODEL_FILE, generation_config, properties
+from storage.models.openvino.graph_cache import MODEL_FILE
+from storage.models.openvino.pipeline import generation_config, properties
 from storage.models.openvino.recipes import MAX_DIVERGENCE, W8A16
 from storage.models.openvino.rotary import rotary_tables
 from storage.models.openvino.support import UnsupportedModel, require_supported, unsupported_because

@@ -18,7 +18,8 @@ from openvino import opset13 as op
 from storage.adapters.folder_store import AdapterRef
 from storage.models.openvino import comparison
 from storage.models.openvino.graph import _Graph, _ints
-from storage.models.openvino.pipeline import MODEL_FILE, load_plain_tokenizer
+from storage.models.openvino.graph_cache import MODEL_FILE
+from storage.models.openvino.pipeline import load_plain_tokenizer
 from storage.models.openvino.recipes import W8A16, Measurement
 from storage.models.openvino.weights import LowRank, Weights
 
