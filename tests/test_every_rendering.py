@@ -25,8 +25,8 @@ from storage.taste.examples import Examples, ExampleTurn
 from tests.families import FAMILIES, Family, save_tokenizer
 from tests.trainer.contexts import serving_of
 from trainer.base import ShownExamples
-from trainer.data.asking import prompts_to_rank
 from trainer.data.dataset import render_dialogue
+from trainer.data.drawing import prompts_to_rank
 from trainer.evaluation.model_measurements import neutral_messages
 from trainer.evaluation.sampling import SampledAnswer
 from trainer.exchange import RenderMessages

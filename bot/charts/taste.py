@@ -33,7 +33,7 @@ from bot.text.sanitize import quote_plainly
 from bot.text.taste import STYLE_ONLY, count_kinds, describe_finding, describe_gain, name_likings, use_and_reason
 from storage.insights.report import Report
 from storage.insights.taste_report import ShownEffect, TasteReport
-from storage.taste.words import LEAST_SURE, Sureness
+from storage.taste.likings import LEAST_SURE, Sureness
 from storage.wording import gettext_noop
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import Origin, Outcome
 from storage.personalities.personalities import Personality
 from storage.settings.sections import GenerationSettings
-from storage.taste.words import Effect
+from storage.taste.likings import Effect
 from storage.wording import gettext_noop, not_learned_yet
 
 REGENERATE = "🔁"

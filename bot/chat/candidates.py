@@ -19,10 +19,10 @@ from storage.conversations.example_turns import shown_exchanges
 from storage.personalities.personalities import Personality
 from storage.taste.gain import CandidateChoice
 from storage.taste.learning import Beginning, LearnedTaste
+from storage.taste.likings import Effect, why_chosen
 from storage.taste.model import Floats
 from storage.taste.relevance import are_relevant
 from storage.taste.updating import KnownTaste
-from storage.taste.words import Effect, why_chosen
 from storage.words import count_words, first_words
 
 Embed = Callable[[Sequence[str]], Awaitable[Floats | None]]

@@ -32,7 +32,7 @@ from storage.privacy.consent import has_opted_out
 from storage.releases.contests import find_rival
 from storage.sittings.sittings import Sitting, SittingPair, begin_sitting, find_sitting, label_pair, next_pair
 from storage.taste.learning import learn_taste
-from storage.taste.words import likings
+from storage.taste.likings import likings
 from storage.wording import gettext_noop
 
 PAIRS = 10

@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.knowledge.asking import CONSIDERED, Background, background_of, embed_question, lines_near, read_background
 from bot.knowledge.chunking import CountTokens, cut_into_chunks
 from bot.knowledge.decision import NOTHING, AskedMessage, ReplyDecision, ReplyKind, decide_reply
 from bot.knowledge.extraction import MAX_DOCUMENT_CHARS, Block
+from bot.knowledge.question_vectors import (
+    CONSIDERED,
+    Background,
+    background_of,
+    embed_question,
+    lines_near,
+    read_background,
+)
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database

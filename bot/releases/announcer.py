@@ -35,7 +35,7 @@ from storage.releases.announcements import (
 from storage.releases.before_after import BeforeAfter
 from storage.servers import ServerSetup
 from storage.taste.learning import learn_taste
-from storage.taste.words import Effect, likings
+from storage.taste.likings import Effect, likings
 
 log = logging.getLogger(__name__)
 CHOSEN_IN = "/setup, or release.announce_channel"

@@ -20,7 +20,7 @@ from storage.releases.announcements import Announcement, PromotionAnnouncement
 from storage.releases.before_after import BeforeAfter
 from storage.releases.versions import AliasMove, Version, id_of, name_of
 from storage.sentences import Sentence
-from storage.taste.words import Effect
+from storage.taste.likings import Effect
 from storage.votes.votes import NotOnVersion
 from storage.wording import gettext_noop
 

@@ -12,7 +12,7 @@ from storage.database.enums import SOURCE_WORDS, PairSource, RoundStatus
 from storage.models.personality_imports import ImportedPersonality
 from storage.runtime.processes import Heartbeat
 from storage.statistics import Z_ONE_SIDED_95
-from storage.taste.words import Change
+from storage.taste.likings import Change
 from storage.training.rounds import Round
 from storage.votes.votes import FeedbackCounts
 from storage.votes.weights import RULES

@@ -10,7 +10,7 @@ from storage.insights.taste_report import AnsweringNow, ShownEffect, TasteReport
 from storage.taste.acting import TasteRole
 from storage.taste.gain import CandidateGain
 from storage.taste.learning import FEWEST, REFUTED, UNJUDGED, LearnedTaste
-from storage.taste.words import Effect, likings
+from storage.taste.likings import Effect, likings
 from storage.votes.votes import FeedbackCounts
 from storage.wording import gettext_noop, shorten
 

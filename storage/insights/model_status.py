@@ -48,8 +48,8 @@ from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
 from storage.taste.gain import CandidateGain, read_gain
 from storage.taste.learning import learn_from
+from storage.taste.likings import Effect, likings
 from storage.taste.opinions import read_taste_opinions
-from storage.taste.words import Effect, likings
 from storage.training import rounds
 from storage.training.feedback import Outlook, look_ahead
 from storage.votes.votes import FeedbackCounts, Tally, VersionVotes, read_version_votes

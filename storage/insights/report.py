@@ -19,7 +19,7 @@ from storage.releases.versions import id_of, list_versions, name_of, read_alias
 from storage.settings.sections import Settings
 from storage.statistics import wilson_interval
 from storage.taste.learning import learn_taste
-from storage.taste.words import likings
+from storage.taste.likings import likings
 from storage.votes.corrections import count_causes
 from storage.votes.votes import NotOnVersion, Tally, Vote, read_version_votes
 from storage.votes.weights import quarantined, read_histories

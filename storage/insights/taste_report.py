@@ -20,9 +20,9 @@ from storage.statistics import Z_95
 from storage.taste.examples import choose_examples, examples_to_show
 from storage.taste.learning import LearnedTaste, learn_from
 from storage.taste.liked import like_balances
+from storage.taste.likings import Effect, Sureness, examples_of, likings, open_questions
 from storage.taste.opinions import TasteOpinions, read_taste_opinions
 from storage.taste.orders import order_in_use
-from storage.taste.words import Effect, Sureness, examples_of, likings, open_questions
 from storage.votes.votes import FeedbackCounts
 from storage.wording import gettext_noop, not_learned_yet
 

@@ -21,10 +21,10 @@ from storage.database.tables import ReplyRow
 from storage.releases.bases import base_in_use
 from storage.settings.sections import GenerationSettings
 from storage.taste.learning import LearnedTaste, read_measures
+from storage.taste.likings import Effect, Sureness, likings
 from storage.taste.measures import MEASURES, scaled
 from storage.taste.model import Floats
 from storage.taste.relevance import read_relevance
-from storage.taste.words import Effect, Sureness, likings
 
 MOST_TRIED = 2
 """Number of orders that are tried: those of the surest preferences that have one."""

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from storage.settings.sections import Settings
 from storage.taste.examples import ExampleTurn, choose_examples
 from storage.taste.learning import MANY, LearnedTaste, learn, learn_more, read_measures, read_taste_data
+from storage.taste.likings import Effect, likings
 from storage.taste.opinions import Opinion, TasteOpinions, read_taste_opinions, read_thumbs_on
 from storage.taste.orders import order_in_use
-from storage.taste.words import Effect, likings
 
 MOST_ANSWERS = 1_000
 """Maximum answers whose new votes are added one by one; with more, as after days offline, all is learned again."""

@@ -21,9 +21,9 @@ from sqlalchemy.orm import Session
 
 from bot.engine import Engine
 from bot.engine.selection import start_engine
-from bot.knowledge.asking import embed_question
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import parse_markdown
+from bot.knowledge.question_vectors import embed_question
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import DocumentKind

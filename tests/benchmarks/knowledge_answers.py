@@ -13,8 +13,8 @@ from bot.chat.answering import QUOTING_TEMPERATURE
 from bot.chat.ask import request_answer
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine
-from bot.knowledge.asking import read_background
 from bot.knowledge.decision import ReplyDecision, ReplyKind, decide_ranked, decide_reply
+from bot.knowledge.question_vectors import read_background
 from bot.knowledge.quoting import render_with_quotes
 from bot.knowledge.support import keeps_to
 from bot.releases.resolver import BASE_RELEASE

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from bot.knowledge import decision
-from bot.knowledge.asking import CONSIDERED, background_of, embed_question, read_background
 from bot.knowledge.decision import (
     AskedMessage,
     Line,
@@ -28,6 +27,7 @@ from bot.knowledge.decision import (
 )
 from bot.knowledge.extraction import MediaType
 from bot.knowledge.matching import best_match, words_of
+from bot.knowledge.question_vectors import CONSIDERED, background_of, embed_question, read_background
 from storage.conversations.prompt_bank import SHIPPED
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.english import InEnglish

@@ -72,7 +72,6 @@ class ServedBot:
             deletions=services.deletions,
             base_revision=services.base.revision,
             fixed_basis=services.fixed_basis,
-            settings=services.settings,
         )
         self._messages = itertools.count(1)
 

@@ -28,8 +28,8 @@ from storage.training.rounds import (
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.weights import RULES, read_weighted_votes
 from storage.wording import LEAST_SHOWN_SHARE
-from trainer.data.asking import ask_champion
 from trainer.data.dataset import Skip, length_check
+from trainer.data.drawing import ask_champion
 from trainer.data.plan import VOTER_CAP, PlanLimits, TrainingPlan, make_plan
 from trainer.data.survey import Survey, survey_votes
 from trainer.learner import RoundContext

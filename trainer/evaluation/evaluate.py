@@ -20,7 +20,7 @@ from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import cpu_threads, serving_format, silence_transformers
 from storage.models.openvino.verifier import Graphs
 from storage.settings.sections import GateSettings
-from storage.taste.words import find_changes
+from storage.taste.likings import find_changes
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.measures import (
     ScoredPassage,

@@ -33,7 +33,7 @@ from storage.sittings.sittings import (
     read_progress,
     undo_label,
 )
-from storage.taste.words import likings
+from storage.taste.likings import likings
 from storage.votes.corrections import check_correction
 
 PROMPTS_SHOWN = 20

@@ -5,7 +5,6 @@ Imports OpenVINO only to build one: the bot's own process uses this module.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from storage.models.base_model import BaseModel
 from storage.models.effect import EffectCheck, EffectRecord, WrongEffect, read_effect
 from storage.models.openvino.graph_cache import GraphCache, verdict_file
 from storage.models.openvino.recipes import GraphRecipe, read_verdict
-
-log = logging.getLogger(__name__)
 
 BLOCK_TOKENS = 32
 """Positions in a block of the cache, as OpenVINO lays it out on CPUs."""

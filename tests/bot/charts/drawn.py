@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from storage.insights.taste_report import ShownEffect
-from storage.taste.words import Sureness
+from storage.taste.likings import Sureness
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

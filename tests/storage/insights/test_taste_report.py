@@ -10,7 +10,7 @@ from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.acting import switch_taste
-from storage.taste.words import Sureness
+from storage.taste.likings import Sureness
 from storage.votes.votes import FeedbackCounts, Vote
 from tests.past import add_version, day
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, add_taste, vote

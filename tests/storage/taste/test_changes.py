@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from storage.taste.words import Change, find_changes
+from storage.taste.likings import Change, find_changes
 
 BEFORE = [
     f"The harbour has {number} boats and they all came back before the rain this evening." for number in range(20)

@@ -16,9 +16,7 @@ from storage.insights.taste_report import shown_effects
 from storage.members import Pseudonym
 from storage.personalities.personalities import ensure_personality
 from storage.taste.learning import LearnedTaste, learn_taste, style_of
-from storage.taste.measures import MEASURES
-from storage.taste.opinions import Opinion
-from storage.taste.words import (
+from storage.taste.likings import (
     MOST_EFFECTS,
     MOST_QUESTIONS,
     Effect,
@@ -27,6 +25,8 @@ from storage.taste.words import (
     likings,
     open_questions,
 )
+from storage.taste.measures import MEASURES
+from storage.taste.opinions import Opinion
 from storage.votes.votes import FeedbackCounts
 from tests.seeding import add_reply
 from tests.storage.taste.test_learning import (

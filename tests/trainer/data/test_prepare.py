@@ -67,9 +67,9 @@ from tests.seeding import (
 )
 from tests.trainer.contexts import context_of, serving_of
 from trainer.base import RoundBase, ShownExamples
-from trainer.data import asking
-from trainer.data.asking import bank_texts, prompts_to_rank
+from trainer.data import drawing
 from trainer.data.dataset import Skip
+from trainer.data.drawing import bank_texts, prompts_to_rank
 from trainer.data.plan import TrainingPlan
 from trainer.data.prepare import prepare_votes
 from trainer.progress import Phase, RoundProgress
@@ -439,7 +439,7 @@ def test_prompts_that_somebody_added_in_the_console_come_before_those_of_the_ban
     with database.snapshot() as session:
         prompts = set(session.scalars(select(ReplyRow.prompt).where(ReplyRow.basis == Basis.PROMPT_BANK)))
     most = ranking.pairs.ranked_prompts
-    assert sum("our own question" in prompt for prompt in prompts) == int(most * asking.OWN_SHARE) > 0
+    assert sum("our own question" in prompt for prompt in prompts) == int(most * drawing.OWN_SHARE) > 0
 
 
 def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
@@ -459,7 +459,7 @@ def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
 def test_a_round_that_is_interrupted_while_it_draws_keeps_what_it_drew(
     database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "AT_ONCE", 4)
+    monkeypatch.setattr(drawing, "AT_ONCE", 4)
     seed(database, lambda session: add_lone_votes(session, tiny_base))
 
     def fail(progress: RoundProgress) -> None:

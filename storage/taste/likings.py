@@ -1,4 +1,4 @@
-"""Finds the traits that members like, their certainty, and the answers that show them."""
+"""Finds the traits that members like, their certainty, the answers that show them, and changes of style, in words."""
 
 from __future__ import annotations
 
