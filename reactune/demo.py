@@ -12,26 +12,17 @@ from typing import Annotated
 
 import typer
 
-from bot.demo.bases import BaseSource, OfferedBase
 from bot.demo.community import TASTES, find_taste
 from bot.demo.folder import DEMO_DIRECTORY, choose_community, claim_folder, note_base, note_port, noted_base
-from reactune.models import DISK_BYTES, ORDER, Candidate, Machine, candidates
 from reactune.run import prepare_base, supervised_trainer
 from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
-from storage.models.base_model import Advance
-from storage.models.base_offer import examine_base
-from storage.models.hub import find_downloaded
-from storage.models.known_bases import PACKAGED
 from storage.operations.console_sessions import LOOPBACK
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, sole_process
-from storage.settings.sections import Settings
 
 EARLIER_DEMO_S = 20.0
 ANOTHER_FOLDER = "choose another folder with --directory"
-SETTINGS = {name: setting for setting, name in PACKAGED.items()}
-"""{name on the hub: model.base} of the bases that come with Reactune."""
 
 
 def demo(
@@ -61,7 +52,7 @@ def demo(
     """Try the bot in a local browser page, without a token, GPU or network."""
     with needed_by("the demo", "`pip install 'reactune[demo]'`"):
         from bot.demo.page import demo_overrides, serve_demo
-        from reactune.demo import bases_to_choose
+        from reactune.demo_bases import bases_to_choose
     import_from_here()
     if community:
         find_taste(community)  # a misspelt one must not make a folder
@@ -117,28 +108,3 @@ def free_port(port: int) -> int:
         except OSError as error:
             raise SettingsError(f"port {port} is in use: choose another with --port, or 0 for a free one") from error
         return int(probe.getsockname()[1])
-
-
-def bases_to_choose(settings: Settings) -> BaseSource:
-    def find() -> list[OfferedBase]:
-        found = candidates(settings, Machine.here(settings.data.directory))
-        fitting = [one for one in found if one.fits in ORDER]
-        return [_offered(one, settings) for one in sorted(fitting, key=lambda one: one.parameters)]
-
-    def fetch(which: str, advance: Advance) -> None:
-        examine_base(which, settings).download(advance)
-
-    return BaseSource(find, fetch)
-
-
-def _offered(one: Candidate, settings: Settings) -> OfferedBase:
-    is_here = one.configured or one.name in SETTINGS or find_downloaded(one.name) is not None
-    return OfferedBase(
-        setting=settings.model.base if one.configured else SETTINGS.get(one.name, one.name),
-        name=one.name,
-        licence=one.licence,
-        parameters=one.parameters,
-        download=0 if is_here else DISK_BYTES * one.parameters,
-        fits=one.fits,
-        is_in_use=one.configured,
-    )
