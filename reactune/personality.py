@@ -193,8 +193,7 @@ def picture_personality(
 ) -> None:
     """Set the picture beside a personality's messages in Discord."""
     from storage.operations.audit import audited
-    from storage.personalities.clean_pictures import ONE_COLOUR, clean_picture
-    from storage.personalities.pictures import set_picture
+    from storage.personalities.pictures import ONE_COLOUR, clean_picture, set_picture
 
     if (file is None) != remove:
         raise SettingsError("name either a picture's file or --remove")
@@ -212,7 +211,7 @@ def picture_personality(
 
 
 def _read(path: Path) -> bytes:
-    from storage.personalities.clean_pictures import MAX_PICTURE_FILE_BYTES
+    from storage.personalities.pictures import MAX_PICTURE_FILE_BYTES
 
     try:
         if path.stat().st_size > MAX_PICTURE_FILE_BYTES:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bot.attachments.shrinking import jpeg_of, shrink
 from bot.engine import CannotSee, Engine, PictureRequest
 from bot.engine.remote.server import Faulty, ServerError, connect
 from bot.errors import BotError, EngineBusy, UserFacingError
 from storage.settings.sections import PictureSettings, Settings
+from storage.small_pictures import MAX_PIXELS, PictureTooLarge, open_small
 from storage.wording import gettext_noop, shorten
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 log = logging.getLogger(__name__)
 
 PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+LONGER_SIDE = 1_024
+"""Longer side in pixels: vision models shrink larger pictures themselves."""
+QUALITY = 85
 ASKED_CHARS = 300
 MAX_DESCRIPTION_CHARS = 2_000
 MAX_DESCRIPTION_TOKENS = 300
@@ -28,6 +35,7 @@ INSTRUCTIONS = (
 LANE = 0
 """The lane of the base's descriptions. Other lanes are the IDs of personalities, and lanes take turns."""
 QUESTION = "They want to know: {asked}\nDescribe what is needed for that. Do not answer it yourself."
+DAMAGED = gettext_noop("I couldn't open the picture: it is damaged or not what its name says.")
 BLIND = gettext_noop("I can't see pictures here, so please tell me in words what it shows.")
 NOT_SEEING = gettext_noop(
     "I couldn't look at the picture, because the service that I see with doesn't answer right now."
@@ -57,21 +65,46 @@ async def put_into_words(content: bytes, asked: str, settings: Settings, engine:
 async def look_at(content: bytes, asked: str, settings: Settings) -> str:
     """Return a server's description of a picture, for a person who `asked` something about it.
 
-    Raises PictureRefused, and ServerError if the server fails.
+    Raises UserFacingError if the picture cannot be opened, and ServerError if the server fails.
     """
     own = settings.pictures
-    picture = await asyncio.to_thread(shrink, content)
-    jpeg = base64.b64encode(await asyncio.to_thread(jpeg_of, picture)).decode()
+    jpeg = base64.b64encode(await asyncio.to_thread(lambda: _jpeg_of(_open(content)))).decode()
     async with connect(own.server, settings.pictures_api_key, settings.remote) as server:
         reply = await server.post("/v1/chat/completions", _request(jpeg, asked, settings), own.timeout_s)
     return shorten(_said(own.server, reply), MAX_DESCRIPTION_CHARS)
 
 
 async def look_with(engine: Engine, content: bytes, asked: str, own: PictureSettings) -> str:
-    """Return the base's description of a picture; raises PictureRefused, and the errors of the engine's `look`."""
-    picture = await asyncio.to_thread(shrink, content)
+    """Return the base's description of a picture; raises UserFacingError, and the errors of the engine's `look`."""
+    picture = await asyncio.to_thread(_open, content)
     request = PictureRequest(picture, _words(asked), MAX_DESCRIPTION_TOKENS, own.timeout_s, LANE)
     return shorten(await engine.look(request), MAX_DESCRIPTION_CHARS)
+
+
+def _open(content: bytes) -> Picture:
+    """Return the picture, small and in RGB; raises UserFacingError."""
+    from PIL import Image
+
+    try:
+        small = open_small(content, LONGER_SIDE)
+    except PictureTooLarge as error:
+        raise UserFacingError(
+            "I couldn't look at the picture: it has {size} million pixels, and I look at up to {limit} million.",
+            size=round(error.pixels / 1e6),
+            limit=round(MAX_PIXELS / 1e6),
+        ) from error
+    except ValueError as error:
+        raise UserFacingError(DAMAGED) from error
+    plain = Image.new("RGB", small.size, "white")
+    plain.paste(small, mask=small)
+    return plain
+
+
+def _jpeg_of(picture: Picture) -> bytes:
+    """Return the picture as a JPEG. Servers differ in what they can open (llama.cpp no WebP): all of them open that."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
 
 
 def _words(asked: str) -> str:

@@ -44,7 +44,6 @@ from storage.database.enums import Scope
 from storage.models.personality_imports import ImportedPersonality
 from storage.personalities.bindings import MAX_STRENGTH, BindingPlace, bind, list_bindings, unbind
 from storage.personalities.cards import MAX_DISPLAY_NAME_CHARS, format_card, renamed, require_name
-from storage.personalities.clean_pictures import MAX_PICTURE_FILE_BYTES, ONE_COLOUR, clean_picture
 from storage.personalities.personalities import (
     CARD_SUFFIX,
     Personality,
@@ -55,7 +54,7 @@ from storage.personalities.personalities import (
     read_personality,
     restore_personality,
 )
-from storage.personalities.pictures import set_picture
+from storage.personalities.pictures import MAX_PICTURE_FILE_BYTES, ONE_COLOUR, clean_picture, set_picture
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from storage.errors import CardError, ExportRefused
 from storage.personalities.cards import Card, CardFile, format_card, parse_card, require_name
-from storage.personalities.clean_pictures import clean_picture
+from storage.personalities.pictures import clean_picture
 from storage.personalities.tavern.character import read_character
 from storage.personalities.tavern.conversion import card_file_of
 from storage.personalities.tavern.files import MAX_PICTURE_BYTES, is_png, is_tavern_file, load_json

@@ -1,20 +1,47 @@
-"""Pictures of personalities: stored, and cut to the square that Discord shows."""
+"""Pictures of personalities: made small and plain, stored, and cut to the square that Discord shows."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.rows import upsert
 from storage.database.tables import PersonalityRow, PictureRow
+from storage.errors import CardError
+from storage.small_pictures import MAX_PIXELS, PictureTooLarge, open_small
+from storage.wording import gettext_noop
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+MAX_PICTURE_FILE_BYTES = 10_000_000
+LONGER_SIDE = 768
+"""Longer side in pixels: Discord shows the picture much smaller."""
+DAMAGED = gettext_noop("the picture cannot be opened: send a PNG, JPEG, GIF or WebP file that is not damaged")
+ONE_COLOUR = gettext_noop("the picture has one colour only, so nobody would know whose it is: choose another")
+TOO_LARGE = gettext_noop("the picture has more than {limit} million pixels: make it smaller")
 AVATAR_SIDE = 256
 """Side of the avatar, in pixels."""
 FACE = (0.5, 0.15)
 """The part of a portrait kept in a square, as shares of its width and height: the middle, and nearly the top."""
+
+
+def clean_picture(content: bytes) -> bytes | None:
+    """Return the picture, or an animation's first frame, as a small PNG file; None if it has only one colour.
+
+    Raises CardError.
+    """
+    try:
+        small = open_small(content, LONGER_SIDE)
+    except PictureTooLarge as error:
+        raise CardError(TOO_LARGE, limit=MAX_PIXELS // 1_000_000) from error
+    except ValueError as error:
+        raise CardError(DAMAGED) from error
+    return None if small.getcolors(maxcolors=1) else _png_of(small)
 
 
 def set_picture(session: Session, personality_id: int, picture: bytes | None) -> bool:
@@ -42,7 +69,10 @@ def avatar_of(picture: bytes) -> bytes:
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(picture), formats=("PNG",)) as whole:
-        square = ImageOps.fit(whole, (AVATAR_SIDE, AVATAR_SIDE), centering=FACE)
+        return _png_of(ImageOps.fit(whole, (AVATAR_SIDE, AVATAR_SIDE), centering=FACE))
+
+
+def _png_of(picture: Picture) -> bytes:
     file = io.BytesIO()
-    square.save(file, "PNG")
+    picture.save(file, "PNG", optimize=True)
     return file.getvalue()

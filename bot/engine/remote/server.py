@@ -20,9 +20,9 @@ from storage.settings.sections import KEY_VARIABLE, RemoteSettings
 EVENT = b"data:"
 END = b"[DONE]"
 POOLED_S = 15.0
+"""Time to keep an idle connection; the longer, the more of them have died unnoticed."""
 IDLE_SHARE = 1 / 3
 """Longest silence between two tokens, as a share of that before the first, which waits for the whole prompt."""
-"""Time to keep an idle connection; the longer, the more of them have died unnoticed."""
 DEFAULT_RETRY_S = 1.0
 SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 300.0

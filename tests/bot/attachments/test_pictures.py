@@ -7,11 +7,12 @@ import io
 import pytest
 from PIL import Image
 
-from bot.attachments import pictures, shrinking
+from bot.attachments import pictures
 from bot.attachments.pictures import BLIND, NOT_LOOKED, NOT_SEEING
 from bot.engine import CannotSee
 from bot.engine.remote.server import ServerError
 from bot.errors import LearningNow, NothingAsked
+from storage import small_pictures
 from storage.database.tables import ReplyRow
 from storage.privacy.consent import give_consent
 from storage.settings.sections import PictureSettings, Settings
@@ -249,8 +250,8 @@ class TestFailures:
 
     async def test_of_a_file_that_takes_over_its_process_too(self, place, server, monkeypatch):
         forged = {"width": 10**6, "height": 10**6, "pixels": ""}
-        monkeypatch.setattr(shrinking, "run_apart", lambda *_: forged)
-        assert (await send(place, "", CAT)).content == shrinking.DAMAGED
+        monkeypatch.setattr(small_pictures, "run_apart", lambda *_: forged)
+        assert (await send(place, "", CAT)).content == pictures.DAMAGED
         assert server.chats == []
 
     @pytest.mark.threat("T52")

@@ -15,9 +15,8 @@ from sqlalchemy.orm import Session
 from storage.errors import CardError
 from storage.personalities.card_files import parse_any_card, with_clean_picture
 from storage.personalities.cards import Card, CardFile, build_card, why_not_displayed
-from storage.personalities.clean_pictures import LONGER_SIDE, clean_picture
 from storage.personalities.personalities import ensure_personality, read_personality
-from storage.personalities.pictures import AVATAR_SIDE, avatar_of, read_picture, set_picture
+from storage.personalities.pictures import AVATAR_SIDE, LONGER_SIDE, avatar_of, clean_picture, read_picture, set_picture
 from storage.personalities.tavern.files import SIGNATURE, read_text_chunks
 from storage.personalities.webhooks import OwnWebhook, list_webhook_ids, record_webhook, webhooks_in
 from tests.storage.personalities.test_tavern import card_of, picture_of, with_texts
