@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.enums import NOBODY, Basis
-from storage.database.rows import upsert
+from storage.database.rows import in_parts, upsert
 from storage.database.tables import (
     CorrectionRow,
     GreetingRow,
@@ -35,8 +35,6 @@ Member = tuple[int | None, int]
 """(server or None, as `home_of` returns it; user ID of a member there)."""
 DIRECT = 0
 """Stands for direct messages in place of a server ID."""
-MEMBERS_AT_ONCE = 10_000
-"""Members in one statement: SQLite accepts 32,766 parameters."""
 GuildId = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 
 
@@ -191,16 +189,10 @@ class Memberships:
             yield true()
             return
         guilds = {guild for guild, _ in self._members if guild}
-        for users in _parts(user for guild, user in self._members if guild):
+        for users in in_parts(user for guild, user in self._members if guild):
             yield and_(guild_id.in_(guilds), user_id.in_(users))
-        for users in _parts(user for guild, user in self._members if guild == DIRECT):
+        for users in in_parts(user for guild, user in self._members if guild == DIRECT):
             yield user_id.in_(users)
-
-
-def _parts(users: Iterable[int]) -> Iterator[list[int]]:
-    ordered = sorted(set(users))
-    for start in range(0, len(ordered), MEMBERS_AT_ONCE):
-        yield ordered[start : start + MEMBERS_AT_ONCE]
 
 
 def _signs() -> dict[InstrumentedAttribute[int], Select[int | None, int, datetime]]:

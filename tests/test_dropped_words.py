@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.localization.catalogues import SHIPPED, SUFFIX, read_catalogue, texts_of
+from bot.localization.languages import SHIPPED, SUFFIX, read_catalogue, texts_of
 from tests.translations import collect
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,7 @@ from pathlib import Path
 from babel.messages import Catalog
 from babel.messages.pofile import write_po
 
-from bot.localization.catalogues import SHIPPED, SUFFIX, read_catalogue, texts_of
-from bot.localization.languages import MAX_DESCRIPTION_CHARS
+from bot.localization.languages import MAX_DESCRIPTION_CHARS, SHIPPED, SUFFIX, read_catalogue, texts_of
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "storage", "trainer")

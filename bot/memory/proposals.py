@@ -20,8 +20,7 @@ from bot.guards.access import is_quiet
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.localization.sentences import gettext, ngettext
-from bot.memory.facts import Fact, find_fact
-from bot.memory.forms import NAMED
+from bot.memory.facts import NAMED, Fact, find_fact
 from bot.memory.recall import find_same
 from bot.services import Services
 from bot.text.sanitize import escape_inline

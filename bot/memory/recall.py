@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.knowledge.library import Library
-from bot.memory.facts import Fact, topic_of
-from bot.memory.forms import NAMED
+from bot.memory.facts import NAMED, Fact, topic_of
 from storage.knowledge.search import Question
 from storage.knowledge.words import content_words
 from storage.privacy.notes import Note

@@ -5,7 +5,7 @@ A database keeps no record of its missing rows, so the backup is compared with t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.backups.copy import has_rows
 from storage.database.columns import Fate, UtcDateTime, utc_now
+from storage.database.rows import in_parts
 from storage.database.tables import (
     Base,
     ConsentRow,
@@ -70,8 +71,6 @@ TAKEN_BACK: Mapping[type[Base], tuple[str, ...]] = MappingProxyType(
     }
 )
 """Columns that show withdrawals; rows that still exist keep their present values."""
-IDS_AT_ONCE = 5_000
-"""Keys in one statement: SQLite accepts 32,766 parameters."""
 
 Rows = list[dict[str, Any]]
 LeftOut = tuple[datetime, datetime]
@@ -119,9 +118,9 @@ class RepeatedDeletions:
         for guild_id in self.guilds:
             erase_guild(session, guild_id)
         answers = [key["id"] for key in self.gone.get(ReplyRow, [])]
-        for batch in _batches(answers):
+        for batch in in_parts(answers):
             erase_answers(session, batch)
-        for batch in _batches(self.documents):
+        for batch in in_parts(self.documents):
             erase_documents(session, select(DocumentRow.id).where(DocumentRow.id.in_(batch)))
         session.flush()
         session.expire_all()
@@ -250,9 +249,3 @@ def _bound(table: type[Base], row: dict[str, Any]) -> dict[str, Any]:
     """Return the row as parameters for a statement with `_is_key`."""
     names = {column.name for column in _key(table)}
     return {f"key_{name}" if name in names else name: value for name, value in row.items()}
-
-
-def _batches(ids: Collection[int]) -> Iterator[list[int]]:
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), IDS_AT_ONCE):
-        yield ordered[start : start + IDS_AT_ONCE]

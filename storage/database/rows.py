@@ -1,7 +1,8 @@
-"""Helpers for rows: conversion to and from dataclasses, counts, and the database's time."""
+"""Helpers for rows: conversion to and from dataclasses, counts, many IDs, and the database's time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,6 +17,8 @@ from storage.database.tables import Base
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+IDS_AT_ONCE = 5_000
+"""IDs in one statement: SQLite accepts 32,766 parameters."""
 Plain = TypeVar("Plain", bound="DataclassInstance")
 Value = TypeVar("Value")
 
@@ -39,6 +42,13 @@ def read_first(session: Session, cls: type[Plain], rows: Select[Any]) -> Plain |
     """Return the first selected row as a dataclass, or None."""
     row = session.scalar(rows.limit(1))
     return from_row(cls, row) if row else None
+
+
+def in_parts(ids: Iterable[int]) -> Iterator[list[int]]:
+    """Yield the distinct IDs in ascending order, in lists of IDS_AT_ONCE."""
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), IDS_AT_ONCE):
+        yield ordered[start : start + IDS_AT_ONCE]
 
 
 def any_row(session: Session, rows: Select[Any] | CompoundSelect[Any]) -> bool:

@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from storage.files import read_json_object
 from storage.models.layer_names import weight_files
 from storage.models.openvino.architectures import VARIANTS
 
@@ -110,16 +111,14 @@ def shape_of(folder: Path) -> ModelShape:
     weights = _weights(folder)
     shapes = _of_language(weights)
     parameters, everything = (sum(map(prod, some.values())) for some in (shapes, weights))
-    return ModelShape.of(_read_config(folder), parameters, _stored_tokens(shapes), everything - parameters)
+    config = read_json_object(folder / "config.json")
+    return ModelShape.of(config, parameters, _stored_tokens(shapes), everything - parameters)
 
 
 def vocabulary_of(folder: Path) -> int:
     """Return the number of a model's tokens; raises like `shape_of`."""
-    return _stored_tokens(_of_language(_weights(folder))) or int(language_config(_read_config(folder))["vocab_size"])
-
-
-def _read_config(folder: Path) -> Any:
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    stored = _stored_tokens(_of_language(_weights(folder)))
+    return stored or int(language_config(read_json_object(folder / "config.json"))["vocab_size"])
 
 
 def _stored_tokens(shapes: Mapping[str, Sequence[int]]) -> int:

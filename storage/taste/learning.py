@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage import sentences
+from storage.database.rows import in_parts
 from storage.database.tables import PersonalityRow, ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
@@ -55,7 +56,6 @@ MOST_LOG_CAPITAL = 100.0
 """Limit on log capital: otherwise a taste shown by thousands of votes could hardly be refuted when people change."""
 MANY, FEW = 2_000, 0.01
 """Once there are this many votes, this share more of them changes neither the priors nor the effect of the others."""
-IDS_AT_ONCE = 1_000
 PACKED_BYTES = len(pack_numbers([0.0] * len(MEASURES)))
 WORDS = [measure.name for measure in MEASURES].index("words")
 WORD_BANDS = slice(-len(BANDS), None)
@@ -408,9 +408,7 @@ def _rows(measures: Mapping[int, NDArray[Any]], reply_ids: Sequence[int]) -> Flo
 def read_measures(session: Session, reply_ids: set[int]) -> dict[int, NDArray[Any]]:
     """Return the measures by reply; damaged ones, or those of another revision, are measured again from the answer."""
     found: dict[int, NDArray[Any]] = {}
-    wanted = sorted(reply_ids)
-    for start in range(0, len(wanted), IDS_AT_ONCE):
-        some = wanted[start : start + IDS_AT_ONCE]
+    for some in in_parts(reply_ids):
         stored = select(ReplyMeasuresRow.reply_id, ReplyMeasuresRow.numbers).where(
             ReplyMeasuresRow.reply_id.in_(some), ReplyMeasuresRow.revision == REVISION
         )

@@ -15,6 +15,7 @@ from statistics import median
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.rows import in_parts
 from storage.database.tables import ReplyMeasuresRow
 from storage.taste.model import Floats
 
@@ -27,7 +28,6 @@ by one, 34 make no sense where they stand. Of answers by hand 0.88 to 0.96 have 
 """
 NOISE = 0.15
 """Standard deviation of the relevance of the bundled model's answers to one message."""
-IDS_AT_ONCE = 1_000
 
 Encode = Callable[[Sequence[str]], Floats]
 """Returns vectors of length 1, (N, D)."""
@@ -57,10 +57,9 @@ def are_relevant(relevance: Sequence[float | None]) -> list[bool]:
 def read_relevance(session: Session, reply_ids: Collection[int]) -> dict[int, float]:
     """Return {reply id: relevance} of the answers whose relevance was measured."""
     found: dict[int, float] = {}
-    wanted = sorted(reply_ids)
-    for start in range(0, len(wanted), IDS_AT_ONCE):
+    for some in in_parts(reply_ids):
         known = select(ReplyMeasuresRow.reply_id, ReplyMeasuresRow.relevance).where(
-            ReplyMeasuresRow.reply_id.in_(wanted[start : start + IDS_AT_ONCE]), ReplyMeasuresRow.relevance.is_not(None)
+            ReplyMeasuresRow.reply_id.in_(some), ReplyMeasuresRow.relevance.is_not(None)
         )
         found |= {reply_id: relevance for reply_id, relevance in session.execute(known) if relevance is not None}
     return found

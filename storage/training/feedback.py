@@ -6,9 +6,8 @@ Ids and votes are read first, and texts only of the rows that a round chose by t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from math import prod
 from typing import Protocol
 
@@ -17,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.example_turns import without_examples
 from storage.database.enums import Origin, Outcome
-from storage.database.rows import count_rows
+from storage.database.rows import count_rows, in_parts
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
@@ -27,8 +26,6 @@ from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
 
-IDS_AT_ONCE = 10_000
-"""Ids in one statement: SQLite accepts 32,766 parameters."""
 Render = Callable[[Sequence[dict[str, str]]], str]
 """Returns the prompt that a base is served for these chat messages."""
 
@@ -188,13 +185,13 @@ def read_texts(
     reply = trainable_replies(personality_id, privacy, base_revision)
     correction = trainable_corrections(reply, privacy)
     found = Texts()
-    for some in _parts(replies):
+    for some in in_parts(replies):
         columns = select(reply.id, reply.prompt_digest, reply.prompt, reply.base_revision, reply.messages, reply.answer)
         for row in session.execute(columns.where(reply.id.in_(some))):
             found.answers[row.id] = without_mentions(row.answer)
             if row.prompt_digest not in found.prompts:
                 found.prompts[row.prompt_digest] = prompt_to_learn(row, base_revision, render)
-    for some in _parts(corrections):
+    for some in in_parts(corrections):
         written = select(correction.id, correction.text).where(correction.id.in_(some))
         found.corrections.update((id_, without_mentions(text)) for id_, text in session.execute(written))
     return found
@@ -218,12 +215,6 @@ def prompt_to_learn(row: AnsweredPrompt, base_revision: str, render: Render) -> 
     if row.base_revision == base_revision and said == row.messages:
         return without_mentions(row.prompt)
     return render(anonymous(said))
-
-
-def _parts(ids: Collection[int]) -> Iterator[list[int]]:
-    left = iter(sorted(ids))
-    while part := list(islice(left, IDS_AT_ONCE)):
-        yield part
 
 
 @dataclass(frozen=True)

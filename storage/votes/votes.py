@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, insert, select
@@ -16,11 +15,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from storage.conversations.replies import lock_replies
 from storage.database.database import vote_emoji_of
 from storage.database.enums import ASKED, Origin, QuarantineStatus
+from storage.database.rows import in_parts
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
 from storage.emoji import THUMBS
 from storage.personalities.personalities import lock_personalities
-
-IDS_AT_ONCE = 1_000
 
 
 class Vote(StrEnum):
@@ -199,7 +197,7 @@ def read_emoji_weights(session: Session, reply_ids: Collection[int]) -> dict[tup
     known = vote_emoji_of(session)
     others = [spelling for spelling, emoji in known.spelled.items() if emoji not in THUMBS]
     standing: dict[tuple[int, int], set[str]] = defaultdict(set)
-    for some in _parts(reply_ids):
+    for some in in_parts(reply_ids):
         with_others = select(VoteEventRow.reply_id).where(
             VoteEventRow.reply_id.in_(some), VoteEventRow.emoji.in_(others)
         )
@@ -208,12 +206,6 @@ def read_emoji_weights(session: Session, reply_ids: Collection[int]) -> dict[tup
             if emoji in known.spelled:
                 standing[reply_id, user_id].add(emoji)
     return {key: known.strength(emoji) for key, emoji in standing.items()}
-
-
-def _parts(reply_ids: Collection[int]) -> Iterator[list[int]]:
-    left = iter(sorted(reply_ids))
-    while part := list(islice(left, IDS_AT_ONCE)):
-        yield part
 
 
 def tally(votes: Collection[Vote]) -> Tally:

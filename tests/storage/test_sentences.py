@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bot.localization.catalogues import read_catalogues
+from bot.localization.languages import read_catalogues
 from bot.localization.sentences import Language, gettext, speaking, translated
 from storage.database.database import Database
 from storage.database.tables import RoundRow

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from storage.errors import StorageError
+from storage.files import read_json_object
 from storage.models.base_model import BaseModel, quantization_in, window_in
 from storage.models.openvino.architectures import VARIANTS, Config, Decoder, describe_decoder
 from storage.models.openvino.rotary import SCALINGS
@@ -34,7 +33,7 @@ class UnloadableModel(UnsupportedModel):
 
 def require_supported(base_path: Path) -> Decoder:
     """Return the decoder that `build_graph` builds for a model; raises UnsupportedModel if it cannot."""
-    return describe_supported(_read_config(base_path))
+    return describe_supported(read_json_object(base_path / "config.json"))
 
 
 def describe_supported(config: Config) -> Decoder:
@@ -70,7 +69,7 @@ def _language_model(config: Config) -> Config:
 
 def unsupported_because(base: BaseModel, settings: ModelSettings) -> str:
     """Return why OpenVINO does not support this base with these settings, or "" if it does."""
-    return why_unsupported(_read_config(base.path), settings)
+    return why_unsupported(read_json_object(base.path / "config.json"), settings)
 
 
 def why_unsupported(config: Config, settings: ModelSettings) -> str:
@@ -82,8 +81,3 @@ def why_unsupported(config: Config, settings: ModelSettings) -> str:
     if window_in(config, settings) > decoder.positions:
         return f"model.context_tokens = {settings.context_tokens} is above {decoder.positions}, its graph's limit"
     return ""
-
-
-def _read_config(base_path: Path) -> Config:
-    config: dict[str, Any] = json.loads((base_path / "config.json").read_text(encoding="utf-8"))
-    return config

@@ -18,7 +18,7 @@ from bot.charts.taste import (
     question_words,
     use_words,
 )
-from bot.localization.catalogues import SHIPPED, read_catalogues
+from bot.localization.languages import SHIPPED, read_catalogues
 from bot.localization.sentences import Language, speaking
 from bot.text.taste import describe_use
 from storage.insights.taste_report import AnsweringNow, TasteReport

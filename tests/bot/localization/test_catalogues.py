@@ -10,7 +10,7 @@ from babel.messages import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.localization.catalogues import SHIPPED, placeholder_fault, read_catalogue, read_catalogues, texts_of
+from bot.localization.languages import SHIPPED, placeholder_fault, read_catalogue, read_catalogues, texts_of
 from bot.localization.sentences import Language, gettext, ngettext, reasoned, speaking
 from storage.errors import SettingsError
 from storage.sentences import Sentence

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.guards.interactions import HELP_CHARS, LABEL_CHARS
-from bot.localization.catalogues import read_catalogues
+from bot.localization.languages import read_catalogues
 from bot.personalities.card_form import (
     FIELD_WORDS,
     card_from_form,

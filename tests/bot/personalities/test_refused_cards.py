@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bot.guards.error_handler import member_message
-from bot.localization.catalogues import read_catalogues
+from bot.localization.languages import read_catalogues
 from bot.localization.sentences import Language, speaking
 from storage.errors import CardError
 from storage.personalities.card_files import parse_any_card

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.localization.catalogues import read_catalogues
+from bot.localization.languages import read_catalogues
 from bot.localization.sentences import Language, gettext, speaking
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.settings.sections import GateSettings
