@@ -27,7 +27,7 @@ from storage.votes.weights import read_weighted_votes
 from trainer.base import RoundBase, with_system_prompt
 from trainer.data.pairs import RoundFeedback, pair_by_people
 from trainer.data.plan import ChosenPairs, choose_pairs
-from trainer.learner import Learner
+from trainer.round_context import Learner
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")

@@ -2,9 +2,9 @@
 
 Taste judges style alone, so it would choose "Yay. That's amazing." for "My cat is sick." Relevance prevents that. It
 takes 10 ms for each answer, and tells answers to their own message from those to another one better than
-log-probabilities do (`storage.models.fit`): of such pairs by hand, it puts 0.96 to 0.99 in the right order in three
-English styles and 0.84 in German, and 0.90 to 0.95 of the bundled model's own; the bundled model and Gemma 3 270M have
-0.89 and 0.92 over all. These two take no part in choosing, so they can judge the result.
+log-probabilities do (`trainer.evaluation.measures`): of such pairs by hand, it puts 0.96 to 0.99 in the right order in
+three English styles and 0.84 in German, and 0.90 to 0.95 of the bundled model's own; the bundled model and Gemma 3 270M
+have 0.89 and 0.92 over all. These two take no part in choosing, so they can judge the result.
 """
 
 from __future__ import annotations

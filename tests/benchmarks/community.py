@@ -26,7 +26,6 @@ from storage.database.database import Database
 from storage.database.enums import CHAMPION, Basis, GateVerdict
 from storage.emoji import DISLIKE, LIKE
 from storage.members import note_members, read_pseudonyms
-from storage.models.fit import Fit
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, name_of, read_alias
 from storage.runtime.processes import HEARTBEAT_S, worker_name
@@ -40,7 +39,7 @@ from tests.benchmarks.people import POLITE, conversations, likes
 from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.served import AT_ONCE, FIRST_MESSAGE, GUILD, Question, Served, ServedBot, served_bot
 from tests.seeding import account, read_voters
-from trainer.evaluation.measures import losses_by_position, surprise_ratio
+from trainer.evaluation.measures import Fit, losses_by_position, surprise_ratio
 from trainer.rounds.round import run_round
 
 MEMBERS = [account(days_old=900 + number) for number in range(40)]

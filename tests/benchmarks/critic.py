@@ -9,9 +9,8 @@ from typing import Any
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.bundled import resolve_coherence_model
-from storage.models.fit import Exchange, Fit, measure_fits
 from storage.settings.sections import Settings
-from trainer.evaluation.measures import answer_log_probabilities, answer_losses
+from trainer.evaluation.measures import Exchange, Fit, answer_log_probabilities, answer_losses, measure_fits
 
 RESAMPLES = 2_000
 

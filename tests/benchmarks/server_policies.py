@@ -40,7 +40,7 @@ from trainer.data.pairs import Pair
 from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.prepare import candidate_waits
 from trainer.data.survey import ReadTexts, Survey, survey_votes
-from trainer.learner import Learner
+from trainer.round_context import Learner
 from trainer.rounds.worker import train_now
 
 Floats = NDArray[Any]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from storage.database.enums import GateVerdict
-from storage.models.fit import Fit
 from storage.releases.versions import Version
 from tests.benchmarks.community import Standing, _row, _summary
+from trainer.evaluation.measures import Fit
 
 
 def version(number: int, **metrics: float) -> Version:

@@ -30,7 +30,7 @@ from tests.seeding import BASE_REVISION, message_of
 from trainer.base import RoundBase
 from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.survey import survey_votes
-from trainer.learner import Learner
+from trainer.round_context import Learner
 
 VOTES = 10_000
 RELEARNED, ADDED, RANKED = 3, 30, 200

@@ -8,8 +8,8 @@ from storage.models.base_model import BaseModel
 from storage.settings.sections import Settings
 from trainer.base import RoundBase
 from trainer.evaluation.sampling import Serving
-from trainer.learner import Learner, RoundContext
 from trainer.progress import ReportProgress, RoundProgress
+from trainer.round_context import Learner, RoundContext
 
 
 def quiet(_progress: RoundProgress) -> None:

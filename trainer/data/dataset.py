@@ -18,7 +18,7 @@ from storage.training.rounds import MIN_EXAMPLES, Round, set_manifest
 from trainer.base import with_system_prompt
 from trainer.data.pairs import example_of
 from trainer.data.plan import Fits, TrainingPlan
-from trainer.learner import RoundContext
+from trainer.round_context import RoundContext
 from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens

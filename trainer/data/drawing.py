@@ -32,8 +32,8 @@ from storage.training.samples import (
 )
 from trainer.base import ShownExamples, ask_alone
 from trainer.evaluation.sampling import AnswerSampler, Sample, Serving, open_adapter
-from trainer.learner import RoundContext
 from trainer.progress import Phase, after_others, begin_phase
+from trainer.round_context import RoundContext
 
 SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 AT_ONCE = 256

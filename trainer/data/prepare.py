@@ -32,7 +32,7 @@ from trainer.data.dataset import Skip, length_check
 from trainer.data.drawing import ask_champion
 from trainer.data.plan import VOTER_CAP, PlanLimits, TrainingPlan, make_plan
 from trainer.data.survey import Survey, survey_votes
-from trainer.learner import RoundContext
+from trainer.round_context import RoundContext
 
 GROWN = 2
 """A scheduled round replaces a version that does not lead once there are this many times its votes."""

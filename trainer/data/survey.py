@@ -23,7 +23,7 @@ from storage.training.trainable import has_closed_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVote, WeightedVotes, read_weighted_votes
 from trainer.data.pairs import RoundFeedback
-from trainer.learner import Learner
+from trainer.round_context import Learner
 
 
 class ReadTexts(Protocol):

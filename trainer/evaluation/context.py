@@ -20,7 +20,7 @@ from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import ServedMessage
 from trainer.evaluation.results import Overshoot
-from trainer.learner import Learner, RoundContext
+from trainer.round_context import Learner, RoundContext
 
 MEMBERS_MESSAGES = 24
 """Maximum number of messages of members that the gate lets both models answer."""

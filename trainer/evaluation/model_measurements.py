@@ -16,15 +16,18 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import ChatFormat
-from storage.models.fit import OTHERS, Exchange, Fit, measure_fits
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.training.samples import AskedPrompt
 from trainer.base import ShownExamples, ask_whole, with_system_prompt
 from trainer.evaluation.measures import (
+    OTHERS,
+    Exchange,
+    Fit,
     alike_share,
     answer_log_probabilities,
     answer_losses,
     degenerate_share,
+    measure_fits,
     retention_loss,
     retention_text,
     shuffle_words,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import nan, sqrt
 from statistics import fmean, stdev
 
-from storage.models.fit import Fit
 from storage.statistics import Z_ONE_SIDED_95
 from storage.taste.liked import Excess, LikedStyle, find_excesses
 from storage.taste.likings import Change
+from trainer.evaluation.measures import Fit
 from trainer.evaluation.suites import SuiteResult
 
 ENOUGH_LIKED = 20

@@ -25,8 +25,8 @@ from trainer.evaluation.evaluate import EvaluationModels, evaluate
 from trainer.evaluation.gate import NOT_A_NUMBER, Verdict, decide
 from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Serving, open_adapter
-from trainer.learner import Learner, RoundContext
 from trainer.progress import Phase, ReportProgress, begin_phase
+from trainer.round_context import Learner, RoundContext
 from trainer.training.strength import MILDER, record_effect, save_weaker
 from trainer.training.train import TrainingMetrics
 

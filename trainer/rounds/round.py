@@ -27,8 +27,8 @@ from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import evaluate, load_evaluation_models
 from trainer.evaluation.sampling import open_adapter
 from trainer.gpu_room import shares_gpu
-from trainer.learner import RoundContext
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
+from trainer.round_context import RoundContext
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.ending import FORESEEN, Failed, Judged, Rejected, Result, Skipped, end_leased_round, end_round
 from trainer.rounds.judging import Evaluate, RoundJudge, ask_before

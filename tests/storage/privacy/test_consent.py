@@ -61,7 +61,7 @@ from trainer.base import RoundBase
 from trainer.data.plan import PlanLimits, make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
-from trainer.learner import Learner
+from trainer.round_context import Learner
 
 
 def count(session: Session, table: type[Base]) -> int:

@@ -15,7 +15,6 @@ from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, load_chat_format
-from storage.models.fit import OTHERS
 from storage.models.hardware import cpu_threads, silence_transformers
 from storage.settings.sections import (
     DataSettings,
@@ -31,7 +30,7 @@ from tests.trainer.contexts import serving_of
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
-from trainer.evaluation.measures import ScoredPassage, mean_divergence
+from trainer.evaluation.measures import OTHERS, ScoredPassage, mean_divergence
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, CoherenceScorer, Evaluator, ServedMessage
 from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Sample

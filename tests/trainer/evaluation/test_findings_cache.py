@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from storage.models.fit import OTHERS, Fit
 from trainer.evaluation.evaluate import load_or_compute
+from trainer.evaluation.measures import OTHERS, Fit
 from trainer.evaluation.model_measurements import NO_ANSWERS, Answers, Findings
 
 CACHE_KEY = {"base": "0123456789abcdef", "messages": ["Hi"]}

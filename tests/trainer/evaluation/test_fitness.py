@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.models.fit import Exchange, Fit, measure_fits
 from storage.models.hardware import silence_transformers
 from tests.tiny_model import build_tiny_base
 from trainer.evaluation.gate import MAX_FIT_LOSS
-from trainer.evaluation.measures import answer_log_probabilities
+from trainer.evaluation.measures import Exchange, Fit, answer_log_probabilities, measure_fits
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
 from trainer.evaluation.results import Fitness
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from storage.models.base_model import BaseModel
-from storage.models.fit import Exchange
 from storage.models.memory import NumberFormat
 from storage.settings.sections import ModelSettings, Settings
 from tests.trainer.contexts import quiet, serving_of
+from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import MAX_ANSWER_TOKENS, CoherenceScorer, Evaluator
 from trainer.evaluation.sampling import Sampler
 from trainer.progress import Advance

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from storage.models.fit import OTHER_MESSAGES, OTHERS, Exchange, Fit, measure_fits
+from trainer.evaluation.measures import OTHER_MESSAGES, OTHERS, Exchange, Fit, measure_fits
 
 
 def test_fit_is_what_an_answer_gains_from_its_own_message():
