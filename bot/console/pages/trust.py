@@ -53,9 +53,14 @@ async def show_trust(request: web.Request) -> web.Response:
         trail=shown,
         older=older,
         is_first=before_id is None,
-        name_of=lambda entry: entry.actor.removesuffix(f" ({entry.actor_id})"),
+        name_of=_name_of,
         readable=partial(with_names, here),
     )
+
+
+def _name_of(entry: AuditEntry) -> str:
+    """Return the name of who did it, without their ID."""
+    return entry.actor.removesuffix(f" ({entry.actor_id})")
 
 
 async def show_stored(request: web.Request) -> web.Response:
