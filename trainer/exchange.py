@@ -71,9 +71,9 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
 
 def _pairs_of_people(session: Session, learner: Learner) -> ChosenPairs:
     """Return all pairs made by people, oldest first."""
-    personality_id, settings, where = learner.personality_id, learner.settings, learner.where
-    replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
-    corrections = read_corrections(session, *where, settings.votes)
+    personality_id, settings, scope = learner.personality_id, learner.settings, learner.scope
+    replies = read_replies(session, scope, read_weighted_votes(session, personality_id, settings.votes).by_reply)
+    corrections = read_corrections(session, scope, settings.votes)
     choices = read_taste_opinions(session, personality_id, settings).choices
     return choose_pairs(
         RoundFeedback(tuple(replies), tuple(corrections), choices).by_prompt(),
@@ -81,7 +81,7 @@ def _pairs_of_people(session: Session, learner: Learner) -> ChosenPairs:
         attrgetter("recency"),
         limit=None,
         fits=lambda _pair: True,
-        read=partial(read_texts, session, *where, render=learner.base.render),
+        read=partial(read_texts, session, scope, render=learner.base.render),
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.runtime.processes import worker_name
-from storage.settings.sections import PrivacySettings, Settings
+from storage.settings.sections import Settings
+from storage.training.trainable import TrainingScope
 from trainer.base import RoundBase
 from trainer.evaluation.sampling import Serving
 from trainer.gpu_room import make_room
@@ -24,9 +25,8 @@ class Learner:
     """The personality's: with the sampling and the system prompt of its card."""
 
     @property
-    def where(self) -> tuple[int, PrivacySettings, str]:
-        """(personality's id, privacy settings, base's revision), by which answers that may be learned from are read."""
-        return self.personality_id, self.settings.privacy, self.base.model.revision
+    def scope(self) -> TrainingScope:
+        return TrainingScope(self.personality_id, self.settings.privacy, self.base.model.revision)
 
 
 @dataclass(frozen=True)

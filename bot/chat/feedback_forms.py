@@ -22,6 +22,7 @@ from storage.errors import CorrectionRefused
 from storage.members import note_members
 from storage.privacy.consent import basis_of_chat
 from storage.training.feedback import WrittenCorrection, read_corrections
+from storage.training.trainable import TrainingScope
 from storage.votes import corrections
 from storage.wording import gettext_noop
 
@@ -93,8 +94,8 @@ async def store_suggestion(
             # Before the reply is locked, in the same order as votes and deletions.
             note_members(session, author.guild.id, {author.id: author.joined_at})
         id_ = corrections.suggest(session, reply.id, author.id, text, basis)
-        where = (reply.personality_id, settings.privacy, services.base.revision)
-        return id_, read_corrections(session, *where, settings.votes, only=id_)
+        scope = TrainingScope(reply.personality_id, settings.privacy, services.base.revision)
+        return id_, read_corrections(session, scope, settings.votes, only=id_)
 
     correction_id, usable = await services.database.run(store)
     if suggestion.is_about_facts:

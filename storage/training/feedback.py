@@ -19,10 +19,10 @@ from storage.database.enums import Origin, Outcome
 from storage.database.rows import count_rows, in_parts
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
-from storage.settings.sections import PrivacySettings, Settings, VoteSettings
+from storage.settings.sections import Settings, VoteSettings
 from storage.taste.learning import LearnedTaste, learn_from
 from storage.taste.opinions import Preference, TasteOpinions, read_taste_opinions
-from storage.training.trainable import trainable_corrections, trainable_replies
+from storage.training.trainable import TrainingScope, trainable_corrections, trainable_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
 
@@ -82,11 +82,7 @@ class Texts:
 
 
 def read_replies(
-    session: Session,
-    personality_id: int,
-    privacy: PrivacySettings,
-    base_revision: str,
-    votes: Mapping[int, tuple[WeightedVote, ...]],
+    session: Session, scope: TrainingScope, votes: Mapping[int, tuple[WeightedVote, ...]]
 ) -> list[RatedReply]:
     """Return the trainable answers to every prompt with a vote, a choice or a correction, unrated answers too.
 
@@ -100,15 +96,13 @@ def read_replies(
         ReplyRow.id.in_(select(ComparisonRow.second_id)),
         ReplyRow.id.in_(select(ArenaAnswerRow.reply_id)),
     )
-    prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, has_feedback)
-    return _read(session, trainable_replies(personality_id, privacy, base_revision), prompts, votes)
+    prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == scope.personality_id, has_feedback)
+    return _read(session, trainable_replies(scope), prompts, votes)
 
 
-def read_answers_to(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, digests: Collection[str]
-) -> list[RatedReply]:
+def read_answers_to(session: Session, scope: TrainingScope, digests: Collection[str]) -> list[RatedReply]:
     """Return the trainable answers to these prompts, without votes; `digests` are the prompts' digests."""
-    return _read(session, trainable_replies(personality_id, privacy, base_revision), digests, {})
+    return _read(session, trainable_replies(scope), digests, {})
 
 
 def _read(
@@ -135,17 +129,11 @@ def _read(
 
 
 def read_corrections(
-    session: Session,
-    personality_id: int,
-    privacy: PrivacySettings,
-    base_revision: str,
-    votes: VoteSettings,
-    *,
-    only: int | None = None,
+    session: Session, scope: TrainingScope, votes: VoteSettings, *, only: int | None = None
 ) -> list[WrittenCorrection]:
     """Return the current corrections of trainable answers whose own basis is open too; `only` is an id."""
-    reply = trainable_replies(personality_id, privacy, base_revision)
-    correction = trainable_corrections(reply, privacy)
+    reply = trainable_replies(scope)
+    correction = trainable_corrections(reply, scope.privacy)
     rows = session.execute(
         select(correction.id, correction.reply_id, correction.author_id, correction.created_at)
         .add_columns(reply.guild_id, reply.basis)
@@ -170,9 +158,7 @@ def read_corrections(
 
 def read_texts(
     session: Session,
-    personality_id: int,
-    privacy: PrivacySettings,
-    base_revision: str,
+    scope: TrainingScope,
     *,
     render: Render,
     replies: Collection[int] = (),
@@ -182,15 +168,15 @@ def read_texts(
 
     A prompt is as `prompt_to_learn` returns it.
     """
-    reply = trainable_replies(personality_id, privacy, base_revision)
-    correction = trainable_corrections(reply, privacy)
+    reply = trainable_replies(scope)
+    correction = trainable_corrections(reply, scope.privacy)
     found = Texts()
     for some in in_parts(replies):
         columns = select(reply.id, reply.prompt_digest, reply.prompt, reply.base_revision, reply.messages, reply.answer)
         for row in session.execute(columns.where(reply.id.in_(some))):
             found.answers[row.id] = without_mentions(row.answer)
             if row.prompt_digest not in found.prompts:
-                found.prompts[row.prompt_digest] = prompt_to_learn(row, base_revision, render)
+                found.prompts[row.prompt_digest] = prompt_to_learn(row, scope.base_revision, render)
     for some in in_parts(corrections):
         written = select(correction.id, correction.text).where(correction.id.in_(some))
         found.corrections.update((id_, without_mentions(text)) for id_, text in session.execute(written))
@@ -243,24 +229,21 @@ class Outlook:
 def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:
     evidence = read_taste_opinions(session, personality_id, settings)
     votes = read_weighted_votes(session, personality_id, settings.votes)
-    pairs = count_pair_material(
-        session, personality_id, settings.privacy, base_revision, votes=votes.by_reply, choices=evidence.choices
-    )
+    scope = TrainingScope(personality_id, settings.privacy, base_revision)
+    pairs = count_pair_material(session, scope, votes=votes.by_reply, choices=evidence.choices)
     return Outlook(votes, pairs, evidence, learn_from(session, personality_id, evidence))
 
 
 def count_pair_material(
     session: Session,
-    personality_id: int,
-    privacy: PrivacySettings,
-    base_revision: str,
+    scope: TrainingScope,
     *,
     votes: Mapping[int, Collection[WeightedVote]],
     choices: Iterable[Preference],
 ) -> PairMaterial:
     """Return what these votes, by reply, and choices have for pairs; all of them must count."""
-    reply = trainable_replies(personality_id, privacy, base_revision)
-    suggestions = count_rows(session, select(trainable_corrections(reply, privacy).id))
+    reply = trainable_replies(scope)
+    suggestions = count_rows(session, select(trainable_corrections(reply, scope.privacy).id))
     by_prompt: dict[str, set[bool]] = defaultdict(set)
     voted = select(reply.id, reply.prompt_digest).where(reply.id.in_(select(VoteEventRow.reply_id)))
     for reply_id, prompt in session.execute(voted):

@@ -23,9 +23,8 @@ from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import CorrectionRow, ReplyMeasuresRow, ReplyRow
 from storage.members import anonymous, without_mentions
 from storage.personalities.personalities import lock_personalities
-from storage.settings.sections import PrivacySettings
 from storage.training.feedback import Render, prompt_to_learn
-from storage.training.trainable import trainable_replies
+from storage.training.trainable import TrainingScope, trainable_replies
 from storage.votes.corrections import suggest
 
 
@@ -57,15 +56,13 @@ class DrawnSample:
     is_cut: bool
 
 
-def newest_prompts(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, limit: int, *, render: Render
-) -> list[AskedPrompt]:
+def newest_prompts(session: Session, scope: TrainingScope, limit: int, *, render: Render) -> list[AskedPrompt]:
     """Return the newest prompts of members whose basis is open, without the bank's, newest first.
 
     They are rendered as a round learns them, see `prompt_to_learn`; the base is asked them as they were served. A
     prompt that was served without examples, although there was room for some, has no `to_base`.
     """
-    reply = trainable_replies(personality_id, privacy, base_revision)
+    reply = trainable_replies(scope)
     newest = (
         select(func.max(reply.id).label("id"))
         .where(reply.basis != Basis.PROMPT_BANK, reply.origin != Origin.SAMPLE)
@@ -81,29 +78,23 @@ def newest_prompts(
     )
     found: dict[str, AskedPrompt] = {}
     for row in rows:
-        prompt = prompt_to_learn(row, base_revision, render)
+        prompt = prompt_to_learn(row, scope.base_revision, render)
         said = without_examples(row.messages)
         served = AskedPrompt(without_mentions(row.prompt), row.prompt_digest, row.id)
         # Answers to the prompt as served form a group of siblings of their own.
         digest = served.digest if prompt == served.prompt else digest_prompt(prompt)
         had_no_room = row.dropped_turns > 0
-        is_served = row.base_revision == base_revision and (had_no_room or said != row.messages)
+        is_served = row.base_revision == scope.base_revision and (had_no_room or said != row.messages)
         to_base = served if is_served else None
         found.setdefault(digest, AskedPrompt(prompt, digest, row.id, tuple(anonymous(said)), to_base))
     return list(found.values())
 
 
 def newest_exchanges(
-    session: Session,
-    personality_id: int,
-    privacy: PrivacySettings,
-    base_revision: str,
-    reply_ids: Collection[int],
-    *,
-    limit: int,
+    session: Session, scope: TrainingScope, reply_ids: Collection[int], *, limit: int
 ) -> list[tuple[str, str]]:
     """Return (message, answer) of the newest of these replies whose basis is open and whose message is known."""
-    reply = trainable_replies(personality_id, privacy, base_revision)
+    reply = trainable_replies(scope)
     rows = session.execute(
         select(reply.messages, reply.answer)
         .where(reply.id.in_(reply_ids), func.json_array_length(reply.messages) > 0)
@@ -114,10 +105,10 @@ def newest_exchanges(
 
 
 def unmeasured_exchanges(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, digests: Collection[str]
+    session: Session, scope: TrainingScope, digests: Collection[str]
 ) -> dict[int, tuple[str, str]]:
     """Return {reply: (message, answer)} of replies to these prompts with an open basis and unknown relevance."""
-    reply = trainable_replies(personality_id, privacy, base_revision)
+    reply = trainable_replies(scope)
     rows = session.execute(
         select(reply.id, reply.messages, reply.answer)
         .join(ReplyMeasuresRow, ReplyMeasuresRow.reply_id == reply.id)

@@ -6,6 +6,7 @@ Training selects from these instead of from the tables; a test checks that the t
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, true
 from sqlalchemy.orm import Session, aliased
@@ -30,10 +31,18 @@ class Obstacle(StrEnum):
     UNFINISHED = "unfinished"
 
 
-def trainable_replies(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Return a stand-in for `ReplyRow`: the complete answers that this base may train on."""
-    needed = _requirements(privacy, base_revision).values()
-    rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed)
+class TrainingScope(NamedTuple):
+    """What decides about a training text: the personality that learns, the privacy settings and the base."""
+
+    personality_id: int
+    privacy: PrivacySettings
+    base_revision: str
+
+
+def trainable_replies(scope: TrainingScope) -> type[ReplyRow]:
+    """Return a stand-in for `ReplyRow`: the complete answers that may be trained on."""
+    needed = _requirements(scope.privacy, scope.base_revision).values()
+    rows = select(ReplyRow).where(ReplyRow.personality_id == scope.personality_id, *needed)
     return aliased(ReplyRow, rows.subquery())
 
 

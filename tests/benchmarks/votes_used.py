@@ -91,7 +91,7 @@ def prepare(url: str, rows: Connection) -> None:
         with database.snapshot() as session:
             learner = Learner(personality_id, RoundBase(BASE, settings.model), settings)
             most = settings.pairs.ranked_prompts
-            prompts = newest_prompts(session, *learner.where, most, render=learner.base.render)
+            prompts = newest_prompts(session, learner.scope, most, render=learner.base.render)
             survey = survey_votes(session, learner, prompts)
             plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
         rows.send(

@@ -61,7 +61,7 @@ def ask_champion(context: RoundContext) -> tuple[AskedPrompt, ...]:
     with context.database.snapshot() as session:
         if not learn_taste(session, personality_id, settings).may_rank:
             return ()
-        members = newest_prompts(session, *context.where, int(most * MEMBERS_SHARE), render=context.base.render)
+        members = newest_prompts(session, context.scope, int(most * MEMBERS_SHARE), render=context.base.render)
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
         card = read_personality(session, personality_id).card
@@ -152,8 +152,10 @@ class _Drawing:
         """Draw answers until each prompt has `each`; the progress includes `more_to_come` later answers."""
         digests = [asked.digest for asked in prompts]
         version_id = id_of(self._version)
-        personality_id, _, revision = self._context.where
-        known = self._context.database.fetch(count_answers, personality_id, revision, version_id, digests)
+        scope = self._context.scope
+        known = self._context.database.fetch(
+            count_answers, scope.personality_id, scope.base_revision, version_id, digests
+        )
         wanted = [asked for asked in prompts for _ in range(each - known.get(asked.digest, 0))]
         if wanted:
             self._draw(wanted, more_to_come)
@@ -175,7 +177,7 @@ class _Drawing:
 
     def _measure_relevance(self, digests: Sequence[str]) -> None:
         database = self._context.database
-        exchanges = database.fetch(unmeasured_exchanges, *self._context.where, digests)
+        exchanges = database.fetch(unmeasured_exchanges, self._context.scope, digests)
         if exchanges and self._encoder:
             relevance = measure_relevance([*exchanges.values()], self._encoder.encode).tolist()
             database.call(store_relevance, dict(zip(exchanges, relevance, strict=True)))

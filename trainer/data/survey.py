@@ -59,15 +59,15 @@ class Survey:
 
 def survey_votes(session: Session, learner: Learner, prompts: Sequence[AskedPrompt] = ()) -> Survey:
     """Read the feedback that counts now, without texts, and the answers to `prompts`, which the taste will rank."""
-    personality_id, settings, where = learner.personality_id, learner.settings, learner.where
+    personality_id, settings, scope = learner.personality_id, learner.settings, learner.scope
     votes = read_weighted_votes(session, personality_id, settings.votes)
     evidence = read_taste_opinions(session, personality_id, settings)
-    answers = read_replies(session, *where, _with_weaker_signs(votes.by_reply, evidence))
-    corrections = read_corrections(session, *where, settings.votes)
+    answers = read_replies(session, scope, _with_weaker_signs(votes.by_reply, evidence))
+    corrections = read_corrections(session, scope, settings.votes)
     taste = learn_from(session, personality_id, evidence)
-    read = partial(read_texts, session, *where, render=learner.base.render)
+    read = partial(read_texts, session, scope, render=learner.base.render)
     learned = LearnedPrompts.find(read, answers=answers, choices=evidence.choices, prompts=prompts)
-    ranked = learned.group(read_answers_to(session, *where, learned.to_rank))
+    ranked = learned.group(read_answers_to(session, scope, learned.to_rank))
     return Survey(
         feedback=RoundFeedback(learned.group(answers), tuple(corrections), evidence.choices),
         votes=votes,

@@ -46,12 +46,12 @@ class ServedContext:
     def read(cls, round_: RoundContext, learns_from: TrainingSource) -> ServedContext:
         personality_id, settings = round_.personality_id, round_.settings
         with round_.database.snapshot() as session:
-            asked = newest_prompts(session, *round_.where, MEMBERS_MESSAGES, render=round_.base.render)
+            asked = newest_prompts(session, round_.scope, MEMBERS_MESSAGES, render=round_.base.render)
             # The card's owner wrote its examples: they need not resemble the liked answers so far.
             is_voted = learns_from is TrainingSource.VOTES
             opinions = read_taste_opinions(session, personality_id, settings)
             liked = read_liked_style(session, opinions) if is_voted else None
-            liked_answers = newest_exchanges(session, *round_.where, liked_replies(opinions), limit=MODEL_ANSWERS)
+            liked_answers = newest_exchanges(session, round_.scope, liked_replies(opinions), limit=MODEL_ANSWERS)
             of_card = read_personality(session, personality_id).card.exchanges
             examples = read_shown_examples(session, round_)
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)

@@ -16,7 +16,7 @@ from storage import small_pictures
 from storage.database.tables import ReplyRow
 from storage.privacy.consent import give_consent
 from storage.settings.sections import PictureSettings, Settings
-from storage.training.trainable import Obstacle, obstacle_to, trainable_replies
+from storage.training.trainable import Obstacle, TrainingScope, obstacle_to, trainable_replies
 from tests.bot.attachments.conftest import picture
 
 CAT = ("cat.png", picture())
@@ -284,7 +284,7 @@ async def test_an_answer_that_saw_a_picture_is_never_trained_on(place, env, quer
     await place.ada.send(place.channel, "and now?", reply_to=about_it)
 
     def find(session):
-        trainable = trainable_replies(1, privacy, base.revision)
+        trainable = trainable_replies(TrainingScope(1, privacy, base.revision))
         why = session.execute(
             ReplyRow.__table__.select().with_only_columns(obstacle_to(privacy, base.revision)).order_by(ReplyRow.id)
         )

@@ -10,6 +10,7 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, personality_named
 from storage.settings.sections import PrivacySettings
 from storage.training.feedback import read_texts
+from storage.training.trainable import TrainingScope
 from tests.bot.panels import said
 from tests.seeding import add_taste, render_plainly
 
@@ -119,8 +120,8 @@ async def test_a_round_learns_the_answer_without_them(place, query, rows, base, 
 
     def read(session):
         session.get_one(ReplyRow, row.id).basis = Basis.LOCAL
-        where = (row.personality_id, PrivacySettings(), base.revision)
-        return read_texts(session, *where, render=render_plainly, replies=[row.id])
+        scope = TrainingScope(row.personality_id, PrivacySettings(), base.revision)
+        return read_texts(session, scope, render=render_plainly, replies=[row.id])
 
     (prompt,) = query(read).prompts.values()
     assert "How are you?" in prompt

@@ -11,6 +11,7 @@ from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import Settings
 from storage.training.feedback import read_replies
+from storage.training.trainable import TrainingScope
 from storage.votes.weights import read_weighted_votes
 from trainer.data.pairs import pair_siblings
 
@@ -47,7 +48,9 @@ def test_a_community_gives_a_first_round_enough_to_learn_from(
         votes = settle(session, personality_id, bundled, answered, find_taste(taste))
         assert is_settled(session)
         ballots = read_weighted_votes(session, personality_id, settings.votes)
-        replies = read_replies(session, personality_id, settings.privacy, bundled.revision, ballots.by_reply)
+        replies = read_replies(
+            session, TrainingScope(personality_id, settings.privacy, bundled.revision), ballots.by_reply
+        )
     assert votes == ballots.total == sum(len(exchange.answers) for exchange, _ in answered)
     assert set(ballots.removed.values()) == {0}
     assert len({ballot.voter for found in ballots.by_reply.values() for ballot in found}) == MEMBERS

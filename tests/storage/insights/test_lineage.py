@@ -22,7 +22,7 @@ from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.opinions import read_taste_opinions
 from storage.training.feedback import read_replies
-from storage.training.trainable import Obstacle
+from storage.training.trainable import Obstacle, TrainingScope
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, current_votes
@@ -352,7 +352,7 @@ class TestVoteOutcomes:
         without_taste = privacy.model_copy(update={"learn_from_reactions": False})
         (outcome,) = outcomes(session, CAROL, privacy=without_taste)
         assert outcome.status is (VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING)
-        assert len(read_replies(session, 1, privacy, BASE_REVISION, {})) == (0 if obstacle else 1)
+        assert len(read_replies(session, TrainingScope(1, privacy, BASE_REVISION), {})) == (0 if obstacle else 1)
 
     def test_consent_withdrawn_later_keeps_the_vote_out(self, session, personality_id):
         give_consent(session, ALICE)

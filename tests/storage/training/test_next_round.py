@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.opinions import Preference
 from storage.training.feedback import PairMaterial, count_pair_material
+from storage.training.trainable import TrainingScope
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, vote
@@ -19,7 +20,9 @@ UP, DOWN = Vote.UP, Vote.DOWN
 
 def count(session: Session, *choices: Preference) -> PairMaterial:
     votes = read_weighted_votes(session, 1, Settings().votes).by_reply
-    return count_pair_material(session, 1, PrivacySettings(), BASE_REVISION, votes=votes, choices=choices)
+    return count_pair_material(
+        session, TrainingScope(1, PrivacySettings(), BASE_REVISION), votes=votes, choices=choices
+    )
 
 
 def ask(session: Session, question: str, *votes: Vote | None, **columns: None) -> list[int]:

@@ -15,6 +15,7 @@ from storage.releases.versions import NewVersion, register
 from storage.settings.sections import PrivacySettings
 from storage.training.feedback import RatedReply, read_answers_to, read_replies, read_texts
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
+from storage.training.trainable import TrainingScope
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, OTHER_REVISION, add_reply, render_plainly, vote
 
@@ -33,14 +34,14 @@ def record(session: Session, *answers: DrawnSample, version_id: int | None = Non
 
 
 def samples(session: Session, personality_id: int, privacy: PrivacySettings = PERMITTED) -> list[RatedReply]:
-    replies = read_replies(session, personality_id, privacy, BASE_REVISION, {})
+    replies = read_replies(session, TrainingScope(personality_id, privacy, BASE_REVISION), {})
     return [reply for reply in replies if reply.is_sample]
 
 
 def said(session: Session, personality_id: int, *replies: RatedReply) -> list[str]:
     ids = [reply.id for reply in replies]
-    where = (personality_id, PERMITTED, BASE_REVISION)
-    return list(read_texts(session, *where, render=render_plainly, replies=ids).answers.values())
+    scope = TrainingScope(personality_id, PERMITTED, BASE_REVISION)
+    return list(read_texts(session, scope, render=render_plainly, replies=ids).answers.values())
 
 
 def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: int) -> None:
@@ -128,7 +129,7 @@ def test_answers_to_the_prompt_bank_belong_to_nobody(session: Session, personali
     assert (row.prompt, row.messages) == ("<|user|>Tea?<|bot|>", [{"role": "user", "content": "Tea?"}])
     assert count_answers(session, personality_id, BASE_REVISION, None, [digest, "x"]) == {digest: 2}
     assert count_answers(session, personality_id, BASE_REVISION, 7, [digest]) == {}
-    answers = read_answers_to(session, personality_id, PrivacySettings(), BASE_REVISION, [digest])
+    answers = read_answers_to(session, TrainingScope(personality_id, PrivacySettings(), BASE_REVISION), [digest])
     assert said(session, personality_id, *answers) == ["Yes."]
 
 
@@ -137,18 +138,20 @@ def test_the_newest_prompts_with_an_open_basis_are_asked_again(session: Session,
     add_reply(session, prompt="c", basis=None)
     add_reply(session, prompt="d", basis=Basis.LIVE_CHAT)
     add_reply(session, prompt="e", basis=Basis.PROMPT_BANK)
-    where = (personality_id, PrivacySettings(), BASE_REVISION)
-    assert [(asked.prompt, asked.reply_id) for asked in newest_prompts(session, *where, 9, render=render_plainly)] == [
+    scope = TrainingScope(personality_id, PrivacySettings(), BASE_REVISION)
+    assert [(asked.prompt, asked.reply_id) for asked in newest_prompts(session, scope, 9, render=render_plainly)] == [
         ("a", again),
         ("b", newer),
     ]
-    assert [asked.reply_id for asked in newest_prompts(session, *where, 1, render=render_plainly)] == [again]
+    assert [asked.reply_id for asked in newest_prompts(session, scope, 1, render=render_plainly)] == [again]
     assert older < newer
 
 
 def test_a_members_prompt_comes_with_its_messages_and_names_nobody(session: Session, personality_id: int) -> None:
     add_reply(session, prompt=f"Ask <@{ALICE}>, not me.")
-    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9, render=render_plainly)
+    (asked,) = newest_prompts(
+        session, TrainingScope(personality_id, PrivacySettings(), BASE_REVISION), 9, render=render_plainly
+    )
     assert asked.prompt == "Ask @somebody, not me."
     assert asked.messages == ({"role": "user", "content": "Ask @somebody, not me."},)
 
@@ -156,7 +159,9 @@ def test_a_members_prompt_comes_with_its_messages_and_names_nobody(session: Sess
 def test_a_prompt_of_another_base_is_asked_in_the_words_of_this_one(session: Session, personality_id: int) -> None:
     said = [{"role": "user", "content": "Tea?"}]
     old = add_reply(session, prompt="<|user|>Tea?<|bot|>", messages=said, base_revision=OTHER_REVISION)
-    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9, render=render_plainly)
+    (asked,) = newest_prompts(
+        session, TrainingScope(personality_id, PrivacySettings(), BASE_REVISION), 9, render=render_plainly
+    )
     assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), old, tuple(said))
     where = {"personality_id": personality_id, "base_revision": BASE_REVISION, "version_id": None}
     drawn = [DrawnSample(asked, "Please.", is_cut=False), DrawnSample(asked, "No.", is_cut=False)]
@@ -171,7 +176,9 @@ def test_the_base_is_asked_again_as_it_answered_members_and_a_version_without_ex
     shown = [{"role": "user", "content": "Hi", "shown_as": "example of the card"}]
     served = "[user] Hi\n[user] Tea?\n"
     reply = add_reply(session, prompt=served, messages=[*shown, *said])
-    (asked,) = newest_prompts(session, personality_id, PrivacySettings(), BASE_REVISION, 9, render=render_plainly)
+    (asked,) = newest_prompts(
+        session, TrainingScope(personality_id, PrivacySettings(), BASE_REVISION), 9, render=render_plainly
+    )
     as_served = AskedPrompt(served, digest_prompt(served), reply)
     assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), reply, tuple(said), as_served)
     assert (asked.to(7), asked.to(None)) == (asked, as_served)

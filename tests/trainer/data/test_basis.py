@@ -34,6 +34,7 @@ from storage.taste.learning import learn_taste
 from storage.taste.opinions import read_taste_opinions
 from storage.training.rounds import Round, claim_round, request_round, require_round
 from storage.training.samples import AskedPrompt, DrawnSample, LocalPair
+from storage.training.trainable import TrainingScope
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
@@ -136,7 +137,7 @@ def calls(
 ) -> Mapping[str, tuple[Any, ...]]:
     """Return how to call each of the functions, in an order that works; after the session itself come its arguments."""
     id_ = round_.personality_id
-    where = (id_, settings.privacy, base.revision)
+    scope = TrainingScope(id_, settings.privacy, base.revision)
     version = register(
         session,
         id_,
@@ -156,22 +157,22 @@ def calls(
         "all_digests": (),
         "read_agreement": (id_,),
         "read_weighted_votes": (id_, settings.votes),
-        "read_replies": (*where, read_weighted_votes(session, id_, settings.votes).by_reply),
-        "read_corrections": (*where, settings.votes),
-        "read_answers_to": (*where, digests),
+        "read_replies": (scope, read_weighted_votes(session, id_, settings.votes).by_reply),
+        "read_corrections": (scope, settings.votes),
+        "read_answers_to": (scope, digests),
         "read_texts": (
-            *where,
+            scope,
             {"render": str, "replies": session.scalars(select(ReplyRow.id)).all()}
             | {"corrections": session.scalars(select(CorrectionRow.id)).all()},
         ),
         "learn_all": (id_, settings),
         "kept_order": (id_, base.revision, learn_taste(session, id_, settings), settings.generation),
-        "unmeasured_exchanges": (*where, digests),
+        "unmeasured_exchanges": (scope, digests),
         "store_relevance": ({1: 0.5},),
         "read_relevance": ([1, 2],),
         "read_measures": (set(session.scalars(select(ReplyRow.id))),),
-        "newest_prompts": (*where, 99, {"render": str}),
-        "newest_exchanges": (*where, session.scalars(select(ReplyRow.id)).all(), {"limit": 99}),
+        "newest_prompts": (scope, 99, {"render": str}),
+        "newest_exchanges": (scope, session.scalars(select(ReplyRow.id)).all(), {"limit": 99}),
         "read_prompts": (id_,),
         "count_answers": (id_, base.revision, None, digests),
         "read_taste_opinions": (id_, settings),
