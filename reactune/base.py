@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reactune.base_texts import Lesson, describe_base_models, describe_lessons
-from reactune.changing_base import change_base
+from reactune.changing_base import SEES, change_base
 from reactune.shared import (
     AsJson,
     Config,
@@ -30,17 +30,30 @@ from storage.adapters.stores import open_store
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import AlreadyChampion, BaseModelError, SettingsError
 from storage.personalities.personalities import Personality, list_personalities
-from storage.releases.base_change import describe_bases_used
+from storage.releases.base_change import UsedBase, describe_bases_used
 from storage.releases.bases import base_in_use, previous_base
 from storage.releases.promotion import ReleaseRequest, promote_version
 from storage.releases.versions import Version, read_alias, version_of_round
 from storage.settings.sections import Settings
 from storage.training.rounds import MIN_EXAMPLES, Round
+from storage.wording import count, format_bytes
+
+if TYPE_CHECKING:
+    from storage.models.base_offer import BaseOffer
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
 
 base = typer.Typer(no_args_is_help=True, help="Show or change the base model, and teach the personalities again.")
 TAUGHT = "taught on the new base model"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A round of one personality, and the version that it made if that leads now."""
+
+    personality: str
+    round: Round
+    champion: str | None
 
 
 @base.command("show")
@@ -167,3 +180,38 @@ def _lead(config: Path | None, settings: Settings, personality: Personality, rou
     with operating(config, personality.name, command) as (database, action, _), contextlib.suppress(AlreadyChampion):
         promote_version(database, action, request)
     return version.name
+
+
+def describe_base_models(offer: BaseOffer | str, used: Sequence[UsedBase]) -> str:
+    """Describe the base, or say in the given sentence why it cannot be used, and list those used before."""
+    lines = [offer] if isinstance(offer, str) else _offer_lines(offer, used)
+    if used:
+        lines.append("**Bases used, the latest first:**")
+    lines += [
+        f"- **{one.use.name}** since {one.use.begun_at:%Y-%m-%d %H:%M} UTC · {count(one.versions, 'version')} · "
+        f"{count(one.votes, 'vote')} · `reactune base use {quote(one.use.setting)}`"
+        for one in used
+    ]
+    return "\n".join(lines)
+
+
+def _offer_lines(offer: BaseOffer, used: Sequence[UsedBase]) -> list[str]:
+    lines = [f"**Base:** {offer.name} (`model.base = {offer.setting}`) · licence: {offer.licence}"]
+    if offer.weight_bytes:
+        lines.append(f"**Weights:** {format_bytes(offer.weight_bytes)}")
+    if offer.download_bytes:
+        lines.append(f"**Still to download:** {format_bytes(offer.download_bytes)}")
+    if offer.sees:
+        lines.append(f"**Pictures:** {SEES}.")
+    if used and used[0].use.setting != offer.setting:
+        lines.append(f"{used[0].use.name} still answers: start the bot again, so that {offer.name} does.")
+    return lines
+
+
+def describe_lessons(lessons: Sequence[Lesson]) -> str:
+    return "\n".join(
+        f"- **{lesson.personality}** from {lesson.round.learns_from}: {lesson.round.status} (round {lesson.round.id})"
+        + (f": {lesson.round.reason}" if lesson.round.reason else "")
+        + (f". **{lesson.champion}** answers now." if lesson.champion else "")
+        for lesson in lessons
+    )

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
 
 from bot.errors import EngineStopped
-from reactune.base_texts import ChangedBase, describe_changed_base, describe_offer
 from reactune.models import record_configured_base
 from reactune.shared import notes, operator_action, operator_name, progress, read_settings, show
 from storage.database.database import Database, open_database
 from storage.errors import BaseModelError, SettingsError
 from storage.operations.audit import record_action
-from storage.releases.base_change import CHANGE_BASE, MovedChampion, begin_base, describe_bases_used
+from storage.releases.base_change import CHANGE_BASE, MovedChampion, UsedBase, begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase
 from storage.runtime.processes import is_alive
 from storage.runtime.shards import shards_of
 from storage.settings.editing import require_editable, write_setting
-from storage.settings.loading import OWN_FILE, overriding_place
+from storage.settings.loading import OWN_FILE, overriding_place, variable_name
 from storage.settings.sections import Settings
+from storage.wording import count, format_bytes
 
 if TYPE_CHECKING:
     from storage.models.base_model import BaseModel
     from storage.models.base_offer import BaseOffer
+
+SEES = "the base sees, so it looks at pictures itself where transformers answers and no `pictures.server` is set"
+
+
+@dataclass(frozen=True)
+class ChangedBase:
+    base: ConfiguredBase
+    before: str
+    """The former value of model.base."""
+    moved: tuple[MovedChampion, ...]
+    others: tuple[UsedBase, ...]
+    """Other bases that were used, the latest first."""
+    votes: int
+    """Current votes on answers of all bases."""
+    is_running: bool
+    """Whether a bot runs; it keeps the base that it started with."""
+    overridden_in: str | None
+    """Place of the variable that overrides the settings file; None without one."""
 
 
 def change_base(which: str, config: Path | None, *, yes: bool, as_json: bool) -> None:
@@ -162,3 +181,53 @@ def _prepare(offer: BaseOffer, settings: Settings, say: Callable[[str], None]) -
                 ) from error
             notes.print(f"transformers will answer, because OpenVINO cannot: {error}", markup=False, highlight=False)
     return model
+
+
+def describe_offer(offer: BaseOffer) -> str:
+    lines = [f"Base model: {offer.name}", f"Licence: {offer.licence}"]
+    if offer.licence_text:
+        lines += ["", offer.licence_text, ""]
+    if offer.on_hub and offer.licence == "unknown":
+        lines.append(f"Its page on the hub says under which terms it may be used: {offer.on_hub.page}")
+    if offer.weight_bytes:
+        lines.append(f"Chat template: works. Weights: {format_bytes(offer.weight_bytes)}.")
+    if offer.sees:
+        lines.append(f"Pictures: {SEES}.")
+    if offer.download_bytes:
+        lines.append(f"Download: {format_bytes(offer.download_bytes)}.")
+    return "\n".join(lines)
+
+
+def describe_changed_base(change: ChangedBase) -> str:
+    name, setting = change.base.name, change.base.setting
+    if change.overridden_in:
+        variable = variable_name("model", "base")
+        return (
+            f"**{name}** is ready, but nothing was changed: {variable} in {change.overridden_in} overrides the "
+            f"settings file. Set {variable}={setting} there, then start the bot again."
+        )
+    lines = [f"**{name}** is the base model now (`model.base = {setting}`)."]
+    if change.is_running:
+        lines.append("The running bot keeps the old one: start it again. Its versions change then.")
+    lines += [f"- {moved.personality}: {moved.after} answers now (before: {moved.before})." for moved in change.moved]
+    lines += [
+        count(
+            one.versions,
+            f"version of {one.use.name} stays stored. It answers",
+            f"versions of {one.use.name} stay stored. They answer",
+        )
+        + f" again after `reactune base use {quote(one.use.setting)}`."
+        for one in change.others
+        if one.versions
+    ]
+    if change.votes:
+        votes = count(change.votes, "vote counts", "votes count")
+        lines.append(f"{votes} for the next round and in what people like, whichever base answered.")
+    lines.append("Next: `reactune base teach` teaches the personalities on it." + _way_back(change))
+    return "\n".join(lines)
+
+
+def _way_back(change: ChangedBase) -> str:
+    if change.others:
+        return " `reactune base back` goes back."
+    return "" if change.before == change.base.setting else f" `reactune base use {quote(change.before)}` goes back."
