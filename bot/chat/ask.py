@@ -11,7 +11,7 @@ import discord
 
 from bot.engine import Completion, Engine, Finish, Generation, GenerationRequest, RenderedPrompt, Sampling
 from bot.errors import UserFacingError
-from bot.knowledge.quoting import Citation, cite, without_quotes
+from bot.knowledge.quoting import Citation, cite, newest_question, without_quotes
 from bot.knowledge.support import keeps_to
 from bot.localization.sentences import gettext
 from bot.releases.resolver import Release
@@ -203,9 +203,9 @@ def _what_acts(ask: Ask, because: Effect | None) -> list[str]:
 
 
 def _keeps_to_lines(ask: Ask, answer: str) -> bool:
-    asked = next((said["content"] for said in reversed(ask.prompt.messages) if said["role"] == "user"), "")
+    asked = without_quotes(newest_question(ask.prompt.messages))
     sources = [f"{one.title} {one.line}" for one in ask.citations]
-    return keeps_to(answer, sources, asked=without_quotes(asked), known=(ask.personality.shown_name or "",))
+    return keeps_to(answer, sources, asked=asked, known=(ask.personality.shown_name or "",))
 
 
 def quoted_alone(ask: Ask, finished: FinishedReply) -> AnswerEnd:

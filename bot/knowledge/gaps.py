@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from bot.knowledge.quoting import LABEL
+from bot.knowledge.quoting import newest_question, without_quotes
 from bot.localization.sentences import gettext, ngettext
 from bot.services import Services
 from bot.text.sanitize import escape_inline
@@ -61,8 +61,7 @@ def name_answers(reply_ids: Sequence[int]) -> str:
 
 def question_of(messages: Sequence[Mapping[str, str]]) -> str:
     """Return the member's question on one line, without the quoted documents below it."""
-    asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-    words = " ".join(asked.partition(LABEL)[0].split())
+    words = " ".join(without_quotes(newest_question(messages)).split())
     # A message can hold what several people said; the question comes last.
     return words if len(words) <= QUESTION_CHARS else f"…{words[1 - QUESTION_CHARS :]}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -95,6 +95,11 @@ def add_quotes(messages: Sequence[ChatMessage], quotes: Sequence[Line]) -> list[
     return [*messages[:newest], quoted, *messages[newest + 1 :]]
 
 
+def newest_question(messages: Sequence[Mapping[str, object]]) -> str:
+    """Return the newest user message, with the quotes below it; "" without one."""
+    return next((str(said["content"]) for said in reversed(messages) if said["role"] == "user"), "")
+
+
 def without_quotes(content: str) -> str:
     """Return a message without the quotes that `add_quotes` put below it."""
     return content.partition(f"\n\n{LABEL}\n")[0]
@@ -155,8 +160,7 @@ def cite_one(title: str, link: str) -> str:
 
 def citations_of(session: Session, reply: Reply) -> Iterator[Citation]:
     """Yield the citations under an answer; a removed document is cited as long as the prompt that quotes it is kept."""
-    asked = next((said["content"] for said in reversed(reply.messages) if said["role"] == "user"), "")
-    lines = quoted_lines(asked)[: len(reply.retrieved)]
+    lines = quoted_lines(newest_question(reply.messages))[: len(reply.retrieved)]
     lines += [""] * (len(reply.retrieved) - len(lines))
     for passage, line in zip(reply.retrieved, lines, strict=True):
         for title, link in titles_of(session, [passage.document_id]):

@@ -15,7 +15,7 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.guards.interactions import DraftForm, PersistentButton, button_row
-from bot.knowledge.quoting import LABEL
+from bot.knowledge.quoting import newest_question, without_quotes
 from bot.localization.sentences import gettext
 from bot.personalities.card_form import FIELD_CHARS
 from bot.personalities.selection import require_own
@@ -77,7 +77,8 @@ class ExampleForm(DraftForm):
         self._reply, self._personality, self._user_id = reply, personality, user_id
         is_free = reply.basis is Basis.LOCAL or set(reply.speakers) <= {user_id}
         self._said = [] if is_free else list(_said_by_people(reply))
-        asked, answered = draft or (_question_of(reply) if is_free else "", reply.answer)
+        question = without_quotes(newest_question(reply.messages)).strip() if is_free else ""
+        asked, answered = draft or (question, reply.answer)
         question_help = None if is_free else gettext(OWN_WORDS)
         self._asked = self._ask(
             "asked",
@@ -140,15 +141,10 @@ def _said_by_people(reply: Reply) -> Iterator[str]:
         if message["role"] == "system":
             yield from (line.partition(NO_ORDERS)[2] for line in content.splitlines())
         elif message["role"] == "user":
-            yield content.partition(LABEL)[0]
+            yield without_quotes(content)
             yield content
             for line in content.splitlines():
                 yield from (line, line.partition(": ")[2])
-
-
-def _question_of(reply: Reply) -> str:
-    """Return the question as it stands in the prompt, without the documents quoted below it."""
-    return reply.messages[-1]["content"].partition(LABEL)[0].strip() if reply.messages else ""
 
 
 class RemoveExampleButton(PersistentButton, template=r"reactune:example:(?P<personality>\d+):(?P<digest>[0-9a-f]{32})"):
