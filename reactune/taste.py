@@ -7,16 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reactune.shared import (
-    AsJson,
-    Config,
-    Personality,
-    look_up,
-    operating,
-    operator_action,
-    read_settings,
-    show_plain,
-)
+from reactune.shared import AsJson, Config, Personality, look_up, operating, operator_action, read_settings, show_plain
 from storage.insights.taste_report import TasteReport, read_taste_report
 from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY

@@ -16,12 +16,7 @@ from bot.text.splitting import split_message
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.database import Database
 from storage.database.enums import Scope
-from storage.personalities.bindings import (
-    Binding,
-    BindingPlace,
-    list_bindings,
-    unbind,
-)
+from storage.personalities.bindings import Binding, BindingPlace, list_bindings, unbind
 from storage.personalities.personalities import Personality, read_personality
 
 log = logging.getLogger(__name__)

@@ -19,13 +19,7 @@ from bot.localization.sentences import gettext
 from bot.personalities.descriptions import NEXT_STEP, describe_change, format_sampling
 from bot.services import Services
 from storage.errors import CardError
-from storage.personalities.cards import (
-    MAX_DESCRIPTION_CHARS,
-    MAX_GREETING_CHARS,
-    Card,
-    Example,
-    build_card,
-)
+from storage.personalities.cards import MAX_DESCRIPTION_CHARS, MAX_GREETING_CHARS, Card, Example, build_card
 from storage.personalities.personalities import Personality, change_card, create_personality
 from storage.sentences import Sentence
 from storage.wording import gettext_noop

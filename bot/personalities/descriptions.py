@@ -14,11 +14,7 @@ from bot.personalities.webhooks import Webhooks
 from bot.text.sanitize import escape_inline
 from storage.database.enums import Scope
 from storage.insights.taste_report import AnsweringNow, read_answering_now
-from storage.personalities.bindings import (
-    Binding,
-    BindingPlace,
-    list_bindings,
-)
+from storage.personalities.bindings import Binding, BindingPlace, list_bindings
 from storage.personalities.cards import CardSampling
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.versions import name_of

@@ -13,10 +13,7 @@ from bot.localization.sentences import gettext
 from bot.personalities.binding import places_of
 from bot.services import Services, services_of
 from storage.errors import PersonalityNotFound
-from storage.personalities.bindings import (
-    ActivePersonality,
-    active_personality_at,
-)
+from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
 from storage.releases.versions import list_versions
 from storage.wording import BASE_NAME, gettext_noop

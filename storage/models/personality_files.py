@@ -16,12 +16,7 @@ from storage.database.enums import SOURCE_WORDS, PairSource, TrainingSource
 from storage.errors import ExportRefused
 from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.personalities import cards, personalities
-from storage.releases.versions import (
-    Version,
-    line_of_parents,
-    name_of,
-    require_files,
-)
+from storage.releases.versions import Version, line_of_parents, name_of, require_files
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, find_round
 from storage.wording import count

@@ -14,14 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.degenerate import is_degenerate
-from storage.conversations.example_turns import (
-    SHOWN_AS,
-    ShownAs,
-    fewer_and_fewer,
-    turns_of,
-    with_earlier,
-    with_order,
-)
+from storage.conversations.example_turns import SHOWN_AS, ShownAs, fewer_and_fewer, turns_of, with_earlier, with_order
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
 from storage.personalities.cards import Card, Example

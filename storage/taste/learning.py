@@ -20,15 +20,7 @@ from storage.members import Pseudonym
 from storage.settings.sections import Settings
 from storage.statistics import FRACTIONS, log_capitals, mean_capital
 from storage.taste.clarity import clarity
-from storage.taste.measures import (
-    BANDS,
-    MEASURES,
-    REVISION,
-    measure_style,
-    pack_numbers,
-    scaled,
-    unpack_numbers,
-)
+from storage.taste.measures import BANDS, MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, add_thumbs, fit, prior
 from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
 from storage.votes.votes import NOTHING_SAID, FeedbackCounts

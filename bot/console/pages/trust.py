@@ -18,14 +18,7 @@ from storage.database.enums import QuarantineStatus
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.privacy.consent import describe_bases
 from storage.privacy.retention import describe_retention, report_privacy
-from storage.votes.decisions import (
-    Quarantine,
-    Voter,
-    decide_quarantines,
-    open_quarantines,
-    recent_decisions,
-    voters_in,
-)
+from storage.votes.decisions import Quarantine, Voter, decide_quarantines, open_quarantines, recent_decisions, voters_in
 from storage.votes.quarantines import quarantine_bursts
 
 ENTRIES = 50

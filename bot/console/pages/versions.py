@@ -14,14 +14,7 @@ from bot.console.comparing import ShownContest, show_contest, show_decision
 from bot.console.page import Here, SentForm, find_here, read_form
 from bot.console.rendering import lay_out_tree
 from bot.errors import UserFacingError
-from bot.releases.comparison import (
-    Comparison,
-    Contestant,
-    choose_prompts,
-    compare_versions,
-    contestant_of,
-    open_two,
-)
+from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, contestant_of, open_two
 from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.releases import describe_left_out, describe_verdict, describe_version
 from bot.text.taste import describe_now
