@@ -29,7 +29,7 @@ from trainer.data.dataset import render_dialogue
 from trainer.data.drawing import prompts_to_rank
 from trainer.evaluation.model_measurements import neutral_messages
 from trainer.evaluation.sampling import SampledAnswer
-from trainer.exchange import RenderMessages
+from trainer.exchange import render_prompt
 from trainer.training.rows import PreferencePair, pair_row
 
 TOLD = "Be kind."
@@ -97,7 +97,7 @@ def test_all_renderings_are_the_served_one(configured: Configured) -> None:
     (judged, *_) = neutral_messages(TOLD, chat)
     assert ranked.prompt == prompt
     assert judged.prompt == configured.prompt(judged.message)
-    assert render_dialogue(["Hi"], TOLD, chat) == RenderMessages(chat, TOLD)("Hi")[0] == prompt
+    assert render_dialogue(["Hi"], TOLD, chat) == render_prompt("Hi", chat, TOLD)[0] == prompt
 
 
 class Renders:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,8 @@ from trainer.round_context import Learner
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
+RenderPrompt = Callable[[str | list[dict[str, str]]], tuple[str, list[dict[str, str]]]]
+"""Returns what `render_prompt` does."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     with closing(open_database(settings)) as database, database.transaction() as session:
         whose = open_personality(session, settings, personality)
         own = settings_of(settings, whose.card)
-        render = RenderMessages(load_chat_format(base.path, own.model.template_options), own.chat.system_prompt)
+        chat = load_chat_format(base.path, own.model.template_options)
+        render = partial(render_prompt, chat=chat, system_prompt=own.chat.system_prompt)
         lines = list(_read(file, render))
         if not lines:
             raise SettingsError(
@@ -105,25 +108,20 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     return ImportedPairs(imported=len(new), known=len(lines) - len(new))
 
 
-class RenderMessages:
-    """Renders a prompt in any of TRL's formats into the text that the model is served."""
-
-    def __init__(self, chat: ChatFormat, system_prompt: str) -> None:
-        self._chat = chat
-        self._system_prompt = system_prompt
-
-    def __call__(self, prompt: str | list[dict[str, str]]) -> tuple[str, list[dict[str, str]]]:
-        """Return the text and the messages that it was rendered from; no messages if it was already rendered."""
-        if isinstance(prompt, str):
-            if any(token in prompt for token in self._chat.tokenizer.all_special_tokens):
-                return prompt, []
-            prompt = [{"role": "user", "content": prompt}]
-        # Without a system message, some models' templates add their own.
-        messages = with_system_prompt(self._system_prompt, prompt)
-        return self._chat.render(messages), messages
+def render_prompt(
+    prompt: str | list[dict[str, str]], chat: ChatFormat, system_prompt: str
+) -> tuple[str, list[dict[str, str]]]:
+    """Return a prompt in any of TRL's formats as it is served, and its messages; none if it was rendered already."""
+    if isinstance(prompt, str):
+        if any(token in prompt for token in chat.tokenizer.all_special_tokens):
+            return prompt, []
+        prompt = [{"role": "user", "content": prompt}]
+    # Without a system message, some models' templates add their own.
+    messages = with_system_prompt(system_prompt, prompt)
+    return chat.render(messages), messages
 
 
-def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
+def _read(file: Path, render: RenderPrompt) -> Iterator[LocalPair]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -145,7 +143,7 @@ def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
                 ) from error
 
 
-def _parse(record: Any, render: RenderMessages) -> LocalPair:
+def _parse(record: Any, render: RenderPrompt) -> LocalPair:
     if not isinstance(record, dict) or not all(key in record for key in KEYS):
         raise ValueError("prompt, chosen or rejected is missing")
     chosen, rejected = (_answer(record[key]) for key in ("chosen", "rejected"))

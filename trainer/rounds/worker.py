@@ -187,14 +187,14 @@ class RoundWorker:
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d started. It learns from %s.", round_.id, round_.learns_from)
-        end = ProcessEnd()
+        kills = oom_kills()
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
         finally:
             end_process(process)
             self._leave_gpus()
-        self._settle(round_.id, end.describe(process.exitcode))
+        self._settle(round_.id, describe_exit(process.exitcode, ran_out=oom_kills() > kills))
         self._files.sweep()
         self._files.withdraw()
 
@@ -269,16 +269,6 @@ def end_process(process: SpawnProcess) -> None:
     process.join(ENDING_S)
     process.kill()
     process.join()
-
-
-class ProcessEnd:
-    """Create it before the process starts: it compares the counts of processes that the kernel killed for memory."""
-
-    def __init__(self) -> None:
-        self._kills = oom_kills()
-
-    def describe(self, exit_code: int | None) -> str:
-        return describe_exit(exit_code, ran_out=oom_kills() > self._kills)
 
 
 def describe_exit(exit_code: int | None, *, ran_out: bool) -> str:
