@@ -47,9 +47,8 @@ from storage.runtime import processes
 from storage.runtime.schedules import parse_schedule
 from storage.settings.sections import Settings
 from storage.taste.gain import CandidateGain, read_gain
-from storage.taste.learning import learn_from
+from storage.taste.learning import learn_taste
 from storage.taste.likings import Effect, likings
-from storage.taste.opinions import read_taste_opinions
 from storage.training import rounds
 from storage.training.feedback import Outlook, look_ahead
 from storage.votes.votes import FeedbackCounts, Tally, VersionVotes, read_version_votes
@@ -139,7 +138,7 @@ class ModelStatus:
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
     outlook = look_ahead(session, personality_id, settings, base_revision)
-    now = answering_with(session, personality_id, settings, outlook.opinions, outlook.taste)
+    now = answering_with(session, personality_id, settings, outlook.taste)
     return ModelStatus(
         now=now,
         last_good=read_alias(session, personality_id, LAST_GOOD),
@@ -298,8 +297,7 @@ def read_week(session: Session, personality_id: int, settings: Settings) -> Week
     """Return the last full week; taste, rival and choices left are those of now."""
     ends = week_trigger().get_next_fire_time(None, database_now(session) - WEEK + timedelta(microseconds=1))
     begins = ends - WEEK
-    evidence = read_taste_opinions(session, personality_id, settings)
-    taste, said = learn_from(session, personality_id, evidence), evidence.between(begins, ends)
+    taste = learn_taste(session, personality_id, settings)
     champion = read_alias(session, personality_id).version
     made = select(VersionRow).where(
         VersionRow.personality_id == personality_id, VersionRow.created_at >= begins, VersionRow.created_at < ends
@@ -313,7 +311,7 @@ def read_week(session: Session, personality_id: int, settings: Settings) -> Week
     return Week(
         begins=begins,
         ends=ends,
-        counts=said.counts,
+        counts=taste.opinions.between(begins, ends).counts,
         liked=tuple(likings(taste)),
         made=tuple(read_all(session, Version, made.order_by(VersionRow.number))),
         was_promoted=any_row(session, moves),

@@ -18,10 +18,9 @@ from storage.releases.versions import Version, name_of, read_alias
 from storage.settings.sections import Settings
 from storage.statistics import Z_95
 from storage.taste.examples import choose_examples, examples_to_show
-from storage.taste.learning import LearnedTaste, learn_from
+from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.liked import like_balances
 from storage.taste.likings import Effect, Sureness, examples_of, likings, open_questions
-from storage.taste.opinions import TasteOpinions, read_taste_opinions
 from storage.taste.orders import order_in_use
 from storage.votes.votes import FeedbackCounts
 from storage.wording import gettext_noop, not_learned_yet
@@ -71,15 +70,11 @@ class AnsweringNow:
 
 
 def read_answering_now(session: Session, personality_id: int, settings: Settings) -> AnsweringNow:
-    evidence = read_taste_opinions(session, personality_id, settings)
-    taste = learn_from(session, personality_id, evidence)
-    return answering_with(session, personality_id, settings, evidence, taste)
+    return answering_with(session, personality_id, settings, learn_taste(session, personality_id, settings))
 
 
-def answering_with(
-    session: Session, personality_id: int, settings: Settings, evidence: TasteOpinions, taste: LearnedTaste
-) -> AnsweringNow:
-    """Return the influences, given the taste already learned from the evidence."""
+def answering_with(session: Session, personality_id: int, settings: Settings, taste: LearnedTaste) -> AnsweringNow:
+    """Return the influences, given the taste already learned."""
     champion = read_alias(session, personality_id).version
     moves = select(func.max(AliasMoveRow.moved_at)).where(
         AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION
@@ -88,7 +83,7 @@ def answering_with(
     now = AnsweringNow(champion, chooses, is_switched_off=not taste.is_on, since=session.scalar(moves))
     if champion is not None:
         return now
-    chosen = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
+    chosen = choose_examples(session, personality_id, taste, settings.generation.examples)
     return replace(
         now,
         liked=tuple(turn.answer for turn in chosen),
@@ -155,17 +150,16 @@ def read_taste_report(
     session: Session, personality_id: int, settings: Settings, *may_be_seen: ColumnElement[bool]
 ) -> TasteReport:
     """Return the taste's report; its examples are only answers that `may_be_seen` selects."""
-    evidence = read_taste_opinions(session, personality_id, settings)
-    taste = learn_from(session, personality_id, evidence)
-    told = likings(taste)
-    liked, disliked = _read_examples(session, taste, personality_id, evidence, *may_be_seen)
+    taste = learn_taste(session, personality_id, settings)
+    opinions, told = taste.opinions, likings(taste)
+    liked, disliked = _read_examples(session, taste, personality_id, *may_be_seen)
     return TasteReport(
         is_learning=settings.privacy.learn_from_reactions,
         counts=taste.counts,
-        since=min((said.given_at for said in (*evidence.opinions[:1], *evidence.choices[:1])), default=None),
+        since=min((said.given_at for said in (*opinions.opinions[:1], *opinions.choices[:1])), default=None),
         evidence=taste.e_value,
         chooses=settings.generation.candidates > 1,
-        now=answering_with(session, personality_id, settings, evidence, taste),
+        now=answering_with(session, personality_id, settings, taste),
         teaches=taste.may_teach,
         ranks=taste.may_rank,
         effects=shown_effects(taste, told),
@@ -210,11 +204,10 @@ def _read_examples(
     session: Session,
     taste: LearnedTaste,
     personality_id: int,
-    evidence: TasteOpinions,
     *may_be_seen: ColumnElement[bool],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (liked answers, disliked answers), those that fit the taste best first."""
-    liking = like_balances(evidence)
+    liking = like_balances(taste.opinions)
 
     def ranked(reply_ids: Collection[int]) -> list[str]:
         which = (ReplyRow.id.in_(sorted(reply_ids)[-SEARCHED:]), *may_be_seen)

@@ -22,7 +22,6 @@ from storage.settings.sections import ModelSettings, Settings
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.liked import read_liked_style
 from storage.taste.measures import dodges, scaled
-from storage.taste.opinions import TasteOpinions
 from storage.taste.relevance import are_relevant, read_relevance
 from storage.words import count_words
 
@@ -76,14 +75,12 @@ class Examples:
 NO_EXAMPLES = Examples()
 
 
-def choose_examples(
-    session: Session, personality_id: int, evidence: TasteOpinions, taste: LearnedTaste, most: int
-) -> tuple[ExampleTurn, ...]:
+def choose_examples(session: Session, personality_id: int, taste: LearnedTaste, most: int) -> tuple[ExampleTurn, ...]:
     """Return up to `most` answers to different messages, the taste's favourites first.
 
     There are none while the taste may not teach, or before people have liked anything.
     """
-    liked = read_liked_style(session, evidence) if most and taste.may_teach else None
+    liked = read_liked_style(session, taste.opinions) if most and taste.may_teach else None
     turns = _read_turns(session, personality_id) if liked else {}
     measures, relevance = read_measures(session, set(turns)), read_relevance(session, turns)
     relevant = are_relevant([relevance.get(reply_id) for reply_id in measures])

@@ -22,8 +22,8 @@ from storage.statistics import FRACTIONS, log_capitals, mean_capital
 from storage.taste.clarity import clarity
 from storage.taste.measures import BANDS, MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, add_thumbs, fit, prior
-from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
-from storage.votes.votes import NOTHING_SAID, FeedbackCounts
+from storage.taste.opinions import NO_OPINIONS, Opinion, Preference, TasteOpinions, read_taste_opinions
+from storage.votes.votes import FeedbackCounts
 
 Beginning = tuple[str, bool]
 """(an answer's text so far, whether that is all of it)"""
@@ -165,8 +165,13 @@ class LearnedTaste:
     bettor: Bettor
     is_on: bool = True
     """True if an admin lets the taste act."""
-    counts: FeedbackCounts = NOTHING_SAID
-    """Numbers of what it was learned from, as they are shown."""
+    opinions: TasteOpinions = NO_OPINIONS
+    """The opinions that it was learned from."""
+
+    @property
+    def counts(self) -> FeedbackCounts:
+        """Return the numbers of what it was learned from, as they are shown."""
+        return self.opinions.counts
 
     @property
     def e_value(self) -> float:
@@ -252,15 +257,11 @@ def style_of(answers: Sequence[str]) -> Floats:
 
 
 def learn_taste(session: Session, personality_id: int, settings: Settings) -> LearnedTaste:
-    """Learn from all opinions that count now."""
-    return learn_from(session, personality_id, read_taste_opinions(session, personality_id, settings))
-
-
-def learn_from(session: Session, personality_id: int, evidence: TasteOpinions) -> LearnedTaste:
-    """Learn from opinions that were already read; the taste acts if the personality's admins let it."""
+    """Learn from all opinions that count now; the taste acts if the personality's admins let it."""
+    opinions = read_taste_opinions(session, personality_id, settings)
     follows = select(PersonalityRow.follows_taste).where(PersonalityRow.id == personality_id)
-    learned = learn(read_taste_data(session, evidence))
-    return replace(learned, is_on=session.scalars(follows).one(), counts=evidence.counts)
+    learned = learn(read_taste_data(session, opinions))
+    return replace(learned, is_on=session.scalars(follows).one(), opinions=opinions)
 
 
 def learn(data: TasteData) -> LearnedTaste:
@@ -343,11 +344,11 @@ def _bare(thumbs: Thumbs) -> Thumbs:
     return replace(thumbs, x=np.zeros((len(thumbs.liked), 0)))
 
 
-def read_taste_data(session: Session, evidence: TasteOpinions) -> TasteData:
-    """Return the newest evidence with the measures of its answers."""
-    newest: list[Opinion | Preference] = [*evidence.opinions[-NEWEST:], *evidence.choices[-NEWEST:]]
+def read_taste_data(session: Session, opinions: TasteOpinions) -> TasteData:
+    """Return the newest opinions with the measures of their answers."""
+    newest: list[Opinion | Preference] = [*opinions.opinions[-NEWEST:], *opinions.choices[-NEWEST:]]
     votes = [
-        vote._replace(weight=vote.weight * evidence.factors.get(vote.voter, 1.0))
+        vote._replace(weight=vote.weight * opinions.factors.get(vote.voter, 1.0))
         for vote in sorted(newest, key=lambda vote: vote.given_at)
     ]
     wanted = {vote.reply_id for vote in votes if isinstance(vote, Opinion)}

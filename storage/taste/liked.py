@@ -61,9 +61,9 @@ class Excess:
         return Sentence(measure.more if self.is_above else measure.less)
 
 
-def read_liked_style(session: Session, evidence: TasteOpinions) -> LikedStyle | None:
+def read_liked_style(session: Session, opinions: TasteOpinions) -> LikedStyle | None:
     """Return the style of the answers with more likes than dislikes, by weight; None if there are none."""
-    weights = liked_replies(evidence)
+    weights = liked_replies(opinions)
     measures = read_measures(session, set(weights))
     if not measures:
         return None
@@ -80,20 +80,20 @@ def liked_style(raw: Floats, weight: Floats) -> LikedStyle:
     return LikedStyle(len(x), mean, spread, share @ raw)
 
 
-def liked_replies(evidence: TasteOpinions) -> dict[int, float]:
+def liked_replies(opinions: TasteOpinions) -> dict[int, float]:
     """Return {answer: likes less dislikes} of the answers with more likes."""
-    return {reply_id: weight for reply_id, weight in like_balances(evidence).items() if weight > 0}
+    return {reply_id: weight for reply_id, weight in like_balances(opinions).items() if weight > 0}
 
 
-def like_balances(evidence: TasteOpinions) -> dict[int, float]:
+def like_balances(opinions: TasteOpinions) -> dict[int, float]:
     """Return {answer: likes less dislikes}, by weight; a choice is a like of the chosen answer."""
     balance: dict[int, float] = defaultdict(float)
-    for opinion in evidence.opinions:
-        weight = opinion.weight * evidence.factors.get(opinion.voter, 1.0)
+    for opinion in opinions.opinions:
+        weight = opinion.weight * opinions.factors.get(opinion.voter, 1.0)
         balance[opinion.reply_id] += weight if opinion.liked else -weight
-    for choice in evidence.choices:
+    for choice in opinions.choices:
         if choice.chosen is not None:
-            balance[choice.chosen] += choice.weight * evidence.factors.get(choice.voter, 1.0)
+            balance[choice.chosen] += choice.weight * opinions.factors.get(choice.voter, 1.0)
     return balance
 
 

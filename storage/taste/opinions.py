@@ -84,10 +84,13 @@ class TasteOpinions:
         return replace(self, opinions=opinions, choices=choices)
 
 
+NO_OPINIONS = TasteOpinions((), ())
+
+
 def read_taste_opinions(session: Session, personality_id: int, settings: Settings) -> TasteOpinions:
     """Return the opinions that count: no votes in quarantine, on wrong facts, or of people who opted out."""
     if not settings.privacy.learn_from_reactions:
-        return TasteOpinions((), ())
+        return NO_OPINIONS
     pseudonyms = read_pseudonyms(session)
     silent = set(session.scalars(select(OptOutRow.user_id)))
     votes = list(counted_votes(session, personality_id, settings.votes, newest=NEWEST_ANSWERS))

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from storage.settings.sections import Settings
 from storage.taste.examples import ExampleTurn, choose_examples
-from storage.taste.learning import MANY, LearnedTaste, learn, learn_more, read_measures, read_taste_data
+from storage.taste.learning import MANY, LearnedTaste, learn_more, learn_taste, read_measures
 from storage.taste.likings import Effect, likings
-from storage.taste.opinions import Opinion, TasteOpinions, read_taste_opinions, read_thumbs_on
+from storage.taste.opinions import Opinion, TasteOpinions, read_thumbs_on
 from storage.taste.orders import order_in_use
 
 MOST_ANSWERS = 1_000
@@ -22,9 +22,8 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class KnownTaste:
-    """A taste with its evidence, and its examples and order for the base, as if admins let it act."""
+    """A taste, and its examples and order for the base, as if admins let it act."""
 
-    evidence: TasteOpinions
     taste: LearnedTaste
     liked: tuple[Effect, ...] = ()
     """Traits that members like."""
@@ -34,11 +33,10 @@ class KnownTaste:
 
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
-    evidence = read_taste_opinions(session, personality_id, settings)
-    taste = replace(learn(read_taste_data(session, evidence)), counts=evidence.counts)
-    examples = choose_examples(session, personality_id, evidence, taste, settings.generation.examples)
+    taste = replace(learn_taste(session, personality_id, settings), is_on=True)
+    examples = choose_examples(session, personality_id, taste, settings.generation.examples)
     order = order_in_use(session, personality_id, taste, settings.generation)
-    return KnownTaste(evidence, taste, tuple(likings(taste)), examples, order)
+    return KnownTaste(taste, tuple(likings(taste)), examples, order)
 
 
 def learn_votes_on(
@@ -52,12 +50,12 @@ def learn_votes_on(
     news = _news(session, personality_id, settings, known, reply_ids)
     if news is None:
         return learn_all(session, personality_id, settings)
-    factors = known.evidence.factors
-    weighed = [one._replace(weight=one.weight * factors.get(one.voter, 1.0)) for one in news]
+    before = known.taste.opinions
+    weighed = [one._replace(weight=one.weight * before.factors.get(one.voter, 1.0)) for one in news]
     taste = learn_more(known.taste, weighed, read_measures(session, {one.reply_id for one in news}))
     liked = tuple(likings(taste)) if len(taste.data) < MANY else known.liked
-    evidence = replace(known.evidence, opinions=(*known.evidence.opinions, *news))
-    return replace(known, evidence=evidence, taste=replace(taste, counts=evidence.counts), liked=liked)
+    opinions = replace(before, opinions=(*before.opinions, *news))
+    return replace(known, taste=replace(taste, opinions=opinions), liked=liked)
 
 
 def _news(
@@ -71,15 +69,15 @@ def _news(
         return None
     if (said := read_thumbs_on(session, personality_id, settings.votes, reply_ids)) is None:
         return None
-    before = {(one.reply_id, one.voter): one for one in known.evidence.opinions if one.reply_id in reply_ids}
+    before = {(one.reply_id, one.voter): one for one in known.taste.opinions.opinions if one.reply_id in reply_ids}
     now = {(one.reply_id, one.voter): one for one in said}
     news = [one for key, one in now.items() if key not in before]
     is_changed = any(now.get(key) != one for key, one in before.items())
-    is_late = any(one.given_at < _newest(known.evidence) for one in news)
+    is_late = any(one.given_at < _newest(known.taste.opinions) for one in news)
     return None if is_changed or is_late else news
 
 
-def _newest(evidence: TasteOpinions) -> datetime:
-    moments = [opinion.given_at for opinion in evidence.opinions[-1:]]
-    moments += [choice.given_at for choice in evidence.choices[-1:]]
+def _newest(opinions: TasteOpinions) -> datetime:
+    moments = [opinion.given_at for opinion in opinions.opinions[-1:]]
+    moments += [choice.given_at for choice in opinions.choices[-1:]]
     return max(moments, default=LONG_AGO)

@@ -20,8 +20,8 @@ from storage.database.rows import count_rows, in_parts
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import Settings, VoteSettings
-from storage.taste.learning import LearnedTaste, learn_from
-from storage.taste.opinions import Preference, TasteOpinions, read_taste_opinions
+from storage.taste.learning import LearnedTaste, learn_taste
+from storage.taste.opinions import Preference
 from storage.training.trainable import TrainingScope, trainable_corrections, trainable_replies
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
@@ -221,17 +221,15 @@ class Outlook:
 
     votes: WeightedVotes
     pairs: PairMaterial
-    opinions: TasteOpinions
     taste: LearnedTaste
-    """The taste as those opinions show it."""
 
 
 def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:
-    evidence = read_taste_opinions(session, personality_id, settings)
+    taste = learn_taste(session, personality_id, settings)
     votes = read_weighted_votes(session, personality_id, settings.votes)
     scope = TrainingScope(personality_id, settings.privacy, base_revision)
-    pairs = count_pair_material(session, scope, votes=votes.by_reply, choices=evidence.choices)
-    return Outlook(votes, pairs, evidence, learn_from(session, personality_id, evidence))
+    pairs = count_pair_material(session, scope, votes=votes.by_reply, choices=taste.opinions.choices)
+    return Outlook(votes, pairs, taste)
 
 
 def count_pair_material(

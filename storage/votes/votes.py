@@ -82,9 +82,6 @@ class FeedbackCounts:
         return self.votes + self.choices + self.others
 
 
-NOTHING_SAID = FeedbackCounts()
-
-
 class NotOnVersion(StrEnum):
     """The reason why a vote does not count for or against a version."""
 

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import digest_prompt
 from storage.members import Pseudonym
 from storage.releases.versions import StartingPoint, starting_point
-from storage.taste.learning import LearnedTaste, learn_from, read_measures
+from storage.taste.learning import LearnedTaste, learn_taste, read_measures
 from storage.taste.model import Floats
-from storage.taste.opinions import Opinion, Preference, TasteOpinions, read_taste_opinions
+from storage.taste.opinions import Opinion, Preference, TasteOpinions
 from storage.taste.relevance import read_relevance
 from storage.training.feedback import RatedReply, Texts, read_answers_to, read_corrections, read_replies, read_texts
 from storage.training.samples import AskedPrompt
@@ -61,19 +61,19 @@ def survey_votes(session: Session, learner: Learner, prompts: Sequence[AskedProm
     """Read the feedback that counts now, without texts, and the answers to `prompts`, which the taste will rank."""
     personality_id, settings, scope = learner.personality_id, learner.settings, learner.scope
     votes = read_weighted_votes(session, personality_id, settings.votes)
-    evidence = read_taste_opinions(session, personality_id, settings)
-    answers = read_replies(session, scope, _with_weaker_signs(votes.by_reply, evidence))
+    taste = learn_taste(session, personality_id, settings)
+    opinions = taste.opinions
+    answers = read_replies(session, scope, _with_weaker_signs(votes.by_reply, opinions))
     corrections = read_corrections(session, scope, settings.votes)
-    taste = learn_from(session, personality_id, evidence)
     read = partial(read_texts, session, scope, render=learner.base.render)
-    learned = LearnedPrompts.find(read, answers=answers, choices=evidence.choices, prompts=prompts)
+    learned = LearnedPrompts.find(read, answers=answers, choices=opinions.choices, prompts=prompts)
     ranked = learned.group(read_answers_to(session, scope, learned.to_rank))
     return Survey(
-        feedback=RoundFeedback(learned.group(answers), tuple(corrections), evidence.choices),
+        feedback=RoundFeedback(learned.group(answers), tuple(corrections), opinions.choices),
         votes=votes,
         start=starting_point(session, personality_id),
         taste=taste,
-        taste_weights=_weights(evidence),
+        taste_weights=_weights(opinions),
         read=learned.read,
         ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
@@ -83,20 +83,20 @@ def survey_votes(session: Session, learner: Learner, prompts: Sequence[AskedProm
 
 
 def _with_weaker_signs(
-    votes: Mapping[int, tuple[WeightedVote, ...]], evidence: TasteOpinions
+    votes: Mapping[int, tuple[WeightedVote, ...]], opinions: TasteOpinions
 ) -> dict[int, tuple[WeightedVote, ...]]:
     """Return the votes, plus a dislike from each person who asked for another answer without voting on this one."""
     found = dict(votes)
-    for one in evidence.opinions:
+    for one in opinions.opinions:
         given = found.get(one.reply_id, ())
         if not one.liked and all(vote.voter != one.voter for vote in given):
             found[one.reply_id] = (*given, WeightedVote(one.voter, Vote.DOWN, one.weight))
     return found
 
 
-def _weights(evidence: TasteOpinions) -> dict[Pseudonym, float]:
+def _weights(opinions: TasteOpinions) -> dict[Pseudonym, float]:
     weights: dict[Pseudonym, float] = defaultdict(float)
-    said: Iterable[Opinion | Preference] = (*evidence.opinions, *evidence.choices)
+    said: Iterable[Opinion | Preference] = (*opinions.opinions, *opinions.choices)
     for one in said:
         weights[one.voter] += one.weight
     return weights

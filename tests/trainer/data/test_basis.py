@@ -177,7 +177,6 @@ def calls(
         "count_answers": (id_, base.revision, None, digests),
         "read_taste_opinions": (id_, settings),
         "learn_taste": (id_, settings),
-        "learn_from": (id_, read_taste_opinions(session, id_, settings)),
         "read_liked_style": (read_taste_opinions(session, id_, settings),),
         "has_closed_replies": (id_, settings.privacy),
         "read_contest": (id_, settings.votes),
