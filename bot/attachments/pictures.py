@@ -9,8 +9,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from bot.engine import CannotSee, Engine, PictureRequest
-from bot.engine.remote.server import Faulty, ServerError, connect
 from bot.errors import BotError, EngineBusy, UserFacingError
+from bot.model_server import Faulty, ServerError, connect
 from storage.settings.sections import PictureSettings, Settings
 from storage.small_pictures import MAX_PIXELS, PictureTooLarge, open_small
 from storage.wording import gettext_noop, shorten

@@ -27,9 +27,9 @@ from bot.attachments.material import (
 from bot.attachments.pictures import BLIND, PICTURE_TYPES, put_into_words
 from bot.chat.conversation import History, Post
 from bot.engine import Engine
-from bot.engine.remote.server import Faulty, ServerError, connect
 from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, ngettext, sentence
+from bot.model_server import Faulty, ServerError, connect
 from bot.privacy.recent_deletions import Deletions
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.settings.sections import Settings

@@ -10,9 +10,9 @@ from typing import Any
 
 from bot.attachments.pictures import look_at, look_with
 from bot.attachments.reader import write_down
-from bot.engine.remote.server import ServerError, problem_of
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
+from bot.model_server import ServerError, problem_of
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.models import find_base
 from reactune.models import Machine, is_served_as_graph, serving_need

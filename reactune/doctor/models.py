@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, version_missing
-from bot.engine.remote.server import Refused, Server, ServerError, connect, problem_of, served_models
 from bot.engine.rendering import require_first_prompt, unknown_options
 from bot.errors import EngineStopped
+from bot.model_server import Refused, Server, ServerError, connect, problem_of, served_models
 from bot.operations.alerts import FALLBACK
 from bot.text.status import describe_spend
 from reactune.doctor.findings import Hint, Problem

@@ -20,7 +20,7 @@ from bot.engine.remote.effect_checks import (
     generated_log_probabilities,
     listed_log_probabilities,
 )
-from bot.engine.remote.server import (
+from bot.model_server import (
     NOT_FOUND,
     Json,
     Overloaded,

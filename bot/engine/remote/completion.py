@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from bot.engine.remote.adapter_loading import Fields, Versions, VllmVersions
-from bot.engine.remote.server import NOT_FOUND, Faulty, Piece, Refused, RefusedByServer, ServerError, Slow, Usage
 from bot.engine.rendering import Renderer
 from bot.errors import SpentForToday, UserFacingError
+from bot.model_server import NOT_FOUND, Faulty, Piece, Refused, RefusedByServer, ServerError, Slow, Usage
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain

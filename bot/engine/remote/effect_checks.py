@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from bot.engine.remote.server import NEEDS_KEY, NOT_FOUND, Json, Refused, RefusedByServer, ServerError
+from bot.model_server import NEEDS_KEY, NOT_FOUND, Json, Refused, RefusedByServer, ServerError
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import served_name
 from storage.errors import AdapterError

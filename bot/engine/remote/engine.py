@@ -15,7 +15,9 @@ from bot.engine.queue import QueueingEngine
 from bot.engine.refusals import Refusal, RefusedVersions
 from bot.engine.remote.adapter_loading import Versions, versions_of
 from bot.engine.remote.completion import RemoteGeneration, Spending
-from bot.engine.remote.server import (
+from bot.engine.rendering import load_renderer
+from bot.errors import EngineClosed, ServersUnreachable
+from bot.model_server import (
     NEEDS_KEY,
     Overloaded,
     Refused,
@@ -26,8 +28,6 @@ from bot.engine.remote.server import (
     problem_of,
     served_models,
 )
-from bot.engine.rendering import load_renderer
-from bot.errors import EngineClosed, ServersUnreachable
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.shared_store import open_served_copies
 from storage.database.database import Database

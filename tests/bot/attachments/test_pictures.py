@@ -10,8 +10,8 @@ from PIL import Image
 from bot.attachments import pictures
 from bot.attachments.pictures import BLIND, NOT_LOOKED, NOT_SEEING
 from bot.engine import CannotSee
-from bot.engine.remote.server import ServerError
 from bot.errors import LearningNow, NothingAsked
+from bot.model_server import ServerError
 from storage import small_pictures
 from storage.database.tables import ReplyRow
 from storage.privacy.consent import give_consent

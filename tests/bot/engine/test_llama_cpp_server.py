@@ -17,7 +17,7 @@ import pytest
 from bot.attachments.pictures import look_at
 from bot.engine import Finish, GenerationFailed
 from bot.engine.remote.engine import RemoteEngine
-from bot.engine.remote.server import ServerError
+from bot.model_server import ServerError
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import open_database

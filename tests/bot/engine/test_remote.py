@@ -22,9 +22,9 @@ from bot.engine import Completion, Finish, Generation, GenerationFailed
 from bot.engine.refusals import WAIT_S
 from bot.engine.remote.adapter_loading import LlamaCppVersions
 from bot.engine.remote.engine import RemoteEngine
-from bot.engine.remote.server import RefusedByServer
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday, VersionRefused
+from bot.model_server import RefusedByServer
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef

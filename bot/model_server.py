@@ -1,4 +1,4 @@
-"""A server over HTTP: sends requests, reads events, and turns failures into ServerError."""
+"""A model server over HTTP, for answers, pictures and voice: sends requests, reads events, and explains failures."""
 
 from __future__ import annotations
 
