@@ -295,7 +295,7 @@ def _model_kinds(folder: Path) -> list[Kind]:
 
     def load() -> None:
         base = resolve_base_model(str(tiny), folder / "damaged-data")
-        load_tokenizer(base)
+        load_tokenizer(base.path)
 
     return [
         _in_folder(f"base model: {name}", tiny, name, load)

@@ -136,12 +136,7 @@ def licence_in(folder: Path) -> str:
     return named[1] if named else UNKNOWN_LICENCE
 
 
-def load_tokenizer(base: BaseModel) -> Any:
-    """Return the base's tokenizer; raises like `tokenizer_in`."""
-    return tokenizer_in(base.path)
-
-
-def tokenizer_in(folder: Path, tokenizer_class: str = "AutoTokenizer") -> Any:
+def load_tokenizer(folder: Path, tokenizer_class: str = "AutoTokenizer") -> Any:
     """Return the tokenizer of a model (a transformers PreTrainedTokenizerBase) with a pad token.
 
     Raises BaseModelError.
@@ -186,7 +181,7 @@ def require_numbers(model: Any, path: Path, setting: str) -> None:
     if model.dtype is not torch.float16:
         return
     # They come from a real text: padding and punctuation may not reach the numbers that words do.
-    ids = torch.tensor([tokenizer_in(path)(TEXT)["input_ids"]], device=model.device)
+    ids = torch.tensor([load_tokenizer(path)(TEXT)["input_ids"]], device=model.device)
     with torch.no_grad():
         if not model(input_ids=ids, use_cache=False).logits.isfinite().all():
             raise BaseModelError(f'this base computes numbers too large for float16: set {setting} = "float32"')

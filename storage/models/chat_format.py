@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.errors import BaseModelError
 from storage.models.answer_stream import AnswerStream, Decode, Thought, ThoughtRoom, words_only
-from storage.models.base_model import configured_end_ids, tokenizer_in
+from storage.models.base_model import configured_end_ids, load_tokenizer
 
 Messages = Sequence[Mapping[str, object]]
 TemplateOptions = Mapping[str, Any]
@@ -38,7 +38,7 @@ ASSISTANT = {"role": "assistant", "content": "Hello."}
 
 def load_chat_format(folder: Path, options: TemplateOptions, tokenizer_class: str = "AutoTokenizer") -> ChatFormat:
     """Return the format of the base in a folder, with a tokenizer of its own; raises BaseModelError."""
-    return ChatFormat(tokenizer_in(folder, tokenizer_class), options, configured_end_ids(folder))
+    return ChatFormat(load_tokenizer(folder, tokenizer_class), options, configured_end_ids(folder))
 
 
 class ChatFormat:

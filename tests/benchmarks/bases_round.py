@@ -55,7 +55,7 @@ def train_ours(plan: Round, tell: TellRow) -> None:
     metrics = train_adapter(
         TrainingJob(
             DPO,
-            TrainingSplit(_pairs(plan, load_tokenizer(plan.base))),
+            TrainingSplit(_pairs(plan, load_tokenizer(plan.base.path))),
             training,
             plan.base,
             plan.output,

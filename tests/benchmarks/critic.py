@@ -33,7 +33,7 @@ class Critic:
         return measure_fits(exchanges, lambda asked: answer_log_probabilities(model, tokenizer, asked))
 
     def _load(self) -> tuple[Any, Any]:
-        return load_model(self._model, "bfloat16"), load_tokenizer(self._model)
+        return load_model(self._model, "bfloat16"), load_tokenizer(self._model.path)
 
 
 def describe_fits(fits: Sequence[Fit]) -> dict[str, float]:

@@ -63,7 +63,7 @@ def settings_in(folder: Path) -> Settings:
 def test_a_random_base_predicts_neither_nothing_nor_one_word(base: BaseModel) -> None:
     import torch
 
-    model, tokenizer = load_model(base, "bfloat16"), load_tokenizer(base)
+    model, tokenizer = load_model(base, "bfloat16"), load_tokenizer(base.path)
     assert len(tokenizer) == model.config.vocab_size
     assert all(tokenizer.decode([id_]) for id_ in range(3, len(tokenizer)))
     ids = tokenizer("The keeper of the lighthouse wrote down what he saw.", return_tensors="pt")["input_ids"]

@@ -118,7 +118,7 @@ def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, 
         elif progress.phase is Phase.REFERENCE:
             reference_s = time.perf_counter() - started
 
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base.path)
     job = TrainingJob(DPO, TrainingSplit(()), case.settings, base, folder)
     trainer = build_trainer(job, _rows(case, tokenizer), [], tokenizer, watch)
     return trainer, reference_s, model_mib
@@ -128,7 +128,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
     """Build TRL's own trainer for the pairs in the order of ours."""
     from trainer.training.scorers import SiblingSampler
 
-    rows = _rows(case, load_tokenizer(base))
+    rows = _rows(case, load_tokenizer(base.path))
     order = SiblingSampler([row["prompt_ids"] for row in rows], SEED)
     trainer = build_trl(base, [rows[index] for index in order], case.settings, folder, recomputes=recomputes)
     return trainer, 0.0, _peak_mib()
@@ -160,7 +160,7 @@ def build_trl(
         model=load_model(base, training_format(settings), settings.quantization),
         peft_config=new_adapter(base, settings),
         args=config,
-        processing_class=load_tokenizer(base),
+        processing_class=load_tokenizer(base.path),
         train_dataset=Dataset.from_list([{name: row[name] for name in columns} for row in rows]),
     )
     trainer.remove_callback(PrinterCallback)

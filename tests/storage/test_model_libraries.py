@@ -43,7 +43,7 @@ async def main():
     openvino = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
     local = LocalEngine(base.path, settings.model, settings.generation)
     remote = RemoteEngine(base, settings, database)
-    threads = asyncio.to_thread(openvino._load_renderer), asyncio.to_thread(load_tokenizer, base)
+    threads = asyncio.to_thread(openvino._load_renderer), asyncio.to_thread(load_tokenizer, base.path)
     vectors, openvino._renderer, *_ = await asyncio.gather(
         library.embed(["a cat"]), *threads, local.start(), remote.start()
     )

@@ -164,7 +164,7 @@ class CoherenceScorer:
     def __init__(self, sampler: Sampler, model: BaseModel | None, dtype: str) -> None:
         self.name = model.name if model else "the base model"
         self._context: Context = contextlib.nullcontext if model else sampler.model.disable_adapter
-        self._tokenizer = load_tokenizer(model) if model else sampler.tokenizer
+        self._tokenizer = load_tokenizer(model.path) if model else sampler.tokenizer
         self._model = load_model(model, dtype).to(sampler.model.device) if model else sampler.model
 
     def losses(self, exchanges: Sequence[Exchange], advance: Advance) -> list[list[float]]:

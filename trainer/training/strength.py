@@ -89,4 +89,4 @@ def record_effect(adapter: Path, base: BaseModel, settings: TrainingSettings) ->
     """Measure a saved adapter's effect and write it into its file."""
     with cpu_threads(settings.threads), silence_transformers():
         model = load_on_device(base.path, training_format(settings), settings.quantization, setting="training.dtype")
-        write_effect(adapter, measure_effect(load_adapter(model, adapter, base), load_tokenizer(base)))
+        write_effect(adapter, measure_effect(load_adapter(model, adapter, base), load_tokenizer(base.path)))

@@ -52,7 +52,7 @@ def peft_model(bundled_base: BaseModel) -> Any:
 def starter(bundled_base: BaseModel, peft_model: Any, tmp_path_factory: pytest.TempPathFactory) -> AdapterRef:
     """A copy of the starter with the trainer's record of what it changes."""
     folder = shutil.copytree(STARTER, tmp_path_factory.mktemp("starter") / "default")
-    write_effect(folder, measure_effect(peft_model, load_tokenizer(bundled_base)))
+    write_effect(folder, measure_effect(peft_model, load_tokenizer(bundled_base.path)))
     return AdapterRef(hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(), folder)
 
 
@@ -150,7 +150,7 @@ async def test_the_file_says_what_peft_says(
     server: Any, bundled_base: BaseModel, starter: AdapterRef, peft_model: Any
 ) -> None:
     """Probabilities of first words under the version are PEFT's, but for what 4-bit weights and 8-bit factors cost."""
-    tokenizer, model = load_tokenizer(bundled_base), peft_model
+    tokenizer, model = load_tokenizer(bundled_base.path), peft_model
     for question in QUESTIONS:
         messages = [{"role": "user", "content": question}]
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -69,7 +69,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 
 @pytest.fixture(scope="module")
 def count(base: BaseModel) -> Callable[[str], int]:
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base.path)
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -156,7 +156,7 @@ def test_model_missing_on_the_hub_is_refused_with_a_remedy(tmp_path):
 
 def test_loaded_model_and_tokenizer_work_together(folder, tmp_path):
     base = resolve_base_model(str(folder), tmp_path / "data")
-    tokenizer, model = load_tokenizer(base), load_model(base, "float32")
+    tokenizer, model = load_tokenizer(base.path), load_model(base, "float32")
     logits = model(**tokenizer("Hi", return_tensors="pt", return_token_type_ids=False)).logits
     assert logits.shape[-1] == len(tokenizer)
 
@@ -249,7 +249,7 @@ def test_bundled_model_survives_a_kill_and_converts_once(tmp_path, capfd, bundle
     assert said == ["Converting the base model (about 10 s, once): weights"]
     assert (base.name, base.architecture) == ("SmolLM2-135M-Instruct", "LlamaForCausalLM")
     assert json.loads((base.path / "config.json").read_text())["dtype"] == "bfloat16"
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base.path)
     ends = json.loads((base.path / "generation_config.json").read_text())["eos_token_id"]
     assert tokenizer.convert_ids_to_tokens(ends) == tokenizer.eos_token == "<|im_end|>"
     assert "<|im_start|>user\nHi<|im_end|>" in tokenizer.apply_chat_template(

@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_turns_are_marked_and_the_system_speaks_before_the_first_member(data):
-    tokenizer = load_tokenizer(resolve_base_model("gemma3-270m", data))
+    tokenizer = load_tokenizer(resolve_base_model("gemma3-270m", data).path)
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi."},

@@ -71,7 +71,7 @@ def test_auto_is_a_format_where_it_is_needed() -> None:
 
 def test_a_base_too_large_for_float16_is_refused_by_engine_and_training(base: BaseModel, tmp_path: Path) -> None:
     model = load_on_device(base.path, "float16", "", setting="model.dtype")
-    (soup,) = load_tokenizer(base)("Soup", add_special_tokens=False)["input_ids"][-1:]
+    (soup,) = load_tokenizer(base.path)("Soup", add_special_tokens=False)["input_ids"][-1:]
     with torch.no_grad():  # the numbers of a real text, not of a few tokens that no text has
         model.get_input_embeddings().weight[soup] = 6e4
     model.save_pretrained(tmp_path / "large", safe_serialization=True)

@@ -141,7 +141,7 @@ def _train(case: Case, base: BaseModel, folder: Path) -> float:
     plan: TrainingMemoryPlan = replace(USUAL, checkpointing=case.checkpointing)
     with cpu_threads(settings.threads):
         job = TrainingJob(replace(DPO, plan=plan), TrainingSplit(()), settings, base, folder / "out")
-        build_trainer(job, rows, [], load_tokenizer(base), lambda _progress: None).learn()
+        build_trainer(job, rows, [], load_tokenizer(base.path), lambda _progress: None).learn()
     return RoundMemory(shape_of(base.path), settings, PLENTY).needed(rows, plan)
 
 

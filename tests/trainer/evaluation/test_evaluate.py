@@ -94,7 +94,7 @@ def repeater(base, tmp_path_factory) -> Path:
     """An adapter that learned to say one word again and again."""
     output = tmp_path_factory.mktemp("repeater")
     model = new_adapter(base)
-    teach(model, load_tokenizer(base), " fine" * 30, steps=150, learning_rate=2e-3)
+    teach(model, load_tokenizer(base.path), " fine" * 30, steps=150, learning_rate=2e-3)
     model.save_pretrained(output, save_embedding_layers=False)
     return output
 

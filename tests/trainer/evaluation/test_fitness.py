@@ -67,7 +67,7 @@ def exchanges(style: str, moved: int = 0) -> list[Exchange]:
 
 def judge_of(base: BaseModel) -> Judge:
     with silence_transformers():
-        model, tokenizer = load_model(base, "bfloat16"), load_tokenizer(base)
+        model, tokenizer = load_model(base, "bfloat16"), load_tokenizer(base.path)
     return lambda asked: measure_fits(asked, lambda read: answer_log_probabilities(model, tokenizer, read))
 
 

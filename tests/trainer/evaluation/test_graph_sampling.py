@@ -56,7 +56,7 @@ def settings(folder: Path, base: BaseModel) -> Settings:
 def soup(folder: Path, base: BaseModel) -> AdapterRef:
     """An adapter that answers everything otherwise."""
     model = new_adapter(base)
-    teach(model, load_tokenizer(base), "Try the soup.<|im_end|>", steps=150, learning_rate=1e-2)
+    teach(model, load_tokenizer(base.path), "Try the soup.<|im_end|>", steps=150, learning_rate=1e-2)
     model.save_pretrained(folder / "soup", save_embedding_layers=False)
     return AdapterRef(AdapterStore(folder).seal(folder / "soup"), folder / "soup")
 

@@ -46,7 +46,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(base):
-    return load_tokenizer(base)
+    return load_tokenizer(base.path)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ def answer_logp(base: BaseModel, adapter: Path | None, prompt: str, answer: str)
     """Log-probability in nats that the served prompt is answered so, end token included."""
     from peft import PeftModel
 
-    tokenizer, model = load_tokenizer(base), load_model(base, "float32")
+    tokenizer, model = load_tokenizer(base.path), load_model(base, "float32")
     if adapter is not None:
         with silence_transformers():
             model = PeftModel.from_pretrained(model, adapter)

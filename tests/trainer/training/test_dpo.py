@@ -134,7 +134,7 @@ def test_loss_is_hand_computed_dpo_plus_likelihood(base, tmp_path):
         settings=SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0.5}),
         report=lambda progress: losses.append(progress.loss),
     )
-    tokens = len(load_tokenizer(base)(pair.chosen)["input_ids"]) + 1
+    tokens = len(load_tokenizer(base.path)(pair.chosen)["input_ids"]) + 1
     # At the start policy and reference agree, so the DPO term is -log(sigmoid(0)) = log 2.
     expected = 0.6931 - 0.5 * answer_logp(base, None, pair.prompt, pair.chosen) / tokens
     assert next(loss for loss in losses if loss is not None) == pytest.approx(expected, abs=1e-3)
@@ -149,7 +149,7 @@ def test_every_pair_of_a_step_counts_by_its_own_weight(base, tmp_path):
     ]
     expected = []
     for pair in pairs:
-        tokens = len(load_tokenizer(base)(pair.chosen)["input_ids"]) + 1
+        tokens = len(load_tokenizer(base.path)(pair.chosen)["input_ids"]) + 1
         expected.append(pair.weight * (math.log(2) - answer_logp(base, None, pair.prompt, pair.chosen) / tokens))
     first, second = train(base, tmp_path / "out", train=pairs, settings=settings).loss_curve
     assert 4 * first + second == pytest.approx(sum(expected), rel=1e-4)

@@ -58,7 +58,7 @@ def train(
 
 def tokens(base: BaseModel, demonstration: Demonstration) -> int:
     """Length of the answer with its end token."""
-    return len(load_tokenizer(base)(demonstration.answer, add_special_tokens=False)["input_ids"]) + 1
+    return len(load_tokenizer(base.path)(demonstration.answer, add_special_tokens=False)["input_ids"]) + 1
 
 
 def loss(base: BaseModel, adapter: Path | None, *shown: Demonstration) -> float:

@@ -93,7 +93,7 @@ NOT_SERVED = {
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("base")
-    return load_tokenizer(resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data"))
+    return load_tokenizer(resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data").path)
 
 
 def rows() -> list[Row]:
