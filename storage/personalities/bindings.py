@@ -53,8 +53,6 @@ class ActivePersonality:
     personality: Personality
     strength: float = AS_TRAINED
     """Factor of the adapter's effect, 0 to MAX_STRENGTH; 1 is as trained, 0 the base model."""
-    bound_to: BindingPlace | None = None
-    """The place of the binding; None if nothing is bound and the default personality answers."""
 
 
 def active_personality_at(session: Session, places: Sequence[BindingPlace]) -> ActivePersonality:
@@ -65,7 +63,7 @@ def active_personality_at(session: Session, places: Sequence[BindingPlace]) -> A
     for place in places:
         if place in found:
             row = found[place]
-            return ActivePersonality(read_personality(session, row.personality_id), row.strength, place)
+            return ActivePersonality(read_personality(session, row.personality_id), row.strength)
     return ActivePersonality(read_personality(session, ensure_personality(session, DEFAULT_PERSONALITY)))
 
 

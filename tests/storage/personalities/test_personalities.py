@@ -165,10 +165,10 @@ def test_the_most_specific_binding_answers(session: Session) -> None:
         made = create_personality(session, f"of-{place.scope}", KEEPER, by="grace")
         assert bind(session, place, made, guild_id=GUILD, strength=0.5, by="grace") is None
         active = active_personality_at(session, NESTED)
-        assert (active.personality, active.strength, active.bound_to) == (made, 0.5, place)
+        assert (active.personality, active.strength) == (made, 0.5)
     unbind(session, NESTED[0])
     assert active_personality_at(session, NESTED).personality.name == "of-channel"
-    assert active_personality_at(session, []).bound_to is None  # a direct message
+    assert active_personality_at(session, []).personality.name == DEFAULT_PERSONALITY  # a direct message
 
 
 def test_a_channel_with_the_id_of_its_server_is_not_the_server(session: Session) -> None:
