@@ -132,7 +132,7 @@ class TestTitles:
 
 
 class TestPicture:
-    @pytest.mark.parametrize("report", [NOTHING, A_FEW, A_LOT], ids=["nothing", "a few", "a lot"])
+    @pytest.mark.parametrize("report", [NOTHING, A_LOT], ids=["nothing", "a lot"])
     def test_it_is_a_wide_png_of_moderate_size(self, report):
         picture = draw_report(report, "default")
         assert picture[:8] == PNG
@@ -140,7 +140,7 @@ class TestPicture:
         assert len(picture) < 500_000
 
     @pytest.mark.parametrize(
-        ("versions", "verdict"), list(zip([1, 2, 6, 7, 8, 12, 13, 40, 120], 3 * list(GateVerdict), strict=True))
+        ("versions", "verdict"), list(zip([2, 5, 8, 9, 40, 120], 2 * list(GateVerdict), strict=True))
     )
     def test_no_words_overlap_or_leave_their_card(self, versions, verdict):
         rounds, checks = min(versions, 10), min(versions, 20)
@@ -152,15 +152,12 @@ class TestPicture:
         [
             NOTHING,
             make_report(votes=1),
-            make_report(2, rounds=1),
-            make_report(steps=1),
+            make_report(rounds=1, steps=1),
             replace(A_LOT, rounds=tuple(RoundPairs(99_990 + i, dict.fromkeys(PairSource, 9_999)) for i in range(10))),
             approvals((9, 0), (0, 9)),
-            replace(NOTHING, causes=dict.fromkeys(Cause, 12_345)),
+            replace(NOTHING, causes=dict.fromkeys(Cause, 12_345), likings=LIKINGS[:1]),
             replace(A_LOT, gate=GateResult(9, GateVerdict.FAIL, (GateCheck("w" * 90, GateVerdict.FAIL, SENTENCE),))),
-            replace(A_LOT, causes=dict.fromkeys(Cause, 12_345)),
-            replace(A_LOT, likings=LIKINGS),
-            replace(NOTHING, likings=LIKINGS[:1]),
+            replace(A_LOT, causes=dict.fromkeys(Cause, 12_345), likings=LIKINGS),
         ],
     )
     def test_no_words_overlap_if_some_panels_are_empty_or_full(self, report):
