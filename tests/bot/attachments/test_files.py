@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from storage.database.enums import Basis
 from storage.database.tables import ReplyRow
 from storage.privacy.consent import give_consent
@@ -32,19 +30,16 @@ async def test_a_long_paste_that_discord_made_a_file_is_a_question(place, rows):
     assert "> Why is the sky blue?" in rows(ReplyRow)[0].messages[-1]["content"]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "holds"),
-    [
+async def test_text_is_read_whatever_holds_it(place, rows):
+    for name, content, holds in (
         ("rules.docx", docx(), "> Be kind."),
         ("page.html", b"<p>Be kind.</p><script>x</script>", "> Be kind."),
         ("run.py", b"print('Be kind.')", "> print('Be kind.')"),
         ("data.json", b'{"be": "kind"}', '> {"be": "kind"}'),
         ("table.csv", b"be,kind", "> be, kind"),
-    ],
-)
-async def test_text_is_read_whatever_holds_it(place, rows, name, content, holds):
-    assert (await send(place, "and?", (name, content))).content.endswith(f"read {name}")
-    assert holds in rows(ReplyRow)[0].messages[-1]["content"]
+    ):
+        assert (await send(place, "and?", (name, content))).content.endswith(f"read {name}")
+        assert holds in rows(ReplyRow)[-1].messages[-1]["content"]
 
 
 async def test_a_long_file_is_shortened_with_a_word_about_it(place, configure, engine, rows):
@@ -57,25 +52,21 @@ async def test_a_long_file_is_shortened_with_a_word_about_it(place, configure, e
     assert rows(ReplyRow)[1].messages[-1]["content"].endswith("and?")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
+async def test_what_cannot_be_read_has_a_sentence_and_the_words_their_answer(place, configure, rows):
+    configure(attachments={"max_bytes": 2_000_000})
+    files = (
         ("song.mp3", b"ID3", "I can't read song.mp3. I read text, Markdown, CSV, PDF, HTML and Word files."),
         ("old.docx", b"no archive", "old.docx is damaged"),
         ("empty.txt", b"  ", "empty.txt has no text."),
         ("latin.txt", b"caf\xe9", "latin.txt is not UTF-8 text"),
         ("big.txt", bytes(3_000_000), "I couldn't open big.txt: it has 3 MB, and I open up to 2 MB."),
-    ],
-)
-async def test_what_cannot_be_read_has_a_sentence_and_the_words_their_answer(
-    place, configure, rows, name, content, sentence
-):
-    configure(attachments={"max_bytes": 2_000_000})
-    assert (await send(place, "", (name, content))).content.startswith(sentence)
-    assert rows(ReplyRow) == []
-    answer = await send(place, "how are you?", (name, content))
-    assert answer.content.startswith(f"answer 1\n-# base · {sentence[:12]}")
-    assert f"came the file {name}, but you cannot open it." in rows(ReplyRow)[0].messages[-1]["content"]
+    )
+    for number, (name, content, sentence) in enumerate(files):
+        assert (await send(place, "", (name, content))).content.startswith(sentence)
+        assert len(rows(ReplyRow)) == number
+        answer = await send(place, "how are you?", (name, content))
+        assert answer.content.startswith(f"answer {number + 1}\n-# base · {sentence[:12]}")
+        assert f"came the file {name}, but you cannot open it." in rows(ReplyRow)[-1].messages[-1]["content"]
 
 
 async def test_a_file_that_is_gone_from_discord_has_a_sentence(place, env):

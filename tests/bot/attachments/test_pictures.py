@@ -205,31 +205,29 @@ class TestWithABaseThatSees:
 
 @pytest.mark.usefixtures("see")
 class TestFailures:
-    @pytest.mark.parametrize(
-        ("status", "reply", "description"),
-        [
+    async def test_of_the_server_leave_the_answer_to_other_words(self, place, server, rows):
+        replies = (
             (500, None, ""),
             (404, None, ""),
             (200, {"choices": []}, ""),
             (200, ["?"], ""),
             (200, None, ""),
             (200, None, None),
-        ],
-    )
-    async def test_of_the_server_leave_the_answer_to_other_words(self, place, server, rows, status, reply, description):
-        server.status, server.reply, server.description = status, reply, description
-        assert (await send(place, "how are you?", CAT)).content == f"answer 1\n-# base · {NOT_SEEING}"
-        assert not rows(ReplyRow)[0].has_outside_text
-        assert (await send(place, "what is it?", CAT)).content.startswith(f"{NOT_SEEING}\n-# a fixed sentence")
-        assert (await send(place, "", CAT)).content == NOT_SEEING, "there is nothing else to answer"
+        )
+        for number, (server.status, server.reply, server.description) in enumerate(replies, 1):
+            assert (await send(place, "how are you?", CAT)).content == f"answer {number}\n-# base · {NOT_SEEING}"
+            assert (await send(place, "what is it?", CAT)).content.startswith(f"{NOT_SEEING}\n-# a fixed sentence")
+            assert (await send(place, "", CAT)).content == NOT_SEEING, "there is nothing else to answer"
+        assert not any(row.has_outside_text for row in rows(ReplyRow))
 
     async def test_of_a_missing_server_leave_it_too(self, place, configure):
         configure(pictures={"server": "http://127.0.0.1:9"})
         assert (await send(place, "how are you?", CAT)).content.endswith(NOT_SEEING)
 
-    @pytest.mark.parametrize(
-        ("name", "content", "sentence"),
-        [
+    @pytest.mark.threat("T67")
+    async def test_of_a_picture_have_a_sentence(self, place, configure, server):
+        configure(pictures={"server": server.url}, attachments={"max_bytes": 60_000})
+        for name, content, sentence in (
             ("cat.png", b"not a picture", "I couldn't open the picture: it is damaged or not what its name says."),
             ("cat.png", picture()[:60], "I couldn't open the picture: it is damaged or not what its name says."),
             ("cat.png", picture(kind="BMP"), "I couldn't open the picture: it is damaged or not what its name says."),
@@ -240,12 +238,8 @@ class TestFailures:
                 "I couldn't look at the picture: it has 45 million pixels, and I look at up to 40 million.",
             ),
             ("big.png", bytes(70_000), "I couldn't open big.png: it has 0.1 MB, and I open up to 0.1 MB."),
-        ],
-    )
-    @pytest.mark.threat("T67")
-    async def test_of_a_picture_have_a_sentence(self, place, configure, server, name, content, sentence):
-        configure(pictures={"server": server.url}, attachments={"max_bytes": 60_000})
-        assert (await send(place, "", (name, content))).content == sentence
+        ):
+            assert (await send(place, "", (name, content))).content == sentence
         assert server.chats == []
 
     async def test_of_a_file_that_takes_over_its_process_too(self, place, server, monkeypatch):

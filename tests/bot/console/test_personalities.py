@@ -190,20 +190,17 @@ class TestPlaces:
         assert "It is not bound there any more" in refused.text
         assert query(lambda s: find_binding(s, where)).personality_id == 1
 
-    @pytest.mark.parametrize(
-        ("changed", "words"),
-        [
+    async def test_a_place_that_is_not_offered_is_refused(self, visitor, keeper, place, rows):
+        offered = {"server": str(place.channel.guild.id), "place": str(place.channel.id), "strength": "1"}
+        for changed, words in (
             ({"server": "7"}, "serve that server"),
             ({"place": "7"}, "see this channel"),
             ({"strength": "9"}, "form is incomplete"),
             ({"strength": "nan"}, "form is incomplete"),
             ({"server": "x"}, "form is incomplete"),
-        ],
-    )
-    async def test_a_place_that_is_not_offered_is_refused(self, visitor, keeper, place, rows, changed, words):
-        fields = {"server": str(place.channel.guild.id), "place": str(place.channel.id), "strength": "1"} | changed
-        assert words in (await visitor.change(f"{PAGE}/bind?personality=keeper", **fields)).text
-        assert rows(BindingRow) == []
+        ):
+            assert words in (await visitor.change(f"{PAGE}/bind?personality=keeper", **offered | changed)).text
+            assert rows(BindingRow) == []
 
     async def test_the_channels_of_another_server_are_a_choice_away(self, visitor, place, env):
         other = env.create_guild("Another")
@@ -246,9 +243,9 @@ class TestFiles:
         chosen = await visitor.upload(f"{PAGE}/import", ("x.png", picture_of(card)), name="ebba-lind")
         assert "The lorebook was left out" in chosen.text
 
-    @pytest.mark.parametrize(
-        ("file", "content", "words"),
-        [
+    @pytest.mark.threat("T20")
+    async def test_a_file_that_is_no_card_is_refused(self, visitor, rows):
+        for file, content, words in (
             ("owl.toml", b"system_promt = 'x'", "owl.toml: system_promt is not a key of a card"),
             ("owl.toml", b"\xff", "not valid TOML"),
             ("owl.toml", b"base = 'other'\nsystem_prompt = 'x'", "is for the base model"),
@@ -256,12 +253,9 @@ class TestFiles:
             ("owl.json", b"{", "owl.json cannot be read: its JSON is damaged"),
             ("owl.png", plain_picture({}), "is a picture without a character card"),
             ("../Owl.toml", CARD.encode(), "not a valid personality name"),
-        ],
-    )
-    @pytest.mark.threat("T20")
-    async def test_a_file_that_is_no_card_is_refused(self, visitor, rows, file, content, words):
-        assert words in (await visitor.upload(f"{PAGE}/import", (file, content), name="")).text
-        assert [row.name for row in rows(PersonalityRow)] == ["default"]
+        ):
+            assert words in (await visitor.upload(f"{PAGE}/import", (file, content), name="")).text
+            assert [row.name for row in rows(PersonalityRow)] == ["default"]
 
     async def test_a_version_is_exported_with_its_adapter_and_card(self, visitor, add_version, rows):
         add_version(1.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from storage.database.tables import AuditRow, PersonalityRow
 from tests.bot.demo.channel.conftest import articles
 
@@ -65,9 +63,8 @@ async def test_a_file_is_uploaded(channel, rows):
     assert [row.name for row in rows(PersonalityRow)] == ["default", "owl"]
 
 
-@pytest.mark.parametrize(
-    ("person", "text", "said"),
-    [
+async def test_mistakes_get_a_sentence(channel):
+    for person, text, said in (
         ("ada", "/version status", "You may not use /version status here"),
         ("grace", "/version", "There is no command /version . Choose one: /version compare"),
         ("grace", "/model promote v1", "use /version promote v1"),
@@ -81,7 +78,5 @@ async def test_a_file_is_uploaded(channel, rows):
         ("grace", "/knowledge refresh 1 file:tea.txt", "Choose a file"),
         ("ada", "x" * 2_001, "longer than 2,000 characters"),
         ("ada", " ", "Write a message first"),
-    ],
-)
-async def test_mistakes_get_a_sentence(channel, person, text, said):
-    assert said in (await channel.say(person, text)).text
+    ):
+        assert said in (await channel.say(person, text)).text
