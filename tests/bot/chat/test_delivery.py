@@ -137,7 +137,8 @@ class TestRefusedEnd:
         if restarts:
             await env.restart_bot(new_bot())
             assert edits(env) > tried
-        await env.advance_time(FORBIDDEN_PAUSE_S)
+        else:
+            await env.advance_time(FORBIDDEN_PAUSE_S)
         assert place.last.content == f"one{CURSOR}"
         env.backend.faults.clear()
         await env.advance_time(FORBIDDEN_PAUSE_S)
