@@ -22,6 +22,7 @@ from tests.benchmarks.faults.report import grew
 from tests.seeding import add_reply
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the bench forks")
 def test_a_killed_bot_loses_nothing() -> None:
     row = kill_bots(1, seed=3)

@@ -12,6 +12,8 @@ import pytest
 from storage.models.hardware import WAITING
 from tests.tiny_model import build_tiny_base
 
+pytestmark = pytest.mark.slow  # each imports what an engine imports, anew
+
 ALL_ENGINES = """
 import asyncio, importlib.abc, sys, threading
 from storage.models.hardware import MODEL_LIBRARIES

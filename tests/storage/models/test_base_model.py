@@ -230,6 +230,7 @@ def test_a_conversion_parses_its_file_once(tmp_path, monkeypatch):
     assert parsed == ["model.gguf", "model.gguf"]
 
 
+@pytest.mark.slow
 @pytest.mark.bundled
 def test_bundled_model_survives_a_kill_and_converts_once(tmp_path, capfd, bundled_base, monkeypatch):
     def link_weights(_source, folder):

@@ -248,6 +248,7 @@ def test_a_trainer_without_rounds_removes_the_files_that_the_settings_let_go(
     assert store.path(digests[1]).is_dir()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, settings: Settings) -> None:
     with trainer_process(endless(settings)) as trainer:
         round_id = request(database)
