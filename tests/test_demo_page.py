@@ -279,7 +279,7 @@ def press(page: Page, key: str, labelled: str) -> None:
     page.locator(".answer").first.wait_for(timeout=ANSWER_MS)
     page.keyboard.press(key)
     progress = page.get_by_label("Progress").locator("strong")
-    expect(progress).to_have_text(re.compile(f"^{labelled} comparisons?$"), timeout=ANSWER_MS)
+    expect(progress).to_have_text(re.compile(f"^{labelled} choices?$"), timeout=ANSWER_MS)
 
 
 def setup_page(page: Page, number: int) -> Locator:

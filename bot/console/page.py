@@ -63,7 +63,7 @@ PLACES = (
     TALK,
     Place("Teach", (("/label", "Choose"), ("/knowledge", "Knowledge"))),
     Place("Versions", (("/versions", "Versions"), ("/rounds", "Rounds"))),
-    Place("More", (("/personalities", "Personalities"), ("/trust", "Votes and trust"))),
+    Place("More", (("/personalities", "Personalities"), ("/trust", "Trust"))),
 )
 NAVIGATION: Final = web.AppKey("navigation", tuple)
 """The places, in the order of their links."""

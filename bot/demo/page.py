@@ -52,7 +52,7 @@ Write something here. The line above the field where you write says what to try 
 - The small print under my answer names the version that gave it. 🔁 gives another answer to the same question, and \
 `⋯` has more emoji that count as votes, such as ❤️.
 - Know a better answer? `/suggest` opens a form for it. Type `/` to see all commands.
-- In <#{questions}> I answer only questions, in <#{pirates}> Captain Brine answers. **Choose**, above, shows pairs of \
+- In <#{questions}> I answer only questions, in <#{pirates}> Captain Brine answers. **Teach**, above, shows pairs of \
 answers as `/choose` does, with one key for each."""
 FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So **grace**, \

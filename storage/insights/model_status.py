@@ -121,8 +121,8 @@ class ModelStatus:
     """Number of versions that people have compared with the champion."""
     said_weekly: float
     """Recent number of people's votes and choices per week."""
-    first_choices_left: int
-    """Number of choices that the first round should still have."""
+    first_choices_left: int | None
+    """Number of choices that the first round should still have; None once it made a version."""
     newest: Version | None
     """The newest version, unless it is the champion or older."""
     gain: CandidateGain | None
@@ -278,8 +278,8 @@ class Week:
     """The version that people compare with the champion now."""
     newest: Version | None
     """The newest version, unless it is the champion or older."""
-    first_choices_left: int
-    """Number of choices that the first round should still have."""
+    first_choices_left: int | None
+    """Number of choices that the first round should still have; None once it made a version."""
 
     @property
     def is_empty(self) -> bool:

@@ -28,8 +28,8 @@ def read_pair_share(session: Session, personality_id: int, rival: Version | None
     return max(configured, BEFORE_FIRST_ROUND) if first_choices_left(session, personality_id) else configured
 
 
-def first_choices_left(session: Session, personality_id: int) -> int:
-    """Return how many more choices the first round on votes should have; 0 once there was one on this base.
+def first_choices_left(session: Session, personality_id: int) -> int | None:
+    """Return how many more choices the first round on votes should have; None once it made a version of this base.
 
     A starter, made from a card's examples or imported, has not learned from any choices yet.
     """
@@ -43,7 +43,7 @@ def first_choices_left(session: Session, personality_id: int) -> int:
         )
     )
     if any_row(session, learned):
-        return 0
+        return None
     chosen = (
         select(ComparisonRow.user_id)
         .join(ReplyRow, ReplyRow.id == ComparisonRow.first_id)

@@ -23,11 +23,11 @@ from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
 from bot.text.contests import describe_contest
 from bot.text.releases import describe_verdict
-from bot.text.rounds import describe_first_version
+from bot.text.rounds import HEADLINES, describe_first_version, describe_progress
 from bot.text.status import describe_marked_champion, describe_status
 from bot.text.taste import describe_evidence, describe_finding, describe_now, describe_unknown, describe_use
 from storage.database.columns import utc_now
-from storage.database.enums import GateVerdict
+from storage.database.enums import GateVerdict, RoundStatus
 from storage.insights.answers import in_channels
 from storage.insights.model_status import newest_after, read_facts, read_model_status
 from storage.insights.report import read_report
@@ -37,10 +37,11 @@ from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
 from storage.releases.before_after import TwoAnswers, compare_with_before
 from storage.releases.contests import read_contest
+from storage.releases.pair_share import FIRST_CHOICES, first_choices_left
 from storage.releases.versions import read_alias
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.acting import switch_taste
-from storage.training.rounds import offered_examples
+from storage.training.rounds import latest_round, offered_examples
 from storage.wording import count
 
 CHECKS = {
@@ -202,7 +203,7 @@ def read_waiting(
 ) -> list[WaitingItem]:
     """Return the waiting decisions about these personalities and channels; None means all channels.
 
-    `new` is offered a first version, if it can make one.
+    `new` is offered a round, if it has learned nothing yet.
     """
     found: list[WaitingItem] = []
     by_id = {personality.id: personality for personality in personalities}
@@ -210,9 +211,8 @@ def read_waiting(
         if personality := by_id.get(facts.personality_id):
             found += _about_versions(session, personality, settings.votes)
             found += (_about_alert(personality, alert) for alert in shared_alerts([facts]))
-    if new and (examples := offered_examples(session, new)):
-        words = describe_first_version(new.name, examples)
-        found.append(WaitingItem(new, words, "/rounds", "Make a first version", {"from_examples": "on"}))
+    if new:
+        found += _about_training(session, new)
     if gaps := count_gaps(session, channels):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
@@ -231,6 +231,22 @@ def _about_versions(session: Session, personality: Personality, votes: VoteSetti
         yield WaitingItem(personality, whose + words, "/versions", "Promote it")
     if said := describe_marked_champion(champion):
         yield WaitingItem(personality, whose + said, "/rounds", "Train without it")
+
+
+def _about_training(session: Session, personality: Personality) -> Iterator[WaitingItem]:
+    round_, left = latest_round(session, personality.id), first_choices_left(session, personality.id)
+    if round_ and round_.is_open:
+        doing = describe_progress(round_.progress) if round_.status is RoundStatus.RUNNING else ""
+        yield WaitingItem(personality, f"**{HEADLINES[round_.status]}.** {doing}", "/rounds", "See how far it is")
+    elif left == 0:
+        words = f"**Train:** {FIRST_CHOICES} choices are enough for a first round. It takes some minutes."
+        yield WaitingItem(personality, words, "/rounds", "Train now", {})
+    elif left and left < FIRST_CHOICES:
+        words = f"**Choose:** {count(left, 'more choice')} {'makes' if left == 1 else 'make'} a good first round."
+        yield WaitingItem(personality, words, "/label", "Choose the better answers")
+    elif examples := offered_examples(session, personality):
+        words = describe_first_version(personality.name, examples)
+        yield WaitingItem(personality, words, "/rounds", "Make a first version", {"from_examples": "on"})
 
 
 def _about_alert(personality: Personality, alert: AlertKind) -> WaitingItem:

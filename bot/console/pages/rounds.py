@@ -29,7 +29,7 @@ from storage.insights.report import Curve, GateCheck, RoundPairs, curve_of, gate
 from storage.releases.before_after import BeforeAfter, compare_round
 from storage.releases.versions import Version, version_of_round
 from storage.runtime.processes import TRAINER, is_alive
-from storage.training.rounds import Round, list_rounds, request_round
+from storage.training.rounds import Round, list_rounds, offered_examples, request_round
 
 SHOWN = 20
 SIGNS = {GateVerdict.PASS: "✓", GateVerdict.FAIL: "✗", GateVerdict.NOT_ENOUGH_EVIDENCE: "?"}
@@ -62,9 +62,15 @@ async def show_rounds(request: web.Request) -> web.Response:
     here = await find_here(request)
     before_id = read_before(request)
     found, has_trainer = await here.services.database.read(_read, here, SHOWN + 1, before_id)
+    examples = await here.services.database.read(offered_examples, here.personality)
     older = found[SHOWN - 1].round.id if len(found) > SHOWN else None
     return here.fill(
-        "rounds.html", rounds=found[:SHOWN], has_trainer=has_trainer, is_first=before_id is None, older=older
+        "rounds.html",
+        rounds=found[:SHOWN],
+        has_trainer=has_trainer,
+        is_first=before_id is None,
+        older=older,
+        examples=examples,
     )
 
 

@@ -42,6 +42,11 @@ function showTimes() {
 }
 showTimes();
 
+// On a phone the links do not all fit: the one of this page comes into view.
+for (const link of document.querySelectorAll("header nav [aria-current]")) {
+  link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft;
+}
+
 const theme = document.getElementById("theme");
 if (theme) {
   const root = document.documentElement;

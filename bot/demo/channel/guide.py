@@ -7,7 +7,7 @@ they looked at what the bot had learned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlencode
 
@@ -20,6 +20,7 @@ from storage.database.rows import count_rows
 from storage.database.tables import ReplyRow, SittingPairRow, SittingRow, VoteEventRow
 from storage.insights.model_status import newest_after
 from storage.releases.bases import base_in_use
+from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import Version, read_alias
 from storage.training.rounds import latest_round
 
@@ -46,10 +47,10 @@ class GuideStep:
 LAST = 8
 ASK = GuideStep(1, "Write something to the bot, or press one of the suggestions.")
 VOTE = GuideStep(2, "Press 👍 or 👎 under an answer: that is how the bot learns.")
-CHOOSE = "Now compare ten pairs of answers. They say more than thumbs. {done} of 10 done."
+CHOOSE = "Think of one thing that you like, such as a question at the end, and choose by it. {done} of 10 done."
 LOOK = GuideStep(
     4,
-    "The bot now prefers answers like the ones that you chose. See what it has learned.",
+    "The bot now begins several answers and finishes the one that suits your choices. See what it has learned.",
     leads_to="learned",
     link="What it has learned",
 )
@@ -59,6 +60,7 @@ TRAIN = GuideStep(
     leads_to="/channel/grace/lounge?command=version+train",
     link="Train as grace",
 )
+TRAIN_EARLY = replace(TRAIN, words=f"{TRAIN.words} Forty choices make a better version than ten.", says="/choose")
 TRAINING = GuideStep(
     5, "A new version is being trained. You can keep talking.", leads_to="/rounds", link="See how far it is"
 )
@@ -107,7 +109,7 @@ def _teach(session: Session, personality_id: int) -> GuideStep | None:
 def _train(session: Session, personality_id: int) -> GuideStep:
     round_ = latest_round(session, personality_id)
     if round_ is None:
-        return TRAIN
+        return TRAIN_EARLY if first_choices_left(session, personality_id) else TRAIN
     return TRAINING if round_.is_open else NO_VERSION
 
 

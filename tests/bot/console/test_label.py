@@ -59,7 +59,7 @@ async def test_a_label_is_stored_and_the_next_pair_comes(visitor, desk, rows):
     seen = await desk()
     first = pair_of(seen)
     after = await visitor.change(f"/label/pairs/{first}", label="second")
-    assert "1 comparison" in after.text
+    assert "1 choice" in after.text
     assert pair_of(await drawn(visitor)) != first
     pair = rows(SittingPairRow)[0]
     (comparison,) = rows(ComparisonRow)
@@ -92,7 +92,7 @@ async def test_pairs_are_drawn_ahead_and_survive_a_restart(visitor, desk, rows, 
     await env.bot.close()
     await env.restart_bot(new_bot())
     seen = await drawn(visitor)
-    assert "1 comparison" in seen.text
+    assert "1 choice" in seen.text
     assert pair_of(seen) == rows(SittingPairRow)[1].id
 
 
@@ -217,7 +217,7 @@ async def test_the_end_shows_what_was_said_and_offers_a_round(visitor, desk, row
     await visitor.change(f"/label/pairs/{pair_of(await desk())}", label="first")
     summary = await visitor.post("/label/end")
     assert summary.path == "/label/summary"
-    assert "You made 1 comparison" in summary.text
+    assert "You made 1 choice" in summary.text
     assert "Left is better 1" in summary.text
     assert rows(SittingRow)[0].ended_at is not None
     assert "session has ended" in (await visitor.change("/label/undo")).text

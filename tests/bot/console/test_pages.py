@@ -10,9 +10,10 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, create_personality, read_personality
 from storage.releases.versions import read_alias
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round
+from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, account, add_reply, add_taste, vote
+from tests.seeding import ALICE, account, add_reply, add_taste, ask_twice, vote
 
 PROGRESS = {"stage": 3, "stages": 5, "doing": "Training the new version", "share": 0.25, "seconds_left": 100.0}
 
@@ -108,6 +109,25 @@ async def test_a_new_personality_is_offered_its_first_version_and_a_press_asks_f
     assert (round_.learns_from, round_.status) == (TrainingSource.EXAMPLES, RoundStatus.REQUESTED)
     assert rows(AuditRow)[0].subject == "learn_from: examples"
     assert "First version" not in (await visitor.get("/overview/waiting")).text
+
+
+async def test_the_one_thing_to_do_next_follows_the_first_choices(visitor, query):
+    """Whoever has chosen is led to more choices, to a round, and to its progress: not to a first version."""
+    shown = tuple(Example(dialogue=(f"How are you, {n}?", "Fine, thank you.")) for n in range(8))
+    query(lambda session: change_card(session, read_personality(session, 1), Card(examples=shown), by="test"))
+    query(lambda session: compare(session, *ask_twice(session, None, None), ALICE, Better.FIRST))
+    assert "39 more choices make a good first round." in (await visitor.get("/overview/waiting")).text
+    assert "The 8 examples on its card make a first version." in (await visitor.get("/rounds")).text
+    query(lambda session: [compare(session, *ask_twice(session, None, None), ALICE, Better.FIRST) for _ in range(39)])
+    enough = await visitor.get("/overview/waiting")
+    assert "40 choices are enough for a first round." in enough.text
+    assert "Make a first version" not in enough.text
+    await visitor.post("/rounds")
+    query(lambda session: claim_round(session, "here"))
+    query(lambda session: report_progress(session, 1, PROGRESS))
+    running = await visitor.get("/overview/waiting")
+    assert "Training a new version. Step 3 of 5: Training the new version · about 2 min left" in running.text
+    assert "See how far it is" in running.text
 
 
 async def test_a_second_request_shows_the_open_round(visitor, query):

@@ -15,6 +15,7 @@ from storage.releases.versions import move_alias, read_alias
 from storage.sittings.sittings import begin_sitting
 from storage.training.rounds import request_round
 from tests.bot.console.conftest import Seen
+from storage.votes.comparisons import Better, compare
 from tests.seeding import BOB, ask_twice
 
 
@@ -52,13 +53,15 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
     assert "9 of 10 done" in guide(await channel.look("bo"))
     query(lambda session: compare_pairs(session, 1))
     assert guide(await channel.look("ada")).startswith(
-        "4 of 8 The bot now prefers answers like the ones that you chose"
+        "4 of 8 The bot now begins several answers and finishes the one that suits your choices."
     )
     overview = await channel.browser.get("/channel/ada/lounge/learned")
     assert overview.path == "/"
     assert "What it has learned" in overview.html
 
-    assert "grace, starts the training" in guide(await channel.look("ada"))
+    assert "Forty choices make a better version than ten. Train as grace /choose" in guide(await channel.look("ada"))
+    query(lambda session: [compare(session, *ask_twice(session, None, None), BOB, Better.FIRST) for _ in range(40)])
+    assert guide(await channel.look("ada")).endswith("it takes some minutes. Train as grace ✕")
     form = await channel.look("grace", query="?command=version+train")
     assert "learn_from" in form.html
     round_id = query(lambda session: request_round(session, 1, "grace")[0].id)
