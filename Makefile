@@ -52,7 +52,7 @@ references: $(VENV)/.dev ## Write the tables of docs/commands.md and docs/settin
 	WRITE_REFERENCES=1 $(BIN)/python -m pytest --numprocesses 0 tests/bot/test_command_reference.py tests/storage/test_settings.py
 
 pictures: $(VENV)/.dev ## Take the docs' pictures of the console and the demo anew
-	DOCS_PICTURES=docs $(BIN)/python -m pytest tests/test_demo_page.py
+	DOCS_PICTURES=docs $(BIN)/python -m pytest -m slow tests/test_demo_page.py
 
 coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines none of them ran
 	$(BIN)/coverage erase

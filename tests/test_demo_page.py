@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,10 @@ PAGES = (
     "/trust",
 )
 LOADED_IN_PARTS = ("/", "/trust", "/versions")
+COLUMN = {"width": 480, "height": 1000}
+"""Half of a picture with two columns."""
+KEYS_BY_RULE = {(True, False): "1", (False, True): "2", (True, True): "g", (False, False): "b"}
+"""The key for each pair of answers, by whether they end with a question."""
 PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1120, "height": 860}
 UNREACHABLE = "net::ERR_", "htmx:afterRequest", "htmx:sendError"
 """What browser and htmx say of a bot that is not there."""
@@ -433,6 +438,59 @@ def choose_ten_pairs(page: Page) -> None:
         pair = page.locator("article", has_text=f"{number} of 10 · only you see this").last
         pair.get_by_role("button", name="Left").click(timeout=ANSWER_MS)
     expect(page.locator(".guide")).not_to_contain_text("of 10", timeout=ANSWER_MS)
+
+
+@pytest.mark.skipif(not PICTURES, reason="it takes a round with the bundled model")
+def test_the_same_messages_before_and_after_forty_choices(tmp_path: Path, signed_in: BrowserContext) -> None:
+    """Take the picture at the top of README.md: one rule, forty choices, one round; nobody selects what is shown."""
+    demo = Demo(tmp_path, tmp_path)
+    page = signed_in.browser.new_page(viewport=COLUMN)
+    page.goto(demo.link)
+    page.get_by_role("button", name="Sign in").click()
+    messages = page.locator(".starters button").all_inner_texts()
+    before = picture_of_answers(page, demo, messages)
+    page.goto(f"{demo.address}/label")
+    page.get_by_role("button", name="Begin").click()
+    for number in range(1, 41):
+        page.locator(".answer").first.wait_for(timeout=ANSWER_MS)
+        asks = [text.strip().endswith("?") for text in page.locator(".answer .text").all_inner_texts()]
+        press(page, KEYS_BY_RULE[tuple(asks)], str(number))
+    page.get_by_role("button", name="End this session").click()
+    page.get_by_role("button", name="Train now").click()
+    expect(page.get_by_role("heading", name="A new version is made")).to_be_visible(timeout=3 * ROUND_MS)
+    page.goto(f"{demo.address}/versions")
+    page.get_by_label("Why").first.fill("for the picture")
+    page.get_by_label("Promote it even if").check()
+    page.get_by_role("button", name="Promote", exact=True).click()
+    expect(page.get_by_text("answers now").first).to_be_visible()
+    after = picture_of_answers(page, demo, messages)
+    titles = "Before", "After 40 choices and one round"
+    page.set_viewport_size({"width": 2 * COLUMN["width"], "height": COLUMN["height"]})
+    page.goto("about:blank")
+    page.set_content(
+        "<body style='margin: 0; display: flex; font: 600 18px sans-serif; background: #1e1f22; color: #e6e8ec'>"
+        + "".join(
+            f"<div><p style='margin: .7em 1em 0'>{title}</p><img src='data:image/png;base64,{b64encode(png).decode()}'>"
+            "</div>"
+            for title, png in zip(titles, (before, after), strict=True)
+        )
+    )
+    page.locator("body").screenshot(path=Path(PICTURES) / "before-and-after.png")
+    page.close()
+    assert demo.stop() == 0
+
+
+def picture_of_answers(page: Page, demo: Demo, messages: list[str]) -> bytes:
+    """Say the messages in the lounge, and return a picture of them with their answers."""
+    page.goto(f"{demo.address}/channel/ada/lounge")
+    answered = reactions(page, "🔁").count()
+    for number, message in enumerate(messages, answered + 1):
+        say(page, message)
+        expect(reactions(page, "🔁")).to_have_count(number, timeout=ANSWER_MS)
+    page.mouse.move(0, 0)
+    first, last = (page.locator("article").nth(at).bounding_box() for at in (-2 * len(messages), -1))
+    column = {"x": 0, "y": first["y"], "width": COLUMN["width"], "height": last["y"] + last["height"] - first["y"] + 8}
+    return page.screenshot(clip=column, caret="initial")
 
 
 @pytest.mark.parametrize(("theme", "viewport"), [("light", SCREEN), ("dark", PHONE)])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bot.localization.sentences import gettext, ngettext, number, translated
+from bot.localization.sentences import gettext, ngettext, translated
 from storage.database.enums import GateVerdict
 from storage.releases.contests import Contest, LeftOut, Standing
 from storage.releases.versions import Version, name_of
-from storage.statistics import DECISIVE
 from storage.wording import gettext_noop
 
 LEFT_OUT = {
@@ -121,37 +120,29 @@ def _left_out(evidence: Standing) -> str:
 
 
 def _verdicts(contest: Contest, viewer_id: int | None) -> str:
-    """Return each verdict with its evidence, as in "you: 19 to 5 (evidence 61); members: 4 to 2 (evidence 2)"."""
+    """Return each verdict, as in "v3 against v2: you 19 to 5, members 4 to 2"."""
     verdicts = [
-        gettext("you: {verdict}", verdict=_verdict(own))
+        gettext("you {score}", score=_score(own))
         if admin == viewer_id
-        else gettext("an admin: {verdict}", verdict=_verdict(own))
+        else gettext("an admin {score}", score=_score(own))
         for admin, own in sorted(contest.admins.items(), key=lambda one: one[0] != viewer_id)
     ]
-    verdicts.append(gettext("members: {verdict}", verdict=_verdict(contest.evidence)))
+    verdicts.append(gettext("members {score}", score=_score(contest.evidence)))
     is_members = not contest.has_few_members and any(
         own.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE for own in contest.admins.values()
     )
     said = gettext(
-        "{version} against {champion}, {verdicts}. Evidence of {decisive} is enough.",
+        "{version} against {champion}: {verdicts}.",
         version=contest.rival.name,
         champion=name_of(contest.champion),
-        verdicts="; ".join(verdicts),
-        decisive=round(DECISIVE),
+        verdicts=", ".join(verdicts),
     )
     decides = gettext("Members' choices decide; an admin may promote before.")
     return f"{said} {decides}" if is_members else said
 
 
-def _verdict(standing: Standing) -> str:
-    """Return wins, losses and ties, and the evidence for whichever leads."""
-    evidence = standing.better if standing.wins >= standing.losses else standing.worse
-    said = gettext(
-        "{wins} to {losses} (evidence {evidence})",
-        wins=standing.wins,
-        losses=standing.losses,
-        evidence=number(float(f"{evidence:.2g}"), 4),
-    )
+def _score(standing: Standing) -> str:
+    said = gettext("{wins} to {losses}", wins=standing.wins, losses=standing.losses)
     return f"{said} {gettext('({ties} about the same)', ties=standing.ties)}" if standing.ties else said
 
 

@@ -147,7 +147,7 @@ def describe_changes(metrics: Mapping[str, Any]) -> str:
     ]
     said = (
         gettext(
-            "**What changed:** of {count} answers, beside the base's to the same messages, {changes}.",
+            "**What changed:** of {count} answers to the same messages, compared with the base's, {changes}.",
             count=metrics["messages"],
             changes=listing(moved),
         )

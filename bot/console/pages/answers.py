@@ -55,6 +55,14 @@ KINDS = {
     AnswerKind.SUGGESTED: "With a better answer",
     AnswerKind.WRONG_FACT: "Wrong facts to settle",
 }
+ORIGINS = {
+    Origin.ARENA: "in an arena",
+    Origin.ALTERNATIVE: "a second answer",
+    Origin.FIXED: "a fixed sentence",
+    Origin.SITTING: "to choose from",
+    Origin.PLAYGROUND: "tried",
+    Origin.SAMPLE: "drawn by a round",
+}
 FILTERS = ("kind", "cause", "channel", "from", "until", "version", "text")
 
 
@@ -71,6 +79,7 @@ async def show_answers(request: web.Request) -> web.Response:
         asked_in=_asked_in,
         asked=asked,
         kinds=KINDS,
+        origins=ORIGINS,
         causes=Cause,
         channels=channels,
         is_filtered=asked != AnswerQuery(channels=asked.channels),

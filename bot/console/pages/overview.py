@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -39,7 +39,7 @@ from storage.releases.before_after import TwoAnswers, compare_with_before
 from storage.releases.contests import read_contest
 from storage.releases.pair_share import FIRST_CHOICES, first_choices_left
 from storage.releases.versions import read_alias
-from storage.settings.sections import Settings, VoteSettings
+from storage.settings.sections import Settings
 from storage.taste.acting import switch_taste
 from storage.training.rounds import latest_round, offered_examples
 from storage.wording import count
@@ -111,10 +111,7 @@ async def show_waiting(request: web.Request) -> web.Response:
     """Return the decisions that wait for the visitor, for all personalities that they may decide about."""
     here = await find_here(request)
     decides_on = [one for one in here.personalities if here.about(one).may_administer]
-    channels = here.visitor.channels
-    shown = None if channels is None else list(chain.from_iterable(channels.values()))
-    new = here.personality if here.may_administer else None
-    waiting = await here.services.database.read(read_waiting, decides_on, shown, here.services.settings, new)
+    waiting = await here.services.database.read(read_waiting, here, decides_on)
     addresses = [here.about(one.personality or here.personality).address(one.page) for one in waiting]
     return here.fill("waiting.html", waiting=list(zip(waiting, addresses, strict=True)))
 
@@ -194,37 +191,30 @@ class WaitingItem:
     """The fields that a button sends to the page; None for a link."""
 
 
-def read_waiting(
-    session: Session,
-    personalities: Iterable[Personality],
-    channels: Collection[int] | None,
-    settings: Settings,
-    new: Personality | None,
-) -> list[WaitingItem]:
-    """Return the waiting decisions about these personalities and channels; None means all channels.
-
-    `new` is offered a round, if it has learned nothing yet.
-    """
+def read_waiting(session: Session, here: Here, personalities: Iterable[Personality]) -> list[WaitingItem]:
+    """Return the decisions that wait about these personalities, and the next round of the page's one."""
     found: list[WaitingItem] = []
-    by_id = {personality.id: personality for personality in personalities}
+    by_id = {one.id: one for one in personalities}
     for facts in read_facts(session):
         if personality := by_id.get(facts.personality_id):
-            found += _about_versions(session, personality, settings.votes)
+            found += _about_versions(session, here, personality)
             found += (_about_alert(personality, alert) for alert in shared_alerts([facts]))
-    if new:
-        found += _about_training(session, new)
+    if here.personality.id in by_id:
+        found += _about_training(session, here.personality)
+    seen = here.visitor.channels
+    channels = None if seen is None else list(chain.from_iterable(seen.values()))
     if gaps := count_gaps(session, channels):
         words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
         found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
     return found
 
 
-def _about_versions(session: Session, personality: Personality, votes: VoteSettings) -> Iterator[WaitingItem]:
+def _about_versions(session: Session, here: Here, personality: Personality) -> Iterator[WaitingItem]:
     whose = "" if personality.is_default else f"{personality.name}: "
     champion = read_alias(session, personality.id).version
     newest = newest_after(session, personality.id, champion)
-    if contest := read_contest(session, personality.id, votes):
-        words = whose + describe_contest(contest)
+    if contest := read_contest(session, personality.id, here.services.settings.votes):
+        words = whose + describe_contest(contest, here.visitor.user_id)
         yield WaitingItem(personality, words, "/label", f"Compare {contest.rival.name} now", {})
     elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
         words = sentence(f"{newest.name}: {describe_verdict(newest)}")

@@ -37,6 +37,16 @@ class Chip:
 
 
 @dataclass(frozen=True)
+class ShownEmbed:
+    title: str
+    html: Markup
+    """The description."""
+    fields: tuple[tuple[str, Markup], ...]
+    """(name, value)"""
+    footer: str
+
+
+@dataclass(frozen=True)
 class ShownMessage:
     message: discord.Message
     is_own: bool
@@ -46,8 +56,7 @@ class ShownMessage:
     answers: str
     """The message that this one replies to, unless that is right above it, or the action that it responds to."""
     html: Markup
-    embeds: tuple[tuple[discord.Embed, Markup], ...]
-    """Embeds, each with the HTML of its description."""
+    embeds: tuple[ShownEmbed, ...]
     reactions: tuple[Chip, ...]
     parts: tuple[Part, ...]
     """Rows of buttons and selects, or the whole message where Discord lays it out."""
@@ -136,7 +145,7 @@ class _Reader:
             avatar=self._avatar(message, stored),
             answers=answers,
             html=self._html(message.system_content if message.is_system() else message.content),
-            embeds=tuple((embed, self._html(embed.description or "")) for embed in message.embeds),
+            embeds=tuple(map(self._embed, message.embeds)),
             reactions=tuple(
                 Chip(one.emoji, tuple(filter(None, map(self._names.get, one.user_ids))), me in one.user_ids)
                 for one in stored.reactions
@@ -153,6 +162,10 @@ class _Reader:
             return BOT_PICTURE
         is_personality = self._seat.world.env.bot.services.webhooks.is_own(message)
         return f"{self._seat.path}/messages/{message.id}/picture" if is_personality else ""
+
+    def _embed(self, embed: discord.Embed) -> ShownEmbed:
+        fields = tuple((field.name or "", self._html(field.value or "")) for field in embed.fields)
+        return ShownEmbed(embed.title or "", self._html(embed.description or ""), fields, embed.footer.text or "")
 
     def _html(self, content: str) -> Markup:
         return to_html(content, self._mentions, self._paths)

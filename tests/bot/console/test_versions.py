@@ -89,7 +89,7 @@ async def test_a_finished_round_begins_with_what_changed_and_leads_to_the_compar
     query(finish)
     text = (await visitor.get("/rounds")).text
     in_order = (
-        "What changed: of 60 answers, beside the base's to the same messages, 40 moved towards shorter answers.",
+        "What changed: of 60 answers to the same messages, compared with the base's, 40 moved towards shorter answers.",
         "They fit their messages as well as the base's.",
         "Hi, how are you? base Well, hello. v1 Fine!",
         "v1 learned from 12 pairs.",

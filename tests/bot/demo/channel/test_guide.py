@@ -14,8 +14,8 @@ from storage.releases.promotion import promote
 from storage.releases.versions import move_alias, read_alias
 from storage.sittings.sittings import begin_sitting
 from storage.training.rounds import request_round
-from tests.bot.console.conftest import Seen
 from storage.votes.comparisons import Better, compare
+from tests.bot.console.conftest import Seen
 from tests.seeding import BOB, ask_twice
 
 

@@ -294,6 +294,12 @@ async def test_every_emoji_that_votes_is_offered(channel, world, rows):
     assert [row.added for row in rows(VoteEventRow)] == [True, True, True, False, True, False, False]
 
 
+async def test_the_fields_of_an_embed_have_their_markup(channel, world):
+    embed = discord.Embed(title="Before and after").add_field(name="Hi!", value="**base:** Hello")
+    await world.env.bot.get_channel(world.lounge.id).send(embed=embed)
+    assert "<strong>base:</strong> Hello" in articles_html(await channel.look("ada"))[-1]
+
+
 async def test_messages_of_webhooks_have_their_names(channel, world):
     webhook = await world.env.bot.get_channel(world.lounge.id).create_webhook(name="Ebba")
     with world.env.time_context():  # as in the bot's own work
