@@ -36,7 +36,7 @@ from storage.votes.arenas import Arena, open_arenas
 from storage.votes.comparisons import Better, find_blind_pairs
 from storage.votes.votes import Thumb, current_thumbs
 
-RESTORED_REPLIES = 20
+RESTORED_REPLIES = 200
 FILE_ALONE = "📎"
 ARENA = "…"
 """Text of an arena's message until the bot shows the arena."""
