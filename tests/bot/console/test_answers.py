@@ -12,7 +12,7 @@ from bot.console.pages import answers
 from bot.knowledge.decision import Line
 from bot.knowledge.quoting import quote_block
 from storage.database.columns import utc_now
-from storage.database.enums import Basis
+from storage.database.enums import Basis, Origin
 from storage.database.tables import AuditRow, CardRevisionRow, CorrectionRow, ReplyRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, personality_named
@@ -60,6 +60,12 @@ async def test_the_question_is_shown_without_the_documents_that_its_prompt_quote
     question, _, prompt = (await visitor.get(f"/answers/{reply_id}")).text.partition("The whole prompt")
     assert "The keeper has it." not in question
     assert "The keeper has it." in prompt
+
+
+async def test_each_says_where_it_comes_from_unless_that_was_chat(visitor, query):
+    query(lambda session: [add_reply(session, origin=one) for one in Origin])
+    said = re.findall(r"· base · (.*?)(?=</p>)", (await visitor.get("/answers")).html)
+    assert said == [words for _, words in sorted(answers.ORIGINS.items(), key=lambda one: -list(Origin).index(one[0]))]
 
 
 async def test_a_better_one_is_written(visitor, disliked, rows):

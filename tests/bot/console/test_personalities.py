@@ -81,6 +81,17 @@ class TestCard:
         )
         assert "examples" not in rows(CardRevisionRow)[-1].card
 
+    async def test_many_examples_are_folded_until_one_needs_another_look(self, visitor, rows):
+        def typed(number):
+            return {turn_field(at, turn): f"Tea {at}?" for at in range(number) for turn in (0, 1)}
+
+        await write(visitor, system_prompt="x", **typed(4))
+        assert "<details open><summary>Examples" in (await visitor.get(PAGE)).html
+        await write(visitor, system_prompt="x", **typed(5))
+        assert "<details><summary>Examples" in (await visitor.get(PAGE)).html
+        wrong = await write(visitor, system_prompt="x", **typed(5) | {turn_field(4, 1): ""})
+        assert "<details open><summary>Examples" in wrong.html
+
     async def test_mistakes_stand_at_their_fields_and_what_was_typed_stays(self, visitor, rows):
         typed = {"display_name": "@everyone", "temperature": "warm", "top_p": "7", turn_field(0, 0): "Tea?"}
         seen = await write(visitor, description="Keeper", **typed, **{turn_field(0, 1): ""})
