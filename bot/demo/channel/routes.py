@@ -23,6 +23,7 @@ from bot.demo.channel.places import BOT_NAME, LOUNGE, MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import BOT_PICTURE, PICTURES, read_timeline, summarize
 from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
+from bot.localization.catalogues import CODES
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import parse_id
 from storage.personalities.webhooks import picture_shown_by
@@ -232,6 +233,7 @@ class ChannelPage:
         seat = self._world.seat(request.match_info["person"], request.match_info["place"])
         if seat is None or not request[VISITOR].may_see_server(self._world.guild.id):
             raise web.HTTPNotFound
+        self._world.language = _language_of(request)
         return seat
 
     async def _after(self, here: Here, seat: Seat, opened: str | None, *, done: str) -> web.StreamResponse:
@@ -277,6 +279,14 @@ class ChannelPage:
         title = (result.modal or {})["title"]
         address = here.address(f"{seat.path}/form")
         return ShownForm(title, "", address, modal_fields(result, self._world), "Submit", {"key": key})
+
+
+def _language_of(request: web.Request) -> str:
+    """Return Discord's code of the browser's first language, as if the people had chosen it in Discord."""
+    first = request.headers.get(hdrs.ACCEPT_LANGUAGE, "").partition(",")[0].partition(";")[0].strip()
+    return next(
+        (code for code in (first, first.partition("-")[0]) if code in CODES), discord.Locale.american_english.value
+    )
 
 
 def _command_form(here: Here, seat: Seat, call: Call) -> ShownForm:

@@ -84,8 +84,15 @@ class World:
         self._forms: dict[str, Any] = {}
         self.causes: dict[int, str] = {}
         """A person's action, by ID of the message that responds to it."""
+        self.language = discord.Locale.american_english.value
+        """Discord's code of the language that its people have chosen there."""
+        env.backend.subscribers.insert(0, self._localize)
         self.read_to: dict[tuple[int, int], int] = {}
         """{(person's id, channel's id): id of the newest message seen}"""
+
+    def _localize(self, _event: str, payload: Any) -> None:
+        if "locale" in payload:  # of an interaction; simcord says en-US
+            payload["locale"] = self.language
 
     def _open(self, name: str) -> ChannelHandle:
         channel = self.guild.create_text_channel(name, topic=TOPICS[name])

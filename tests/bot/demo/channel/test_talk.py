@@ -294,6 +294,15 @@ async def test_every_emoji_that_votes_is_offered(channel, world, rows):
     assert [row.added for row in rows(VoteEventRow)] == [True, True, True, False, True, False, False]
 
 
+async def test_private_words_are_in_the_language_of_the_browser(channel, world):
+    world.env.backend.subscribers.remove(world.env._localize)  # the tests' own choice of languages
+    for languages, words in (("de-DE,de;q=0.9", "Erwähne mich"), ("tlh", "Mention me")):
+        seen = await channel.browser.post(
+            "/channel/ada/lounge/say", headers={"Accept-Language": languages}, text="/help"
+        )
+        assert words in articles(seen)[-1]
+
+
 async def test_the_fields_of_an_embed_have_their_markup(channel, world):
     embed = discord.Embed(title="Before and after").add_field(name="Hi!", value="**base:** Hello")
     await world.env.bot.get_channel(world.lounge.id).send(embed=embed)
