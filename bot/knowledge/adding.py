@@ -71,7 +71,7 @@ def with_link(source: Source, link: str) -> Source:
 
 
 def title_of_text(text: str) -> str:
-    return shorten(text.strip().partition("\n")[0].strip(), MAX_TITLE_CHARS)
+    return shorten(text.strip().partition("\n")[0].lstrip("#").strip(), MAX_TITLE_CHARS)
 
 
 async def read_again(document: Document, guild: discord.Guild, reader: discord.Member | None) -> Source:

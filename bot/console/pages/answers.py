@@ -61,7 +61,6 @@ ORIGINS = {
     Origin.FIXED: "a fixed sentence",
     Origin.SITTING: "to choose from",
     Origin.PLAYGROUND: "tried",
-    Origin.SAMPLE: "drawn by a round",
 }
 FILTERS = ("kind", "cause", "channel", "from", "until", "version", "text")
 

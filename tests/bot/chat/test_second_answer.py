@@ -95,7 +95,7 @@ class TestSecondAnswer:
             await who.click(place.last, label="First")
         assert {row.user_id: row.by_admin for row in rows(ComparisonRow)} == {place.bo.id: False, place.grace.id: True}
         status = said((await place.grace.slash(place.channel, "version status")).response)
-        assert "v1 against base, you: " in status
+        assert "v1 against base: you " in status
 
     async def test_between_equal_answers_there_is_nothing_to_choose(self, place, engine):
         engine.answers = ["the same", "the same"]

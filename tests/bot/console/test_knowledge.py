@@ -54,6 +54,10 @@ class TestDocuments:
         assert "[House rules](<https://example.org/rules>)" in answer.content
 
     @pytest.mark.threat("T16")
+    async def test_a_text_is_named_by_its_heading(self, visitor, place, rows):
+        await add(visitor, "# Club rules\n\nThe fee is 4 euros a month.")
+        assert [row.title for row in rows(DocumentRow)] == ["Club rules"]
+
     async def test_each_file_has_its_own_sentence(self, visitor, place, rows):
         files = [
             ("rules.md", RULES.encode()),

@@ -64,7 +64,7 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
     if (!usesNewest) showEnd();
   }
   if (detail.elt === composer.form || commands.contains(detail.elt)) {
-    document.querySelector(".starters")?.remove();
+    if (detail.elt === composer.form && !composer.value.startsWith("/")) document.querySelector(".starters")?.remove();
     sent = composer.value;
     sentFiles = files.files;
     composer.value = files.value = "";

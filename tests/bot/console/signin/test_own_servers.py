@@ -490,4 +490,4 @@ async def test_what_waits_is_what_the_admin_may_decide(hal, grace, visitor, env,
 async def test_a_summary_offers_no_training_of_what_others_use_too(hal, grace, engine):
     await grace.post("/label")
     seen = await grace.post("/label/end")
-    assert ("Compare more" in seen.text, "Train now" in seen.text) == (True, False)
+    assert ("Choose more" in seen.text, "Train now" in seen.text) == (True, False)
