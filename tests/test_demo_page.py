@@ -462,7 +462,7 @@ def test_the_same_messages_before_and_after_forty_choices(tmp_path: Path, signed
     page.get_by_label("Why").first.fill("for the picture")
     page.get_by_label("Promote it even if").check()
     page.get_by_role("button", name="Promote", exact=True).click()
-    expect(page.get_by_text("answers now").first).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("^v1 .*answers now"))).to_be_visible(timeout=ANSWER_MS)
     after = picture_of_answers(page, demo, messages)
     titles = "Before", "After 40 choices and one round"
     page.set_viewport_size({"width": 2 * COLUMN["width"], "height": COLUMN["height"]})
