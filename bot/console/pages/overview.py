@@ -17,7 +17,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.charts.report import describe_report, draw_report
-from bot.console.page import find_here, read_form
+from bot.console.page import Here, find_here, read_form
 from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
