@@ -23,7 +23,7 @@ from bot.demo.channel.places import BOT_NAME, LOUNGE, MAX_THREAD_NAME_CHARS
 from bot.demo.channel.timeline import BOT_PICTURE, PICTURES, read_timeline, summarize
 from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
-from bot.localization.catalogues import CODES
+from bot.localization.languages import CODES
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import parse_id
 from storage.personalities.webhooks import picture_shown_by
