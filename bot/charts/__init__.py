@@ -1,1 +1,1 @@
-"""The pictures of `/version report` and `/taste`."""
+"""The pictures of the report and `/taste`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from re import Match
-from typing import Any
 
 import discord
 from discord import app_commands
@@ -20,7 +19,7 @@ from bot.localization.sentences import gettext
 from bot.personalities.selection import WHOSE, chooses_as_admin, chosen_personality, offer_personalities
 from bot.services import Services, ServicesBot
 from bot.sittings.drawer import PairDrawer
-from bot.text.panels import MAX_PANEL_CHARS, panel
+from bot.text.panels import MAX_PANEL_CHARS, action_row, panel
 from bot.text.sanitize import sanitize_markdown
 from bot.text.tables import show_tables
 from bot.text.taste import describe_liked
@@ -104,7 +103,7 @@ class Choose(BotCog):
             discord.ui.TextDisplay(head),
             _answer(Label.FIRST, left),
             _answer(Label.SECOND, right),
-            _row(*(ChooseButton(label, pair.id, done) for label in BUTTONS)),
+            action_row(*(ChooseButton(label, pair.id, done) for label in BUTTONS)),
         )
 
     async def show_learned(self, interaction: discord.Interaction, personality_id: int) -> None:
@@ -126,12 +125,7 @@ def _answer(label: Label, text: str) -> discord.ui.Container[discord.ui.LayoutVi
 
 
 def _text_view(text: str, button: MorePairsButton) -> discord.ui.LayoutView:
-    return panel(discord.ui.TextDisplay(text), _row(button))
-
-
-def _row(*buttons: PersistentButton) -> discord.ui.ActionRow[discord.ui.LayoutView]:
-    items: tuple[Any, ...] = buttons
-    return discord.ui.ActionRow(*items)
+    return panel(discord.ui.TextDisplay(text), action_row(button))
 
 
 def _cog_of(interaction: discord.Interaction) -> Choose:

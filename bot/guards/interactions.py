@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from re import Match
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import discord
 from discord import app_commands
@@ -165,22 +165,22 @@ class _EditAgain(discord.ui.View):
         await interaction.response.send_modal(self._form())
 
 
-class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"(?!)"):
-    """A button that also works after a restart: its custom ID contains everything it needs.
+ItemT = TypeVar("ItemT", bound=discord.ui.Item[Any])
+
+
+class PersistentItem(discord.ui.DynamicItem[ItemT], template=r"(?!)"):
+    """A component that also works after a restart: its custom ID contains everything it needs.
 
     A subclass gives its `template`, which matches the custom ID.
     """
 
     action: str = ""
-    """Name of an admin's action, for the audit trail; empty for members' buttons."""
-
-    def __init__(self, custom_id: str, label: str, style: discord.ButtonStyle = discord.ButtonStyle.secondary) -> None:
-        super().__init__(discord.ui.Button(label=label, style=style, custom_id=custom_id))
+    """Name of an admin's action, for the audit trail; empty for what members press, and for reading."""
 
     @classmethod
     @abstractmethod
     def parse(cls, match: Match[str]) -> Self:
-        """Return the button for a custom ID that matched the template."""
+        """Return the component for a custom ID that matched the template."""
 
     @abstractmethod
     async def press(self, interaction: discord.Interaction, services: Services) -> None: ...
@@ -202,10 +202,28 @@ class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]
             await report_error(interaction, error, self.action)
 
 
-def button_row(buttons: Iterable[PersistentButton]) -> discord.ui.View:
+class PersistentButton(PersistentItem[discord.ui.Button[discord.ui.View]], template=r"(?!)"):
+    def __init__(self, custom_id: str, label: str, style: discord.ButtonStyle = discord.ButtonStyle.secondary) -> None:
+        super().__init__(discord.ui.Button(label=label, style=style, custom_id=custom_id))
+
+
+class PersistentSelect(PersistentItem[discord.ui.Select[discord.ui.View]], template=r"(?!)"):
+    """A choice of one name."""
+
+    def __init__(self, custom_id: str, placeholder: str, names: Iterable[str]) -> None:
+        options = [discord.SelectOption(label=name) for name in names]
+        super().__init__(discord.ui.Select(custom_id=custom_id, placeholder=placeholder, options=options))
+
+    @property
+    def chosen(self) -> str:
+        return self.item.values[0]
+
+
+def button_row(items: Iterable[PersistentItem[Any]]) -> discord.ui.View:
+    """Return buttons beside each other; a select takes a row of its own."""
     view = discord.ui.View(timeout=None)
-    for button in buttons:
-        view.add_item(button)
+    for item in items:
+        view.add_item(item)
     return view
 
 

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import discord
 from discord import SelectDefaultValue, SelectDefaultValueType, ui
@@ -16,6 +15,7 @@ from bot.localization.languages import Languages
 from bot.localization.sentences import gettext, language_name
 from bot.servers.checks import WARNING, lacking_to_appear
 from bot.servers.draft import ARENA_TIMES, RULE_WORDS, WEEKLY_WORDS, SetupDraft, describe_time
+from bot.text.panels import action_row
 from bot.text.sanitize import quote_plainly
 from storage.database.enums import Rule
 from storage.settings.sections import Settings
@@ -130,8 +130,7 @@ async def edit_to(interaction: discord.Interaction, text: str, button: Persisten
     closed: ui.LayoutView = ui.LayoutView(timeout=None)
     closed.add_item(ui.TextDisplay(text))
     if button is not None:
-        row: tuple[Any, ...] = (button,)  # discord.py's types do not know that rows take dynamic items
-        closed.add_item(ui.ActionRow(*row))
+        closed.add_item(action_row(button))
     if interaction.response.is_done():
         await interaction.edit_original_response(view=closed)
     else:

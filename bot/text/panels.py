@@ -6,6 +6,7 @@ A message that was a panel once stays one: Discord takes no plain text for it an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import discord
 
@@ -26,7 +27,14 @@ def panel(*parts: Part) -> discord.ui.LayoutView:
     return view
 
 
-def text_panel(blocks: Sequence[str], picture: str = "", description: str = "") -> discord.ui.LayoutView:
+def action_row(*items: discord.ui.Item[Any]) -> discord.ui.ActionRow[discord.ui.LayoutView]:
+    dispatched: tuple[Any, ...] = items  # discord.py's types do not know that rows take dynamic items
+    return discord.ui.ActionRow(*dispatched)
+
+
+def text_panel(
+    blocks: Sequence[str], picture: str = "", description: str = "", buttons: Sequence[discord.ui.Item[Any]] = ()
+) -> discord.ui.LayoutView:
     """Return the blocks with lines between them, as far as they fit, above a picture that is attached by this name."""
     frame: discord.ui.Container[discord.ui.LayoutView] = discord.ui.Container()
     for number, block in enumerate(fit_blocks(blocks)):
@@ -36,7 +44,7 @@ def text_panel(blocks: Sequence[str], picture: str = "", description: str = "") 
     if picture:
         shown = discord.MediaGalleryItem(f"attachment://{picture}", description=description)
         frame.add_item(discord.ui.MediaGallery(shown))
-    return panel(frame)
+    return panel(frame, *([action_row(*buttons)] if buttons else []))
 
 
 def fit_blocks(blocks: Sequence[str], room: int = MAX_PANEL_CHARS) -> list[str]:

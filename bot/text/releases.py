@@ -77,11 +77,6 @@ def describe_left_out(given: int, left_out: Mapping[NotOnVersion, int]) -> str:
     )
 
 
-def older_versions() -> str:
-    """Return the last line of a list that is cut, with the number left out as `{left}`."""
-    return gettext("… {left} older ones: `reactune model list`")
-
-
 def describe_base(name: str, revision: str) -> str:
     return gettext("**base** · {base}, without an adapter.", base=f"{name} ({revision})")
 

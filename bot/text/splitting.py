@@ -269,14 +269,18 @@ def fit_lines(lines: Sequence[str], last: str, limit: int = MAX_MESSAGE_CHARS) -
 
 
 async def answer_in_full(
-    interaction: discord.Interaction, lines: Sequence[str], whole_text: str, filename: str
+    interaction: discord.Interaction,
+    lines: Sequence[str],
+    whole_text: str,
+    filename: str,
+    view: discord.ui.View | None = None,
 ) -> None:
-    """Answer a deferred command privately: the lines that fit, and the whole text as a file if some do not."""
+    """Fill a deferred private answer: the lines that fit, and the whole text as a file if some do not."""
     shown = fit_lines(lines, "-# " + gettext("… {left} more: the attached file has everything."))
-    file = discord.utils.MISSING
+    files: list[discord.File] = []
     if shown != "\n".join(lines):
-        file = discord.File(_encode(whole_text, interaction.filesize_limit), filename)
-    await interaction.followup.send(shown, file=file, ephemeral=True)
+        files = [discord.File(_encode(whole_text, interaction.filesize_limit), filename)]
+    await interaction.edit_original_response(content=shown, attachments=files, view=view)
 
 
 def _encode(text: str, limit_bytes: int) -> BytesIO:

@@ -7,7 +7,26 @@ from typing import Any
 import discord
 from simcord.components import walk_components
 
+BUTTON = discord.ComponentType.button.value
+SELECT = discord.ComponentType.select.value
 TEXT = discord.ComponentType.text_display.value
+
+
+def offered(message: Any) -> list[str]:
+    """Return the names in the select of a response."""
+    (select,) = (part for part in walk_components(message.components) if part["type"] == SELECT)
+    return [option["label"] for option in select["options"]]
+
+
+def labels(message: Any) -> list[str]:
+    """Return the labels of the buttons of a response."""
+    return [part["label"] for part in walk_components(message.components) if part["type"] == BUTTON]
+
+
+async def post_report(place: Any) -> Any:
+    """Let the admin post the report of the personality that speaks here."""
+    status = await place.grace.slash(place.channel, "version status")
+    return (await place.grace.click(status.response, label="Post a report here")).response
 
 
 def said(message: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from discord import app_commands
 from typer.core import TyperGroup, TyperOption
 
 from bot.guards.audit import ALSO_FOR_ADMINS, is_for_admins
+from bot.localization.catalogues import SHIPPED, read_catalogue, texts_of
 from reactune.app import app
 
-PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "commands.md"
+GERMAN = SHIPPED / "de.po"
+NAMED = re.compile(r"`/([a-z]+)(?: ([a-z-]+)\b(?!:))?")
+"""A command, and the word after it unless that names an option."""
 WRITES = "WRITE_REFERENCES"
 """The variable of the environment with which the test writes the page."""
 COMMON = frozenset({"--help", "--config", "--json"})
@@ -72,6 +78,17 @@ def reference(tree: app_commands.CommandTree) -> str:
             table("Command", [row for row in shell_commands(shell) if not row[0].startswith("`reactune bench")]) + "\n",
         ]
     )
+
+
+def test_texts_and_pages_name_commands_that_exist(env) -> None:
+    commands = list(env.bot.tree.walk_commands())
+    groups = {command.name for command in commands if isinstance(command, app_commands.Group)}
+    known = {command.qualified_name for command in commands}
+    said = "\n".join(text for message in read_catalogue(GERMAN) for text in texts_of(message.id))
+    pages = [page.read_text(encoding="utf-8") for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))]
+    assert {word for word, _ in NAMED.findall(said)} <= known
+    named = NAMED.findall("\n".join([said, *pages]))
+    assert {f"{word} {part}" for word, part in named if word in groups and part} <= known
 
 
 def test_docs_list_the_commands_as_the_program_has_them(env) -> None:

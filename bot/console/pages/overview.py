@@ -21,15 +21,16 @@ from bot.console.page import Here, find_here, read_form
 from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
+from bot.releases.status import read_status_blocks
 from bot.text.contests import describe_contest
 from bot.text.releases import describe_verdict
 from bot.text.rounds import HEADLINES, describe_first_version, describe_progress
-from bot.text.status import describe_marked_champion, describe_status
+from bot.text.status import describe_marked_champion
 from bot.text.taste import describe_evidence, describe_finding, describe_now, describe_unknown, describe_use
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.insights.answers import in_channels
-from storage.insights.model_status import newest_after, read_facts, read_model_status
+from storage.insights.model_status import newest_after, read_facts
 from storage.insights.report import read_report
 from storage.insights.taste_report import read_taste_report
 from storage.knowledge.gaps import count_gaps
@@ -127,19 +128,7 @@ async def show_health(request: web.Request) -> web.Response:
 async def show_status(request: web.Request) -> web.Response:
     """Return the text of `/version status`."""
     here = await find_here(request)
-    services, personality = here.services, here.personality
-    await services.releases.current(personality.id)  # finds out whether the champion's files are sound
-    status = await services.database.read(
-        read_model_status, personality.id, services.settings, base_revision=services.base.revision
-    )
-    said = describe_status(
-        status,
-        services.settings,
-        base_name=services.base.name,
-        engine=services.engine.state(),
-        problem=services.releases.problem_of(personality.id),
-        learns_from_all=services.fixed_basis is not None,
-    )
+    said = await read_status_blocks(here.services, here.personality.id)
     return here.fill("status.html", lines="\n".join(said).split("\n"))
 
 
@@ -171,7 +160,7 @@ async def switch_taste_of(request: web.Request) -> web.Response:
 
 
 async def show_report(request: web.Request) -> web.Response:
-    """Return the picture of `/version report`, with its words for those who cannot see it."""
+    """Return the picture of the report, with its words for those who cannot see it."""
     here = await find_here(request)
     report = await here.services.database.read(read_report, here.personality.id, utc_now(), here.services.settings)
     picture = await asyncio.to_thread(draw_report, report, here.personality.name)

@@ -384,7 +384,7 @@ class TestPicks:
     async def test_picks_do_not_count_as_approval_of_a_version(self, place, start):
         message = await start()
         await place.ada.click(message, label="1")
-        text = (await place.grace.slash(place.channel, "version list")).response.content
+        text = (await place.grace.slash(place.channel, "version show")).response.content
         assert "👍 0 👎 0" in text
 
 

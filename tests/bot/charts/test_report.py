@@ -1,4 +1,4 @@
-"""The picture of `/version report`: the claims of its titles, its layout, and the message that carries it."""
+"""The picture of the report: the claims of its titles, its layout, and the message that carries it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from bot.charts.report import approval_words, build_figure, days_words, describe
 from bot.charts.rounds import curve_words, gate_words, pairs_words, smoothed
 from bot.charts.taste import liking_words
 from storage.database.enums import Cause, GateVerdict, PairSource
+from storage.database.tables import AuditRow
 from storage.insights.report import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.taste.likings import Sureness
 from storage.votes.votes import Tally
 from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
-from tests.bot.panels import said
+from tests.bot.panels import post_report, said
 
 TODAY = date(2026, 11, 4)
 SENTENCE = "the loss on the retention text is 2.61, 1.083 times the base's 2.41, above the limit of 1.050 🙂 $x$"
@@ -198,9 +199,9 @@ def _words(report: Report, personality: str = "default") -> list[tuple[str, Bbox
 
 
 class TestCommand:
-    async def test_it_posts_the_picture_with_its_findings_in_words(self, place):
+    async def test_it_posts_the_picture_with_its_findings_in_words(self, place, rows):
         await place.ada.react(await place.ask("hi"), "👍")
-        posted = (await place.grace.slash(place.channel, "version report")).response
+        posted = await post_report(place)
         assert said(posted) == (
             "**The base** answers now. The base: 100% of votes are up. 1 vote in 30 days, 100% up. "
             "No version judged yet."
@@ -211,9 +212,7 @@ class TestCommand:
         assert (await picture.read())[:8] == PNG
         assert not posted.flags.ephemeral
 
-    async def test_members_may_not(self, place):
-        with pytest.raises(Exception, match="version"):
-            await place.ada.slash(place.channel, "version report")
+        assert [(row.action, row.subject) for row in rows(AuditRow)][-1] == ("version report", "personality: default")
 
     def test_the_line_names_the_champion_first(self):
         assert describe_report(A_LOT).startswith("**v40** answers now. No clear difference")

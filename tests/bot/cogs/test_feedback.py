@@ -10,7 +10,7 @@ from simcord.backend.errors import SetupError
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, MemberRow, VoteCauseRow
-from tests.bot.panels import said
+from tests.bot.panels import post_report, said
 
 MENU = "What is wrong with it?"
 
@@ -221,5 +221,4 @@ class TestCauses:
         answer = await place.ask("how high is the tower?")
         await place.ada.react(answer, "👎")
         await choose(place, answer, "Wrong fact")
-        posted = await place.grace.slash(place.channel, "version report")
-        assert "1 wrong fact" in said(posted.response)
+        assert "1 wrong fact" in said(await post_report(place))

@@ -72,7 +72,7 @@ class TestWhoMayUseThem:
 
     @pytest.mark.parametrize("menu", [SAVE, COMPARE])
     async def test_messages_that_are_no_answers_are_refused(self, place, env, menu):
-        await place.grace.slash(place.channel, "version report")
+        await place.grace.slash(place.channel, "version train")
         refused = await use(place, menu, place.last)
         assert "isn't one of my answers" in refused.response.content
 

@@ -203,7 +203,7 @@ async def test_a_defect_is_an_error_of_the_server_and_a_refusal_is_not(visitor, 
     def break_down(*_args: object, **_more: object) -> str:
         raise RuntimeError
 
-    monkeypatch.setattr("bot.console.pages.overview.describe_status", break_down)
+    monkeypatch.setattr("bot.console.pages.overview.read_status_blocks", break_down)
     seen = await visitor.get("/overview/status")
     assert (seen.status, "give the operator this reference" in seen.text) == (500, True)
     assert (await visitor.get("/?personality=ghost")).status == 409

@@ -16,7 +16,7 @@ from storage.releases.promotion import promote
 from storage.releases.versions import version_named
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
-from tests.bot.panels import said
+from tests.bot.panels import post_report, said
 from tests.past import quarantine
 from tests.seeding import BOB, CAROL, add_correction, add_reply, add_taste, choose, vote
 
@@ -94,9 +94,9 @@ async def test_since_when_a_version_answers_is_one_moment(place, visitor, said_m
 
 
 async def test_votes_on_versions_add_up_to_those_given(place, visitor, said_much, command_line):
-    assert (await on_discord(place, "version list")).endswith(LEFT_OUT)
+    assert (await on_discord(place, "version show")).endswith(LEFT_OUT)
     assert LEFT_OUT in (await visitor.get("/versions/list")).text
-    assert (await on_discord(place, "version report")).endswith(LEFT_OUT)
+    assert said(await post_report(place)).endswith(LEFT_OUT)
 
     listed = command_line("model", "list")
     on_versions = [listed["base_votes"], *(version["votes"] for version in listed["versions"])]
@@ -114,7 +114,7 @@ async def test_votes_on_versions_add_up_to_those_given(place, visitor, said_much
 
 async def test_a_comparison_has_one_score_everywhere(place, visitor, said_much, command_line):
     score = "v1 leads 3 to 1"
-    for command, options in (("version status", {}), ("version list", {}), ("version show", {"version": "v1"})):
+    for command, options in (("version status", {}), ("version show", {}), ("version show", {"version": "v1"})):
         assert score in await on_discord(place, command, **options)
     for path in ("/overview/status", "/overview/waiting", "/versions", "/versions/list", "/versions/v1"):
         assert path == "/versions/list" or score in (await visitor.get(path)).text

@@ -23,7 +23,7 @@ async def test_a_command_that_an_update_took_away_or_changed_asks_to_reload(env,
     [
         ("version promote", {"version": "v9"}),
         ("version rollback", {}),
-        ("version report", {"personality": "nobody"}),
+        ("version train", {"personality": "nobody"}),
     ],
 )
 async def test_only_the_admin_who_called_a_command_sees_why_it_is_refused(place, command, options):

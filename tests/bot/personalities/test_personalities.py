@@ -149,7 +149,6 @@ class TestServers:
             ("version promote", {"version": "base"}),
             ("version rollback", {}),
             ("version train", {}),
-            ("version history", {"version": "base"}),
         ],
     )
     @pytest.mark.threat("T77")

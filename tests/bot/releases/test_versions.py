@@ -20,7 +20,7 @@ from storage.releases.versions import NewVersion, read_alias, register, version_
 from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from storage.votes.corrections import give_cause
-from tests.bot.panels import said
+from tests.bot.panels import labels, offered, said
 from tests.seeding import add_taste
 from tests.storage.adapters.test_folder_store import publish
 
@@ -55,12 +55,12 @@ def make_version(settings, base, query):
 
 
 class TestWhoMayDoIt:
-    @pytest.mark.parametrize("command", ["status", "train", "list", "rollback"])
+    @pytest.mark.parametrize("command", ["status", "train", "show", "rollback"])
     async def test_members_are_refused_by_discord(self, place, command):
         with pytest.raises(Exception, match="version"):
             await place.ada.slash(place.channel, f"version {command}")
 
-    @pytest.mark.parametrize("command", ["status", "train", "list", "rollback"])
+    @pytest.mark.parametrize("command", ["status", "train", "show", "rollback"])
     async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, env, command, rows):
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
         root.update(default_member_permissions=None)
@@ -151,10 +151,10 @@ class TestDeletedData:
         ) in await self.say(place, "status")
 
     async def test_list_and_show_mark_it(self, place, marked, query):
-        assert "⚠️ learned from deleted data" in await self.say(place, "list")
+        assert "⚠️ learned from deleted data" in await self.say(place, "show")
         withdrawn = {"withdrawn_at": utc_now(), "withdrawn_because": "it learned from data that was deleted since"}
         query(lambda session: session.execute(update(VersionRow).values(**withdrawn)))
-        assert "⚠️ learned from deleted data · files withdrawn" in await self.say(place, "list")
+        assert "⚠️ learned from deleted data · files withdrawn" in await self.say(place, "show")
         shown = await self.say(place, "show", version="v1")
         assert "The next round learns without that data." in shown
         assert "UTC: it learned from data that was deleted since." in shown
@@ -299,7 +299,7 @@ class TestReleases:
         acts = f"No version answers yet, but people's votes already shape the answers. {chooses}"
         assert acts in status
         assert "not learned" not in status
-        assert (await place.grace.slash(place.channel, "version list")).response.content.startswith(acts)
+        assert (await place.grace.slash(place.channel, "version show")).response.content.startswith(acts)
 
     async def test_a_rollback_offers_to_switch_off_what_still_acts(self, place, make_version, query, rows):
         make_version()
@@ -332,13 +332,52 @@ class TestReleases:
         await place.grace.slash(place.channel, "version promote", version="1")
         answer = await place.ask("hi")
         await place.ada.react(answer, "👎")
-        listed = (await place.grace.slash(place.channel, "version list")).response.content
+        listed = (await place.grace.slash(place.channel, "version show")).response.content
         assert "👑 **v1** · 👍 0 👎 1" in listed
         assert "▫️ **base** · 👍 0 👎 0" in listed
         shown = (await place.grace.slash(place.channel, "version show", version="v1")).response.content
         assert "from base on tiny" in shown
         assert "12 pairs trained on · 3 for validation" in shown
         assert ") put it in use" in shown
+
+    async def test_a_version_is_opened_from_the_list_and_the_list_from_it(self, place, make_version, env, new_bot):
+        make_version()
+        listed = await place.grace.slash(place.channel, "version show")
+        assert listed.ephemeral
+        assert offered(listed.response) == ["v1", "base"]
+        old = env.bot
+        await env.restart_bot(new_bot())
+        opened = await place.grace.select(listed.response, ["v1"])
+        assert opened.response.id == listed.response.id
+        assert "from base on tiny" in opened.response.content
+        again = await place.grace.click(opened.response, label="All versions")
+        assert again.response.content.splitlines()[-1].startswith("👑 **base**")
+        base = await place.grace.select(again.response, ["base"])
+        assert base.response.content == "**base** · tiny (0123456789abcdef), without an adapter."
+        assert labels(base.response) == ["All versions"]
+        await old.close()
+
+    async def test_a_long_list_has_pages(self, place, waiting):
+        for number in range(12):
+            waiting(float(number))
+        newest = (await place.grace.slash(place.channel, "version show")).response
+        assert offered(newest) == [*(f"v{number}" for number in range(12, 2, -1)), "base"]
+        assert labels(newest) == ["Older", "Post a report here"]
+        older = (await place.grace.click(newest, label="Older")).response
+        assert offered(older) == ["v2", "v1", "base"]
+        assert "**v2**" in older.content
+        assert "**v3**" not in older.content
+        assert offered((await place.grace.click(older, label="Newer")).response)[0] == "v12"
+
+    async def test_an_admin_who_lost_the_right_opens_nothing(self, place, make_version, env):
+        make_version()
+        listed = (await place.grace.slash(place.channel, "version show")).response
+        (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
+        env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
+        await env.settle()
+        refused = await place.grace.select(listed, ["v1"])
+        assert "Only admins can do this" in refused.response.content
+        assert "from base" not in listed.content
 
     async def test_versions_are_offered_while_typing(self, place, make_version):
         make_version()
