@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from io import BytesIO
+from typing import Literal
 
 import discord
 from discord import app_commands
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bot.attachments.files import fetch_file
 from bot.background import retry_until_available
 from bot.errors import UserFacingError
-from bot.guards.access import is_admin, user_label
+from bot.guards.access import user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
@@ -33,8 +33,16 @@ from bot.personalities.binding import (
 )
 from bot.personalities.card_files import export_card, import_attachment, version_file
 from bot.personalities.card_form import CardForm
-from bot.personalities.descriptions import NEXT_STEP, card_lines, describe_appearance, describe_obstacles, list_lines
-from bot.personalities.selection import offer, offer_personalities, require_own
+from bot.personalities.descriptions import describe_appearance
+from bot.personalities.pages import (
+    CardButton,
+    PersonalityListButton,
+    PersonalitySelect,
+    read_obstacles,
+    show_personality,
+    show_personality_list,
+)
+from bot.personalities.selection import offer_personalities, require_own
 from bot.services import Services
 from bot.text.rounds import describe_import
 from bot.text.sanitize import escape_inline
@@ -42,17 +50,13 @@ from bot.text.splitting import answer_in_full
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
 from storage.models.personality_imports import ImportedPersonality
-from storage.personalities.bindings import MAX_STRENGTH, BindingPlace, bind, list_bindings, unbind
-from storage.personalities.cards import MAX_DISPLAY_NAME_CHARS, format_card, renamed, require_name
+from storage.personalities.bindings import MAX_STRENGTH, BindingPlace, bind, unbind
+from storage.personalities.cards import MAX_DISPLAY_NAME_CHARS, renamed, require_name
 from storage.personalities.personalities import (
-    CARD_SUFFIX,
     Personality,
-    archive_personality,
     change_card,
-    list_personalities,
     personality_named,
     read_personality,
-    restore_personality,
 )
 from storage.personalities.pictures import MAX_PICTURE_FILE_BYTES, ONE_COLOUR, clean_picture, set_picture
 from storage.wording import gettext_noop
@@ -62,9 +66,12 @@ log = logging.getLogger(__name__)
 PLACE = gettext_noop("A channel, thread or category; without it, here")
 SERVER = gettext_noop("In the whole server")
 NONE_IN_SERVER = gettext_noop(
-    "No personality is bound in the whole server itself. `/personality list` shows all bindings."
+    "No personality is bound in the whole server itself. `/personality show` lists all bindings."
 )
-NONE_IN_PLACE = gettext_noop("No personality is bound in this place itself. `/personality list` shows all bindings.")
+NONE_IN_PLACE = gettext_noop("No personality is bound in this place itself. `/personality show` lists all bindings.")
+NO_APPEARANCE = gettext_noop(
+    "Give it a `name` or a `picture`, or choose under `reset` what goes back to the bot's own."
+)
 
 Somewhere = (
     discord.TextChannel
@@ -117,50 +124,17 @@ class Personalities(
         require_own(self.services, found, {interaction.guild_id or 0})
         await interaction.response.send_modal(CardForm(self.services, found.name, found))
 
-    @app_commands.command(name="list")
-    async def list_all(self, interaction: discord.Interaction) -> None:
-        """List the personalities, their versions, and where they answer."""
-        await interaction.response.defer(ephemeral=True)
-        services = self.services
-        lines = await services.database.read(list_lines, interaction.guild_id or 0, services.settings)
-        await answer_in_full(interaction, lines, "\n".join(lines), "personalities.txt")
-
     @app_commands.command()
-    @app_commands.describe(personality="The personality to show")
+    @app_commands.describe(personality="The personality to show; without it, the list of them")
     @app_commands.autocomplete(personality=offer_personalities)
-    async def show(self, interaction: discord.Interaction, personality: str) -> None:
-        """Show a personality's card, its version, and where it answers."""
+    async def show(self, interaction: discord.Interaction, personality: str | None = None) -> None:
+        """List the personalities and where they answer, or show one: its card, version and places."""
         await interaction.response.defer(ephemeral=True)
-        found = await self._named(interaction, personality)
-        services = self.services
-        lines = await services.database.read(card_lines, found, interaction.guild_id or 0, services.settings)
-        lines += await self._obstacles(interaction, found)
-        await answer_in_full(interaction, lines, format_card(found.card), f"{found.name}{CARD_SUFFIX}")
-
-    @app_commands.command()
-    @app_commands.describe(personality="The personality to archive")
-    @app_commands.autocomplete(personality=offer_personalities)
-    async def archive(self, interaction: discord.Interaction, personality: str) -> None:
-        """Archive a personality; its versions and votes are kept."""
-        name = await self._change(interaction, personality, archive_personality, "archived")
-        said = gettext("Archived **{name}**. To bring it back, use `/personality restore {name}`.", name=name)
-        await answer_privately(interaction, said)
-
-    @app_commands.command()
-    @app_commands.describe(personality="An archived personality")
-    async def restore(self, interaction: discord.Interaction, personality: str) -> None:
-        """Restore an archived personality."""
-        name = await self._change(interaction, personality, restore_personality, "restored")
-        restored = gettext("Restored **{name}**.", name=name)
-        await answer_privately(interaction, f"{restored} {gettext(NEXT_STEP, name=name)}")
-
-    @restore.autocomplete("personality")
-    async def complete_archived(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        if not is_admin(interaction.user, self.services.settings.discord):
-            return []
-        list_all = list_personalities
-        archived = await self.services.database.read(list_all, interaction.guild_id, archived=True)
-        return offer([personality.name for personality in archived], current)
+        if personality is None:
+            await show_personality_list(interaction, self.services)
+        else:
+            found = await self._named(interaction, personality)
+            await show_personality(interaction, self.services, found)
 
     # Names and pictures
 
@@ -168,60 +142,46 @@ class Personalities(
     async def on_webhooks_update(self, channel: discord.abc.GuildChannel) -> None:
         self.services.webhooks.look_again(channel.id)
 
-    @app_commands.command(name="name")
+    @app_commands.command()
     @app_commands.describe(
-        personality="The personality to name", name="What people see above its messages; without it, the bot's name"
+        personality="The personality to name or picture",
+        name="What people see above its messages",
+        picture="PNG, JPEG, GIF or WebP, beside its messages",
+        reset="What goes back to the bot's own",
     )
     @app_commands.autocomplete(personality=offer_personalities)
-    async def name_it(
+    async def appearance(
         self,
         interaction: discord.Interaction,
         personality: str,
         name: app_commands.Range[str, 1, MAX_DISPLAY_NAME_CHARS] | None = None,
+        picture: discord.Attachment | None = None,
+        reset: Literal["name", "picture"] | None = None,
     ) -> None:
-        """Let a personality speak under a name of its own, or under the bot's again."""
-        found = await self._own(interaction, personality)
-        card, by = renamed(found.card, name or ""), user_label(interaction.user)
-        await run_audited(interaction, change_card, found, card, by=by)
-        log.info("%s named %s %r.", by, found.name, card.display_name)
-        await self._say_how_it_appears(interaction, found)
-
-    @app_commands.command(name="picture")
-    @app_commands.describe(
-        personality="The personality that gets the picture",
-        file="PNG, JPEG, GIF or WebP; without it, the bot's picture",
-    )
-    @app_commands.autocomplete(personality=offer_personalities)
-    async def picture_it(
-        self, interaction: discord.Interaction, personality: str, file: discord.Attachment | None = None
-    ) -> None:
-        """Give a personality a picture of its own, or the bot's again."""
-        found = await self._own(interaction, personality)
-        picture = await _clean_picture(file) if file else None
-        await run_audited(interaction, set_picture, found.id, picture)
-        log.info("%s %s the picture of %s.", user_label(interaction.user), "set" if file else "removed", found.name)
-        await self._say_how_it_appears(interaction, found)
-
-    async def _own(self, interaction: discord.Interaction, name: str) -> Personality:
-        """Return the personality, which the admin may change."""
+        """Give a personality a name and a picture of its own, or the bot's again."""
         await interaction.response.defer(ephemeral=True)
-        found = await self._named(interaction, name)
+        found = await self._named(interaction, personality)
         require_own(self.services, found, {interaction.guild_id or 0})
-        return found
+        if not (name or picture or reset):
+            raise UserFacingError(NO_APPEARANCE)
+        shown_name = name or ("" if reset == "name" else found.card.display_name)
+        card, by = renamed(found.card, shown_name), user_label(interaction.user)
+        content = await _clean_picture(picture) if picture else None
 
-    async def _say_how_it_appears(self, interaction: discord.Interaction, before: Personality) -> None:
-        now = await self.services.database.read(read_personality, before.id)
+        def write(session: Session) -> Personality:
+            change_card(session, found, card, by=by)
+            if content or reset == "picture":
+                set_picture(session, found.id, content)
+            return read_personality(session, found.id)
+
+        now = await run_audited(interaction, write)
+        log.info("%s changed the appearance of %s.", by, found.name)
         said = gettext(
             "**{name}** appears {how} from its next answer on. Older messages keep theirs.",
             name=now.name,
             how=describe_appearance(now),
         )
-        await answer_privately(interaction, "\n".join([said, *await self._obstacles(interaction, now)]))
-
-    async def _obstacles(self, interaction: discord.Interaction, personality: Personality) -> list[str]:
-        find = partial(list_bindings, guild_id=interaction.guild_id, personality_id=personality.id)
-        bindings = await self.services.database.read(find)
-        return describe_obstacles(self.services.webhooks, interaction.guild, personality, bindings)
+        await answer_privately(interaction, "\n".join([said, *await read_obstacles(interaction, self.services, now)]))
 
     # Files
 
@@ -311,7 +271,7 @@ class Personalities(
         replaced = await run_audited(interaction, write)
         log.info("%s bound %s to %s %d at strength %g.", by, found.name, where.scope, where.id, strength)
         said = describe_binding(found, where, strength, replaced)
-        await answer_privately(interaction, "\n".join([said, *await self._obstacles(interaction, found)]))
+        await answer_privately(interaction, "\n".join([said, *await read_obstacles(interaction, self.services, found)]))
         await post_greeting(self.services, found, place or interaction.channel, where)
 
     @app_commands.command(name="unbind")
@@ -338,15 +298,6 @@ class Personalities(
         )
         await answer_privately(interaction, said)
 
-    async def _change(
-        self, interaction: discord.Interaction, name: str, change: Callable[[Session, Personality], object], did: str
-    ) -> str:
-        """Archive or restore a personality of this server, and return its name."""
-        found = await self._own(interaction, name)
-        await run_audited(interaction, change, found)
-        log.info("%s %s the personality %s.", user_label(interaction.user), did, found.name)
-        return found.name
-
     async def _named(self, interaction: discord.Interaction, name: str) -> Personality:
         return await self.services.database.read(personality_named, name, interaction.guild_id)
 
@@ -360,4 +311,5 @@ async def _clean_picture(file: discord.Attachment) -> bytes:
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(PersonalitySelect, PersonalityListButton, CardButton)
     await bot.add_cog(Personalities(bot, services))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from re import Match
 from typing import Any, ClassVar, Self, TypeVar
@@ -210,8 +210,12 @@ class PersistentButton(PersistentItem[discord.ui.Button[discord.ui.View]], templ
 class PersistentSelect(PersistentItem[discord.ui.Select[discord.ui.View]], template=r"(?!)"):
     """A choice of one name."""
 
-    def __init__(self, custom_id: str, placeholder: str, names: Iterable[str]) -> None:
-        options = [discord.SelectOption(label=name) for name in names]
+    def __init__(self, custom_id: str, placeholder: str, about: Mapping[str, str]) -> None:
+        """`about` is {name: a few words about it}."""
+        options = [
+            discord.SelectOption(label=name, description=shorten(words, HELP_CHARS) or None)
+            for name, words in about.items()
+        ]
         super().__init__(discord.ui.Select(custom_id=custom_id, placeholder=placeholder, options=options))
 
     @property

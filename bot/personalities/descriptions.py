@@ -16,7 +16,7 @@ from storage.database.enums import Scope
 from storage.insights.taste_report import AnsweringNow, read_answering_now
 from storage.personalities.bindings import Binding, BindingPlace, list_bindings
 from storage.personalities.cards import CardSampling
-from storage.personalities.personalities import Personality, list_personalities
+from storage.personalities.personalities import Personality
 from storage.releases.versions import name_of
 from storage.settings.sections import Settings
 from storage.taste.examples import examples_to_show
@@ -85,15 +85,15 @@ def describe_change(name: str, *, changed: bool) -> str:
     )
 
 
-def list_lines(session: Session, guild_id: int, settings: Settings) -> list[str]:
-    """Return a line for each personality that the server can use."""
+def list_lines(session: Session, personalities: Iterable[Personality], guild_id: int, settings: Settings) -> list[str]:
+    """Return a line for each personality, with its places in the server."""
     lines = []
-    for personality in list_personalities(session, guild_id):
-        about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
+    for personality in personalities:
         version = _describe_version(read_answering_now(session, personality.id, settings))
         examples = ngettext("{count} example", "{count} examples", len(personality.card.examples))
-        bound = _describe_bindings(session, personality, guild_id)
-        lines.append(f"**{personality.name}**{about} · {version} · {examples} · {bound}")
+        bound = _describe_bindings(session, personality, guild_id, is_short=True)
+        state = gettext("archived") if personality.archived_at else bound
+        lines.append(f"**{personality.name}** · {version} · {examples} · {state}")
     return lines
 
 
@@ -119,14 +119,14 @@ def card_lines(session: Session, personality: Personality, guild_id: int, settin
     return [line for line in lines if line]
 
 
-def _describe_bindings(session: Session, personality: Personality, guild_id: int) -> str:
+def _describe_bindings(session: Session, personality: Personality, guild_id: int, *, is_short: bool = False) -> str:
     bindings = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
     places = [
         at_strength(describe_place(BindingPlace(binding.scope, binding.place_id)), binding.strength)
         for binding in bindings
     ]
     if places:
-        return gettext("bound {places}", places=", ".join(places))
+        return gettext("bound {places}", places=_some(places) if is_short else ", ".join(places))
     return (
         gettext("answers wherever no other is bound") if personality.is_default else gettext("not bound to any channel")
     )

@@ -6,6 +6,7 @@ A page replaces the one before it in the admin's private message, and works afte
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from re import Match
@@ -21,7 +22,7 @@ from bot.personalities.selection import require_administrator, signed
 from bot.services import Services
 from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.panels import text_panel
-from bot.text.releases import before_after_embeds, describe_base, describe_version, describe_versions
+from bot.text.releases import before_after_embeds, describe_base, describe_version, describe_versions, outcome_words
 from bot.text.splitting import MAX_MESSAGE_CHARS, answer_in_full, fit_lines
 from storage.database.columns import utc_now
 from storage.insights.lineage import lineage_of
@@ -41,7 +42,7 @@ async def show_version_list(
     found = await services.database.read(read_versions, whose.id, services.settings)
     begin = page * ON_PAGE
     shown = replace(found, versions=found.versions[begin : begin + ON_PAGE])
-    names = [*(version.name for version in shown.versions), BASE_NAME]
+    about = {version.name: outcome_words(version) for version in shown.versions} | {BASE_NAME: ""}
     turns = [VersionListButton(whose.id, page - 1, gettext("Newer"))] if page else []
     if len(found.versions) > begin + ON_PAGE:
         turns.append(VersionListButton(whose.id, page + 1, gettext("Older")))
@@ -49,7 +50,7 @@ async def show_version_list(
     await interaction.edit_original_response(
         content=fit_lines(lines, "…"),
         embeds=[],
-        view=button_row([VersionSelect(whose.id, names), *turns, ReportButton(whose.id)]),
+        view=button_row([VersionSelect(whose.id, about), *turns, ReportButton(whose.id)]),
     )
 
 
@@ -66,13 +67,13 @@ async def show_version(interaction: discord.Interaction, services: Services, who
 
 
 class VersionSelect(PersistentSelect, template=r"reactune:version:(?P<personality>\d+)"):
-    def __init__(self, personality_id: int, names: list[str]) -> None:
+    def __init__(self, personality_id: int, about: Mapping[str, str]) -> None:
         self.personality_id = personality_id
-        super().__init__(f"reactune:version:{personality_id}", gettext("Open a version"), names)
+        super().__init__(f"reactune:version:{personality_id}", gettext("Open a version"), about)
 
     @classmethod
     def parse(cls, match: Match[str]) -> VersionSelect:
-        return cls(int(match["personality"]), [])
+        return cls(int(match["personality"]), {})
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)

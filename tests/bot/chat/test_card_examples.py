@@ -146,7 +146,7 @@ class TestSaid:
         give_card(HELLO, SEA)
         words = {
             ("personality show", "default"): f"version base ({NOT_LEARNED})",
-            ("personality list", None): f"version base ({NOT_LEARNED}) · 2 examples",
+            ("personality show", None): f"version base ({NOT_LEARNED}) · 2 examples",
             ("version status", None): f"The personality {NOT_LEARNED}.",
         }
         for (command, personality), told in words.items():

@@ -1,4 +1,4 @@
-"""`/personality name` and `picture`: what people see with a personality's messages, and what is in the way."""
+"""`/personality appearance`: what people see with a personality's messages, and what is in the way."""
 
 from __future__ import annotations
 
@@ -42,44 +42,57 @@ def avatars(place):
 async def test_a_name_and_a_picture_are_shown_from_the_next_answer_on(keeper, say, rows):
     await say("bind")
     assert keeper.last.author == keeper.env.bot.user
-    said = await say("name", name="Ebba  Lind")
+    said = await say("appearance", name="Ebba  Lind")
     assert said == (
         "**keeper** appears as **Ebba Lind**, with the picture of the bot from its next answer on. Older messages keep "
         "theirs."
     )
     assert (await keeper.ask("hi")).author.name == "Ebba Lind"
-    assert "with a picture of its own" in await say("picture", file=("face.jpg", portrait("JPEG")))
+    assert "with a picture of its own" in await say("appearance", picture=("face.jpg", portrait("JPEG")))
     assert (await keeper.ask("hi")).author.name == "Ebba Lind"
     (picture,) = avatars(keeper)
     assert picture.startswith("data:image/png;base64,")
     sent = [one.json for one in keeper.env.backend.http_requests if "username" in (one.json or {})]
     assert ["avatar_url" in one for one in sent] == [True, False]  # the bot's picture, then the webhook's own
-    assert {row.action for row in rows(AuditRow)} == {"personality bind", "personality name", "personality picture"}
+    assert {row.action for row in rows(AuditRow)} == {"personality bind", "personality appearance"}
 
 
 async def test_both_can_be_taken_back(keeper, say, rows):
     await say("bind")
-    await say("name", name="Ebba")
-    await say("picture", file=("face.png", portrait("PNG")))
-    await say("name")
-    assert "appears as **keeper**, with a picture of its own" in await say(
-        "picture", file=("a.png", portrait("PNG", 9))
-    )
-    await say("picture")
+    await say("appearance", name="Ebba")
+    await say("appearance", picture=("face.png", portrait("PNG")))
+    assert "appears as **keeper**, with a picture of its own" in await say("appearance", reset="name")
+    await say("appearance", reset="picture")
     assert "**Appears** as the bot itself" in await say("show")
     assert (await keeper.ask("hi")).author == keeper.env.bot.user
     assert rows(PictureRow) == []
     assert {row.picture_digest for row in rows(PersonalityRow)} == {None}
 
 
+async def test_one_is_set_while_the_other_goes_back(say, rows):
+    await say("appearance", name="Ebba")
+    said = await say("appearance", picture=("face.png", portrait("PNG")), reset="name")
+    assert "appears as **keeper**, with a picture of its own" in said
+    said = await say("appearance", name="Ebba", reset="picture")
+    assert "appears as **Ebba**, with the picture of the bot" in said
+    assert rows(PictureRow) == []
+
+
+async def test_nothing_given_changes_nothing(say, rows):
+    await say("appearance", name="Ebba", picture=("face.png", portrait("PNG")))
+    assert (await say("appearance")).startswith("Give it a `name` or a `picture`, or choose under `reset`")
+    assert "**Appears** as **Ebba**, with a picture of its own" in await say("show")
+    assert len(rows(PictureRow)) == 1
+
+
 async def test_the_greeting_comes_under_its_name(keeper, say):
-    await say("name", name="Ebba")
+    await say("appearance", name="Ebba")
     await say("bind")
     assert (keeper.last.author.name, keeper.last.content) == ("Ebba", "Evening.")
 
 
 async def test_what_is_in_the_way_is_said_with_what_to_do(keeper, say, env):
-    await say("name", name="Ebba")
+    await say("appearance", name="Ebba")
     channel = env.bot.get_channel(keeper.channel.id)
     await channel.set_permissions(channel.guild.me, manage_webhooks=False)
     await env.settle()
@@ -110,34 +123,37 @@ async def test_what_is_in_the_way_is_said_with_what_to_do(keeper, say, env):
     ],
 )
 async def test_a_name_that_discord_refuses_is_refused_with_the_reason(say, name, reason):
-    assert reason in await say("name", name=name)
+    assert reason in await say("appearance", name=name)
     assert "**Appears** as the bot itself" in await say("show")
 
 
 async def test_a_german_admin_reads_in_german_why_a_name_is_refused(say, env, keeper):
     env.locales[keeper.grace.id] = "de"
-    assert await say("name", name="\u200b") == "Der Name braucht Buchstaben, die man sehen kann."
-    assert await say("name", name="everyone") == "Der Name darf nicht 'everyone' lauten, weil Discord das ablehnt."
+    assert await say("appearance", name="\u200b") == "Der Name braucht Buchstaben, die man sehen kann."
+    assert (
+        await say("appearance", name="everyone") == "Der Name darf nicht 'everyone' lauten, weil Discord das ablehnt."
+    )
 
 
 async def test_a_file_that_is_no_picture_is_refused(say, rows):
-    assert "The picture cannot be opened" in await say("picture", file=("face.png", b"\x89PNG\r\n\x1a\nnot"))
-    assert "The picture has one colour only" in await say("picture", file=("red.gif", _plain_gif()))
+    assert "The picture cannot be opened" in await say("appearance", picture=("face.png", b"\x89PNG\r\n\x1a\nnot"))
+    assert "The picture has one colour only" in await say("appearance", picture=("red.gif", _plain_gif()))
     assert rows(PictureRow) == []
 
 
-@pytest.mark.parametrize("command", ["personality picture", "personality import"])
+@pytest.mark.parametrize("command", ["personality appearance", "personality import"])
 async def test_a_file_that_is_gone_from_discord_has_a_sentence(keeper, env, command, rows):
     env.backend.cdn.get = lambda _url: None
-    options = {"personality": "keeper"} if command.endswith("picture") else {}
-    done = await keeper.grace.slash(keeper.channel, command, file=("face.png", portrait("PNG")), **options)
+    face = ("face.png", portrait("PNG"))
+    options = {"file": face} if command.endswith("import") else {"personality": "keeper", "picture": face}
+    done = await keeper.grace.slash(keeper.channel, command, **options)
     assert "I couldn't get face.png from Discord. Please send it again." in done.response.content
     assert rows(PictureRow) == []
 
 
 async def test_what_is_said_of_a_name_that_discord_refuses_is_what_people_see(place, query, say):
     query(lambda session: create_personality(session, "discord-helper", Card(system_prompt="x"), by="test"))
-    said = await say("picture", personality="discord-helper", file=("face.png", portrait("PNG")))
+    said = await say("appearance", personality="discord-helper", picture=("face.png", portrait("PNG")))
     assert "appears with the bot's name, with a picture of its own" in said
 
 

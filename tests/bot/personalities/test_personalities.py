@@ -6,13 +6,13 @@ import pytest
 
 from bot.app import ReactuneBot
 from storage.adapters.folder_store import AdapterStore
-from storage.database.enums import Scope
+from storage.database.enums import AuditOutcome, Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
 from storage.personalities.cards import Card, Example, format_card
-from storage.personalities.personalities import create_personality, personality_named
+from storage.personalities.personalities import archive_personality, create_personality, personality_named
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, read_alias, register
-from tests.bot.panels import said
+from tests.bot.panels import labels, offered, said
 from tests.storage.adapters.test_folder_store import publish
 
 FIELDS = {
@@ -31,6 +31,10 @@ def make(query):
     return lambda name="keeper", card=KEEPER, **more: query(
         lambda session: create_personality(session, name, card, by="test", **more)
     )
+
+
+async def show(place, personality):
+    return (await place.grace.slash(place.channel, "personality show", personality=personality)).response
 
 
 async def bind(place, personality, **options):
@@ -136,12 +140,18 @@ class TestServers:
     def elsewhere(self, env):
         env.create_guild("Elsewhere")
 
-    @pytest.mark.parametrize("command", ["edit", "archive"])
-    async def test_the_operators_personality_is_only_changed_in_its_file(self, place, make, elsewhere, rows, command):
+    async def test_the_operators_personality_is_only_changed_in_its_file(self, place, make, env, rows):
         make()
-        refused = await place.grace.slash(place.channel, f"personality {command}", personality="keeper")
-        assert "Keeper belongs to the operator and is used in other servers too" in refused.response.content
+        before = await show(place, "keeper")
+        assert labels(before) == ["Edit the card", "Archive", "All personalities"]
+        env.create_guild("Elsewhere")
+        assert labels(await show(place, "keeper")) == ["All personalities"]
+        command = await place.grace.slash(place.channel, "personality edit", personality="keeper")
+        edit, archive = [await place.grace.click(before, label=label) for label in ("Edit the card", "Archive")]
+        for refused in (command.response, edit.response, archive.followups[-1]):
+            assert "Keeper belongs to the operator and is used in other servers too" in refused.content
         assert len(rows(CardRevisionRow)) == 1
+        assert [row.archived_at for row in rows(PersonalityRow)] == [None, None]
 
     @pytest.mark.parametrize(
         ("command", "options"),
@@ -299,27 +309,76 @@ class TestArchived:
         await bind(place, "keeper")
         answer = await place.ask("hi")
         await place.grace.slash(place.channel, "personality unbind")
-        await place.grace.slash(place.channel, "personality archive", personality="keeper")
+        await place.grace.click(await show(place, "keeper"), label="Archive")
         await place.ada.react(answer, "🔁")
         assert len(rows(ReplyRow)) == 1
         refused = await place.grace.slash(place.channel, "version train", personality="keeper")
         assert "Keeper is archived" in refused.followups[-1].content
 
 
-class TestList:
-    async def test_it_says_what_answers_and_where(self, place, make, env):
+class TestShow:
+    async def test_the_list_says_what_answers_and_where(self, place, make, env):
         make()
         make("far", guild_id=1)
         await bind(place, "keeper", strength=0.5)
-        text = (await place.grace.slash(place.channel, "personality list")).response.content
+        text = (await place.grace.slash(place.channel, "personality show")).response.content
         base = "version base (has not learned yet) · 0 examples"
         assert f"**default** · {base} · answers wherever no other is bound" in text
         assert f"**keeper** · {base} · bound in <#{place.channel.id}> at strength 0.5" in text
         assert "far" not in text
 
+    async def test_a_long_list_has_pages_with_archived_ones_last(self, place, make, query):
+        for number in range(10):
+            make(f"one-{number}", Card(description=f"Number {number}."))
+        query(lambda session: archive_personality(session, personality_named(session, "one-0")))
+        first = await place.grace.slash(place.channel, "personality show")
+        assert first.ephemeral
+        assert offered(first.response) == ["default", *(f"one-{number}" for number in range(1, 10))]
+        last = await place.grace.click(first.response, label="Next")
+        assert last.response.content == "**one-0** · version base (has not learned yet) · 0 examples · archived"
+        assert labels(last.response) == ["Back"]
+        assert offered((await place.grace.click(last.response, label="Back")).response)[0] == "default"
+
+    async def test_one_is_opened_from_the_list_and_the_list_from_it(self, place, make, env, new_bot):
+        make()
+        listed = (await place.grace.slash(place.channel, "personality show")).response
+        old = env.bot
+        await env.restart_bot(new_bot())
+        opened = await place.grace.select(listed, ["keeper"])
+        assert opened.response.id == listed.id
+        assert "**System prompt:** You keep a lighthouse." in opened.response.content
+        again = await place.grace.click(opened.response, label="All personalities")
+        assert offered(again.response) == ["default", "keeper"]
+        await old.close()
+
+    async def test_the_card_is_edited_from_its_page(self, place, make, query):
+        make()
+        form = await place.grace.click(await show(place, "keeper"), label="Edit the card")
+        await place.grace.submit_modal(form, FIELDS | {"system_prompt": "You keep two lighthouses."})
+        assert query(lambda s: personality_named(s, "keeper").card.system_prompt) == "You keep two lighthouses."
+
+    async def test_one_that_does_not_fit_is_attached_and_goes_with_its_page(self, place, make):
+        make(card=Card(system_prompt="You keep a lighthouse. " * 100))
+        opened = await show(place, "keeper")
+        (file,) = opened.attachments
+        assert file.filename == "keeper.toml"
+        listed = (await place.grace.click(opened, label="All personalities")).response
+        assert listed.attachments == []
+
+    async def test_an_admin_who_lost_the_right_changes_nothing(self, place, make, env, rows):
+        make()
+        opened = await show(place, "keeper")
+        (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
+        env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
+        await env.settle()
+        refused = await place.grace.click(opened, label="Archive")
+        assert "Only admins can do this" in refused.response.content
+        assert [row.archived_at for row in rows(PersonalityRow)] == [None, None]
+        assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].outcome) == ("personality archive", AuditOutcome.REFUSED)
+
     async def test_show_has_the_card(self, place, make):
         make(card=Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),)))
-        text = (await place.grace.slash(place.channel, "personality show", personality="keeper")).response.content
+        text = (await show(place, "keeper")).content
         assert "Not bound to any channel." in text
         assert "**System prompt:** You keep a lighthouse." in text
         assert "> Hi\nEvening." in text
@@ -339,7 +398,9 @@ class TestInGerman:
         bound = await bind(place, "keeper", strength=0.5)
         where = f"in <#{place.channel.id}> mit Stärke 0,5"
         assert bound == f"Ab der nächsten Nachricht antwortet **keeper** {where}. Rückgängig: `/personality unbind`."
-        shown = (await place.grace.slash(place.channel, "personality show", personality="keeper")).response.content
+        opened = await show(place, "keeper")
+        assert labels(opened) == ["Karte bearbeiten", "Archivieren", "Alle Persönlichkeiten"]
+        shown = opened.content
         assert "**keeper** · Version base (hat noch nicht gelernt und folgt den Beispielen auf der Karte)" in shown
         assert f"Gebunden {where}." in shown
         assert "**Erscheint** als der Bot selbst" in shown
@@ -353,16 +414,28 @@ class TestArchive:
     async def test_a_bound_one_is_refused_then_archived_and_restored(self, place, make, rows):
         make()
         await bind(place, "keeper")
-        refused = await place.grace.slash(place.channel, "personality archive", personality="keeper")
-        assert "bound to a place" in refused.response.content
+        refused = await place.grace.click(await show(place, "keeper"), label="Archive")
+        assert "bound to a place" in refused.followups[-1].content
         await place.grace.slash(place.channel, "personality unbind")
-        await place.grace.slash(place.channel, "personality archive", personality="keeper")
-        listed = await place.grace.slash(place.channel, "personality list")
-        assert "keeper" not in listed.response.content
+        opened = await show(place, "keeper")
+        archived = (await place.grace.click(opened, label="Archive")).response
+        assert archived.content.startswith("Archived **keeper**.")
+        assert labels(archived) == ["Edit the card", "Restore", "All personalities"]
         assert "archived" in await bind(place, "keeper")
         assert rows(BindingRow) == []
-        await place.grace.slash(place.channel, "personality restore", personality="keeper")
+        restored = (await place.grace.click(archived, label="Restore")).response
+        assert restored.content.startswith("Restored **keeper**. Next, use")
         assert "**keeper** answers in" in await bind(place, "keeper")
+        actions = [(row.action, row.outcome.value) for row in rows(AuditRow) if row.action.startswith("personality a")]
+        assert actions == [("personality archive", "refused"), ("personality archive", "done")]
+
+    async def test_the_second_of_two_clicks_changes_nothing(self, place, make, rows):
+        make()
+        pages = [await show(place, "keeper") for _ in range(2)]
+        first, second = [await place.grace.click(page, label="Archive") for page in pages]
+        assert first.response.content.startswith("Archived **keeper**.")
+        assert second.response.content.startswith("**keeper**")
+        assert [row.action for row in rows(AuditRow)].count("personality archive") == 1
 
     async def test_a_place_that_was_deleted_while_the_bot_was_offline_is_unbound(self, place, make, env, new_bot, rows):
         make()
