@@ -47,7 +47,7 @@ BUTTONS = {
 }
 STILL_DRAWING = gettext_noop("I'm still preparing answers to compare. Please try again in a minute.")
 OPTED_OUT = gettext_noop(
-    "You don't want me to learn from you, so your choices would not count. `/privacy opt-in` changes that."
+    "You don't want me to learn from you, so your choices would not count. `/privacy` changes that."
 )
 
 

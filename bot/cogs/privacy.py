@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from functools import partial
-from io import BytesIO
 
 import discord
 from discord import app_commands
@@ -23,9 +20,7 @@ from bot.privacy import notices
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.conversations.memory import forget_conversation
-from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import forget_notes
-from storage.privacy.member_data import export_member
 from storage.privacy.notes import (
     MAX_NOTE_CHARS,
     MAX_NOTES,
@@ -36,17 +31,6 @@ from storage.privacy.notes import (
 )
 from storage.wording import gettext_noop
 
-EXPORT = gettext_noop("Here is everything I store about you.")
-SENT = gettext_noop("I sent you everything I store about you as a direct message. The file explains how to read it.")
-NOT_SENT = gettext_noop(
-    "I can't send you direct messages, so here is everything I store about you. Only you can see it. Save the file "
-    "now: it disappears when you restart Discord."
-)
-CONFIRM = gettext_noop(
-    "Delete everything I store about you, in every server? That includes answers based on your messages, your votes, "
-    "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
-)
-FILES_AT_ONCE = 10  # Discord's limit
 NO_NOTES = gettext_noop("I have no notes about you here. Add one with `/me remember`.")
 NEVER_ASKS = gettext_noop("I never ask you to let me remember something. `/me ask-me` changes that.")
 MAY_ASK = gettext_noop("All right, I may ask you, at most once a day, whether to remember what you say about yourself.")
@@ -57,59 +41,12 @@ NOT_YOURS = gettext_noop(
 )
 
 
-class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description="Your data: see, export or delete it"):
+class Privacy(BotCog):
     @app_commands.command()
-    async def show(self, interaction: discord.Interaction) -> None:
-        """Show what is stored about you, and what may be used for training."""
+    async def privacy(self, interaction: discord.Interaction) -> None:
+        """See what I store about you; get it, delete it, or decide whether I learn from you."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await notices.describe_member(self.services, interaction.user.id))
-
-    @app_commands.command(name="opt-in")
-    async def opt_in(self, interaction: discord.Interaction) -> None:
-        """Allow learning from your reactions, and training on answers to your messages from now on."""
-        await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await notices.opt_in(self.services, interaction.user.id))
-
-    @app_commands.command(name="opt-out")
-    async def opt_out(self, interaction: discord.Interaction) -> None:
-        """Forbid learning from your reactions, and training on answers to your messages."""
-        await interaction.response.defer(ephemeral=True)
-        is_new = await self.services.database.run(withdraw_consent, interaction.user.id)
-        await self.services.tastes.refresh()
-        on_discord = self.services.fixed_basis is None
-        await answer_privately(interaction, notices.describe_opt_out(is_new=is_new, on_discord=on_discord))
-
-    @app_commands.command()
-    async def export(self, interaction: discord.Interaction) -> None:
-        """Get everything stored about you as a file, in a direct message."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        user = interaction.user
-        export = await self.services.database.read(export_member, user.id)
-        files = await asyncio.to_thread(notices.pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
-        try:
-            for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
-                await user.send(gettext(EXPORT), files=_attachments(batch))
-        except discord.Forbidden:
-            await _attach_privately(interaction, gettext(NOT_SENT), files)
-            return
-        await answer_privately(interaction, gettext(SENT))
-
-    @app_commands.command()
-    async def delete(self, interaction: discord.Interaction) -> None:
-        """Delete everything stored about you; asks before it does."""
-        await interaction.response.defer(ephemeral=True)
-        await answer_privately(
-            interaction, gettext(CONFIRM), notices.buttons(notices.PrivacyAction.DELETE, notices.PrivacyAction.KEEP)
-        )
-
-
-async def _attach_privately(interaction: discord.Interaction, text: str, files: Sequence[tuple[str, bytes]]) -> None:
-    for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
-        await interaction.followup.send(text, files=_attachments(batch), ephemeral=True)
-
-
-def _attachments(files: Sequence[tuple[str, bytes]]) -> list[discord.File]:
-    return [discord.File(BytesIO(content), name) for name, content in files]
+        await notices.show_page(interaction, self.services)
 
 
 class Me(

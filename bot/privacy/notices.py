@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
+from collections.abc import Iterator
 from enum import StrEnum
 from re import Match
-from typing import Any
 
 import discord
 from discord.utils import format_dt
 
 from bot.discord_errors import DISCORD_ERRORS
-from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import PersistentButton, button_row
+from bot.guards.interactions import PersistentButton, begin_interaction, button_row
 from bot.localization.sentences import gettext, ngettext, translated
+from bot.privacy.export import send_export
 from bot.services import Services
 from storage.database.enums import Basis
 from storage.members import greet, take_back_greeting
-from storage.privacy.consent import give_consent
+from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import Deletion, delete_member
 from storage.privacy.member_data import MemberDataSummary, summarize_member_data
 from storage.privacy.retention import NO_BASIS, PrivacyReport, days_kept, describe_retention
@@ -29,16 +27,14 @@ from storage.wording import count, gettext_noop
 log = logging.getLogger(__name__)
 
 
-HOW_TO = gettext_noop(
-    "Use `/privacy export` to get all of it, `/privacy delete` to delete it, and `/privacy opt-in` or `opt-out` to "
-    "decide whether it may be used for training."
+CONFIRM = gettext_noop(
+    "Delete everything I store about you, in every server? That includes answers based on your messages, your votes, "
+    "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
 )
 OUTSIDE_DISCORD = gettext_noop(
     "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "
-    "only messages of members who opted in may be."
+    "only messages of members who allowed it may be."
 )
-
-NAME = "reactune-data"
 
 
 def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, on_discord: bool) -> str:
@@ -63,7 +59,7 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
         if on_discord
         else f"{_describe_choice(data)} {_describe_reactions(data, settings)} {gettext(OUTSIDE_DISCORD)}"
     )
-    return f"{stored} {_describe_deletion_by_age(settings, on_discord=on_discord)}\n{gettext(HOW_TO)}\n{used}"
+    return f"{stored} {_describe_deletion_by_age(settings, on_discord=on_discord)}\n{used}"
 
 
 def _describe_deletion_by_age(settings: PrivacySettings, *, on_discord: bool) -> str:
@@ -79,10 +75,10 @@ def _describe_deletion_by_age(settings: PrivacySettings, *, on_discord: bool) ->
 
 def _describe_choice(data: MemberDataSummary) -> str:
     if data.opted_out_since:
-        return gettext("You **opted out** on {date}.", date=format_dt(data.opted_out_since, "D"))
+        return gettext("You **forbade** learning on {date}.", date=format_dt(data.opted_out_since, "D"))
     if not data.consents_since:
-        return gettext("You have **not** opted in.")
-    return gettext("You **opted in** on {date}.", date=format_dt(data.consents_since, "D"))
+        return gettext("You have neither allowed nor forbidden learning.")
+    return gettext("You **allowed** learning on {date}.", date=format_dt(data.consents_since, "D"))
 
 
 def _describe_reactions(data: MemberDataSummary, settings: PrivacySettings) -> str:
@@ -90,52 +86,20 @@ def _describe_reactions(data: MemberDataSummary, settings: PrivacySettings) -> s
         return gettext("I don't learn from your reactions.")
     return gettext(
         "I learn from reactions which of my own answers people like. For that I look at my answers and at reactions, "
-        "never at your messages. `/privacy opt-out` takes your reactions out of it."
+        "never at your messages. *Forbid learning* takes your reactions out of it."
     )
 
 
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
     choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)}"
     if settings.discord_training_permission:
-        used = gettext("An answer may be used for training if everyone whose messages are in its prompt opted in.")
+        used = gettext("An answer may be used for training if everyone whose messages are in its prompt allows it.")
     else:
         used = gettext(
             "Messages on Discord are not used for training here: Discord forbids it without its permission, which the "
             "operator does not have."
         )
     return f"{choice} {used}"
-
-
-def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool) -> str:
-    if not is_new:
-        return _with_place(gettext("You had already opted in, so nothing changed."), on_discord)
-    if not on_discord:
-        return _with_place(gettext("You're opted in: I learn from your reactions."), on_discord)
-    if settings.discord_training_permission:
-        return gettext(
-            "You're opted in: from now on, answers to your messages may be used for training. To take that back, use "
-            "`/privacy opt-out`."
-        )
-    return gettext(
-        "You're opted in. Nothing changes yet: messages on Discord are not used for training here. If the operator "
-        "gets Discord's permission, yours may be."
-    )
-
-
-def describe_opt_out(*, is_new: bool, on_discord: bool) -> str:
-    if not is_new:
-        return _with_place(gettext("You had already opted out, so nothing changed."), on_discord)
-    if not on_discord:
-        return _with_place(gettext("You're opted out: I don't learn from your reactions any more."), on_discord)
-    return gettext(
-        "You're opted out. I don't learn from your reactions any more, and future training won't use answers to your "
-        "messages, not even earlier ones."
-    )
-
-
-def _with_place(said: str, on_discord: bool) -> str:
-    """Add the differences outside Discord."""
-    return said if on_discord else f"{said} {gettext(OUTSIDE_DISCORD)}"
 
 
 def describe_deletion(deleted: Deletion) -> str:
@@ -227,7 +191,7 @@ def report_lines(report: PrivacyReport, settings: PrivacySettings) -> list[str]:
         lines.append(f"Answers {BASES.get(basis, basis)}: {sum(ages.values()):,} ({counted}).")
     lines += [f"Rows in {table}: {number:,}." for table, number in report.rows.items() if number]
     lines += [
-        f"Members who opted in: {report.consents:,}; members who deleted their data: {report.erasures:,}.",
+        f"Members who allow learning: {report.consents:,}; members who deleted their data: {report.erasures:,}.",
         f"Departed members and servers whose data is still stored: {report.departures:,}.",
         f"Versions trained on data that was deleted later: {', '.join(report.marked_versions) or 'none'}.",
     ]
@@ -237,13 +201,19 @@ def report_lines(report: PrivacyReport, settings: PrivacySettings) -> list[str]:
 class PrivacyAction(StrEnum):
     SHOW = "show"
     ALLOW = "allow"
+    FORBID = "forbid"
+    EXPORT = "export"
+    ASK = "ask"
     DELETE = "delete"
     KEEP = "keep"
 
 
 LABELS = {
     PrivacyAction.SHOW: gettext_noop("What's stored"),
-    PrivacyAction.ALLOW: gettext_noop("Allow training"),
+    PrivacyAction.ALLOW: gettext_noop("Allow learning"),
+    PrivacyAction.FORBID: gettext_noop("Forbid learning"),
+    PrivacyAction.EXPORT: gettext_noop("Get my data"),
+    PrivacyAction.ASK: gettext_noop("Delete everything …"),
     PrivacyAction.DELETE: gettext_noop("Delete everything"),
     PrivacyAction.KEEP: gettext_noop("Keep my data"),
 }
@@ -253,49 +223,82 @@ def buttons(*actions: PrivacyAction) -> discord.ui.View:
     return button_row(map(PrivacyButton, actions))
 
 
-class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)"):
+class PrivacyButton(PersistentButton, template=rf"reactune:privacy:(?P<chosen>{'|'.join(PrivacyAction)})"):
     """Acts for the member who presses it, so many members can use the same one."""
 
     def __init__(self, chosen: PrivacyAction) -> None:
         self.chosen = chosen
-        style = discord.ButtonStyle.danger if chosen is PrivacyAction.DELETE else discord.ButtonStyle.secondary
+        is_danger = chosen in (PrivacyAction.ASK, PrivacyAction.DELETE)
+        style = discord.ButtonStyle.danger if is_danger else discord.ButtonStyle.secondary
         super().__init__(f"reactune:privacy:{chosen.value}", gettext(LABELS[chosen]), style)
 
     @classmethod
     def parse(cls, match: Match[str]) -> PrivacyButton:
         return cls(PrivacyAction(match["chosen"]))
 
-    async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        begin_interaction(interaction)
         return True  # everyone may see and delete their own data
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
-        user_id = interaction.user.id
-        if self.chosen in (PrivacyAction.SHOW, PrivacyAction.ALLOW):
-            await interaction.response.defer(ephemeral=True, thinking=True)
-            answer = describe_member if self.chosen is PrivacyAction.SHOW else opt_in
-            await answer_privately(interaction, await answer(services, user_id))
-            return
-        await interaction.response.edit_message(
-            content=gettext("One moment …"), view=None
-        )  # no button for a second click
-        done = gettext("Nothing was deleted.")
-        if self.chosen is PrivacyAction.DELETE:
-            services.attachments.recent.forget_all()
-            done = describe_deletion(await services.database.run(delete_member, user_id))
-            await services.tastes.refresh()
-        await interaction.edit_original_response(content=done)
+        match self.chosen:
+            case PrivacyAction.EXPORT:
+                await send_export(interaction, services)
+            case PrivacyAction.ASK:
+                view = buttons(PrivacyAction.DELETE, PrivacyAction.KEEP)
+                await interaction.response.edit_message(content=gettext(CONFIRM), view=view)
+            case PrivacyAction.DELETE:
+                await _delete(interaction, services)
+            case _:
+                is_page = interaction.message is not None and interaction.message.flags.ephemeral
+                await interaction.response.defer(ephemeral=True, thinking=not is_page)  # the notice stays as it is
+                await show_page(interaction, services, await _decide(self.chosen, services, interaction.user.id))
 
 
-async def describe_member(services: Services, user_id: int) -> str:
-    data = await services.database.read(summarize_member_data, user_id)
-    return describe_member_data(data, services.settings.privacy, on_discord=services.fixed_basis is None)
-
-
-async def opt_in(services: Services, user_id: int) -> str:
-    """Store the member's consent, and return the answer."""
-    is_new = await services.database.run(give_consent, user_id)
+async def _decide(chosen: PrivacyAction, services: Services, user_id: int) -> str:
+    """Store a decision about learning, and return a note about it."""
+    if chosen is PrivacyAction.KEEP:
+        return gettext("Nothing was deleted.")
+    if chosen is PrivacyAction.SHOW:
+        return ""
+    is_allowed = chosen is PrivacyAction.ALLOW
+    is_new = await services.database.run(give_consent if is_allowed else withdraw_consent, user_id)
     await services.tastes.refresh()
-    return describe_opt_in(services.settings.privacy, is_new=is_new, on_discord=services.fixed_basis is None)
+    if is_allowed:
+        return gettext("Done: learning is allowed.") if is_new else gettext("Learning was allowed already.")
+    return (
+        gettext("Done: learning is forbidden, also from your earlier reactions.")
+        if is_new
+        else gettext("Learning was forbidden already.")
+    )
+
+
+async def _delete(interaction: discord.Interaction, services: Services) -> None:
+    await interaction.response.edit_message(content=gettext("One moment …"), view=None)  # no button for a second click
+    services.attachments.recent.forget_all()
+    deleted = await services.database.run(delete_member, interaction.user.id)
+    await services.tastes.refresh()
+    await interaction.edit_original_response(content=describe_deletion(deleted))
+
+
+async def show_page(interaction: discord.Interaction, services: Services, note: str = "") -> None:
+    """Show what is stored about the member, with what they can do about it, in place of their deferred answer."""
+    data = await services.database.read(summarize_member_data, interaction.user.id)
+    privacy, on_discord = services.settings.privacy, services.fixed_basis is None
+    text = describe_member_data(data, privacy, on_discord=on_discord)
+    await interaction.edit_original_response(
+        content=f"{note}\n\n{text}" if note else text, view=buttons(*_offered(data, privacy, on_discord=on_discord))
+    )
+
+
+def _offered(data: MemberDataSummary, settings: PrivacySettings, *, on_discord: bool) -> Iterator[PrivacyAction]:
+    """Yield what the member can do now; a decision that would change nothing is left out."""
+    may_train = on_discord and settings.discord_training_permission
+    if data.opted_out_since or (may_train and not data.consents_since):
+        yield PrivacyAction.ALLOW
+    if not data.opted_out_since:
+        yield PrivacyAction.FORBID
+    yield from (PrivacyAction.EXPORT, PrivacyAction.ASK)
 
 
 async def send_first_notice(services: Services, message: discord.Message) -> bool:
@@ -312,37 +315,3 @@ async def send_first_notice(services: Services, message: discord.Message) -> boo
         await services.database.run(take_back_greeting, member)
         return False
     return True
-
-
-def pack(export: dict[str, Any], limit_bytes: int) -> list[tuple[str, bytes]]:
-    """Return (name, content) of each file; each part of several is a complete JSON document."""
-    plain = _encode(export)
-    if len(plain) <= limit_bytes:
-        return [(f"{NAME}.json", plain)]
-    parts = _split(export, limit_bytes)
-    if len(parts) == 1:
-        return [(f"{NAME}.json.gz", _compress(export))]
-    return [
-        (f"{NAME}-{number}-of-{len(parts)}.json.gz", _compress({**part, "part": number, "parts": len(parts)}))
-        for number, part in enumerate(parts, start=1)
-    ]
-
-
-def _split(export: dict[str, Any], limit_bytes: int) -> list[dict[str, Any]]:
-    """Halve the longest list until every part fits; a single row that is too long is sent as it is."""
-    longest = max((key for key, rows in export.items() if isinstance(rows, list)), key=lambda key: len(export[key]))
-    rows = export[longest]
-    if len(_compress(export)) + len('"part": 1000, "parts": 1000') <= limit_bytes or len(rows) < 2:
-        return [export]
-    middle = len(rows) // 2
-    others = {key: value[:0] if isinstance(value, list) else value for key, value in export.items()}
-    halves = ({**export, longest: rows[:middle]}, {**others, longest: rows[middle:]})
-    return [part for half in halves for part in _split(half, limit_bytes)]
-
-
-def _encode(export: dict[str, Any]) -> bytes:
-    return json.dumps(export, ensure_ascii=False, indent=1).encode()
-
-
-def _compress(export: dict[str, Any]) -> bytes:
-    return gzip.compress(_encode(export), mtime=0)

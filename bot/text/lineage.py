@@ -60,7 +60,9 @@ TASTE = {
         "says nothing about what people here like: it is about a fact, not about the style"
     ),
     TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: in an arena, only the choice does"),
-    TasteUse.OPTED_OUT: gettext_noop("doesn't count in what people here like, because of `/privacy opt-out`"),
+    TasteUse.OPTED_OUT: gettext_noop(
+        "doesn't count in what people here like, because learning is forbidden in `/privacy`"
+    ),
     TasteUse.SWITCHED_OFF: gettext_noop(
         "doesn't count in what people here like: learning from reactions is switched off"
     ),

@@ -25,7 +25,7 @@ UNCOUNTED = {
     MEMBERSHIP: gettext_noop("by new members"),
     QUARANTINE: gettext_noop("on hold or left out"),
     WRONG_FACT: gettext_noop("about a wrong fact"),
-    OPT_OUT: gettext_noop("by people who opted out"),
+    OPT_OUT: gettext_noop("by people who forbade learning"),
 }
 """Reasons why a vote does not count."""
 

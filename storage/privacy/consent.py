@@ -60,7 +60,7 @@ def describe_bases(settings: PrivacySettings) -> str:
     """Return a sentence or two on the data that is trained on, and why the rest is not."""
     if settings.discord_training_permission:
         return gettext_noop(
-            "May be used for training: live chat of members who opted in, the prompt bank, and what was said outside "
+            "May be used for training: live chat of members who allow it, the prompt bank, and what was said outside "
             "Discord."
         )
     return gettext_noop(

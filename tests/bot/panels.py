@@ -1,4 +1,4 @@
-"""What a message of the bot says, as plain text or as a panel."""
+"""What a message of the bot says, as plain text or as a panel, and a way through its buttons."""
 
 from __future__ import annotations
 
@@ -34,3 +34,11 @@ def said(message: Any) -> str:
     parts = [part if isinstance(part, dict) else part.to_dict() for part in message.components]
     texts = [part["content"] for part in walk_components(parts) if part["type"] == TEXT]
     return "\n".join(filter(None, (message.content, *texts)))
+
+
+async def delete_everything(who: Any, channel: Any, label: str = "Delete everything") -> str:
+    """Ask for it below `/privacy`, and answer the question; return what the message says then."""
+    page = await who.slash(channel, "privacy")
+    asked = await who.click(page.response, label="Delete everything …")
+    clicked = await who.click(asked.response, label=label)
+    return clicked.response.content

@@ -126,12 +126,13 @@ class RecordedDiscord:
         gone = {"id": str(message_id), "channel_id": str(CHANNEL), "guild_id": str(GUILD)}
         await self._dispatch("MESSAGE_DELETE", gone)
 
-    async def command(self, user_id: int, name: str, subcommand: str) -> str:
-        """Let a member use a slash command; return the interaction's token."""
+    async def command(self, user_id: int, name: str, subcommand: str, **given: str) -> str:
+        """Let a member use a slash command with options; return the interaction's token."""
         self._newest += 1
         token = f"interaction-{self._newest}"
         self.responses[token] = []
-        options = [{"type": 1, "name": subcommand, "options": []}]
+        filled = [{"type": 3, "name": option, "value": value} for option, value in given.items()]
+        options = [{"type": 1, "name": subcommand, "options": filled}]
         used = {
             "id": str(self._newest),
             "application_id": BOT["id"],

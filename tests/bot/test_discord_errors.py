@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from storage.database.tables import ConsentRow, ReplyRow
+from storage.database.tables import MemberNoteRow, ReplyRow
 from tests.bot.recorded_discord import ADA, BO, BOT_ID, CHANNEL, GUILD, Mishap, RecordedDiscord, message, until
 
 ASK = f"<@{BOT_ID}> is it warm?"
@@ -47,13 +47,13 @@ class TestInteractions:
         wire = RecordedDiscord()
         async with wire.serving(), online(wire):
             wire.mishaps = [*mishaps]
-            used = await wire.command(ADA, "privacy", "opt-in")
+            used = await wire.command(ADA, "me", "remember", note="I keep bees")
             await until(lambda: len(wire.responses[used]) > 1)
             assert not wire.mishaps
         deferral, reply = wire.responses[used]
         assert deferral["type"] == DEFERRED
         assert "something went wrong" not in reply["content"]
-        assert [row.user_id for row in read(lambda session: session.scalars(select(ConsentRow)).all())] == [ADA]
+        assert [row.user_id for row in read(lambda session: session.scalars(select(MemberNoteRow)).all())] == [ADA]
         assert "Unexpected error" not in caplog.text
 
     async def test_a_command_that_another_process_acknowledged_is_not_done(self, online, read, caplog):
@@ -61,9 +61,9 @@ class TestInteractions:
         async with wire.serving(), online(wire):
             refusal = {"message": "Interaction has already been acknowledged.", "code": 40060}
             wire.mishaps = [Mishap("POST", CALLBACK, 400, refusal, is_taken=False)]
-            await wire.command(ADA, "privacy", "opt-in")
+            await wire.command(ADA, "me", "remember", note="I keep bees")
             await until(lambda: "Discord refused a reply" in caplog.text or "Unexpected error" in caplog.text)
-        assert read(lambda session: session.scalars(select(ConsentRow)).all()) == []
+        assert read(lambda session: session.scalars(select(MemberNoteRow)).all()) == []
 
 
 @pytest.mark.parametrize("body", [{"message": "You are being rate limited."}, {}])

@@ -43,7 +43,7 @@ TAKEN_BACK = sentences.Sentence(
     "new round",
     number=MAX_PLANS,
 )
-LIVE_CHAT_IS_USED = sentences.Sentence("live chat is trained on if everybody quoted has opted in")
+LIVE_CHAT_IS_USED = sentences.Sentence("live chat is trained on if everybody quoted allows it")
 LIVE_CHAT_IS_NOT_USED = sentences.Sentence("live chat is not trained on (privacy.discord_training_permission = false)")
 WITHOUT_EFFECT = {"schedule", "min_pairs", "niceness", "threads", "processes", "keep_versions"}
 """Settings of [training] that do not change a round's result."""

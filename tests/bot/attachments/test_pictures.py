@@ -18,6 +18,7 @@ from storage.privacy.consent import give_consent
 from storage.settings.sections import PictureSettings, Settings
 from storage.training.trainable import Obstacle, TrainingScope, obstacle_to, trainable_replies
 from tests.bot.attachments.conftest import picture
+from tests.bot.panels import delete_everything
 
 CAT = ("cat.png", picture())
 SEEN = "> A black cat on a red sofa."
@@ -109,8 +110,7 @@ class TestWithEyes:
     async def test_a_member_who_deletes_everything_leaves_nothing_in_memory(self, place, env):
         shown = (await send(place, "look", CAT)).reference.message_id
         assert shown in remembered(env)
-        asked = await place.ada.slash(place.channel, "privacy delete")
-        await place.ada.click(asked.response, label="Delete everything")
+        await delete_everything(place.ada, place.channel)
         assert not remembered(env)
 
     async def test_several_are_looked_at_up_to_the_limit(self, place, configure, server):

@@ -184,8 +184,9 @@ class TestChoice:
         await env.settle()
         assert place.last.content.startswith(CALM)
 
-    async def test_a_member_who_opts_out_takes_their_votes_out_of_the_choice(self, place, engine, env):
-        await place.bo.slash(place.channel, "privacy opt-out")
+    async def test_a_member_who_forbids_learning_takes_their_votes_out_of_the_choice(self, place, engine, env):
+        page = await place.bo.slash(place.channel, "privacy")
+        await place.bo.click(page.response, label="Forbid learning")
         await env.settle()
         engine.answers = [LOUD]
         await place.ask("hi")

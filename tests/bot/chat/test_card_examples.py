@@ -76,8 +76,8 @@ async def test_where_votes_have_taught_something_it_does_not_say_that_it_has_not
     give_card(HELLO)
     await place.ask("How are you?")
     query(lambda session: add_taste(session, 60))
-    await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
-    await env.settle()
+    await env.bot.services.tastes.refresh()
+    await env.bot.services.tastes.settle()
     thread = await place.open_thread(place.last)
     await place.ada.send(thread, f"{place.mention} And here?")
     assert thread.last_message.content.endswith("-# base")

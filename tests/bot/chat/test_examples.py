@@ -25,8 +25,8 @@ async def liked_question(place, query, env, engine):
         add_reply(session, prompt=MESSAGE, answer=LIKED, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
 
     query(seed)
-    await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
-    await env.settle()
+    await env.bot.services.tastes.refresh()
+    await env.bot.services.tastes.settle()
     engine.requests.clear()
 
 
@@ -109,8 +109,8 @@ class TestOrder:
             try_order(session, base_revision=used.revision)
 
         query(seed)
-        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
-        await env.settle()
+        await env.bot.services.tastes.refresh()
+        await env.bot.services.tastes.settle()
 
     async def test_the_base_is_told_what_people_like_and_taste_says_so(self, place, engine, rows):
         await place.ask("How are you?")

@@ -11,6 +11,7 @@ from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ComparisonRow, ReplyRow
 from storage.members import greet
+from storage.privacy.consent import give_consent
 from storage.privacy.erasure import delete_member
 from storage.taste.opinions import read_taste_opinions
 from storage.votes.votes import Vote
@@ -111,9 +112,9 @@ class TestSecondAnswer:
         await place.ada.react(second, "👍")
         assert (votes(1), votes(2)) == ({place.ada.id: Vote.DOWN}, {place.ada.id: Vote.UP})
 
-    async def test_the_basis_of_both_is_that_of_chat(self, place, rows):
+    async def test_the_basis_of_both_is_that_of_chat(self, place, rows, query):
         await place.ask("hi")
-        await place.bo.slash(place.channel, "privacy opt-in")
+        query(lambda session: give_consent(session, place.bo.id))
         await place.ask("hi", who=place.bo)
         assert [row.basis for row in rows(ReplyRow)] == [None, None, Basis.LIVE_CHAT, Basis.LIVE_CHAT]
 

@@ -64,7 +64,8 @@ class TestInTheChannel:
 
     async def test_the_news_that_it_teaches_comes_when_the_votes_are_clear(self, place, engine, query, rows, env):
         query(lambda session: add_taste(session, 60))
-        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
+        await env.bot.services.tastes.refresh()
+        await env.bot.services.tastes.settle()
         answer = await place.ask("hi")
         await place.bo.react(answer, "👎")
         await env.settle()
@@ -190,6 +191,6 @@ class TestSmallPrint:
             add_reply(session, prompt="I like tea.", answer=asked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
 
         query(seed)
-        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
-        await env.settle()
+        await env.bot.services.tastes.refresh()
+        await env.bot.services.tastes.settle()
         assert "-# base · follows answers that you like" in (await place.ask("hi")).content

@@ -10,6 +10,7 @@ from simcord.backend.errors import SetupError
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, MemberRow, VoteCauseRow
+from storage.privacy.consent import give_consent
 from tests.bot.panels import post_report, said
 
 MENU = "What is wrong with it?"
@@ -129,8 +130,8 @@ class TestConsent:
     def fixed_basis(self):
         return None
 
-    async def test_a_suggestion_needs_its_authors_consent_too(self, place, rows):
-        await place.ada.slash(place.channel, "privacy opt-in")
+    async def test_a_suggestion_needs_its_authors_consent_too(self, place, rows, query):
+        query(lambda session: give_consent(session, place.ada.id))
         await place.ask("hi")
         form = await place.bo.slash(place.channel, "suggest")
         done = await place.bo.submit_modal(form, {"text": "better"})

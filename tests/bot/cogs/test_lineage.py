@@ -307,7 +307,7 @@ class TestWords:
                 outcome(VoteStatus.RANKED, uses=[use(role=PairRole.RANKING, source=PairSource.TASTE)]),
                 "helped to rank the answers of round 3 → v2 (passed the checks)",
             ),
-            (outcome(VoteStatus.WAITING, taste=TasteUse.OPTED_OUT), "because of `/privacy opt-out`"),
+            (outcome(VoteStatus.WAITING, taste=TasteUse.OPTED_OUT), "because learning is forbidden in `/privacy`"),
             (outcome(VoteStatus.WAITING, taste=TasteUse.SWITCHED_OFF), "learning from reactions is switched off"),
             (outcome(VoteStatus.ABOUT_FACTS, taste=TasteUse.WRONG_FACT), "it is about a fact, not about the style"),
             (outcome(VoteStatus.WAITING, taste=TasteUse.NO_PICK), "in an arena, only the choice does"),

@@ -22,6 +22,7 @@ from storage.database.tables import (
 from storage.personalities.cards import Card
 from storage.personalities.personalities import change_card, personality_named
 from tests.bot.attachments.conftest import picture
+from tests.bot.panels import delete_everything
 from tests.word_encoder import WordEncoder
 
 RULES = "The pool opens at nine. Dogs stay outside."
@@ -211,8 +212,7 @@ class TestKnowledge:
         form = await use(place, ADD, message)
         await place.grace.submit_modal(form, {"title": "The pool", "where": "Only in this channel"})
         assert rows(DocumentRow)[0].channel_id == place.channel.id
-        asked = await place.bo.slash(place.channel, "privacy delete")
-        await place.bo.click(asked.response, label="Delete everything")
+        await delete_everything(place.bo, place.channel)
         assert (rows(DocumentRow)[0].text, rows(DocumentRow)[0].title) == ("", "")
 
     async def test_a_message_that_changed_under_the_form_is_not_added(self, place, rows):

@@ -15,7 +15,9 @@ from storage.conversations.replies import add_message
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.database.tables import MemberRow, ReplyRow, VoteEventRow
+from storage.privacy.consent import give_consent
 from storage.votes.votes import Thumb, Vote, votes_on
+from tests.bot.panels import delete_everything
 
 
 class TestVotes:
@@ -244,8 +246,7 @@ class TestMembership:
     async def test_members_are_forgotten_with_their_data_and_stay_so(self, place, rows, env, new_bot):
         answer = await place.ask("hi", who=place.bo)
         await place.ada.react(answer, "👍")
-        asked = await place.ada.slash(place.channel, "privacy delete")
-        await place.ada.click(asked.response, label="Delete everything")
+        await delete_everything(place.ada, place.channel)
         old = env.bot
         await env.restart_bot(new_bot())
         assert rows(MemberRow) == []
@@ -362,8 +363,8 @@ class TestLiveChat:
         await place.ask("hi")
         assert rows(ReplyRow)[0].basis is None
 
-    async def test_everybody_quoted_must_have_agreed(self, place, rows):
-        await place.ada.slash(place.channel, "privacy opt-in")
+    async def test_everybody_quoted_must_have_agreed(self, place, rows, query):
+        query(lambda session: give_consent(session, place.ada.id))
         answer = await place.ask("hi")
         await place.bo.send(place.channel, "and me?", reply_to=answer)
         assert [row.basis for row in rows(ReplyRow)] == [Basis.LIVE_CHAT, None]

@@ -103,8 +103,8 @@ class TestSwitch:
             add_reply(session, prompt="I like tea.", answer=TEA, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
 
         query(seed)
-        await place.bo.slash(place.channel, "privacy opt-in")  # makes the bot learn everything again
-        await env.settle()
+        await env.bot.services.tastes.refresh()
+        await env.bot.services.tastes.settle()
 
     async def asked(self, place, engine, rows) -> tuple[int, bool]:
         """Return how many answers are begun to a question, and whether the base is shown what people like."""

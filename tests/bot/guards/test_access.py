@@ -104,7 +104,7 @@ class TestNobodyNamed:
     async def test_commands_and_menus_are_refused_but_not_those_for_ones_own_data(self, place, rows):
         refused = await place.grace.slash(place.channel, "version status")
         assert refused.response.content == DenialReason.SERVER.value
-        shown = await place.ada.slash(place.channel, "privacy show")
+        shown = await place.ada.slash(place.channel, "privacy")
         assert "I store nothing about you" in shown.response.content
 
     @pytest.mark.threat("T7")

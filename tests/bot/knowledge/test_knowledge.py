@@ -17,6 +17,7 @@ from storage.knowledge.gaps import count_gaps
 from storage.models.bundled import BundledEncoder
 from tests.bot.cogs.test_feedback import MENU
 from tests.bot.knowledge.test_extraction import docx, pdf, zipped
+from tests.bot.panels import delete_everything
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.word_encoder import WordEncoder
 
@@ -267,8 +268,7 @@ async def test_a_message_is_read_and_its_author_is_a_speaker_of_the_answer(place
 async def test_a_member_who_deletes_their_data_takes_the_document_along(place, engine, knowledge, rows):
     said = await place.bo.send(place.channel, RULES)
     await knowledge("add", message=said.jump_url)
-    asked = await place.bo.slash(place.channel, "privacy delete")
-    await place.bo.click(asked.response, label="Delete everything")
+    await delete_everything(place.bo, place.channel)
     assert rows(DocumentSpeakerRow) == rows(ChunkRow) == []
     await place.ask(QUESTION)
     assert "quoted" not in engine.requests[0].prompt

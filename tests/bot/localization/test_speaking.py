@@ -51,10 +51,12 @@ async def test_sizes_are_written_as_the_language_writes_numbers(env):
 
 async def test_buttons_are_in_the_members_language(env, place):
     env.locales[place.ada.id] = "de"
-    asked = await place.ada.slash(place.channel, "privacy delete")
-    assert _labels(asked) == ["Alles löschen", "Daten behalten"]
-    asked = await place.bo.slash(place.channel, "privacy delete")
-    assert _labels(asked) == ["Delete everything", "Keep my data"]
+    page = await place.ada.slash(place.channel, "privacy")
+    assert _labels(page) == ["Lernen verbieten", "Meine Daten holen", "Alles löschen …"]
+    asked = await place.ada.click(page.response, label="Alles löschen …")
+    assert asked.response.content.startswith("Alles löschen, was ich über dich gespeichert habe")
+    page = await place.bo.slash(place.channel, "privacy")
+    assert _labels(page) == ["Forbid learning", "Get my data", "Delete everything …"]
 
 
 def _labels(asked):
@@ -65,10 +67,10 @@ async def test_direct_messages_remember_the_members_language(env, place):
     languages = languages_of(env.bot)
     assert languages.of_place(None, place.ada.id).code == "en-US"
     env.locales[place.ada.id] = "pt-BR"
-    await place.ada.slash(place.channel, "privacy show")
+    await place.ada.slash(place.channel, "privacy")
     assert languages.of_place(None, place.ada.id).code == "en-US", "which has no translation"
     env.locales[place.ada.id] = "de"
-    await place.ada.slash(place.channel, "privacy show")
+    await place.ada.slash(place.channel, "privacy")
     assert languages.of_place(None, place.ada.id).code == "de"
 
 

@@ -23,6 +23,7 @@ from storage.database.tables import (
     ReplySourceRow,
     VoteEventRow,
 )
+from storage.privacy.consent import give_consent
 from storage.votes.votes import Vote
 from tests.bot.environment import Env
 from tests.word_encoder import WordEncoder
@@ -196,7 +197,7 @@ class TestDeletions:
 
 class TestEdits:
     async def test_an_edited_question_is_neither_answered_again_nor_trained_on(self, place, env, rows, query):
-        await place.ada.slash(place.channel, "privacy opt-in")
+        query(lambda session: give_consent(session, place.ada.id))
         asked = await question_of(place, "hi")
         answer = place.last
         assert rows(ReplyRow)[0].basis is Basis.LIVE_CHAT

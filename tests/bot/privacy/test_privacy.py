@@ -7,41 +7,41 @@ import json
 
 import pytest
 
-from bot.privacy.notices import pack
+from bot.privacy.export import pack
 from storage.database.enums import Basis
-from storage.database.tables import ConsentRow, GreetingRow, ReplyRow, VoteEventRow
+from storage.database.tables import ConsentRow, GreetingRow, OptOutRow, ReplyRow, VoteEventRow
+from storage.privacy.consent import give_consent
 from storage.votes.votes import Vote
+from tests.bot.panels import delete_everything
+
+ALLOW, FORBID, EXPORT, ASK = "Allow learning", "Forbid learning", "Get my data", "Delete everything …"
 
 
-async def delete_all(who, channel, label="Delete everything"):
-    """Use `/privacy delete` and press a button; return what the answer says then."""
-    asked = await who.slash(channel, "privacy delete")
-    clicked = await who.click(asked.response, label=label)
-    return clicked.response.content
+async def open_page(place, who=None):
+    return (await (who or place.ada).slash(place.channel, "privacy")).response
 
 
-async def answer_to(place, command):
-    return (await place.ada.slash(place.channel, f"privacy {command}")).response.content
+def labels(page):
+    return [button["label"] for button in page.components[0]["components"]]
 
 
 class TestPrivacyOutsideDiscord:
-    @pytest.mark.parametrize("command", ["show", "opt-in", "opt-out"])
-    async def test_it_says_that_everything_said_here_may_be_used_for_training(self, place, command):
-        assert "everything said here may be used for training" in await answer_to(place, command)
-
-    async def test_opting_in_and_out_say_what_was_noted(self, place):
-        assert (await answer_to(place, "opt-in")).startswith("You're opted in: I learn from")
-        assert (await answer_to(place, "opt-out")).startswith("You're opted out: I don't learn")
-
-    async def test_show_says_what_the_member_chose(self, place):
-        assert "You have **not** opted in." in await answer_to(place, "show")
-        await answer_to(place, "opt-in")
-        assert "You **opted in** on <t:" in await answer_to(place, "show")
-
-    async def test_show_promises_no_deletion_by_age(self, place):
-        assert "Nothing is deleted by age here. Your data is kept until you delete it." in await answer_to(
-            place, "show"
-        )
+    async def test_it_says_that_everything_may_be_used_and_what_the_member_decided(self, place, rows):
+        page = await open_page(place)
+        assert page.flags.ephemeral
+        assert "You have neither allowed nor forbidden learning. I learn from reactions" in page.content
+        assert "everything said here may be used for training" in page.content
+        assert "Nothing is deleted by age here. Your data is kept until you delete it." in page.content
+        assert labels(page) == [FORBID, EXPORT, ASK]
+        page = (await place.ada.click(page, label=FORBID)).response
+        assert page.content.startswith("Done: learning is forbidden, also from your earlier reactions.\n\nI store ")
+        assert "You **forbade** learning on <t:" in page.content
+        assert [row.user_id for row in rows(OptOutRow)] == [place.ada.id]
+        assert labels(page) == [ALLOW, EXPORT, ASK]
+        page = (await place.ada.click(page, label=ALLOW)).response
+        assert page.content.startswith("Done: learning is allowed.\n\nI store ")
+        assert rows(OptOutRow) == []
+        assert labels(page) == [FORBID, EXPORT, ASK]
 
 
 class TestPrivacy:
@@ -49,33 +49,28 @@ class TestPrivacy:
     def fixed_basis(self):
         return None
 
-    async def test_opting_in_promises_no_more_than_the_operator_opened(self, place):
-        assert "Nothing changes yet" in await answer_to(place, "opt-in")
+    async def test_it_offers_only_what_would_change_something(self, place):
+        page = await open_page(place)
+        assert "not used for training" in page.content
+        assert "*Forbid learning* takes your reactions out of it." in page.content
+        assert labels(page) == [FORBID, EXPORT, ASK], "consent to training would change nothing here"
+        page = (await place.ada.click(page, label=FORBID)).response
+        assert "I don't learn from your reactions." in page.content
+        assert labels(page) == [ALLOW, EXPORT, ASK]
 
-    async def test_opting_in_or_out_twice_says_that_nothing_changed(self, place, rows):
-        await answer_to(place, "opt-in")
-        (consent,) = rows(ConsentRow)
-        assert "You had already opted in, so nothing changed." in await answer_to(place, "opt-in")
-        assert [row.given_at for row in rows(ConsentRow)] == [consent.given_at]
-        assert (await answer_to(place, "opt-out")).startswith("You're opted out.")
-        assert "You had already opted out, so nothing changed." in await answer_to(place, "opt-out")
-
-    async def test_show_says_what_is_open_and_what_one_chose(self, place):
-        before = await answer_to(place, "show")
-        assert "You have **not** opted in" in before
-        assert "not used for training" in before
-        await answer_to(place, "opt-in")
-        assert "You **opted in** on <t:" in await answer_to(place, "show")
-        assert "`/privacy opt-out` takes your reactions out of it." in await answer_to(place, "show")
-        await answer_to(place, "opt-out")
-        shown = await answer_to(place, "show")
-        assert "You **opted out** on <t:" in shown
-        assert "I don't learn from your reactions." in shown
+    async def test_a_decision_made_twice_from_two_open_pages_says_so(self, place, rows):
+        pages = [await open_page(place), await open_page(place)]
+        await place.ada.click(pages[0], label=FORBID)
+        (row,) = rows(OptOutRow)
+        again = await place.ada.click(pages[1], label=FORBID)
+        assert again.response.content.startswith("Learning was forbidden already.")
+        assert labels(again.response) == [ALLOW, EXPORT, ASK]
+        assert [one.since for one in rows(OptOutRow)] == [row.since]
 
     async def test_deleted_votes_do_not_come_back_with_a_restart_and_new_ones_count(self, place, votes, env, new_bot):
         answer = await place.ask("hi", who=place.bo)
         await place.ada.react(answer, "👍")
-        await delete_all(place.ada, place.channel)
+        await delete_everything(place.ada, place.channel)
         assert votes(1) == {}
         old = env.bot
         await env.restart_bot(new_bot())
@@ -88,18 +83,23 @@ class TestPrivacy:
     async def test_delete_asks_first(self, place, rows):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
-        assert await delete_all(place.ada, place.channel, label="Keep my data") == "Nothing was deleted."
+        kept = await delete_everything(place.ada, place.channel, label="Keep my data")
+        assert kept.startswith("Nothing was deleted.\n\nI store about you: 1 answer")
         assert len(rows(ReplyRow)) == 1
-        done = await delete_all(place.ada, place.channel)
+        done = await delete_everything(place.ada, place.channel)
         assert done.startswith("Deleted: 1 answer based on your messages, your votes on 1 answer.")
         assert "No version was trained on them." in done
         assert rows(ReplyRow) == rows(VoteEventRow) == []
-        assert await delete_all(place.ada, place.channel) == "Done. There were no messages, votes or notes of yours."
+        assert (
+            await delete_everything(place.ada, place.channel)
+            == "Done. There were no messages, votes or notes of yours."
+        )
 
     async def test_two_delete_at_once_each_their_own(self, place, rows, env, new_bot):
         await place.ask("hi")
         await place.ask("hello", who=place.bo)
-        asked = [await who.slash(place.channel, "privacy delete") for who in (place.ada, place.bo)]
+        pages = [(who, await open_page(place, who)) for who in (place.ada, place.bo)]
+        asked = [await who.click(page, label=ASK) for who, page in pages]
         old = env.bot
         await env.restart_bot(new_bot())  # the buttons hold all they need
         await place.bo.click(asked[1].response, label="Delete everything")
@@ -109,14 +109,14 @@ class TestPrivacy:
         await old.close()
 
     async def test_show_counts_what_is_stored_and_says_how_long(self, place):
-        nothing = (await place.bo.slash(place.channel, "privacy show")).response.content
+        nothing = (await open_page(place, place.bo)).content
         assert nothing.startswith("I store nothing about you. Answers are deleted after 30 days.")
         assert "Those with votes, choices or suggestions are kept for at most 182 days" in nothing
         assert "deleted 30 days after you leave the server." in nothing
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         await place.ada.slash(place.channel, "me remember", note="likes tea")
-        said = (await place.ada.slash(place.channel, "privacy show")).response.content
+        said = (await open_page(place)).content
         assert (
             "I store about you: 1 answer based on your messages, your votes on 1 answer, 1 note, 1 server join date."
             in said
@@ -133,7 +133,7 @@ class TestExport:
         (file,) = message.attachments
         return json.loads(await file.read())
 
-    async def test_everything_is_sent_in_a_direct_message(self, place, rows):
+    async def test_everything_is_sent_in_a_direct_message(self, place, query):
         answer = await place.ask("my secret is tea")
         await place.ada.react(answer, "👎")
         asked = await place.ada.context_menu(place.channel, "What is wrong with it?", answer)
@@ -141,8 +141,8 @@ class TestExport:
         form = await place.ada.slash(place.channel, "suggest")
         await place.ada.submit_modal(form, {"text": "a better one"})
         await place.ada.slash(place.channel, "me remember", note="likes tea")
-        await place.ada.slash(place.channel, "privacy opt-in")
-        done = await place.ada.slash(place.channel, "privacy export")
+        query(lambda session: give_consent(session, place.ada.id))
+        done = await place.ada.click(await open_page(place), label=EXPORT)
         assert "as a direct message" in done.response.content
         told = await self.exported(place.ada.user.dm_channel.last_message)
         assert (told["format"], told["format_version"], told["member"]) == ("reactune-member", 2, str(place.ada.id))
@@ -159,7 +159,7 @@ class TestExport:
     async def test_words_of_others_are_not_given_away(self, place):
         answer = await place.ask("my secret is tea")
         await place.bo.send(place.channel, "and mine is coffee", reply_to=answer)
-        await place.bo.slash(place.channel, "privacy export")
+        await place.bo.click(await open_page(place, place.bo), label=EXPORT)
         text = await place.bo.user.dm_channel.last_message.attachments[0].read()
         assert b"tea" not in text
         (shared,) = json.loads(text)["answers"]
@@ -170,7 +170,7 @@ class TestExport:
     async def test_with_direct_messages_closed_it_comes_in_the_private_answer(self, place, env):
         route = f"/channels/{place.ada.user.dm_channel.id}/messages"
         env.inject_error("POST", route, status=403, code=50007, message="Cannot send messages to this user")
-        done = await place.ada.slash(place.channel, "privacy export")
+        done = await place.ada.click(await open_page(place), label=EXPORT)
         answers = [message for message in done.followups if message.attachments] or [done.response]
         assert "I can't send you direct messages" in answers[-1].content
         assert json.loads(await answers[-1].attachments[0].read())["member"] == str(place.ada.id)
@@ -208,6 +208,8 @@ class TestFirstContact:
         assert len(self.notices(place)) == 1
         shown = await place.ada.click(notice, label="What's stored")
         assert "I store about you: 2 answers based on your messages" in shown.response.content
+        assert shown.response.flags.ephemeral
+        assert "Hello! I store" in place.channel.history()[1].content, "the notice is for everybody, and stays"
         await place.ask("hi", who=place.bo)
         assert len(self.notices(place)) == 2
         assert {row.user_id for row in rows(GreetingRow)} == {place.ada.id, place.bo.id}
@@ -239,9 +241,14 @@ class TestWithPermission:
 
     async def test_the_notice_has_a_button_that_opts_in(self, place, rows):
         await place.ask("hi")
-        done = await place.ada.click(place.channel.history()[1], label="Allow training")
-        assert "from now on, answers to your messages may be used for training" in done.response.content
+        page = (await place.ada.click(place.channel.history()[1], label=ALLOW)).response
+        assert page.content.startswith("Done: learning is allowed.")
+        assert "may be used for training if everyone whose messages are in its prompt allows it" in page.content
+        assert labels(page) == [FORBID, EXPORT, ASK]
         assert [row.user_id for row in rows(ConsentRow)] == [place.ada.id]
+        again = await place.ada.click(place.channel.history()[1], label=ALLOW)
+        assert again.response.content.startswith("Learning was allowed already.")
+        assert len(rows(ConsentRow)) == 1
         await place.ask("hi again")
         assert [row.basis for row in rows(ReplyRow)] == [None, Basis.LIVE_CHAT]
 

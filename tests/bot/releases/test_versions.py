@@ -99,7 +99,7 @@ class TestStatus:
         query(lambda session: give_cause(session, 2, place.ada.id, Cause.WRONG_FACT))
         query(lambda session: withdraw_consent(session, place.bo.id))
         text = said((await place.grace.slash(place.channel, "version status")).response)
-        reasons = "1 about a wrong fact, 1 by people who opted out"
+        reasons = "1 about a wrong fact, 1 by people who forbade learning"
         assert f"**Votes:** 1 vote by 1 member. Of 3 votes given, 2 do not count: {reasons}.\n" in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):

@@ -350,7 +350,8 @@ async def test_files_are_for_those_who_see_the_message(channel, world):
     shown = await channel.browser.get(picture)
     assert shown.headers["Content-Type"] == "image/png"
 
-    await channel.say("ada", "/privacy export")
+    await channel.say("ada", "/privacy")
+    await channel.act("ada", world.seat("ada", "lounge").messages()[-1].id, press="reactune:privacy:export")
     direct = await channel.look("ada", "direct")
     (saved,) = re.findall(r'href="(/channel/[^"]*/files/\d+)"', direct.html)
     assert (await channel.browser.get(saved)).headers["Content-Disposition"].startswith("attachment")
