@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import discord
 from discord import app_commands
 from discord.ext import commands
@@ -15,26 +13,14 @@ from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
 from bot.localization.sentences import gettext
-from bot.memory.proposals import SILENCED, FactButton, describe_kept
+from bot.memory.notes import AskButton, ForgetButton, show_notes
+from bot.memory.proposals import FactButton, describe_kept
 from bot.privacy import notices
 from bot.services import Services
-from bot.text.sanitize import escape_inline
 from storage.conversations.memory import forget_conversation
-from storage.privacy.erasure import forget_notes
-from storage.privacy.notes import (
-    MAX_NOTE_CHARS,
-    MAX_NOTES,
-    add_note,
-    allow_questions,
-    are_questions_allowed,
-    list_notes,
-)
+from storage.privacy.notes import MAX_NOTE_CHARS, add_note
 from storage.wording import gettext_noop
 
-NO_NOTES = gettext_noop("I have no notes about you here. Add one with `/me remember`.")
-NEVER_ASKS = gettext_noop("I never ask you to let me remember something. `/me ask-me` changes that.")
-MAY_ASK = gettext_noop("All right, I may ask you, at most once a day, whether to remember what you say about yourself.")
-NO_SUCH_NOTE = gettext_noop("I have no such note. `/me show` lists your notes.")
 NOT_YOURS = gettext_noop(
     "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
     "messages and in threads that you opened."
@@ -67,36 +53,9 @@ class Me(
 
     @app_commands.command()
     async def show(self, interaction: discord.Interaction) -> None:
-        """Show my notes about you in this server, or in our direct messages."""
+        """Show my notes about you here; forget some, or choose whether I ask about more."""
         await interaction.response.defer(ephemeral=True)
-        notes = await self.services.database.read(list_notes, interaction.user.id, interaction.guild_id)
-        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)] or [
-            gettext(NO_NOTES)
-        ]
-        if not await self.services.database.read(are_questions_allowed, interaction.user.id):
-            lines.append(f"-# {gettext(NEVER_ASKS)}")
-        await answer_privately(interaction, "\n".join(lines))
-
-    @app_commands.command()
-    @app_commands.describe(number="Number of the note in `/me show`; without it, all notes")
-    async def forget(
-        self, interaction: discord.Interaction, number: app_commands.Range[int, 1, MAX_NOTES] | None = None
-    ) -> None:
-        """Delete my notes about you here, and my record of the answers that used them."""
-        await interaction.response.defer(ephemeral=True)
-        here = (interaction.user.id, interaction.guild_id)
-        deleted = await self.services.database.run(forget_notes, *here, number)
-        await self.services.tastes.refresh()
-        text = notices.describe_deletion(deleted) if deleted.notes else gettext(NO_SUCH_NOTE if number else NO_NOTES)
-        await answer_privately(interaction, text)
-
-    @app_commands.command(name="ask-me")
-    @app_commands.describe(allowed="Whether I may ask you to let me remember what you say about yourself")
-    async def ask_me(self, interaction: discord.Interaction, allowed: bool) -> None:
-        """Choose whether I ask you to let me remember things about you."""
-        await interaction.response.defer(ephemeral=True)
-        await self.services.database.run(partial(allow_questions, allowed=allowed), interaction.user.id)
-        await answer_privately(interaction, gettext(MAY_ASK if allowed else SILENCED))
+        await show_notes(interaction, self.services)
 
 
 class Reset(BotCog):
@@ -126,6 +85,6 @@ class Reset(BotCog):
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(notices.PrivacyButton, FactButton)
+    bot.add_dynamic_items(notices.PrivacyButton, FactButton, AskButton, ForgetButton)
     for cog in (Privacy, Me, Reset):
         await bot.add_cog(cog(bot, services))

@@ -38,7 +38,7 @@ NO_NOTE = 0
 FOR_OTHERS = gettext_noop("Only the person whom I asked can answer that.")
 GONE = gettext_noop("I can't find what you said any more, so I won't remember it.")
 NOT_KEPT = gettext_noop("OK, I won't remember that, and I won't ask about it again.")
-SILENCED = gettext_noop("OK, I won't ask you again. `/me ask-me` changes that, and `/me remember` adds a note.")
+SILENCED = gettext_noop("OK, I won't ask you again. `/me show` changes that, and `/me remember` adds a note.")
 _GERMAN = re.compile(r"(?:dass |mein\b|meine\b|ich\b|nenn\b|du\b)", re.IGNORECASE)
 _CALLED = re.compile(
     r"(?:(?:please )?call me|you (?:can|may) call me|my name(?:['’]s| is)|I go by) (?P<name>.+)", re.IGNORECASE
@@ -73,7 +73,7 @@ def describe_kept(note: Note, deleted_answers: int = 0) -> str:
     """Return the message about a new note, and about the answers that were deleted with the replaced one."""
     kept = gettext(
         "Noted: “{note}”\nI use it only when I answer you here, but others in the channel may notice. `/me show` lists "
-        "your notes, `/me forget` deletes them.",
+        "your notes and deletes them.",
         note=escape_inline(note.text),
     )
     if not deleted_answers:

@@ -142,10 +142,15 @@ def erase_answers(session: Session, reply_ids: Collection[int]) -> Deletion:
     return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id.in_(reply_ids)), no_documents, [])
 
 
-def forget_notes(session: Session, user_id: int, guild_id: int | None, number: int | None = None) -> Deletion:
-    """Delete the member's note there with this number, counted from 1, or all notes, and the answers that used them."""
-    notes = [note.id for note in list_notes(session, user_id, guild_id)]
-    return erase_notes(session, notes if number is None else notes[number - 1 : number])
+def forget_notes(
+    session: Session, user_id: int, guild_id: int | None, made_at: Collection[datetime] | None = None
+) -> Deletion:
+    """Delete the member's notes there that were made at these moments, or all, and the answers that used them.
+
+    By their moments: SQLite gives the ID of a deleted note to the next one.
+    """
+    notes = list_notes(session, user_id, guild_id)
+    return erase_notes(session, [note.id for note in notes if made_at is None or note.created_at in made_at])
 
 
 def erase_notes(session: Session, note_ids: Collection[int]) -> Deletion:

@@ -44,7 +44,7 @@ def add_note(session: Session, user_id: int, guild_id: int | None, text: str) ->
     if any(note.text.casefold() == said.casefold() for note in notes):
         raise NoteRefused("I already have that note")
     if len(notes) >= MAX_NOTES:
-        raise NoteRefused(f"you have {MAX_NOTES} notes, which is the limit: delete one first with `/me forget`")
+        raise NoteRefused(f"you have {MAX_NOTES} notes, which is the limit: delete one first in `/me show`")
     row = MemberNoteRow(user_id=user_id, guild_id=guild_id or DIRECT, text=said)
     session.add(row)
     session.flush()

@@ -8,6 +8,7 @@ from bot.chat.prompting import with_memory
 from bot.engine import Finish
 from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplySpeakerRow
 from storage.privacy.erasure import delete_member
+from storage.privacy.notes import MAX_NOTE_CHARS, MAX_NOTES, add_note
 from tests.word_encoder import WordEncoder
 
 
@@ -139,6 +140,13 @@ class TestForget:
         assert "Only admins can do this here" in refused.response.content
 
 
+FORGET = "Forget notes …"
+
+
+def options(form) -> list[dict]:
+    return form.modal["components"][0]["component"]["options"]
+
+
 class TestNotes:
     async def test_a_note_is_used_only_when_its_member_talks(self, place, engine, rows):
         kept = await place.ada.slash(place.channel, "me remember", note="I am allergic to nuts.")
@@ -168,14 +176,31 @@ class TestNotes:
     async def test_notes_are_shown_and_dropped(self, place, rows):
         for note in ("likes tea", "plays chess"):
             await place.ada.slash(place.channel, "me remember", note=note)
-        shown = await place.ada.slash(place.channel, "me show")
-        assert shown.response.content == "1. likes tea\n2. plays chess"
-        await place.ada.slash(place.channel, "me forget", number=1)
+        shown = (await place.ada.slash(place.channel, "me show")).response
+        assert shown.content.startswith("1. likes tea\n2. plays chess\n-# I may ask you")
+        first, second = [await place.ada.click(shown, label=FORGET) for _ in range(2)]
+        assert [option["label"] for option in options(first)] == ["likes tea", "plays chess", "All notes"]
+        tea, _, every = [option["value"] for option in options(first)]
+        left = (await place.ada.submit_modal(first, {"notes": [tea]})).response
+        assert left.content.startswith("Deleted: 1 note. No version was trained on them.\n1. plays chess\n")
         assert [row.text for row in rows(MemberNoteRow)] == ["plays chess"]
-        none = await place.ada.slash(place.channel, "me forget", number=5)
-        assert "no such note" in none.response.content
-        await place.ada.slash(place.channel, "me forget")
-        assert "no notes about you" in (await place.ada.slash(place.channel, "me show")).response.content
+        await place.ada.slash(place.channel, "me remember", note="likes coffee")  # SQLite may give it the same ID
+        again = (await place.ada.submit_modal(second, {"notes": [tea]})).response
+        assert again.content.startswith("Those notes were gone already.\n1. plays chess\n2. likes coffee\n")
+        form = await place.ada.click(again, label=FORGET)
+        none = (await place.ada.submit_modal(form, {"notes": [every]})).response
+        assert "I have no notes about you here." in none.content
+        assert [button["label"] for button in none.components[0]["components"]] == ["Never ask me"]
+        assert rows(MemberNoteRow) == []
+
+    async def test_many_long_notes_are_all_in_the_form(self, place, query):
+        for number in range(MAX_NOTES):
+            text = f"note {number} ".ljust(MAX_NOTE_CHARS, "x")
+            query(lambda session, text=text: add_note(session, place.ada.id, place.channel.guild.id, text))
+        shown = (await place.ada.slash(place.channel, "me show")).response
+        assert "more: *Forget notes …* lists all." in shown.content
+        form = await place.ada.click(shown, label=FORGET)
+        assert len(options(form)) == MAX_NOTES + 1
 
     async def test_deleting_ones_data_takes_them(self, place, rows, query):
         await place.ada.slash(place.channel, "me remember", note="likes tea")

@@ -79,9 +79,11 @@ class TestQuestion:
         assert "I won't ask you again" in await press(place.ada, question, "Never ask me")
         a_day_later(query)
         assert "Remember" not in (await place.ask("Remember that I play chess")).content
-        assert "I never ask you" in (await place.ada.slash(place.channel, "me show")).response.content
-        await place.ada.slash(place.channel, "me ask-me", allowed=True)
-        assert rows(NoteOptOutRow) == []
+        for shown in [(await place.ada.slash(place.channel, "me show")).response for _ in range(2)]:
+            assert "I never ask you" in shown.content
+            allowed = await place.ada.click(shown, label="You may ask me")
+            assert "I may ask you, at most once a day" in allowed.response.content
+            assert rows(NoteOptOutRow) == []
         assert "Remember that you play chess" in (await place.ask("Remember that I play chess")).content
 
     @pytest.mark.threat("T60")
@@ -201,7 +203,9 @@ class TestUse:
         await place.bo.react(answer, "🔁")
         await place.ask("what is red?")
         assert [row.reply_id for row in rows(ReplyNoteRow)] == [1, 2]
-        gone = await place.ada.slash(place.channel, "me forget", number=1)
+        page = await place.ada.slash(place.channel, "me show")
+        form = await place.ada.click(page.response, label="Forget notes …")
+        gone = await place.ada.submit_modal(form, {"notes": ["all"]})
         assert "2 answers based on your messages, 1 note" in gone.response.content
         assert [row.id for row in rows(ReplyRow)] == [3]
 
@@ -232,6 +236,9 @@ class TestOff:
 
     async def test_nothing_is_asked_or_used(self, place, rows, engine):
         await place.ada.slash(place.channel, "me remember", note="I keep bees")
+        shown = (await place.ada.slash(place.channel, "me show")).response
+        assert shown.content == "1. I keep bees"
+        assert [button["label"] for button in shown.components[0]["components"]] == ["Forget notes …"]
         await place.ask("I play chess with bees")
         assert rows(FactQuestionRow) == []
         assert "wrote about themselves" not in engine.requests[-1].prompt

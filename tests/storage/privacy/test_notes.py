@@ -36,13 +36,13 @@ def texts(session: Session, user_id: int = ALICE, guild_id: int | None = HOME) -
     return [note.text for note in list_notes(session, user_id, guild_id)]
 
 
-def test_notes_are_kept_in_order_and_forgotten_by_their_place(session: Session) -> None:
-    for text in ("likes  tea\n", "plays chess", "has a cat"):
-        add_note(session, ALICE, HOME, text)
+def test_notes_are_kept_in_order_and_forgotten_by_the_moment_they_were_made(session: Session) -> None:
+    said = ("likes  tea\n", "plays chess", "has a cat")
+    made_at = [add_note(session, ALICE, HOME, text).created_at for text in said]
     add_note(session, BOB, HOME, "likes tea")
     assert texts(session) == ["likes tea", "plays chess", "has a cat"]
-    assert forget_notes(session, ALICE, HOME, 2).notes == 1
-    assert forget_notes(session, ALICE, HOME, 9).notes == 0
+    assert forget_notes(session, ALICE, HOME, made_at[1:2]).notes == 1
+    assert forget_notes(session, ALICE, HOME, made_at[1:2]).notes == 0
     assert texts(session) == ["likes tea", "has a cat"]
     assert forget_notes(session, ALICE, HOME).notes == 2
     assert (texts(session), texts(session, BOB)) == ([], ["likes tea"])
@@ -86,14 +86,15 @@ def test_notes_have_a_limit_in_each_place(session: Session) -> None:
 
 
 def test_forgetting_a_note_deletes_the_answers_that_used_it_and_marks_what_learned_from_them(session: Session) -> None:
-    bees, tea = (add_note(session, ALICE, HOME, text).id for text in (BEES, "likes tea"))
+    first, second = (add_note(session, ALICE, HOME, text) for text in (BEES, "likes tea"))
+    bees, tea = first.id, second.id
     used = add_answer(session, Sources(notes=frozenset({bees, tea})))
     other = add_answer(session, Sources(notes=frozenset({tea})))
     reply = find_reply(session, other)
     assert reply is not None
     assert reply.sources.notes == {tea}
     version = train_on(session, [(used, other, None)])
-    deleted = forget_notes(session, ALICE, HOME, 1)
+    deleted = forget_notes(session, ALICE, HOME, [first.created_at])
     assert (deleted.notes, deleted.replies, deleted.marked) == (1, 1, (version.name,))
     assert kept(session) == {other}
     assert marked(session) == {version.name}
