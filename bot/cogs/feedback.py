@@ -13,17 +13,18 @@ from bot.chat.context import FIXED, is_from_documents, require_written
 from bot.chat.feedback_forms import CauseForm, SuggestionForm, WithdrawButton
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
-from bot.guards.interactions import BotCog
+from bot.guards.interactions import BotCog, button_row
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext
 from bot.services import Services
-from bot.text.lineage import as_plain_text, describe_outcome, outcome_lines
+from bot.text.lineage import EXCERPT_CHARS, as_plain_text, describe_outcome, outcome_lines
+from bot.text.sanitize import escape_inline
 from bot.text.splitting import answer_in_full, fit_lines
 from storage.conversations.replies import Reply, find_by_message, latest_in_channel
 from storage.database.enums import Cause, Origin
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
 from storage.votes import corrections
-from storage.wording import gettext_noop
+from storage.wording import gettext_noop, shorten
 
 
 class Feedback(BotCog):
@@ -57,24 +58,6 @@ class Feedback(BotCog):
         draft = earlier.text if earlier else reply.answer
         await interaction.response.send_modal(SuggestionForm(self.services, reply, draft))
 
-    @app_commands.command(name="withdraw")
-    async def withdraw_latest(self, interaction: discord.Interaction) -> None:
-        """Withdraw the latest answer that you suggested in this channel."""
-        await interaction.response.defer(ephemeral=True)
-        author, channel_id = interaction.user.id, interaction.channel_id or 0
-
-        def withdraw_newest(session: Session) -> bool:
-            correction = corrections.latest_correction_in_channel(session, channel_id, author)
-            return correction is not None and corrections.withdraw(session, correction.id, author)
-
-        withdrawn = await self.services.database.run(withdraw_newest)
-        text = (
-            gettext("Your latest suggestion is withdrawn.")
-            if withdrawn
-            else gettext("You have no suggestion in this channel.")
-        )
-        await answer_privately(interaction, text)
-
     async def ask_for_cause(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Say what is wrong with an answer."""
         user_id = interaction.user.id
@@ -102,18 +85,26 @@ class Feedback(BotCog):
         await answer_in_full(interaction, lines, as_plain_text(lines), "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:
-        """Show what became of the member's vote on an answer, or on the answers of an arena."""
+        """Show what became of the member's vote on an answer, or on the answers of an arena, and their suggestion."""
         await interaction.response.defer(ephemeral=True)
-        read, user_id = self.services.database.read, interaction.user.id
-        outcomes = await read(self._outcomes_on, user_id, message.id)
+        outcomes, suggested = await self.services.database.read(self._said_on, interaction.user.id, message.id)
         lines = [describe_outcome(outcome) for outcome in outcomes] or [gettext("You have not voted on that answer.")]
-        await answer_privately(interaction, fit_lines(lines, "-# " + gettext("… and {left} more: `/myvotes`")))
+        view = None
+        if suggested is not None:
+            excerpt = shorten(" ".join(suggested.text.split()), EXCERPT_CHARS)
+            lines.insert(0, gettext("You suggested: “{text}”", text=escape_inline(excerpt)))
+            view = button_row([WithdrawButton(suggested.id)])
+        await answer_privately(interaction, fit_lines(lines, "-# " + gettext("… and {left} more: `/myvotes`")), view)
 
-    def _outcomes_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:
+    def _said_on(
+        self, session: Session, user_id: int, message_id: int
+    ) -> tuple[list[VoteOutcome], corrections.Correction | None]:
+        """Return what became of the member's votes on the answers of a message, and their suggestion for one."""
         replies = replies_on_message(session, message_id)
         if not replies:
             raise UserFacingError(NOT_MINE)
-        return self._outcomes(session, user_id, replies)
+        suggested = (corrections.current_correction(session, reply_id, user_id) for reply_id in replies)
+        return self._outcomes(session, user_id, replies), next(filter(None, suggested), None)
 
     def _outcomes(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteOutcome]:
         return vote_outcomes(

@@ -228,6 +228,7 @@ def button_row(items: Iterable[PersistentItem[Any]]) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
     for item in items:
         view.add_item(item)
+    view.stop()  # the items work without it, and a view that waits stays in memory
     return view
 
 

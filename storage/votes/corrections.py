@@ -126,11 +126,6 @@ def current_correction(session: Session, reply_id: int, author_id: int) -> Corre
     return read_first(session, Correction, _current(author_id).where(CorrectionRow.reply_id == reply_id))
 
 
-def latest_correction_in_channel(session: Session, channel_id: int, author_id: int) -> Correction | None:
-    """Return the author's newest valid correction in the channel, or None."""
-    return read_first(session, Correction, _current(author_id).join(ReplyRow).where(ReplyRow.channel_id == channel_id))
-
-
 def _current(author_id: int) -> Select[CorrectionRow]:
     """Select the author's corrections that were not withdrawn, newest first."""
     return (

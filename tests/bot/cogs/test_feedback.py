@@ -106,15 +106,21 @@ class TestSuggestions:
             await place.bo.submit_modal(form, {"text": f"hello, my friend {number}"})
         assert len(asyncio.all_tasks()) <= before
 
-    async def test_withdraw_takes_back_ones_own_latest_alone(self, place, rows):
-        await place.ask("hi")
+    async def test_its_author_finds_it_again_in_the_menu_of_the_answer_and_withdraws_it(self, place, rows):
+        answer = await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")
-        await place.ada.submit_modal(form, {"text": "better"})
-        others = await place.bo.slash(place.channel, "withdraw")
-        assert "no suggestion" in others.response.content
-        own = await place.ada.slash(place.channel, "withdraw")
-        assert "is withdrawn" in own.response.content
+        await place.ada.submit_modal(form, {"text": "a *better* one"})
+        others = (await place.bo.context_menu(place.channel, "What became of my vote?", answer)).response
+        assert (others.content, others.components) == ("You have not voted on that answer.", [])
+        first, second = [
+            (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response for _ in range(2)
+        ]
+        assert first.content == "You suggested: “a \\*better\\* one”\nYou have not voted on that answer."
+        withdrawn = await place.ada.click(first, label="Withdraw")
+        assert withdrawn.response.content == "Your suggestion is withdrawn."
         assert rows(CorrectionRow)[0].withdrawn_at is not None
+        again = await place.ada.click(second, label="Withdraw")
+        assert again.response.content == "That suggestion was withdrawn already."
 
     async def test_a_suggestion_shows_since_when_its_author_is_a_member(self, place, env, rows):
         await place.ask("hi")

@@ -15,11 +15,10 @@ from storage.errors import CorrectionRefused
 from storage.votes.corrections import (
     check_correction,
     current_correction,
-    latest_correction_in_channel,
     suggest,
     withdraw,
 )
-from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply
+from tests.seeding import ALICE, BOB, add_correction, add_reply
 
 pytestmark = pytest.mark.both_databases
 
@@ -76,18 +75,6 @@ def test_withdrawing_an_earlier_correction_leaves_the_later_one(session: Session
     current = current_correction(session, reply_id, ALICE)
     assert current is not None
     assert current.id == later
-
-
-def test_the_latest_correction_in_a_channel_is_the_authors_own(session: Session) -> None:
-    here, there = add_reply(session), add_reply(session, channel_id=CHANNEL + 1)
-    first = add_correction(session, here, "better", author_id=ALICE)
-    add_correction(session, here, "other", author_id=BOB)
-    add_correction(session, there, "elsewhere", author_id=ALICE)
-    latest = latest_correction_in_channel(session, CHANNEL, ALICE)
-    assert latest is not None
-    assert latest.id == first
-    withdraw(session, first, ALICE)
-    assert latest_correction_in_channel(session, CHANNEL, ALICE) is None
 
 
 def test_one_of_several_simultaneous_corrections_is_valid(database: Database) -> None:
