@@ -69,9 +69,8 @@ async def show_personality(
         actions.append(CardAction.RESTORE)
     elif not found.is_default:
         actions.append(CardAction.ARCHIVE)
-    if why_not_own(services, found, {guild_id}):
-        actions = []
-    buttons = [CardButton(card_action, found.id) for card_action in actions]
+    may_change = not why_not_own(services, found, {guild_id})
+    buttons = [CardButton(card_action, found.id) for card_action in actions if may_change]
     view = button_row([*buttons, PersonalityListButton(0, gettext("All personalities"))])
     shown = [note, *lines] if note else lines
     await answer_in_full(interaction, shown, format_card(found.card), f"{found.name}{CARD_SUFFIX}", view)
