@@ -38,9 +38,9 @@ from bot.personalities.pages import (
     CardButton,
     PersonalityListButton,
     PersonalitySelect,
+    answer_with_personality,
+    answer_with_personality_list,
     read_obstacles,
-    show_personality,
-    show_personality_list,
 )
 from bot.personalities.selection import offer_personalities, require_own
 from bot.services import Services
@@ -131,10 +131,10 @@ class Personalities(
         """List the personalities and where they answer, or show one: its card, version and places."""
         await interaction.response.defer(ephemeral=True)
         if personality is None:
-            await show_personality_list(interaction, self.services)
+            await answer_with_personality_list(interaction, self.services)
         else:
             found = await self._named(interaction, personality)
-            await show_personality(interaction, self.services, found)
+            await answer_with_personality(interaction, self.services, found)
 
     # Names and pictures
 

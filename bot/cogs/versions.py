@@ -35,8 +35,8 @@ from bot.releases.version_pages import (
     ReportButton,
     VersionListButton,
     VersionSelect,
-    show_version,
-    show_version_list,
+    answer_with_version,
+    answer_with_version_list,
 )
 from bot.releases.weekly import WeeklyMessages
 from bot.services import Services
@@ -87,9 +87,9 @@ class VersionCommands(
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
         if version is None:
-            await show_version_list(interaction, self.services, chosen)
+            await answer_with_version_list(interaction, self.services, chosen)
         else:
-            await show_version(interaction, self.services, chosen, version)
+            await answer_with_version(interaction, self.services, chosen, version)
 
     @app_commands.command()
     @app_commands.describe(

@@ -41,7 +41,7 @@ ON_PAGE = 10
 """Personalities on a page of the list; as a rule, their lines fit into a message."""
 
 
-async def show_personality_list(interaction: discord.Interaction, services: Services, page: int = 0) -> None:
+async def answer_with_personality_list(interaction: discord.Interaction, services: Services, page: int = 0) -> None:
     """Show a page of the personalities that the server knows, archived ones last."""
     guild_id, begin = interaction.guild_id or 0, page * ON_PAGE
     known = await services.database.read(list_personalities, guild_id, archived=None)
@@ -57,7 +57,7 @@ async def show_personality_list(interaction: discord.Interaction, services: Serv
     )
 
 
-async def show_personality(
+async def answer_with_personality(
     interaction: discord.Interaction, services: Services, found: Personality, note: str = ""
 ) -> None:
     """Show a personality's card, version and places, below a note; with buttons if the admin may change it."""
@@ -95,7 +95,7 @@ class PersonalitySelect(PersistentSelect, template=r"reactune:personality"):
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer()
         found = await services.database.read(personality_named, self.chosen, interaction.guild_id)
-        await show_personality(interaction, services, found)
+        await answer_with_personality(interaction, services, found)
 
 
 class PersonalityListButton(PersistentButton, template=r"reactune:personalities:(?P<page>\d+)"):
@@ -112,7 +112,7 @@ class PersonalityListButton(PersistentButton, template=r"reactune:personalities:
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer()
-        await show_personality_list(interaction, services, self.page)
+        await answer_with_personality_list(interaction, services, self.page)
 
 
 class CardAction(StrEnum):
@@ -149,7 +149,7 @@ class CardButton(PersistentButton, template=r"reactune:card:(?P<action>edit|arch
             return
         note = await self._archive_or_restore(interaction, found)
         now = await services.database.read(read_personality, found.id)
-        await show_personality(interaction, services, now, note)
+        await answer_with_personality(interaction, services, now, note)
 
     async def _archive_or_restore(self, interaction: discord.Interaction, found: Personality) -> str:
         """Return a note about the change; empty if somebody was faster."""

@@ -35,7 +35,7 @@ ON_PAGE = 10
 """Versions on a page of the list, beside the base; their lines fit into a message."""
 
 
-async def show_version_list(
+async def answer_with_version_list(
     interaction: discord.Interaction, services: Services, whose: Personality, page: int = 0
 ) -> None:
     """Show a page of the personality's versions, newest first, in place of the deferred answer or the page before."""
@@ -54,7 +54,9 @@ async def show_version_list(
     )
 
 
-async def show_version(interaction: discord.Interaction, services: Services, whose: Personality, name: str) -> None:
+async def answer_with_version(
+    interaction: discord.Interaction, services: Services, whose: Personality, name: str
+) -> None:
     """Show one version, or the base; raises VersionNotFound."""
     details = await services.database.read(read_version, whose.id, name, services.settings)
     text = describe_version(details) if details else describe_base(services.base.name, services.base.revision)
@@ -79,7 +81,7 @@ class VersionSelect(PersistentSelect, template=r"reactune:version:(?P<personalit
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer()
         whose = await services.database.read(read_personality, self.personality_id)
-        await show_version(interaction, services, whose, self.chosen)
+        await answer_with_version(interaction, services, whose, self.chosen)
 
 
 class VersionListButton(PersistentButton, template=r"reactune:versions:(?P<personality>\d+):(?P<page>\d+)"):
@@ -97,7 +99,7 @@ class VersionListButton(PersistentButton, template=r"reactune:versions:(?P<perso
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer()
         whose = await services.database.read(read_personality, self.personality_id)
-        await show_version_list(interaction, services, whose, self.page)
+        await answer_with_version_list(interaction, services, whose, self.page)
 
 
 class HistoryButton(PersistentButton, template=r"reactune:history:(?P<personality>\d+):(?P<version>v\d+)"):

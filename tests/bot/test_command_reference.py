@@ -13,7 +13,7 @@ from discord import app_commands
 from typer.core import TyperGroup, TyperOption
 
 from bot.guards.audit import ALSO_FOR_ADMINS, is_for_admins
-from bot.localization.catalogues import SHIPPED, read_catalogue, texts_of
+from bot.localization.languages import SHIPPED, read_catalogue, texts_of
 from reactune.app import app
 
 ROOT = Path(__file__).parents[2]
