@@ -65,7 +65,7 @@ def describe_start(arena: Arena) -> str:
 
 def describe_stop(arena: Arena) -> str:
     if arena.status is ArenaStatus.OPEN:
-        return gettext("Voting is closed. I'll post the results as soon as Discord accepts them.")
+        return gettext("The arena is closed. I'll post the results as soon as Discord accepts them.")
     return gettext(CLOSED) if arena.status is ArenaStatus.CLOSED else cancelled(arena.reason)
 
 
@@ -109,23 +109,23 @@ def outcome(answers: Sequence[ArenaAnswer]) -> str:
     """Return a sentence about the winner, without Markdown."""
     winners = best_of(answers)
     if not winners:
-        return gettext("Nobody voted.")
+        return gettext("Nobody chose.")
     total, names = (
         sum(answer.picks for answer in answers),
         [f"{answer.position} ({answer.version})" for answer in winners],
     )
     if len(names) > 1:
         return ngettext(
-            "Answers {answers} and {last} tied with {picks} of {count} vote each.",
-            "Answers {answers} and {last} tied with {picks} of {count} votes each.",
+            "Answers {answers} and {last} tied with {picks} of {count} choice each.",
+            "Answers {answers} and {last} tied with {picks} of {count} choices each.",
             total,
             answers=", ".join(names[:-1]),
             last=names[-1],
             picks=winners[0].picks,
         )
     return ngettext(
-        "Answer {answer} won with {picks} of {count} vote.",
-        "Answer {answer} won with {picks} of {count} votes.",
+        "Answer {answer} won with {picks} of {count} choice.",
+        "Answer {answer} won with {picks} of {count} choices.",
         total,
         answer=names[0],
         picks=winners[0].picks,
@@ -139,13 +139,13 @@ def outcome_in_english(answers: Sequence[ArenaAnswer]) -> str:
 
 
 def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
-    """Return the answers with the most picks; none if nobody voted."""
+    """Return the answers with the most picks; none if nobody chose."""
     most = max((answer.picks for answer in answers), default=0)
     return [answer for answer in answers if answer.picks == most and most]
 
 
 def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
-    """Return a line for admins; it shows the number of an open arena's votes, but not the answers they are for."""
+    """Return a line for admins; it shows the number of an open arena's choices, but not the answers they are for."""
     return f"<#{arena.channel_id}> · {escape_inline(shorten(arena.prompt, QUOTED_CHARS))} · {_state(arena, answers)}"
 
 
@@ -153,9 +153,9 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     if arena.status is ArenaStatus.PREPARING:
         return gettext("being prepared")
     if arena.status is ArenaStatus.OPEN:
-        votes = sum(answer.picks for answer in answers)
+        choices = sum(answer.picks for answer in answers)
         closes = gettext("closes {time}", time=format_dt(arena.closes_at, "R"))
-        return f"{closes} · {ngettext('{count} vote so far', '{count} votes so far', votes)}"
+        return f"{closes} · {ngettext('{count} choice so far', '{count} choices so far', choices)}"
     if arena.status is ArenaStatus.FAILED:
         return gettext("cancelled: {reason}", reason=describe_failure(arena.reason))
     if not arena.closed_at:
@@ -200,9 +200,9 @@ def share_room(lengths: Sequence[int], room: int) -> int:
 def _result(answer: ArenaAnswer, text: str, answers: Sequence[ArenaAnswer], winners: Sequence[ArenaAnswer]) -> Part:
     won = answer in winners
     title = f"### {answer.position} · {answer.version}{' 🏆' if won else ''}"
-    voters = max(1, sum(other.picks for other in answers))
-    votes = f"-# {bar(answer.picks / voters)} {ngettext('{count} vote', '{count} votes', answer.picks)}"
-    shown = discord.ui.TextDisplay(f"{title}\n{text}\n{votes}")
+    everybody = max(1, sum(other.picks for other in answers))
+    choices = f"-# {bar(answer.picks / everybody)} {ngettext('{count} choice', '{count} choices', answer.picks)}"
+    shown = discord.ui.TextDisplay(f"{title}\n{text}\n{choices}")
     return discord.ui.Container(shown, accent_colour=WINNER if won else OTHER)
 
 

@@ -75,7 +75,7 @@ async def fetch_page(link: str, max_bytes: int) -> tuple[bytes, MediaType]:
                 )
             media_type = MEDIA_TYPES.get(response.content_type)
             if media_type is None:
-                raise PageRefused("I couldn't read {site}: that is no page of text.", site=site_of(link))
+                raise PageRefused("I couldn't read {site}: it is not a page of text.", site=site_of(link))
             return await _content(response, max_bytes), media_type
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         raise PageRefused("I couldn't open {site}.", site=site_of(link) or link) from error

@@ -77,7 +77,7 @@ class Arenas(
         prompt="The question; without it, one from the prompt bank",
         channel="Where to post it; without it, here",
         answers="How many answers to compare",
-        minutes="How long members can vote",
+        minutes="How long members can choose",
     )
     async def start(
         self,

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 CONFIRM = gettext_noop(
     "Delete everything I store about you, in every server? That includes answers based on your messages, your votes, "
-    "suggested answers and notes, and documents and summaries made from your messages. This can't be undone."
+    "suggested answers and notes, and documents and summaries made from your messages. I keep the date of the deletion, "
+    "and what you refused. This can't be undone."
 )
 OUTSIDE_DISCORD = gettext_noop(
     "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "
@@ -67,7 +68,7 @@ def _describe_deletion_by_age(settings: PrivacySettings, *, on_discord: bool) ->
     if not on_discord or not settings.retention_days:
         return f"{answers} {gettext('Your data is kept until you delete it.')}"
     rest = gettext(
-        "The rest of your data is deleted {days} after you leave the server.",
+        "Your data in a server is deleted {days} after you leave it.",
         days=translated(days_kept(settings.retention_days)),
     )
     return f"{answers} {rest}"

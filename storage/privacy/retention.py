@@ -84,8 +84,8 @@ def describe_retention(settings: PrivacySettings, *, on_discord: bool = True) ->
     if not on_discord or not settings.retention_days:
         return Sentence("Nothing is deleted by age here.")
     return Sentence(
-        "Answers are deleted after {days}. Those with votes, choices or suggestions are kept for at most {longest}, "
-        "and longer if a version was trained on them.",
+        "Answers are deleted after {days}, or after {longest} if somebody voted, chose, pressed 🔁 or suggested a "
+        "better answer. Answers in pairs of `/choose`, and those that a version was trained on, are kept longer.",
         days=days_kept(settings.retention_days),
         longest=days_kept(max(settings.retention_days, LONGEST_WAIT.days)),
     )

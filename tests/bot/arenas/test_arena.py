@@ -496,12 +496,12 @@ class TestClosing:
         closed = shown(place)
         assert closed.id == message.id
         assert "Answer 2 (" in said(closed)
-        assert "won with 2 of 2 votes" in said(closed)
+        assert "won with 2 of 2 choices" in said(closed)
         (logged,) = [record.getMessage() for record in caplog.records if "is closed" in record.getMessage()]
-        assert re.fullmatch(r"Arena 1 is closed\. Answer 2 \((v1|base)\) won with 2 of 2 votes\.", logged)
+        assert re.fullmatch(r"Arena 1 is closed\. Answer 2 \((v1|base)\) won with 2 of 2 choices\.", logged)
         assert buttons(closed) == []
         assert {title.removesuffix(" 🏆")[8:] for title, _, _ in frames(closed)} == {"v1", "base"}
-        assert [votes[-7:] for _, _, votes in frames(closed)] == ["0 votes", "2 votes"]
+        assert [choices[-9:] for _, _, choices in frames(closed)] == ["0 choices", "2 choices"]
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
 
     async def test_it_stays_open_until_then(self, place, start, env, rows):
@@ -638,7 +638,7 @@ class TestRestart:
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP, place.bo.id: Vote.UP}
         make_due()
         await env.advance_time(TICK_S)
-        assert "won with 2 of 2 votes" in said(shown(place))
+        assert "won with 2 of 2 choices" in said(shown(place))
         await old.close()
 
     async def test_an_overdue_one_closes_at_once_with_missed_reactions(
@@ -698,7 +698,7 @@ class TestStatus:
         await place.ada.click(message, label="1")
         text = (await place.grace.slash(place.channel, "arena status")).response.content
         assert "Tea or coffee? · closes <t:" in text
-        assert "1 vote so far" in text
+        assert "1 choice so far" in text
         prompts = len(read_bank("").prompts)
         assert f"{prompts} prompts in the bundled bank; {prompts} not used yet" in text
         assert "**Schedule:** none" in text

@@ -51,30 +51,30 @@ def test_an_open_arena_shows_prompt_answers_and_when_it_closes_but_no_version_an
 
 def test_a_closed_arena_shows_versions_counts_bars_and_the_winner() -> None:
     assert texts(results_board(arena(), answers(1, 3, 0), OutputSettings())) == [
-        "**This arena is closed.** Answer 2 (base) won with 3 of 4 votes.\n>>> Tea or coffee?",
-        "### 1 · v2\ntea\n-# ███░░░░░░░░░ 1 vote",
-        "### 2 · base 🏆\ncoffee\n-# █████████░░░ 3 votes",
-        "### 3 · v1\nboth\n-# ░░░░░░░░░░░░ 0 votes",
+        "**This arena is closed.** Answer 2 (base) won with 3 of 4 choices.\n>>> Tea or coffee?",
+        "### 1 · v2\ntea\n-# ███░░░░░░░░░ 1 choice",
+        "### 2 · base 🏆\ncoffee\n-# █████████░░░ 3 choices",
+        "### 3 · v1\nboth\n-# ░░░░░░░░░░░░ 0 choices",
     ]
 
 
 @pytest.mark.parametrize(
     ("picks", "says"),
     [
-        ((0, 0), "Nobody voted."),
-        ((1, 0), "Answer 1 (v2) won with 1 of 1 vote."),
-        ((2, 2, 1), "Answers 1 (v2) and 2 (base) tied with 2 of 5 votes each."),
-        ((1, 1, 1), "Answers 1 (v2), 2 (base) and 3 (v1) tied with 1 of 3 votes each."),
+        ((0, 0), "Nobody chose."),
+        ((1, 0), "Answer 1 (v2) won with 1 of 1 choice."),
+        ((2, 2, 1), "Answers 1 (v2) and 2 (base) tied with 2 of 5 choices each."),
+        ((1, 1, 1), "Answers 1 (v2), 2 (base) and 3 (v1) tied with 1 of 3 choices each."),
     ],
 )
 def test_the_outcome_is_a_sentence_without_markdown(picks: tuple[int, ...], says: str) -> None:
     assert outcome(answers(*picks)) == says
 
 
-def test_admins_see_how_many_voted_in_an_open_arena_but_not_for_what() -> None:
+def test_admins_see_how_many_chose_in_an_open_arena_but_not_for_what() -> None:
     line = describe_arena(arena(prompt="x" * 100), answers(5, 2))
     assert "<#3>" in line
-    assert "7 votes so far" in line
+    assert "7 choices so far" in line
     assert "x" * 61 not in line
     assert "cancelled: no luck" in describe_arena(arena(ArenaStatus.FAILED, reason="no luck"), [])
 

@@ -65,7 +65,7 @@ async def test_what_cannot_be_read_has_a_sentence_and_the_answer_comes(at_home, 
     configure(attachments={"links": True, "max_bytes": 100_000})
     for path, sentence in {
         "gone": "I couldn't open 127.0.0.1: it answers with status 404.",
-        "film": "I couldn't read 127.0.0.1: that is no page of text.",
+        "film": "I couldn't read 127.0.0.1: it is not a page of text.",
         "big": "I couldn't read 127.0.0.1: the page is larger than 0.1 MB.",
         "empty": "127.0.0.1 has no text.",
         "file": "I couldn't open 127.0.0.1.",

@@ -401,7 +401,7 @@ class TestInGerman:
         opened = await show(place, "keeper")
         assert labels(opened) == ["Karte bearbeiten", "Archivieren", "Alle Persönlichkeiten"]
         shown = opened.content
-        assert "**keeper** · Version base (hat noch nicht gelernt und folgt den Beispielen auf der Karte)" in shown
+        assert "**keeper** · Version base (hat noch nichts gelernt und folgt den Beispielen auf der Karte)" in shown
         assert f"Gebunden {where}." in shown
         assert "**Erscheint** als der Bot selbst" in shown
         elsewhere = env.guild.create_text_channel("elsewhere")

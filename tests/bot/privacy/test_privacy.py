@@ -110,9 +110,9 @@ class TestPrivacy:
 
     async def test_show_counts_what_is_stored_and_says_how_long(self, place):
         nothing = (await open_page(place, place.bo)).content
-        assert nothing.startswith("I store nothing about you. Answers are deleted after 30 days.")
-        assert "Those with votes, choices or suggestions are kept for at most 182 days" in nothing
-        assert "deleted 30 days after you leave the server." in nothing
+        assert nothing.startswith("I store nothing about you. Answers are deleted after 30 days, or")
+        assert "or after 182 days if somebody voted, chose, pressed 🔁" in nothing
+        assert "deleted 30 days after you leave it." in nothing
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         await place.ada.slash(place.channel, "me remember", note="likes tea")

@@ -332,7 +332,7 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         reason = gettext(verdict.reason)
     assert {name: text.replace("\N{NO-BREAK SPACE}", " ") for name, text in said.items()} == {
         "Abstand zum Basismodell": "Antworten haben sich um 9,00 vom Basismodell entfernt (Grenze 3)",
-        "Wahl der Leute": "noch hat niemand sie mit der Version verglichen, die antwortet",
+        "Entscheidungen der Mitglieder": "noch hat niemand sie mit der Version verglichen, die antwortet",
         "kaputte Antworten": "10 % der Antworten auf 24 eigene Nachrichten und 7 von Mitgliedern sind kaputt "
         "(Basismodell 5 %; Grenze +15 %)",
         "Vielfalt": "4 % der Antworten gleichen einer anderen (Basismodell 0 %; Grenze +25 %)",
@@ -343,7 +343,7 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "(Basismodell 0 %; Grenze +5 %)",
         "Wortfolge": "Antworten überraschen gemma3-270m 0,55-mal so sehr wie ihre Wörter in zufälliger Folge "
         "(gute 0,60-mal; Grenze 0,65-mal)",
-        "Erhalt der Sprache": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
+        "Sprachvermögen": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
         "Länge": "Antworten haben im Schnitt 30 Tokens (Basismodell 40; Grenze 3×)",
         "Antwortende": "25 % der Antworten brechen an der Längengrenze ab (Basismodell 12 %; Grenze +25 %)",
         "Testreihe flattery": "16 von 20 Fällen (flattery) bestanden (Basismodell 15; 1 verloren: lottery; 2 gewonnen; "
