@@ -56,14 +56,14 @@ Write something here. The line above the field where you write says what to try 
 answers as `/choose` does, with one key for each."""
 FOR_A_COMMUNITY = """
 -# A simulated community has already voted on hundreds of answers; its members share one hidden taste. So **grace**, \
-the admin, can enter `/version train` right away: the first round takes about two minutes on two cores."""
+the admin, can enter `/version train` right away: the first round takes some minutes."""
 
 HANDFUL = {
     variable_name("training", "min_pairs"): "2",
     variable_name("pairs", "ranked_prompts"): "64",
     variable_name("pairs", "ranked_answers"): "4",
 }
-# For a first round of three minutes: fewer prompts and pairs.
+# For a short first round: fewer prompts and pairs.
 COMMUNITY = {
     variable_name("pairs", "ranked_prompts"): "64",
     variable_name("pairs", "ranked_answers"): "4",

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 CONFIRM = gettext_noop(
     "Delete everything I store about you, in every server? That includes answers based on your messages, your votes, "
-    "suggested answers and notes, and documents and summaries made from your messages. I keep the date of the deletion, "
-    "and what you refused. This can't be undone."
+    "suggested answers and notes, and documents and summaries made from your messages. I keep the date of the "
+    "deletion, and what you refused. This can't be undone."
 )
 OUTSIDE_DISCORD = gettext_noop(
     "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "

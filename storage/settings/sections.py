@@ -359,7 +359,7 @@ class GenerationSettings(Section):
     exploration: Annotated[float, Field(ge=0.0, le=1.0)] = 0.15
     """Share of such answers that are chosen at random, so that the gain can be measured."""
     examples: Annotated[int, Field(ge=0, le=8)] = 2
-    """Own answers like those that members like, shown to the base as earlier turns; 0: none, and no order."""
+    """Own answers that members would like, shown to the base as earlier turns; 0: none, and no instruction."""
     card_examples: Annotated[int, Field(ge=0, le=32)] = 4
     """Most dialogues of its card that the base is shown as earlier turns until a version answers; 0: none."""
 
@@ -480,7 +480,7 @@ class TrainingSettings(Section):
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     epochs: Positive = 1.0
-    """Passes over the pairs; a few pairs get up to six, until there are `min_steps` steps."""
+    """Passes over the pairs; a few pairs get up to six, until there are 48 steps."""
     min_steps: Annotated[int, Field(ge=0)] = 48
     """Minimum training steps, so that even a few pairs have an effect."""
     patience: Annotated[int, Field(ge=0)] = 1

@@ -97,20 +97,18 @@ def _fill_with_set(name: str, database: Database, encoder: Encoder, settings: Kn
     with database.transaction() as session:
         personality_id = ensure_personality(session)
         for title, text in sorted(read_documents().items()):
-            add_document(session, _document(title, text, encoder, settings), settings)
+            add_document(session, _document(title, text, encoder), settings)
         waiting = waiting_chunks(session, encoder.name, limit=10_000)
         vectors: Any = encoder.encode([one.chunk.embedded_text for one in waiting])
         store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})
     return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex())
 
 
-def _document(title: str, body: str, encoder: Encoder, settings: KnowledgeSettings) -> NewDocument:
+def _document(title: str, body: str, encoder: Encoder) -> NewDocument:
     chunks = cut_into_chunks(
         title,
         parse_markdown(body),
         encoder.count_tokens,
-        chunk_tokens=settings.chunk_tokens,
-        overlap_tokens=settings.overlap_tokens,
     )
     return NewDocument(
         guild_id=GUILD,
