@@ -29,6 +29,7 @@ WAIT = 'msgid "One moment, please. You can ask me again in {time}."\n'
 
 def test_german_is_complete_and_has_nothing_stale() -> None:
     translated = {message.id: message for message in GERMAN if message.id}
+    assert GERMAN.locale is not None, "the header with the language and the plural forms is missing"
     assert set(collect()) == set(translated), "run `make locales`, then translate what is new"
     assert [message.id for message in translated.values() if message.fuzzy] == []
     assert [message.id for message in translated.values() if not all(texts_of(message.string) or [""])] == []
