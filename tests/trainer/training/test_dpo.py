@@ -50,6 +50,18 @@ def train(
     )
 
 
+@pytest.fixture(scope="module")
+def plain(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingMetrics]:
+    """An adapter of the four pairs, which no test changes, and what its training measured."""
+    folder = tmp_path_factory.mktemp("plain") / "out"
+    return folder, train(base, folder)
+
+
+@pytest.fixture(scope="module")
+def trained(plain: tuple[Path, TrainingMetrics]) -> Path:
+    return plain[0]
+
+
 def margin(base: BaseModel, policy: Path, reference: Path | None, pair: PreferencePair) -> float:
     chosen, rejected = (
         log_ratio(base, policy, reference, pair.prompt, answer) for answer in (pair.chosen, pair.rejected)
@@ -74,11 +86,10 @@ def test_only_the_trained_adapter_is_written_and_can_be_published(base, tmp_path
     require_base(store.path(digest), base)  # it raises otherwise
 
 
-def test_adapter_does_not_fit_another_base(base, tmp_path):
-    train(base, tmp_path / "out")
+def test_adapter_does_not_fit_another_base(base, trained):
     other = BaseModel("other", base.path, "0" * 16, "GemmaForCausalLM")
     with pytest.raises(AdapterError, match="not on other"):
-        require_base(tmp_path / "out", other)
+        require_base(trained, other)
 
 
 def test_easy_preference_is_learnt_and_carries_to_other_prompts(base, tmp_path):
@@ -97,30 +108,23 @@ def test_easy_preference_is_learnt_and_carries_to_other_prompts(base, tmp_path):
     assert metrics.validation_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
 
 
-def test_the_starter_is_the_reference(base, tmp_path):
-    train(base, tmp_path / "first")
-    metrics = train(base, tmp_path / "second", validation=PAIRS[4:], starter=tmp_path / "first")
-    to_starter = margin(base, tmp_path / "second", tmp_path / "first", PAIRS[4])
+def test_the_starter_is_the_reference_and_is_left_as_it_was(base, trained, tmp_path):
+    before = (trained / WEIGHTS_FILE).read_bytes()
+    metrics = train(base, tmp_path / "second", validation=PAIRS[4:], starter=trained)
+    assert (trained / WEIGHTS_FILE).read_bytes() == before
+    assert (tmp_path / "second" / WEIGHTS_FILE).read_bytes() != before
+    to_starter = margin(base, tmp_path / "second", trained, PAIRS[4])
     to_base = margin(base, tmp_path / "second", None, PAIRS[4])
     assert metrics.validation_margin == pytest.approx(to_starter, abs=1e-4)
     assert to_base > to_starter + 0.01
     assert sorted(path.name for path in (tmp_path / "second").iterdir() if path.is_dir()) == []
 
 
-def test_the_starter_is_left_as_it_was(base, tmp_path):
-    train(base, tmp_path / "first")
-    before = (tmp_path / "first" / WEIGHTS_FILE).read_bytes()
-    train(base, tmp_path / "second", starter=tmp_path / "first")
-    assert (tmp_path / "first" / WEIGHTS_FILE).read_bytes() == before
-    assert (tmp_path / "second" / WEIGHTS_FILE).read_bytes() != before
-
-
-def test_same_pairs_and_seed_give_the_same_bytes(base, tmp_path):
-    train(base, tmp_path / "a")
+def test_same_pairs_and_seed_give_the_same_bytes(base, trained, tmp_path):
     torch.rand(3)  # earlier random numbers must not matter
     train(base, tmp_path / "b")
     train(base, tmp_path / "c", settings=SETTINGS.model_copy(update={"seed": 18}))
-    first, again, other = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "abc")
+    first, again, other = ((folder / WEIGHTS_FILE).read_bytes() for folder in (trained, tmp_path / "b", tmp_path / "c"))
     assert first == again != other
 
 
@@ -180,20 +184,22 @@ def learned(folder: Path, strength: float = 1.0) -> dict[str, torch.Tensor]:
     return {name: weight / strength for name, weight in weights.items() if "lora_B" in name}  # it starts at 0
 
 
+@pytest.fixture(scope="module")
+def one_pass(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one pass") / "out"
+    train(base, folder, settings=SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0}))
+    return folder
+
+
 @pytest.mark.parametrize(("patience", "steps"), [(1, 2), (2, 3), (9, 4)])
-def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base, tmp_path, patience, steps):
+def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base, one_pass, tmp_path, patience, steps):
     """Every pass makes pairs that ask for the opposite worse, so the first pass is the best."""
     long = SETTINGS.model_copy(update={"epochs": 4, "sft_weight": 0, "patience": patience})
     metrics = train(base, tmp_path / "stopped", validation=AGAINST, settings=long)
-    train(base, tmp_path / "one pass", settings=SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0}))
     assert (metrics.steps, metrics.epochs_trained) == (steps, 1.0)
-    torch.testing.assert_close(learned(tmp_path / "stopped", metrics.strength), learned(tmp_path / "one pass"))
-
-
-def test_margins_are_those_of_the_pass_that_is_kept(base, tmp_path):
-    stopping = SETTINGS.model_copy(update={"epochs": 2, "sft_weight": 0, "patience": 1})
-    metrics = train(base, tmp_path / "out", validation=AGAINST, settings=stopping)
-    assert metrics.validation_margin == pytest.approx(-margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
+    torch.testing.assert_close(learned(tmp_path / "stopped", metrics.strength), learned(one_pass))
+    kept = margin(base, tmp_path / "stopped", None, PAIRS[4])
+    assert metrics.validation_margin == pytest.approx(-kept, abs=1e-4), "the margins are of that pass"
 
 
 def test_a_few_pairs_get_enough_steps(base, tmp_path):
@@ -217,15 +223,14 @@ def test_the_first_of_many_steps_are_smaller_ones():
 
 
 @pytest.mark.parametrize(("wanted", "strength"), [(ENOUGH, 1.5), (AGAINST, 0.5)])
-def test_peoples_pairs_choose_the_strength(base, tmp_path, wanted, strength):
+def test_peoples_pairs_choose_the_strength(base, trained, tmp_path, wanted, strength):
     """The validation pairs ask for more of what was learned, or for its opposite."""
     metrics = train(base, tmp_path / "out", validation=wanted)
     assert metrics.strength == strength
     sign = 1 if strength > 1 else -1
     kept = sign * margin(base, tmp_path / "out", None, PAIRS[4])
     assert metrics.validation_margin == pytest.approx(kept, abs=1e-4)
-    train(base, tmp_path / "all of it")
-    everything = margin(base, tmp_path / "all of it", None, PAIRS[4])
+    everything = margin(base, trained, None, PAIRS[4])
     assert (margin(base, tmp_path / "out", None, PAIRS[4]) > everything) == (strength > 1)
 
 
@@ -237,12 +242,11 @@ def test_too_few_pairs_choose_no_strength(base, tmp_path):
     assert train(base, tmp_path / "out", validation=AGAINST[1:]).strength == 1.0
 
 
-def test_training_continues_while_validation_improves(base, tmp_path):
+def test_training_continues_while_validation_improves(base, trained, tmp_path):
     patient = SETTINGS.model_copy(update={"patience": 1})
-    train(base, tmp_path / "a")
     metrics = train(base, tmp_path / "b", validation=ENOUGH, settings=patient)
     assert (metrics.steps, metrics.epochs_trained) == (3, 3.0)
-    torch.testing.assert_close(learned(tmp_path / "b", metrics.strength), learned(tmp_path / "a"))
+    torch.testing.assert_close(learned(tmp_path / "b", metrics.strength), learned(trained))
 
 
 @pytest.mark.parametrize(("patience", "validation"), [(0, AGAINST), (1, []), (1, AGAINST[1:])])
@@ -260,8 +264,8 @@ def test_validation_pairs_are_counted_without_those_that_are_too_long(base, tmp_
     assert metrics.validation_margin == pytest.approx(0.0, abs=1e-4)
 
 
-def test_the_curve_holds_the_loss_of_every_step(base, tmp_path):
-    metrics = train(base, tmp_path / "out")
+def test_the_curve_holds_the_loss_of_every_step(plain):
+    _, metrics = plain
     assert len(metrics.loss_curve) == metrics.steps
     assert sum(metrics.loss_curve) / metrics.steps == pytest.approx(metrics.train_loss, rel=1e-3)
 
@@ -303,11 +307,10 @@ def test_weight_scales_a_pairs_loss(base, tmp_path, weight):
     )
 
 
-def test_answer_that_brings_its_end_token_trains_the_same(base, tmp_path):
+def test_answer_that_brings_its_end_token_trains_the_same(base, trained, tmp_path):
     ended = [PreferencePair(p.prompt, f"{p.chosen}<|im_end|>", f"{p.rejected}<|im_end|>") for p in PAIRS[:4]]
-    train(base, tmp_path / "a")
     train(base, tmp_path / "b", train=ended)
-    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+    assert (trained / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
 
 
 def test_pairs_longer_than_the_limit_are_left_out_and_counted(base, tmp_path):
@@ -376,9 +379,8 @@ def test_trl_still_has_the_private_methods_that_are_overridden(name):
     assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)
 
 
-def test_on_a_quantised_base_a_starter_keeps_its_own_numbers(base, tmp_path, monkeypatch):
+def test_on_a_quantised_base_a_starter_keeps_its_own_numbers(base, trained, tmp_path, monkeypatch):
     """TRL rounds the adapter that it trains to bfloat16, but not its reference: the parent would lean from itself."""
-    train(base, tmp_path / "starter")
 
     def load_marked(*arguments, **setting):
         model = load_on_device(*arguments, **setting)
@@ -387,8 +389,8 @@ def test_on_a_quantised_base_a_starter_keeps_its_own_numbers(base, tmp_path, mon
 
     monkeypatch.setattr("trainer.training.train.load_on_device", load_marked)
     untouched = SETTINGS.model_copy(update={"learning_rate": 1e-12})
-    metrics = train(base, tmp_path / "out", starter=tmp_path / "starter", validation=PAIRS[:1], settings=untouched)
+    metrics = train(base, tmp_path / "out", starter=trained, validation=PAIRS[:1], settings=untouched)
     assert metrics.validation_margin == pytest.approx(0.0, abs=1e-6)
-    begun, kept = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("starter", "out"))
+    begun, kept = (load_file(folder / WEIGHTS_FILE) for folder in (trained, tmp_path / "out"))
     assert all(torch.allclose(kept[name], weight, rtol=0, atol=1e-7) for name, weight in begun.items())
     assert {weight.dtype for weight in kept.values()} == {torch.float32}
