@@ -80,6 +80,15 @@ async def engine(make_engine: MakeEngine, tiny_base: BaseModel) -> AsyncIterator
     await shared.close(0.0)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_by_one(make_engine: MakeEngine, tiny_base: BaseModel) -> AsyncIterator[Engine]:
+    """A shared engine that gives one answer at a time; each test ends the answers that it asks for."""
+    shared = make_engine(tiny_base, batch_size=1, queue_size=4, context_tokens=POSITIONS)
+    await shared.start()
+    yield shared
+    await shared.close(0.0)
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def start_engine(make_engine: MakeEngine, tiny_base: BaseModel) -> AsyncIterator[StartEngine]:
     """For tests that close their engine, or need other settings."""
@@ -153,9 +162,8 @@ async def test_streamed_text_joins_to_the_answer(engine: Engine) -> None:
     assert completion.queued_s <= (completion.first_token_s or 0.0) <= completion.total_s
 
 
-async def test_text_comes_before_the_answer_has_ended(start_engine: StartEngine) -> None:
-    engine = await start_engine(context_tokens=POSITIONS)
-    generation = engine.submit(endless())
+async def test_text_comes_before_the_answer_has_ended(one_by_one: Engine) -> None:
+    generation = one_by_one.submit(endless())
     texts = [await anext(aiter(generation)) for _ in range(3)]
     generation.cancel()
     assert (await finished(generation)).text.startswith("".join(texts))
@@ -203,23 +211,23 @@ async def test_a_presence_penalty_keeps_a_greedy_answer_from_looping(engine: Eng
     assert len(set(penalised)) > len(set(plain))
 
 
-async def test_a_full_queue_refuses_the_next_request(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1, queue_size=2, context_tokens=POSITIONS)
-    running = engine.submit(endless())
+async def test_a_full_queue_refuses_the_next_request(one_by_one: Engine) -> None:
+    running = one_by_one.submit(endless())
     await started(running)
-    engine.submit(request())
-    engine.submit(request())
-    assert engine.waiting == 2
+    waiting = [one_by_one.submit(request()) for _ in range(4)]
+    assert one_by_one.waiting == 4
     with pytest.raises(EngineBusy) as refused:
-        engine.submit(request())
-    assert refused.value.waiting == 2
+        one_by_one.submit(request())
+    assert refused.value.waiting == 4
+    for one in (*waiting, running):
+        one.cancel()
+        await finished(one)
 
 
-async def test_a_cancelled_answer_frees_its_slot(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1, context_tokens=POSITIONS)
-    running = engine.submit(endless())
+async def test_a_cancelled_answer_frees_its_slot(one_by_one: Engine) -> None:
+    running = one_by_one.submit(endless())
     await started(running)
-    waiting = engine.submit(request())
+    waiting = one_by_one.submit(request())
     running.cancel()
     cut_short = await finished(running)
     assert cut_short.finish is Finish.CANCELLED
@@ -227,15 +235,16 @@ async def test_a_cancelled_answer_frees_its_slot(start_engine: StartEngine) -> N
     assert (await finished(waiting)).finish in {Finish.STOP, Finish.LENGTH}
 
 
-async def test_a_cancelled_request_leaves_the_queue_at_once(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1, context_tokens=POSITIONS)
-    running = engine.submit(endless())
+async def test_a_cancelled_request_leaves_the_queue_at_once(one_by_one: Engine) -> None:
+    running = one_by_one.submit(endless())
     await started(running)
-    waiting = engine.submit(request())
+    waiting = one_by_one.submit(request())
     waiting.cancel()
-    assert engine.waiting == 0
+    assert one_by_one.waiting == 0
     completion = await finished(waiting)
     assert (completion.text, completion.finish, completion.first_token_s) == ("", Finish.CANCELLED, None)
+    running.cancel()
+    await finished(running)
 
 
 async def test_an_answer_ends_at_its_timeout_running_or_waiting(
@@ -277,9 +286,9 @@ async def test_an_adapter_counts_as_much_as_its_strength(engine: Engine, adapter
 
 
 async def test_a_busy_lane_neither_starves_nor_fills_the_queue_of_another(
-    start_engine: StartEngine, adapters: list[AdapterRef]
+    one_by_one: Engine, adapters: list[AdapterRef]
 ) -> None:
-    engine = await start_engine(batch_size=1, queue_size=4, context_tokens=POSITIONS)
+    engine = one_by_one
     await answer(engine, request())  # both versions are in memory
     running = engine.submit(endless(adapter=adapters[0]))
     await started(running)
