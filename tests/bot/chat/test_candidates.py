@@ -14,7 +14,9 @@ from storage.database.tables import ReplyChoiceRow, ReplyRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, read_personality
 from storage.taste.learning import FEWEST
+from storage.votes.votes import Vote
 from storage.words import count_words
+from tests.seeding import add_reply, vote
 
 CALM = "That sounds fine to me."
 LOUD = "Wow! That is great! So great!"
@@ -34,19 +36,24 @@ def overrides():
 
 
 @pytest.fixture
-async def calm_people(place, engine, env):
+async def calm_people(place, env, query):
     """Members who like answers without exclamation marks, as their votes have shown."""
-    for number in range(FEWEST):
-        engine.answers = [f"{LOUD} {number}" if number % 2 else f"{CALM} {number}"]
-        answer = await place.ask("hi")
-        await place.bo.react(answer, "👎" if number % 2 else "👍")
-    await env.settle()
-    taste = env.bot.services.tastes.of(1)
+
+    def seed(session):
+        for number in range(FEWEST):
+            answer, value = (LOUD, Vote.DOWN) if number % 2 else (CALM, Vote.UP)
+            said = [{"role": "user", "content": "hi"}]
+            reply_id = add_reply(session, answer=f"{answer} {number}", messages=said, channel_id=place.channel.id)
+            vote(session, reply_id, place.bo.id, value)
+
+    query(seed)
+    tastes = env.bot.services.tastes
+    await tastes.refresh(1)
+    await tastes.settle()
+    taste = tastes.of(1)
     assert taste is not None
     assert len(taste.data) == FEWEST
     assert taste.score([CALM])[0] > taste.score([LOUD])[0]
-    engine.requests.clear()
-    engine.generations.clear()
 
 
 async def test_without_votes_there_is_one_candidate(place, engine, rows):
