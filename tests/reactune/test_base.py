@@ -82,7 +82,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def config(tmp_path: Path, folders: tuple[Path, Path]) -> Path:
+def config(tmp_path: Path, folders: tuple[Path, Path], migrated_file: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    shutil.copyfile(migrated_file, tmp_path / "data" / "reactune.db")
     file = tmp_path / "reactune.toml"
     file.write_text(CONFIG.format(base=folders[0]))
     return file

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bot.chat.message_stream import lay_out
@@ -90,13 +90,11 @@ def test_no_text_shows_a_masked_link_an_invite_a_mention_or_small_print(text: st
     assert sanitize_markdown(shown, STRICT) == shown
 
 
-@settings(max_examples=50)
 @given(TEXTS, st.integers(0, 200))
 def test_a_text_that_is_still_growing_is_as_safe(text: str, end: int) -> None:
     assert is_safe(sanitize_markdown(text[:end], STRICT))
 
 
-@settings(max_examples=50)
 @given(TEXTS, st.integers(1_780, 1_860))
 @pytest.mark.threat("T55")
 def test_no_cut_between_messages_brings_anything_back(text: str, before: int) -> None:
