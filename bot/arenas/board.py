@@ -27,7 +27,7 @@ from storage.database.enums import ArenaStatus
 from storage.emoji import VARIATION_SELECTOR
 from storage.errors import ArenaClosed, TranslatableError
 from storage.sentences import Sentence
-from storage.settings.sections import ArenaSettings, ChatSettings, OutputSettings
+from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
 from storage.wording import gettext_noop, message_link, shorten
 
@@ -161,18 +161,6 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     if not arena.closed_at:
         return outcome(answers)
     return f"{gettext('closed {time}', time=format_dt(arena.closed_at, 'R'))} · {outcome(answers)}"
-
-
-def describe_schedule(settings: ArenaSettings, chat: ChatSettings, chosen: str = "") -> str:
-    """Return the schedule of arenas in words: the server's choice, else the operator's."""
-    if not settings.schedule and not chosen:
-        return gettext("**Schedule:** none; admins start arenas")
-    set_there = gettext("`{schedule}` UTC in {channel}", schedule=settings.schedule, channel=f"<#{settings.channel}>")
-    said = gettext("**Schedule:** {when}", when=chosen or set_there)
-    if not chat.quiet_hours:
-        return said
-    hours = f"{chat.quiet_hours} {chat.time_zone}"
-    return gettext("{schedule}, but not in quiet hours ({hours})", schedule=said, hours=hours)
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings, head_chars: int) -> list[str]:

@@ -18,7 +18,6 @@ from bot.arenas.answers import answer_arena, reply_row
 from bot.arenas.board import (
     blind_board,
     cancelled_board,
-    describe_schedule,
     outcome_in_english,
     preparing,
     reason_of,
@@ -35,7 +34,6 @@ from bot.guards.permissions import lacking_to_post
 from bot.localization.languages import languages_of
 from bot.localization.sentences import speaking
 from bot.personalities.selection import active_personality
-from bot.servers.draft import describe_arenas
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
@@ -303,11 +301,6 @@ class ArenaSchedule:
 
     async def start_arena(self) -> None:
         await self._host.start_scheduled(self._settings.channel, by_server=False)
-
-    def describe(self, guild_id: int) -> str:
-        setup = self._services.setups.find(guild_id)
-        chosen = f"{describe_arenas(setup.choices)} (`/setup`)" if setup is not None else ""
-        return describe_schedule(self._settings, self._services.settings.chat, chosen)
 
 
 class ServerSchedules:

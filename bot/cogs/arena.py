@@ -5,9 +5,8 @@ from __future__ import annotations
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.orm import Session
 
-from bot.arenas.board import NumberReactions, PickButton, describe_arena, describe_start, describe_stop
+from bot.arenas.board import NumberReactions, PickButton, describe_start, describe_stop
 from bot.arenas.host import (
     COMPARED_ANSWERS,
     OPEN_MINUTES,
@@ -18,28 +17,22 @@ from bot.arenas.host import (
     ServerSchedules,
     as_channel,
 )
-from bot.arenas.prompts import describe_bank
+from bot.arenas.latest import ArenasButton
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import user_label
 from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import AdminCog
-from bot.localization.sentences import gettext
-from bot.personalities.selection import active_personality
+from bot.guards.interactions import AdminCog, button_row
 from bot.services import Services
-from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.votes.arenas import (
     Arena,
-    ArenaAnswer,
     PickGesture,
     fail_unprepared,
     find_arena,
     open_arenas,
-    read_arena_answers,
-    recent_arenas,
     stop_arena,
     unfinished_arena,
 )
@@ -47,8 +40,6 @@ from storage.wording import gettext_noop
 
 CLOSING_INTERVAL_S = 2.0
 LONGEST_MINUTES = 28 * 24 * 60.0
-SHOWN_ARENAS = 5
-NO_ARENAS = gettext_noop("No arenas yet. Start one with `/arena start`.")
 
 
 class Arenas(
@@ -99,7 +90,7 @@ class Arenas(
         )
         arena = await self._host.start(plan)
         interaction.extras[NOTED] = True
-        await answer_privately(interaction, describe_start(arena))
+        await answer_privately(interaction, describe_start(arena), button_row([ArenasButton()]))
 
     @app_commands.command()
     @app_commands.describe(channel="The arena's channel; without it, here")
@@ -114,16 +105,6 @@ class Arenas(
             await self._host.show_failed(arena)
         arena = await self.services.database.read(find_arena, arena.id)
         await answer_privately(interaction, describe_stop(arena))
-
-    @app_commands.command()
-    async def status(self, interaction: discord.Interaction) -> None:
-        """Show the latest arenas, the prompt bank and the schedule."""
-        await interaction.response.defer(ephemeral=True)
-        latest = await self.services.database.read(_latest, interaction.guild_id or 0)
-        lines = [describe_arena(arena, answers) for arena, answers in latest] or [gettext(NO_ARENAS)]
-        personality = (await active_personality(self.services, interaction.channel)).personality
-        lines += [await describe_bank(self.services, personality), self._schedule.describe(interaction.guild_id or 0)]
-        await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     # Closing, and after a gap in the connection
 
@@ -219,11 +200,6 @@ class Arenas(
             self._numbers.observe(arena_id, payload, PickGesture.UNREACTED)
 
 
-def _latest(session: Session, guild_id: int) -> list[tuple[Arena, list[ArenaAnswer]]]:
-    recent = recent_arenas(session, guild_id, SHOWN_ARENAS)
-    return [(arena, read_arena_answers(session, arena.id)) for arena in recent]
-
-
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(PickButton)
+    bot.add_dynamic_items(PickButton, ArenasButton)
     await bot.add_cog(Arenas(bot, services))

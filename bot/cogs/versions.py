@@ -10,6 +10,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.arenas.latest import ArenasButton
 from bot.cogs.taste import SwitchOffButton
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
@@ -75,7 +76,8 @@ class VersionCommands(
         chosen = await chosen_personality(self.services, interaction, personality)
         blocks = await read_status_blocks(self.services, chosen.id, interaction.user.id)
         blocks[0] = signed(chosen, blocks[0])
-        await interaction.edit_original_response(view=text_panel(blocks, buttons=[ReportButton(chosen.id)]))
+        buttons = [ReportButton(chosen.id), ArenasButton()]
+        await interaction.edit_original_response(view=text_panel(blocks, buttons=buttons))
 
     @app_commands.command()
     @app_commands.describe(version="A version such as v3, or base; without it, the list of versions", personality=WHOSE)

@@ -29,6 +29,14 @@ async def post_report(place: Any) -> Any:
     return (await place.grace.click(status.response, label="Post a report here")).response
 
 
+async def latest_arenas(place: Any) -> str:
+    """Return the words about the server's arenas that an admin reads."""
+    status = await place.grace.slash(place.channel, "version status")
+    shown = await place.grace.click(status.response, label="Latest arenas")
+    assert shown.ephemeral
+    return shown.response.content
+
+
 def said(message: Any) -> str:
     """Return the text of a message or a response of the simulator; of a panel its texts, one below the other."""
     parts = [part if isinstance(part, dict) else part.to_dict() for part in message.components]

@@ -18,7 +18,6 @@ from tests.word_encoder import WordEncoder
 # What each admin command is given; every one of the tree is here, or the first test fails.
 OPTIONS = {
     "arena start": {"prompt": "Say hi."},
-    "arena status": {},
     "arena stop": {},
     "audit": {},
     "reset": {},

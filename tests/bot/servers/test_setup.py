@@ -20,6 +20,7 @@ from storage.personalities.personalities import change_card, create_personality,
 from storage.servers import ServerChoices, apply_setup
 from storage.training.rounds import request_round
 from tests.bot.chat.test_calling import is_answered
+from tests.bot.panels import latest_arenas
 
 __all__ = ["is_answered"]
 
@@ -513,8 +514,8 @@ class TestWhatItStarts:
         await env.advance_time(ArenaSchedule.INTERVAL_S + 1)
         (arena,) = rows(ArenaRow)
         assert (arena.guild_id, arena.channel_id, arena.started_by) == (guild_id, place.channel.id, "schedule")
-        status = await place.grace.slash(place.channel, "arena status")
-        assert f"**Schedule:** at `* * * * *` UTC in {place.channel.mention} (`/setup`)" in status.response.content
+        schedule = f"**Schedule:** at `* * * * *` UTC in {place.channel.mention} (`/setup`)"
+        assert schedule in await latest_arenas(place)
 
     async def test_a_schedule_that_nobody_can_read_stops_no_other_servers_arena(
         self, place, env, choose, query, rows, caplog
