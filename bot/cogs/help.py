@@ -1,4 +1,4 @@
-"""`/help`: how to talk with the bot, and the commands that this person may use here; old names of commands."""
+"""`/help`: how to talk with the bot, and the commands that this person may use here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from discord.ext import commands
 from bot.guards.access import is_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import AdminCog, BotCog
+from bot.guards.interactions import BotCog
 from bot.localization.sentences import gettext
 from bot.services import Services
-from bot.text.sanitize import quote_plainly
 from storage.wording import gettext_noop
 
 HOW = gettext_noop(
@@ -25,8 +24,6 @@ HOW = gettext_noop(
 )
 IN_MENUS = gettext_noop("In the menu of a message, under Apps: {names}")
 FOR_ADMINS = gettext_noop("For admins")
-OLD_NAMES = frozenset({"model", "votes"})
-OLD_COMMAND_CHARS = 100
 
 Slash = app_commands.Command[Any, ..., Any] | app_commands.Group
 
@@ -36,7 +33,7 @@ class Help(BotCog):
     async def help(self, interaction: discord.Interaction) -> None:
         """See what I can do, and the commands that you may use here."""
         tree, is_in_server = self.bot.tree, interaction.guild is not None
-        known = [one for one in tree.get_commands(type=AppCommandType.chat_input) if one.name not in OLD_NAMES]
+        known = tree.get_commands(type=AppCommandType.chat_input)
         slash = [one for one in known if is_in_server or not one.guild_only]
         menus = [gettext(one.name) for one in tree.get_commands(type=AppCommandType.message) if not is_for_admins(one)]
         lines = [*_lines(one for one in slash if not _is_for_admins(one))]
@@ -59,28 +56,5 @@ def _lines(found: Iterable[Slash]) -> Iterator[str]:
         yield f"`/{f'{one.name} {parts}'.strip()}` {gettext(one.description)}"
 
 
-class OldNames(AdminCog):
-    """Renamed commands: they answer with the new name until the second release."""
-
-    @app_commands.command()
-    @app_commands.guild_only()
-    @app_commands.default_permissions(manage_guild=True)
-    @app_commands.describe(command="What you wanted to enter after /model")
-    async def model(
-        self, interaction: discord.Interaction, command: app_commands.Range[str, 1, OLD_COMMAND_CHARS] = ""
-    ) -> None:
-        """Has a new name: /version."""
-        now = f"/version {quote_plainly(command).replace('`', '')}".strip()
-        await answer_privately(interaction, gettext("`/model` is called `/version` now: use `{now}`.", now=now))
-
-    @app_commands.command()
-    @app_commands.guild_only()
-    @app_commands.default_permissions(manage_guild=True)
-    async def votes(self, interaction: discord.Interaction) -> None:
-        """Has a new name: /review."""
-        await answer_privately(interaction, gettext("`/votes` is called `/review` now."))
-
-
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    for cog in (Help, OldNames):
-        await bot.add_cog(cog(bot, services))
+    await bot.add_cog(Help(bot, services))

@@ -29,12 +29,3 @@ async def test_in_a_direct_message_there_are_only_commands_that_work_there(place
     alone = shown(await place.ada.user.slash("help"))
     assert "`/privacy` " in alone
     assert "`/taste`" not in alone
-
-
-async def test_an_old_name_says_the_new_one_to_the_admin_alone(place):
-    result = await place.grace.slash(place.channel, "model", command="promote v1 `@everyone`")
-    assert result.ephemeral
-    assert result.response.content == "`/model` is called `/version` now: use `/version promote v1 @ everyone`."
-    alone = await place.grace.slash(place.channel, "model")
-    assert alone.response.content == "`/model` is called `/version` now: use `/version`."
-    assert "`/model" not in shown(await place.grace.slash(place.channel, "help"))

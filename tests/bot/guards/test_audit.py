@@ -27,7 +27,6 @@ OPTIONS = {
     "knowledge remove": {"document": 99},
     "knowledge search": {"question": "Where?"},
     "knowledge show": {"document": 99},
-    "model": {},
     "personality appearance": {"personality": "default"},
     "personality bind": {"personality": "default"},
     "personality create": {"name": "owl"},
@@ -44,7 +43,6 @@ OPTIONS = {
     "version show": {"version": "base"},
     "version status": {},
     "version train": {},
-    "votes": {},
 }
 
 

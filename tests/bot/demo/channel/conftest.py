@@ -68,6 +68,11 @@ class Channel:
     async def act(self, person: str, message_id: int, place: str = "lounge", **fields: str) -> Seen:
         return await self.browser.post(f"/channel/{person}/{place}/messages/{message_id}", **fields)
 
+    async def use(self, seen: Seen, **fields: str) -> Seen:
+        """Use a control of the last message that has one, on a page as somebody saw it."""
+        *_, path = re.findall(r'action="(/channel/[^"]+/messages/\d+)"', seen.html)
+        return await self.browser.post(path, **fields)
+
 
 def articles_html(seen: Seen) -> list[str]:
     return re.findall(r"<article.*?</article>", seen.html, re.DOTALL)

@@ -49,6 +49,16 @@ async def test_a_command_can_be_typed(channel, add_version, rows):
     assert "version promote" in articles(seen)[-1]
 
 
+async def test_pages_of_a_command_are_turned_by_its_select_and_buttons(channel, add_version):
+    add_version(1.0)
+    listed = await channel.say("grace", "/version show")
+    assert '<option value="v1">v1: ✓ passed the checks</option>' in listed.html
+    opened = await channel.use(listed, choose="reactune:version:1", value="v1")
+    assert "from base on tiny" in articles(opened)[-1]
+    again = await channel.use(opened, press="reactune:versions:1:0")
+    assert "▫️ v1 · 👍 0 👎 0" in articles(again)[-1]
+
+
 async def test_what_a_typed_command_lacks_is_asked_for(channel):
     seen = await channel.say("grace", "/version promote reason:because")
     assert "version (required)" in seen.text
@@ -67,7 +77,6 @@ async def test_mistakes_get_a_sentence(channel):
     for person, text, said in (
         ("ada", "/version status", "You may not use /version status here"),
         ("grace", "/version", "There is no command /version . Choose one: /version compare"),
-        ("grace", "/model promote v1", "use /version promote v1"),
         ("grace", "/nonsense", "There is no command /nonsense . Commands lists them"),
         ("grace", "/taste now", "There is no personality"),
         ("ada", "/suggest this", "has no options"),

@@ -345,7 +345,7 @@ async def test_a_channel_for_admins_is_hidden_from_members(channel, world):
 
 @pytest.mark.threat("T27")
 async def test_files_are_for_those_who_see_the_message(channel, world):
-    seen = await channel.say("grace", "/version report")
+    seen = await channel.use(await channel.say("grace", "/version status"), press="reactune:report:1")
     (picture,) = re.findall(r'src="(/channel/[^"]*/files/\d+)"', seen.html)
     shown = await channel.browser.get(picture)
     assert shown.headers["Content-Type"] == "image/png"
