@@ -164,8 +164,8 @@ class Personalities(
         require_own(self.services, found, {interaction.guild_id or 0})
         if not (name or picture or reset):
             raise UserFacingError(NO_APPEARANCE)
-        shown_name = name or ("" if reset == "name" else found.card.display_name)
-        card, by = renamed(found.card, shown_name), user_label(interaction.user)
+        card = renamed(found.card, name or "") if name or reset == "name" else found.card
+        by = user_label(interaction.user)
         content = await _clean_picture(picture) if picture else None
 
         def write(session: Session) -> Personality:
