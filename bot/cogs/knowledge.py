@@ -1,48 +1,40 @@
-"""`/knowledge`: admins add, list, show, search, refresh and remove the documents that answers quote."""
+"""`/knowledge`: admins add, list and search the documents that answers quote."""
 
 from __future__ import annotations
-
-import logging
 
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.guards.access import user_label
-from bot.guards.audit import action_of, record_done, run_audited
-from bot.guards.error_handler import answer_privately
+from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import AdminCog
 from bot.knowledge.adding import (
     DocumentForm,
     DocumentRequest,
-    describe_document,
-    describe_stored,
-    from_file,
-    read_again,
-    report_in,
     require_curator,
     store_document,
     warn_about_search,
 )
 from bot.knowledge.found import describe_found, explain_decision
-from bot.knowledge.library import Source
-from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
+from bot.knowledge.pages import (
+    DocumentsButton,
+    DocumentSelect,
+    ReadAgainButton,
+    RemoveButton,
+    ReplaceButton,
+    show_documents,
+)
 from bot.localization.sentences import gettext
-from bot.personalities.selection import CHOICES, active_personality, offer_personalities
+from bot.personalities.selection import active_personality, offer_personalities
 from bot.services import Services
-from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import answer_in_full
-from storage.knowledge.documents import Document, SearchScope, find_document, list_documents, read_text, remove_document
+from storage.knowledge.documents import SearchScope
 from storage.personalities.personalities import personality_named
 from storage.wording import gettext_noop
 
-log = logging.getLogger(__name__)
-
 SHOWN_PASSAGES = 5
 ONE_SOURCE = gettext_noop("Give me only one source: a text, a file, a message link, or a channel with pinned messages.")
-NO_DOCUMENTS = gettext_noop("This server has no documents yet. Add one with `/knowledge add`.")
 NOTHING_FOUND = gettext_noop("I found nothing about that.")
 
 
@@ -97,26 +89,9 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
 
     @app_commands.command(name="list")
     async def list_(self, interaction: discord.Interaction) -> None:
-        """List this server's documents."""
+        """List this server's documents; choose one to read, refresh or remove it."""
         await interaction.response.defer(ephemeral=True)
-        known = await self.services.database.read(list_documents, _guild_id(interaction))
-        lines = [describe_document(document) for document in known] or [gettext(NO_DOCUMENTS)]
-        await answer_in_full(interaction, lines, "\n".join(lines), "documents.txt")
-
-    @app_commands.command()
-    @app_commands.describe(document="Its number; choose it from the list")
-    async def show(self, interaction: discord.Interaction, document: int) -> None:
-        """Show a document's text."""
-        await interaction.response.defer(ephemeral=True)
-
-        def read(session: Session) -> tuple[Document, str]:
-            found = find_document(session, _guild_id(interaction), document)
-            return found, read_text(session, found.id)
-
-        found, text = await self.services.database.read(read)
-        lines = [describe_document(found)]
-        lines += sanitize_markdown(text, self.services.settings.output).splitlines()
-        await answer_in_full(interaction, lines, text, f"document-{found.id}.txt")
+        await show_documents(interaction, self.services)
 
     @app_commands.command()
     @app_commands.describe(question="A question that a member might ask", channel="Where they ask; without it, here")
@@ -134,53 +109,6 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
         lines = [describe_found(one) for one in found]
         lines = [*([*lines, limit] if lines else [gettext(NOTHING_FOUND)]), *warn_about_search(self.services)]
         await answer_in_full(interaction, lines, "\n".join(lines), "passages.txt")
-
-    @app_commands.command()
-    @app_commands.describe(
-        document="Its number; choose it from the list", file="The new version of a typed text or an uploaded file"
-    )
-    async def refresh(
-        self, interaction: discord.Interaction, document: int, file: discord.Attachment | None = None
-    ) -> None:
-        """Read a document again from Discord, or from a new file."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        found = await self.services.database.read(find_document, _guild_id(interaction), document)
-        source = await self._read_again(interaction, found, file)
-        if await self.services.library.refresh(found, source, report_in(interaction)):
-            stored = await describe_stored(self.services, found)
-            answer = gettext("Updated: {document}", document=stored)
-        else:
-            answer = gettext("**{title}** has not changed.", title=_plain(found.title))
-        await interaction.edit_original_response(content=answer)
-
-    @app_commands.command()
-    @app_commands.describe(document="Its number; choose it from the list")
-    async def remove(self, interaction: discord.Interaction, document: int) -> None:
-        """Delete a document; new answers won't quote it."""
-        await interaction.response.defer(ephemeral=True)
-        removed = await run_audited(interaction, remove_document, _guild_id(interaction), document)
-        log.info("%s removed document %d.", user_label(interaction.user), removed.id)
-        await answer_privately(
-            interaction, gettext("Removed **{title}**. New answers won't quote it.", title=_plain(removed.title))
-        )
-
-    @show.autocomplete("document")
-    @refresh.autocomplete("document")
-    @remove.autocomplete("document")
-    async def _choose(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[int]]:
-        known = await self.services.database.read(list_documents, _guild_id(interaction))
-        fitting = [d for d in known if typed.lower() in f"{d.id} {d.title}".lower()]
-        return [
-            app_commands.Choice(name=f"{d.id} · {d.title}"[:MAX_TITLE_CHARS], value=d.id) for d in fitting[:CHOICES]
-        ]
-
-    async def _read_again(
-        self, interaction: discord.Interaction, document: Document, file: discord.Attachment | None
-    ) -> Source:
-        assert isinstance(interaction.user, discord.Member)  # guild_only
-        if file is not None:
-            return await from_file(file, self.services.settings.knowledge)
-        return await read_again(document, interaction.user.guild, interaction.user)
 
 
 class TextForm(DocumentForm):
@@ -209,14 +137,11 @@ class TextForm(DocumentForm):
         await record_done(interaction, action_of(interaction, self.action, self._title.value))
 
 
-def _plain(title: str) -> str:
-    return cite_one(title, "")
-
-
 def _guild_id(interaction: discord.Interaction) -> int:
     assert interaction.guild_id is not None  # guild_only
     return interaction.guild_id
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(DocumentSelect, DocumentsButton, ReadAgainButton, RemoveButton, ReplaceButton)
     await bot.add_cog(Knowledge(bot, services))

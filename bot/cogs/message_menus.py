@@ -27,7 +27,7 @@ from storage.wording import gettext_noop
 
 MY_WORDS = gettext_noop("I wrote that myself, and would only quote myself. To teach me facts, use `/knowledge add`.")
 KNOWN = gettext_noop(
-    "That message is in the knowledge already: {document}\nTo remove it, use `/knowledge remove` with its number."
+    "That message is in the knowledge already: {document}\nTo remove it, choose it in `/knowledge list`."
 )
 NO_QUESTION = gettext_noop("I can't find a question there. Choose one of my answers, or a message with words.")
 ALONE = gettext_noop("What was said before the question was left out.")

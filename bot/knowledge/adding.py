@@ -271,7 +271,7 @@ class MessageForm(Form):
         request = DocumentRequest(message=self._message, title=self._title.value)
         channel_id = self._message.channel.id if self._where.value == self._only_here else None
         added = await store_document(interaction, self._services, request, channel_id)
-        undo = gettext("To undo this, use `/knowledge remove` with its number.")
+        undo = gettext("To undo this, choose it in `/knowledge list`.")
         text = f"{gettext('Added: {document}', document=added)}\n{undo}"
         await interaction.edit_original_response(content=text)
         await record_done(interaction, action_of(interaction, self.action, self._message.jump_url))

@@ -194,7 +194,7 @@ class TestKnowledge:
         assert drafts(form)[0] == "Message in #general", "no word of theirs, which would outlive the message"
         done = await place.grace.submit_modal(form, {"title": "The pool", "where": "Everywhere in this server"})
         assert done.response.content.startswith("Added: **1** · [The pool](<https://discord.com/channels/")
-        assert "To undo this, use `/knowledge remove`" in done.response.content
+        assert "To undo this, choose it in `/knowledge list`" in done.response.content
         (document,) = rows(DocumentRow)
         assert (document.kind, document.channel_id, document.text) == (DocumentKind.MESSAGE, None, RULES)
         assert [row.user_id for row in rows(DocumentSpeakerRow)] == [place.bo.id]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import bot.app
 from bot.guards.access import DenialReason, denial_of, is_quiet
 from bot.guards.access import Requester as Where
-from bot.guards.interactions import Form, PersistentButton
+from bot.guards.interactions import Form, PersistentItem
 from storage.database.columns import utc_now
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings.sections import EVERY_SERVER, AccessSettings, ChatSettings
@@ -84,7 +84,7 @@ def test_every_button_and_form_checks_access() -> None:
     assert bot.app.COGS
     ours = [cls for cls in below(discord.ui.DynamicItem) | below(discord.ui.Modal) if cls.__module__.startswith("bot.")]
     assert ours
-    assert all(issubclass(cls, PersistentButton | Form) for cls in ours)
+    assert all(issubclass(cls, PersistentItem | Form) for cls in ours)
 
 
 class TestNobodyNamed:

@@ -9,12 +9,13 @@ import pytest
 
 from bot.app import ReactuneBot
 from bot.chat.context import FROM_DOCUMENTS
-from storage.database.enums import DocumentKind, Origin
-from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, ReplyRow, ReplySpeakerRow
+from storage.database.enums import AuditOutcome, DocumentKind, Origin
+from storage.database.tables import AuditRow, ChunkRow, DocumentRow, DocumentSpeakerRow, ReplyRow, ReplySpeakerRow
 from storage.errors import EncoderError
-from storage.knowledge.documents import remove_document
+from storage.knowledge.documents import NewChunk, NewDocument, add_document, remove_document
 from storage.knowledge.gaps import count_gaps
 from storage.models.bundled import BundledEncoder
+from storage.settings.sections import KnowledgeSettings
 from tests.bot.cogs.test_feedback import MENU
 from tests.bot.knowledge.test_extraction import docx, pdf, zipped
 from tests.bot.panels import delete_everything
@@ -49,6 +50,17 @@ def knowledge(place):
         return result.response.content if result.response is not None else result
 
     return use
+
+
+@pytest.fixture
+def opened(place):
+    """Choose a document below `/knowledge list` as grace, and return the page that shows it."""
+
+    async def choose(name: str):
+        listed = await place.grace.slash(place.channel, "knowledge list")
+        return (await place.grace.select(listed.response, [name])).response
+
+    return choose
 
 
 def file(name: str, content: bytes) -> tuple[str, bytes]:
@@ -238,16 +250,17 @@ async def test_bad_files_are_refused_in_a_sentence(knowledge, rows, name, conten
 @pytest.mark.parametrize(
     "error", [TimeoutError(), ConnectionResetError("reset by peer"), aiohttp.ServerDisconnectedError()]
 )
-async def test_a_file_that_does_not_arrive_from_discord_has_a_sentence(knowledge, env, rows, error):
+async def test_a_file_that_does_not_arrive_from_discord_has_a_sentence(place, knowledge, opened, env, error):
     def fail(_url):
         raise error
 
     env.backend.cdn.get = fail
-    for subcommand, options in (("add", {}), ("refresh", {"document": 1})):
-        said = await knowledge(subcommand, file=file("rules.txt", b"The pool opens."), **options)
-        assert said == "I couldn't get rules.txt from Discord. Please send it again."
-        if not rows(DocumentRow):
-            await knowledge("add", text=RULES, title="Rules")
+    sent, lost = file("rules.txt", b"The pool opens."), "I couldn't get rules.txt from Discord. Please send it again."
+    assert await knowledge("add", file=sent) == lost
+    await knowledge("add", text=RULES, title="Rules")
+    form = await place.grace.click(await opened("1 · Rules"), label="Replace by a file …")
+    refused = await place.grace.submit_modal(form, {"file": sent})
+    assert [message.content for message in refused.followups] == [lost]
 
 
 async def test_a_zip_bomb_is_refused_in_a_sentence(knowledge, rows):
@@ -285,34 +298,81 @@ async def test_bad_links_are_refused(knowledge, link, sentence):
     assert (await knowledge("add", message=link)).startswith(sentence)
 
 
-async def test_pinned_messages_are_read_and_read_again(place, env, knowledge, engine):
+async def test_pinned_messages_are_read_and_read_again(place, env, knowledge, engine, opened, rows):
     said = await place.bo.send(place.channel, RULES)
     await env.bot.get_channel(place.channel.id).get_partial_message(said.id).pin()
     assert "Pinned in #general" in await knowledge("add", pins=place.channel)
     await place.ask(QUESTION)
     assert "> The pool opens at nine." in engine.requests[0].prompt
-    assert await knowledge("refresh", document=1) == "**Pinned in #general** has not changed."
+    same = (await place.grace.click(await opened("1 · Pinned in #general"), label="Read it again")).response
+    assert same.content.startswith("**Pinned in #general** has not changed.")
+    await place.bo.edit(said, "The pool opens at ten.")
+    newer = (await place.grace.click(same, label="Read it again")).response
+    assert newer.content.startswith("Updated: **1** · [Pinned in #general]") or "has not changed" in newer.content
+    assert "The pool opens at ten." in rows(DocumentRow)[0].text
 
 
-async def test_a_typed_text_is_refreshed_from_a_file(knowledge, rows):
+async def test_a_text_is_replaced_by_a_file_and_stays_the_same_document(place, env, new_bot, knowledge, opened, rows):
     await knowledge("add", text=RULES, title="House rules")
-    assert "was typed in or uploaded" in await knowledge("refresh", document=1)
-    answer = await knowledge("refresh", document=1, file=file("new.txt", b"The pool opens at ten."))
-    assert answer.startswith("Updated: **1** · House rules")
+    page, old = await opened("1 · House rules"), env.bot
+    await env.restart_bot(new_bot())
+    form = await place.grace.click(page, label="Replace by a file …")
+    assert form.modal["title"] == "House rules"
+    shown = await place.grace.submit_modal(form, {"file": file("new.txt", b"The pool opens at ten.")})
+    assert shown.response.content.startswith("Updated: **1** · House rules")
+    assert shown.response.content.endswith("The pool opens at ten.")
     assert [row.text for row in rows(ChunkRow)] == ["The pool opens at ten."]
+    assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].subject) == ("knowledge refresh", "document: 1")
+    await old.close()
 
 
-async def test_documents_are_listed_shown_searched_and_removed(place, knowledge, rows):
+async def test_a_long_list_has_pages(place, knowledge, query):
+    def add(session):
+        for number in range(1, 13):
+            text = f"Fact {number}"
+            parts = {"kind": DocumentKind.TEXT, "link": "", "media_type": "text/markdown", "speakers": ()}
+            places = {"guild_id": place.channel.guild.id, "channel_id": None, "personality_id": None}
+            new = NewDocument(title=text, text=text, chunks=[NewChunk("", text)], added_by="grace", **parts, **places)
+            add_document(session, new, KnowledgeSettings())
+
+    query(add)
+    first = (await place.grace.slash(place.channel, "knowledge list")).response
+    assert [line.split(" · ")[1] for line in first.content.splitlines()] == [f"Fact {n}" for n in range(12, 2, -1)]
+    second = (await place.grace.click(first, label="Older")).response
+    assert [line.split(" · ")[1] for line in second.content.splitlines()] == ["Fact 2", "Fact 1"]
+    shown = (await place.grace.select(second, ["1 · Fact 1"])).response
+    assert shown.content.endswith("\nFact 1")
+    back = (await place.grace.click(shown, label="All documents")).response
+    assert back.content == first.content
+
+
+async def test_a_long_text_comes_as_a_file_that_goes_with_its_page(place, knowledge, opened):
+    await knowledge("add", text="The pool opens at nine. " * 200, title="Long")
+    page = await opened("1 · Long")
+    assert [one.filename for one in page.attachments] == ["document-1.txt"]
+    listed = await place.grace.click(page, label="All documents")
+    assert listed.response.attachments == []
+
+
+async def test_documents_are_listed_shown_searched_and_removed(place, knowledge, opened, rows):
     assert await knowledge("list") == "This server has no documents yet. Add one with `/knowledge add`."
     await knowledge("add", text=RULES, title="House rules")
     assert (await knowledge("list")).startswith("**1** · House rules · 1 passage")
-    assert RULES in await knowledge("show", document=1)
+    pages = [await opened("1 · House rules") for _ in range(2)]
+    assert RULES in pages[0].content
     found = await knowledge("search", question=QUESTION)
     assert "House rules · similarity 0." in found
     assert "**would be quoted**" in found
     assert "-# The line is quoted: it is " in found
-    assert await knowledge("remove", document=1) == "Removed **House rules**. New answers won't quote it."
-    assert "There is no document 1" in await knowledge("show", document=1)
+    gone = "Removed **House rules**. New answers won't quote it."
+    none = "This server has no documents yet. Add one with `/knowledge add`."
+    assert (await place.grace.click(pages[0], label="Remove")).response.content == f"{gone}\n{none}"
+    again = await place.grace.click(pages[1], label="Remove")
+    assert "There is no document 1" in again.followups[0].content
+    assert [(row.action, row.outcome) for row in rows(AuditRow) if row.action == "knowledge remove"] == [
+        ("knowledge remove", AuditOutcome.DONE),
+        ("knowledge remove", AuditOutcome.REFUSED),
+    ]
     assert await knowledge("search", question=QUESTION) == "I found nothing about that."
     assert (rows(ChunkRow), rows(DocumentRow)[0].text) == ([], "")
 
@@ -348,7 +408,14 @@ async def test_a_link_with_a_source_that_has_one_is_refused(place, knowledge, ro
     assert rows(DocumentRow) == []
 
 
-async def test_members_may_not(place, env, knowledge):
+async def test_members_may_not(place, env, knowledge, opened):
+    await knowledge("add", text=RULES, title="House rules")
+    page = await opened("1 · House rules")
+    (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
+    env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
+    await env.settle()
+    refused = await place.grace.click(page, label="Remove")
+    assert "Only admins can do this" in str([refused.response, *refused.followups])
     root = next(c for c in env.backend.commands[None].values() if c["name"] == "knowledge")
     root.update(default_member_permissions=None)
     assert (await knowledge("list", who=place.ada)).startswith("Only admins can do this")

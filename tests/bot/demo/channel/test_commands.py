@@ -84,7 +84,7 @@ async def test_mistakes_get_a_sentence(channel):
         ("grace", "/audit limit:99", "must be ≤ 25"),
         ("grace", "/version rollback override:1", "base model is already in use"),
         ("grace", "/version train learn_from:dreams", "can be votes, examples, and not dreams"),
-        ("grace", "/knowledge refresh 1 file:tea.txt", "Choose a file"),
+        ("grace", "/knowledge add file:tea.txt", "Choose a file"),
         ("ada", "x" * 2_001, "longer than 2,000 characters"),
         ("ada", " ", "Write a message first"),
     ):
