@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP, one alert for each problem, and `/audit`: admins' actions, with times and reasons."""
+"""Metrics and health over HTTP, and one alert for each problem."""
 
 from __future__ import annotations
 
@@ -8,33 +8,23 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from re import Match
 
-import discord
 from aiohttp import web
-from discord import app_commands
 from discord.ext import commands
-from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.discord_errors import DISCORD_ERRORS
-from bot.guards.access import require_admin
-from bot.guards.audit import is_for_admins
-from bot.guards.interactions import AdminCog, BotCog, PersistentButton
+from bot.guards.interactions import BotCog
 from bot.localization.languages import languages_of
-from bot.localization.sentences import gettext, speaking
+from bot.localization.sentences import speaking
 from bot.operations import health
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
-from bot.personalities.selection import offer
 from bot.services import Services
-from bot.text.sanitize import escape_inline, sanitize_reason
-from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
-from storage.database.enums import AuditOutcome
 from storage.insights.model_status import read_facts
 from storage.operations.alerts import EVERYBODY, Alert, AlertKind, alerts_to_announce, has_changed, record_alerts
-from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
@@ -44,10 +34,6 @@ log = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 30.0
 DELAY_INTERVAL_S = 0.5
-SHOWN = 10
-MOST_SHOWN = 25
-ACTION_CHARS = 40
-SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
 
 
 class Operations(BotCog):
@@ -190,94 +176,6 @@ class AlertWatch(BotCog):
             await self._send(partial(describe_away, since, over=True))
 
 
-class AuditTrail(AdminCog):
-    @app_commands.command()
-    @app_commands.guild_only()
-    @app_commands.default_permissions(manage_guild=True)
-    @app_commands.describe(
-        limit="How many entries to show",
-        action="A command such as version promote, or version for all of its commands",
-        member="Only what this member did",
-    )
-    async def audit(
-        self,
-        interaction: discord.Interaction,
-        limit: app_commands.Range[int, 1, MOST_SHOWN] = SHOWN,
-        action: app_commands.Range[str, 1, ACTION_CHARS] | None = None,
-        member: discord.User | None = None,
-    ) -> None:
-        """Show what admins did here, newest first."""
-        await interaction.response.defer(ephemeral=True)
-        wanted = AuditQuery(
-            limit,
-            action=_plain(action or ""),
-            actor_id=member.id if member else None,
-            guild_ids=(interaction.guild_id or 0,),
-        )
-        await show_audit_page(interaction, self.services, wanted)
-
-    @audit.autocomplete("action")
-    async def complete_action(self, _interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        names = [c.qualified_name for c in self.bot.tree.walk_commands() if is_for_admins(c)]  # pyrefly: ignore[bad-argument-type]
-        return offer(sorted(names), current)
-
-
-async def show_audit_page(interaction: discord.Interaction, services: Services, wanted: AuditQuery) -> None:
-    """Answer a deferred interaction with the newest matching entries, and a button for older ones."""
-    entries = await services.database.read(read_trail, wanted)
-    view = discord.ui.View(timeout=None)
-    if len(entries) == wanted.limit:
-        view.add_item(OlderButton(wanted, entries[-1].id))
-    lines = [describe_entry(entry) for entry in entries] or [gettext("No entries in the audit trail match.")]
-    no_room = gettext("… and {left} more that don't fit: use a smaller limit")
-    await interaction.edit_original_response(content=fit_lines(lines, f"-# {no_room}"), view=view)
-
-
-def _plain(action: str) -> str:
-    """Return the action without characters that a button's id cannot hold."""
-    return " ".join("".join(char for char in action.lower() if char.isalnum() or char in " -").split())
-
-
-class OlderButton(
-    PersistentButton,
-    template=r"reactune:audit:(?P<before>\d+):(?P<limit>\d+):(?P<member>\d*):(?P<action>.*)",
-):
-    def __init__(self, wanted: AuditQuery, before_id: int) -> None:
-        self.wanted = wanted
-        self.before_id = before_id
-        member = "" if wanted.actor_id is None else wanted.actor_id
-        custom_id = f"reactune:audit:{before_id}:{wanted.limit}:{member}:{wanted.action}"
-        super().__init__(custom_id, gettext("Older"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> OlderButton:
-        member = int(match["member"]) if match["member"] else None
-        limit = min(int(match["limit"]), MOST_SHOWN)
-        return cls(AuditQuery(limit, action=match["action"], actor_id=member), int(match["before"]))
-
-    async def press(self, interaction: discord.Interaction, services: Services) -> None:
-        require_admin(interaction.user, services.settings.discord)
-        await interaction.response.defer()
-        wanted = self.wanted
-        # The server comes from the interaction, not from the button, so no server can read another one's entries.
-        here = (interaction.guild_id or 0,)
-        page = AuditQuery(wanted.limit, wanted.action, wanted.actor_id, here, self.before_id)
-        await show_audit_page(interaction, services, page)
-
-
-def describe_entry(entry: AuditEntry) -> str:
-    """Return an entry in a line: outcome, time, action, admin, subject, reason and note."""
-    parts = [
-        f"{SIGNS[entry.outcome]} {format_dt(entry.happened_at, 'f')} "
-        + gettext("**{action}** by {who}", action=entry.action, who=entry.actor),
-        escape_inline(entry.subject),
-        f"“{sanitize_reason(entry.reason)}”" if entry.reason else "",
-        sanitize_reason(entry.note),
-    ]
-    return " · ".join(filter(None, parts))
-
-
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(OlderButton)
-    for cog in (Operations, AlertWatch, AuditTrail):
+    for cog in (Operations, AlertWatch):
         await bot.add_cog(cog(bot, services))

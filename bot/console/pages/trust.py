@@ -9,12 +9,13 @@ from functools import partial
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import find_here, number_in_path, read_before, read_form
+from bot.console.page import find_here, number_in_path, read_before, read_form, read_number, without_nul
 from bot.console.places import with_names
 from bot.errors import UserFacingError
 from bot.privacy.notices import BASES
 from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus
+from storage.database.ids import LARGEST_ID
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.privacy.consent import describe_bases
 from storage.privacy.retention import describe_retention, report_privacy
@@ -35,9 +36,15 @@ class TrustFacts:
 
 async def show_trust(request: web.Request) -> web.Response:
     here = await find_here(request)
-    before_id = read_before(request)
+    wanted = AuditQuery(
+        ENTRIES + 1,
+        action=without_nul(request.query.get("action", "")),
+        actor_id=read_number(request, "member", LARGEST_ID),
+        guild_ids=here.visitor.servers,
+        before_id=read_before(request),
+    )
     decides_on = [here.personality.id] if here.may_administer else []
-    facts = await here.services.database.read(_read, decides_on, here.visitor.servers, before_id)
+    facts = await here.services.database.read(_read, decides_on, wanted)
     shown = facts.trail[:ENTRIES]
     older = shown[-1].id if len(facts.trail) > ENTRIES else None
     return here.fill(
@@ -45,7 +52,8 @@ async def show_trust(request: web.Request) -> web.Response:
         facts=facts,
         trail=shown,
         older=older,
-        is_first=before_id is None,
+        wanted=wanted,
+        is_trail_alone=bool(wanted.action) or wanted.actor_id is not None or wanted.before_id is not None,
         name_of=_name_of,
         readable=partial(with_names, here),
     )
@@ -79,13 +87,12 @@ async def search_bursts(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther(here.address("/trust"))
 
 
-def _read(
-    session: Session, personality_ids: list[int], guild_ids: frozenset[int] | None, before_id: int | None
-) -> TrustFacts:
+def _read(session: Session, personality_ids: list[int], wanted: AuditQuery) -> TrustFacts:
+    held_ones = open_quarantines(session, personality_ids)
     return TrustFacts(
-        waiting=[(held, voters_in(session, held, guild_ids)) for held in open_quarantines(session, personality_ids)],
+        waiting=[(held, voters_in(session, held, wanted.guild_ids)) for held in held_ones],
         decided=recent_decisions(session, personality_ids),
-        trail=read_trail(session, AuditQuery(ENTRIES + 1, guild_ids=guild_ids, before_id=before_id)),
+        trail=read_trail(session, wanted),
     )
 
 

@@ -22,7 +22,7 @@ async def test_a_member_sees_what_members_may_use_and_an_admin_sees_all(place):
     assert to_admin.startswith(to_member)
     assert "For admins" in to_admin
     assert "`/version " in to_admin
-    assert "`/audit` " in to_admin
+    assert "`/knowledge add · list · search` " in to_admin
 
 
 async def test_in_a_direct_message_there_are_only_commands_that_work_there(place):

@@ -7,7 +7,7 @@ import pytest
 from tests.bot.guards.test_audit import OPTIONS
 from tests.word_encoder import WordEncoder
 
-GROUPS = ("arena", "audit", "knowledge", "personality", "votes")
+GROUPS = ("arena", "knowledge", "personality", "votes")
 
 
 @pytest.fixture

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+
 import pytest
 
+from bot.console.pages.trust import ENTRIES
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import AuditRow, QuarantineRow
 from storage.operations.audit import AuditedAction, record_action
@@ -61,6 +65,30 @@ async def test_people_and_channels_have_their_names_in_the_list_of_actions(visit
     page = await visitor.get("/trust")
     assert "grace setup: channel: #general, <#7>" in page.text
     assert 'title="1234"' in page.html
+
+
+async def test_the_list_of_actions_shows_one_kind_or_one_person(visitor, query):
+    def write(session):
+        for number in range(ENTRIES + 2):
+            record_action(session, AuditedAction("grace (7)", "version promote", f"version: v{number}", actor_id=7))
+        record_action(session, AuditedAction("mallory (8)", "arena start", "prompt: hi", actor_id=8))
+
+    query(write)
+    page = await visitor.get("/trust")
+    assert 'href="/trust?action=arena+start"' in page.html
+    assert 'href="/trust?member=7"' in page.html
+    arenas = await visitor.get("/trust?action=arena")
+    assert "mallory" in arenas.text
+    assert "version promote" not in arenas.text
+    assert "Votes waiting for you" not in arenas.text
+    of_grace = await visitor.get("/trust?member=7&action=version+promote")
+    assert "mallory" not in of_grace.text
+    (older,) = re.findall(r'href="(/trust\?before=[^"]*)"', of_grace.html)
+    last = (await visitor.get(unescape(older))).text
+    assert "version: v1 " in last
+    assert "version: v2 " not in last
+    assert "mallory" not in last
+    assert "Nothing yet." in (await visitor.get("/trust?member=9")).text
 
 
 async def test_without_scripts_what_is_stored_is_a_page(visitor):
