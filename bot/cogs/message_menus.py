@@ -1,4 +1,4 @@
-"""The menus of a message for admins: Save as example, Add to knowledge, Compare."""
+"""The menus of a message for admins: Save as example, Add to knowledge."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.chat.conversation import own_words
-from bot.chat.own_threads import channel_of_starter
-from bot.discord_errors import DISCORD_ERRORS
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin
 from bot.guards.error_handler import NOT_MINE
 from bot.guards.interactions import BotCog
 from bot.knowledge.adding import MessageForm, describe_document, from_message, require_curator
-from bot.localization.sentences import gettext
 from bot.personalities.example_form import RemoveExampleButton, example_form
-from bot.personalities.selection import active_personality
-from bot.releases.comparison import SMALL_PRINT, open_contenders, show_comparison
 from bot.services import Services
 from storage.conversations.replies import Reply, find_by_message
 from storage.knowledge.documents import made_of
@@ -29,9 +23,6 @@ MY_WORDS = gettext_noop("I wrote that myself, and would only quote myself. To te
 KNOWN = gettext_noop(
     "That message is in the knowledge already: {document}\nTo remove it, choose it in `/knowledge list`."
 )
-NO_QUESTION = gettext_noop("I can't find a question there. Choose one of my answers, or a message with words.")
-ALONE = gettext_noop("What was said before the question was left out.")
-QUESTION_GONE = gettext_noop("I can't find the question of that answer any more.")
 
 
 class MessageMenus(BotCog):
@@ -40,7 +31,6 @@ class MessageMenus(BotCog):
         for name, callback in (
             (gettext_noop("Save as example"), self.save_as_example),
             (gettext_noop("Add to knowledge"), self.add_to_knowledge),
-            (gettext_noop("Compare"), self.compare),
         ):
             bot.tree.add_command(app_commands.ContextMenu(name=name, callback=callback))
 
@@ -67,34 +57,6 @@ class MessageMenus(BotCog):
         from_message(message)  # refuses one without text
         form = MessageForm(self.services, message, everywhere=_is_for_everyone(message))
         await interaction.response.send_modal(form)
-
-    @app_commands.guild_only()
-    @app_commands.default_permissions(manage_guild=True)
-    async def compare(self, interaction: discord.Interaction, message: discord.Message) -> None:
-        """Ask the versions a message's question, and show their answers side by side."""
-        require_admin(interaction.user, self.services.settings.discord)
-        await interaction.response.defer(ephemeral=True)
-        question, whose = await self._question_of(message)
-        if not question:
-            raise UserFacingError(NO_QUESTION)
-        releases = await open_contenders(self.services, whose.id)
-        small_print = f"{gettext(SMALL_PRINT)} {gettext(ALONE)}"
-        await show_comparison(interaction, self.services, whose, releases, [question], small_print=small_print)
-
-    async def _question_of(self, message: discord.Message) -> tuple[str, Personality]:
-        """Return the question of an answer, or what a person wrote, and the personality that answers there."""
-        if not message.author.bot:
-            active = await active_personality(self.services, message.channel)
-            return own_words(message, self.bot.user), active.personality
-        reply, whose = await self._answer_on(message)
-        if reply.source_message_id is None:
-            raise UserFacingError(QUESTION_GONE)
-        channel = channel_of_starter(message.channel, reply.source_message_id) or message.channel
-        try:
-            asked = await channel.fetch_message(reply.source_message_id)
-        except DISCORD_ERRORS as error:
-            raise UserFacingError(QUESTION_GONE) from error
-        return own_words(asked, self.bot.user), whose
 
     async def _answer_on(self, message: discord.Message) -> tuple[Reply, Personality]:
         def read(session: Session) -> tuple[Reply, Personality]:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import discord
-from sqlalchemy.orm import Session
 
 from bot.arenas.prompts import bank_messages
 from bot.chat.ask import NOTES, request_answer, submit_all
@@ -25,8 +24,7 @@ from bot.text.tables import show_tables
 from storage.conversations.prompt_bank import PromptBank
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
-from storage.releases.contests import find_rival
-from storage.releases.versions import Version, name_of, read_alias, version_named
+from storage.releases.versions import name_of, version_named
 from storage.settings.sections import GenerationSettings, OutputSettings
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.wording import gettext_noop
@@ -34,10 +32,6 @@ from storage.wording import gettext_noop
 log = logging.getLogger(__name__)
 
 PROMPTS = 3
-FEWEST = 2
-ONLY_THE_BASE = gettext_noop(
-    "There is only the base so far, and nothing to compare it with. To train a version, use `/version train`."
-)
 NO_ANSWER = gettext_noop("*no answer: the operator finds the reason in the log*")
 
 ReportAnswers = Callable[[int, int], Awaitable[None]]
@@ -89,20 +83,6 @@ def contestant_of(services: Services, personality: Personality, release: Release
     examples = services.tastes.examples_of(personality) if release.is_base else NO_EXAMPLES
     system_prompt = settings_of(services.settings, personality.card).chat.system_prompt
     return Contestant(name or release.name, system_prompt, release, examples)
-
-
-async def open_contenders(services: Services, personality_id: int) -> list[Release]:
-    """Return the champion, the version that may replace it and the base, each once; raises UserFacingError."""
-
-    def read(session: Session) -> list[Version | None]:
-        champion = read_alias(session, personality_id).version
-        ordered = (champion, find_rival(session, personality_id), None)
-        return list({name_of(version): version for version in ordered}.values())
-
-    versions = await services.database.read(read)
-    if len(versions) < FEWEST:
-        raise UserFacingError(ONLY_THE_BASE)
-    return [await asyncio.to_thread(services.releases.open, version) for version in versions]
 
 
 async def compare_versions(
@@ -174,12 +154,11 @@ def lay_side_by_side(
     contestants: Sequence[Contestant],
     comparisons: Sequence[Comparison],
     output: OutputSettings,
-    small_print: str = SMALL_PRINT,
 ) -> discord.Embed:
     """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
     names = [contestant.name for contestant in contestants]
     embed = discord.Embed(title=_name_all(names))
-    embed.set_footer(text=gettext(small_print))
+    embed.set_footer(text=gettext(SMALL_PRINT))
     prompts = [_shortened(sanitize_markdown(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
     labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
     room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
@@ -207,8 +186,6 @@ async def show_comparison(
     whose: Personality,
     releases: Sequence[Release],
     prompts: Sequence[str],
-    *,
-    small_print: str = SMALL_PRINT,
 ) -> None:
     """Ask the versions of a personality, and show their answers in place of the deferred one."""
     settings = settings_of(services.settings, whose.card)
@@ -224,5 +201,5 @@ async def show_comparison(
         services.engine, contestants, prompts, generation=settings.generation, report=report
     )
     await interaction.edit_original_response(
-        content=None, embed=lay_side_by_side(contestants, comparisons, services.settings.output, small_print)
+        content=None, embed=lay_side_by_side(contestants, comparisons, services.settings.output)
     )

@@ -75,15 +75,6 @@ async def test_its_first_answer_has_another_one_too(place, own_threads, engine):
     assert thread.last_message.content == "answer 2\n-# base"
 
 
-async def test_its_first_answer_can_be_compared(place, own_threads, release):
-    release(1.0)
-    await own_threads()
-    await place.ada.send(place.channel, f"{place.mention} what is red?")
-    (thread,) = place.channel.threads
-    (embed,) = (await place.grace.context_menu(thread, "Compare", thread.last_message)).response.embeds
-    assert embed.fields[0].value == "what is red?"
-
-
 async def test_whether_to_remember_something_is_asked_there(place, own_threads, rows):
     await own_threads()
     await place.ada.send(place.channel, f"{place.mention} I keep bees")

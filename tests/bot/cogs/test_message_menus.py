@@ -1,4 +1,4 @@
-"""What admins do with a message: save it as an example, add it to the knowledge, compare versions on it."""
+"""What admins do with a message: save it as an example, add it to the knowledge."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from storage.database.tables import (
     DocumentSourceRow,
     DocumentSpeakerRow,
     PersonalityRow,
-    ReplyRow,
-    VoteEventRow,
 )
 from storage.personalities.cards import Card
 from storage.personalities.personalities import change_card, personality_named
@@ -26,7 +24,7 @@ from tests.bot.panels import delete_everything
 from tests.word_encoder import WordEncoder
 
 RULES = "The pool opens at nine. Dogs stay outside."
-SAVE, ADD, COMPARE = "Save as example", "Add to knowledge", "Compare"
+SAVE, ADD = "Save as example", "Add to knowledge"
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def drafts(form) -> list[str | None]:
 
 
 class TestWhoMayUseThem:
-    @pytest.mark.parametrize("menu", [SAVE, ADD, COMPARE])
+    @pytest.mark.parametrize("menu", [SAVE, ADD])
     async def test_members_are_not_offered_them_and_refused_if_a_server_shows_them(self, place, env, menu, rows):
         answer = await place.ask("hi")
         with pytest.raises(simcord.SetupError):
@@ -68,13 +66,11 @@ class TestWhoMayUseThem:
 
     async def test_discord_gets_no_more_menus_than_it_takes(self, env):
         menus = env.bot.tree.get_commands(type=discord.AppCommandType.message)
-        assert len(menus) == 7
-        assert len(menus) <= 15
+        assert len(menus) == 6
 
-    @pytest.mark.parametrize("menu", [SAVE, COMPARE])
-    async def test_messages_that_are_no_answers_are_refused(self, place, env, menu):
+    async def test_messages_that_are_no_answers_are_refused(self, place):
         await place.grace.slash(place.channel, "version train")
-        refused = await use(place, menu, place.last)
+        refused = await use(place, SAVE, place.last)
         assert "isn't one of my answers" in refused.response.content
 
 
@@ -241,38 +237,3 @@ class TestKnowledge:
         assert "I wrote that myself" in (await use(place, ADD, answer)).response.content
         wordless = await place.bo.send(place.channel, "", attachments=[("cat.png", picture())])
         assert "has no text" in (await use(place, ADD, wordless)).response.content
-
-
-class TestCompare:
-    async def test_champion_candidate_and_base_answer_the_question(self, place, release, waiting, engine, rows):
-        release(1.0)
-        waiting(2.0)
-        answer = await place.ask("tea or coffee?")
-        engine.answers = ["of v1", "of v2", "of the base"]
-        before = len(rows(ReplyRow))
-        shown = (await use(place, COMPARE, answer)).response
-        (embed,) = shown.embeds
-        assert shown.flags.ephemeral
-        assert [(one.name, one.value) for one in embed.fields] == [
-            ("Prompt 1", "tea or coffee?"),
-            ("v1", "of v1"),
-            ("v2", "of v2"),
-            ("base", "of the base"),
-        ]
-        assert embed.title == "v1, v2 and base"
-        assert "What was said before the question was left out" in embed.footer.text
-        assert len(rows(ReplyRow)) == before
-        assert rows(VoteEventRow) == []
-
-    async def test_a_members_message_is_a_question_too(self, place, release):
-        release(1.0)
-        message = await place.bo.send(place.channel, f"{place.mention} what is tea?")
-        (embed,) = (await use(place, COMPARE, message)).response.embeds
-        assert embed.fields[0].value == "what is tea?"
-
-    async def test_without_a_second_version_or_words_it_says_so(self, place, release):
-        answer = await place.ask("tea or coffee?")
-        assert "only the base so far" in (await use(place, COMPARE, answer)).response.content
-        release(1.0)
-        wordless = await place.bo.send(place.channel, "", attachments=[("cat.png", picture())])
-        assert "I can't find a question there" in (await use(place, COMPARE, wordless)).response.content
