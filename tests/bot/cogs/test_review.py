@@ -13,6 +13,7 @@ from storage.members import read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.weights import read_weighted_votes
 from tests.bot.cogs.test_feedback import MENU
+from tests.bot.panels import delete_everything
 from tests.word_encoder import WordEncoder
 
 NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
@@ -266,8 +267,7 @@ class TestReview:
     async def test_a_burst_on_an_answer_that_was_deleted_leaves_nothing_to_decide(self, place):
         await burst(place)
         shown = await review(place)
-        asked = await place.grace.slash(place.channel, "privacy delete")
-        await place.grace.click(asked.response, label="Delete everything")
+        await delete_everything(place.grace, place.channel)
         done = await decide(place, shown, "Count them")
         assert done.content.endswith(NOTHING)
 
