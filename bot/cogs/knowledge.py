@@ -23,7 +23,7 @@ from bot.knowledge.pages import (
     ReadAgainButton,
     RemoveButton,
     ReplaceButton,
-    show_documents,
+    answer_with_documents,
 )
 from bot.localization.sentences import gettext
 from bot.personalities.selection import active_personality, offer_personalities
@@ -91,7 +91,7 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
     async def list_(self, interaction: discord.Interaction) -> None:
         """List this server's documents; choose one to read, refresh or remove it."""
         await interaction.response.defer(ephemeral=True)
-        await show_documents(interaction, self.services)
+        await answer_with_documents(interaction, self.services)
 
     @app_commands.command()
     @app_commands.describe(question="A question that a member might ask", channel="Where they ask; without it, here")

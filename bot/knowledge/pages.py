@@ -41,7 +41,9 @@ NO_DOCUMENTS = gettext_noop("This server has no documents yet. Add one with `/kn
 ON_DISCORD = (DocumentKind.MESSAGE, DocumentKind.PINS)
 
 
-async def show_documents(interaction: discord.Interaction, services: Services, page: int = 0, note: str = "") -> None:
+async def answer_with_documents(
+    interaction: discord.Interaction, services: Services, page: int = 0, note: str = ""
+) -> None:
     """Show a page of the server's documents, newest first, below a note, in place of the page before."""
     known = (await services.database.read(list_documents, _guild_id(interaction)))[::-1]
     page = min(page, max(0, len(known) - 1) // ON_PAGE)  # others may have removed some
@@ -56,7 +58,9 @@ async def show_documents(interaction: discord.Interaction, services: Services, p
     await interaction.edit_original_response(content=text, attachments=[], view=button_row(items) if items else None)
 
 
-async def show_document(interaction: discord.Interaction, services: Services, document_id: int, note: str = "") -> None:
+async def answer_with_document(
+    interaction: discord.Interaction, services: Services, document_id: int, note: str = ""
+) -> None:
     """Show one document with its text, below a note; raises DocumentRefused if it was removed."""
 
     def read(session: Session) -> tuple[Document, str]:
@@ -82,7 +86,7 @@ class DocumentSelect(PersistentSelect, template=r"reactune:document"):
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
         await interaction.response.defer()
-        await show_document(interaction, services, int(self.chosen.partition(" ")[0]))
+        await answer_with_document(interaction, services, int(self.chosen.partition(" ")[0]))
 
 
 def _count_passages(document: Document) -> str:
@@ -103,7 +107,7 @@ class DocumentsButton(PersistentButton, template=r"reactune:documents:(?P<page>\
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
         await interaction.response.defer()
-        await show_documents(interaction, services, self.page)
+        await answer_with_documents(interaction, services, self.page)
 
 
 class RemoveButton(PersistentButton, template=r"reactune:document:remove:(?P<id>\d+)"):
@@ -126,7 +130,7 @@ class RemoveButton(PersistentButton, template=r"reactune:document:remove:(?P<id>
         removed = await run_audited_as(interaction, action, remove_document, _guild_id(interaction), self.document_id)
         log.info("%s removed document %d.", user_label(interaction.user), removed.id)
         note = gettext("Removed **{title}**. New answers won't quote it.", title=cite_one(removed.title, ""))
-        await show_documents(interaction, services, note=note)
+        await answer_with_documents(interaction, services, note=note)
 
 
 class ReadAgainButton(PersistentButton, template=r"reactune:document:again:(?P<id>\d+)"):
@@ -195,7 +199,7 @@ async def _refresh(interaction: discord.Interaction, services: Services, documen
     else:
         note = gettext("**{title}** has not changed.", title=cite_one(document.title, ""))
     await record_done(interaction, action_of(interaction, "knowledge refresh", f"document: {document.id}"))
-    await show_document(interaction, services, document.id, note)
+    await answer_with_document(interaction, services, document.id, note)
 
 
 def _guild_id(interaction: discord.Interaction) -> int:

@@ -8,13 +8,12 @@ from functools import partial
 
 from aiohttp import web
 from sqlalchemy.orm import Session
-from storage.database.ids import LARGEST_ID
 
 from bot.console.page import find_here, number_in_path, read_before, read_form, read_number, without_nul
 from bot.console.places import with_names
 from bot.errors import UserFacingError
 from bot.privacy.notices import BASES
-from storage.database.columns import utc_now
+from storage.database.columns import LARGEST_ID, utc_now
 from storage.database.enums import QuarantineStatus
 from storage.operations.audit import AuditEntry, AuditQuery, read_trail
 from storage.privacy.consent import describe_bases
