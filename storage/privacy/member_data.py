@@ -20,7 +20,6 @@ from storage.database.tables import (
     ConversationRow,
     ConversationSpeakerRow,
     CorrectionRow,
-    DepartureRow,
     DocumentRow,
     DocumentSpeakerRow,
     MemberNoteRow,
@@ -70,8 +69,6 @@ class MemberDataSummary:
     oldest: datetime | None
     consents_since: datetime | None
     opted_out_since: datetime | None
-    departures: int
-    """Number of servers that they left and that still hold data of theirs."""
 
 
 def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
@@ -101,7 +98,6 @@ def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
         oldest=_oldest(session, user_id),
         consents_since=consent.given_at if consent else None,
         opted_out_since=opt_out.since if opt_out else None,
-        departures=count_rows(session, select(DepartureRow.guild_id).where(DepartureRow.user_id == user_id)),
     )
 
 
