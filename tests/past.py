@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.database.enums import GateVerdict, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
     QuarantinedVoteRow,
     QuarantineRow,
@@ -18,7 +18,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.releases.bases import base_in_use
-from storage.releases.versions import NewVersion, Version, register
+from storage.releases.versions import NewVersion, Version, id_of, register
 from storage.votes.votes import Vote
 from tests.seeding import BASE_REVISION, EMOJI, message_of, pseudonyms_of
 
@@ -83,27 +83,23 @@ def add_round(
 
 def add_version(
     session: Session,
-    round_id: int | None,
+    round_id: int | None = None,
     parent: Version | None = None,
     *,
     personality_id: int = 1,
-    verdict: GateVerdict = GateVerdict.PASS,
+    **more: Any,
 ) -> Version:
-    """Add a version of the base in use."""
+    """Add a version of the base in use, without files; `more` says what is different."""
     used = base_in_use(session)
-    return register(
-        session,
-        personality_id,
-        NewVersion(
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision=used.revision if used else BASE_REVISION,
-            parent_id=parent.id if parent else None,
-            round_id=round_id,
-            metrics={},
-            verdict=verdict,
-        ),
-    )
+    new: dict[str, Any] = {
+        "digest": "d" * 64,
+        "base_name": "tiny",
+        "base_revision": used.revision if used else BASE_REVISION,
+        "parent_id": id_of(parent),
+        "round_id": round_id,
+        "metrics": {},
+    }
+    return register(session, personality_id, NewVersion(**new | more))
 
 
 def quarantine(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.tiny_model import build_tiny_base
 
 TEMPLATE = "migrated"
 NUMBERS = count()
+Undone = Callable[[], AbstractContextManager[Session]]
 
 
 def settings_for(url: str) -> Settings:
@@ -104,6 +105,30 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path
     shutil.copyfile(migrated_file, tmp_path / "reactune.db")
     with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('shared') / 'reactune.db'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.create(f"shared_{next(NUMBERS)}", TEMPLATE)
+    with closing(open_database(settings_for(url))) as database:
+        yield database
+
+
+@pytest.fixture
+def undone(shared_database: Database) -> Undone:
+    """Returns sessions of a shared database whose work is rolled back, so that a property's examples cost no disk."""
+
+    @contextmanager
+    def begin() -> Iterator[Session]:
+        with shared_database.transaction() as session:
+            yield session
+            session.rollback()
+
+    return begin
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,22 +14,21 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, event, func, select, update
 from sqlalchemy.orm import Session
 
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.errors import QuarantineConflict
 from storage.members import note_members, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import NewVersion, register
 from storage.settings.sections import VoteSettings
 from storage.votes.decisions import Quarantine, decide_quarantine, open_quarantines, recent_decisions, voters_in
 from storage.votes.quarantines import Burst, SuspectVote, find_bursts, new_bursts, quarantine_bursts, quarantine_votes
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
-from tests.postgres import PostgresServer
+from tests.past import add_version
 from tests.seeding import ALICE, BOB, add_reply
-from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
+from tests.storage.conftest import Undone
 from tests.storage.together import together
 from tests.storage.votes.test_weights import GUILD, NOON, account_made, add_reply_in, days, vote_at
 
@@ -253,18 +251,7 @@ def test_withdrawn_votes_are_not_a_burst(session: Session, personality_id: int) 
 
 
 def test_a_burst_on_a_member_and_on_a_version(session: Session, personality_id: int) -> None:
-    version = register(
-        session,
-        personality_id,
-        NewVersion(
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision="0" * 64,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-        ),
-    )
+    version = add_version(session, personality_id=personality_id)
     new = [account_made(NOON - days(2), number) for number in range(6)]
     for user in LURKERS[:3]:
         let_vote(session, [user], add_reply(session, author_id=BOB), Vote.DOWN)
@@ -494,26 +481,6 @@ def test_no_id_is_left_of_a_member_who_deleted_their_data(session: Session, pers
 # Whatever members do
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shared_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """One database for all examples of a property."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('bursts') / 'reactune.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create(f"bursts_{next(NUMBERS)}", TEMPLATE)
-    with closing(open_database(settings_for(url))) as database:
-        yield database
-
-
-@contextmanager
-def undone(database: Database) -> Iterator[Session]:
-    """Yield a session whose work is rolled back, so that examples cost no disk."""
-    with database.transaction() as session:
-        yield session
-        session.rollback()
-
-
 actions = st.lists(
     st.tuples(
         st.integers(0, 9),  # who votes; the upper half are new accounts
@@ -528,12 +495,10 @@ actions = st.lists(
 
 
 @given(actions=actions)
-@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(
-    shared_database: Database, actions: list[tuple[Any, ...]]
-) -> None:
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(undone: Undone, actions: list[tuple[Any, ...]]) -> None:
     old, new = range(501, 506), [account_made(NOON - days(2), number) for number in range(5)]
-    with undone(shared_database) as session:
+    with undone() as session:
         personality_id = ensure_personality(session)
         replies = [add_reply(session, author_id=author) for author in (ALICE, ALICE, BOB)]
         for who, which, value, added, minute, decision in actions:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from storage.database.database import Database, open_database
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality
-from storage.releases.versions import NewVersion, register
 from storage.settings.sections import DatabaseSettings, Settings, VoteSettings
 from storage.votes import votes
 from storage.votes.votes import (
@@ -35,10 +34,9 @@ from storage.votes.votes import (
     read_emoji_weights,
     votes_on,
 )
-from tests.past import quarantine
-from tests.postgres import PostgresServer
+from tests.past import add_version, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of
-from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
+from tests.storage.conftest import Undone, settings_for
 from tests.storage.together import together
 
 pytestmark = pytest.mark.both_databases
@@ -230,18 +228,7 @@ def test_votes_are_read_by_personality(database: Database) -> None:
 
 def test_votes_on_versions(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
-        version = register(
-            session,
-            personality_id,
-            NewVersion(
-                digest="d" * 64,
-                base_name="tiny",
-                base_revision="0" * 64,
-                parent_id=None,
-                round_id=None,
-                metrics={},
-            ),
-        )
+        version = add_version(session, personality_id=personality_id)
         base, tuned = add_reply(session), add_reply(session, version_id=version.id)
         also_tuned, _silent = add_reply(session, version_id=version.id), add_reply(session)
     append(database, set_thumb(base, ALICE, "👎"), set_thumb(base, BOB, "👎"), set_thumb(base, CAROL, "👍"))
@@ -327,40 +314,20 @@ thumbs = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shared_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """One database for all examples of a property; each adds its own replies."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('votes') / 'reactune.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create(f"votes_{next(NUMBERS)}", TEMPLATE)
-    with closing(open_database(settings_for(url))) as database:
-        yield database
-
-
-@contextmanager
-def undone(database: Database) -> Iterator[Session]:
-    """Yield a session whose work is rolled back, so that examples cost no disk."""
-    with database.transaction() as session:
-        yield session
-        session.rollback()
-
-
 @given(
     heard=st.lists(st.tuples(thumbs, st.booleans()), max_size=30),
     cuts=st.sets(st.integers(0, 30)),
     repeats=st.sets(st.integers(0, 29)),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_votes_depend_only_on_which_reactions_stand(
-    shared_database: Database, heard: list[tuple[Thumb, bool]], cuts: set[int], repeats: set[int]
+    undone: Undone, heard: list[tuple[Thumb, bool]], cuts: set[int], repeats: set[int]
 ) -> None:
     """With any transactions (`cuts`) and any repeated events (`repeats`)."""
     current: set[Thumb] = set()
     for thumb_, added in heard:
         (current.add if added else current.discard)(thumb_)
-    with undone(shared_database) as session:
+    with undone() as session:
         reply_id = add_reply(session)
         events = [VoteEvent(reply_id, *pair) for i, pair in enumerate(heard) for _ in range(1 + (i in repeats))]
         stored = [len(append_events(session, batch)) for batch in split(events, sorted(cuts))]
@@ -373,12 +340,12 @@ def test_votes_depend_only_on_which_reactions_stand(
 
 
 @given(current=st.sets(thumbs), data=st.data())
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_thumbs_that_stand_count_the_same_in_any_order(
-    shared_database: Database, current: set[Thumb], data: st.DataObject
+    undone: Undone, current: set[Thumb], data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(sorted(current, key=repr)))
-    with undone(shared_database) as session:
+    with undone() as session:
         reply_id = add_reply(session)
         append_events(session, [VoteEvent(reply_id, thumb_, added=True) for thumb_ in order])
         assert votes_on(session, reply_id) == expected_votes(current)
