@@ -72,7 +72,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def variables(tmp_path: Path, tiny_base: Path) -> dict[str, str]:
+def variables(tmp_path: Path, tiny_base: Path, migrated_file: Path) -> dict[str, str]:
+    (tmp_path / "data").mkdir()
+    shutil.copyfile(migrated_file, tmp_path / "data" / "reactune.db")
     return {
         "REACTUNE_DATA__DIRECTORY": str(tmp_path / "data"),
         "REACTUNE_MODEL__BASE": str(tiny_base),
@@ -154,17 +156,8 @@ def seeded(settings: Settings):
 def version(settings: Settings, seeded):
     digest = publish(AdapterStore(settings.data.directory / "adapters"))
     return seeded(
-        lambda session: register(
-            session,
-            1,
-            NewVersion(
-                digest=digest,
-                base_name="tiny",
-                base_revision="0123456789abcdef",
-                parent_id=None,
-                round_id=None,
-                metrics={"divergence": 0.25},
-            ),
+        lambda session: add_version(
+            session, digest=digest, base_revision="0123456789abcdef", metrics={"divergence": 0.25}
         )
     )
 
@@ -262,7 +255,8 @@ def test_a_database_that_cannot_be_reached_is_a_failure_in_one_sentence(reactune
     assert "secret" not in err
 
 
-def test_the_database_is_migrated(reactune):
+def test_the_database_is_migrated(reactune, settings):
+    (settings.data.directory / "reactune.db").unlink()
     code, out, _ = reactune("db", "migrate", "--json")
     first = json.loads(out)
     assert (code, first["from"]) == (0, "")
@@ -403,19 +397,7 @@ def doubtful(settings: Settings, seeded):
         gate = {"verdict": "fail", "checks": [check]}
         session.add(RoundRow(id=1, personality_id=1, requested_by="somebody", gate=gate))
         session.flush()
-        return register(
-            session,
-            1,
-            NewVersion(
-                digest=digest,
-                base_name="tiny",
-                base_revision="0123456789abcdef",
-                parent_id=None,
-                round_id=1,
-                metrics={},
-                verdict=GateVerdict.FAIL,
-            ),
-        )
+        return add_version(session, 1, digest=digest, base_revision="0123456789abcdef", verdict=GateVerdict.FAIL)
 
     return seeded(add)
 
@@ -604,7 +586,6 @@ def test_ctrl_c_leaves_a_round_that_another_trainer_runs(reactune, settings, mon
     stop = threading.Event()
     stop.set()
     monkeypatch.setattr(worker, "stopped_by_signals", lambda: nullcontext(stop))
-    settings.data.directory.mkdir()
     with sole_process(TRAINER, settings.data.directory):
         code, out, _ = reactune("train", "--json")
     assert (code, json.loads(out)["status"]) == (130, "requested")
