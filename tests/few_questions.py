@@ -1,4 +1,4 @@
-"""A gate that asks a fifth of its questions: all of them keep one core busy for a minute with the bundled model."""
+"""A gate that asks few of its questions: all of them keep one core busy for a minute with the bundled model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trainer.rounds.worker import _run_in_process
 EVERY = 5
 
 
-def ask_few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+def ask_few_questions(monkeypatch: pytest.MonkeyPatch, every: int = EVERY) -> None:
     passage = measures.retention_text().partition("\n---\n")[0]
-    cases = {name: "\n".join(suites._shipped_text(name).split("\n")[::EVERY]) for name in suites.SHIPPED}
+    cases = {name: "\n".join(suites._shipped_text(name).split("\n")[::every]) for name in suites.SHIPPED}
     monkeypatch.setattr(measures, "retention_text", lambda: passage)
     monkeypatch.setattr(suites, "_shipped_text", cases.__getitem__)
-    monkeypatch.setattr(model_measurements, "NEUTRAL_MESSAGES", model_measurements.NEUTRAL_MESSAGES[::EVERY])
+    monkeypatch.setattr(model_measurements, "NEUTRAL_MESSAGES", model_measurements.NEUTRAL_MESSAGES[::every])
 
 
 def run_short_round(settings: Settings, round_id: int, log_level: int) -> None:
-    ask_few_questions(pytest.MonkeyPatch())
+    ask_few_questions(pytest.MonkeyPatch(), every=2 * EVERY)
     _run_in_process(settings, round_id, log_level)

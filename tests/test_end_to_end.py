@@ -21,6 +21,7 @@ from storage.conversations.degenerate import is_degenerate
 from storage.database.database import open_database
 from storage.database.enums import Basis, GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
+from storage.models.openvino.verifier import Verifier
 from storage.models.personality_files import README_FILE
 from storage.models.personality_imports import import_adapter
 from storage.settings.loading import load_settings
@@ -30,6 +31,7 @@ from tests.bot.engine.test_engine import answer, request
 from tests.bot.environment import Env
 from tests.few_questions import run_short_round
 from tests.seeding import TOLERANT
+from tests.verdicts import trust_graphs
 from trainer.rounds import worker
 from trainer.rounds.worker import run_trainer
 
@@ -62,6 +64,11 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_GATE__COHERENCE_MODEL": "base",
         }
     )
+
+
+@pytest.fixture
+def trusted(settings: Settings, bundled_base: BaseModel) -> None:
+    trust_graphs(bundled_base, settings.data.directory, settings.model)
 
 
 @pytest.fixture
@@ -111,6 +118,7 @@ class LoadedBot(ReactuneBot):
         await self.loading
 
 
+@pytest.mark.usefixtures("trusted")
 async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings, trainer: None) -> None:
     bot = LoadedBot(settings, engine=None, base=None, fixed_basis=Basis.LOCAL)
     env = Env(bot)
@@ -152,6 +160,14 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
     assert [error for error in env.errors if not is_expected(error)] == []
 
 
+@pytest.mark.slow
+def test_openvino_says_of_the_bundled_model_what_transformers_says(
+    settings: Settings, bundled_base: BaseModel, tmp_path: Path
+) -> None:
+    Verifier(bundled_base, tmp_path / "new", settings.model).require()  # it raises otherwise
+
+
+@pytest.mark.usefixtures("trusted")
 async def test_the_bundled_model_answers_in_plain_words(settings: Settings, bundled_base: BaseModel) -> None:
     engine = OpenVinoEngine(bundled_base, settings.data.directory, settings.model, settings.generation)
     await engine.start()
