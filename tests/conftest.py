@@ -31,7 +31,14 @@ from storage.models.openvino.graph_cache import GRAPHS
 from storage.settings.sections import DatabaseSettings, Settings
 
 LONGEST = frozenset(
-    {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_round.py", "test_worker.py"}
+    {
+        "test_choose.py",
+        "test_decision.py",
+        "test_demo_page.py",
+        "test_end_to_end.py",
+        "test_openvino.py",
+        "test_prepare.py",
+    }
 )
 
 COMPILED: LRUCache[Any, Any] = LRUCache(5_000)
@@ -82,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        on_postgres = "postgresql" in [given.get("database"), given.get("new_url")]
+        on_postgres = "postgresql" in [given.get(name) for name in ("database", "new_url", "settings")]
         if on_postgres and item.get_closest_marker("both_databases") is None:
             item.add_marker("slow")
         if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):

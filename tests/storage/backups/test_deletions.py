@@ -61,8 +61,6 @@ from tests.seeding import ALICE, BOB, add_reply, message_of, vote
 from tests.storage.backups.test_backup import place, quietly, within
 from tests.storage.privacy.test_consent import train_on
 
-pytestmark = pytest.mark.both_databases
-
 __all__ = ["place"]  # a fixture
 HOME, ELSEWHERE = 71, 72
 QUESTION = 5_000
@@ -218,6 +216,7 @@ def test_what_was_taken_back_stays_so(settings: Settings, file: Path, case: Case
     assert within(settings, case.seen) == now
 
 
+@pytest.mark.both_databases
 def test_of_each_table_that_names_members_no_deleted_row_comes_back(settings: Settings, file: Path) -> None:
     """However it was deleted: a new table fails here until a restore leaves its deleted rows out."""
     gone: set[type[Base]] = {ReplyRow, *(table for table, _ in naming_members(Fate.GONE))}
@@ -231,6 +230,7 @@ def test_of_each_table_that_names_members_no_deleted_row_comes_back(settings: Se
     assert within(settings, lambda session: {t.__tablename__ for t in gone if session.query(t).count()}) == set()
 
 
+@pytest.mark.both_databases
 def test_what_nobody_deleted_is_all_back(settings: Settings, file: Path) -> None:
     everything = within(settings, count_rows)
     within(settings, lambda session: session.execute(update(ReplyRow).values(answer="defaced")))
@@ -244,6 +244,7 @@ def count_rows(session: Session) -> dict[str, int]:
     return {mapper.class_.__tablename__: session.query(mapper.class_).count() for mapper in Base.registry.mappers}
 
 
+@pytest.mark.both_databases
 def test_a_note_with_the_id_of_a_deleted_one_does_not_bring_that_back(settings: Settings, file: Path) -> None:
     def replace_note(session: Session) -> None:
         forget_notes(session, BOB, HOME)
@@ -254,6 +255,7 @@ def test_a_note_with_the_id_of_a_deleted_one_does_not_bring_that_back(settings: 
     assert within(settings, lambda session: rows(session, MemberNoteRow.text)) == ["likes tea"]
 
 
+@pytest.mark.both_databases
 def test_a_restore_that_is_undone_loses_nothing(settings: Settings, file: Path) -> None:
     """What came after the older backup was never deleted: the database of then never had it."""
     within(settings, lambda session: add_reply(session, answer="later", guild_id=ELSEWHERE + 1))
@@ -268,6 +270,7 @@ def test_a_restore_that_is_undone_loses_nothing(settings: Settings, file: Path) 
     assert within(settings, lambda session: rows(session, MemberNoteRow.text)) == ["likes coffee"]
 
 
+@pytest.mark.both_databases
 def test_a_database_that_is_another_one_only_tells_what_members_asked_for(
     settings: Settings, file: Path, place: Place
 ) -> None:
