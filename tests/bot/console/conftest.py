@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from html import unescape
@@ -11,11 +11,14 @@ from io import BytesIO
 import aiohttp
 import pytest
 import pytest_asyncio
+import yarl
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
+from bot.console.addresses import SESSION
 from storage.database.enums import OPERATOR
 from storage.database.tables import ConsoleSessionRow
-from storage.operations.console_sessions import link_address, make_link
+from storage.operations.console_sessions import begin_session, link_address, make_link
 
 
 @pytest.fixture
@@ -140,22 +143,24 @@ def limit_visitor(query):
 
 
 @pytest_asyncio.fixture
-async def visitor(env, port, link) -> AsyncIterator[Browser]:
-    async with signed_in(port, link()) as browser:
+async def visitor(env, port, query) -> AsyncIterator[Browser]:
+    async with signed_in(port, query) as browser:
         yield browser
 
 
 @pytest_asyncio.fixture
-async def colleague(env, port, link) -> AsyncIterator[Browser]:
+async def colleague(env, port, query) -> AsyncIterator[Browser]:
     """A second admin in another browser."""
-    async with signed_in(port, link()) as browser:
+    async with signed_in(port, query) as browser:
         yield browser
 
 
 @asynccontextmanager
-async def signed_in(port: int, link: str) -> AsyncIterator[Browser]:
+async def signed_in(port: int, query: Callable[[Callable[[Session], str]], str]) -> AsyncIterator[Browser]:
+    """Give a browser the cookie that it has after a link: the four requests of that stand in test_access.py."""
+    secret = query(lambda session: begin_session(session, OPERATOR, "somebody"))
     async with new_client() as client:
         browser = Browser(client, port)
-        assert (await browser.enter(link)).path == "/"
+        client.cookie_jar.update_cookies({f"reactune_{SESSION}_{port}": secret}, yarl.URL(browser.address))
         await browser.get("/label")
         yield browser
