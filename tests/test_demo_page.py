@@ -457,7 +457,7 @@ def test_the_same_messages_before_and_after_forty_choices(tmp_path: Path, signed
         press(page, KEYS_BY_RULE[tuple(asks)], str(number))
     page.get_by_role("button", name="End this session").click()
     page.get_by_role("button", name="Train now").click()
-    expect(page.get_by_role("heading", name="A new version is made")).to_be_visible(timeout=3 * ROUND_MS)
+    expect(page.get_by_role("heading", name="A new version is made")).to_be_visible(timeout=6 * ROUND_MS)
     page.goto(f"{demo.address}/versions")
     page.get_by_label("Why").first.fill("for the picture")
     page.get_by_label("Promote it even if").check()
