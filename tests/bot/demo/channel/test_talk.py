@@ -225,6 +225,30 @@ async def test_a_form_that_could_not_be_sent_can_be_sent_again(channel, world, r
     assert len(rows(CorrectionRow)) == 1
 
 
+async def test_a_document_is_opened_below_the_list_and_replaced_by_a_file(channel, world):
+    await channel.say("grace", "/knowledge add title:Pool text:The pool opens at nine.")
+    await channel.say("grace", "/knowledge list")
+    page = world.seat("grace", "lounge").messages()[-1].id
+    seen = await channel.act("grace", page, choose="reactune:document", value="1 · Pool")
+    assert "The pool opens at nine." in articles(seen)[-1]
+    form = await channel.act("grace", page, press="reactune:document:replace:1")
+    sent, key = ("new.txt", b"The pool opens at ten."), form.value_of("key")
+    seen = await channel.browser.upload("/channel/grace/lounge/form", sent, field="field.file", key=key)
+    assert "The pool opens at ten." in articles(seen)[-1]
+
+
+async def test_notes_are_forgotten_in_a_form(channel, world, rows):
+    await channel.say("ada", "/me remember note:I like owls")
+    await channel.say("ada", "/me show")
+    page = world.seat("ada", "lounge").messages()[-1].id
+    form = await channel.act("ada", page, press="reactune:me:forget")
+    assert "I like owls" in form.text
+    sent = {"key": form.value_of("key"), "field.notes": "all"}
+    seen = await channel.browser.post("/channel/ada/lounge/form", **sent)
+    assert "I have no notes about you here." in articles(seen)[-1]
+    assert rows(MemberNoteRow) == []
+
+
 async def test_menus_and_buttons_of_messages(channel, world):
     await channel.say("ada", "Hello")
     reply = world.lounge.last_message.id
