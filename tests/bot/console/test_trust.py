@@ -63,7 +63,7 @@ async def test_people_and_channels_have_their_names_in_the_list_of_actions(visit
     action = AuditedAction(actor="grace (1234)", actor_id=1234, action="setup", subject=subject)
     query(lambda session: record_action(session, action))
     page = await visitor.get("/trust")
-    assert "grace setup: channel: #general, <#7>" in page.text
+    assert "grace setup : channel: #general, <#7>" in page.text
     assert 'title="1234"' in page.html
 
 
