@@ -51,8 +51,9 @@ GATE = {"verdict": "pass", "checks": [{"name": "retention", "outcome": "pass", "
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
     """What is exported is files: one kind of database tells it all."""
+    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
     opened = open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))
     yield opened
     opened.close()

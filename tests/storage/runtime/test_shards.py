@@ -32,7 +32,7 @@ def guild_of(shard: int, count: int) -> int:
 
 
 @given(st.lists(GUILD_IDS, min_size=1, max_size=5), st.integers(2, 40), st.data())
-@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_processes_share_the_servers_out(
     session: Session, guild_ids: list[int | None], count: int, data: st.DataObject
 ) -> None:

@@ -239,7 +239,6 @@ some_choices = st.lists(some_replies, min_size=2, max_size=4, unique=True).map(
 )
 
 
-@settings(max_examples=50)
 @given(votes=st.lists(some_opinions | some_choices, max_size=12), data=st.data())
 def test_what_came_before_and_what_comes_are_the_parts_of_the_whole(
     votes: list[Opinion | Preference], data: st.DataObject

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -192,7 +192,6 @@ def test_choices_between_two_answers_are_scikit_learns_logistic_regression() -> 
 
 
 @pytest.mark.parametrize("hyper_steps", [0, 4])
-@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), far=st.sampled_from([0.3, 3.0, 10.0]))
 def test_the_result_does_not_depend_on_where_the_search_starts(hyper_steps: int, seed: int, far: float) -> None:
     thumbs, choices, voters = PROBLEMS["votes and choices"]

@@ -18,10 +18,10 @@ from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaRow, MemberRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import NewVersion, register
 from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
 from storage.votes.votes import Tally, Vote, read_version_votes, votes_on
+from tests.past import add_version
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together
 
@@ -281,18 +281,7 @@ def test_reactions_that_were_missed_count_in_an_overdue_arena_and_later_presses_
 
 
 def test_picks_do_not_count_as_approval(session: Session, personality_id: int) -> None:
-    version = register(
-        session,
-        personality_id,
-        NewVersion(
-            digest="d",
-            base_name="tiny",
-            base_revision=BASE_REVISION,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-        ),
-    )
+    version = add_version(session, personality_id=personality_id)
     arena = prepare(session, personality_id)
     rows = [*rows_of(personality_id, ["tea"], version.id), *rows_of(personality_id, ["coffee"])]
     arenas.open_arena(session, arena.id, rows, utc_now() + IN_AN_HOUR)
@@ -321,7 +310,7 @@ SOMEBODY = st.sampled_from([ALICE, BOB, CAROL])
 PRESSES = st.lists(st.tuples(SOMEBODY, st.integers(1, 3), st.sampled_from([PRESSED, REACTED, UNREACTED])), max_size=20)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(presses=PRESSES)
 def test_only_each_members_last_picks_become_votes(
     database: Database, personality_id: int, presses: list[tuple[int, int, PickGesture]]
