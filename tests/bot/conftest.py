@@ -25,7 +25,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict
 from storage.database.tables import Base
 from storage.models.base_model import BaseModel
-from storage.models.bundled import BundledEncoder, Encoder
+from storage.models.bundled import Encoder
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, Version, id_of, read_alias, register
 from storage.settings.loading import load_settings, variable_name
@@ -34,6 +34,7 @@ from storage.votes.votes import Vote, votes_on
 from tests.bot.environment import Env
 from tests.bot.recorded_discord import RecordedDiscord, until
 from tests.bot.scripted_engine import ScriptedEngine
+from tests.shared_encoder import SharedEncoder
 from tests.storage.adapters.test_folder_store import publish
 
 
@@ -94,7 +95,7 @@ def fixed_basis() -> Basis | None:
 
 @pytest.fixture
 def load_encoder() -> Callable[[], Encoder]:
-    return BundledEncoder
+    return SharedEncoder
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -25,10 +23,10 @@ from bot.engine.stepping_aside import PAUSED, GpuSeat, RoundOnGpu, SteppingAside
 from bot.engine.transformers.resident_model import ResidentModel
 from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.database.columns import utc_now
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow, RoundRow
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.processes import SILENT_AFTER_S, GpuUse, leave_gpus, take_gpus, users_of_gpu, worker_name
 from storage.settings.sections import Settings
@@ -36,14 +34,15 @@ from storage.training.rounds import claim_round, request_round, require_round
 from tests.bot.engine.test_engine import answer, finished, request
 from tests.bot.scripted_engine import ScriptedEngine
 from tests.few_questions import ask_few_questions
-from tests.seeding import add_siblings, tiny_settings
-from tests.tiny_model import build_tiny_base
+from tests.seeding import add_siblings
+from tests.trainer.conftest import database, settings, tiny_base
 from trainer import gpu_room
 from trainer.errors import TrainerError
 from trainer.gpu_room import make_room
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.round import run_round
 
+__all__ = ["database", "settings", "tiny_base"]  # fixtures of rounds
 GPU = "0123456789ab"
 ASKED = [{"role": "user", "content": "hi"}]
 HANG_S = 60.0
@@ -62,25 +61,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
         monkeypatch.setattr(user, "own_gpus", lambda _count: [shared])
     monkeypatch.setattr(gpu_room, "POLL_S", 0.01)
     return shared
-
-
-@pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
-
-
-@pytest.fixture
-def settings(tmp_path: Path, tiny_base: BaseModel, migrated_file: Path) -> Settings:
-    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
-    return tiny_settings(tmp_path, tiny_base.path)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = open_database(settings)
-    yield database
-    database.close()
 
 
 @pytest.fixture

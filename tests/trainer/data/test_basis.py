@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import fields, is_dataclass
@@ -72,7 +73,8 @@ def asks_database(function: Callable[..., Any]) -> bool:
 
 
 @pytest.fixture
-def permitted(tmp_path: Path, tiny_base: BaseModel) -> Settings:
+def permitted(tmp_path: Path, tiny_base: BaseModel, migrated_file: Path) -> Settings:
+    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
     return tiny_settings(tmp_path, tiny_base.path, discord_training_permission=True)
 
 

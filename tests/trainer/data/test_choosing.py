@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import closing
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from bot.demo.community import read_community_answers
 from storage.conversations.replies import digest_prompt
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import Origin, PairSource
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
-from storage.settings.sections import DatabaseSettings, Settings, TrainingSettings
+from storage.settings.sections import Settings, TrainingSettings
 from storage.training.feedback import RatedReply, Texts, WrittenCorrection
 from storage.training.samples import AskedPrompt
 from storage.votes.votes import Vote
@@ -29,14 +28,6 @@ from trainer.data.plan import PlanLimits, TrainingPlan, choose_pairs, make_plan
 from trainer.data.survey import ReadTexts, survey_votes
 
 BASE = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(
-        open_database(Settings(database=DatabaseSettings(url=f"sqlite:///{tmp_path / 'votes.db'}")))
-    ) as opened:
-        yield opened
 
 
 def add_question(session: Session, number: int) -> None:

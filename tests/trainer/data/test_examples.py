@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.text.rounds import describe_metrics
 from storage.database.columns import utc_now
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
 from storage.database.tables import RoundRow
 from storage.models.chat_format import ChatFormat, Messages
@@ -91,13 +91,6 @@ EXAMPLES = tuple(
 
 
 pytestmark = pytest.mark.usefixtures("few_questions")
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    opened = open_database(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -88,13 +88,6 @@ def ranking(tmp_path: Path, tiny_base: BaseModel) -> Settings:
 
 
 @pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = open_database(settings)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def personality(database: Database) -> int:
     with database.transaction() as session:
         return ensure_personality(session)

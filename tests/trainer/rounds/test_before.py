@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from storage.database.database import Database, open_database
-from storage.database.enums import GateVerdict
+from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality
 from storage.releases.promotion import promote
-from storage.releases.versions import NewVersion, register
 from storage.settings.sections import Settings
+from tests.past import add_version
 from tests.trainer.contexts import context_of
 from trainer.rounds.judging import ask_before
 
 MESSAGES = ["Hi, how are you?", "What is tea?", "Good night!"]
 ANSWER = "I am " + "so very " * 40 + "well."
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = open_database(settings)
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -64,19 +55,7 @@ def test_a_champion_that_cannot_answer_ends_no_round(
 ) -> None:
     id_ = create("lost")
     with database.transaction() as session:
-        version = register(
-            session,
-            id_,
-            NewVersion(
-                digest="d" * 64,
-                base_name=tiny_base.name,
-                base_revision=tiny_base.revision,
-                parent_id=None,
-                round_id=None,
-                metrics={},
-                verdict=GateVerdict.PASS,
-            ),
-        )
+        version = add_version(session, personality_id=id_, base_revision=tiny_base.revision)
         promote(session, id_, version, expected_generation=0, by="test", reason="")
     assert ask(id_) == {}
     assert "the round has no answers from before" in caplog.text

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
-from storage.releases.versions import NewVersion, Version, list_versions, read_alias, register
+from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import Settings
 from storage.training.rounds import (
     ManifestPair,
@@ -47,12 +45,6 @@ def plain(tmp_path: Path, tiny_base: BaseModel) -> Settings:
     return tiny_settings(tmp_path, tiny_base.path)
 
 
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    with closing(open_database(settings)) as database:
-        yield database
-
-
 def add_pair(session: Session, base: BaseModel, number: int, *, speaker: int = ALICE, voter: int = CAROL) -> Pair:
     prompt = f"<|user|>question {number}<|bot|>"
     row = {"prompt": prompt, "base_revision": base.revision, "speakers": (speaker,), "author_id": speaker}
@@ -72,17 +64,8 @@ def learn(session: Session, pairs: list[Pair], parent: Version | None, *, crowne
     parent_id = parent.id if parent else None
     set_manifest(session, round_.id, manifest, parent_version_id=parent_id, settings={})
     finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
-    version = register(
-        session,
-        personality_id,
-        NewVersion(
-            digest=f"{round_.id:064x}",
-            base_name="tiny",
-            base_revision="r",
-            parent_id=parent_id,
-            round_id=round_.id,
-            metrics={},
-        ),
+    version = add_version(
+        session, round_.id, parent, personality_id=personality_id, digest=f"{round_.id:064x}", base_revision="r"
     )
     if crowned:
         generation = read_alias(session, personality_id).generation

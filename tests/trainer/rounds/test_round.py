@@ -7,7 +7,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from bot.text.rounds import describe_metrics
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split, TrainingSource
 from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
@@ -93,13 +93,6 @@ def base(tiny_base: BaseModel) -> Path:
 @pytest.fixture
 def revision(tiny_base: BaseModel) -> str:
     return tiny_base.revision
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = open_database(settings)
-    yield database
-    database.close()
 
 
 @pytest.fixture

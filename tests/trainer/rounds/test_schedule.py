@@ -1,31 +1,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import text as sql
 
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import RoundStatus
 from storage.errors import SettingsError
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.schedules import begin_schedule, parse_schedule
-from storage.settings.sections import DataSettings, Settings
 from storage.training.rounds import Round, claim_round, finish_round, latest_round
 from trainer.rounds.schedule import NAME, SETTING, request_due_rounds, request_rounds, scheduled_rounds
 
 DAILY = "0 4 * * *"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(Settings(data=DataSettings(directory=tmp_path)))
-    yield database
-    database.close()
 
 
 def latest(database: Database, personality: str = "default") -> Round | None:
