@@ -27,7 +27,6 @@ from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import (
-    NewVersion,
     Version,
     all_digests,
     ask_gate,
@@ -36,12 +35,11 @@ from storage.releases.versions import (
     move_alias,
     moves_of,
     read_alias,
-    register,
     starting_point,
 )
 from storage.settings.sections import DataSettings, PrivacySettings, Settings, TrainingSettings
 from storage.training.rounds import claim_round, request_round, set_manifest
-from tests.past import add_round
+from tests.past import add_round, add_version
 from tests.storage.together import together
 
 pytestmark = pytest.mark.both_databases
@@ -79,18 +77,16 @@ def add(store: AdapterStore) -> Callable[..., Version]:
     ) -> Version:
         personality_id = ensure_personality(session, personality)
         number = len(list_versions(session, personality_id))
-        return register(
+        round_id = add_round(session, 0, personality_id=personality_id) if verdict else None
+        digest = like.digest if like else publish(store, f"{personality} {number}")
+        return add_version(
             session,
-            personality_id,
-            NewVersion(
-                digest=like.digest if like else publish(store, f"{personality} {number}"),
-                base_name="tiny",
-                base_revision="r",
-                parent_id=parent.id if parent else None,
-                round_id=add_round(session, 0, personality_id=personality_id) if verdict else None,
-                metrics={},
-                verdict=verdict or GateVerdict.PASS,
-            ),
+            round_id,
+            parent,
+            personality_id=personality_id,
+            digest=digest,
+            base_revision="r",
+            verdict=verdict or GateVerdict.PASS,
         )
 
     return add

@@ -36,13 +36,14 @@ from storage.privacy.consent import (
     withdraw_consent,
 )
 from storage.privacy.erasure import Deletion, delete_member
-from storage.releases.versions import NewVersion, Version, list_versions, register
+from storage.releases.versions import Version, list_versions
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, find_round, finish_round, request_round, set_manifest
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
+from tests.past import add_version
 from tests.seeding import (
     ALICE,
     BASE_REVISION,
@@ -85,18 +86,7 @@ def train_on(
     ]
     set_manifest(session, round_.id, manifest, parent_version_id=parent.id if parent else None, settings={})
     finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
-    return register(
-        session,
-        personality_id,
-        NewVersion(
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision="r" * 64,
-            parent_id=parent.id if parent else None,
-            round_id=round_.id,
-            metrics={},
-        ),
-    )
+    return add_version(session, round_.id, parent, personality_id=personality_id)
 
 
 def marked(session: Session) -> set[str]:

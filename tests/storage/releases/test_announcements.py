@@ -29,9 +29,10 @@ from storage.releases.announcements import (
 )
 from storage.releases.contests import read_contest
 from storage.releases.promotion import conclude, promote, roll_back
-from storage.releases.versions import AliasMove, NewVersion, Version, find_version, read_alias, register
+from storage.releases.versions import AliasMove, Version, find_version, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
+from tests.past import add_version
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
 from tests.storage.together import together
 
@@ -57,19 +58,7 @@ class Server:
             RoundPairRow(round_id=row.id, position=i, source=PairSource(source), split=split, weight=0.5)
             for i, (source, split) in enumerate(splits)
         )
-        return register(
-            self.session,
-            self.personality_id,
-            NewVersion(
-                digest="d" * 64,
-                base_name="tiny",
-                base_revision="r" * 64,
-                parent_id=parent.id if parent else None,
-                round_id=row.id,
-                metrics={},
-                verdict=verdict,
-            ),
-        )
+        return add_version(self.session, row.id, parent, personality_id=self.personality_id, verdict=verdict)
 
     def promote(self, to: Version | None, *, override: bool = False) -> None:
         generation = read_alias(self.session, self.personality_id).generation

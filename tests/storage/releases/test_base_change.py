@@ -16,9 +16,10 @@ from storage.releases.base_change import begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
 from storage.releases.contests import find_rival
 from storage.releases.promotion import promote, release_passed, roll_back
-from storage.releases.versions import NewVersion, Version, moves_of, read_alias, register
+from storage.releases.versions import Version, moves_of, read_alias
 from storage.settings.sections import ReleaseSettings, Settings, TrainingSettings, VoteSettings
 from storage.votes.votes import Vote
+from tests.past import add_version
 from tests.seeding import BOB, add_reply, vote
 
 OLD = ConfiguredBase(setting="bundled", name="SmolLM2", revision="a" * 16)
@@ -36,18 +37,13 @@ def version_of(
     session: Session, personality_id: int, base: ConfiguredBase, verdict: GateVerdict = GateVerdict.PASS
 ) -> Version:
     digest = f"{len(describe_bases_used(session, VoteSettings()))}{personality_id}{base.revision}{verdict}"
-    return register(
+    return add_version(
         session,
-        personality_id,
-        NewVersion(
-            digest=digest[:64],
-            base_name=base.name,
-            base_revision=base.revision,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-            verdict=verdict,
-        ),
+        personality_id=personality_id,
+        digest=digest[:64],
+        base_name=base.name,
+        base_revision=base.revision,
+        verdict=verdict,
     )
 
 

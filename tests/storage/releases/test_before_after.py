@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.tables import VersionRow
 from storage.releases.before_after import BeforeAfter, TwoAnswers, compare_answers, compare_with_before
-from storage.releases.versions import NewVersion, Version, find_version, register
+from storage.releases.versions import Version, find_version
+from tests.past import add_version
 from tests.seeding import compared_metrics
 
 
@@ -25,18 +26,7 @@ def make(session: Session, personality_id: int):
 
 
 def add(session: Session, personality_id: int, metrics: dict[str, Any], base: str = "r") -> Version:
-    return register(
-        session,
-        personality_id,
-        NewVersion(
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision=base * 64,
-            parent_id=None,
-            round_id=None,
-            metrics=metrics,
-        ),
-    )
+    return add_version(session, personality_id=personality_id, base_revision=base * 64, metrics=metrics)
 
 
 def words(found: BeforeAfter | None) -> set[tuple[str, str]]:

@@ -35,12 +35,13 @@ from storage.releases.contests import (
     read_contest,
 )
 from storage.releases.promotion import conclude, promote, roll_back
-from storage.releases.versions import NewVersion, Version, ask_gate, find_version, read_alias, register
+from storage.releases.versions import Version, ask_gate, find_version, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.sittings.sittings import choose_two
 from storage.statistics import DECISIVE, e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
+from tests.past import add_version
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, ask_twice, choose, vote
 from tests.storage.together import together
 from tests.storage.trail import trail_of
@@ -54,19 +55,7 @@ NEW, OLD, SAME = Better.FIRST, Better.SECOND, Better.SAME
 def add(
     session: Session, personality_id: int, verdict: GateVerdict = GateVerdict.NOT_ENOUGH_EVIDENCE, digit: str = "d"
 ) -> Version:
-    return register(
-        session,
-        personality_id,
-        NewVersion(
-            digest=digit * 64,
-            base_name="tiny",
-            base_revision="r" * 64,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-            verdict=verdict,
-        ),
-    )
+    return add_version(session, personality_id=personality_id, digest=digit * 64, verdict=verdict)
 
 
 @pytest.fixture

@@ -11,16 +11,15 @@ from storage.errors import AliasConflict, VersionNotFound
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import (
     Alias,
-    NewVersion,
     Version,
     find_version,
     list_versions,
     move_alias,
     moves_of,
     read_alias,
-    register,
     version_named,
 )
+from tests.past import add_version
 from tests.storage.together import together
 
 
@@ -32,19 +31,7 @@ def add(
     verdict: GateVerdict = GateVerdict.PASS,
     round_id: int | None = None,
 ) -> Version:
-    return register(
-        session,
-        personality_id,
-        NewVersion(
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision="r" * 64,
-            parent_id=parent.id if parent else None,
-            round_id=round_id,
-            metrics={"loss": 0.5},
-            verdict=verdict,
-        ),
-    )
+    return add_version(session, round_id, parent, personality_id=personality_id, metrics={"loss": 0.5}, verdict=verdict)
 
 
 def add_chain(session: Session, personality_id: int, length: int) -> list[Version]:

@@ -11,12 +11,12 @@ from storage.database.tables import ReplyMessageRow, ReplyRow
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import NewVersion, register
 from storage.settings.sections import PrivacySettings
 from storage.training.feedback import RatedReply, read_answers_to, read_replies, read_texts
 from storage.training.samples import AskedPrompt, DrawnSample, count_answers, newest_prompts, record_samples
 from storage.training.trainable import TrainingScope
 from storage.votes.votes import Vote
+from tests.past import add_version
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, OTHER_REVISION, add_reply, render_plainly, vote
 
 PERMITTED = PrivacySettings(discord_training_permission=True)
@@ -47,18 +47,7 @@ def said(session: Session, personality_id: int, *replies: RatedReply) -> list[st
 def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: int) -> None:
     reply = add_reply(session, speakers=(ALICE, BOB))
     vote(session, reply, CAROL, Vote.UP)
-    version = register(
-        session,
-        personality_id,
-        NewVersion(
-            digest="d" * 64,
-            base_name="tiny",
-            base_revision=BASE_REVISION,
-            parent_id=None,
-            round_id=None,
-            metrics={},
-        ),
-    )
+    version = add_version(session, personality_id=personality_id)
     assert record(session, drawn(reply, "one"), drawn(reply, "two", is_cut=True), version_id=version.id) == 2
     first, second = samples(session, personality_id)
     original = find_reply(session, reply)
