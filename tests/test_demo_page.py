@@ -468,14 +468,15 @@ def test_the_same_messages_before_and_after_forty_choices(tmp_path: Path, signed
     page.set_viewport_size({"width": 2 * COLUMN["width"], "height": COLUMN["height"]})
     page.goto("about:blank")
     page.set_content(
-        "<body style='margin: 0; display: flex; font: 600 18px sans-serif; background: #1e1f22; color: #e6e8ec'>"
+        "<body style='margin: 0'><div id='both' style='display: flex; padding-bottom: 12px; font: 600 18px sans-serif; "
+        "background: #1e1f22; color: #e6e8ec'>"
         + "".join(
-            f"<div><p style='margin: .7em 1em 0'>{title}</p><img src='data:image/png;base64,{b64encode(png).decode()}'>"
+            f"<div><p style='margin: .7em 1em'>{title}</p><img src='data:image/png;base64,{b64encode(png).decode()}'>"
             "</div>"
             for title, png in zip(titles, (before, after), strict=True)
         )
     )
-    page.locator("body").screenshot(path=Path(PICTURES) / "before-and-after.png")
+    page.locator("#both").screenshot(path=Path(PICTURES) / "before-and-after.png")
     page.close()
     assert demo.stop() == 0
 
