@@ -90,7 +90,7 @@ async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, quer
     assert "Waiting for the trainer" in (await visitor.get("/rounds")).text
     assert "No trainer is running" in (await visitor.get("/rounds/newest")).text
     query(lambda session: claim_round(session, "here"))
-    assert "Training a new version round 1 Starting" in (await visitor.get("/rounds/newest")).text
+    assert "Starting Requested by" in (await visitor.get("/rounds/newest")).text
     query(lambda session: report_progress(session, 1, PROGRESS))
     running = await visitor.get("/rounds/newest")
     assert "Step 3 of 5: Training the new version · about 2 min left" in running.text
