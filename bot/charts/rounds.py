@@ -160,7 +160,7 @@ def describe_gate(gate: GateResult) -> Words:
     failed = outcomes.count(GateVerdict.FAIL)
     counts += [gettext("{number} failed", number=failed)] if failed else []
     undecided = outcomes.count(GateVerdict.NOT_ENOUGH_EVIDENCE)
-    counts += [gettext("{number} not decided yet", number=undecided)] if undecided else []
+    counts += [gettext("{number} open", number=undecided)] if undecided else []
     return Words(gettext(found[gate.verdict], round=str(gate.round_id)), ", ".join(counts))
 
 

@@ -166,7 +166,7 @@ async def test_a_finished_round_shows_its_losses_and_what_the_gate_said(visitor,
     page = await visitor.get("/rounds")
     assert "Round 1: the loss fell. From 0.70 to 0.50 in 3 steps; between 0.50 and 0.70." in page.text
     assert 'points="0.00,0.00 50.00,15.00 100.00,30.00"' in page.html
-    assert "Details: 0 of 2 checks passed, 1 failed, 1 not decided yet" in page.text
+    assert "Details: 0 of 2 checks passed, 1 failed, 1 open" in page.text
     assert "✗ length : answers are 3 times as long" in page.text
 
 
