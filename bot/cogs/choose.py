@@ -43,7 +43,8 @@ AROUND_CHARS = 200
 BUTTONS = {
     Label.FIRST: gettext_noop("Left"),
     Label.SECOND: gettext_noop("Right"),
-    Label.SAME: gettext_noop("About the same"),
+    Label.BOTH_GOOD: gettext_noop("Both good"),
+    Label.BOTH_BAD: gettext_noop("Both bad"),
 }
 STILL_DRAWING = gettext_noop("I'm still preparing answers to compare. Please try again in a minute.")
 OPTED_OUT = gettext_noop(
@@ -136,7 +137,7 @@ def _cog_of(interaction: discord.Interaction) -> Choose:
 
 
 class ChooseButton(
-    PersistentButton, template=r"reactune:choose:(?P<label>first|second|same):(?P<pair>\d+):(?P<done>\d)"
+    PersistentButton, template=r"reactune:choose:(?P<label>first|second|both good|both bad):(?P<pair>\d+):(?P<done>\d)"
 ):
     def __init__(self, label: Label, pair_id: int, done: int) -> None:
         self.label = label

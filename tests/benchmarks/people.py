@@ -23,7 +23,7 @@ def likes(liking: float, noise: float, chance: random.Random) -> bool:
 def say(likes_first: bool, likes_second: bool) -> Label:
     """Return the button that somebody presses under two answers."""
     if likes_first == likes_second:
-        return Label.SAME
+        return Label.BOTH_GOOD if likes_first else Label.BOTH_BAD
     return Label.FIRST if likes_first else Label.SECOND
 
 

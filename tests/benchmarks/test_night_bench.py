@@ -96,7 +96,7 @@ def test_a_version_that_was_dropped_or_never_decided_is_never_ready() -> None:
 
 def test_somebody_says_which_of_two_answers_they_like() -> None:
     assert [say(True, False), say(False, True)] == [Label.FIRST, Label.SECOND]
-    assert [say(True, True), say(False, False)] == [Label.SAME, Label.SAME]
+    assert [say(True, True), say(False, False)] == [Label.BOTH_GOOD, Label.BOTH_BAD]
 
 
 @pytest.mark.parametrize(

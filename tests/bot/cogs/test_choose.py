@@ -33,7 +33,12 @@ from storage.settings.sections import Settings, VoteSettings
 from storage.taste.opinions import read_taste_opinions
 from tests.bot.panels import said
 
-LABELS = {"Left": Label.FIRST, "Right": Label.SECOND, "About the same": Label.SAME}
+LABELS = {
+    "Left": Label.FIRST,
+    "Right": Label.SECOND,
+    "Both good": Label.BOTH_GOOD,
+    "Both bad": Label.BOTH_BAD,
+}
 
 
 @pytest.fixture
@@ -90,13 +95,17 @@ async def test_a_press_is_a_choice_and_the_next_pair_comes_in_the_same_message(p
     assert said(after) != first
     pair = of(rows, place.ada)[0]
     (chosen,) = rows(ComparisonRow)
-    better = {"Left": pair.first_id, "Right": pair.second_id, "About the same": None}[label]
+    better = {"Left": pair.first_id, "Right": pair.second_id}.get(label)
     assert (pair.label, chosen.better_id, chosen.user_id) == (LABELS[label], better, place.ada.id)
     assert not chosen.by_admin
     answers = [row for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)]
     assert {(row.basis, row.origin, row.author_id) for row in answers} == {(Basis.PROMPT_BANK, Origin.SITTING, NOBODY)}
     assert [row.user_id for row in rows(MemberRow)] == [place.ada.id], "since when she is here weighs her choice"
-    assert len(query(lambda session: read_taste_opinions(session, 1, Settings())).choices) == 1
+    taste = query(lambda session: read_taste_opinions(session, 1, Settings()))
+    assert len(taste.choices) == 1
+    both = {"Both good": True, "Both bad": False}
+    liked = [(answer, both[label]) for answer in sorted((pair.first_id, pair.second_id)) if label in both]
+    assert sorted((opinion.reply_id, opinion.liked) for opinion in taste.opinions) == liked
 
 
 async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(place, rows):
@@ -341,5 +350,5 @@ async def test_it_speaks_german(place, env):
     env.locales[place.ada.id] = "de"
     shown = await choose(place)
     assert "Welche Antwort ist besser?" in said(shown)
-    after = await press(place.ada, shown, "Etwa gleich")
+    after = await press(place.ada, shown, "Beide gut")
     assert "2 von 10 · nur du siehst das" in said(after)
