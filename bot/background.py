@@ -42,7 +42,7 @@ class BackgroundTasks:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` in the background; `finish` waits for it, `cancel` ends it."""
-        task = asyncio.create_task(work, name=name)
+        task = self._start(work, name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_log_failure)
@@ -57,7 +57,7 @@ class BackgroundTasks:
         for task in self._disposable:
             if task.get_name() == name:
                 task.cancel()
-        task = asyncio.create_task(work, name=name)
+        task = self._start(work, name)
         self._disposable.add(task)
         task.add_done_callback(self._disposable.discard)
         task.add_done_callback(_log_failure)
@@ -68,7 +68,7 @@ class BackgroundTasks:
         It uses the event loop's clock, so changes to the system's time do not affect it. An error is logged as a
         failure to do `what`, and the work runs again at its next turn.
         """
-        task = asyncio.create_task(_periodic(work, interval_s, what, self.pause), name=what)
+        task = self._start(_periodic(work, interval_s, what, self.pause), what)
         self._repeating.add(task)
         return task
 
@@ -83,6 +83,10 @@ class BackgroundTasks:
         """Cancel all tasks, except the one that calls this."""
         for task in (self._tasks | self._disposable | self._repeating) - {asyncio.current_task()}:
             task.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task; the demo starts its tasks in a context of their own."""
+        return asyncio.get_running_loop().create_task(work, name=name)
 
 
 async def _periodic(work: Work, interval_s: float, what: str, pause: Pause) -> None:

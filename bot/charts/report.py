@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 CHAMPION, UP, DOWN = YELLOW, BLUE, ORANGE
 MOST_VERSIONS = 40
-MOST_LABELLED, MOST_COUNTED = 8, 5
+MOST_LABELLED, MOST_COUNTED = 8, 4
 """Maximum number of versions whose points show a share, and of those that also show the number of votes."""
 
 

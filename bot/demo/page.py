@@ -98,13 +98,6 @@ def demo_overrides(directory: str, base: str = "", *, community: bool = False) -
     )
 
 
-class PatientEnv(simcord.Env):
-    """A simulator that gives a start as much time as any action: a busy machine needs more than five seconds."""
-
-    async def _settle_internal(self, *, timeout: float | None = None, **options: Any) -> None:  # noqa: ARG002, ASYNC109  (simcord's)
-        await super()._settle_internal(**options)
-
-
 class DemoTasks(BackgroundTasks):
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         # The simulator finishes a browser action when all work of the bot that it started is done. In a separate
@@ -145,7 +138,7 @@ async def serve_demo(
 async def _run(
     bot: ReactuneBot, port: int, taste: Taste | None, on_ready: Callable[[str], None], bases: BaseSource | None
 ) -> str | None:
-    env = PatientEnv(bot, check_errors=False, settle_timeout=ACTION_S)
+    env = simcord.Env(bot, check_errors=False, settle_timeout=ACTION_S)
     world = World(env)
     await world.catch_up()
     places = {"questions": world.questions.id, "pirates": world.pirates.id}

@@ -514,7 +514,7 @@ class TestClosing:
         await place.ada.click(message, label="1")
         stopped = await place.grace.slash(place.channel, "arena stop")
         assert "This arena is closed" in stopped.response.content
-        assert "won with 1 of 1 vote" in said(shown(place))
+        assert "won with 1 of 1 choice" in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
 
     async def test_stop_without_an_arena_says_so(self, place):
@@ -617,7 +617,7 @@ class TestRestart:
         assert buttons(shown(place)) == ["1", "2", "3"]
         make_due()
         await env.advance_time(TICK_S)
-        assert "won with 1 of 1 vote" in said(shown(place))
+        assert "won with 1 of 1 choice" in said(shown(place))
         await old.close()
 
     async def test_one_that_an_earlier_release_posted_with_embeds_lives_on(
@@ -652,7 +652,7 @@ class TestRestart:
         make_due()
         await env.restart_bot(new_bot())
         await env.settle()
-        assert "Answer 3 (base) won with 1 of 1 vote" in said(shown(place))
+        assert "Answer 3 (base) won with 1 of 1 choice" in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
         await old.close()
 
