@@ -277,7 +277,7 @@ class DecisionForm(AdminForm):
         await show_review_page(interaction, self._services, ReviewKind.VOTES, self._choice.quarantine_id, note)
 
     async def _decide(self, interaction: discord.Interaction, personality_ids: Collection[int]) -> str:
-        """Decide, and return a note for the admin; another admin may have been faster."""
+        """Store the decision and return a note for the admin, who may also hear that another admin was faster."""
         by, reason = user_label(interaction.user), " ".join(self._reason.value.split())
         which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
         audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)

@@ -28,6 +28,8 @@ from storage.runtime.requests import begin_request, new_request_id, working_on
 from storage.wording import shorten
 
 EDIT_AGAIN_S = 900.0
+ON_PAGE = 10
+"""Lines on a page of a list; as a rule, they fit into a message."""
 LABEL_CHARS, HELP_CHARS = 45, 100  # Discord's limits, which a translation may exceed
 
 
@@ -165,6 +167,7 @@ class _EditAgain(discord.ui.View):
         await interaction.response.send_modal(self._form())
 
 
+T = TypeVar("T")
 ItemT = TypeVar("ItemT", bound=discord.ui.Item[Any])
 
 
@@ -221,6 +224,16 @@ class PersistentSelect(PersistentItem[discord.ui.Select[discord.ui.View]], templ
     @property
     def chosen(self) -> str:
         return self.item.values[0]
+
+
+def list_page(known: list[T], page: int) -> tuple[list[T], int | None, int | None]:
+    """Return what stands on a page of a list, and the numbers of the pages before and after it; None if there is none.
+
+    A page that is there no more, because others removed something, is the last one.
+    """
+    page = min(page, max(0, len(known) - 1) // ON_PAGE)
+    end = (page + 1) * ON_PAGE
+    return known[page * ON_PAGE : end], page - 1 if page else None, page + 1 if len(known) > end else None
 
 
 def button_row(items: Iterable[PersistentItem[Any]]) -> discord.ui.View:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited_as
-from bot.guards.interactions import Form, PersistentButton, PersistentSelect, button_row
+from bot.guards.interactions import Form, PersistentButton, PersistentSelect, button_row, list_page
 from bot.knowledge.adding import (
     describe_document,
     describe_stored,
@@ -36,7 +36,6 @@ from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-ON_PAGE = 10
 NO_DOCUMENTS = gettext_noop("This server has no documents yet. Add one with `/knowledge add`.")
 ON_DISCORD = (DocumentKind.MESSAGE, DocumentKind.PINS)
 
@@ -46,14 +45,11 @@ async def answer_with_documents(
 ) -> None:
     """Show a page of the server's documents, newest first, below a note, in place of the page before."""
     known = (await services.database.read(list_documents, _guild_id(interaction)))[::-1]
-    page = min(page, max(0, len(known) - 1) // ON_PAGE)  # others may have removed some
-    shown = known[page * ON_PAGE : (page + 1) * ON_PAGE]
+    shown, newer, older = list_page(known, page)
     lines = [describe_document(document) for document in shown] or [gettext(NO_DOCUMENTS)]
     items: list[PersistentSelect | PersistentButton] = [DocumentSelect(shown)] if shown else []
-    if page:
-        items.append(DocumentsButton(page - 1, gettext("Newer")))
-    if len(known) > (page + 1) * ON_PAGE:
-        items.append(DocumentsButton(page + 1, gettext("Older")))
+    turns = (newer, gettext("Newer")), (older, gettext("Older"))
+    items += [DocumentsButton(number, label) for number, label in turns if number is not None]
     text = fit_lines([*filter(None, [note]), *lines], f"-# {gettext('… and {left} more: choose them below')}")
     await interaction.edit_original_response(content=text, attachments=[], view=button_row(items) if items else None)
 

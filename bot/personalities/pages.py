@@ -15,7 +15,7 @@ import discord
 
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, run_audited_as
-from bot.guards.interactions import PersistentButton, PersistentSelect, button_row
+from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, list_page
 from bot.localization.sentences import gettext
 from bot.personalities.card_form import CardForm
 from bot.personalities.descriptions import NEXT_STEP, card_lines, describe_obstacles, list_lines
@@ -37,20 +37,16 @@ from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-ON_PAGE = 10
-"""Personalities on a page of the list; as a rule, their lines fit into a message."""
-
 
 async def answer_with_personality_list(interaction: discord.Interaction, services: Services, page: int = 0) -> None:
     """Show a page of the personalities that the server knows, archived ones last."""
-    guild_id, begin = interaction.guild_id or 0, page * ON_PAGE
+    guild_id = interaction.guild_id or 0
     known = await services.database.read(list_personalities, guild_id, archived=None)
     known.sort(key=lambda one: one.archived_at is not None)
-    shown = known[begin : begin + ON_PAGE]
+    shown, before, after = list_page(known, page)
     lines = await services.database.read(list_lines, shown, guild_id, services.settings)
-    turns = [PersonalityListButton(page - 1, gettext("Back"))] if page else []
-    if len(known) > begin + ON_PAGE:
-        turns.append(PersonalityListButton(page + 1, gettext("Next")))
+    pages = (before, gettext("Back")), (after, gettext("Next"))
+    turns = [PersonalityListButton(number, label) for number, label in pages if number is not None]
     select = PersonalitySelect({one.name: one.card.description for one in shown})
     await interaction.edit_original_response(
         content=fit_lines(lines, "…"), attachments=[], view=button_row([select, *turns])

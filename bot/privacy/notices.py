@@ -268,7 +268,7 @@ async def _decide(chosen: PrivacyAction, services: Services, user_id: int) -> st
     if is_allowed:
         return gettext("Done: learning is allowed.") if is_new else gettext("Learning was allowed already.")
     return (
-        gettext("Done: learning is forbidden, also from your earlier reactions.")
+        gettext("Done: I no longer learn from you, nor from your earlier reactions.")
         if is_new
         else gettext("Learning was forbidden already.")
     )

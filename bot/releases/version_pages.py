@@ -16,7 +16,7 @@ import discord
 from bot.charts.report import describe_report, draw_report
 from bot.guards.access import require_admin
 from bot.guards.audit import action_of, record_done
-from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, speak_publicly
+from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, list_page, speak_publicly
 from bot.localization.sentences import gettext
 from bot.personalities.selection import require_administrator, signed
 from bot.services import Services
@@ -31,21 +31,17 @@ from storage.insights.report import read_report
 from storage.personalities.personalities import Personality, read_personality
 from storage.wording import BASE_NAME
 
-ON_PAGE = 10
-"""Versions on a page of the list, beside the base; their lines fit into a message."""
-
 
 async def answer_with_version_list(
     interaction: discord.Interaction, services: Services, whose: Personality, page: int = 0
 ) -> None:
     """Show a page of the personality's versions, newest first, in place of the deferred answer or the page before."""
     found = await services.database.read(read_versions, whose.id, services.settings)
-    begin = page * ON_PAGE
-    shown = replace(found, versions=found.versions[begin : begin + ON_PAGE])
+    versions, newer, older = list_page(found.versions, page)
+    shown = replace(found, versions=versions)
     about = {version.name: outcome_words(version) for version in shown.versions} | {BASE_NAME: ""}
-    turns = [VersionListButton(whose.id, page - 1, gettext("Newer"))] if page else []
-    if len(found.versions) > begin + ON_PAGE:
-        turns.append(VersionListButton(whose.id, page + 1, gettext("Older")))
+    pages = (newer, gettext("Newer")), (older, gettext("Older"))
+    turns = [VersionListButton(whose.id, number, label) for number, label in pages if number is not None]
     lines = signed(whose, describe_versions(shown)).split("\n")
     await interaction.edit_original_response(
         content=fit_lines(lines, "…"),

@@ -22,7 +22,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class KnownTaste:
-    """A taste, and its examples and order for the base, as if admins let it act."""
+    """A taste, with the examples and the order that it gives the base, even while an admin has switched it off."""
 
     taste: LearnedTaste
     liked: tuple[Effect, ...] = ()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_CURVE_POINTS = 200
 SCALE = 2
-"""The scale of a new adapter per rank: its effect is alpha / rank, and so the same for every rank."""
+"""LoRA's alpha for each unit of rank: alpha / rank scales an adapter, so its effect is the same for every rank."""
 ADAPTER = "default"
 """PEFT's name for the adapter in training; TRL keeps the starter as "ref"."""
 
