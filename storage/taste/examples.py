@@ -19,7 +19,7 @@ from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
 from storage.personalities.cards import Card, Example
 from storage.settings.sections import ModelSettings, Settings
-from storage.taste.learning import LearnedTaste, read_measures
+from storage.taste.learning import WORDS, LearnedTaste, read_measures
 from storage.taste.liked import read_liked_style
 from storage.taste.measures import dodges, scaled
 from storage.taste.relevance import are_relevant, read_relevance
@@ -31,6 +31,10 @@ FEWEST_WORDS = 5
 """Minimum words of an example: shorter ones would teach the base to say the same word to everything."""
 TYPICAL = 0.5
 """Share of the answers that is used, the closest to liked ones: the best of all would be extreme in one measure."""
+LONGER = 0.5
+"""An example may be longer than liked answers by this many standard deviations. Long answers contain more of nearly
+everything, so the taste would choose the longest, and the base would ramble: docs/internals/statistics.md, "Examples".
+"""
 WINDOW_SHARE = 0.25
 """Largest share of the context for the examples."""
 CHARS_PER_TOKEN = 4
@@ -88,7 +92,8 @@ def choose_examples(session: Session, personality_id: int, taste: LearnedTaste, 
         return ()
     style = scaled(np.array(list(measures.values())))
     distance = (((style - liked.mean) / liked.spread) ** 2).sum(axis=1)
-    typical = np.flatnonzero(distance <= np.quantile(distance, TYPICAL))
+    is_long = style[:, WORDS] > liked.mean[WORDS] + LONGER * liked.spread[WORDS]
+    typical = np.flatnonzero((distance <= np.quantile(distance, TYPICAL)) & ~is_long)
     best_first = typical[np.argsort(-taste.posterior.score(style[typical]), kind="stable")]
     reply_ids = list(measures)
     chosen: dict[str, ExampleTurn] = {}

@@ -78,6 +78,14 @@ def test_a_word_a_refusal_a_loop_and_nothing_are_no_examples(session: Session) -
     assert chosen(session) == ()
 
 
+def test_an_answer_much_longer_than_liked_ones_is_none(session: Session) -> None:
+    add_answer(session, QUESTION)
+    for number in range(3):
+        rambling = " ".join(f"Do you like number {other} as much as all the others?" for other in range(12))
+        add_answer(session, ExampleTurn(f"I like tea, said {number}.", rambling))
+    assert chosen(session) == (QUESTION,)
+
+
 def test_an_answer_that_has_nothing_to_do_with_its_message_is_no_example(session: Session) -> None:
     add_answer(session, QUESTION)
     relevant = session.scalars(select(ReplyRow.id)).one()
