@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from statistics import fmean
-
-from sqlalchemy.orm import Session
 
 from storage.conversations.degenerate import repeats_answer, repeats_pieces
 from storage.database.enums import TrainingSource
 from storage.personalities.personalities import read_personality
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
-from storage.taste.opinions import read_taste_opinions
 from storage.taste.updating import learn_all
 from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import ServedMessage
 from trainer.evaluation.results import Overshoot
-from trainer.round_context import Learner, RoundContext
+from trainer.round_context import RoundContext
 
 MEMBERS_MESSAGES = 24
 """Maximum number of messages of members that the gate lets both models answer."""
@@ -49,11 +46,14 @@ class ServedContext:
             asked = newest_prompts(session, round_.scope, MEMBERS_MESSAGES, render=round_.base.render)
             # The card's owner wrote its examples: they need not resemble the liked answers so far.
             is_voted = learns_from is TrainingSource.VOTES
-            opinions = read_taste_opinions(session, personality_id, settings)
+            known = learn_all(session, personality_id, settings)
+            opinions = known.taste.opinions
             liked = read_liked_style(session, opinions) if is_voted else None
             liked_answers = newest_exchanges(session, round_.scope, liked_replies(opinions), limit=MODEL_ANSWERS)
-            of_card = read_personality(session, personality_id).card.exchanges
-            examples = read_shown_examples(session, round_)
+            personality = read_personality(session, personality_id)
+        examples, of_card = Examples.of(settings, personality.card), personality.card.exchanges
+        if personality.follows_taste:
+            examples = replace(examples, liked=known.examples, order=known.order)
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]
         return cls(tuple(messages), liked, tuple(answers), tuple(of_card), tuple(liked_answers), examples)
@@ -73,12 +73,3 @@ class ServedContext:
             for message, answer in zip(messages, answers, strict=False)
         ]
         return fmean(repeated) if repeated else nan
-
-
-def read_shown_examples(session: Session, learner: Learner) -> Examples:
-    """Return what the base is shown now where it answers members."""
-    personality = read_personality(session, learner.personality_id)
-    if not personality.follows_taste:
-        return Examples.of(learner.settings, personality.card)
-    known = learn_all(session, learner.personality_id, learner.settings)
-    return Examples.of(learner.settings, personality.card, known.examples, known.order)

@@ -10,23 +10,21 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.models.hardware import cpu_threads, free_unused_models
 from storage.releases.before_after import measured_before
-from storage.releases.versions import Version, read_alias
+from storage.releases.versions import read_alias
 from storage.settings.sections import GateSettings
 from storage.taste.examples import NO_EXAMPLES, Examples
 from trainer.base import ShownExamples, ask_alone
-from trainer.evaluation.context import ServedContext, read_shown_examples
+from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import EvaluationModels, evaluate
 from trainer.evaluation.gate import NOT_A_NUMBER, Verdict, decide
 from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Serving, open_adapter
 from trainer.progress import Phase, ReportProgress, begin_phase
-from trainer.round_context import Learner, RoundContext
+from trainer.round_context import RoundContext
 from trainer.training.strength import MILDER, record_effect, save_weaker
 from trainer.training.train import TrainingMetrics
 
@@ -105,17 +103,17 @@ def _json(value: Any) -> Any:
     return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
-def ask_before(context: RoundContext, messages: Sequence[str]) -> dict[str, Any]:
+def ask_before(context: RoundContext, examples: Examples, messages: Sequence[str]) -> dict[str, Any]:
     """Return the measurement of the champion's answers, one to each message; empty if it cannot answer.
 
-    As in blind pairs, the base is asked with its examples and an order, and gives a single answer to each.
+    As in blind pairs, the base is asked with its `examples` and an order, and gives a single answer to each.
     """
     if not messages:
         return {}
     free_unused_models()
     serving, base = context.serving, context.base
-    champion, examples = context.database.fetch(_read_champion, context)
-    shown = ShownExamples(examples, base, serving.generation)
+    champion = context.database.fetch(read_alias, context.personality_id).version
+    shown = ShownExamples(NO_EXAMPLES if champion else examples, base, serving.generation)
     plain = [ask_alone(message, serving.system_prompt, base.render) for message in messages]
     prompts = [(shown.before(asked) or asked).prompt for asked in plain]
     advance = begin_phase(context.report, Phase.BEFORE, len(prompts))
@@ -127,11 +125,3 @@ def ask_before(context: RoundContext, messages: Sequence[str]) -> dict[str, Any]
         log.exception("What answers now could not be asked, so the round has no answers from before.")
         return {}
     return measured_before(champion, [sample.text for sample in samples])
-
-
-def _read_champion(session: Session, learner: Learner) -> tuple[Version | None, Examples]:
-    """Return the version in use, and the examples that it is shown."""
-    champion = read_alias(session, learner.personality_id).version
-    if champion:
-        return champion, NO_EXAMPLES
-    return None, read_shown_examples(session, learner)

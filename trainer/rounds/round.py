@@ -121,7 +121,7 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
         digest = store.publish(kept.staging)
 
     # 7) Ask what answers now the same messages, to show both side by side.
-    before = ask_before(context, [message for message, _ in kept.evaluation.everyday])
+    before = ask_before(context, served.examples, [message for message, _ in kept.evaluation.everyday])
     return Judged(digest, base.model, prepared, kept.verdict, numbers | before)
 
 

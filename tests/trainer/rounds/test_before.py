@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from storage.database.database import Database
+from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality
@@ -14,6 +15,7 @@ from storage.releases.promotion import promote
 from storage.settings.sections import Settings
 from tests.past import add_version
 from tests.trainer.contexts import context_of
+from trainer.evaluation.context import ServedContext
 from trainer.rounds.judging import ask_before
 
 MESSAGES = ["Hi, how are you?", "What is tea?", "Good night!"]
@@ -25,7 +27,8 @@ def ask(settings: Settings, database: Database, tiny_base: BaseModel):
     """Ask what answers for a personality."""
 
     def ask(personality_id: int) -> dict[str, Any]:
-        return ask_before(context_of(database, settings, tiny_base, personality_id), MESSAGES)
+        context = context_of(database, settings, tiny_base, personality_id)
+        return ask_before(context, ServedContext.read(context, TrainingSource.VOTES).examples, MESSAGES)
 
     return ask
 
