@@ -12,9 +12,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from apscheduler.triggers.base import BaseTrigger
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
-from tenacity import AsyncRetrying
+from tenacity import AsyncRetrying, RetryCallState
 
+from bot.discord_errors import DISCORD_ERRORS, is_temporary, retry_after_s
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain, is_away
@@ -146,17 +148,31 @@ class WriteBehindQueue:
             self._waiting.popleft()
 
 
-async def retry_until_available(work: Callable[[], Awaitable[T]], what: str) -> T:
+async def retry_until_available(work: Callable[[], Awaitable[T]], what: str, *, asks_discord: bool = False) -> T:
     """Await `work()`, again while the database is unreachable, and return its result; the log calls it `what`.
 
+    Work that `asks_discord` is also repeated while Discord refuses it for now, after the pause that Discord asks for.
     The work may be done twice, if its commit succeeded but the answer to it was lost. Other errors are raised.
     """
 
-    async def attempt() -> T:
+    def may_pass(error: BaseException) -> bool:
+        is_refused = asks_discord and isinstance(error, DISCORD_ERRORS) and is_temporary(error)
+        return is_refused or is_away(error)
+
+    async def attempt() -> T:  # tenacity awaits only what it recognizes as a coroutine function
         return await work()
 
-    options = retries(is_away, lambda error: log.warning("%s waits: %s.", what, explain(error)))
-    return await AsyncRetrying(**options)(attempt)
+    def report(error: Exception) -> None:
+        reason = explain(error) if isinstance(error, SQLAlchemyError) else f"Discord refused it ({error})"
+        log.warning("%s waits: %s.", what, reason)
+
+    options = retries(may_pass, report)
+    pause_s = options["wait"]
+
+    def wait(state: RetryCallState) -> float:
+        return max(float(pause_s(state)), retry_after_s(state.outcome.exception() if state.outcome else None))
+
+    return await AsyncRetrying(**options | {"wait": wait})(attempt)
 
 
 class DueTimes:

@@ -55,6 +55,18 @@ def retry_after_of(headers: Mapping[str, str]) -> float:
         return RATE_LIMIT_PAUSE_S
 
 
+def retry_after_s(error: BaseException | None) -> float:
+    """Return the wait that Discord asks for before the next request; 0 if the error is not a rate limit.
+
+    discord.py waits by itself, except for long, and when Cloudflare answers in Discord's place, as it does for bans.
+    """
+    if isinstance(error, discord.RateLimited):
+        return error.retry_after
+    if not isinstance(error, discord.HTTPException) or (error.status != RATE_LIMITED and error.code != SLOW_MODE):
+        return 0.0
+    return retry_after_of(error.response.headers)
+
+
 def survive_faults(client: discord.Client) -> None:
     """Let this task, and those that it starts, send through webhooks as `WebhookRequests`; read events safely."""
     async_context.set(WebhookRequests(client))

@@ -24,9 +24,8 @@ from bot.arenas.board import (
     results_board,
 )
 from bot.arenas.prompts import choose_arena_prompt
-from bot.background import DueTimes
+from bot.background import DueTimes, retry_until_available
 from bot.chat.ask import Prompts
-from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import is_quiet
@@ -231,7 +230,7 @@ class ArenaHost:
             rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
             await self._services.database.run(open_arena, arena_id, rows, _closing_time(plan))
-            await retry_until_accepted(partial(self._show_open, arena_id), f"arena {arena_id}")
+            await retry_until_available(partial(self._show_open, arena_id), f"Arena {arena_id}", asks_discord=True)
         except Exception as error:
             await self.fail(arena_id, reason_of(error))
 

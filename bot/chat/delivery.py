@@ -12,7 +12,7 @@ import discord
 
 from bot.background import BackgroundTasks, WriteBehindQueue, retry_until_available
 from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
-from bot.chat.message_stream import AnswerDeleted, MessageStream, retry_until_accepted
+from bot.chat.message_stream import AnswerDeleted, MessageStream
 from bot.chat.voices import BotVoice, PersonalityVoice, SentMessage, Voice, opening_for
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.localization.sentences import gettext
@@ -118,9 +118,9 @@ class AnswerDelivery:
         self._tasks.spawn(self._resume(reply, channel), f"end of reply {reply.id}")
 
     async def _resume(self, reply: Reply, channel: discord.PartialMessageable) -> None:
-        what = f"the messages of reply {reply.id}"
+        open_again = partial(self._open_again, reply, channel)
         try:
-            stream = await retry_until_accepted(partial(self._open_again, reply, channel), what)
+            stream = await retry_until_available(open_again, f"The end of reply {reply.id}", asks_discord=True)
         except DISCORD_ERRORS as error:
             log.warning("The end of reply %d cannot be delivered: %s", reply.id, error)
             if isinstance(error, discord.Forbidden):
@@ -136,8 +136,7 @@ class AnswerDelivery:
         bot = BotVoice(channel, reference)
         if sent and not self._webhooks.is_own(sent[0]):
             return self._open(bot, reply.channel_id, reply.id, sent)
-        read = partial(self._database.read, read_personality, reply.personality_id)
-        personality = await retry_until_available(read, "The end of an answer")
+        personality = await self._database.read(read_personality, reply.personality_id)
         return self._open(await self._voice_of(reply, personality, bot), reply.channel_id, reply.id, sent)
 
     async def _voice_of(self, of: Ask | Reply, personality: Personality, otherwise: BotVoice) -> Voice:
@@ -171,10 +170,9 @@ class AnswerDelivery:
     async def _finish_undelivered(self, reply_id: int, stream: MessageStream) -> None:
         """Try until Discord accepts the end of the answer, or the answer is deleted."""
         await asyncio.sleep(stream.pause_s)
+        finish = partial(self._try_to_finish, reply_id, stream)
         try:
-            outcome = await retry_until_accepted(
-                partial(self._try_to_finish, reply_id, stream), f"the end of reply {reply_id}"
-            )
+            outcome = await retry_until_available(finish, f"The end of reply {reply_id}", asks_discord=True)
         except (AnswerDeleted, *DISCORD_ERRORS) as error:
             if stream.has_lost_access and not isinstance(error, AnswerDeleted):
                 again = self._finish_when_allowed(reply_id, stream)
@@ -192,8 +190,7 @@ class AnswerDelivery:
 
     async def _try_to_finish(self, reply_id: int, stream: MessageStream) -> Outcome | None:
         # Read for each attempt: the answer may have been deleted while Discord refused it.
-        find = partial(self._database.read, find_undelivered, reply_id)
-        undelivered = await retry_until_available(find, "The end of an answer")
+        undelivered = await self._database.read(find_undelivered, reply_id)
         if undelivered is None:
             await stream.take_back()
             return None

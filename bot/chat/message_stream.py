@@ -7,25 +7,20 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 import discord
-from tenacity import AsyncRetrying, RetryCallState
 
 from bot.chat.voices import SentMessage, Voice
-from bot.discord_errors import DISCORD_ERRORS, RATE_LIMITED, SLOW_MODE, UNKNOWN_WEBHOOK, is_temporary, retry_after_of
+from bot.discord_errors import DISCORD_ERRORS, SLOW_MODE, UNKNOWN_WEBHOOK, is_temporary, retry_after_s
 from bot.errors import BotError
 from bot.localization.sentences import gettext
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS, escape_lone_pipes, split_message
 from bot.text.tables import show_tables
-from storage.retrying import retries
 from storage.settings.sections import OutputSettings
 from storage.wording import Duration
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 CURSOR = " ▌"
 SMALL_PRINT_CHARS = 150
@@ -41,18 +36,6 @@ class AnswerDeleted(BotError):
     """A message of the answer was deleted while the answer grew."""
 
 
-def retry_after_s(error: BaseException | None) -> float:
-    """Return the wait that Discord asks for before the next request; 0 if the error is not a rate limit.
-
-    discord.py waits by itself, except for long, and when Cloudflare answers in Discord's place, as it does for bans.
-    """
-    if isinstance(error, discord.RateLimited):
-        return error.retry_after
-    if not isinstance(error, discord.HTTPException) or (error.status != RATE_LIMITED and error.code != SLOW_MODE):
-        return 0.0
-    return retry_after_of(error.response.headers)
-
-
 def is_slowed_down(channel: discord.abc.Messageable, error: BaseException) -> bool:
     """Return whether the channel's slow mode is why Discord refuses a new message for now.
 
@@ -65,28 +48,6 @@ def is_slowed_down(channel: discord.abc.Messageable, error: BaseException) -> bo
         return False
     parent = channel.parent if isinstance(channel, discord.Thread) else channel
     return parent is not None and not parent.permissions_for(channel.guild.me).bypass_slowmode
-
-
-async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T:
-    """Await `work()` until Discord accepts it, pausing for as long as Discord asks; the log calls it `what`.
-
-    An error that will not pass is raised.
-    """
-
-    def may_pass(error: BaseException) -> bool:
-        return isinstance(error, DISCORD_ERRORS) and is_temporary(error)
-
-    async def attempt() -> T:  # tenacity awaits only what it recognizes as a coroutine function
-        return await work()
-
-    options = retries(may_pass, lambda error: log.warning("Discord refused %s (%s); trying again.", what, error))
-    pause_s = options["wait"]
-
-    def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return max(float(pause_s(state)), retry_after_s(error))
-
-    return await AsyncRetrying(**options | {"wait": wait})(attempt)
 
 
 def lay_out(text: str, small_print: str, output: OutputSettings, opening: str = "") -> list[str]:

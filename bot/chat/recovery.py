@@ -11,7 +11,7 @@ from discord.ext import commands
 from bot.background import retry_until_available
 from bot.chat.ask import REGENERATE
 from bot.chat.delivery import reference_to
-from bot.chat.message_stream import CURSOR, PART_CHARS, retry_until_accepted
+from bot.chat.message_stream import CURSOR, PART_CHARS
 from bot.chat.voices import question_of_message
 from bot.discord_errors import DISCORD_ERRORS
 from bot.localization.languages import languages_of
@@ -62,7 +62,8 @@ class Recovery:
     async def _interrupt(self, reply_id: int) -> None:
         """Mark the answer on Discord, and only then in its row: until then, the next start finds it again."""
         try:
-            await retry_until_accepted(partial(self._mark, reply_id), "the mark of an interrupted answer")
+            mark = partial(self._mark, reply_id)
+            await retry_until_available(mark, "The mark of an interrupted answer", asks_discord=True)
         except DISCORD_ERRORS as error:
             log.warning("Interrupted reply %d cannot be marked: %s", reply_id, error)
         await self._services.database.run(interrupt_reply, reply_id)

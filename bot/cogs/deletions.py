@@ -12,7 +12,6 @@ import discord
 from discord.ext import commands
 
 from bot.background import retry_until_available
-from bot.chat.message_stream import retry_until_accepted
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog
@@ -90,7 +89,8 @@ class MessageDeletions(BotCog):
     async def _read_again(self, document: Document, message: discord.Message) -> None:
         """Read the document again, with the new words; remove it if that fails."""
         try:
-            source = await retry_until_accepted(partial(_source, document, message), "the messages of a document")
+            read = partial(_source, document, message)
+            source = await retry_until_available(read, "Reading a document's messages", asks_discord=True)
             await self.services.library.refresh(document, source)
         except (UserFacingError, StorageError, *DISCORD_ERRORS) as error:
             log.warning(

@@ -12,9 +12,9 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from bot.chat.delivery import FORBIDDEN_PAUSE_S
-from bot.chat.message_stream import CURSOR, is_slowed_down, retry_after_s
+from bot.chat.message_stream import CURSOR, is_slowed_down
 from bot.chat.recorder import DELETED
-from bot.discord_errors import RATE_LIMIT_PAUSE_S, SLOW_MODE
+from bot.discord_errors import RATE_LIMIT_PAUSE_S, SLOW_MODE, retry_after_s
 from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
