@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -213,3 +214,38 @@ class Engine(Protocol):
         ...
 
     def state(self) -> EngineState: ...
+
+
+class Wrapper(ABC):
+    """The part of an engine that another one does, while there is one."""
+
+    _engine: Engine | None = None
+
+    @property
+    def waiting(self) -> int:
+        return self._engine.waiting if self._engine else 0
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        """Fit and render once `_wait` returns; raises as `_wait` and `_running`."""
+        await self._wait()
+        return await self._running.render(messages)
+
+    async def look(self, request: PictureRequest) -> str:
+        """Look at a picture; waits and raises as `render`, and raises as the engine."""
+        await self._wait()
+        return await self._running.look(request)
+
+    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
+        return self._engine.refusal_of(adapter) if self._engine else None
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        return self._running.submit(request)
+
+    @abstractmethod
+    async def _wait(self) -> None:
+        """Wait for the engine; raises the error that it failed with."""
+
+    @property
+    @abstractmethod
+    def _running(self) -> Engine:
+        """The engine; raises BotError if it cannot answer now."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from bot.background import BackgroundTasks
-from bot.chat.prompting import ChatMessage
-from bot.engine import Engine, EngineState, Generation, GenerationRequest, PictureRequest, RenderedPrompt
+from bot.engine import Engine, EngineState, Wrapper
 from bot.engine.openvino.engine import OpenVinoEngine
-from bot.engine.refusals import Refusal
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.rendering import first_prompt, no_room
 from bot.engine.stepping_aside import GpuSeat, SteppingAsideEngine
@@ -30,7 +27,7 @@ from storage.settings.sections import Settings
 log = logging.getLogger(__name__)
 
 
-class ChosenEngine:
+class ChosenEngine(Wrapper):
     """The engine of `model.engine`; rendering waits until it has started."""
 
     def __init__(
@@ -49,7 +46,6 @@ class ChosenEngine:
         self._database = database
         self._tasks = tasks
         self._own_database: Database | None = None
-        self._engine: Engine | None = None
         self._has_begun = asyncio.Event()
         """Set once the engine has started or failed to start."""
         self._failure: EngineStopped | None = None
@@ -59,10 +55,6 @@ class ChosenEngine:
         self._is_closing = False
         self._wanted: list[AdapterRef | None] = []
         """Versions to load as part of the start."""
-
-    @property
-    def waiting(self) -> int:
-        return self._engine.waiting if self._engine else 0
 
     @property
     def sees(self) -> bool:
@@ -91,35 +83,19 @@ class ChosenEngine:
         if self._own_database:
             self._own_database.close()
 
-    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        """Fit and render once the engine has started; raises EngineClosed, or the error that stopped the start."""
-        await self._wait_for_start()
-        return await self._started.render(messages)
-
-    async def look(self, request: PictureRequest) -> str:
-        """Look at a picture once the engine has started; raises as `render` and the engine."""
-        await self._wait_for_start()
-        return await self._started.look(request)
-
     def prepare(self, adapter: AdapterRef | None) -> None:
         if self._engine:
             self._engine.prepare(adapter)
         else:
             self._wanted.append(adapter)
 
-    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
-        return self._engine.refusal_of(adapter) if self._engine else None
-
-    def submit(self, request: GenerationRequest) -> Generation:
-        return self._started.submit(request)
-
-    async def _wait_for_start(self) -> None:
+    async def _wait(self) -> None:
         await self._has_begun.wait()
         if self._failure and not self._is_closing:
             raise self._failure
 
     @property
-    def _started(self) -> Engine:
+    def _running(self) -> Engine:
         if self._engine is None or self._is_closing or not self._has_begun.is_set():
             raise EngineClosed
         return self._engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +13,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks
-from bot.chat.prompting import ChatMessage
-from bot.engine import Engine, EngineState, Generation, GenerationRequest, PictureRequest, RenderedPrompt
-from bot.engine.refusals import Refusal
+from bot.engine import Engine, EngineState, Wrapper
 from bot.errors import EngineClosed, EngineStopped, LearningNow
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
@@ -85,7 +83,7 @@ def _find_round(session: Session, gpu: str) -> RoundOnGpu | None:
     return RoundOnGpu(expected_end(session)) if users_of_gpu(session, GpuUse.ROUND, gpu) else None
 
 
-class SteppingAsideEngine:
+class SteppingAsideEngine(Wrapper):
     """Runs another engine, except while a round needs the GPU: then members are told when to ask again."""
 
     def __init__(
@@ -96,7 +94,6 @@ class SteppingAsideEngine:
         self._seat = seat
         self._tasks = tasks
         self._drain_s = drain_s
-        self._engine: Engine | None = None
         self._round: RoundOnGpu | None = None
         """The round for which this engine is leaving the GPU, or has left it."""
         self._failure: EngineStopped | None = None
@@ -105,10 +102,6 @@ class SteppingAsideEngine:
         """Set while the model is not loading."""
         self._watching: list[asyncio.Task[None]] = []
         self._is_closing = False
-
-    @property
-    def waiting(self) -> int:
-        return self._engine.waiting if self._engine else 0
 
     @property
     def sees(self) -> bool:
@@ -141,27 +134,12 @@ class SteppingAsideEngine:
         with suppress(*FAILURES):  # the seat is free soon by itself
             await self._seat.leave()
 
-    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        """Fit and render; if the model is coming back, wait for it. Raises LearningNow during a round."""
-        await self._wait_for_model()
-        return await self._running.render(messages)
-
-    async def look(self, request: PictureRequest) -> str:
-        """Describe a picture. Waits for the model and raises LearningNow, as `render` does."""
-        await self._wait_for_model()
-        return await self._running.look(request)
-
     def prepare(self, adapter: AdapterRef | None) -> None:
         if self._engine:
             self._engine.prepare(adapter)
 
-    def refusal_of(self, adapter: AdapterRef | None) -> Refusal | None:
-        return self._engine.refusal_of(adapter) if self._engine else None
-
-    def submit(self, request: GenerationRequest) -> Generation:
-        return self._running.submit(request)
-
-    async def _wait_for_model(self) -> None:
+    async def _wait(self) -> None:
+        """Wait for a model that is coming back; during a round there is none."""
         if self._round is None:
             await self._is_settled.wait()
 
