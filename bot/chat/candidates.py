@@ -102,27 +102,21 @@ class CandidateGeneration:
 
     def __init__(
         self,
-        requests: Sequence[GenerationRequest],
-        generations: Sequence[Generation],
+        drawer: CandidateDrawer,
         known: KnownTaste | None,
-        exploration: float,
-        *,
+        begun: Sequence[tuple[GenerationRequest, Generation]],
         asked: Sequence[ChatMessage],
         beside: str | None,
-        embed: Embed,
-        pace: Pace,
     ) -> None:
         # Not time.monotonic: a Discord simulator moves that clock.
         self._began_at = time.perf_counter()
-        self._requests = requests
-        self._generations = generations
+        self._drawer = drawer
         self._known = known
-        self._exploration = exploration
+        self._requests = [request for request, _ in begun]
+        self._generations = [generation for _, generation in begun]
         self._message = asked[-1]["content"]
         self._examples = shown_exchanges(asked)
         self._beside = beside
-        self._embed = embed
-        self._pace = pace
         self._has_one_ended = False
         self._shown = 0
         self.choice: CandidateChoice | None = None
@@ -153,7 +147,7 @@ class CandidateGeneration:
         if self._known is None or len(self._generations) == 1:
             async for delta in self._generations[0]:
                 yield delta
-            self._pace.note(1, 0.0, 0, self.completion)
+            self._drawer.pace.note(1, 0.0, 0, self.completion)
             return
         drafts = await self._read_ahead()
         usable = [draft for draft in drafts if self._is_usable(draft)] or drafts
@@ -173,7 +167,7 @@ class CandidateGeneration:
         yield chosen.text
         async for delta in chosen.rest:
             yield delta
-        self._pace.note(len(drafts), chosen_s, len(chosen.text), self.completion)
+        self._drawer.pace.note(len(drafts), chosen_s, len(chosen.text), self.completion)
 
     async def _read_ahead(self) -> list[Draft]:
         """Return the beginnings of the candidates that did not fail; raises GenerationFailed if all did."""
@@ -211,7 +205,7 @@ class CandidateGeneration:
         vectors = None
         with suppress(TimeoutError):
             async with asyncio.timeout(EMBEDDED_WITHIN_S):
-                vectors = await self._embed([self._message, *(draft.text for draft in drafts)])
+                vectors = await self._drawer.embed([self._message, *(draft.text for draft in drafts)])
         if vectors is None:
             return list(drafts)
         relevant = are_relevant((vectors[1:] @ vectors[0]).tolist())
@@ -220,7 +214,7 @@ class CandidateGeneration:
     def _choose(self, begun: Sequence[Beginning], known: KnownTaste) -> int:
         if self._beside is not None:
             return choose_beside(beginning_of(self._beside), begun, known.taste)
-        self.choice = choose_liked(begun, known.taste, self._exploration)
+        self.choice = choose_liked(begun, known.taste, self._drawer.exploration)
         shown = self.choice.shown
         if self.choice.is_best:
             self.because = why_chosen(known.liked, begun[shown], [*begun[:shown], *begun[shown + 1 :]])
@@ -257,8 +251,8 @@ class CandidateDrawer:
     def __init__(self, engine: Engine, tastes: Tastes, exploration: float, embed: Embed) -> None:
         self._engine = engine
         self._tastes = tastes
-        self._exploration = exploration
-        self._embed = embed
+        self.exploration = exploration
+        self.embed = embed
         self.pace = Pace()
 
     def submit(
@@ -277,19 +271,9 @@ class CandidateDrawer:
         known = self._tastes.chooser_for(personality)
         if known is None:
             most = 1
-        requests, generations = [request], [self._engine.submit(request)]
+        begun = [(request, self._engine.submit(request))]
         with suppress(EngineBusy):
-            while len(requests) < most:
+            while len(begun) < most:
                 another = replace(request, seed=secrets.randbits(31))
-                generations.append(self._engine.submit(another))
-                requests.append(another)
-        return CandidateGeneration(
-            requests,
-            generations,
-            known,
-            self._exploration,
-            asked=asked,
-            beside=beside,
-            embed=self._embed,
-            pace=self.pace,
-        )
+                begun.append((another, self._engine.submit(another)))
+        return CandidateGeneration(self, known, begun, asked, beside)
