@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from re import Match
 from typing import Any
 
 import discord
@@ -200,10 +199,6 @@ class PickButton(PersistentButton, template=r"reactune:arena:(?P<arena>\d+):(?P<
         self.position = position
         custom_id = f"reactune:arena:{arena_id}:{position}"
         super().__init__(custom_id, str(position), discord.ButtonStyle.primary)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> PickButton:
-        return cls(int(match["arena"]), int(match["position"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         # Queued before Discord is asked, which may answer two presses in another order.

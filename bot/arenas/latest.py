@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from re import Match
-
 import discord
 from sqlalchemy.orm import Session
 
@@ -26,10 +24,6 @@ NO_ARENAS = gettext_noop("No arenas yet. Start one with `/arena start`.")
 class ArenasButton(PersistentButton, template=r"reactune:arenas"):
     def __init__(self) -> None:
         super().__init__("reactune:arenas", gettext("Latest arenas"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> ArenasButton:  # noqa: ARG003
-        return cls()
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)

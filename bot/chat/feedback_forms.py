@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from re import Match
 from typing import Self
 
 import discord
@@ -163,10 +162,6 @@ class WithdrawButton(PersistentButton, template=r"reactune:withdraw:(?P<id>\d+)"
     def __init__(self, correction_id: int) -> None:
         self.correction_id = correction_id
         super().__init__(f"reactune:withdraw:{correction_id}", gettext("Withdraw"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> WithdrawButton:
-        return cls(int(match["id"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         author = interaction.user.id

@@ -7,7 +7,6 @@ import logging
 import random
 from dataclasses import replace
 from functools import partial
-from re import Match
 
 import discord
 
@@ -121,10 +120,6 @@ class BetterButton(
         self.first_id = first_id
         self.second_id = second_id
         super().__init__(f"reactune:better:{better}:{first_id}:{second_id}", gettext(BUTTONS[better]))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> BetterButton:
-        return cls(Better(match["better"]), int(match["first"]), int(match["second"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)

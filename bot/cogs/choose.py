@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from re import Match
 
 import discord
 from discord import app_commands
@@ -78,9 +77,7 @@ class Choose(BotCog):
             news = await tell_privately(self.services, personality_id, self.services.tastes.of(personality_id))
             view = self._pair_view(pair, done, news)
         else:
-            view = _text_view(
-                problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done, gettext("Try again"))
-            )
+            view = _text_view(problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done))
         await interaction.edit_original_response(view=view)
 
     async def _next_pair(self, sitting: Sitting) -> tuple[SittingPair | None, str | None]:
@@ -147,10 +144,6 @@ class ChooseButton(
             f"reactune:choose:{label}:{pair_id}:{done}", gettext(BUTTONS[label]), discord.ButtonStyle.primary
         )
 
-    @classmethod
-    def parse(cls, match: Match[str]) -> ChooseButton:
-        return cls(Label(match["label"]), int(match["pair"]), int(match["done"]))
-
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer()
         user, database = interaction.user, services.database
@@ -177,14 +170,12 @@ class ChooseButton(
 
 
 class MorePairsButton(PersistentButton, template=r"reactune:choose:next:(?P<personality>\d+):(?P<done>\d)"):
-    def __init__(self, personality_id: int, done: int, label: str) -> None:
+    def __init__(self, personality_id: int, done: int, label: str = "") -> None:
         self.personality_id = personality_id
         self.done = done
-        super().__init__(f"reactune:choose:next:{personality_id}:{done}", label, discord.ButtonStyle.primary)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> MorePairsButton:
-        return cls(int(match["personality"]), int(match["done"]), gettext("Try again"))
+        super().__init__(
+            f"reactune:choose:next:{personality_id}:{done}", label or gettext("Try again"), discord.ButtonStyle.primary
+        )
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer()

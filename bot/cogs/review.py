@@ -163,10 +163,6 @@ class NextButton(PersistentButton, template=r"reactune:review:(?P<kind>votes|fac
         self.kind, self.key = kind, key
         super().__init__(f"reactune:review:{kind.value}:after:{key}", gettext("Next"))
 
-    @classmethod
-    def parse(cls, match: Match[str]) -> NextButton:
-        return cls(ReviewKind(match["kind"]), int(match["key"]))
-
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
         await interaction.response.defer()
@@ -178,10 +174,6 @@ class EarlierButton(PersistentButton, template=r"reactune:review:earlier"):
 
     def __init__(self) -> None:
         super().__init__("reactune:review:earlier", gettext("Earlier decisions"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> EarlierButton:  # noqa: ARG003
-        return cls()
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
@@ -330,10 +322,6 @@ class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle)
         style = discord.ButtonStyle.success if gap_action is GapAction.ADD else discord.ButtonStyle.secondary
         super().__init__(f"reactune:gap:{gap_action.value}:{key}", gettext(LABELS[gap_action]), style)
         self.action = f"gap {gap_action.value}"
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> GapButton:
-        return cls(GapAction(match["action"]), int(match["key"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)

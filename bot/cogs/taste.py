@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from io import BytesIO
-from re import Match
 from typing import Literal
 
 import discord
@@ -96,10 +95,6 @@ class SwitchOffButton(PersistentButton, template=r"reactune:taste:off:(?P<person
     def __init__(self, personality_id: int) -> None:
         self.personality_id = personality_id
         super().__init__(f"reactune:taste:off:{personality_id}", gettext("Switch that off too"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> SwitchOffButton:
-        return cls(int(match["personality"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer()

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from re import Match
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, get_type_hints
 
 import discord
 from discord import app_commands
@@ -174,16 +174,17 @@ ItemT = TypeVar("ItemT", bound=discord.ui.Item[Any])
 class PersistentItem(discord.ui.DynamicItem[ItemT], template=r"(?!)"):
     """A component that also works after a restart: its custom ID contains everything it needs.
 
-    A subclass gives its `template`, which matches the custom ID.
+    A subclass gives its `template`, which matches the custom ID: its groups are the first parameters of `__init__`.
     """
 
     action: str = ""
     """Name of an admin's action, for the audit trail; empty for what members press, and for reading."""
 
     @classmethod
-    @abstractmethod
     def parse(cls, match: Match[str]) -> Self:
         """Return the component for a custom ID that matched the template."""
+        kinds = get_type_hints(cls.__init__).values()
+        return cls(*(kind(part) for kind, part in zip(kinds, match.groups(), strict=False)))
 
     @abstractmethod
     async def press(self, interaction: discord.Interaction, services: Services) -> None: ...

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from re import Match
 from typing import Self
 
 import discord
@@ -71,13 +70,9 @@ async def answer_with_document(
 
 
 class DocumentSelect(PersistentSelect, template=r"reactune:document"):
-    def __init__(self, documents: Sequence[Document]) -> None:
+    def __init__(self, documents: Sequence[Document] = ()) -> None:
         about = {f"{one.id} · {one.title}": _count_passages(one) for one in documents}
         super().__init__("reactune:document", gettext("Open a document"), about)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> DocumentSelect:  # noqa: ARG003
-        return cls(())
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
@@ -92,13 +87,9 @@ def _count_passages(document: Document) -> str:
 class DocumentsButton(PersistentButton, template=r"reactune:documents:(?P<page>\d+)"):
     """Shows a page of the list."""
 
-    def __init__(self, page: int, label: str) -> None:
+    def __init__(self, page: int, label: str = "") -> None:
         self.page = page
         super().__init__(f"reactune:documents:{page}", label)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> DocumentsButton:
-        return cls(int(match["page"]), "")
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
@@ -114,10 +105,6 @@ class RemoveButton(PersistentButton, template=r"reactune:document:remove:(?P<id>
     def __init__(self, document_id: int) -> None:
         self.document_id = document_id
         super().__init__(f"reactune:document:remove:{document_id}", gettext("Remove"), discord.ButtonStyle.danger)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> RemoveButton:
-        return cls(int(match["id"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
@@ -138,10 +125,6 @@ class ReadAgainButton(PersistentButton, template=r"reactune:document:again:(?P<i
         self.document_id = document_id
         super().__init__(f"reactune:document:again:{document_id}", gettext("Read it again"))
 
-    @classmethod
-    def parse(cls, match: Match[str]) -> ReadAgainButton:
-        return cls(int(match["id"]))
-
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
         assert isinstance(interaction.user, discord.Member)  # only in servers
@@ -157,10 +140,6 @@ class ReplaceButton(PersistentButton, template=r"reactune:document:replace:(?P<i
     def __init__(self, document_id: int) -> None:
         self.document_id = document_id
         super().__init__(f"reactune:document:replace:{document_id}", gettext("Replace by a file …"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> ReplaceButton:
-        return cls(int(match["id"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)

@@ -74,10 +74,6 @@ class ForgetButton(PersistentButton, template=r"reactune:me:forget"):
     def __init__(self) -> None:
         super().__init__("reactune:me:forget", gettext("Forget notes …"))
 
-    @classmethod
-    def parse(cls, match: Match[str]) -> ForgetButton:  # noqa: ARG003
-        return cls()
-
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         notes = await services.database.read(list_notes, interaction.user.id, interaction.guild_id)
         if not notes:

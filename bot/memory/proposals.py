@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from re import Match
 
 import discord
 from sqlalchemy.orm import Session
@@ -147,10 +146,6 @@ class FactButton(
         super().__init__(f"reactune:fact:{answer}:{member_id}:{message_id}:{note_id}", labels[answer])
         is_yes = answer is FactAnswer.REPLACE or (answer is FactAnswer.KEEP and note_id == NO_NOTE)
         self.item.emoji = discord.PartialEmoji(name="✅") if is_yes else None
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> FactButton:
-        return cls(FactAnswer(match["answer"]), int(match["member"]), int(match["message"]), int(match["note"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         if interaction.user.id != self.member_id:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from re import Match
 
 import discord
 
@@ -154,10 +153,6 @@ class RemoveExampleButton(PersistentButton, template=r"reactune:example:(?P<pers
         self.personality_id = personality_id
         self.digest = digest
         super().__init__(f"reactune:example:{personality_id}:{digest}", gettext("Remove it again"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> RemoveExampleButton:
-        return cls(int(match["personality"]), match["digest"])
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
-from re import Match
 
 import discord
 
@@ -80,12 +79,8 @@ async def read_obstacles(interaction: discord.Interaction, services: Services, p
 
 
 class PersonalitySelect(PersistentSelect, template=r"reactune:personality"):
-    def __init__(self, about: Mapping[str, str]) -> None:
+    def __init__(self, about: Mapping[str, str] = {}) -> None:
         super().__init__("reactune:personality", gettext("Open a personality"), about)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> PersonalitySelect:  # noqa: ARG003
-        return cls({})
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
@@ -97,13 +92,9 @@ class PersonalitySelect(PersistentSelect, template=r"reactune:personality"):
 class PersonalityListButton(PersistentButton, template=r"reactune:personalities:(?P<page>\d+)"):
     """Shows a page of the list."""
 
-    def __init__(self, page: int, label: str) -> None:
+    def __init__(self, page: int, label: str = "") -> None:
         self.page = page
         super().__init__(f"reactune:personalities:{page}", label)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> PersonalityListButton:
-        return cls(int(match["page"]), "")
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
@@ -129,10 +120,6 @@ class CardButton(PersistentButton, template=r"reactune:card:(?P<action>edit|arch
         self.card_action, self.personality_id = card_action, personality_id
         super().__init__(f"reactune:card:{card_action}:{personality_id}", gettext(LABELS[card_action]))
         self.action = f"personality {card_action}"
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> CardButton:
-        return cls(CardAction(match["action"]), int(match["personality"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)

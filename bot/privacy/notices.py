@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from enum import StrEnum
-from re import Match
 
 import discord
 from discord.utils import format_dt
@@ -232,10 +231,6 @@ class PrivacyButton(PersistentButton, template=rf"reactune:privacy:(?P<chosen>{'
         is_danger = chosen in (PrivacyAction.ASK, PrivacyAction.DELETE)
         style = discord.ButtonStyle.danger if is_danger else discord.ButtonStyle.secondary
         super().__init__(f"reactune:privacy:{chosen.value}", gettext(LABELS[chosen]), style)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> PrivacyButton:
-        return cls(PrivacyAction(match["chosen"]))
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_interaction(interaction)

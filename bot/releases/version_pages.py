@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
-from re import Match
 
 import discord
 
@@ -65,13 +64,9 @@ async def answer_with_version(
 
 
 class VersionSelect(PersistentSelect, template=r"reactune:version:(?P<personality>\d+)"):
-    def __init__(self, personality_id: int, about: Mapping[str, str]) -> None:
+    def __init__(self, personality_id: int, about: Mapping[str, str] = {}) -> None:
         self.personality_id = personality_id
         super().__init__(f"reactune:version:{personality_id}", gettext("Open a version"), about)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> VersionSelect:
-        return cls(int(match["personality"]), {})
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
@@ -83,13 +78,9 @@ class VersionSelect(PersistentSelect, template=r"reactune:version:(?P<personalit
 class VersionListButton(PersistentButton, template=r"reactune:versions:(?P<personality>\d+):(?P<page>\d+)"):
     """Shows a page of the list."""
 
-    def __init__(self, personality_id: int, page: int, label: str) -> None:
+    def __init__(self, personality_id: int, page: int, label: str = "") -> None:
         self.personality_id, self.page = personality_id, page
         super().__init__(f"reactune:versions:{personality_id}:{page}", label)
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> VersionListButton:
-        return cls(int(match["personality"]), int(match["page"]), "")
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
@@ -106,10 +97,6 @@ class HistoryButton(PersistentButton, template=r"reactune:history:(?P<personalit
     def __init__(self, personality_id: int, version: str) -> None:
         self.personality_id, self.version = personality_id, version
         super().__init__(f"reactune:history:{personality_id}:{version}", gettext("History"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> HistoryButton:
-        return cls(int(match["personality"]), match["version"])
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
@@ -130,10 +117,6 @@ class ReportButton(PersistentButton, template=r"reactune:report:(?P<personality>
     def __init__(self, personality_id: int) -> None:
         self.personality_id = personality_id
         super().__init__(f"reactune:report:{personality_id}", gettext("Post a report here"))
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> ReportButton:
-        return cls(int(match["personality"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)

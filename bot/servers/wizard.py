@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from re import Match
 
 import discord
 from discord import ui
@@ -64,10 +63,6 @@ class FirstVersionButton(PersistentButton, template=r"first-version:(?P<personal
     def __init__(self, personality_id: int) -> None:
         super().__init__(f"first-version:{personality_id}", gettext(FIRST_VERSION), discord.ButtonStyle.primary)
         self._personality_id = personality_id
-
-    @classmethod
-    def parse(cls, match: Match[str]) -> FirstVersionButton:
-        return cls(int(match["personality"]))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
