@@ -83,13 +83,12 @@ def answering_with(session: Session, personality_id: int, settings: Settings, ta
     now = AnsweringNow(champion, chooses, is_switched_off=not taste.is_on, since=session.scalar(moves))
     if champion is not None:
         return now
+    follows_card = bool(examples_to_show(settings, read_personality(session, personality_id).card))
+    if not taste.may_teach:
+        return replace(now, follows_card=follows_card)
     chosen = choose_examples(session, personality_id, taste, settings.generation.examples)
-    return replace(
-        now,
-        liked=tuple(turn.answer for turn in chosen),
-        order=order_in_use(session, personality_id, taste, settings.generation),
-        follows_card=bool(examples_to_show(settings, read_personality(session, personality_id).card)),
-    )
+    order = order_in_use(session, personality_id, taste, settings.generation)
+    return replace(now, liked=tuple(turn.answer for turn in chosen), order=order, follows_card=follows_card)
 
 
 @dataclass(frozen=True)

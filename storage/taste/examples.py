@@ -82,9 +82,10 @@ NO_EXAMPLES = Examples()
 def choose_examples(session: Session, personality_id: int, taste: LearnedTaste, most: int) -> tuple[ExampleTurn, ...]:
     """Return up to `most` answers to different messages, the taste's favourites first.
 
-    There are none while the taste may not teach, or before people have liked anything.
+    There are none while the taste may not rank, or before people have liked anything. Members are served with them
+    only once it may teach.
     """
-    liked = read_liked_style(session, taste.opinions) if most and taste.may_teach else None
+    liked = read_liked_style(session, taste.opinions) if most and taste.may_rank else None
     turns = _read_turns(session, personality_id) if liked else {}
     measures, relevance = read_measures(session, set(turns)), read_relevance(session, turns)
     relevant = are_relevant([relevance.get(reply_id) for reply_id in measures])

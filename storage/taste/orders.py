@@ -92,9 +92,9 @@ class Order:
 def orders_to_try(taste: LearnedTaste, settings: GenerationSettings) -> list[Order]:
     """Return the orders for traits that people surely or fairly surely like, the surest first.
 
-    There are none while the taste may not act, or if the operator's settings keep members' preferences from the base.
+    There are none while the taste may not rank, or if the operator's settings keep members' preferences from the base.
     """
-    if not (settings.examples and taste.may_teach):
+    if not (settings.examples and taste.may_rank):
         return []
     sure = (effect for effect in likings(taste) if effect.sureness in (Sureness.SURE, Sureness.FAIRLY))
     return [order for order in map(_order_for, sure) if order.text][:MOST_TRIED]

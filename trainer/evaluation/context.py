@@ -52,7 +52,7 @@ class ServedContext:
             liked_answers = newest_exchanges(session, round_.scope, liked_replies(opinions), limit=MODEL_ANSWERS)
             personality = read_personality(session, personality_id)
         examples, of_card = Examples.of(settings, personality.card), personality.card.exchanges
-        if personality.follows_taste:
+        if personality.follows_taste and known.taste.may_teach:
             examples = replace(examples, liked=known.examples, order=known.order)
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]

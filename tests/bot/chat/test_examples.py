@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ComparisonRow, ReplyRow
+from storage.members import DIRECT
 from storage.releases.bases import base_in_use
+from storage.taste.updating import learn_all
+from storage.votes.comparisons import Better, compare
 from tests.bot.panels import said
-from tests.seeding import add_reply, add_taste
+from tests.seeding import ALICE, add_reply, add_taste
 from tests.storage.taste.test_orders import END, try_order
 
 MESSAGE, LIKED = "I like tea.", "What kind of tea do you like best?"
@@ -139,3 +145,23 @@ class TestSwitchedOff:
     async def test_there_are_none(self, place, rows):
         await place.ask("How are you?")
         assert EXAMPLE[0] not in last_of(rows)
+
+
+async def test_members_are_not_served_what_only_a_round_may_use_yet(place, query, env, rows):
+    """A dozen choices let a round rank answers, and are too few to be sure of what people like."""
+
+    def seed(session):
+        for number in range(12):
+            prompt = f"question {number}"
+            better, worse = (add_reply(session, prompt=prompt, answer=said) for said in (LIKED, "Tea is good."))
+            compare(session, better, worse, ALICE, Better.FIRST, home=(DIRECT, utc_now() - timedelta(days=400)))
+        add_reply(session, prompt=MESSAGE, answer=LIKED, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+
+    query(seed)
+    tastes = env.bot.services.tastes
+    await tastes.refresh()
+    await tastes.settle()
+    await place.ask("How are you?")
+    known = query(lambda session: learn_all(session, rows(ReplyRow)[-1].personality_id, env.bot.services.settings))
+    assert [turn.answer for turn in known.examples] == [LIKED]
+    assert EXAMPLE[0] not in last_of(rows)

@@ -20,6 +20,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
+from storage.insights.taste_report import read_answering_now
 from storage.members import DIRECT
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
@@ -146,6 +147,14 @@ def add_lone_votes(
             ids.append(add_reply(session, prompt=prompt, answer=answer, base_revision=base.revision, speakers=speakers))
             vote(session, ids[-1], BOB, value)
     return ids
+
+
+def add_choices(session: Session, base: BaseModel) -> None:
+    """Add a dozen choices of one person for many words: too few to be sure of what people like."""
+    for i in range(12):
+        prompt = f"<|im_start|>user\nquestion {i}<|im_end|>\n<|im_start|>assistant\n"
+        both = [add_reply(session, prompt=prompt, answer=said, base_revision=base.revision) for said in (NICE, RUDE)]
+        compare(session, *both, ALICE, Better.FIRST, home=(DIRECT, utc_now() - timedelta(days=400)))
 
 
 def samples(database: Database) -> list[int]:
@@ -297,13 +306,20 @@ def test_answers_that_the_base_gave_after_examples_are_ranked_with_those_of_vers
     assert of_base.messages[-1]["content"] == "How is the sea?"
 
 
+@pytest.mark.parametrize(("say", "is_clear"), [(add_lone_votes, True), (add_choices, False)], ids=["clear", "unclear"])
 def test_what_people_like_is_shown_to_the_base_in_the_round_that_draws_it(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+    database: Database,
+    personality: int,
+    tiny_base: BaseModel,
+    prepare: Prepare,
+    ranking: Settings,
+    say: Callable[[Session, BaseModel], Any],
+    is_clear: bool,
 ) -> None:
     (asked,) = prompts_to_rank([], ["How is the sea?"], serving_of(ranking, tiny_base), 1)
 
     def write(session: Session) -> None:
-        add_lone_votes(session, tiny_base)
+        say(session, tiny_base)
         add_prompts(session, personality, ["How is the sea?"], "grace")
         row = {"base_revision": tiny_base.revision, "basis": Basis.PROMPT_BANK, "messages": asked.messages}
         add_reply(session, prompt=asked.prompt, answer=NICE, origin=Origin.SAMPLE, speakers=(), **row)
@@ -316,6 +332,9 @@ def test_what_people_like_is_shown_to_the_base_in_the_round_that_draws_it(
     assert len(shown) == ranking.pairs.ranked_prompts * ranking.pairs.ranked_answers // 2, "half of the answers"
     assert all(NICE in row.prompt for row in shown)
     assert not any(NICE in prompt for prompt in plan.prompts.values())
+    with database.snapshot() as session:
+        status = read_answering_now(session, personality, ranking)
+    assert status.liked == ((NICE,) if is_clear else ()), "members are served with it only once it is clear"
     before = samples(database)
     prepare(ranking)
     assert samples(database) == before, "the same votes choose the same examples again"
