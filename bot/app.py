@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, nullcontext
@@ -15,11 +14,30 @@ from discord import app_commands
 
 from bot.arenas.host import arena_trigger
 from bot.background import BackgroundTasks
+from bot.cogs.arena import Arenas
+from bot.cogs.chat import Chat
+from bot.cogs.choose import Choose
+from bot.cogs.console import ConsoleHost
+from bot.cogs.data_lifecycle import DataLifecycle
+from bot.cogs.deletions import MessageDeletions
+from bot.cogs.feedback import Feedback
+from bot.cogs.help import Help
+from bot.cogs.knowledge import Knowledge
+from bot.cogs.message_menus import MessageMenus
+from bot.cogs.operations import AlertWatch, Operations
+from bot.cogs.personalities import Personalities
+from bot.cogs.privacy import Me, Privacy, Reset
+from bot.cogs.reactions import Reactions
+from bot.cogs.review import Review
+from bot.cogs.setup import Setup
+from bot.cogs.taste import Taste
+from bot.cogs.threads import Threads
+from bot.cogs.versions import VersionCommands
 from bot.discord_errors import http_trace, survive_faults
 from bot.engine import Engine
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
-from bot.guards.interactions import AuditedCommandTree, working_on_event
+from bot.guards.interactions import AuditedCommandTree, PersistentButton, PersistentSelect, working_on_event
 from bot.localization.languages import Languages
 from bot.operations.gateway import ShardHeartbeat
 from bot.releases.resolver import open_base
@@ -38,25 +56,28 @@ from storage.wording import gettext_noop
 log = logging.getLogger(__name__)
 
 COGS = (
-    "bot.cogs.arena",
-    "bot.cogs.chat",
-    "bot.cogs.choose",
-    "bot.cogs.console",
-    "bot.cogs.data_lifecycle",
-    "bot.cogs.deletions",
-    "bot.cogs.feedback",
-    "bot.cogs.help",
-    "bot.cogs.knowledge",
-    "bot.cogs.message_menus",
-    "bot.cogs.operations",
-    "bot.cogs.personalities",
-    "bot.cogs.privacy",
-    "bot.cogs.reactions",
-    "bot.cogs.review",
-    "bot.cogs.setup",
-    "bot.cogs.taste",
-    "bot.cogs.threads",
-    "bot.cogs.versions",
+    Arenas,
+    Chat,
+    Choose,
+    ConsoleHost,
+    DataLifecycle,
+    MessageDeletions,
+    Feedback,
+    Help,
+    Knowledge,
+    MessageMenus,
+    Operations,
+    AlertWatch,
+    Personalities,
+    Privacy,
+    Me,
+    Reset,
+    Reactions,
+    Review,
+    Setup,
+    Taste,
+    Threads,
+    VersionCommands,
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = gettext_noop("Waking up: loading the model")
@@ -145,9 +166,9 @@ class ReactuneBot(ServicesBot):
         self._close_in_order()
         await self.services.webhooks.open()
         await self._watch_setups()
+        self.add_dynamic_items(*PersistentButton.__subclasses__(), *PersistentSelect.__subclasses__())
         for cog in COGS:
-            # Not load_extension: it compiles and runs each module again for every bot in a process.
-            await importlib.import_module(cog).setup(self, self.services)
+            await self.add_cog(cog(self, self.services))
         if self.settings.discord.sync_commands:
             await self._sync_commands()
         # Also here: a trainer on another machine cannot remove this machine's graphs.

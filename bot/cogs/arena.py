@@ -6,7 +6,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.arenas.board import NumberReactions, PickButton, describe_start, describe_stop
+from bot.arenas.board import NumberReactions, describe_start, describe_stop
 from bot.arenas.host import (
     COMPARED_ANSWERS,
     OPEN_MINUTES,
@@ -198,8 +198,3 @@ class Arenas(
         arena_id = self._host.unfinished.get(payload.message_id)
         if arena_id is not None:
             self._numbers.observe(arena_id, payload, PickGesture.UNREACTED)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(PickButton, ArenasButton)
-    await bot.add_cog(Arenas(bot, services))

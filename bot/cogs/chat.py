@@ -19,7 +19,6 @@ from bot.chat.conversation import SPOKEN
 from bot.chat.delivery import typing_in
 from bot.chat.missed_questions import MissedQuestions
 from bot.chat.recovery import Recovery
-from bot.chat.second_answer import BetterButton
 from bot.errors import EngineBusy, UserFacingError
 from bot.guards.access import DenialReason
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
@@ -41,7 +40,6 @@ class Chat(BotCog):
         self._recovery = Recovery(bot, services)
         self._missed = MissedQuestions(bot, services, self._calls)
         self._was_ready = False
-        bot.add_dynamic_items(BetterButton)
         bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
     async def cog_load(self) -> None:
@@ -172,7 +170,3 @@ class Chat(BotCog):
 def _by_a_bot(payload: discord.RawReactionActionEvent, bot: commands.AutoShardedBot) -> bool:
     own = bot.user is not None and payload.user_id == bot.user.id
     return own or (payload.member is not None and payload.member.bot)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Chat(bot, services))

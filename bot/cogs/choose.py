@@ -181,8 +181,3 @@ class MorePairsButton(PersistentButton, template=r"reactune:choose:next:(?P<pers
         await interaction.response.defer()
         personality = await services.database.read(read_personality, self.personality_id)
         await _cog_of(interaction).show_pair(interaction, personality.id, self.done)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(ChooseButton, MorePairsButton)
-    await bot.add_cog(Choose(bot, services))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from discord.ext import commands
-
 from bot.console.server import Console, open_console
 from bot.guards.interactions import BotCog
-from bot.services import Services
 
 
 class ConsoleHost(BotCog):
@@ -19,7 +16,3 @@ class ConsoleHost(BotCog):
     async def cog_unload(self) -> None:
         if self.console is not None:
             await self.console.close()
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(ConsoleHost(bot, services))

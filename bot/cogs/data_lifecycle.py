@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.interactions import BotCog
-from bot.services import Services
 from storage.privacy import ownership
 from storage.privacy.retention import (
     Expiry,
@@ -153,7 +152,3 @@ def _note_members(session: Session, guild_id: int, present: set[int], gone: set[
     cancel_departures(session, guild_id, present)
     for user_id in sorted(gone):
         note_departure(session, guild_id, user_id)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(DataLifecycle(bot, services))

@@ -17,7 +17,6 @@ from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog
 from bot.knowledge.adding import PinsChannel, from_message, read_pins
 from bot.knowledge.library import Source
-from bot.services import Services
 from storage.conversations.replies import REREAD
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
@@ -191,7 +190,3 @@ def _report(what: str, erased: Deletion) -> None:
         count(erased.documents, "document"),
         f"; marked: {', '.join(erased.marked)}" if erased.marked else "",
     )
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(MessageDeletions(bot, services))

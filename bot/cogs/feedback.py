@@ -114,8 +114,3 @@ class Feedback(BotCog):
             base_revision=self.services.base.revision,
             reply_ids=reply_ids,
         )
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(WithdrawButton)
-    await bot.add_cog(Feedback(bot, services))

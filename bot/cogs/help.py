@@ -8,14 +8,12 @@ from typing import Any
 import discord
 from discord import app_commands
 from discord.enums import AppCommandType
-from discord.ext import commands
 
 from bot.guards.access import is_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
 from bot.localization.sentences import gettext
-from bot.services import Services
 from storage.wording import gettext_noop
 
 HOW = gettext_noop(
@@ -54,7 +52,3 @@ def _lines(found: Iterable[Slash]) -> Iterator[str]:
     for one in sorted(found, key=lambda command: command.name):
         parts = " · ".join(sorted(part.name for part in one.commands)) if isinstance(one, app_commands.Group) else ""
         yield f"`/{f'{one.name} {parts}'.strip()}` {gettext(one.description)}"
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Help(bot, services))

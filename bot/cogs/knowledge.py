@@ -18,11 +18,6 @@ from bot.knowledge.adding import (
 )
 from bot.knowledge.found import describe_found, explain_decision
 from bot.knowledge.pages import (
-    DocumentsButton,
-    DocumentSelect,
-    ReadAgainButton,
-    RemoveButton,
-    ReplaceButton,
     answer_with_documents,
 )
 from bot.localization.sentences import gettext
@@ -140,8 +135,3 @@ class TextForm(DocumentForm):
 def _guild_id(interaction: discord.Interaction) -> int:
     assert interaction.guild_id is not None  # guild_only
     return interaction.guild_id
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(DocumentSelect, DocumentsButton, ReadAgainButton, RemoveButton, ReplaceButton)
-    await bot.add_cog(Knowledge(bot, services))

@@ -12,7 +12,7 @@ from bot.guards.access import require_admin
 from bot.guards.error_handler import NOT_MINE
 from bot.guards.interactions import BotCog
 from bot.knowledge.adding import MessageForm, describe_document, from_message, require_curator
-from bot.personalities.example_form import RemoveExampleButton, example_form
+from bot.personalities.example_form import example_form
 from bot.services import Services
 from storage.conversations.replies import Reply, find_by_message
 from storage.knowledge.documents import made_of
@@ -75,8 +75,3 @@ def _is_for_everyone(message: discord.Message) -> bool:
     if not isinstance(place, discord.abc.GuildChannel):
         return False
     return place.permissions_for(place.guild.default_role).view_channel
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(RemoveExampleButton)
-    await bot.add_cog(MessageMenus(bot, services))

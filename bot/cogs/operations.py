@@ -174,8 +174,3 @@ class AlertWatch(BotCog):
         log.info("The database is reachable again; it was unreachable since %s.", since.isoformat(timespec="seconds"))
         if was_told:
             await self._send(partial(describe_away, since, over=True))
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    for cog in (Operations, AlertWatch):
-        await bot.add_cog(cog(bot, services))

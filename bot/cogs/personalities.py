@@ -35,15 +35,11 @@ from bot.personalities.card_files import export_card, import_attachment, version
 from bot.personalities.card_form import CardForm
 from bot.personalities.descriptions import describe_appearance
 from bot.personalities.pages import (
-    CardButton,
-    PersonalityListButton,
-    PersonalitySelect,
     answer_with_personality,
     answer_with_personality_list,
     read_obstacles,
 )
 from bot.personalities.selection import offer_personalities, require_own
-from bot.services import Services
 from bot.text.rounds import describe_import
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import answer_in_full
@@ -308,8 +304,3 @@ async def _clean_picture(file: discord.Attachment) -> bytes:
     if picture is None:
         raise UserFacingError(ONE_COLOUR)
     return picture
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(PersonalitySelect, PersonalityListButton, CardButton)
-    await bot.add_cog(Personalities(bot, services))

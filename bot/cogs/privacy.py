@@ -13,10 +13,9 @@ from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
 from bot.localization.sentences import gettext
-from bot.memory.notes import AskButton, ForgetButton, show_notes
-from bot.memory.proposals import FactButton, describe_kept
+from bot.memory.notes import show_notes
+from bot.memory.proposals import describe_kept
 from bot.privacy import notices
-from bot.services import Services
 from storage.conversations.memory import forget_conversation
 from storage.privacy.notes import MAX_NOTE_CHARS, add_note
 from storage.wording import gettext_noop
@@ -82,9 +81,3 @@ class Reset(BotCog):
             opener = await find_opener(channel) if is_own_thread(channel, self.bot.user) else channel.owner_id
             return opener == interaction.user.id
         return interaction.guild_id is None
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(notices.PrivacyButton, FactButton, AskButton, ForgetButton)
-    for cog in (Privacy, Me, Reset):
-        await bot.add_cog(cog(bot, services))

@@ -246,7 +246,3 @@ def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, dateti
     lock_personalities(session)  # a deletion in progress would miss what is added here
     voters = strangers(session, since).get(guild_id, set())
     note_members(session, guild_id, {user: moment for user, moment in joined_at.items() if user in voters})
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Reactions(bot, services))

@@ -14,7 +14,6 @@ from re import Match
 
 import discord
 from discord import app_commands
-from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.guards.access import is_admin, require_admin, user_label
@@ -370,8 +369,3 @@ class GapForm(DocumentForm):
         log.info("%s settled the reports on %s.", by, count(len(reply_ids), "answer"))
         note = gettext("Added: {document}", document=added)
         await show_review_page(interaction, self._services, ReviewKind.FACTS, self._reply_id, note)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(NextButton, EarlierButton, DecisionButton, GapButton)
-    await bot.add_cog(Review(bot, services))

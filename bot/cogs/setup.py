@@ -17,7 +17,7 @@ from bot.guards.permissions import TO_POST, lacking
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.servers.steps import PREFIX, edit_to
-from bot.servers.wizard import RESTARTED, FirstVersionButton, SetupView, read_now
+from bot.servers.wizard import RESTARTED, SetupView, read_now
 from bot.services import Services
 from storage.wording import gettext_noop
 
@@ -73,8 +73,3 @@ async def introduce(guild: discord.Guild) -> None:
         await channel.send(gettext(WELCOME), silent=True)
     except DISCORD_ERRORS as error:
         log.warning("Discord refused the first message in server %d: %s", guild.id, error)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Setup(bot, services))
-    bot.add_dynamic_items(FirstVersionButton)

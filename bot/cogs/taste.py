@@ -102,8 +102,3 @@ class SwitchOffButton(PersistentButton, template=r"reactune:taste:off:(?P<person
         said = await switch_as_admin(interaction, services, whose, on=False)
         await interaction.edit_original_response(view=None)
         await interaction.followup.send(said)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    bot.add_dynamic_items(SwitchOffButton)
-    await bot.add_cog(Taste(bot, services))

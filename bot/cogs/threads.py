@@ -6,7 +6,6 @@ import contextlib
 
 import discord
 from discord import app_commands
-from discord.ext import commands
 
 from bot.chat.own_threads import describe_refusal, thread_name
 from bot.discord_errors import DISCORD_ERRORS
@@ -18,7 +17,6 @@ from bot.guards.permissions import TO_ANSWER, TO_OPEN_THREADS, lacking
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.servers.setups import rule_in
-from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.database.enums import Rule
 from storage.wording import gettext_noop
@@ -79,7 +77,3 @@ async def _open_thread(message: discord.InteractionMessage, name: str, first_wor
             await (thread.delete() if may_delete else thread.edit(archived=True))
         raise
     return thread
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Threads(bot, services))

@@ -32,10 +32,7 @@ from bot.releases.judge import Judge
 from bot.releases.progress_messages import ProgressMessages, request_shown_round
 from bot.releases.status import read_status_blocks
 from bot.releases.version_pages import (
-    HistoryButton,
     ReportButton,
-    VersionListButton,
-    VersionSelect,
     answer_with_version,
     answer_with_version_list,
 )
@@ -63,6 +60,7 @@ class VersionCommands(
         self._progress = ProgressMessages(bot, services)
 
     async def cog_load(self) -> None:
+        self.services.release_watcher.subscribe(ReleaseAnnouncer(self.bot, self.services))
         self._progress.start()
         Judge(self.services).start()
         await WeeklyMessages(self.bot, self.services).start()
@@ -183,9 +181,3 @@ class VersionCommands(
         text = signed(chosen, describe_rollback(after, before, now))
         view = button_row([SwitchOffButton(chosen.id)]) if now.taste_acts else None
         await interaction.edit_original_response(content=text, view=view)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    services.release_watcher.subscribe(ReleaseAnnouncer(bot, services))
-    bot.add_dynamic_items(VersionSelect, VersionListButton, HistoryButton, ReportButton)
-    await bot.add_cog(VersionCommands(bot, services))
