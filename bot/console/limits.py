@@ -40,18 +40,19 @@ class ConsoleLimits:
 
     def require_sign_in(self, caller: str) -> None:
         """Count an attempt to sign in; raises RateLimited."""
-        self._require(Window(("sign in", caller), SIGN_INS_OF_ADDRESS, MINUTE_S), Window("sign in", SIGN_INS, MINUTE_S))
+        of_address = Window(("sign in", caller), SIGN_INS_OF_ADDRESS, MINUTE_S)
+        self._windows.require(of_address, Window("sign in", SIGN_INS, MINUTE_S))
 
     def require_link(self) -> None:
         """Count an attempt with a link; raises RateLimited."""
-        self._require(Window("link", LINKS, MINUTE_S))
+        self._windows.require(Window("link", LINKS, MINUTE_S))
 
     def require_request(self, user_id: int, *, writes: bool) -> None:
         """Count a request; raises RateLimited."""
         windows = [Window(("request", user_id), REQUESTS, MINUTE_S)]
         if writes:
             windows.append(Window(("write", user_id), WRITES, MINUTE_S))
-        self._require(*windows)
+        self._windows.require(*windows)
 
     @asynccontextmanager
     async def in_turn(self, user_id: int) -> AsyncIterator[None]:
@@ -82,8 +83,3 @@ class ConsoleLimits:
             yield
         finally:
             self._asking.discard(user_id)
-
-    def _require(self, *windows: Window) -> None:
-        wait_s = self._windows.take(windows, time.monotonic())
-        if wait_s:
-            raise RateLimited(wait_s)

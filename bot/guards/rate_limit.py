@@ -36,14 +36,12 @@ class RateLimiter:
 
     def require(self, member_id: int, channel_id: int, server_id: int | None) -> None:
         """Count a request; raises RateLimited if it exceeds a limit, and then does not count it."""
-        windows = windows_of(member_id, channel_id, server_id, self._settings.limits)
-        _refuse_early(self._windows.take(windows, time.monotonic()))
+        self._windows.require(*windows_of(member_id, channel_id, server_id, self._settings.limits))
 
     def require_pause(self, member_id: int) -> None:
         """Count a requested answer; raises RateLimited within chat.cooldown_s of the previous one."""
-        pause_s = self._settings.chat.cooldown_s
-        windows = [Window(("answers", member_id), 1, pause_s)] if pause_s else []
-        _refuse_early(self._windows.take(windows, time.monotonic()))
+        if pause_s := self._settings.chat.cooldown_s:
+            self._windows.require(Window(("answers", member_id), 1, pause_s))
 
     def should_notify(self, member_id: int, channel_id: int) -> bool:
         """Return whether to tell the member about a refusal now: telling them every time would be spam."""
@@ -52,11 +50,6 @@ class RateLimiter:
             Window(("told in", channel_id), TOLD_IN_CHANNEL, TOLD_PAUSE_S),
         ]
         return not self._windows.take(windows, time.monotonic())
-
-
-def _refuse_early(wait_s: float) -> None:
-    if wait_s:
-        raise RateLimited(wait_s)
 
 
 @dataclass(frozen=True)
@@ -78,6 +71,11 @@ class SlidingWindows:
     def __init__(self) -> None:
         self._taken: dict[Window, deque[float]] = {}
         self._until_sweep = SWEEP_EVERY
+
+    def require(self, *windows: Window) -> None:
+        """Charge every window with a request of now; raises RateLimited, and charges none, if one has no room."""
+        if wait_s := self.take(windows, time.monotonic()):
+            raise RateLimited(wait_s)
 
     def take(self, windows: Sequence[Window], now_s: float) -> float:
         """Charge every window with a request if all have room; return the seconds until they do, 0 for now."""
