@@ -65,7 +65,7 @@ async def draw_answers(
     engine: Engine,
     asked: Sequence[tuple[Release, RenderedPrompt]],
     generation: GenerationSettings,
-    report: ReportReady,
+    report: ReportReady | None = None,
     *,
     lane: int = 0,
 ) -> list[DrawnAnswer]:
@@ -90,7 +90,8 @@ async def draw_answers(
                     raise ArenaFailed("the model timed out or was stopped: try again later")
                 if finished.answer not in {"", *(other.finished.answer for other in drawn.values())}:
                     drawn[position] = DrawnAnswer(release, prompt, requests[position], finished)
-                    await report(len(drawn))
+                    if report:
+                        await report(len(drawn))
     if 0 not in drawn:
         name = asked[0][0].name
         raise ArenaFailed("the version in use ({version}) gave an empty answer: try another prompt", version=name)

@@ -91,7 +91,7 @@ async def compare_versions(
     prompts: Sequence[str],
     *,
     generation: GenerationSettings,
-    report: ReportAnswers,
+    report: ReportAnswers | None = None,
 ) -> list[Comparison]:
     """Return every contestant's answer to every prompt; all are generated at once.
 
@@ -101,10 +101,12 @@ async def compare_versions(
     generations = _submit(engine, [one.release for one in contestants], rendered, generation)
     tasks = [asyncio.ensure_future(_listen(answer)) for answer in generations]
     try:
-        await report(0, len(tasks))
+        if report:
+            await report(0, len(tasks))
         for done, task in enumerate(asyncio.as_completed(tasks), start=1):
             await task
-            await report(done, len(tasks))
+            if report:
+                await report(done, len(tasks))
         answers = [task.result() for task in tasks]
     finally:
         for answer, task in zip(generations, tasks, strict=True):

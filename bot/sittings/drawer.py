@@ -159,7 +159,7 @@ class PairDrawer:
             asked = await self._to_teach(personality, prompts.plain, *contenders)
         generation = tuned(services.settings.generation, personality.card)
         # In a lane of its own: members take turns with it.
-        drawn = await draw_answers(services.engine, asked, generation, _report_nothing, lane=-personality.id)
+        drawn = await draw_answers(services.engine, asked, generation, lane=-personality.id)
         if is_contest and len(drawn) < len(contenders):
             raise ArenaFailed("both versions gave the same answers")
         texts = [answer.finished.answer for answer in drawn]
@@ -186,7 +186,3 @@ class PairDrawer:
     def _row(self, personality: Personality, answer: DrawnAnswer, origin: Origin) -> Answer:
         row = reply_row(self._services, personality, answer, guild_id=None, origin=origin)
         return row, answer.finished
-
-
-async def _report_nothing(_answers: int) -> None:
-    pass

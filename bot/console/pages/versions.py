@@ -182,9 +182,7 @@ async def show_answers_of(
     """Ask the contestants; `prompts` are lines, or empty for some of the bank."""
     chosen = await asyncio.to_thread(_chosen_prompts, prompts, here.services.settings.arena.prompts)
     with here.asking():
-        compared = await compare_versions(
-            here.services.engine, contestants, chosen, generation=generation, report=_report_nothing
-        )
+        compared = await compare_versions(here.services.engine, contestants, chosen, generation=generation)
     shown = [_shown(one, contestants, is_blind=is_blind) for one in compared]
     return here.fill("compared.html" if here.is_partial else "comparison.html", compared=shown, is_blind=is_blind)
 
@@ -202,10 +200,6 @@ def _chosen_prompts(given: str, bank: str) -> list[str]:
     if any(len(prompt) > MAX_PROMPT_CHARS for prompt in prompts):
         raise UserFacingError(f"A prompt is longer than {MAX_PROMPT_CHARS:,} characters. Please shorten it.")
     return prompts or choose_prompts(read_bank(bank))
-
-
-async def _report_nothing(_done: int, _of: int) -> None:
-    pass
 
 
 ROUTES = [
