@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import discord
 from discord import ui
@@ -195,10 +196,10 @@ class SetupView(Pages):
         rows = step.rows(self._draft, self._guild) if step else [self.lines(self._overview())]
         note = [ui.TextDisplay(self._note)] if self._note else []
         navigation = ui.ActionRow(
-            PageButton("back", gettext("Back"), -1, disabled=not self._page),
-            PageButton("next", gettext("Next"), 1, disabled=self._page == pages - 1),
-            FinishButton(),
-            CloseButton(),
+            SetupButton("back", gettext("Back"), partial(self.turn, pages=-1), disabled=not self._page),
+            SetupButton("next", gettext("Next"), partial(self.turn, pages=1), disabled=self._page == pages - 1),
+            SetupButton("finish", gettext("Finish"), self.finish),
+            SetupButton("close", gettext("Close"), partial(self.end, text=gettext(CLOSED))),
         )
         self.add_item(ui.Container(ui.TextDisplay(f"### {heading}"), *note, *rows, ui.Separator(), navigation))
 
@@ -231,32 +232,16 @@ class SetupView(Pages):
         return [*shown, *last]
 
 
-class PageButton(ui.Button[SetupView]):
-    def __init__(self, key: str, label: str, pages: int, *, disabled: bool) -> None:
-        super().__init__(label=label, custom_id=PREFIX + key, disabled=disabled)
-        self._pages = pages
+class SetupButton(ui.Button[SetupView]):
+    def __init__(
+        self, key: str, label: str, then: Callable[[discord.Interaction], Awaitable[None]], *, disabled: bool = False
+    ) -> None:
+        style = discord.ButtonStyle.success if key == "finish" else discord.ButtonStyle.secondary
+        super().__init__(label=label, custom_id=PREFIX + key, style=style, disabled=disabled)
+        self._then = then
 
     async def callback(self, interaction: discord.Interaction) -> None:
-        assert self.view is not None
-        await self.view.turn(interaction, self._pages)
-
-
-class FinishButton(ui.Button[SetupView]):
-    def __init__(self) -> None:
-        super().__init__(label=gettext("Finish"), custom_id=f"{PREFIX}finish", style=discord.ButtonStyle.success)
-
-    async def callback(self, interaction: discord.Interaction) -> None:
-        assert self.view is not None
-        await self.view.finish(interaction)
-
-
-class CloseButton(ui.Button[SetupView]):
-    def __init__(self) -> None:
-        super().__init__(label=gettext("Close"), custom_id=f"{PREFIX}close")
-
-    async def callback(self, interaction: discord.Interaction) -> None:
-        assert self.view is not None
-        await self.view.end(interaction, gettext(CLOSED))
+        await self._then(interaction)
 
 
 async def read_now(services: Services, guild: discord.Guild) -> Known:
