@@ -230,7 +230,12 @@ def require_curator(user: discord.User | discord.Member, settings: Settings) -> 
         require_admin(user, settings.discord)
 
 
-class DocumentForm(Form):
+class CuratorForm(Form):
+    def require(self, interaction: discord.Interaction) -> None:
+        require_curator(interaction.user, self._services.settings)
+
+
+class DocumentForm(CuratorForm):
     """Asks for a title and a text of several lines."""
 
     def __init__(
@@ -243,11 +248,8 @@ class DocumentForm(Form):
         )
         self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
-    def require(self, interaction: discord.Interaction) -> None:
-        require_curator(interaction.user, self._services.settings)
 
-
-class MessageForm(Form):
+class MessageForm(CuratorForm):
     """Makes a message a document; its text stays as its author wrote it, so that their edits reach the document."""
 
     action = "add to knowledge"
@@ -262,9 +264,6 @@ class MessageForm(Form):
         places = (gettext("Everywhere in this server"), self._only_here)
         chosen = places[0] if everywhere else self._only_here
         self._where = self._let_choose("where", gettext("Where to use it"), places, chosen=chosen)
-
-    def require(self, interaction: discord.Interaction) -> None:
-        require_curator(interaction.user, self._services.settings)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)

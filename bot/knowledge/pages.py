@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited_as
-from bot.guards.interactions import Form, PersistentButton, PersistentSelect, button_row, list_page
+from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, list_page
 from bot.knowledge.adding import (
+    CuratorForm,
     describe_document,
     describe_stored,
     from_file,
@@ -71,17 +72,14 @@ async def answer_with_document(
 
 class DocumentSelect(PersistentSelect, template=r"reactune:document"):
     def __init__(self, documents: Sequence[Document] = ()) -> None:
-        about = {f"{one.id} · {one.title}": _count_passages(one) for one in documents}
+        passages = [ngettext("{count} passage", "{count} passages", one.chunks) for one in documents]
+        about = {f"{one.id} · {one.title}": words for one, words in zip(documents, passages, strict=True)}
         super().__init__("reactune:document", gettext("Open a document"), about)
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
         await interaction.response.defer()
         await answer_with_document(interaction, services, int(self.chosen.partition(" ")[0]))
-
-
-def _count_passages(document: Document) -> str:
-    return ngettext("{count} passage", "{count} passages", document.chunks)
 
 
 class DocumentsButton(PersistentButton, template=r"reactune:documents:(?P<page>\d+)"):
@@ -147,7 +145,7 @@ class ReplaceButton(PersistentButton, template=r"reactune:document:replace:(?P<i
         await interaction.response.send_modal(ReplaceForm(services, found))
 
 
-class ReplaceForm(Form):
+class ReplaceForm(CuratorForm):
     action = "knowledge refresh"
 
     def __init__(self, services: Services, document: Document) -> None:
@@ -156,9 +154,6 @@ class ReplaceForm(Form):
         self._file: discord.ui.FileUpload[Self] = discord.ui.FileUpload(custom_id="file")
         help_text = gettext("A .txt, .md, .pdf, .html, .csv or .docx file")
         self.add_item(discord.ui.Label(text=gettext("Its new version"), description=help_text, component=self._file))
-
-    def require(self, interaction: discord.Interaction) -> None:
-        require_curator(interaction.user, self._services.settings)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
