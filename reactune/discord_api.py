@@ -53,7 +53,6 @@ class JoinedServer:
     channels: Sequence[discord.abc.GuildChannel]
     """Channels, including categories."""
     me: discord.Member
-    """The bot as a member of the server."""
 
 
 def find_account(token: str) -> Account:

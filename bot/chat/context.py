@@ -20,7 +20,7 @@ from bot.chat.rendering import TOO_LONG, add_examples, render_question
 from bot.engine import RenderedPrompt
 from bot.errors import NothingAsked, UserFacingError
 from bot.knowledge.decision import NOTHING, ReplyDecision, ReplyKind
-from bot.knowledge.quoting import Citation, citation_of, citations_of, quote_unrendered
+from bot.knowledge.quoting import Citation, citations_of, quote_unrendered
 from bot.localization.languages import Languages
 from bot.localization.sentences import gettext
 from bot.memory.recall import choose_notes
@@ -116,7 +116,7 @@ async def gather(services: Services, history: History, message: discord.Message,
         source_message_id=message.id,
         origin=Origin.FIXED if unsure else Origin.CHAT,
         retrieved=rendered.retrieved,
-        citations=tuple(citation_of(quote) for quote in rendered.quotes),
+        citations=tuple(Citation(quote.title, quote.link, quote.text) for quote in rendered.quotes),
         sources=_sources(rows, documents),
         notes=honest_notes(
             history.notes,

@@ -200,7 +200,7 @@ class HistoryReader:
 
     async def read(self, message: discord.Message) -> History:
         """Return the reply chain that ends with `message`; in direct messages and threads, the newest messages."""
-        is_continuous = is_one_conversation(message.channel)
+        is_continuous = isinstance(message.channel, discord.DMChannel | discord.Thread)  # one conversation
         earlier = await (self._newest(message) if is_continuous else self._chain(message))
         posts = tuple(self._post(one) for one in (*earlier, message))
         return History(posts, is_continuous, replied_to_by(message), limit=self._limit)
@@ -289,11 +289,6 @@ async def _fetch(channel: discord.abc.Messageable, message_id: int) -> discord.M
         return await channel.fetch_message(message_id)
     except DISCORD_ERRORS:
         return None
-
-
-def is_one_conversation(channel: discord.abc.MessageableChannel) -> bool:
-    """Return whether everything in the channel is one conversation, as in direct messages and threads."""
-    return isinstance(channel, discord.DMChannel | discord.Thread)
 
 
 def is_own_thread(channel: object, bot: discord.ClientUser | None) -> bool:

@@ -37,7 +37,6 @@ class CardDraft:
     before: str
     """The digest of the card that was opened."""
     mistakes: Mapping[str, str] = field(default_factory=dict)
-    """Sentences, by field."""
 
     @classmethod
     def of(cls, card: Card) -> CardDraft:

@@ -20,7 +20,6 @@ class ShownContest:
     version: str
     champion: str
     so_far: str
-    """The choices so far."""
     left: str
     """About how many choices are missing; empty if `so_far` says it."""
     counted: int

@@ -68,7 +68,6 @@ class Identified:
     user_id: int
     name: str
     server_ids: tuple[int, ...]
-    """All servers of this person."""
 
 
 class _Answer(BaseModel):

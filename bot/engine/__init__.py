@@ -50,10 +50,8 @@ class PictureRequest:
     words: str
     """The question about the picture for the base."""
     max_tokens: int
-    """Maximum tokens of the description."""
     timeout_s: float
     lane: int
-    """The lane, as in a GenerationRequest."""
 
 
 class Finish(StrEnum):

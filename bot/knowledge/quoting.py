@@ -126,10 +126,6 @@ class Citation:
     line: str
 
 
-def citation_of(line: Line) -> Citation:
-    return Citation(line.title, line.link, line.text)
-
-
 def quoted_lines(content: str) -> list[str]:
     """Return the lines that `add_quotes` put below a message, in order."""
     below = content.partition(f"\n\n{LABEL}\n")[2]

@@ -74,10 +74,6 @@ class NotServed(AdapterError):
         self.may_pass = refusal.may_pass
 
 
-def cannot_answer(version: Version | None, error: AdapterError) -> Sentence:
-    return Sentence("{version} cannot answer: {reason}", version=name_of(version), reason=error.sentence)
-
-
 @dataclass(frozen=True)
 class ChampionProblem:
     """The reason why a champion could not answer last time."""
@@ -153,7 +149,8 @@ class ReleaseResolver:
             try:
                 return self.open(version, strength)
             except AdapterError as error:
-                problems.append(ChampionProblem(cannot_answer(version, error), isinstance(error, NotServed)))
+                said = Sentence("{version} cannot answer: {reason}", version=name_of(version), reason=error.sentence)
+                problems.append(ChampionProblem(said, isinstance(error, NotServed)))
         return self.open(None, strength)
 
 

@@ -103,7 +103,6 @@ class TracedReply:
     request_id: str | None
     created_at: datetime
     version: str
-    """The version that answered."""
     outcome: Outcome
     total_s: float | None
     channel_id: int

@@ -43,7 +43,6 @@ class SourceVote:
     quarantined: bool
     """True if it was quarantined, so that it did not count."""
     unchanged: bool
-    """True if it is unchanged today."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,6 @@ class VersionDetails:
     round: rounds.Round | None
     """The round that made it; None if it was imported."""
     votes: Tally
-    """Votes on its answers."""
     moves: list[AliasMove]
     failed_checks: list[str]
     contest: Contest | None
@@ -129,7 +128,6 @@ class ModelStatus:
     outlook: Outlook
     latest_round: rounds.Round | None
     trainers: list[processes.Heartbeat]
-    """The running trainers."""
     running: list[rounds.Round]
     """Running rounds of all personalities."""
     spent: Spend

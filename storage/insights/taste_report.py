@@ -96,7 +96,6 @@ class ShownEffect:
     """Effect of one standard deviation more of a trait on the chance of a 👍, compared with an average answer."""
 
     name: str
-    """Name of the measure."""
     words: str
     """The liked trait, such as "shorter answers"."""
     size: float
@@ -119,7 +118,6 @@ class TasteReport:
     is_learning: bool
     """True if the operator lets reactions teach."""
     counts: FeedbackCounts
-    """Numbers of what counts."""
     since: datetime | None
     """The time of the first vote that counts."""
     evidence: float

@@ -202,7 +202,6 @@ class VoteOutcome:
     uses: tuple[VoteUse, ...]
     """Rounds that used the vote, newest first."""
     personality: str
-    """Name of the personality that answered."""
     taste: TasteUse
     emoji: str | None = None
     """The emoji that counts, as Discord shows it; None if the vote was withdrawn."""

@@ -50,12 +50,8 @@ class Question:
         assert self.embeddings is not None
         similarities = self.embeddings @ vector
         own = float(similarities[0])
-        is_about_something_else = self.names_a_subject and own < LEAST_OWN_SIMILARITY
-        return own if is_about_something_else else float(similarities.max())
-
-    @property
-    def names_a_subject(self) -> bool:
-        return len(content_words(self.text)) >= MANY_WORDS
+        names_a_subject = len(content_words(self.text)) >= MANY_WORDS
+        return own if names_a_subject and own < LEAST_OWN_SIMILARITY else float(similarities.max())
 
 
 @dataclass(frozen=True)

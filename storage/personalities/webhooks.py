@@ -21,7 +21,6 @@ class OwnWebhook:
     channel_id: int
     personality_id: int
     picture_digest: str | None
-    """Digest of the picture that the webhook shows."""
 
 
 def list_webhook_ids(session: Session) -> set[int]:

@@ -65,7 +65,6 @@ class Expiry:
     """The moment for answers that people compared or corrected and, if that teaches something, for answers that they
     voted on or asked to be replaced."""
     votes_teach: bool
-    """True if votes teach a taste."""
     open_bases: tuple[Basis, ...]
     """Votes on answers with one of these bases make pairs."""
 

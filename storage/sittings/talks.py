@@ -27,7 +27,6 @@ class TalkAnswer:
     version: str
     text: str
     vote: Vote | None
-    """The person's vote on the answer."""
 
     @property
     def thumbs(self) -> dict[str, bool]:

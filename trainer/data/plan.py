@@ -231,7 +231,6 @@ class ChosenPairs:
     feedback: dict[str, RoundFeedback]
     """The feedback on each prompt, by digest. Texts that were not read are empty."""
     too_long: int
-    """Number of pairs that were too long to train on."""
 
 
 def choose_pairs(

@@ -44,7 +44,6 @@ class Survey:
     start: StartingPoint
     taste: LearnedTaste
     taste_weights: Mapping[Pseudonym, float]
-    """The weight of each voter in the taste."""
     read: ReadTexts
     """Reads the texts of this survey's answers and corrections, from the same state of the database."""
     ranked: tuple[RatedReply, ...] = ()

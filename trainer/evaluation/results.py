@@ -54,7 +54,6 @@ class Overshoot:
     """Distances by which a version's style goes beyond the liked answers."""
 
     liked: int
-    """Number of liked answers."""
     farthest: tuple[Excess, ...]
     """The largest excesses, largest first."""
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_PROMPTS = 64
-"""Maximum number of prompts in a batch."""
 BATCH_TOKENS = 32_768
 """Maximum number of tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
 CACHE_SHARE = 0.4

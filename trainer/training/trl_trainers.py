@@ -212,7 +212,9 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], **options: Any) -> Tensor:
         """Return the sum of weight * loss over the rows, divided by the step's rows (by these rows in validation)."""
-        return self._loss_sum(self.scorer(model), inputs) / (options.get("num_items_in_batch") or len(inputs[WEIGHT]))
+        scorer = self.scorer(model)
+        losses = torch.stack([self._run_loss(scorer, run) for run in self._split(inputs)])
+        return losses.sum() / (options.get("num_items_in_batch") or len(inputs[WEIGHT]))
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
         return super().compute_ref_log_probs(self.scorer(model), _without_weight(inputs))
@@ -264,9 +266,6 @@ class PreferenceTrainer(RowTrainer, DPOTrainer):
 
     def _training_run(self, model: Any, run: dict[str, Any], num_items_in_batch: Any) -> Tensor:
         return super().training_step(model, run, num_items_in_batch)
-
-    def _loss_sum(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        return torch.stack([self._run_loss(model, run) for run in self._split(inputs)]).sum()
 
     def _run_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """Score all pairs at once, then ask TRL for each pair's loss, because TRL returns only means of batches."""

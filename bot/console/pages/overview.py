@@ -171,7 +171,6 @@ async def show_report(request: web.Request) -> web.Response:
 @dataclass(frozen=True)
 class WaitingItem:
     personality: Personality | None
-    """The personality; None if the item is not about one."""
     words: str
     page: str
     link: str

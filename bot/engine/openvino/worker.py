@@ -120,7 +120,7 @@ class VersionWorker:
         thought = Thought(**command["thought"]) if command["thought"] else None
         longest_thought = ThoughtRoom(**command["room"]).beside(len(ids), sampling["max_new_tokens"])
         stream = AnswerStream(
-            words_only(self._decode, self._specials, thought),
+            words_only(lambda ids: self._tokenizer.decode(ids, skip_special_tokens=False), self._specials, thought),
             thought,
             is_thinking=thought is not None and thought.is_open_in(prompt),
             max_new_tokens=sampling["max_new_tokens"],
@@ -132,9 +132,6 @@ class VersionWorker:
             generation_config(**sampling | {"max_new_tokens": sampling["max_new_tokens"] + longest_thought}),
         )
         return _Answer(handle, len(ids), sampling["end_ids"], stream)
-
-    def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def _step(self) -> None:
         self._pipeline.step()

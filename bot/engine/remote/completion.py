@@ -188,12 +188,7 @@ class RemoteAnswer:
 
     def is_billed(self, error: Exception) -> bool:
         """Return whether a server bills this attempt although it failed."""
-        return bool(self.model) and (self.has_heard or isinstance(error, Slow))
-
-    @property
-    def has_heard(self) -> bool:
-        """Whether the server has sent any text, even if only a thought."""
-        return bool(self._pieces)
+        return bool(self.model) and (bool(self._pieces) or isinstance(error, Slow))
 
     async def bill(self, spending: Spending, server: str) -> None:
         """Add the tokens of this attempt to the day's spending."""

@@ -69,9 +69,7 @@ class DeltaSizes:
     key_heads: int
     value_heads: int
     key: int
-    """Size of a key."""
     value: int
-    """Size of a value."""
 
 
 @dataclass(frozen=True)
