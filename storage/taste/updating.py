@@ -33,7 +33,12 @@ class KnownTaste:
 
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:
-    taste = replace(learn_taste(session, personality_id, settings), is_on=True)
+    return known_by(session, personality_id, settings, learn_taste(session, personality_id, settings))
+
+
+def known_by(session: Session, personality_id: int, settings: Settings, learned: LearnedTaste) -> KnownTaste:
+    """Return the taste with the examples and the order that it gives now."""
+    taste = replace(learned, is_on=True)
     examples = choose_examples(session, personality_id, taste, settings.generation.examples)
     order = order_in_use(session, personality_id, taste, settings.generation)
     return KnownTaste(taste, tuple(likings(taste)), examples, order)

@@ -21,7 +21,7 @@ from storage.taste.examples import Examples
 from storage.taste.learning import LearnedTaste, learn_taste
 from storage.taste.orders import FEWEST_PROMPTS, TRIED_ANSWERS, TRIED_PROMPTS, kept_order, orders_to_try
 from storage.taste.relevance import measure_relevance, store_relevance
-from storage.taste.updating import learn_all
+from storage.taste.updating import known_by
 from storage.training.samples import (
     AskedPrompt,
     DrawnSample,
@@ -59,7 +59,8 @@ def ask_champion(context: RoundContext) -> tuple[AskedPrompt, ...]:
         return ()
     # 1) Choose the prompts.
     with context.database.snapshot() as session:
-        if not learn_taste(session, personality_id, settings).may_rank:
+        taste = learn_taste(session, personality_id, settings)
+        if not taste.may_rank:
             return ()
         members = newest_prompts(session, context.scope, int(most * MEMBERS_SHARE), render=context.base.render)
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
@@ -77,7 +78,7 @@ def ask_champion(context: RoundContext) -> tuple[AskedPrompt, ...]:
         shown = each // 2
         drawing.draw(prompts, each - shown, more_to_come=len(prompts) * shown)
         # 4) It gives the other half after examples and an order.
-        known = context.database.fetch(learn_all, personality_id, settings)
+        known = context.database.fetch(known_by, personality_id, settings, taste)
         order = _try_orders(context, known.taste, prompts, drawing)
         shown_before = Examples.of(settings, card, known.examples, order)
         examples = ShownExamples(shown_before, context.base, settings.generation)
