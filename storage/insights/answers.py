@@ -43,6 +43,8 @@ _OTHER = aliased(ReplyRow)
 
 
 class AnswerKind(StrEnum):
+    TALK = "talk"
+    """All but those that were drawn as pairs to choose from."""
     ALL = "all"
     DISLIKED = "disliked"
     """More people dislike it than like it."""
@@ -176,11 +178,12 @@ def _linked(session: Session, found: Sequence[ListedAnswer]) -> list[ListedAnswe
 
 
 def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select[ReplyRow]:
+    hidden = (Origin.SAMPLE, Origin.SITTING) if query.kind is AnswerKind.TALK else (Origin.SAMPLE,)
     rows = (
         select(ReplyRow)
         .where(
             unindexed(ReplyRow.personality_id) == personality_id,
-            ReplyRow.origin != Origin.SAMPLE,
+            ReplyRow.origin.not_in(hidden),
             ReplyRow.outcome.in_(FINISHED_WHOLE),
         )
         .order_by(ReplyRow.id.desc())

@@ -50,7 +50,8 @@ NO_SUCH_ANSWER = "That answer was deleted, or belongs to another personality."
 NOT_YOURS_TO_DELETE = "Deleting an answer needs Manage Messages in its channel, as in Discord."
 SHOWN = 20
 KINDS = {
-    AnswerKind.ALL: "All",
+    AnswerKind.TALK: "In conversations",
+    AnswerKind.ALL: "All, also pairs to choose from",
     AnswerKind.DISLIKED: "Disliked",
     AnswerKind.SUGGESTED: "With a better answer",
     AnswerKind.WRONG_FACT: "Wrong facts to settle",
@@ -81,7 +82,7 @@ async def show_answers(request: web.Request) -> web.Response:
         origins=ORIGINS,
         causes=Cause,
         channels=channels,
-        is_filtered=asked != AnswerQuery(channels=asked.channels),
+        is_filtered=asked != AnswerQuery(AnswerKind.TALK, channels=asked.channels),
         older=older,
     )
 
@@ -95,7 +96,7 @@ async def _channels(here: Here) -> dict[int, str]:
 def _query_of(here: Here, channels: Iterable[int]) -> AnswerQuery:
     asked = {name: without_nul(value).strip() for name, value in here.request.query.items()}
     return AnswerQuery(
-        kind=next((kind for kind in AnswerKind if kind == asked.get("kind")), AnswerKind.ALL),
+        kind=next((kind for kind in AnswerKind if kind == asked.get("kind")), AnswerKind.TALK),
         version=asked.get("version", ""),
         text=asked.get("text", ""),
         cause=next((cause for cause in Cause if cause == asked.get("cause")), None),

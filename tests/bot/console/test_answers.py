@@ -64,8 +64,17 @@ async def test_the_question_is_shown_without_the_documents_that_its_prompt_quote
 
 async def test_each_says_where_it_comes_from_unless_that_was_chat(visitor, query):
     query(lambda session: [add_reply(session, origin=one) for one in Origin])
-    said = re.findall(r"· base · (.*?)(?=</p>)", (await visitor.get("/answers")).html)
+    said = re.findall(r"· base · (.*?)(?=</p>)", (await visitor.get("/answers?kind=all")).html)
     assert sorted(said) == sorted(answers.ORIGINS.values())
+
+
+async def test_pairs_to_choose_from_do_not_hide_conversations(visitor, query):
+    query(lambda session: add_reply(session, answer="drawn for Teach", origin=Origin.SITTING))
+    assert "has not answered yet" in (await visitor.get("/answers")).text
+    query(lambda session: add_reply(session, answer="said in a channel"))
+    assert "drawn for Teach" not in (await visitor.get("/answers")).text
+    seen = (await visitor.get("/answers?kind=all")).text
+    assert seen.index("said in a channel") < seen.index("drawn for Teach")
 
 
 async def test_a_better_one_is_written(visitor, disliked, rows):
