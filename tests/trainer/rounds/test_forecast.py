@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.progress import Forecast, Phase, RoundProgress, Stage, Took
+from trainer.progress import HALF_LIFE_S, Forecast, Phase, RoundProgress, Stage, Took
 
 JUDGEMENT = (
     (Phase.JUDGING, 5.0, 0),
@@ -54,6 +54,19 @@ def test_the_time_left_is_right_within_a_third_at_any_pace(pace: float) -> None:
     _, seen = played(phases)
     begun = [(passed, left) for passed, left, _, _ in seen if whole / 4 < passed < 0.95 * whole]
     assert all(abs(passed + left - whole) < whole / 3 for passed, left in begun)
+
+
+@pytest.mark.parametrize("pace", [0.4, 3.0])
+def test_another_load_from_training_on_is_noticed_soon(pace: float) -> None:
+    usual = {phase: Took(4.0 * seconds, steps) for phase, seconds, steps in ROUND}
+    since = ROUND.index((Phase.TRAINING, 50.0, 30))
+    slowed = [(phase, 4.0 * pace * seconds, steps) for phase, seconds, steps in ROUND[since:]]
+    phases = (*((phase, 4.0 * seconds, steps) for phase, seconds, steps in ROUND[:since]), *slowed)
+    before, whole = (sum(seconds for _, seconds, _ in some) for some in (phases[:since], phases))
+    _, seen = played(phases, usual)
+    later = [(passed, left) for passed, left, _, _ in seen if before + 2 * HALF_LIFE_S < passed < 0.9 * whole]
+    assert len(later) > 20
+    assert all(abs(passed + left - whole) < (whole - passed) / 3 for passed, left in later)
 
 
 def test_the_bar_reaches_its_end_without_going_back_even_if_a_version_is_judged_again() -> None:
