@@ -124,7 +124,7 @@ class VersionCommands(
     @app_commands.command()
     @app_commands.describe(
         personality=WHOSE,
-        learn_from="Votes and suggestions, or the example dialogues of the personality's card",
+        learn_from="Votes and suggestions, also if this is empty, or the example dialogues of the personality's card",
     )
     @app_commands.autocomplete(personality=offer_personalities)
     async def train(
@@ -133,7 +133,7 @@ class VersionCommands(
         personality: str | None = None,
         learn_from: Literal["votes", "examples"] = "votes",
     ) -> None:
-        """Train a new version on the votes and suggestions so far, or on a card's examples."""
+        """Train a new version on the votes and suggestions so far, or with learn_from on the card's examples."""
         await defer_publicly(interaction)
         chosen = await administered_personality(self.services, interaction, personality)
         await request_shown_round(interaction, action_of(interaction), chosen, TrainingSource(learn_from))
