@@ -227,7 +227,7 @@ def tiny_settings(
         ),
         release=ReleaseSettings.model_validate(dict(release)),
         console=ConsoleSettings(port=0),
-        metrics=MetricsSettings(port=0, trainer_port=0),  # test processes would take them from each other
+        metrics=MetricsSettings(port=0),  # test processes would take them from each other
         privacy=PrivacySettings(discord_training_permission=discord_training_permission),
     )
 

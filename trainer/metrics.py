@@ -75,8 +75,8 @@ def served_metrics(settings: MetricsSettings, database: Database) -> Iterator[No
             serving = start_http_server(settings.trainer_port, settings.address, registry)
         except OSError as error:
             log.warning(
-                "No metrics: %s port %d cannot be opened (%s). Another trainer may use it: set metrics.trainer_port "
-                "to a free one, or to 0 for no metrics.",
+                "No metrics: %s port %d cannot be opened (%s). Another trainer may use it: set metrics.port so "
+                "that the next port is free too, or to 0 for no metrics.",
                 settings.address,
                 settings.trainer_port,
                 error.strerror,

@@ -83,7 +83,6 @@ def demo_overrides(directory: str, base: str = "", *, community: bool = False) -
         | {
             variable_name("logs", "level"): "warning",
             variable_name("metrics", "port"): "0",
-            variable_name("metrics", "trainer_port"): "0",
             variable_name("access", "servers"): str(EVERY_SERVER),
             variable_name("access", "channels"): "",
             variable_name("access", "roles"): "",

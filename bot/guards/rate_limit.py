@@ -18,6 +18,8 @@ TOLD_IN_CHANNEL = 5
 MINUTE_S, HOUR_S = 60.0, 3_600.0
 MEMBER_HOUR, CHANNEL_HOUR, SERVER_HOUR = 12, 20, 25
 """An hour allows as much as this many minutes: nobody talks without a pause, and in a server others go on."""
+CHANNELS = 4
+"""A server allows as much as this many channels: more are seldom busy in the same minute."""
 SWEEP_EVERY = 1_000
 DIRECT = 0
 """Server ID used for all direct messages together."""
@@ -110,7 +112,7 @@ def windows_of(member_id: int, channel_id: int, server_id: int | None, limits: L
         Window(("member", member_id), MEMBER_HOUR * limits.member_per_minute, HOUR_S),
         Window(("channel", channel_id), limits.channel_per_minute, MINUTE_S),
         Window(("channel", channel_id), CHANNEL_HOUR * limits.channel_per_minute, HOUR_S),
-        Window(("server", server), limits.server_per_minute, MINUTE_S),
-        Window(("server", server), SERVER_HOUR * limits.server_per_minute, HOUR_S),
+        Window(("server", server), CHANNELS * limits.channel_per_minute, MINUTE_S),
+        Window(("server", server), SERVER_HOUR * CHANNELS * limits.channel_per_minute, HOUR_S),
     ]
     return [window for window in windows if window.most]

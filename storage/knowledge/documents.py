@@ -287,14 +287,14 @@ def _refuse_excess(
     documents = count_rows(session, ids)
     if documents + more_documents > settings.max_documents:
         raise DocumentRefused(
-            "this server has reached its limit of documents, {limit} (knowledge.max_documents): remove one first",
+            "this server has reached its limit of documents, {limit}: remove one first",
             limit=settings.max_documents,
         )
     stored = count_rows(session, select(ChunkRow.id).where(ChunkRow.document_id.in_(ids)))
     if stored + chunks > settings.max_chunks:
         raise DocumentRefused(
-            "the text has {passages} passages and this server already has {stored}; the limit "
-            "(knowledge.max_chunks) is {limit}: remove documents, or add a shorter text",
+            "the text has {passages} passages and this server already has {stored}; the limit is "
+            "{limit}: remove documents, or add a shorter text",
             passages=chunks,
             stored=stored,
             limit=settings.max_chunks,

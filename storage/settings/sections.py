@@ -277,9 +277,7 @@ class LimitSettings(Section):
     member_per_minute: Annotated[int, Field(ge=0)] = 10
     """Requests by one member per minute, including admin commands."""
     channel_per_minute: Annotated[int, Field(ge=0)] = 30
-    """Requests in one channel or thread per minute."""
-    server_per_minute: Annotated[int, Field(ge=0)] = 120
-    """Requests in one server per minute; all direct messages together count as one server."""
+    """Requests in one channel or thread per minute; four times as many in one server, or in all direct messages."""
 
 
 class OutputSettings(Section):
@@ -582,12 +580,15 @@ class LogSettings(Section):
 class MetricsSettings(Section):
     """Prometheus metrics and health checks over HTTP."""
 
-    port: Annotated[int, Field(ge=0, le=65535)] = 9108
-    """Port of the bot's /metrics and /health; 0: off. If the port is taken, the bot logs it and runs without them."""
-    trainer_port: Annotated[int, Field(ge=0, le=65535)] = 9109
-    """Port of the trainer's /metrics; 0: off."""
+    port: Annotated[int, Field(ge=0, le=65534)] = 9108
+    """Port of the bot's /metrics and /health; the trainer's is the next one. 0: off. A process goes on without."""
     address: str = "127.0.0.1"
     """Address to listen on. The pages have no password, so do not expose them."""
+
+    @property
+    def trainer_port(self) -> int:
+        """The port of the trainer's /metrics; 0: off."""
+        return self.port + 1 if self.port else 0
 
     @property
     def host(self) -> str:
@@ -631,7 +632,8 @@ FOR_TESTS = frozenset(
         *("discord.sync_commands", "remote.connect_timeout_s", "generation.queue_size", "generation.exploration"),
         *("chat.edit_interval_s", "votes.burst_minutes", "pairs.ranked_answers", "pairs.min_probability"),
         *("training.sft_weight", "training.min_steps", "training.patience", "training.seed", "training.niceness"),
-        *("knowledge.budget_tokens", "demonstration.epochs", "discord.translations", "logs.max_bytes", "logs.keep"),
+        *("chat.history_messages", "knowledge.max_documents", "knowledge.max_chunks", "knowledge.budget_tokens"),
+        *("demonstration.epochs", "discord.translations", "logs.max_bytes", "logs.keep"),
     }
 )
 """Settings that nobody who runs a bot needs to change: tests, benchmarks and the demo do, by variables.

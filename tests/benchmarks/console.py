@@ -118,7 +118,6 @@ def _settings(folder: Path) -> Settings:
             "REACTUNE_DATA__DIRECTORY": str(folder),
             "REACTUNE_CONSOLE__PORT": str(port),
             "REACTUNE_METRICS__PORT": "0",
-            "REACTUNE_METRICS__TRAINER_PORT": "0",
             "REACTUNE_ACCESS__SERVERS": "0",
         }
     )

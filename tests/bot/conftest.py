@@ -59,7 +59,6 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
         "REACTUNE_GATE__COHERENCE_MODEL": "base",
         "REACTUNE_METRICS__PORT": "0",
         "REACTUNE_CONSOLE__PORT": "0",
-        "REACTUNE_METRICS__TRAINER_PORT": "0",
     }
     for window in LimitSettings.model_fields:
         quick[variable_name("limits", window)] = "0"

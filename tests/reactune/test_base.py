@@ -46,7 +46,6 @@ base = "{base}"   # the first one
 
 [metrics]
 port = 0
-trainer_port = 0
 
 [console]
 port = 0

@@ -82,7 +82,6 @@ def variables(tmp_path: Path, tiny_base: Path, migrated_file: Path) -> dict[str,
         "REACTUNE_GATE__COHERENCE_MODEL": "base",
         "REACTUNE_METRICS__PORT": "0",
         "REACTUNE_CONSOLE__PORT": "0",
-        "REACTUNE_METRICS__TRAINER_PORT": "0",
     }
 
 

@@ -76,9 +76,9 @@ def test_own_file_overrides_config_toml_setting_by_setting_and_variables_overrid
 def test_a_file_that_is_named_stands_alone(folder: Path) -> None:
     Path("config.toml").write_text("chat.cooldown_s = 7\n")
     Path("reactune.toml").write_text("chat.drain_s = 8\n")
-    Path("other.toml").write_text("chat.history_messages = 9\n")
+    Path("other.toml").write_text("chat.cooldown_s = 9\n")
     settings = load_settings(Path("other.toml"))
-    assert settings == Settings(chat=ChatSettings(history_messages=9))
+    assert settings == Settings(chat=ChatSettings(cooldown_s=9))
 
 
 def test_what_happens_to_be_in_the_folder_does_not_count_beside_a_given_environment(folder: Path) -> None:

@@ -50,7 +50,10 @@ def test_a_limit_of_zero_is_none() -> None:
     nothing = LimitSettings(**dict.fromkeys(LimitSettings.model_fields, 0))
     assert windows_of(1, 2, 3, nothing) == []
     only = nothing.model_copy(update={"channel_per_minute": 5})
-    assert windows_of(1, 2, 3, only) == [Window(("channel", 2), 5, MINUTE_S), Window(("channel", 2), 100, HOUR_S)]
+    assert windows_of(1, 2, 3, only) == [
+        *(Window(("channel", 2), 5, MINUTE_S), Window(("channel", 2), 100, HOUR_S)),
+        *(Window(("server", 3), 20, MINUTE_S), Window(("server", 3), 500, HOUR_S)),
+    ]
 
 
 class TestFlood:

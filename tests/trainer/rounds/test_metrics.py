@@ -45,7 +45,7 @@ def test_rounds_are_counted_and_the_running_one_is_shown(database, port):
         add_round(session, 1)
         add_round(session, 2, status=RoundStatus.FAILED)
         add_round(session, 3, status=RoundStatus.RUNNING, progress={"phase": "training", "share": 0.75})
-    with served_metrics(MetricsSettings(trainer_port=port), database):
+    with served_metrics(MetricsSettings(port=port - 1), database):
         numbers = scrape(port)
     assert numbers["reactune_rounds_total published"] == 1
     assert numbers["reactune_rounds_total failed"] == 1
@@ -62,6 +62,6 @@ def test_a_taken_port_is_a_warning_and_no_more(database, caplog):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with served_metrics(MetricsSettings(trainer_port=port), database):
+        with served_metrics(MetricsSettings(port=port - 1), database):
             pass
-    assert "set metrics.trainer_port to a free one" in caplog.text
+    assert "set metrics.port so that the next port is free too" in caplog.text
