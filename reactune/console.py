@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bot.demo.folder import DEMO_DIRECTORY, folder_overrides, noted_port
+from bot.demo.folder import demo_folders, folder_overrides, noted_port
 from reactune.shared import AsJson, Config, operator_name, read_settings, show_plain
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR
@@ -32,30 +32,36 @@ def console(
     as_json: AsJson = False,
 ) -> None:
     """Open the console of the bot that runs on this machine: choose in pairs, watch, train, promote."""
-    settings = _find_console(read_settings(config), config)
+    settings, whose = _find_console(read_settings(config), config)
     port = settings.console.port
     with closing(open_database(settings)) as database:
         address = link_address(port, database.call(make_link, as_member, operator_name()))
-    show_plain({"address": address}, f"Open {address}\nThe link works once, within ten minutes.", as_json)
+    folder = str(settings.data.directory.resolve())
+    said = (
+        f"Open {address}\nIt is the console of the {whose} whose data is in {folder}. The link works once, within ten "
+        "minutes."
+    )
+    show_plain({"address": address, "of": whose, "data": folder}, said, as_json)
     if browser:
         webbrowser.open(address)
 
 
-def _find_console(settings: Settings, config: Config) -> Settings:
-    """Return the settings of the bot that serves its console here, or of a demo that was started in this folder."""
+def _find_console(settings: Settings, config: Config) -> tuple[Settings, str]:
+    """Return the settings of the bot that serves its console here, or of a demo that runs, and which of the two."""
     try:
         if not settings.console.port:
             raise SettingsError("the console is switched off: set console.port, then restart the bot")
         _require_console(settings)
-        return settings
+        return settings, "bot"
     except SettingsError:
-        port = noted_port(DEMO_DIRECTORY)
-        if port is None:
-            raise
-        demo = read_settings(config, overrides=folder_overrides(str(DEMO_DIRECTORY.resolve()), port))
-        with suppress(SettingsError):
-            _require_console(demo)
-            return demo
+        for folder in demo_folders():
+            port = noted_port(folder)
+            if port is None:
+                continue
+            demo = read_settings(config, overrides=folder_overrides(str(folder), port))
+            with suppress(SettingsError):
+                _require_console(demo)
+                return demo, "demo"
         raise
 
 

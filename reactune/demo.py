@@ -13,7 +13,15 @@ from typing import Annotated
 import typer
 
 from bot.demo.community import TASTES, find_taste
-from bot.demo.folder import DEMO_DIRECTORY, choose_community, claim_folder, note_base, note_port, noted_base
+from bot.demo.folder import (
+    DEMO_DIRECTORY,
+    choose_community,
+    claim_folder,
+    note_base,
+    note_latest,
+    note_port,
+    noted_base,
+)
 from reactune.run import prepare_base, supervised_trainer
 from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
@@ -69,6 +77,7 @@ def demo(
     with progress() as say, sole_demo(directory, say):
         community = choose_community(directory, community, start_over=start_over)
         note_port(directory, port)
+        note_latest(directory)
         chosen = base or noted_base(directory)
         while chosen is not None:
             base = chosen

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import SettingsError
@@ -78,6 +80,25 @@ def noted_port(directory: Path) -> int | None:
         return int(json.loads((directory / MARKER).read_text(encoding="utf-8"))["port"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def note_latest(directory: Path) -> None:
+    """Remember the folder of this user's latest demo, so that `reactune console` finds it from anywhere."""
+    with suppress(OSError, RuntimeError):  # a user without a home has no such file
+        _latest().parent.mkdir(parents=True, exist_ok=True)
+        _latest().write_text(str(directory.resolve()), encoding="utf-8")
+
+
+def demo_folders() -> list[Path]:
+    """Return the folders that may be a running demo's: the usual one here, then that of the user's latest demo."""
+    folders = [DEMO_DIRECTORY.resolve()]
+    with suppress(OSError, RuntimeError, ValueError):
+        folders.append(Path(_latest().read_text(encoding="utf-8")))
+    return list(dict.fromkeys(folders))
+
+
+def _latest() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "reactune" / "latest-demo"
 
 
 def _same_community(marker: Path, community: str) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bot.demo.folder import DEMO_DIRECTORY, choose_community, claim_folder, folder_overrides, note_port
+from bot.demo.folder import (
+    DEMO_DIRECTORY,
+    choose_community,
+    claim_folder,
+    folder_overrides,
+    note_latest,
+    note_port,
+)
 from reactune.console import console
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR
@@ -29,6 +36,7 @@ def bot() -> Iterator[Answering]:
 @pytest.fixture
 def settings(bot: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("REACTUNE_DATA__DIRECTORY", str(tmp_path / "data"))
     monkeypatch.setenv("REACTUNE_CONSOLE__PORT", str(bot.server_port))
     return load_settings()
@@ -40,7 +48,9 @@ def test_the_link_signs_in_who_asked(
 ) -> None:
     bot.said = json.dumps({"database": digest_of(settings)})
     console(browser=False, as_member=option, as_json=True)
-    address = json.loads(capsys.readouterr().out)["address"]
+    said = json.loads(capsys.readouterr().out)
+    assert (said["of"], said["data"]) == ("bot", str(settings.data.directory))
+    address = said["address"]
     with closing(open_database(settings)) as database, database.transaction() as session:
         found = find_session(session, redeem_link(session, address.partition("key=")[2]) or "")
     assert found is not None
@@ -67,22 +77,57 @@ def test_without_a_port_it_says_how_to_switch_it_on(settings: Settings, monkeypa
         console(browser=False)
 
 
-def test_a_demo_that_was_started_in_this_folder_is_found(
-    settings: Settings, bot: Answering, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def demo(bot: Answering, tmp_path: Path) -> Callable[[Path], Settings]:
+    """Return a function that starts a demo in a folder, as far as the console sees it, and returns its settings."""
+
+    def start(folder: Path) -> Settings:
+        claim_folder(folder)
+        choose_community(folder, "", start_over=False)
+        note_port(folder, bot.server_port)
+        note_latest(folder)
+        settings = load_settings(environment=folder_overrides(str(folder.resolve()), bot.server_port))
+        bot.said = json.dumps({"database": digest_of(settings)})
+        return settings
+
+    return start
+
+
+@pytest.mark.parametrize("folder", [DEMO_DIRECTORY, Path("elsewhere/tried")])
+def test_a_demo_that_runs_is_found_and_named(
+    settings: Settings,
+    demo: Callable[[Path], Settings],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
 ) -> None:
-    claim_folder(DEMO_DIRECTORY)
-    choose_community(DEMO_DIRECTORY, "", start_over=False)
-    note_port(DEMO_DIRECTORY, bot.server_port)
-    demo = load_settings(environment=folder_overrides(str(DEMO_DIRECTORY.resolve()), bot.server_port))
-    bot.said = json.dumps({"database": digest_of(demo)})
-    console(browser=False, as_json=True)
-    address = json.loads(capsys.readouterr().out)["address"]
-    with closing(open_database(demo)) as database, database.transaction() as session:
-        assert redeem_link(session, address.partition("key=")[2]) is not None
+    of_demo = demo(folder)
+    if folder != DEMO_DIRECTORY:
+        (tmp_path / "another").mkdir()
+        monkeypatch.chdir(tmp_path / "another")
+    console(browser=False)
+    said = capsys.readouterr().out
+    assert f"the console of the demo whose data is in {tmp_path / folder}" in said
+    with closing(open_database(of_demo)) as database, database.transaction() as session:
+        assert redeem_link(session, said.split()[1].partition("key=")[2]) is not None
 
 
-def test_a_demo_that_has_stopped_is_not_mistaken_for_the_bot(settings: Settings, bot: Answering) -> None:
-    claim_folder(DEMO_DIRECTORY)
-    note_port(DEMO_DIRECTORY, bot.server_port)
-    with pytest.raises(SettingsError, match="no bot serves a console on port"):
+def test_a_demo_that_has_stopped_is_not_mistaken_for_the_bot(
+    settings: Settings, bot: Answering, demo: Callable[[Path], Settings]
+) -> None:
+    demo(DEMO_DIRECTORY)
+    bot.said = "{}"
+    with pytest.raises(SettingsError, match="belongs to another bot"):
+        console(browser=False)
+
+
+def test_without_a_demo_or_a_place_to_note_it_nothing_changes(
+    settings: Settings, bot: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    note_latest(tmp_path)
+    bot.said = "{}"
+    with pytest.raises(SettingsError, match="belongs to another bot"):
         console(browser=False)
