@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from storage.models.bundled import BundledEncoder, encoder_name
 
+_VECTORS: dict[str, NDArray[Any]] = {}
+
 
 class SharedEncoder:
     """Reading takes a tenth of a second, and each text a hundredth; both are most of the work of drawing answers."""
@@ -20,7 +22,9 @@ class SharedEncoder:
         self.name = encoder_name()
 
     def encode(self, texts: Sequence[str]) -> NDArray[Any]:
-        return np.array([_vector(text) for text in texts])
+        if new := [text for text in dict.fromkeys(texts) if text not in _VECTORS]:
+            _VECTORS.update(zip(new, _encoder().encode(new), strict=True))
+        return np.array([_VECTORS[text] for text in texts])
 
     def count_tokens(self, text: str) -> int:
         return _encoder().count_tokens(text)
@@ -29,9 +33,3 @@ class SharedEncoder:
 @cache
 def _encoder() -> BundledEncoder:
     return BundledEncoder()
-
-
-@cache
-def _vector(text: str) -> NDArray[Any]:
-    (vector,) = _encoder().encode([text])
-    return vector  # type: ignore[no-any-return]

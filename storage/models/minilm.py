@@ -1,7 +1,7 @@
 """MiniLM, which turns a text into a vector, in NumPy.
 
 With sentence-transformers, the bot's process had 716 MiB instead of 239 and took 12 seconds to import it instead of
-0.6. A text takes 1.7 times as long, 20 ms for a short one on one core; vectors differ by less than 1e-6.
+0.6. A short text takes 20 ms on one core, or 4 ms when it is read with others; vectors differ by less than 1e-6.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from tokenizers import Tokenizer
 
 MAX_TOKENS = 256
 """Maximum number of tokens of a text that are read; the rest is ignored."""
+TOGETHER = 16
+"""Texts read at once: one product of many rows takes a quarter of the time of many products of few."""
 
 Floats = NDArray[np.float32]
 
@@ -45,36 +47,47 @@ class MiniLM:
         """Return a vector of length 1 for each text, (N, D)."""
         # One thread: on busy cores, waiting for a second one takes longer than the products.
         with self._libraries.limit(limits=1, user_api="blas"):
-            return np.array([self._encode(text) for text in texts])
+            together = [self._encode(texts[i : i + TOGETHER]) for i in range(0, len(texts), TOGETHER)]
+        return np.concatenate(together) if together else np.array([], np.float32)
 
-    def _encode(self, text: str) -> Floats:
-        first, *ids, last = self._tokenizer.encode(text).ids  # the first and the last one mark the text's ends
-        x = self._embed(np.array([first, *ids[: MAX_TOKENS - 2], last]))
+    def _encode(self, texts: Sequence[str]) -> Floats:
+        """Read the texts one after another as the rows of one matrix; a text attends to its own rows."""
+        ids = [self._ids_of(text) for text in texts]
+        lengths = [len(of_text) for of_text in ids]
+        starts = np.cumsum([0, *lengths[:-1]])
+        spans = [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        x = self._embed(np.concatenate(ids), np.concatenate([np.arange(length) for length in lengths]))
         for number in range(self._layers):
             layer = f"encoder.layer.{number}"
-            x = self._add(x, self._attend(x, f"{layer}.attention.self"), f"{layer}.attention.output")
+            x = self._add(x, self._attend(x, spans, f"{layer}.attention.self"), f"{layer}.attention.output")
             inner = self._linear(x, f"{layer}.intermediate.dense")
             inner *= (1 + erf(inner / np.float32(np.sqrt(2)))) / 2
             x = self._add(x, inner, f"{layer}.output")
-        mean = x.mean(axis=0)
-        vector: Floats = mean / np.linalg.norm(mean)
-        return vector
+        means = np.add.reduceat(x, starts) / np.array(lengths, np.float32)[:, None]
+        vectors: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return vectors
 
-    def _embed(self, ids: NDArray[Any]) -> Floats:
+    def _ids_of(self, text: str) -> list[int]:
+        first, *ids, last = self._tokenizer.encode(text).ids  # the first and the last one mark the text's ends
+        return [first, *ids[: MAX_TOKENS - 2], last]
+
+    def _embed(self, ids: NDArray[Any], places: NDArray[Any]) -> Floats:
         words, positions, types = (
             self._weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
         )
-        return self._normalize(words[ids] + positions[: len(ids)] + types[0], "embeddings.LayerNorm")
+        return self._normalize(words[ids] + positions[places] + types[0], "embeddings.LayerNorm")
 
-    def _attend(self, x: Floats, name: str) -> Floats:
+    def _attend(self, x: Floats, spans: Sequence[slice], name: str) -> Floats:
         query, key, value = (
             self._linear(x, f"{name}.{part}").reshape(len(x), self._heads, -1).swapaxes(0, 1)
             for part in ("query", "key", "value")
         )
-        near = query @ key.swapaxes(1, 2) / np.float32(np.sqrt(query.shape[-1]))
-        near = np.exp(near - near.max(axis=-1, keepdims=True))
-        near /= near.sum(axis=-1, keepdims=True)
-        found: Floats = (near @ value).swapaxes(0, 1).reshape(x.shape)
+        found = np.empty_like(x)
+        for span in spans:
+            near = query[:, span] @ key[:, span].swapaxes(1, 2) / np.float32(np.sqrt(query.shape[-1]))
+            near = np.exp(near - near.max(axis=-1, keepdims=True))
+            near /= near.sum(axis=-1, keepdims=True)
+            found[span] = (near @ value[:, span]).swapaxes(0, 1).reshape(-1, x.shape[1])
         return found
 
     def _add(self, x: Floats, found: Floats, name: str) -> Floats:

@@ -12,7 +12,6 @@ from bot.knowledge.decision import AskedMessage, Line, ReplyKind, decide_reply
 from bot.knowledge.found import explain_decision
 from bot.knowledge.matching import best_match, words_of
 from bot.knowledge.support import keeps_to
-from storage.models.bundled import BundledEncoder
 from storage.models.english import InEnglish, in_english
 from tests.benchmarks.knowledge_answers import decide_all, shares_of
 from tests.benchmarks.knowledge_servers import (
@@ -25,6 +24,7 @@ from tests.benchmarks.knowledge_servers import (
     Message,
     read_server,
 )
+from tests.shared_encoder import SharedEncoder
 
 LINES = ("The membership fee is 4 euros a month.", "Game night is every Thursday at 19:00.", "No spoilers in #lounge.")
 
@@ -52,7 +52,7 @@ def test_the_evaluation_is_large_enough() -> None:
 
 def test_real_ways_of_asking_get_the_right_line_and_nothing_else_is_made_up() -> None:
     # On servers that nobody had read who wrote rules and weights: 68 questions with an answer, 32 without, 60 others.
-    shares = shares_of(decide_all(InEnglish(BundledEncoder())))
+    shares = shares_of(decide_all(InEnglish(SharedEncoder())))
     assert shares["right_line_shown"] >= 0.78
     assert shares["unknown_said"] >= 0.85
     assert shares["elsewhere_quoted"] <= 0.02

@@ -14,8 +14,8 @@ from bot.knowledge.quoting import add_quotes
 from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.knowledge.gaps import Gap
 from storage.knowledge.search import Passage
-from storage.models.bundled import BundledEncoder
 from tests.bot.cogs.test_feedback import MENU
+from tests.shared_encoder import SharedEncoder
 from tests.word_encoder import WordEncoder
 
 
@@ -121,7 +121,7 @@ def test_the_bundled_encoder_groups_paraphrases():
         "at what time can I go swimming in the morning?",
         "which members look after the cats on saturdays?",
     ]
-    vectors = BundledEncoder().encode(questions)
+    vectors = SharedEncoder().encode(questions)
     groups = group_gaps([gap(number, text) for number, text in enumerate(questions, start=1)], vectors)
     assert sorted(sorted(one.reply_id for one in group.gaps) for group in groups) == [[1, 2, 4], [3, 5]]
 

@@ -14,12 +14,12 @@ from storage.database.tables import AuditRow, ChunkRow, DocumentRow, DocumentSpe
 from storage.errors import EncoderError
 from storage.knowledge.documents import NewChunk, NewDocument, add_document, remove_document
 from storage.knowledge.gaps import count_gaps
-from storage.models.bundled import BundledEncoder
 from storage.settings.sections import KnowledgeSettings
 from tests.bot.cogs.test_feedback import MENU
 from tests.bot.knowledge.test_extraction import docx, pdf, zipped
 from tests.bot.panels import delete_everything
 from tests.bot.scripted_engine import ScriptedEngine
+from tests.shared_encoder import SharedEncoder
 from tests.word_encoder import WordEncoder
 
 RULES = "The pool opens at nine. Dogs stay outside."
@@ -467,8 +467,8 @@ async def test_another_encoder_embeds_everything_again_after_a_restart(
 @pytest.fixture
 async def with_bundled_encoder(engine, settings, base, env):
     """Restart the bot with the encoder that comes along."""
-    old, encoder = env.bot, await asyncio.to_thread(BundledEncoder)
-    await env.restart_bot(ReactuneBot(settings, engine=engine, base=base, load_encoder=lambda: encoder))
+    old = env.bot
+    await env.restart_bot(ReactuneBot(settings, engine=engine, base=base, load_encoder=SharedEncoder))
     yield
     await old.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.models.bundled import BundledEncoder
 from storage.models.english import InEnglish
 from storage.taste.relevance import (
     NOISE,
@@ -17,13 +16,14 @@ from storage.taste.relevance import (
     store_relevance,
 )
 from tests.seeding import add_reply
+from tests.shared_encoder import SharedEncoder
 
 SENSELESS = "Yay. That's amazing."
 
 
 @pytest.fixture(scope="module")
 def encode() -> Encode:
-    return InEnglish(BundledEncoder()).encode
+    return InEnglish(SharedEncoder()).encode
 
 
 @pytest.mark.parametrize(
