@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, zip_longest
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.errors import UserFacingError
 from storage.separate_process import limit_memory, run_apart
-from storage.settings.sections import KnowledgeSettings
+
+if TYPE_CHECKING:
+    from storage.settings.sections import KnowledgeSettings  # half of the separate process's start otherwise
 
 MAX_UNPACKED_BYTES = 200_000_000
 MAX_ZIP_ENTRIES = 5_000
@@ -148,6 +150,11 @@ def _extract_apart(content: bytes, filename: str, media_type: MediaType) -> list
         raise Unreadable(
             "{filename} needed too much memory or crashed the reader: save it as .txt or .md", filename=filename
         ) from error
+    return blocks_of(answer, filename)
+
+
+def blocks_of(answer: dict[str, Any], filename: str) -> list[Block]:
+    """Return the blocks that the other process found; raises Unreadable for a problem that it met."""
     if "problem" in answer:
         raise Unreadable(answer["problem"], **answer["values"] | {"filename": filename})
     return [Block(text, level) for level, text in answer["blocks"]]
@@ -164,22 +171,24 @@ def _clean(text: str) -> str:
 
 def main() -> None:
     """Read a file from standard input, and write its blocks or a problem as JSON."""
-    media_type = MediaType(sys.argv[1])
     limit_memory()
-    answer: dict[str, Any]
+    sys.stdout.write(json.dumps(read_file(MediaType(sys.argv[1]), sys.stdin.buffer.read())))
+
+
+def read_file(media_type: MediaType, content: bytes) -> dict[str, Any]:
+    """Return the file's blocks, or the problem that makes it unreadable."""
     try:
-        blocks = list(_within(_read(media_type, sys.stdin.buffer.read())))
-        answer = {"blocks": [[block.level, block.text] for block in blocks]}
-        if not blocks:
-            answer = _problem(_no_text(media_type))
+        blocks = list(_within(_read(media_type, content)))
     except Unreadable as error:
-        answer = _problem(error)
+        return _problem(error)
     except MemoryError:
-        answer = _problem(_unreadable("{filename} needs too much memory when unpacked: save it as .txt or .md"))
+        return _problem(_unreadable("{filename} needs too much memory when unpacked: save it as .txt or .md"))
     except Exception:
         # On damaged files the parsers raise all kinds of errors.
-        answer = _problem(_unreadable("{filename} is damaged or not what its name says: open it and save it again"))
-    sys.stdout.write(json.dumps(answer))
+        return _problem(_unreadable("{filename} is damaged or not what its name says: open it and save it again"))
+    if not blocks:
+        return _problem(_no_text(media_type))
+    return {"blocks": [[block.level, block.text] for block in blocks]}
 
 
 def _unreadable(message: str, **values: object) -> Unreadable:

@@ -11,7 +11,15 @@ from docx import Document
 from pypdf import PdfWriter
 
 from bot.knowledge import extraction
-from bot.knowledge.extraction import Block, Unreadable, extract, parse_markdown
+from bot.knowledge.extraction import (
+    Block,
+    Unreadable,
+    blocks_of,
+    extract,
+    media_type_of,
+    parse_markdown,
+    read_file,
+)
 from storage.settings.sections import KnowledgeSettings
 
 SETTINGS = KnowledgeSettings()
@@ -66,10 +74,29 @@ def zipped(**entries: bytes) -> bytes:
     return file.getvalue()
 
 
-async def refusal(content: bytes, filename: str, settings: KnowledgeSettings = SETTINGS) -> str:
+def read_here(content: bytes, filename: str) -> list[Block]:
+    """Read a file as the separate process does, a quarter of a second sooner."""
+    return blocks_of(read_file(media_type_of(filename), content), filename)
+
+
+async def read_apart(content: bytes, filename: str) -> list[Block]:
+    return await extract(content, filename, SETTINGS)
+
+
+def refusal(content: bytes, filename: str) -> str:
     with pytest.raises(Unreadable) as refused:
-        await extract(content, filename, settings)
-    sentence = str(refused.value)
+        read_here(content, filename)
+    return sentence_of(refused.value, filename)
+
+
+async def refusal_apart(content: bytes, filename: str) -> str:
+    with pytest.raises(Unreadable) as refused:
+        await read_apart(content, filename)
+    return sentence_of(refused.value, filename)
+
+
+def sentence_of(refused: Unreadable, filename: str) -> str:
+    sentence = str(refused)
     assert sentence.startswith(filename)
     assert "\n" not in sentence
     return sentence.removeprefix(f"{filename} ")
@@ -80,8 +107,8 @@ async def refusal(content: bytes, filename: str, settings: KnowledgeSettings = S
 
 async def test_a_text_file_gives_its_paragraphs() -> None:
     content = "\ufeffOne\r\ntwo\r\n\r\n\r\nthree\0".encode()
-    assert await extract(content, "a.TXT", SETTINGS) == [Block("One\ntwo"), Block("three")]
-    assert await extract("Grüße".encode("utf-16"), "a.txt", SETTINGS) == [Block("Grüße")]
+    assert await read_apart(content, "a.TXT") == [Block("One\ntwo"), Block("three")]
+    assert read_here("Grüße".encode("utf-16"), "a.txt") == [Block("Grüße")]
 
 
 def test_markdown_gives_headings_and_whole_blocks() -> None:
@@ -97,13 +124,13 @@ def test_markdown_gives_headings_and_whole_blocks() -> None:
     ]
 
 
-async def test_html_gives_what_a_reader_sees() -> None:
+def test_html_gives_what_a_reader_sees() -> None:
     content = (
         "<html><head><title>no</title><script>no()</script></head><body><nav>no</nav><h2>Fees <b>now</b></h2>"
         "<p>Ten\n pounds &amp; up</p>loose<ul><li>one</li><li>two<ul><li>deep</li></ul></li></ul>"
         "<table><tr><td>a</td> <td>b</td></tr></table><pre>x\n  y</pre></body></html>"
     )
-    assert await extract(content.encode(), "page.html", SETTINGS) == [
+    assert read_here(content.encode(), "page.html") == [
         Block("Fees now", 2),
         Block("Ten pounds & up"),
         Block("loose"),
@@ -124,8 +151,8 @@ async def test_html_gives_what_a_reader_sees() -> None:
         ("only one line", 0),
     ],
 )
-async def test_each_row_of_a_price_list_is_a_line_that_names_its_columns(content: str, rows: int) -> None:
-    found = await extract(content.encode(), "prices.csv", SETTINGS)
+def test_each_row_of_a_price_list_is_a_line_that_names_its_columns(content: str, rows: int) -> None:
+    found = read_here(content.encode(), "prices.csv")
     named = [Block("item: Day pass, price: 6 €, note: under 12, half price"), Block("item: Locker, price: 4 €")]
     assert found == (named if rows else [Block(line.replace(",", ", ")) for line in content.splitlines()])
 
@@ -142,12 +169,12 @@ async def test_each_row_of_a_price_list_is_a_line_that_names_its_columns(content
         ("player,team\nAda,Red\nBob,Blue", "player: Ada, team: Red"),
     ],
 )
-async def test_the_first_row_of_a_table_is_kept_unless_it_names_the_columns(content: str, first: str) -> None:
-    assert (await extract(content.encode(), "people.csv", SETTINGS))[0] == Block(first)
+def test_the_first_row_of_a_table_is_kept_unless_it_names_the_columns(content: str, first: str) -> None:
+    assert read_here(content.encode(), "people.csv")[0] == Block(first)
 
 
 async def test_a_word_file_gives_headings_and_tables() -> None:
-    assert await extract(docx(), "rules.docx", SETTINGS) == [
+    assert await read_apart(docx(), "rules.docx") == [
         Block("Club rules", 1),
         Block("Be kind."),
         Block("Fees", 1),
@@ -156,7 +183,7 @@ async def test_a_word_file_gives_headings_and_tables() -> None:
 
 
 async def test_a_pdf_gives_its_pages() -> None:
-    assert await extract(pdf("Be kind.", "", "No dogs."), "rules.pdf", SETTINGS) == [
+    assert await read_apart(pdf("Be kind.", "", "No dogs."), "rules.pdf") == [
         Block("page 1", 1),
         Block("Be kind."),
         Block("page 3", 1),
@@ -167,80 +194,80 @@ async def test_a_pdf_gives_its_pages() -> None:
 # What is refused
 
 
-async def test_a_scanned_pdf_asks_for_text_recognition() -> None:
-    refused = await refusal(pdf("", ""), "scan.pdf")
+def test_a_scanned_pdf_asks_for_text_recognition() -> None:
+    refused = refusal(pdf("", ""), "scan.pdf")
     assert refused == "has no text, perhaps because its pages are scans: run text recognition (OCR) first"
 
 
-async def test_an_encrypted_pdf_asks_for_one_without_a_password() -> None:
+def test_an_encrypted_pdf_asks_for_one_without_a_password() -> None:
     writer = PdfWriter()
     writer.add_blank_page(300, 300)
     writer.encrypt("secret", algorithm="RC4-128")
-    assert await refusal(saved(writer), "secret.pdf") == "is encrypted: save it without a password"
+    assert refusal(saved(writer), "secret.pdf") == "is encrypted: save it without a password"
 
 
-async def test_an_encrypted_word_file_asks_for_one_without_a_password() -> None:
-    assert "is encrypted or an old .doc file" in await refusal(b"\xd0\xcf\x11\xe0" + bytes(1_000), "secret.docx")
+def test_an_encrypted_word_file_asks_for_one_without_a_password() -> None:
+    assert "is encrypted or an old .doc file" in refusal(b"\xd0\xcf\x11\xe0" + bytes(1_000), "secret.docx")
 
 
 @pytest.mark.parametrize("filename", ["a.pdf", "a.docx"])
 @pytest.mark.parametrize(
     "content", [b"", b"nonsense", os.urandom(4_000), b"%PDF-1.7\n%%EOF", b"PK\x03\x04" + bytes(99)]
 )
-async def test_a_damaged_file_is_a_sentence(filename: str, content: bytes) -> None:
-    assert await refusal(content, filename) == "is damaged or not what its name says: open it and save it again"
+def test_a_damaged_file_is_a_sentence(filename: str, content: bytes) -> None:
+    assert refusal(content, filename) == "is damaged or not what its name says: open it and save it again"
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.7])
 async def test_a_file_that_ends_early_is_a_sentence(cut: float) -> None:
     whole = docx()
-    assert "damaged" in await refusal(whole[: int(len(whole) * cut)], "half.docx")
+    assert "damaged" in await refusal_apart(whole[: int(len(whole) * cut)], "half.docx")
 
 
-async def test_text_in_no_known_encoding_is_refused() -> None:
-    assert await refusal(b"\xe4\xf6\xfc", "a.txt") == "is not UTF-8 text (byte 0): save it as UTF-8"
+def test_text_in_no_known_encoding_is_refused() -> None:
+    assert refusal(b"\xe4\xf6\xfc", "a.txt") == "is not UTF-8 text (byte 0): save it as UTF-8"
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n "])
-async def test_an_empty_file_is_refused(content: bytes) -> None:
-    assert await refusal(content, "empty.md") == "has no text"
+def test_an_empty_file_is_refused(content: bytes) -> None:
+    assert refusal(content, "empty.md") == "has no text"
 
 
 @pytest.mark.threat("T69")
 async def test_a_zip_bomb_is_refused_before_it_unpacks() -> None:
     bomb = zipped(word__document=bytes(300_000_000))
     assert len(bomb) < 400_000
-    assert "unpacks to 300 MB, which is too much" in await refusal(bomb, "bomb.docx")
+    assert "unpacks to 300 MB, which is too much" in await refusal_apart(bomb, "bomb.docx")
 
 
 async def test_entities_that_grow_are_not_expanded() -> None:
     entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 100}">' for i in range(12))
     document = f"<?xml version='1.0'?><!DOCTYPE d [{entities}]><d>&e11;</d>".encode()
     types = b"<Types xmlns='http://schemas.openxmlformats.org/package/2006/content-types'/>"
-    assert await refusal(zipped(**{"word__document": document, "[Content_Types]": types}), "laughs.docx")
+    assert await refusal_apart(zipped(**{"word__document": document, "[Content_Types]": types}), "laughs.docx")
 
 
 @pytest.mark.threat("T69")
 async def test_a_slow_file_is_stopped_by_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     nested = b"<div>" * 400_000 + b"x"
     monkeypatch.setattr(extraction, "PARSE_TIMEOUT_S", 0.5)
-    assert "took longer than 0.5 s to read" in await refusal(nested, "deep.html")
+    assert "took longer than 0.5 s to read" in await refusal_apart(nested, "deep.html")
 
 
-async def test_too_much_text_is_refused() -> None:
-    refused = await refusal(b"x" * 1_000_001, "a.txt")
+def test_too_much_text_is_refused() -> None:
+    refused = refusal(b"x" * 1_000_001, "a.txt")
     assert refused == "has more than 1000000 characters, the limit: split it"
 
 
-async def test_too_many_pages_are_refused() -> None:
-    assert await refusal(pdf(*[""] * 1_001), "a.pdf") == "has 1001 pages; the limit is 1000: split it"
+def test_too_many_pages_are_refused() -> None:
+    assert refusal(pdf(*[""] * 1_001), "a.pdf") == "has 1001 pages; the limit is 1000: split it"
 
 
 async def test_a_hundred_megabytes_are_refused_unread() -> None:
-    refused = await refusal(bytes(100_000_000), "a.pdf")
+    refused = await refusal_apart(bytes(100_000_000), "a.pdf")
     assert refused.startswith("is 100.0 MB; the limit (knowledge.max_file_bytes) is 8.0 MB: split it")
 
 
 @pytest.mark.parametrize("filename", ["a.exe", "a", "a.doc", "pdf"])
-async def test_other_kinds_of_files_are_refused(filename: str) -> None:
-    assert "is not a supported file type (.txt, .md" in await refusal(b"x", filename)
+def test_other_kinds_of_files_are_refused(filename: str) -> None:
+    assert "is not a supported file type (.txt, .md" in refusal(b"x", filename)
