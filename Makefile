@@ -30,7 +30,12 @@ init: $(VENV)/.run ## Set up the bot by answering questions, then start it
 run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 	@$(BIN)/reactune run $(ARGS)
 
-test: check ## Check style and types, and run the tests
+# Else every process of a new environment would compile PyTorch and all tests, 20 s each; so one does, beside the checks.
+COMPILED := $(VENV)/.compiled
+COMPILE = test $(COMPILED) -nt $(VENV)/.dev || { $(BIN)/python -m pytest --collect-only -q > /dev/null && touch $(COMPILED); }
+
+test: $(VENV)/.dev ## Check style and types, and run the tests
+	@{ $(COMPILE); } & $(MAKE) --no-print-directory check && wait
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(VENV)/.dev ## Run what `make test` leaves out for time: browsers, real servers, kills, memory, PostgreSQL, more examples
