@@ -54,8 +54,8 @@ def base(folder: Path) -> BaseModel:
 
 
 @pytest.fixture(scope="module")
-def settings(folder: Path) -> Settings:
-    return load_settings(
+def settings(folder: Path, base: BaseModel) -> Settings:
+    settings = load_settings(
         environment={
             "REACTUNE_DATA__DIRECTORY": str(folder),
             "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
@@ -63,6 +63,8 @@ def settings(folder: Path) -> Settings:
             "REACTUNE_MODEL__THREADS": "1",
         }
     )
+    trust_graphs(base, folder, settings.model)
+    return settings
 
 
 @pytest.fixture
@@ -76,11 +78,6 @@ async def engine(settings: Settings, base: BaseModel) -> AsyncIterator[OpenVinoE
 def children() -> set[int]:
     """Return the processes that any thread of this one has started."""
     return {int(pid) for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()}
-
-
-def written_by_verification(folder: Path) -> str:
-    (file,) = folder.glob("engine/*/verified-float32.json")
-    return file.read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
@@ -187,8 +184,11 @@ def test_the_process_of_a_version_loads_neither_a_database_nor_torch() -> None:
     assert found.stdout == "set()\n"
 
 
-async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
-    found = json.loads(written_by_verification(folder))
+@pytest.mark.slow
+def test_a_process_compares_graphs_with_transformers(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
+    Verifier(base, tmp_path, settings.model).require()
+    (file,) = tmp_path.glob("engine/*/verified-float32.json")
+    found = json.loads(file.read_text())
     (exact,) = found["measured"]
     assert 0 <= max(exact["base"], exact["adapter"]) <= comparison.MAX_FAULT
     assert min(exact["speed"].values()) > 0
