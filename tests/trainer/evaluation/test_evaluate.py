@@ -134,6 +134,27 @@ def judged(
     return evaluate(serving_of(settings, base), AdapterRef("new", adapter), models, ServedContext(tuple(real)), report)
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[str, Evaluation]:
+    return {}
+
+
+@pytest.fixture
+def usual(base, adapter, shared_data, known, few_questions) -> Evaluation:
+    """The judgement of `adapter`."""
+    if "usual" not in known:
+        known["usual"] = judged(base, adapter, shared_data)
+    return known["usual"]
+
+
+@pytest.fixture
+def repeating(base, repeater, shared_data, known, few_questions) -> Evaluation:
+    """The judgement of `repeater`."""
+    if "repeating" not in known:
+        known["repeating"] = judged(base, repeater, shared_data)
+    return known["repeating"]
+
+
 def findings(data: Path) -> list[Path]:
     return sorted((data / "base" / "findings").iterdir())
 
@@ -161,10 +182,9 @@ def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_pat
     assert all(result.lost == result.gained == 0 for result in judgement.suites)
 
 
-def test_divergence_grows_with_the_adapter(base, adapter, tmp_path, shared_data):
-    small = judged(base, adapter, shared_data)
+def test_divergence_grows_with_the_adapter(base, adapter, usual, tmp_path, shared_data):
     large = judged(base, scaled(adapter, tmp_path / "large", 20.0), shared_data)
-    assert 0.0 < small.divergence < large.divergence
+    assert 0.0 < usual.divergence < large.divergence
 
 
 def test_divergence_is_that_of_the_whole_distributions(base, adapter):
@@ -178,8 +198,8 @@ def test_divergence_is_that_of_the_whole_distributions(base, adapter):
     assert mean_divergence(model, [ScoredPassage([1, 40], [50, 60, 70])]) == pytest.approx(expected, rel=1e-3)
 
 
-def test_equal_seeds_give_equal_judgements(base, adapter, tmp_path):
-    assert judged(base, adapter, tmp_path / "one") == judged(base, adapter, tmp_path / "another")
+def test_equal_seeds_give_equal_judgements(base, adapter, usual, tmp_path):
+    assert judged(base, adapter, tmp_path) == usual
 
 
 def test_greedy_answers_can_be_judged(base, adapter, shared_data):
@@ -187,29 +207,26 @@ def test_greedy_answers_can_be_judged(base, adapter, shared_data):
     assert 0.0 < judgement.answer_tokens <= 64
 
 
-def test_judgement_fits_into_json(base, adapter, shared_data):
-    judgement = judged(base, adapter, shared_data)
-    restored = json.loads(json.dumps(asdict(judgement)))
-    assert restored["divergence"] == judgement.divergence
+def test_judgement_fits_into_json(usual):
+    restored = json.loads(json.dumps(asdict(usual)))
+    assert restored["divergence"] == usual.divergence
     assert restored["suites"][-1]["kind"] == "knowledge"
 
 
-def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_data):
-    judgement = judged(base, repeater, shared_data)
-    assert judgement.degenerate_share > 0.9
-    assert judgement.degenerate_share_base == 0.0
-    verdict = decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES)
+def test_adapter_that_only_repeats_is_never_published(repeating):
+    assert repeating.degenerate_share > 0.9
+    assert repeating.degenerate_share_base == 0.0
+    verdict = decide(1.0, repeating, GateSettings(), learns_from=TrainingSource.EXAMPLES)
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
 
 
-def test_adapter_that_does_not_end_its_answers_fails(base, repeater, shared_data):
+def test_adapter_that_does_not_end_its_answers_fails(repeating):
     """Both numbers are those of whole answers, which have up to 64 tokens here."""
-    judgement = judged(base, repeater, shared_data)
-    assert (judgement.cut_share, judgement.cut_share_base) == (1.0, 0.0)
-    assert judgement.answer_tokens == 64
+    assert (repeating.cut_share, repeating.cut_share_base) == (1.0, 0.0)
+    assert repeating.answer_tokens == 64
     checks = {
         check.name: check
-        for check in decide(1.0, judgement, GateSettings(), learns_from=TrainingSource.EXAMPLES).checks
+        for check in decide(1.0, repeating, GateSettings(), learns_from=TrainingSource.EXAMPLES).checks
     }
     assert checks["endings"].outcome is checks["length"].outcome is GateVerdict.FAIL
 
@@ -232,20 +249,11 @@ def test_findings_about_the_base_are_kept_for_later_rounds(base, adapter, tmp_pa
     assert findings(tmp_path) == [file]
 
 
-def test_a_damaged_file_is_written_again(base, adapter, tmp_path):
-    expected = judged(base, adapter, tmp_path)
-    (file,) = findings(tmp_path)
-    whole = file.read_text()
-    file.write_text(whole[: len(whole) // 2])
-    assert judged(base, adapter, tmp_path) == expected
-    assert file.read_text() == whole
-
-
-@pytest.mark.parametrize("change", [{"seed": 18}, {"temperature": 0.2}])
-def test_other_questions_are_asked_again(base, adapter, tmp_path, change):
+def test_other_questions_are_asked_again(base, adapter, tmp_path):
     judged(base, adapter, tmp_path)
-    judged(base, adapter, tmp_path, **change)
-    assert len(findings(tmp_path)) == 2
+    judged(base, adapter, tmp_path, seed=18)
+    judged(base, adapter, tmp_path, temperature=0.2)
+    assert len(findings(tmp_path)) == 3
 
 
 def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base, adapter, tmp_path):
@@ -276,13 +284,12 @@ def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
     return [ServedMessage(chat.render([{"role": "user", "content": message}]), message) for message in messages]
 
 
-def test_members_messages_are_answered_too_and_never_kept(base, adapter, tmp_path):
-    ours = judged(base, adapter, tmp_path)
+def test_members_messages_are_answered_too_and_never_kept(base, adapter, usual, tmp_path):
     both = judged(base, adapter, tmp_path, real=members(base, "What do you think of the ferry?", "Soup again?"))
-    assert (ours.messages, ours.real_messages) == (MESSAGES, 0)
+    assert (usual.messages, usual.real_messages) == (MESSAGES, 0)
     assert (both.messages, both.real_messages) == (MESSAGES + 2, 2)
-    assert both.coherence_ratio != ours.coherence_ratio
-    assert (both.divergence, both.suites) == (ours.divergence, ours.suites)
+    assert both.coherence_ratio != usual.coherence_ratio
+    assert (both.divergence, both.suites) == (usual.divergence, usual.suites)
     (file,) = findings(tmp_path)
     assert len(json.loads(file.read_text())["answers"]["whole"]) == MESSAGES
 
@@ -311,9 +318,9 @@ def test_progress_says_when_members_messages_are_answered(base, adapter, tmp_pat
     ]
 
 
-def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, tmp_path, shared_data):
+def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, usual, tmp_path):
     (tmp_path / "base").write_text("a file in its place")
-    assert judged(base, adapter, tmp_path) == judged(base, adapter, shared_data)
+    assert judged(base, adapter, tmp_path) == usual
 
 
 def test_the_operators_suite_is_judged_too_and_the_base_is_asked_again(base, adapter, tmp_path):
@@ -331,16 +338,15 @@ def test_suite_that_does_not_fit_is_refused(base, adapter, tmp_path):
         judged(base, adapter, tmp_path, suites=(tmp_path / "house.jsonl",))
 
 
-def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data):
+def test_another_model_may_judge_coherence(base, repeater, repeating, tmp_path):
     folder = build_tiny_base(tmp_path / "untaught")
     (folder / "chat_template.jinja").unlink()
     judgement = judged(base, repeater, tmp_path, coherence_model=str(folder))
-    own = judged(base, repeater, shared_data)
-    assert judgement.coherence_ratio != own.coherence_ratio
-    assert (judgement.coherence_model, own.coherence_model) == ("untaught", "the base model")
+    assert judgement.coherence_ratio != repeating.coherence_ratio
+    assert (judgement.coherence_model, repeating.coherence_model) == ("untaught", "the base model")
     named = {field.name for field in fields(Evaluation)} - {"coherence_ratio", "coherence_model", "fitness"}
     named -= {"disorder", "disorder_good"}
-    assert all(getattr(judgement, name) == getattr(own, name) for name in named)
+    assert all(getattr(judgement, name) == getattr(repeating, name) for name in named)
 
 
 def test_coherence_model_that_does_not_exist_is_refused(base, adapter, tmp_path):
