@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -20,8 +21,10 @@ from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import Advance
 
 PAGE = "/bases"
-NEWEST = 20
-"""Number of the newest answers whose times count."""
+FEWEST, NEWEST = 3, 20
+"""Numbers of the newest answers whose times count; the first after a start takes longest."""
+TOLD_S = 5.0
+"""The most that the demo waits with its end until a page, which asks every two seconds, has said so."""
 NOT_LISTED = "That base model is not in the list. Reload this page."
 ALREADY = "Another base model is being prepared."
 
@@ -60,6 +63,7 @@ class BaseChoice:
         self.chosen: str | None = None
         """The base to start again with, once it is ready."""
         self._ends = ends
+        self._is_told = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.preparing = ""
         self.done = self.total = 0
@@ -79,6 +83,8 @@ class BaseChoice:
     async def show_progress(self, request: web.Request) -> web.Response:
         here = await find_here(request)
         shown = here.fill("channel/preparing.html", choice=self)
+        if self.chosen:
+            self._is_told.set()
         if not self.preparing:  # it failed, or the demo has started again
             shown.headers["HX-Refresh"] = "true"
         return shown
@@ -104,6 +110,8 @@ class BaseChoice:
             self.preparing, self.problem = "", member_message(error)
             return
         self.chosen = setting
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._is_told.wait(), TOLD_S)
         self._ends.set()
 
     def _advance(self, done: int, total: int) -> None:
@@ -121,7 +129,7 @@ def _seconds_of(offered: Sequence[OfferedBase], seconds: float) -> Callable[[Off
 
 
 def read_seconds(session: Session, revision: str) -> float:
-    """Return the typical time of an answer of the base; 0 if it has not answered yet."""
+    """Return the typical time of an answer of the base; 0 if it has not answered often enough to tell."""
     newest = (
         select(ReplyRow.total_s)
         .where(ReplyRow.base_revision == revision, ReplyRow.total_s.is_not(None))
@@ -129,4 +137,4 @@ def read_seconds(session: Session, revision: str) -> float:
         .limit(NEWEST)
     )
     seconds = [took for took in session.scalars(newest) if took is not None]
-    return median(seconds) if seconds else 0.0
+    return median(seconds) if len(seconds) >= FEWEST else 0.0

@@ -25,7 +25,8 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (target.id !== "problem" && requestConfig.triggeringEvent) document.getElementById("problem").replaceChildren();
   showTimes();
 });
-document.addEventListener("htmx:sendError", () => {
+document.addEventListener("htmx:sendError", (event) => {
+  if (event.detail.elt.closest("[data-restarts]")) return;
   const sentence = document.createElement("p");
   sentence.className = "problem";
   sentence.textContent = "The bot does not answer. Is it still running? What you said before is stored.";

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
-from bot.demo.bases import BaseSource, OfferedBase
+from bot.demo.bases import BaseSource, OfferedBase, read_seconds
 from bot.demo.page import serve_demo
+from storage.database.database import open_database
+from storage.database.tables import ReplyRow
 from storage.errors import BaseModelError
 from storage.models.base_model import Advance
 from tests.bot.console.conftest import Browser, new_client, port
 from tests.bot.scripted_engine import ScriptedEngine
+from tests.seeding import BASE_REVISION, add_reply
 
 __all__ = ["port"]
 
@@ -48,6 +51,7 @@ async def test_the_demo_ends_with_the_base_that_somebody_chose(settings, base, p
         assert "Small not known yet none, it is here apache-2.0 yes in use" in page.text
         assert "not in the list" in (await browser.post("/bases", base="owner/other")).text
         await browser.change("/bases", base=LARGER.setting)
+        assert "The demo starts again with owner/larger." in (await browser.get("/bases/progress")).text
         assert await serving == LARGER.setting
 
 
@@ -65,3 +69,11 @@ async def test_a_base_that_cannot_be_used_is_explained_and_the_demo_goes_on(sett
         assert (await browser.get("/bases/progress")).headers["HX-Refresh"] == "true"
         signal.raise_signal(signal.SIGTERM)
         assert await serving is None
+
+
+def test_the_time_of_an_answer_is_told_after_three(settings):
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        for seconds, known in ((35.0, 0.0), (2.0, 0.0), (3.0, 3.0)):
+            session.get_one(ReplyRow, add_reply(session)).total_s = seconds
+            session.flush()
+            assert read_seconds(session, BASE_REVISION) == known
