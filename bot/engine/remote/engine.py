@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 import aiohttp
@@ -92,8 +93,7 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         await asyncio.gather(self._spending.exchange(), self._check(self._versions))
         if self._is_closing:
             return
-        copies = open_served_copies(self._settings.data.directory)
-        self._chores.spawn(asyncio.to_thread(copies.sweep, self._versions.models), "remove unused copies of versions")
+        self._chores.spawn(self._remove_unused_copies(self._versions.models), "remove unused copies of versions")
         self._is_open = True
         for adapter in self._wanted:
             self.prepare(adapter)
@@ -130,6 +130,9 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
     def _note_refusal(self, adapter: AdapterRef | None, error: Exception) -> None:
         if isinstance(error, RefusedByServer):
             self._refused.note(adapter, str(error), may_pass=error.may_pass)
+
+    async def _remove_unused_copies(self, loaded: Sequence[str]) -> None:
+        await asyncio.to_thread(open_served_copies(self._settings.data.directory).sweep, loaded)
 
     def submit(self, request: GenerationRequest) -> RemoteGeneration:
         """Like every engine; also raises ServersUnreachable and SpentForToday."""
