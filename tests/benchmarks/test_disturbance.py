@@ -85,5 +85,5 @@ def test_the_neighbour_is_of_the_family_and_goes() -> None:
         (neighbour,) = set(psutil.Process().children()).difference(others)
         while neighbour.cpu_times().user < 0.2:
             time.sleep(0.01)
-    assert Clock.read(os.getpid()).family_s - before.family_s >= 0.2
+    assert Clock.read(os.getpid()).family_s - before.family_s > 0.19  # the kernel counts hundredths
     assert not neighbour.is_running()

@@ -168,6 +168,7 @@ def calls(
             | {"corrections": session.scalars(select(CorrectionRow.id)).all()},
         ),
         "learn_all": (id_, settings),
+        "known_by": (id_, settings, learn_taste(session, id_, settings)),
         "kept_order": (id_, base.revision, learn_taste(session, id_, settings), settings.generation),
         "unmeasured_exchanges": (scope, digests),
         "store_relevance": ({1: 0.5},),
