@@ -27,7 +27,7 @@ from tests.seeding import add_reply
 def test_a_killed_bot_loses_nothing() -> None:
     row = kill_bots(1, seed=3)
     assert (row.times, row.lost) == (1, [])
-    assert row.seen["votes"] + row.seen["questions"] > 0
+    assert any(row.seen.get(what) for what in ("votes", "questions"))  # on a busy machine perhaps only one of them
 
 
 @pytest.fixture
