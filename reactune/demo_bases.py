@@ -34,7 +34,7 @@ def bases_to_choose(settings: Settings) -> BaseSource:
 
 
 def _earlier_folders(settings: Settings, machine: Machine) -> Iterator[tuple[str, Candidate]]:
-    """Yield the folders of bases that answered before, which no list knows, so that people come back to them."""
+    """Yield the folders of bases that answered here before. No list has them, so people could not choose them again."""
     with closing(open_database(settings)) as database:
         used = [base.setting for base in database.fetch(bases_used)]
     for setting in used:

@@ -16,7 +16,7 @@ from storage.personalities.personalities import Personality
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
 from storage.taste.learning import LearnedTaste
-from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
+from storage.taste.updating import KnownTaste, learn_all, learn_votes_on, served_examples
 
 REST = 20.0
 """After learning, wait this many times the processor time that it took, so that a busy server spends its time on
@@ -66,10 +66,7 @@ class Tastes:
 
     def examples_of(self, personality: Personality) -> Examples:
         """Return the base's examples: the card's, and answers that people like once the taste may teach."""
-        known = self._known.get(personality.id) if personality.follows_taste else None
-        if known is None or not known.taste.may_teach:
-            return Examples.of(self._settings, personality.card)
-        return Examples.of(self._settings, personality.card, known.examples, known.order)
+        return served_examples(self._settings, personality, self._known.get(personality.id))
 
     def watch(self) -> None:
         """Learn the tastes in memory again now and then."""

@@ -124,7 +124,7 @@ class VersionCommands(
     @app_commands.command()
     @app_commands.describe(
         personality=WHOSE,
-        learn_from="Votes and suggestions, also if this is empty, or the example dialogues of the personality's card",
+        learn_from="Votes and suggestions (the default), or the example dialogues of the personality's card",
     )
     @app_commands.autocomplete(personality=offer_personalities)
     async def train(

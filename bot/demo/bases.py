@@ -21,10 +21,12 @@ from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import Advance
 
 PAGE = "/bases"
-FEWEST, NEWEST = 3, 20
-"""Numbers of the newest answers whose times count; the first after a start takes longest."""
+FEWEST = 3
+"""Minimum number of answers that show how long one takes: the first after a start takes longest."""
+NEWEST = 20
+"""Number of the newest answers whose times count."""
 TOLD_S = 5.0
-"""The most that the demo waits with its end until a page, which asks every two seconds, has said so."""
+"""How long the demo waits, before it ends, for a page to say that it starts again. Pages ask every two seconds."""
 NOT_LISTED = "That base model is not in the list. Reload this page."
 ALREADY = "Another base model is being prepared."
 

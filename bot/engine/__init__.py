@@ -215,7 +215,7 @@ class Engine(Protocol):
 
 
 class Wrapper(ABC):
-    """The part of an engine that another one does, while there is one."""
+    """An engine that leaves the work to another engine, as long as it has one."""
 
     _engine: Engine | None = None
 

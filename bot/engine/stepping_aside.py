@@ -139,7 +139,7 @@ class SteppingAsideEngine(Wrapper):
             self._engine.prepare(adapter)
 
     async def _wait(self) -> None:
-        """Wait for a model that is coming back; during a round there is none."""
+        """Wait while the model is being loaded again; return at once during a round."""
         if self._round is None:
             await self._is_settled.wait()
 

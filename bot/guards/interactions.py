@@ -230,7 +230,7 @@ class PersistentSelect(PersistentItem[discord.ui.Select[discord.ui.View]], templ
 def list_page(known: list[T], page: int) -> tuple[list[T], int | None, int | None]:
     """Return what stands on a page of a list, and the numbers of the pages before and after it; None if there is none.
 
-    A page that is there no more, because others removed something, is the last one.
+    If others removed so much that the page is gone, it is the last one.
     """
     page = min(page, max(0, len(known) - 1) // ON_PAGE)
     end = (page + 1) * ON_PAGE

@@ -19,7 +19,7 @@ MINUTE_S, HOUR_S = 60.0, 3_600.0
 MEMBER_HOUR, CHANNEL_HOUR, SERVER_HOUR = 12, 20, 25
 """An hour allows as much as this many minutes: nobody talks without a pause, and in a server others go on."""
 CHANNELS = 4
-"""A server allows as much as this many channels: more are seldom busy in the same minute."""
+"""A server may make as many requests as this many channels: more are seldom busy in the same minute."""
 SWEEP_EVERY = 1_000
 DIRECT = 0
 """Server ID used for all direct messages together."""
@@ -75,7 +75,7 @@ class SlidingWindows:
         self._until_sweep = SWEEP_EVERY
 
     def require(self, *windows: Window) -> None:
-        """Charge every window with a request of now; raises RateLimited, and charges none, if one has no room."""
+        """Count a request in every window; if one is full, raise RateLimited and count it in none."""
         if wait_s := self.take(windows, time.monotonic()):
             raise RateLimited(wait_s)
 

@@ -176,7 +176,7 @@ def main() -> None:
 
 
 def read_file(media_type: MediaType, content: bytes) -> dict[str, Any]:
-    """Return the file's blocks, or the problem that makes it unreadable."""
+    """Return the blocks of the file's text, or the reason why it cannot be read."""
     try:
         blocks = list(_within(_read(media_type, content)))
     except Unreadable as error:

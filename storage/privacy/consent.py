@@ -60,12 +60,12 @@ def describe_bases(settings: PrivacySettings) -> str:
     """Return a sentence or two on the data that is trained on, and why the rest is not."""
     if settings.discord_training_permission:
         return gettext_noop(
-            "These may be used for training: messages of members who allow it, the prompt bank, and what was said "
-            "outside Discord."
+            "Messages of members who allow it, the prompt bank, and what was said outside Discord may be used for "
+            "training."
         )
     return gettext_noop(
-        "These may be used for training: the prompt bank, and what was said outside Discord. Members' messages may "
-        "not: Discord forbids it without permission (privacy.discord_training_permission = false)."
+        "The prompt bank and what was said outside Discord may be used for training. Members' messages may not: "
+        "Discord forbids that without permission (privacy.discord_training_permission = false)."
     )
 
 

@@ -277,7 +277,7 @@ class LimitSettings(Section):
     member_per_minute: Annotated[int, Field(ge=0)] = 10
     """Requests by one member per minute, including admin commands."""
     channel_per_minute: Annotated[int, Field(ge=0)] = 30
-    """Requests in one channel or thread per minute; four times as many in one server, or in all direct messages."""
+    """Requests in one channel or thread per minute. A server has four times that, and so have all direct messages."""
 
 
 class OutputSettings(Section):

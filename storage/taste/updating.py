@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
+from storage.personalities.personalities import Personality
 from storage.settings.sections import Settings
-from storage.taste.examples import ExampleTurn, choose_examples
+from storage.taste.examples import Examples, ExampleTurn, choose_examples
 from storage.taste.learning import MANY, LearnedTaste, learn_more, learn_taste, read_measures
 from storage.taste.likings import Effect, likings
 from storage.taste.opinions import Opinion, TasteOpinions, read_thumbs_on
@@ -30,6 +31,13 @@ class KnownTaste:
     examples: tuple[ExampleTurn, ...] = ()
     order: str = ""
     """The order with members' preferences, if it moves the base in use."""
+
+
+def served_examples(settings: Settings, personality: Personality, known: KnownTaste | None) -> Examples:
+    """Return what the base is shown where it answers members: what they like only once that is clear."""
+    if known is None or not personality.follows_taste or not known.taste.may_teach:
+        return Examples.of(settings, personality.card)
+    return Examples.of(settings, personality.card, known.examples, known.order)
 
 
 def learn_all(session: Session, personality_id: int, settings: Settings) -> KnownTaste:

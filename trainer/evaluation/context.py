@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan
 from statistics import fmean
 
@@ -12,7 +12,7 @@ from storage.database.enums import TrainingSource
 from storage.personalities.personalities import read_personality
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
-from storage.taste.updating import learn_all
+from storage.taste.updating import learn_all, served_examples
 from storage.training.samples import newest_exchanges, newest_prompts
 from trainer.evaluation.measures import Exchange
 from trainer.evaluation.model_measurements import ServedMessage
@@ -51,9 +51,7 @@ class ServedContext:
             liked = read_liked_style(session, opinions) if is_voted else None
             liked_answers = newest_exchanges(session, round_.scope, liked_replies(opinions), limit=MODEL_ANSWERS)
             personality = read_personality(session, personality_id)
-        examples, of_card = Examples.of(settings, personality.card), personality.card.exchanges
-        if personality.follows_taste and known.taste.may_teach:
-            examples = replace(examples, liked=known.examples, order=known.order)
+        examples, of_card = served_examples(settings, personality, known), personality.card.exchanges
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]
         return cls(tuple(messages), liked, tuple(answers), tuple(of_card), tuple(liked_answers), examples)
