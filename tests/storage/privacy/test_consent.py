@@ -102,7 +102,7 @@ def test_live_chat_is_open_only_with_discords_permission() -> None:
     assert open_bases(closed) == (Basis.LOCAL, Basis.PROMPT_BANK)
     assert open_bases(granted) == (Basis.LOCAL, Basis.PROMPT_BANK, Basis.LIVE_CHAT)
     assert "privacy.discord_training_permission = false" in describe_bases(closed)
-    assert "messages of members who allow it" in describe_bases(granted)
+    assert "Messages of members who allow it" in describe_bases(granted)
 
 
 def test_chat_has_a_basis_once_everybody_quoted_agreed(session: Session) -> None:
