@@ -15,6 +15,11 @@ from storage.settings.sections import CLIENT_SECRET_VARIABLE
 DEMO_DIRECTORY = Path("demo-data")
 """Folder for the data of `reactune demo`, inside the folder where it is started."""
 MARKER = "demo.json"
+CHAT_FILE = "discord.json"
+ATTACHMENTS = "attachments"
+"""Folder of the files that members and the bot have attached, each with its ID as its name."""
+MADE = ("adapters", CHAT_FILE, ATTACHMENTS)
+"""What a demo stores beside its database and the converted base model."""
 
 
 def claim_folder(directory: Path) -> None:
@@ -39,7 +44,7 @@ def choose_community(directory: Path, community: str, *, start_over: bool) -> st
     if a community of another taste has voted.
     """
     if start_over:
-        for path in (*directory.glob("reactune.db*"), directory / "adapters"):
+        for path in (*directory.glob("reactune.db*"), *(directory / name for name in MADE)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         _begin(directory)
     else:

@@ -23,9 +23,9 @@ from bot.console.server import open_console
 from bot.demo.bases import PAGE, BaseChoice, BaseSource
 from bot.demo.channel.routes import ChannelPage
 from bot.demo.channel.world import World
+from bot.demo.chat_file import ChatFile
 from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.folder import folder_overrides
-from bot.demo.restore import restore_chat
 from bot.engine import Engine
 from bot.runner import stop_on_signals
 from bot.services import Services
@@ -42,6 +42,8 @@ from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
 CLOCK_S = 1.0
 """Pause between two updates of the simulated clock."""
+SAVE_S = 2.0
+"""Pause between two updates of the file with the chat."""
 ACTION_S = 60.0
 """Time after which the page stops waiting for an action: drawing a picture takes seconds."""
 LINK_LASTS = timedelta(days=7)
@@ -142,9 +144,11 @@ async def _run(
     await world.catch_up()
     places = {"questions": world.questions.id, "pirates": world.pirates.id}
     welcome = f"{WELCOME.format(**places)}{FOR_A_COMMUNITY if taste else ''}"
-    await asyncio.to_thread(restore_chat, bot.settings, world, welcome)
+    chat = ChatFile(bot.settings.data.directory, world)
+    await asyncio.to_thread(chat.restore, welcome)
     await env.start()
     try:
+        bot.tasks.repeat(chat.save, SAVE_S, "save the chat")
         await bot.loading
         if bot.failure:
             raise bot.failure
@@ -154,6 +158,7 @@ async def _run(
         return await _serve(bot, world, port, on_ready, bases)
     finally:
         await bot.close()
+        await chat.save()
         await env.shutdown()
 
 

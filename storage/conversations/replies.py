@@ -416,11 +416,6 @@ def newest_replies(session: Session, channel_ids: Collection[int], limit: int) -
     return _replies(session, rows)
 
 
-def channels_with_replies(session: Session, guild_id: int) -> set[int]:
-    """Return the IDs of the server's channels and threads with answers."""
-    return set(session.scalars(select(ReplyRow.channel_id).where(ReplyRow.guild_id == guild_id).distinct()))
-
-
 def _replies(session: Session, rows: Sequence[ReplyRow]) -> list[Reply]:
     """Return the rows' replies in the same order, with four queries for all of them."""
     ids = [row.id for row in rows]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from storage.conversations.replies import lock_replies
-from storage.database.enums import Origin
-from storage.database.tables import ComparisonRow, ReplyRow
+from storage.database.tables import ComparisonRow
 from storage.members import note_members
 
 
@@ -49,19 +46,3 @@ def compare(
         ComparisonRow(first_id=first_id, second_id=second_id, user_id=user_id, better_id=better_id, by_admin=by_admin)
     )
     return better
-
-
-def find_blind_pairs(session: Session, reply_ids: Collection[int]) -> list[tuple[int, int]]:
-    """Return (first answer's id, second answer's id) of the blind pairs that these second answers belong to.
-
-    Pairs of equal answers are left out.
-    """
-    first, second = aliased(ReplyRow), aliased(ReplyRow)
-    pairs = (
-        select(first.id, second.id)
-        .join(second, (second.request_id == first.request_id) & (second.channel_id == first.channel_id))
-        .where(second.id.in_(reply_ids), second.origin == Origin.ALTERNATIVE, first.origin == Origin.CHAT)
-        .where(second.answer != first.answer)
-        .order_by(second.id)
-    )
-    return [(first_id, second_id) for first_id, second_id in session.execute(pairs)]

@@ -1,0 +1,115 @@
+"""Keeps in a file what Discord would keep of the demo, and puts it back at the next start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import simcord
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from simcord.backend.models import Channel, Message, User, Webhook
+
+from bot.demo.channel.world import World
+from bot.demo.folder import ATTACHMENTS, CHAT_FILE
+from storage.errors import SettingsError
+
+
+@with_config(ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
+@dataclass
+class Kept:
+    """What people see of the server, by simcord's models."""
+
+    channels: list[Channel] = field(default_factory=list)
+    """Text channels and threads, but not direct messages: each person has those from the start."""
+    messages: list[Message] = field(default_factory=list)
+    webhooks: list[Webhook] = field(default_factory=list)
+    causes: dict[int, str] = field(default_factory=dict)
+    """A person's action, by ID of the message that responds to it."""
+    read_to: list[tuple[int, int, int]] = field(default_factory=list)
+    """(person's ID, channel's ID, ID of the newest message seen)"""
+
+
+KEPT = TypeAdapter(Kept)
+
+
+class ChatFile:
+    def __init__(self, folder: Path, world: World) -> None:
+        self._file, self._attachments, self._world = folder / CHAT_FILE, folder / ATTACHMENTS, world
+        self._saved: object = None
+        """What stands for the newest content of the file."""
+
+    def restore(self, welcome: str) -> None:
+        """Put everything where it was, before the bot starts; at a first start, put the welcome into the lounge."""
+        backend = self._world.env.backend
+        try:
+            kept = KEPT.validate_json(self._file.read_bytes()) if self._file.exists() else Kept()
+        except (OSError, ValidationError) as error:
+            raise SettingsError(
+                f"{self._file} cannot be read: delete it to begin with an empty chat (votes and versions stay)"
+            ) from error
+        for id_ in {one.id for one in (*kept.channels, *kept.messages, *kept.webhooks)}:
+            with contextlib.suppress(simcord.SetupError):  # the first places have theirs already
+                backend.reserve_id(id_)
+        self._open_places(kept)
+        for message in kept.messages:
+            if message.channel_id in backend.channels:
+                backend.messages[message.channel_id][message.id] = message
+                self._restore_attachments(message)
+        self._world.causes |= kept.causes
+        self._world.read_to |= {(person, channel): newest for person, channel, newest in kept.read_to}
+        if not kept.messages:
+            backend.create_message(self._world.lounge.id, backend.bot_user.id, welcome)
+
+    def _open_places(self, kept: Kept) -> None:
+        backend, guild_id = self._world.env.backend, self._world.guild.id
+        guild = backend.get_guild(guild_id)
+        for channel in kept.channels:
+            if channel.id in backend.channels:  # one of the first places, which others hold
+                vars(backend.channels[channel.id]).update(vars(channel))
+                continue
+            backend.channels[channel.id] = channel
+            backend.messages[channel.id] = {}
+            (guild.thread_ids if channel.is_thread else guild.channel_ids).append(channel.id)
+        for webhook in kept.webhooks:
+            backend.users[webhook.webhook_user_id] = User(webhook.webhook_user_id, webhook.name, bot=True)
+            backend.webhooks[webhook.id] = webhook
+            backend.webhook_tokens[webhook.token] = webhook.id
+
+    def _restore_attachments(self, message: Message) -> None:
+        for attached in message.attachments:
+            with contextlib.suppress(FileNotFoundError):
+                self._world.env.backend.cdn._blobs[attached["url"]] = (self._attachments / attached["id"]).read_bytes()
+
+    async def save(self) -> None:
+        """Write the file if anything has changed, without what only one person sees until they leave."""
+        backend, state = self._world.env.backend, (self._world.changes, dict(self._world.read_to))
+        if state == self._saved:
+            return
+        self._saved = state
+        kept = Kept(
+            channels=[one for one in backend.channels.values() if one.guild_id == self._world.guild.id],
+            messages=[one for sent in backend.messages.values() for one in sent.values() if not one.is_ephemeral],
+            webhooks=list(backend.webhooks.values()),
+            causes=self._world.causes,
+            read_to=[(*whose, newest) for whose, newest in self._world.read_to.items()],
+        )
+        contents = {
+            attached["id"]: content
+            for message in kept.messages
+            for attached in message.attachments
+            if (content := backend.cdn.get(attached["url"])) is not None
+        }
+        await asyncio.to_thread(self._write, KEPT.dump_json(kept), contents)
+
+    def _write(self, chat: bytes, attachments: dict[str, bytes]) -> None:
+        self._attachments.mkdir(exist_ok=True)
+        stored = {path.name: path for path in self._attachments.iterdir()}
+        for id_ in attachments.keys() - stored.keys():
+            (self._attachments / id_).write_bytes(attachments[id_])
+        half = self._file.with_suffix(".new")
+        half.write_bytes(chat)
+        half.replace(self._file)
+        for id_ in stored.keys() - attachments.keys():
+            stored[id_].unlink()
