@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import simcord
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import TypeAdapter, ValidationError
 from simcord.backend.models import Channel, Message, User, Webhook
 
 from bot.demo.channel.world import World
@@ -16,7 +17,6 @@ from bot.demo.folder import ATTACHMENTS, CHAT_FILE
 from storage.errors import SettingsError
 
 
-@with_config(ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
 @dataclass
 class Kept:
     """What people see of the server, by simcord's models."""
@@ -37,6 +37,7 @@ KEPT = TypeAdapter(Kept)
 class ChatFile:
     def __init__(self, folder: Path, world: World) -> None:
         self._file, self._attachments, self._world = folder / CHAT_FILE, folder / ATTACHMENTS, world
+        self._writing = threading.Lock()
         self._saved: object = None
         """What stands for the newest content of the file."""
 
@@ -87,7 +88,6 @@ class ChatFile:
         backend, state = self._world.env.backend, (self._world.changes, dict(self._world.read_to))
         if state == self._saved:
             return
-        self._saved = state
         kept = Kept(
             channels=[one for one in backend.channels.values() if one.guild_id == self._world.guild.id],
             messages=[one for sent in backend.messages.values() for one in sent.values() if not one.is_ephemeral],
@@ -102,14 +102,16 @@ class ChatFile:
             if (content := backend.cdn.get(attached["url"])) is not None
         }
         await asyncio.to_thread(self._write, KEPT.dump_json(kept), contents)
+        self._saved = state
 
     def _write(self, chat: bytes, attachments: dict[str, bytes]) -> None:
-        self._attachments.mkdir(exist_ok=True)
-        stored = {path.name: path for path in self._attachments.iterdir()}
-        for id_ in attachments.keys() - stored.keys():
-            (self._attachments / id_).write_bytes(attachments[id_])
-        half = self._file.with_suffix(".new")
-        half.write_bytes(chat)
-        half.replace(self._file)
-        for id_ in stored.keys() - attachments.keys():
-            stored[id_].unlink()
+        with self._writing:  # at the end of the demo, one that was begun may still go on
+            self._attachments.mkdir(exist_ok=True)
+            stored = {path.name: path for path in self._attachments.iterdir()}
+            for id_ in attachments.keys() - stored.keys():
+                (self._attachments / id_).write_bytes(attachments[id_])
+            half = self._file.with_suffix(".new")
+            half.write_bytes(chat)
+            half.replace(self._file)
+            for id_ in stored.keys() - attachments.keys():
+                stored[id_].unlink()

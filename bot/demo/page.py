@@ -158,8 +158,8 @@ async def _run(
         return await _serve(bot, world, port, on_ready, bases)
     finally:
         await bot.close()
-        await chat.save()
         await env.shutdown()
+        await chat.save()
 
 
 async def _serve(

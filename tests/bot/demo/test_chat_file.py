@@ -32,8 +32,8 @@ async def start(settings, base):
     async def stop():
         for env, chat in running:
             await env.bot.close()
-            await chat.save()
             await env.shutdown()
+            await chat.save()
         running.clear()
 
     async def begin():
