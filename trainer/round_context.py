@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
+from storage.personalities.personalities import Personality
 from storage.runtime.processes import worker_name
 from storage.settings.sections import Settings
 from storage.training.trainable import TrainingScope
@@ -39,6 +40,8 @@ class RoundContext(Learner):
     database: Database
     store: AdapterStore
     report: ReportProgress
+    personality: Personality
+    """With its card as it was when the round began: an edited one is not mixed in."""
     memory_failures: int = 0
     """Earlier rounds in which memory ran out."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from storage.adapters.stores import open_store
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
+from storage.personalities.personalities import ensure_personality, read_personality
 from storage.settings.sections import Settings
 from trainer.base import RoundBase
 from trainer.evaluation.sampling import Serving
@@ -31,5 +32,8 @@ def context_of(
     personality_id: int = 1,
     report: ReportProgress = quiet,
 ) -> RoundContext:
+    with database.transaction() as session:
+        ensure_personality(session)
+        personality = read_personality(session, personality_id)
     read = RoundBase(base, settings.model)
-    return RoundContext(personality_id, read, settings, database, open_store(settings), report)
+    return RoundContext(personality_id, read, settings, database, open_store(settings), report, personality)

@@ -11,7 +11,7 @@ from storage import sentences
 from storage.database.enums import SOURCE_WORDS, TrainingSource
 from storage.models.chat_format import ChatFormat
 from storage.personalities.cards import Card
-from storage.personalities.personalities import lock_personality, read_personality
+from storage.personalities.personalities import lock_personality
 from storage.releases.versions import StartingPoint
 from storage.settings.sections import TrainingSettings
 from storage.training.rounds import MIN_EXAMPLES, Round, set_manifest
@@ -31,11 +31,9 @@ Skip = str
 
 def prepare_examples(context: RoundContext, round_: Round) -> TrainingSet | Skip:
     """Take the examples of the personality's card and write the manifest, or return why there is nothing to do."""
-    settings = context.settings
+    settings, card = context.settings, context.personality.card
     with context.database.transaction() as session:
         lock_personality(session, round_.personality_id)
-        personality = read_personality(session, round_.personality_id)
-        card = personality.card
         if len(card.examples) < MIN_EXAMPLES:
             return sentences.counted(
                 "the card of {personality} has {count} example dialogue, {needed} needed: "
@@ -43,7 +41,7 @@ def prepare_examples(context: RoundContext, round_: Round) -> TrainingSet | Skip
                 "the card of {personality} has {count} example dialogues, {needed} needed: "
                 "add more with `/personality edit` or in its file",
                 len(card.examples),
-                personality=personality.name,
+                personality=context.personality.name,
                 needed=MIN_EXAMPLES,
             )
         set_manifest(

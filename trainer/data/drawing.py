@@ -14,7 +14,6 @@ from storage.errors import EncoderError
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.english import InEnglish
 from storage.models.hardware import cpu_threads, free_unused_models
-from storage.personalities.personalities import read_personality
 from storage.releases.versions import Version, id_of, read_alias
 from storage.sittings.prompts import read_prompts
 from storage.taste.examples import Examples
@@ -65,7 +64,6 @@ def ask_champion(context: RoundContext) -> tuple[AskedPrompt, ...]:
         members = newest_prompts(session, context.scope, int(most * MEMBERS_SHARE), render=context.base.render)
         own = read_prompts(session, personality_id, int(most * OWN_SHARE)).texts
         champion = read_alias(session, personality_id).version
-        card = read_personality(session, personality_id).card
     bank = bank_texts(settings.arena.prompts, settings.training.seed)
     prompts = prompts_to_rank(members, (*own, *bank), context.serving, most)
     each = settings.pairs.ranked_answers
@@ -80,7 +78,7 @@ def ask_champion(context: RoundContext) -> tuple[AskedPrompt, ...]:
         # 4) It gives the other half after examples and an order.
         known = context.database.fetch(known_by, personality_id, settings, taste)
         order = _try_orders(context, known.taste, prompts, drawing)
-        shown_before = Examples.of(settings, card, known.examples, order)
+        shown_before = Examples.of(settings, context.personality.card, known.examples, order)
         examples = ShownExamples(shown_before, context.base, settings.generation)
         prompts = tuple(one if one.to_base else replace(one, to_base=examples.before(one)) for one in prompts)
         drawing.draw([one for one in prompts if not one.to_base], each)

@@ -9,7 +9,6 @@ from statistics import fmean
 
 from storage.conversations.degenerate import repeats_answer, repeats_pieces
 from storage.database.enums import TrainingSource
-from storage.personalities.personalities import read_personality
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.liked import LikedStyle, liked_replies, read_liked_style
 from storage.taste.updating import learn_all, served_examples
@@ -50,7 +49,7 @@ class ServedContext:
             opinions = known.taste.opinions
             liked = read_liked_style(session, opinions) if is_voted else None
             liked_answers = newest_exchanges(session, round_.scope, liked_replies(opinions), limit=MODEL_ANSWERS)
-            personality = read_personality(session, personality_id)
+        personality = round_.personality
         examples, of_card = served_examples(settings, personality, known), personality.card.exchanges
         messages = (ServedMessage(one.prompt, one.messages[-1]["content"] if one.messages else "") for one in asked)
         answers = liked_answers if is_voted else of_card[:MODEL_ANSWERS]

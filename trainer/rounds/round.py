@@ -84,7 +84,7 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
     if refusal:
         return Skipped(refusal)
     own = settings_of(settings, personality.card)
-    context = RoundContext(personality.id, base, own, database, store, report, failures)
+    context = RoundContext(personality.id, base, own, database, store, report, personality, failures)
 
     # 2) Draw answers, collect what people said and plan the pairs; or take the card's examples.
     if round_.learns_from is TrainingSource.EXAMPLES:

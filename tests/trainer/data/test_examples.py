@@ -13,14 +13,16 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
 from storage.database.tables import RoundRow
+from storage.models.base_model import BaseModel
 from storage.models.chat_format import ChatFormat, Messages
 from storage.personalities.cards import Card, Example
-from storage.personalities.personalities import create_personality, personality_named
+from storage.personalities.personalities import change_card, create_personality, personality_named
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import DemonstrationSettings, Settings, TrainingSettings
 from storage.training.rounds import Round, claim_round, request_round, require_round
-from trainer.data.dataset import render_dialogue, split_examples
+from tests.trainer.contexts import context_of
+from trainer.data.dataset import TrainingSet, prepare_examples, render_dialogue, split_examples
 from trainer.rounds.round import run_round
 from trainer.training.recipes import TrainingSplit
 from trainer.training.rows import Demonstration
@@ -91,6 +93,23 @@ EXAMPLES = tuple(
 
 
 pytestmark = pytest.mark.usefixtures("few_questions")
+
+
+def test_a_card_that_is_edited_during_a_round_is_not_mixed_in(
+    database: Database, settings: Settings, tiny_base: BaseModel
+) -> None:
+    with database.transaction() as session:
+        keeper = create_personality(session, "keeper", Card(examples=EXAMPLES), by="grace")
+        request_round(session, keeper.id, "grace", TrainingSource.EXAMPLES)
+        round_ = _claim(session)
+    assert round_ is not None
+    context = context_of(database, settings, tiny_base, keeper.id)
+    with database.transaction() as session:
+        edited = tuple(Example(dialogue=(one.dialogue[0], "Never.")) for one in EXAMPLES)
+        change_card(session, keeper, Card(system_prompt="Say no.", examples=edited), by="grace")
+    prepared = prepare_examples(context, round_)
+    assert isinstance(prepared, TrainingSet)
+    assert {shown.answer for shown in prepared.split.train} == {"Yes, of course."}
 
 
 @pytest.fixture

@@ -664,8 +664,9 @@ def test_consent_given_during_a_round_waits_for_the_next_round(
         give_consent(session, CAROL)
         vote(session, 1, CAROL, Vote.UP)
 
+    context = context_of(database, settings, tiny_base, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, consent_and_vote))
-    plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
+    plan = prepare_votes(context, round_)
     assert planned(plan).evidence["votes"] == 8, "another plan would have seen the ninth"
 
 
