@@ -303,9 +303,7 @@ def _choose(
 def _set_thumbs(session: Session, row: SittingPairRow, user_id: int, label: Label, *, added: bool) -> None:
     if label in THUMBS:
         thumb = Thumb(0, user_id, THUMBS[label])
-        # One call for each answer: within one call, the same thumb under the same message is the same vote.
-        for reply_id in sorted((row.first_id, row.second_id)):
-            append_events(session, [VoteEvent(reply_id, thumb, added)])
+        append_events(session, [VoteEvent(reply_id, thumb, added) for reply_id in (row.first_id, row.second_id)])
 
 
 def undo_label(session: Session, sitting: Sitting) -> None:

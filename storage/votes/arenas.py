@@ -253,10 +253,9 @@ def pick(
     if position not in replies or (gesture is PickGesture.FOUND and _has_voted(session, replies, user_id)):
         return current
     picked = _pick_after(gesture, current, position)
-    # One call per reply, because within one call the same thumb under the same message is the same vote; in the same
-    # order in which others lock the replies.
-    for at, reply_id in sorted(replies.items(), key=lambda item: item[1]):
-        append_events(session, _events(reply_id, arena.message_id or 0, user_id, at, picked, reread=reread))
+    message_id = arena.message_id or 0
+    changes = (_events(one, message_id, user_id, at, picked, reread=reread) for at, one in replies.items())
+    append_events(session, [event for events in changes for event in events])
     return picked
 
 

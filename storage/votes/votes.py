@@ -123,12 +123,13 @@ def append_events(session: Session, events: Iterable[VoteEvent]) -> list[VoteEve
         lock_personalities(session)  # a deletion at the same time would miss the thumbs that are added here
     erased = _erased(session, events)
     replies = lock_replies(session, {event.reply_id for event in events})
-    thumbs = current_thumbs(session, replies, {event.thumb.user_id for event in events})
+    standing = _standing(session, replies, {event.thumb.user_id for event in events})
     changes = []
     for event in events:
-        if event.reply_id in replies and event not in erased and (event.thumb in thumbs) != event.added:
+        one = (event.reply_id, event.thumb)
+        if event.reply_id in replies and event not in erased and (one in standing) != event.added:
             changes.append(event)
-            (thumbs.add if event.added else thumbs.discard)(event.thumb)
+            (standing.add if event.added else standing.discard)(one)
     if changes:
         rows = [{"reply_id": event.reply_id, "added": event.added, **vars(event.thumb)} for event in changes]
         session.execute(insert(VoteEventRow), rows)
@@ -154,14 +155,18 @@ def _erased(session: Session, events: Collection[VoteEvent]) -> set[VoteEvent]:
 
 def current_thumbs(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[Thumb]:
     """Return the thumbs that are under the replies now, of these users or of everyone."""
+    return {thumb for _, thumb in _standing(session, reply_ids, user_ids)}
+
+
+def _standing(session: Session, reply_ids: Collection[int], user_ids: Collection[int]) -> set[tuple[int, Thumb]]:
+    """Return (reply id, thumb): answers that were never on Discord have thumbs under message 0."""
     if not reply_ids:
         return set()
-    query = _current(VoteEventRow.message_id, VoteEventRow.user_id, VoteEventRow.emoji, VoteEventRow.burst).where(
-        VoteEventRow.reply_id.in_(reply_ids)
-    )
+    row = VoteEventRow
+    query = _current(row.reply_id, row.message_id, row.user_id, row.emoji, row.burst).where(row.reply_id.in_(reply_ids))
     if user_ids:
-        query = query.where(VoteEventRow.user_id.in_(user_ids))
-    return {Thumb(*row) for row in session.execute(query)}
+        query = query.where(row.user_id.in_(user_ids))
+    return {(reply_id, Thumb(*thumb)) for reply_id, *thumb in session.execute(query)}
 
 
 def current_votes(session: Session, personality_id: int | None = None) -> dict[int, dict[int, Vote]]:
