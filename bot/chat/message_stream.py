@@ -174,10 +174,10 @@ class MessageStream:
 
     async def _give_up_messages(self) -> None:
         """Begin the answer anew: somebody deleted the webhook of its messages, so that they cannot be edited."""
-        self._shown.clear()
         while self._messages:
-            message = self._messages.pop()
-            await self._on_surplus(message.id)
+            message = self._messages[-1]
+            await self._on_surplus(message.id)  # first: if the database fails, all is tried again
+            del self._messages[-1], self._shown[-1]
             with contextlib.suppress(*DISCORD_ERRORS):  # only Manage Messages lets the bot delete them
                 await message.channel.get_partial_message(message.id).delete()  # pyrefly: ignore[missing-attribute]
 
