@@ -197,7 +197,8 @@ class Forecast:
         passed, before = now - self._reported, self._now
         self._took[before.phase] += passed
         begins = progress.phase is not before.phase or not progress.step
-        self._note_recent(passed, (before.steps if begins else progress.step) - before.step)
+        # A phase that ends early, as training does, has not done its other steps.
+        self._note_recent(passed, 0 if begins else progress.step - before.step)
         self._begun[progress.phase] += progress.steps - (0 if begins else before.steps)
         self._judgements += progress.phase is Phase.JUDGING
         self._now, self._reported = progress, now

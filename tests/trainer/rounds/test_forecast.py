@@ -69,6 +69,14 @@ def test_another_load_from_training_on_is_noticed_soon(pace: float) -> None:
     assert all(abs(passed + left - whole) < (whole - passed) / 3 for passed, left in later)
 
 
+def test_training_that_stops_early_makes_nothing_else_look_fast() -> None:
+    early = (*ROUND[:3], (Phase.TRAINING, 15.0, 9), *ROUND[4:])
+    _, seen = played(early)
+    before_judging = sum(seconds for _, seconds, _ in early[:4])
+    left = next(left for passed, left, _, stage in seen if passed >= before_judging and stage is Stage.TESTING)
+    assert left == pytest.approx(67.0, rel=0.2)
+
+
 def test_the_bar_reaches_its_end_without_going_back_even_if_a_version_is_judged_again() -> None:
     twice = (*ROUND[:-2], *JUDGEMENT, *ROUND[-2:])
     _, seen = played(twice)
