@@ -93,12 +93,15 @@ def choose_examples(session: Session, personality_id: int, taste: LearnedTaste, 
         return ()
     style = scaled(np.array(list(measures.values())))
     distance = (((style - liked.mean) / liked.spread) ** 2).sum(axis=1)
-    is_long = style[:, WORDS] > liked.mean[WORDS] + LONGER * liked.spread[WORDS]
-    typical = np.flatnonzero((distance <= np.quantile(distance, TYPICAL)) & ~is_long)
-    best_first = typical[np.argsort(-taste.posterior.score(style[typical]), kind="stable")]
+    typical = np.flatnonzero(distance <= np.quantile(distance, TYPICAL))
+    words, score = style[typical, WORDS], taste.posterior.score(style[typical])
+    is_long = words > liked.mean[WORDS] + LONGER * liked.spread[WORDS]
+    best_first = np.lexsort((np.where(is_long, words, -score), is_long))
     reply_ids = list(measures)
     chosen: dict[str, ExampleTurn] = {}
-    for index in best_first:
+    for index, too_long in zip(typical[best_first], is_long[best_first], strict=True):
+        if too_long and chosen:  # where people like shorter answers than all of these, the shortest one is used
+            break
         turn = turns[reply_ids[index]]
         is_new = len(chosen) < most and turn.message not in chosen
         if is_new and relevant[index] and _says_something(turn.answer):

@@ -86,6 +86,13 @@ def test_an_answer_much_longer_than_liked_ones_is_none(session: Session) -> None
     assert chosen(session) == (QUESTION,)
 
 
+def test_where_all_are_longer_than_liked_ones_the_shortest_is_the_example(session: Session) -> None:
+    for number in (8, 5, 12):
+        rambling = " ".join(f"Do you like number {other} as much as all the others?" for other in range(number))
+        add_answer(session, ExampleTurn(f"I like tea, said {number}.", rambling))
+    assert [one.message for one in chosen(session)] == ["I like tea, said 5."]
+
+
 def test_an_answer_that_has_nothing_to_do_with_its_message_is_no_example(session: Session) -> None:
     add_answer(session, QUESTION)
     relevant = session.scalars(select(ReplyRow.id)).one()
