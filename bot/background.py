@@ -163,7 +163,7 @@ async def retry_until_available(work: Callable[[], Awaitable[T]], what: str, *, 
         return await work()
 
     def report(error: Exception) -> None:
-        reason = explain(error) if isinstance(error, SQLAlchemyError) else f"Discord refused it ({error})"
+        reason = explain(error) if isinstance(error, SQLAlchemyError) else f"Discord did not take it ({error})"
         log.warning("%s waits: %s.", what, reason)
 
     options = retries(may_pass, report)

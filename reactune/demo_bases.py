@@ -36,12 +36,12 @@ def bases_to_choose(settings: Settings) -> BaseSource:
 def _earlier_folders(settings: Settings, machine: Machine) -> Iterator[tuple[str, Candidate]]:
     """Yield the folders of bases that answered here before. No list has them, so people could not choose them again."""
     with closing(open_database(settings)) as database:
-        used = [base.setting for base in database.fetch(bases_used)]
+        used = dict.fromkeys(base.setting for base in database.fetch(bases_used))  # one was used with other weights too
     for setting in used:
-        if setting not in {settings.model.base, *PACKAGED} and Path(setting).is_dir():
+        if setting not in {settings.model.base, *PACKAGED} and Path(setting).expanduser().is_dir():
             model = settings.model.model_copy(update={"base": setting})
             found = candidates(settings.model_copy(update={"model": model}), machine)
-            yield from ((setting, one) for one in found if one.configured)
+            yield from ((setting, one) for one in found if one.configured and one.fits in ORDER)
 
 
 def _offered(one: Candidate, configured: str, *, is_earlier: bool = False) -> OfferedBase:

@@ -85,7 +85,7 @@ class MissedQuestions:
         Only messages that are clearly meant for the bot count. In a busy channel the oldest stay unanswered.
         """
         if self._services.fixed_basis is not None:
-            return []  # a simulated server has no messages of earlier starts
+            return []  # nobody writes on a simulated server while the bot is away
         stopping = STOPPING + timedelta(seconds=self._services.settings.chat.drain_s)
         since = await self._services.database.read(_since, self._services.shards, stopping)
         places = await self._places(since, shard)

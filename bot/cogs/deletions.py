@@ -102,7 +102,7 @@ class MessageDeletions(BotCog):
     @commands.Cog.listener()
     async def on_shard_ready(self, shard_id: int) -> None:
         """Check for deletions that a new session missed; Discord resends events only to a resumed one."""
-        if self.services.fixed_basis is None:  # a simulated server has no messages of earlier starts
+        if self.services.fixed_basis is None:  # nothing happens on a simulated server while the bot is away
             self.services.tasks.restart(self._recheck(shard_id), f"deletions in a gap of shard {shard_id}")
 
     async def _recheck(self, shard_id: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from simcord.backend.models import Channel, Message, User, Webhook
 from bot.demo.channel.world import World
 from bot.demo.folder import ATTACHMENTS, CHAT_FILE
 from storage.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -101,7 +104,10 @@ class ChatFile:
             for attached in message.attachments
             if (content := backend.cdn.get(attached["url"])) is not None
         }
-        await asyncio.to_thread(self._write, KEPT.dump_json(kept), contents)
+        try:
+            await asyncio.to_thread(self._write, KEPT.dump_json(kept), contents)
+        except OSError as error:
+            log.warning("The demo's chat is not saved (%s): the next start lacks what is said now.", error.strerror)
         self._saved = state
 
     def _write(self, chat: bytes, attachments: dict[str, bytes]) -> None:
@@ -109,9 +115,14 @@ class ChatFile:
             self._attachments.mkdir(exist_ok=True)
             stored = {path.name: path for path in self._attachments.iterdir()}
             for id_ in attachments.keys() - stored.keys():
-                (self._attachments / id_).write_bytes(attachments[id_])
-            half = self._file.with_suffix(".new")
-            half.write_bytes(chat)
-            half.replace(self._file)
+                _replace(self._attachments / id_, attachments[id_])
+            _replace(self._file, chat)
             for id_ in stored.keys() - attachments.keys():
                 stored[id_].unlink()
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write the whole file, or leave it as it was."""
+    half = file.with_suffix(".new")
+    half.write_bytes(content)
+    half.replace(file)

@@ -42,8 +42,8 @@ from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
 CLOCK_S = 1.0
 """Pause between two updates of the simulated clock."""
-SAVE_S = 2.0
-"""Pause between two updates of the file with the chat."""
+SAVE_S = 0.5
+"""Pause between two updates of the file with the chat: a demo that is killed loses no more."""
 ACTION_S = 60.0
 """Time after which the page stops waiting for an action: drawing a picture takes seconds."""
 LINK_LASTS = timedelta(days=7)

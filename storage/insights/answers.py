@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.replies import FINISHED_WHOLE, find_by_message, message_links
 from storage.database.columns import parse_id
-from storage.database.enums import Basis, Cause, Origin, Outcome, RoundStatus
+from storage.database.enums import ASKED, Basis, Cause, Origin, Outcome, RoundStatus
 from storage.database.rows import from_row, unindexed
 from storage.database.tables import (
     CorrectionRow,
@@ -44,7 +44,7 @@ _OTHER = aliased(ReplyRow)
 
 class AnswerKind(StrEnum):
     TALK = "talk"
-    """All but those that were drawn as pairs to choose from."""
+    """All but those that people drew to judge them."""
     ALL = "all"
     DISLIKED = "disliked"
     """More people dislike it than like it."""
@@ -178,7 +178,7 @@ def _linked(session: Session, found: Sequence[ListedAnswer]) -> list[ListedAnswe
 
 
 def _select(session: Session, personality_id: int, query: AnswerQuery) -> Select[ReplyRow]:
-    hidden = (Origin.SAMPLE, Origin.SITTING) if query.kind is AnswerKind.TALK else (Origin.SAMPLE,)
+    hidden = (Origin.SAMPLE, *ASKED) if query.kind is AnswerKind.TALK else (Origin.SAMPLE,)
     rows = (
         select(ReplyRow)
         .where(

@@ -17,9 +17,11 @@ def test_a_folder_that_answered_before_is_offered_again(tmp_path: Path) -> None:
     settings = load_settings(environment={"REACTUNE_DATA__DIRECTORY": str(tmp_path)})
     opened, _ = open_migrated(settings.database_url, settings.database)
     with closing(opened) as database, database.transaction() as session:
-        for setting in (earlier, gone, "bundled"):
-            record_base(session, ConfiguredBase(setting=setting, name=setting, revision=setting), by="test")
-    offered = {base.setting: base for base in bases_to_choose(settings).find()}
+        for setting, revision in ((earlier, "a"), (earlier, "b"), (gone, "c"), ("bundled", "d")):
+            record_base(session, ConfiguredBase(setting=setting, name=setting, revision=revision), by="test")
+    found = bases_to_choose(settings).find()
+    offered = {base.setting: base for base in found}
+    assert len(found) == len(offered)
     assert (offered[earlier].name, offered[earlier].download, offered[earlier].is_in_use) == (earlier, 0, False)
     assert [base.setting for base in offered.values() if base.is_in_use] == ["bundled"]
     assert gone not in offered

@@ -51,7 +51,7 @@ NOT_YOURS_TO_DELETE = "Deleting an answer needs Manage Messages in its channel, 
 SHOWN = 20
 KINDS = {
     AnswerKind.TALK: "In conversations",
-    AnswerKind.ALL: "All, also pairs to choose from",
+    AnswerKind.ALL: "All, also those drawn to be compared",
     AnswerKind.DISLIKED: "Disliked",
     AnswerKind.SUGGESTED: "With a better answer",
     AnswerKind.WRONG_FACT: "Wrong facts to settle",
