@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from sqlalchemy import func, select
@@ -237,11 +237,11 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
     for guild_id, joined_at in _memberships(observations).items():
         note_members(session, guild_id, joined_at)  # before any reply, for the same reason
     changes: list[VoteEvent] = []
-    for are_reactions, together in groupby(observations, lambda one: isinstance(one, Reacted)):
-        events = ([*_events(session, reply_ids[one.message_id], one)] for one in together)
-        # Reactions need no look at what is stored, so all that follow each other take three statements.
-        for batch in [chain.from_iterable(events)] if are_reactions else events:
-            changes += append_events(session, batch)
+    for kind, run in groupby(observations, type):
+        # Reactions do not depend on what is stored, so three statements are enough for all that follow each other.
+        for batch in [list(run)] if kind is Reacted else [[one] for one in run]:
+            events = [event for one in batch for event in _events(session, reply_ids[one.message_id], one)]
+            changes += append_events(session, events)
     origins = origins_of(session, {event.reply_id for event in changes})
     votes: list[StoredVote] = []
     known = meanings(session)
