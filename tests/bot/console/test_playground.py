@@ -110,8 +110,11 @@ async def test_the_billionth_answer_can_be_voted_on(visitor, say, rows, query):
     seen = await visitor.change("/playground/vote", talk=str(reply_id), reply=str(reply_id), emoji="👍")
     assert 'aria-pressed="true"' in seen.html
     assert [row.reply_id for row in rows(VoteEventRow)] == [reply_id]
-    found = await visitor.get(f"/answers?before={reply_id + 1}")
-    assert ("Hello" in found.text, "Hello" in (await visitor.get(f"/answers?before={reply_id}")).text) == (True, False)
+    found = await visitor.get(f"/answers?kind=all&before={reply_id + 1}")
+    assert ("Hello" in found.text, "Hello" in (await visitor.get(f"/answers?kind=all&before={reply_id}")).text) == (
+        True,
+        False,
+    )
 
 
 async def test_mistakes_get_a_sentence(say, rows):
