@@ -34,7 +34,7 @@ def bases_to_choose(settings: Settings) -> BaseSource:
 
 
 def _earlier_folders(settings: Settings, machine: Machine) -> Iterator[tuple[str, Candidate]]:
-    """Yield the folders of bases that answered here before. No list has them, so people could not choose them again."""
+    """Yield the folders of bases that answered here before: no list names them, so nobody could go back to one."""
     with closing(open_database(settings)) as database:
         used = dict.fromkeys(base.setting for base in database.fetch(bases_used))  # one was used with other weights too
     for setting in used:

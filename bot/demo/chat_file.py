@@ -25,7 +25,7 @@ class Kept:
     """What people see of the server, by simcord's models."""
 
     channels: list[Channel] = field(default_factory=list)
-    """Text channels and threads, but not direct messages: each person has those from the start."""
+    """Text channels and threads. Direct messages are left out, because everyone has that channel from the start."""
     messages: list[Message] = field(default_factory=list)
     webhooks: list[Webhook] = field(default_factory=list)
     causes: dict[int, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class ChatFile:
         """What stands for the newest content of the file."""
 
     def restore(self, welcome: str) -> None:
-        """Put everything where it was, before the bot starts; at a first start, put the welcome into the lounge."""
+        """Put everything back before the bot starts. At the first start, post the welcome in the lounge."""
         backend = self._world.env.backend
         try:
             kept = KEPT.validate_json(self._file.read_bytes()) if self._file.exists() else Kept()
@@ -87,7 +87,7 @@ class ChatFile:
                 self._world.env.backend.cdn._blobs[attached["url"]] = (self._attachments / attached["id"]).read_bytes()
 
     async def save(self) -> None:
-        """Write the file if anything has changed, without what only one person sees until they leave."""
+        """Write the file if anything has changed. Ephemeral messages are left out, as Discord does not keep them."""
         backend, state = self._world.env.backend, (self._world.changes, dict(self._world.read_to))
         if state == self._saved:
             return
@@ -107,7 +107,7 @@ class ChatFile:
         try:
             await asyncio.to_thread(self._write, KEPT.dump_json(kept), contents)
         except OSError as error:
-            log.warning("The demo's chat is not saved (%s): the next start lacks what is said now.", error.strerror)
+            log.warning("The demo's chat could not be saved (%s). A restart would lose new messages.", error.strerror)
         self._saved = state
 
     def _write(self, chat: bytes, attachments: dict[str, bytes]) -> None:

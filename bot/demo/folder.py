@@ -17,7 +17,7 @@ DEMO_DIRECTORY = Path("demo-data")
 MARKER = "demo.json"
 CHAT_FILE = "discord.json"
 ATTACHMENTS = "attachments"
-"""Folder of the files that members and the bot have attached, each with its ID as its name."""
+"""Folder of attached files; each is named by its ID."""
 MADE = ("adapters", CHAT_FILE, ATTACHMENTS)
 """What a demo stores beside its database and the converted base model."""
 

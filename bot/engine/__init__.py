@@ -215,7 +215,7 @@ class Engine(Protocol):
 
 
 class Wrapper(ABC):
-    """An engine that leaves the work to another engine, as long as it has one."""
+    """An engine that passes its work on to another engine, if it has one."""
 
     _engine: Engine | None = None
 

@@ -159,7 +159,7 @@ def current_thumbs(session: Session, reply_ids: Collection[int], user_ids: Colle
 
 
 def _standing(session: Session, reply_ids: Collection[int], user_ids: Collection[int]) -> set[tuple[int, Thumb]]:
-    """Return (reply id, thumb): answers that were never on Discord have thumbs under message 0."""
+    """Return (reply ID, thumb), because answers that were never on Discord all have message ID 0."""
     if not reply_ids:
         return set()
     row = VoteEventRow
