@@ -50,7 +50,6 @@ class DataDirectoryInUse(StorageError):
 
     def __init__(self, what: str, path: Path, remedy: str) -> None:
         super().__init__(f"another {what} is using {path}: stop it first, or {remedy}")
-        self.path = path
 
 
 class TokenInUse(StorageError):
@@ -73,8 +72,6 @@ class ShardTaken(StorageError):
             f"{worker} already runs {shard!r} on this database, and both would answer the same servers: stop it, or "
             "give each process different discord.shards and all of them the same discord.shard_count"
         )
-        self.shard = shard
-        self.worker = worker
 
 
 class AdapterError(StorageError):
@@ -88,7 +85,6 @@ class StoreUnreachable(AdapterError):
             f"the adapter store {url} cannot be used ({detail}): check the network, data.adapters and the store's "
             "credentials in the environment (docs/scaling.md); cached versions still work"
         )
-        self.url = url
 
 
 class BaseModelError(StorageError):
@@ -100,7 +96,6 @@ class VersionNotFound(StorageError):
 
     def __init__(self, name: str) -> None:
         super().__init__("there is no version {name}: list the versions to see which exist", name=name[:QUOTED_CHARS])
-        self.name = name
 
 
 class AliasConflict(StorageError):
@@ -116,7 +111,6 @@ class AlreadyChampion(StorageError):
 
     def __init__(self, name: str) -> None:
         super().__init__("{name} is already in use: nothing was changed", name=name)
-        self.name = name
 
 
 class NothingToRollBack(StorageError):
@@ -151,9 +145,6 @@ class GateNotPassed(ReleaseRefused):
             name=name,
             said=said,
         )
-        self.name = name
-        self.verdict = verdict
-        self.reasons = reasons
 
 
 class OverrideNeedsReason(ReleaseRefused):
@@ -161,7 +152,6 @@ class OverrideNeedsReason(ReleaseRefused):
         super().__init__(
             "overriding the checks needs a reason, which is stored and shown: say why {name} should answer", name=name
         )
-        self.name = name
 
 
 class VersionWithdrawn(ReleaseRefused, AdapterError):
@@ -174,7 +164,6 @@ class VersionWithdrawn(ReleaseRefused, AdapterError):
             withdrawn_on=withdrawn_on,
             because=because,
         )
-        self.name = name
 
 
 class VersionOfOtherBase(ReleaseRefused, AdapterError):
@@ -188,8 +177,6 @@ class VersionOfOtherBase(ReleaseRefused, AdapterError):
             base=base,
             in_use=in_use,
         )
-        self.name = name
-        self.base = base
 
 
 class RoundConflict(StorageError):
@@ -199,7 +186,6 @@ class RoundConflict(StorageError):
 class LeaseExpired(RoundConflict):
     def __init__(self, round_id: int) -> None:
         super().__init__(f"the lease of round {round_id} has expired, so another trainer can take it over")
-        self.round_id = round_id
 
 
 class CorrectionRefused(StorageError):
@@ -242,7 +228,6 @@ class PersonalityNotFound(StorageError):
             super().__init__(
                 "there is no personality {name} yet: start the bot once, or check data.directory", name=shown
             )
-        self.name = name
 
 
 class PersonalityConflict(StorageError):
@@ -291,7 +276,6 @@ class CopyRefused(StorageError):
 
     def __init__(self, table: str, what: str = "the target already has rows: use an empty database") -> None:
         super().__init__(f"{what} (table {table}); nothing was changed there")
-        self.table = table
 
 
 class BackupRefused(StorageError):
