@@ -66,14 +66,12 @@ def _audit_line(entry: AuditEntry) -> str:
 @db.command("migrate")
 def migrate_database(config: Config = None, as_json: AsJson = False) -> None:
     """Upgrade the database to the newest schema, as every start does."""
-    from storage.database.database import open_migrated
     from storage.database.migrate import newest_schema
 
     settings = read_settings(config)
     set_up_logs(settings, "db")
-    database, before = open_migrated(settings.database_url, settings.database)
-    database.close()
-    after = newest_schema()
+    with contextlib.closing(open_database(settings)) as database:
+        before, after = database.schema_before, newest_schema()
     text = f"The database is up to date (schema {after})." if before == after else f"Upgraded the schema to {after}."
     show({"from": before, "to": after}, text, as_json)
 

@@ -126,10 +126,14 @@ def _may_pass(error: BaseException) -> bool:
 class Database:
     """Sessions on a migrated database; safe to share between threads."""
 
-    def __init__(self, engine: Engine, retry_s: float = 0.0, votes: VoteSettings = SHIPPED) -> None:
+    def __init__(
+        self, engine: Engine, retry_s: float = 0.0, votes: VoteSettings = SHIPPED, *, schema_before: str = ""
+    ) -> None:
         """`votes` gives the vote emoji: every session knows them, because rows hold emoji, not their meaning."""
         self.engine = engine
         self.retry_s = retry_s
+        self.schema_before = schema_before
+        """The schema before the migration at its opening; empty for a new database."""
         info = {VOTE_EMOJI: VoteEmoji(votes.emoji)}
         self._sessions = sessionmaker(engine, expire_on_commit=False, info=info)
         # SQLite transactions always read one state of the database; PostgreSQL's must ask for it.
@@ -212,23 +216,18 @@ def open_database(settings: Settings) -> Database:
 
     Raises DatabaseError if the database is unreachable, locked, read-only or has a newer schema.
     """
-    return open_migrated(settings.database_url, settings.database, votes=settings.votes)[0]
+    return open_address(settings.database_url, settings.database, votes=settings.votes)
 
 
-def open_address(address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True) -> Database:
-    """Like `open_database`, for another address whose votes are not read; errors call it by `name`."""
-    return open_migrated(address, settings, name, keep_copy=keep_copy)[0]
-
-
-def open_migrated(
+def open_address(
     address: str,
     settings: DatabaseSettings,
     name: str = SETTING,
     *,
     keep_copy: bool = True,
     votes: VoteSettings = SHIPPED,
-) -> tuple[Database, str]:
-    """Return the database and the name of its schema before the migration; empty for a new database."""
+) -> Database:
+    """Like `open_database`, for any address; errors call it by `name`."""
     url = parse_address(address, name)
     make_parent(url)
     engine = create(url, settings, name)
@@ -243,4 +242,4 @@ def open_migrated(
     except DatabaseError:
         engine.dispose()
         raise
-    return Database(engine, TRANSACTION_RETRY_S, votes), before
+    return Database(engine, TRANSACTION_RETRY_S, votes, schema_before=before)

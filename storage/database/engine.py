@@ -118,16 +118,13 @@ def _postgres(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": UNANSWERED_MS,
         "fallback_application_name": APPLICATION_NAME,  # application_name in the address takes precedence
-        "options": " ".join([*limits, *_as_texts(url.query.get("options"))]),  # the last one wins: the operator's
+        # The last one wins: the operator's.
+        "options": " ".join([*limits, *url.normalized_query.get("options", ())]),
     }
     if url.get_driver_name() == "psycopg":
         # With PgBouncer each transaction can get another connection, where earlier prepared statements do not exist.
         arguments["prepare_threshold"] = None
     return {key: value for key, value in arguments.items() if key == "options" or key not in url.query}
-
-
-def _as_texts(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value or ()
 
 
 def _configure_sqlite(busy_timeout_s: float, connection: Any, _record: Any) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from reactune.demo_bases import bases_to_choose
-from storage.database.database import open_migrated
+from storage.database.database import open_database
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.settings.loading import load_settings
 from tests.tiny_model import build_tiny_base
@@ -15,8 +15,7 @@ from tests.tiny_model import build_tiny_base
 def test_a_folder_that_answered_before_is_offered_again(tmp_path: Path) -> None:
     earlier, gone = str(build_tiny_base(tmp_path / "earlier")), str(tmp_path / "gone")
     settings = load_settings(environment={"REACTUNE_DATA__DIRECTORY": str(tmp_path)})
-    opened, _ = open_migrated(settings.database_url, settings.database)
-    with closing(opened) as database, database.transaction() as session:
+    with closing(open_database(settings)) as database, database.transaction() as session:
         for setting, revision in ((earlier, "a"), (earlier, "b"), (gone, "c"), ("bundled", "d")):
             record_base(session, ConfiguredBase(setting=setting, name=setting, revision=revision), by="test")
     found = bases_to_choose(settings).find()
