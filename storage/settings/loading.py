@@ -24,10 +24,8 @@ from storage.settings.gone import GONE
 from storage.settings.sections import (
     CLIENT_SECRET_VARIABLE,
     FOR_TESTS,
-    KEY_VARIABLE,
-    PICTURES_KEY_VARIABLE,
+    SECRET_VARIABLES,
     TOKEN_VARIABLE,
-    VOICE_KEY_VARIABLE,
     Settings,
     TrainingSettings,
     sections,
@@ -41,15 +39,14 @@ NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
 TOKEN_NAMES = ("token", "discord_token", "discord.token", "discord.discord_token")
-KEY_NAMES = ("remote_api_key", "remote.api_key", "remote.key")
-PICTURES_KEY_NAMES = ("pictures_api_key", "pictures.api_key", "pictures.key")
-VOICE_KEY_NAMES = ("voice_api_key", "voice.api_key", "voice.key")
 CLIENT_SECRET_NAMES = ("client_secret", "discord_client_secret", "console.client_secret", "discord.client_secret")
 MISPLACED = {
     **dict.fromkeys(TOKEN_NAMES, f"set the bot's token as {TOKEN_VARIABLE}"),
-    **dict.fromkeys(KEY_NAMES, f"set the server's key as {KEY_VARIABLE}"),
-    **dict.fromkeys(PICTURES_KEY_NAMES, f"set the server's key as {PICTURES_KEY_VARIABLE}"),
-    **dict.fromkeys(VOICE_KEY_NAMES, f"set the server's key as {VOICE_KEY_VARIABLE}"),
+    **{
+        name: f"set the server's key as {SECRET_VARIABLES[f'{server}_api_key']}"
+        for server in ("remote", "pictures", "voice")
+        for name in (f"{server}_api_key", f"{server}.api_key", f"{server}.key")
+    },
     **dict.fromkeys(CLIENT_SECRET_NAMES, f"set the OAuth2 client secret as {CLIENT_SECRET_VARIABLE}"),
 }
 CLOSE = 0.7
@@ -73,7 +70,7 @@ def load_settings(
     line, or the variable, and the remedy.
     """
     if environment is None:
-        files, environment = _files(path), {**_read_dotenv(Path(".env")), **os.environ}
+        files, environment = _files(path), _environment()
     else:
         files = [path] if path else []
     environment = {**environment, **overrides}
@@ -81,13 +78,7 @@ def load_settings(
     for variable, section, key in _variables(environment):
         table.setdefault(section, {})[key] = environment[variable]
         places[section, key] = variable
-    secrets = {
-        "discord_token": environment.get(TOKEN_VARIABLE) or None,
-        "remote_api_key": environment.get(KEY_VARIABLE) or None,
-        "pictures_api_key": environment.get(PICTURES_KEY_VARIABLE) or None,
-        "voice_api_key": environment.get(VOICE_KEY_VARIABLE) or None,
-        "discord_client_secret": environment.get(CLIENT_SECRET_VARIABLE) or None,
-    }
+    secrets = {name: environment.get(variable) or None for name, variable in SECRET_VARIABLES.items()}
     try:
         settings = Settings.model_validate(table | secrets)
     except ValidationError as error:
@@ -99,9 +90,8 @@ def load_settings(
 
 def find_places(path: Path | None) -> SettingPlaces:
     """Return the places of the settings that `load_settings(path)` finds."""
-    environment = {**_read_dotenv(Path(".env")), **os.environ}
     _, places = _read_files(_files(path), required=path is not None)
-    return places | {(section, key): variable for variable, section, key in _variables(environment)}
+    return places | {(section, key): variable for variable, section, key in _variables(_environment())}
 
 
 def variable_name(section: str, key: str) -> str:
@@ -113,7 +103,12 @@ def overriding_place(section: str, key: str) -> str | None:
     variable = variable_name(section, key)
     if variable in os.environ:
         return "the environment"
-    return ".env" if variable in _read_dotenv(Path(".env")) else None
+    return ".env" if variable in _environment() else None
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of the environment, and of .env those that it lacks."""
+    return _read_dotenv(Path(".env")) | os.environ
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:

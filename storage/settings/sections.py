@@ -30,6 +30,14 @@ KEY_VARIABLE = "REMOTE_API_KEY"
 PICTURES_KEY_VARIABLE = "PICTURES_API_KEY"
 VOICE_KEY_VARIABLE = "VOICE_API_KEY"
 CLIENT_SECRET_VARIABLE = "DISCORD_CLIENT_SECRET"
+SECRET_VARIABLES = {
+    "discord_token": TOKEN_VARIABLE,
+    "remote_api_key": KEY_VARIABLE,
+    "pictures_api_key": PICTURES_KEY_VARIABLE,
+    "voice_api_key": VOICE_KEY_VARIABLE,
+    "discord_client_secret": CLIENT_SECRET_VARIABLE,
+}
+"""The variable of each secret of the settings."""
 EVERY_SERVER = 0
 """In access.servers: every server that the bot is in."""
 SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off"})
