@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.errors import CardError, ExportRefused
-from storage.personalities.cards import Card, CardFile, format_card, parse_card, require_name
+from storage.personalities.cards import CARD_SUFFIX, Card, CardFile, format_card, parse_card, require_name
 from storage.personalities.pictures import clean_picture
 from storage.personalities.tavern.character import read_character
 from storage.personalities.tavern.conversion import card_file_of
@@ -15,8 +15,6 @@ from storage.sentences import Sentence
 
 ITS_PICTURE = Sentence("Its picture appears beside its messages in Discord.")
 
-
-CARD_SUFFIX = ".toml"
 TAVERN_SUFFIXES = (".json", ".png")
 CARD_SUFFIXES = (CARD_SUFFIX, *TAVERN_SUFFIXES)
 """Suffixes of files that can be read; cards are always written as TOML."""

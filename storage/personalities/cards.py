@@ -23,6 +23,7 @@ from storage.sentences import Figure, Sentence
 from storage.settings.sections import GenerationSettings, Settings
 from storage.wording import shorten
 
+CARD_SUFFIX = ".toml"
 MAX_NAME_CHARS = 32
 NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_NAME_CHARS - 1}}}")
 MAX_DISPLAY_NAME_CHARS = 80

@@ -20,6 +20,7 @@ from storage.database.rows import changed_rows, from_row
 from storage.database.tables import AliasRow, BindingRow, CardRevisionRow, PersonalityRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
 from storage.personalities.cards import (
+    CARD_SUFFIX,
     MAX_EXAMPLES,
     Card,
     Example,
@@ -31,7 +32,6 @@ from storage.personalities.cards import (
 from storage.settings.sections import Settings
 
 DEFAULT_PERSONALITY = "default"
-CARD_SUFFIX = ".toml"
 
 log = logging.getLogger(__name__)
 
@@ -124,14 +124,12 @@ def open_personality(session: Session, settings: Settings, name: str) -> Persona
 def create_personality(session: Session, name: str, card: Card, *, by: str, guild_id: int | None = None) -> Personality:
     """Add a personality, with the base model as champion; raises CardError on a bad name, PersonalityConflict."""
     require_name(name)
-    if find_personality(session, name) is not None:
-        raise _taken(name)
+    row = PersonalityRow(name=name, guild_id=guild_id)
     try:
         with session.begin_nested():
-            row = PersonalityRow(name=name, guild_id=guild_id)
             _create(session, row)
     except IntegrityError as error:
-        raise _taken(name) from error
+        raise PersonalityConflict("the name {name} is taken: choose another", name=name) from error
     _write(session, row, card, by)
     return _plain(row)
 
@@ -294,10 +292,6 @@ def _write(session: Session, row: PersonalityRow, card: Card, by: str) -> None:
 
 def _set_archived(session: Session, personality: Personality, when: datetime | None) -> None:
     session.execute(update(PersonalityRow).where(PersonalityRow.id == personality.id).values(archived_at=when))
-
-
-def _taken(name: str) -> PersonalityConflict:
-    return PersonalityConflict("the name {name} is taken: choose another", name=name)
 
 
 def _card(row: PersonalityRow) -> Card:

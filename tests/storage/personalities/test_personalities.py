@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -37,6 +36,7 @@ from storage.personalities.personalities import (
 )
 from storage.releases.versions import read_alias
 from storage.settings.sections import PersonalitySettings, Settings
+from tests.storage.together import together
 
 pytestmark = pytest.mark.both_databases
 
@@ -75,23 +75,17 @@ def test_two_personalities_never_share_a_name(session: Session) -> None:
 
 def test_two_admins_who_take_a_name_at_once_one_wins(database: Database) -> None:
     outcomes: list[str] = []
-    barrier = threading.Barrier(2)
 
-    def create(by: str) -> None:
-        barrier.wait()
+    def create(admin: int) -> None:
         try:
             with database.transaction() as session:
-                create_personality(session, "keeper", KEEPER, by=by)
+                create_personality(session, "keeper", KEEPER, by=str(admin))
         except PersonalityConflict:
             outcomes.append("refused")
         else:
             outcomes.append("made")
 
-    threads = [threading.Thread(target=create, args=[by]) for by in ("grace", "bo")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(2, create)
     assert sorted(outcomes) == ["made", "refused"]
 
 
