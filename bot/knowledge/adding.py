@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -32,10 +31,6 @@ from storage.knowledge.documents import Document, find_document
 from storage.settings.sections import KnowledgeSettings, Settings
 from storage.wording import shorten
 
-log = logging.getLogger(__name__)
-
-
-LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
 
 Channel = discord.abc.GuildChannel | discord.Thread
@@ -180,8 +175,7 @@ def _is_open_to(reader: discord.Member | None, channel: Channel) -> bool:
 def _under_its_author(message: discord.Message) -> list[Block]:
     blocks = parse_markdown(message.content)
     heading = Block(f"{message.author.display_name}, {message.created_at:%Y-%m-%d}", level=1)
-    lower = [Block(block.text, min(block.level + 1, LOWEST_HEADING) if block.level else 0) for block in blocks]
-    return [heading, *lower] if blocks else []
+    return [heading, *(block.lowered for block in blocks)] if blocks else []
 
 
 def _ids(messages: Sequence[discord.Message]) -> dict[int, int]:
@@ -329,11 +323,9 @@ async def describe_stored(services: Services, document: Document) -> str:
 def warn_about_search(services: Services) -> list[str]:
     """Return a line of small print if search matches words only."""
     problem = services.library.problem
-    return (
-        [f"-# {gettext('For now, search matches words only, not meaning ({problem}).', problem=problem)}"]
-        if problem
-        else []
-    )
+    if problem is None:
+        return []
+    return [f"-# {gettext('For now, search matches words only, not meaning ({problem}).', problem=problem)}"]
 
 
 def describe_document(document: Document) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 
-from bot.knowledge.extraction import Block
+from bot.knowledge.extraction import Block, write_row
 from storage.knowledge.documents import NewChunk
 
 PATH = " › "
@@ -100,11 +100,8 @@ def _with_answers(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _rows_of(table: Sequence[str]) -> Iterator[str]:
-    """Yield each row of a Markdown table as "column: value, …"."""
     names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
-    for row in rows:
-        named = zip_longest(names[: len(row)], row, fillvalue="")
-        yield ", ".join(f"{name}: {cell}" if name else cell for name, cell in named if cell)
+    yield from (write_row(names, row) for row in rows)
 
 
 def _is_wrapped(lines: Sequence[str]) -> bool:

@@ -30,6 +30,7 @@ PARSE_TIMEOUT_S = 60.0
 """Longest time that reading a file may take: hostile files can keep a parser busy for hours."""
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # OLE: .doc, and .docx with a password
 PARAGRAPH = re.compile(r"\n\s*\n")
+LOWEST_HEADING = 6
 HTML_BLOCKS = frozenset(
     {
         *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt"),
@@ -56,7 +57,12 @@ class Block:
 
     text: str
     level: int = 0
-    """Level of a heading, 1 (highest) to 6; 0 for everything else."""
+    """Level of a heading, 1 (highest) to LOWEST_HEADING; 0 for everything else."""
+
+    @property
+    def lowered(self) -> Block:
+        """The block as it is below another heading."""
+        return Block(self.text, min(self.level + 1, LOWEST_HEADING)) if self.level else self
 
 
 class MediaType(StrEnum):
@@ -158,6 +164,12 @@ def blocks_of(answer: dict[str, Any], filename: str) -> list[Block]:
     if "problem" in answer:
         raise Unreadable(answer["problem"], **answer["values"] | {"filename": filename})
     return [Block(text, level) for level, text in answer["blocks"]]
+
+
+def write_row(names: Sequence[str], row: Sequence[str]) -> str:
+    """Return a row of a table as "column: value, …"."""
+    named = zip_longest(names[: len(row)], row, fillvalue="")
+    return ", ".join(f"{name}: {cell}" if name else cell for name, cell in named if cell)
 
 
 def _clean(text: str) -> str:
@@ -289,9 +301,7 @@ def _read_csv(text: str) -> Iterator[Block]:
     rows = csv.reader(io.StringIO(text), delimiter=max(DELIMITERS, key=first.count))
     cells = [[" ".join(cell.split()) for cell in row] for row in rows if any(cell.strip() for cell in row)]
     names = cells.pop(0) if _has_names(cells) else []
-    for row in cells:
-        named = zip_longest(names[: len(row)], row, fillvalue="")
-        yield Block(", ".join(f"{name}: {cell}" if name else cell for name, cell in named if cell))
+    yield from (Block(write_row(names, row)) for row in cells)
 
 
 def _has_names(rows: Sequence[Sequence[str]]) -> bool:

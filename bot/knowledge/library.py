@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -324,11 +325,10 @@ class Library:
 
         `earlier` holds people's earlier messages, newest first.
         """
-        try:
+        encoder = None
+        with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_UP_S):
                 encoder = await self._encoder.ready()
-        except TimeoutError:
-            return Question(words, None, earlier=tuple(earlier))
         if encoder is None:
             return Question(words, None, earlier=tuple(earlier))
         return await self._encoder.run(partial(embed_question, encoder, words, earlier))

@@ -15,7 +15,6 @@ from storage.models.personality_imports import ImportedPersonality
 from storage.personalities.cards import LorebookEntry
 
 KEYS = ", "
-LOWEST_HEADING = 6
 
 
 async def add_lorebook(library: Library, imported: ImportedPersonality, *, guild_id: int, added_by: str) -> str:
@@ -53,5 +52,4 @@ def _blocks(entries: Sequence[LorebookEntry]) -> Iterator[Block]:
     """Yield a heading with the keys of each entry, and its content below."""
     for entry in entries:
         yield Block(KEYS.join(entry.keys), level=1)
-        for block in parse_markdown(entry.content):
-            yield Block(block.text, min(block.level + 1, LOWEST_HEADING) if block.level else 0)
+        yield from (block.lowered for block in parse_markdown(entry.content))

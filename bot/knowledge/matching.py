@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
@@ -115,13 +115,8 @@ _NONE: frozenset[int] = frozenset()
 def _meanings() -> dict[str, frozenset[int]]:
     """Return the lines of the synonyms that hold each word."""
     found: dict[str, frozenset[int]] = {}
-    for number, line in enumerate(_read_synonyms()):
-        for word in line:
-            found[stem(word)] = found.get(stem(word), _NONE) | {number}
-    return found
-
-
-def _read_synonyms() -> Iterator[list[str]]:
-    for line in SYNONYMS.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(SYNONYMS.read_text(encoding="utf-8").splitlines()):
         if not line.startswith("#"):
-            yield line.split()
+            for word in map(stem, line.split()):
+                found[word] = found.get(word, _NONE) | {number}
+    return found

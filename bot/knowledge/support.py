@@ -84,9 +84,7 @@ def _facts(text: str) -> Iterator[str]:
     for word in _WORDS.findall(text.lower()):
         if word in _FACT_WORDS:
             yield stem(word)
-    yield from (
-        name.lower().removesuffix("'s").removesuffix("’s") for name in _NAME.findall(text) if name not in ("I",)
-    )
+    yield from (name.lower().removesuffix("'s").removesuffix("’s") for name in _NAME.findall(text) if name != "I")
 
 
 def _plain(number: str) -> str:
