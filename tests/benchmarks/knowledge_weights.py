@@ -26,7 +26,7 @@ from bot.knowledge.decision import (
     server_features,
 )
 from bot.knowledge.extraction import MediaType
-from bot.knowledge.matching import best_match, words_of
+from bot.knowledge.matching import stem, words_of
 from bot.knowledge.question_vectors import CONSIDERED, background_of, embed_question, read_background
 from storage.conversations.prompt_bank import SHIPPED
 from storage.models.bundled import BundledEncoder, Encoder
@@ -67,6 +67,7 @@ class Shelf:
         self.lines = [Line(i, 0, title, "", one.heading, one.text, None, None) for i, (title, one) in enumerate(chunks)]
         self.near = encoder.encode([one.embedded_text for _, one in chunks])
         self.alone = encoder.encode([one.text for _, one in chunks])
+        self.stems = [set(map(stem, words_of(one.embedded_text))) for _, one in chunks]
 
     def ask(
         self, message: Message, background: Mapping[str, Any], *, without: frozenset[int] = frozenset()
@@ -75,7 +76,7 @@ class Shelf:
         earlier = tuple(reversed(message.earlier))
         question = embed_question(self.encoder, message.question, earlier)
         assert question.embeddings is not None
-        words = words_of(message.question)
+        asked = list(map(stem, words_of(message.question)))
         found = [
             Line(
                 line.chunk_id, 0, line.title, "", line.heading, line.text,
@@ -86,8 +87,7 @@ class Shelf:
         ]  # fmt: skip
 
         def relevance(line: Line) -> float:
-            held = words_of(f"{line.heading} {line.text}")
-            share = sum(best_match(word, held) == 1.0 for word in words) / max(len(words), 1)
+            share = sum(one in self.stems[line.chunk_id] for one in asked) / max(len(asked), 1)
             return (line.near or 0.0) + WORDS_BONUS * share
 
         nearest = sorted(found, key=relevance, reverse=True)[:CONSIDERED]
