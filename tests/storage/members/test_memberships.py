@@ -12,8 +12,6 @@ from storage.database.tables import ReplyRow
 from storage.members import Memberships, note_members
 from tests.seeding import ALICE, BOB, CAROL, add_reply
 
-pytestmark = pytest.mark.both_databases
-
 GUILD = 7
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -25,6 +23,7 @@ def ask(session: Session, author_id: int, guild_id: int, at: datetime) -> None:
     session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=at))
 
 
+@pytest.mark.both_databases
 def test_some_memberships_are_as_all_of_them_say(session: Session) -> None:
     note_members(session, GUILD, {ALICE: NOON - 9 * DAY, CAROL: NOON - 8 * DAY})
     ask(session, BOB, GUILD, NOON - 3 * DAY)
@@ -35,6 +34,7 @@ def test_some_memberships_are_as_all_of_them_say(session: Session) -> None:
     assert [everyone.since(GUILD, user, NOON) for user in (ALICE, BOB)] == [NOON - 9 * DAY, NOON - 3 * DAY]
 
 
+@pytest.mark.both_databases
 def test_memberships_that_were_not_asked_for_are_not_read(session: Session) -> None:
     note_members(session, GUILD, {CAROL: NOON - 8 * DAY})
     ask(session, BOB, GUILD + 1, NOON - 4 * DAY)

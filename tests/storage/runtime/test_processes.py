@@ -55,10 +55,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def another_bot(directory: Path, token: str = TOKEN) -> Iterator[subprocess.Popen[str]]:
+def another_bot(directory: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a process that holds the locks of a bot."""
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(directory), token], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+        [sys.executable, "-c", HOLDER, str(directory), TOKEN], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
     )
     assert holder.stdout is not None
     try:
@@ -70,23 +70,19 @@ def another_bot(directory: Path, token: str = TOKEN) -> Iterator[subprocess.Pope
         holder.stdout.close()
 
 
-def test_a_second_bot_on_one_data_folder_is_refused(tmp_path: Path) -> None:
-    with another_bot(tmp_path), pytest.raises(DataDirectoryInUse) as refused, sole_process(BOT, tmp_path):
-        pass
-    assert str(refused.value) == (
-        f"another bot is using {tmp_path}: stop it first, or set data.directory to another folder"
-    )
-
-
-def test_a_second_bot_with_one_token_is_refused(tmp_path: Path) -> None:
-    with another_bot(tmp_path), pytest.raises(TokenInUse) as refused, sole_token(TOKEN):
-        pass
-    assert "another bot on this machine uses the same DISCORD_TOKEN" in str(refused.value)
-    assert TOKEN not in str(refused.value)
-
-
-def test_a_killed_bot_holds_nothing(tmp_path: Path) -> None:
+def test_a_second_bot_on_one_data_folder_or_with_one_token_is_refused_until_the_first_dies(tmp_path: Path) -> None:
     with another_bot(tmp_path) as holder:
+        with pytest.raises(DataDirectoryInUse) as refused, sole_process(BOT, tmp_path):
+            pass
+        assert str(refused.value) == (
+            f"another bot is using {tmp_path}: stop it first, or set data.directory to another folder"
+        )
+        with pytest.raises(TokenInUse) as refused_token, sole_token(TOKEN):
+            pass
+        assert "another bot on this machine uses the same DISCORD_TOKEN" in str(refused_token.value)
+        assert TOKEN not in str(refused_token.value)
+        with sole_process(BOT, tmp_path / "other"), sole_token(f"{TOKEN}2"):
+            assert holder.poll() is None
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
         with sole_process(BOT, tmp_path), sole_token(TOKEN):
@@ -113,11 +109,6 @@ def test_bot_and_trainer_share_a_folder(tmp_path: Path) -> None:
     with sole_process(BOT, tmp_path), sole_process(TRAINER, tmp_path), pytest.raises(DataDirectoryInUse):  # noqa: SIM117
         with sole_process(TRAINER, tmp_path):
             pass
-
-
-def test_other_folders_and_tokens_are_free(tmp_path: Path) -> None:
-    with another_bot(tmp_path / "one") as other, sole_process(BOT, tmp_path / "two"), sole_token(f"{TOKEN}2"):
-        assert other.poll() is None
 
 
 def test_the_token_is_not_written_to_the_lock(machine: Path) -> None:
