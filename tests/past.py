@@ -109,8 +109,8 @@ def quarantine(
     *,
     status: QuarantineStatus = QuarantineStatus.OPEN,
     decided: float | None = None,
-) -> None:
-    """Hold back the votes of (reply, user) from a day on."""
+) -> int:
+    """Hold back the votes of (reply, user) from a day on, and return the quarantine's id."""
     row = QuarantineRow(
         personality_id=1,
         rule=QuarantineRule.REPLY,
@@ -126,3 +126,4 @@ def quarantine(
     session.flush()
     session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=reply, user_id=user) for reply, user in votes)
     session.flush()
+    return row.id

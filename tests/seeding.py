@@ -12,7 +12,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot.demo.community import question, read_community_answers
-from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
+from storage.conversations.replies import (
+    NO_SOURCES,
+    FinishedReply,
+    NewReply,
+    Sources,
+    add_message,
+    finish_reply,
+    start_reply,
+)
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.rows import read_all
@@ -74,6 +82,7 @@ def add_reply(
     origin: Origin = Origin.CHAT,
     source_message_id: int | None = None,
     messages: Sequence[dict[str, str]] | None = None,
+    sources: Sources = NO_SOURCES,
 ) -> int:
     """Add a finished reply carried by one message, and return its id; `message_of` gives the message's.
 
@@ -98,6 +107,7 @@ def add_reply(
             basis=basis,
             speakers=speakers,
             origin=origin,
+            sources=sources,
         ),
     )
     finish_reply(session, reply_id, FinishedReply(answer=answer, outcome=outcome, answer_tokens=1))

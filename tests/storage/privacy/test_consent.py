@@ -11,17 +11,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import add_message
-from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import NOBODY, Basis, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import NOBODY, Basis, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
     Base,
     CorrectionRow,
     QuarantinedVoteRow,
-    QuarantineRow,
     ReplyMessageRow,
     ReplyRow,
-    VersionRow,
     VoteEventRow,
 )
 from storage.models.base_model import BaseModel
@@ -43,7 +40,7 @@ from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
-from tests.past import add_version
+from tests.past import add_version, quarantine
 from tests.seeding import (
     ALICE,
     BASE_REVISION,
@@ -112,10 +109,7 @@ def test_chat_has_a_basis_once_everybody_quoted_agreed(session: Session) -> None
     assert basis_of_chat(session, [ALICE, BOB]) is None
     give_consent(session, BOB)
     assert basis_of_chat(session, [ALICE, BOB, ALICE]) is Basis.LIVE_CHAT
-
-
-def test_chat_of_nobody_has_no_basis(session: Session) -> None:
-    assert basis_of_chat(session, []) is None
+    assert basis_of_chat(session, []) is None, "of nobody"
 
 
 def test_consent_is_given_once_and_taken_back(session: Session) -> None:
@@ -223,37 +217,15 @@ def test_manifests_forget_deleted_rows(session: Session) -> None:
     assert (second.correction_id, second.rejected_reply_id) == (None, good)
 
 
-def test_a_mark_stays(session: Session) -> None:
+def test_a_mark_stays_and_a_version_made_later_from_a_marked_one_is_marked_at_once(session: Session) -> None:
     hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
-    train_on(session, [(hers, bad, None)])
+    parent = train_on(session, [(hers, bad, None)])
     delete_member(session, ALICE)
     assert delete_member(session, ALICE).marked == ()
     session.expire_all()
     assert marked(session) == {"v1"}
-    assert count(session, VersionRow) == 1
-
-
-def test_a_version_made_later_from_a_marked_one_is_marked_at_once(session: Session) -> None:
-    hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
-    parent = train_on(session, [(hers, bad, None)])
-    delete_member(session, ALICE)
-    session.expire_all()
     train_on(session, [(bad, add_reply(session, speakers=[BOB]), None)], parent=parent)
     assert marked(session) == {"v1", "v2"}
-
-
-def test_a_round_that_is_learning_from_the_data_is_ended(session: Session) -> None:
-    hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
-    round_, _ = request_round(session, ensure_personality(session), "test")
-    claim_round(session, "here")
-    pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected_reply_id=bad, chosen_reply_id=hers)
-    set_manifest(session, round_.id, [pair], parent_version_id=None, settings={})
-    delete_member(session, ALICE)
-    session.expire_all()
-    ended = find_round(session, round_.id)
-    assert ended is not None
-    assert ended.status is RoundStatus.INTERRUPTED
-    assert "a member deleted data" in ended.reason
 
 
 # Agreements
@@ -261,23 +233,7 @@ def test_a_round_that_is_learning_from_the_data_is_ended(session: Session) -> No
 
 def open_quarantine(session: Session, reply_ids: Iterable[int]) -> int:
     """Quarantine BOB's likes of the replies, and return the quarantine's id."""
-    row = QuarantineRow(
-        personality_id=ensure_personality(session),
-        rule=QuarantineRule.VERSION,
-        subject_id=0,
-        vote=Vote.UP.value,
-        first_vote_at=utc_now(),
-        last_vote_at=utc_now(),
-    )
-    session.add(row)
-    session.flush()
-    hold(session, row.id, reply_ids)
-    return row.id
-
-
-def hold(session: Session, quarantine_id: int, reply_ids: Iterable[int]) -> None:
-    session.add_all(QuarantinedVoteRow(quarantine_id=quarantine_id, reply_id=id_, user_id=BOB) for id_ in reply_ids)
-    session.flush()
+    return quarantine(session, 0, [(reply_id, BOB) for reply_id in reply_ids])
 
 
 @pytest.fixture
@@ -336,12 +292,13 @@ def test_a_quarantine_that_grows_ends_an_agreement_and_one_that_counts_does_not(
     session: Session, replies: list[int]
 ) -> None:
     personality_id = ensure_personality(session)
-    quarantine = open_quarantine(session, replies[:1])
+    id_ = open_quarantine(session, replies[:1])
     before = read_agreement(session, personality_id)
-    hold(session, quarantine, replies[1:])
+    session.add(QuarantinedVoteRow(quarantine_id=id_, reply_id=replies[1], user_id=BOB))
+    session.flush()
     grown = read_agreement(session, personality_id)
     assert not before.still_holds(grown)
-    decide_quarantine(session, quarantine, QuarantineStatus.COUNTED, "admin", "they are friends")
+    decide_quarantine(session, id_, QuarantineStatus.COUNTED, "admin", "they are friends")
     assert grown.still_holds(read_agreement(session, personality_id))
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.memory import Memory, read_memory, write_summary
-from storage.conversations.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
+from storage.conversations.replies import NO_SOURCES, Sources, find_reply
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Scope, Split
-from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
+from storage.database.tables import DepartureRow, MemberRow, ReplyRow, VoteEventRow
 from storage.members import greet, note_members, take_back_greeting
 from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import Card
@@ -36,7 +37,6 @@ from storage.privacy.member_data import export_member
 from storage.privacy.notes import add_note, list_notes
 from storage.privacy.ownership import known_guilds, known_members
 from storage.privacy.retention import (
-    Departure,
     cancel_departures,
     complete_departure,
     departed_before,
@@ -58,38 +58,10 @@ HOME, ELSEWHERE = 71, 72
 QUESTION, LATER = 5_000, 5_001
 
 
-def add_answer(
-    session: Session,
-    sources: Sources = NO_SOURCES,
-    *,
-    speakers: tuple[int, ...] = (ALICE,),
-    guild_id: int | None = HOME,
-    channel_id: int = CHANNEL,
-    origin: Origin = Origin.CHAT,
-) -> int:
-    """Add an answer to a prompt that holds the Discord messages."""
-    return start_reply(
-        session,
-        NewReply(
-            personality_id=ensure_personality(session),
-            version_id=None,
-            base_revision=BASE_REVISION,
-            prompt="p",
-            messages=[],
-            sampling={},
-            seed=0,
-            prompt_tokens=1,
-            dropped_turns=0,
-            guild_id=guild_id,
-            channel_id=channel_id,
-            author_id=speakers[0],
-            source_message_id=None,
-            basis=Basis.LIVE_CHAT,
-            speakers=speakers,
-            origin=origin,
-            sources=sources,
-        ),
-    )
+def add_answer(session: Session, sources: Sources = NO_SOURCES, **more: Any) -> int:
+    """Add an answer to a prompt that holds the Discord messages; to ALICE in HOME, unless said otherwise."""
+    defaults = {"guild_id": HOME, "author_id": more.get("speakers", (ALICE,))[0]}
+    return add_reply(session, sources=sources, basis=Basis.LIVE_CHAT, **defaults | more)
 
 
 def kept(session: Session) -> set[int]:
@@ -149,11 +121,6 @@ def test_versions_that_learned_from_it_are_marked_and_named(session: Session) ->
     assert marked(session) == {"v1", "v2"}
 
 
-def test_a_deletion_names_the_versions(session: Session) -> None:
-    train_on(session, [(add_reply(session), add_reply(session, speakers=[BOB]), None)])
-    assert delete_member(session, ALICE).marked == ("v1",)
-
-
 def test_a_round_that_learns_from_it_is_ended_and_a_plan_that_names_it_is_not_written(session: Session) -> None:
     asked, other = add_answer(session, Sources({QUESTION: ALICE})), add_reply(session)
     round_, _ = request_round(session, ensure_personality(session), "test")
@@ -165,7 +132,7 @@ def test_a_round_that_learns_from_it_is_ended_and_a_plan_that_names_it_is_not_wr
     assert names_deleted(session, [pair])
     ended = find_round(session, round_.id)
     assert ended is not None
-    assert ended.status is RoundStatus.INTERRUPTED
+    assert (ended.status, "a member deleted data" in ended.reason) == (RoundStatus.INTERRUPTED, True)
 
 
 def summarise(session: Session, channel_id: int, first: int, last: int, *speakers: int) -> None:
@@ -359,7 +326,8 @@ def test_a_departure_waits_and_a_return_cancels_it(session: Session) -> None:
     assert not note_departure(session, HOME, ALICE)
     assert note_departure(session, HOME)
     assert departed_before(session, utc_now() - timedelta(days=1)) == []
-    assert [found.user_id for found in departed_before(session, utc_now())] == [ALICE, NOBODY]
+    departed = departed_before(session, utc_now())
+    assert [(found.user_id, found.is_of_server) for found in departed] == [(ALICE, False), (NOBODY, True)]
     assert cancel_departures(session, HOME, {ALICE}) == 1
     assert cancel_departures(session, HOME) == 1
     assert departed_before(session, utc_now()) == []
@@ -403,15 +371,6 @@ def test_votes_by_emoji_are_exported_taken_out_and_deleted_like_others(session: 
     assert export_member(session, BOB)["votes"] == []
 
 
-def test_deleting_ones_data_deletes_departures_and_the_greeting(session: Session) -> None:
-    add_answer(session)
-    note_departure(session, HOME, ALICE)
-    assert greet(session, ALICE)
-    delete_member(session, ALICE)
-    for table in (DepartureRow, GreetingRow):
-        assert session.scalar(select(func.count()).select_from(table)) == 0
-
-
 # The first notice
 
 
@@ -423,8 +382,3 @@ def test_a_member_is_greeted_once(database: Database) -> None:
         take_back_greeting(session, ALICE)
         session.expire_all()
         assert greet(session, ALICE)
-
-
-@pytest.mark.parametrize("user_id", [NOBODY, ALICE])
-def test_a_departure_says_whether_it_is_a_servers(user_id: int) -> None:
-    assert Departure(HOME, user_id, utc_now()).is_of_server is (user_id == NOBODY)
