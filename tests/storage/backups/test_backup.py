@@ -82,6 +82,17 @@ def live_in(settings: Settings) -> str:
     return digest
 
 
+def repack(file: Path, change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]) -> None:
+    """Change the members of a backup's archive, each a name and its content."""
+    with tarfile.open(file) as tar:
+        parts = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+    with tarfile.open(file, "w:gz") as tar:
+        for name, data in change(parts):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
 def answers(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(ReplyRow)) or 0
 
@@ -255,22 +266,15 @@ class TestRestoring:
     @pytest.mark.parametrize(
         ("change", "sentence"),
         [
-            (lambda name, data: (name, b"x" + data[1:]), "differs from what was written"),
-            (lambda name, data: (f"{name}.bak", data), "which its list of files does not name"),
-            (lambda _name, _data: None, "which its list of files names"),
+            (lambda name, data: [(name, b"x" + data[1:])], "differs from what was written"),
+            (lambda name, data: [(f"{name}.bak", data)], "which its list of files does not name"),
+            (lambda _name, _data: [], "which its list of files names"),
         ],
     )
     def test_a_backup_that_was_altered_is_refused(
         self, file: Path, place: Callable[..., Settings], change: Any, sentence: str
     ) -> None:
-        with tarfile.open(file) as tar:
-            parts = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
-        parts[1:2] = [part for part in [change(*parts[1])] if part]
-        with tarfile.open(file, "w:gz") as tar:
-            for name, data in parts:
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+        repack(file, lambda parts: [parts[0], *change(*parts[1]), *parts[2:]])
         new = place()
         with pytest.raises(BackupRefused, match=sentence):
             restore_backup(new, file, quietly)
@@ -293,15 +297,11 @@ class TestRestoring:
     def test_a_backup_of_a_newer_or_much_older_program_is_refused(
         self, file: Path, place: Callable[..., Settings], schema: str, outcome: str
     ) -> None:
-        with tarfile.open(file) as tar:
-            parts = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
-        listed = json.loads(parts[0][1]) | {"schema": schema}
-        parts[0] = (parts[0][0], json.dumps(listed).encode())
-        with tarfile.open(file, "w:gz") as tar:
-            for name, data in parts:
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+        def change(parts: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+            (name, manifest), *others = parts
+            return [(name, json.dumps(json.loads(manifest) | {"schema": schema}).encode()), *others]
+
+        repack(file, change)
         with pytest.raises(DatabaseError) as refused:
             restore_backup(place(), file, quietly)
         assert outcome in str(refused.value)

@@ -25,11 +25,8 @@ from storage.votes.votes import Vote
 from tests.postgres import PostgresServer
 from tests.random_rows import fill
 from tests.seeding import BOB, add_reply, vote
+from tests.storage.backups.test_backup import quietly
 from tests.storage.conftest import TEMPLATE, settings_for
-
-
-def quietly(_progress: str) -> None:
-    """Say nothing."""
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
@@ -87,16 +86,11 @@ def test_one_of_several_bots_announces(database: Database):
     assert found == [("disk", False)]
 
 
-@pytest.fixture
-def facts(session):
+def test_a_failed_round_is_a_fact_until_another_one_ends_well(session):
     ensure_personality(session)
-    return lambda: read_facts(session)[0]
-
-
-def test_a_failed_round_is_a_fact_until_another_one_ends_well(session, facts):
-    assert facts().failed_round is None
+    assert read_facts(session)[0].failed_round is None
     add_round(session, 1, status=RoundStatus.FAILED, reason="memory ran out")
     add_round(session, 2, status=RoundStatus.RUNNING)
-    assert facts().failed_round.reason == "memory ran out"
+    assert read_facts(session)[0].failed_round.reason == "memory ran out"
     add_round(session, 3, status=RoundStatus.SKIPPED)
-    assert facts().failed_round is None
+    assert read_facts(session)[0].failed_round is None
