@@ -219,9 +219,9 @@ def test_a_damaged_file_is_a_sentence(filename: str, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.7])
-async def test_a_file_that_ends_early_is_a_sentence(cut: float) -> None:
+def test_a_file_that_ends_early_is_a_sentence(cut: float) -> None:
     whole = docx()
-    assert "damaged" in await refusal_apart(whole[: int(len(whole) * cut)], "half.docx")
+    assert "damaged" in refusal(whole[: int(len(whole) * cut)], "half.docx")
 
 
 def test_text_in_no_known_encoding_is_refused() -> None:

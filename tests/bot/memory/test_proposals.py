@@ -50,10 +50,13 @@ def a_day_later(query):
 
 
 class TestQuestion:
-    async def test_a_yes_keeps_what_the_member_said(self, place, rows, engine):
+    @pytest.mark.threat("T60")
+    async def test_a_yes_of_the_member_and_of_nobody_else_keeps_what_they_said(self, place, rows, engine):
         question = await place.ask("I keep bees, what should I plant for them?")
         assert question.content == f"-# {BEES}"
+        assert await press(place.bo, question, "Yes") == FOR_OTHERS
         assert notes(rows) == []
+        assert question.content in place.contents
         assert "Noted: “I keep bees”\nI use it only" in await press(place.ada, question, "Yes")
         assert notes(rows) == ["I keep bees"]
         assert question.content not in place.contents, "the question is gone"
@@ -63,16 +66,11 @@ class TestQuestion:
     async def test_a_no_keeps_nothing_and_is_not_asked_again(self, place, rows, query):
         question = await place.ask("I keep bees")
         assert "I won't remember that" in await press(place.ada, question, "No")
+        assert "Remember" not in (await place.ask("I play chess")).content, "only once a day"
         a_day_later(query)
         assert BEES not in (await place.ask("I keep bees")).content
         assert notes(rows) == []
         assert "chess" in (await place.ask("I play chess")).content
-
-    async def test_only_one_question_a_day_reaches_a_member(self, place, rows):
-        await place.ask("I keep bees")
-        assert "Remember" not in (await place.ask("I play chess")).content
-        assert "Remember" in (await place.ask("I play chess", who=place.bo)).content
-        assert len(rows(FactQuestionRow)) == 2
 
     async def test_whoever_wants_no_questions_gets_none_until_they_allow_it(self, place, rows, query):
         question = await place.ask("I keep bees")
@@ -85,13 +83,6 @@ class TestQuestion:
             assert "I may ask you, at most once a day" in allowed.response.content
             assert rows(NoteOptOutRow) == []
         assert "Remember that you play chess" in (await place.ask("Remember that I play chess")).content
-
-    @pytest.mark.threat("T60")
-    async def test_nobody_else_can_answer(self, place, rows):
-        question = await place.ask("I keep bees")
-        assert await press(place.bo, question, "Yes") == FOR_OTHERS
-        assert notes(rows) == []
-        assert question.content in place.contents
 
     async def test_a_question_disappears(self, place, env, rows):
         question = await place.ask("I keep bees")
@@ -113,20 +104,17 @@ class TestQuestion:
         assert await press(place.ada, question, "Yes") == GONE
         assert notes(rows) == []
 
-    async def test_an_answer_that_broke_off_brings_no_question(self, place, engine, rows):
-        engine.finish = Finish.TIMEOUT
-        await place.ask("I keep bees")
-        assert rows(FactQuestionRow) == []
-
     async def test_a_database_that_fails_at_the_question_spoils_no_answer(self, place, query, caplog):
         query(lambda session: FactQuestionRow.__table__.drop(session.connection()))
         answer = await place.ask("I keep bees")
         assert answer.content == "answer 1\n-# base"
         assert "question about" in caplog.text
 
-    async def test_small_talk_and_words_to_others_bring_no_question(self, place, rows):
+    async def test_small_talk_words_to_others_and_an_answer_that_broke_off_bring_no_question(self, place, engine, rows):
         await place.ask("hello! do you keep bees?")
         await place.ada.send(place.channel, "I keep bees")
+        engine.finish = Finish.TIMEOUT
+        await place.ask("I keep bees")
         assert rows(FactQuestionRow) == []
 
     async def test_a_direct_message_brings_a_note_for_direct_messages(self, place, rows, engine):
@@ -162,14 +150,11 @@ class TestNotesThatAreThere:
         await press(place.ada, question, "Keep both")
         assert len(notes(rows)) == 2
 
-    async def test_what_is_known_is_not_asked(self, place, rows, query):
+    async def test_what_is_known_and_a_full_list_bring_no_question(self, place, rows, query):
         await self.keep(place, query, "i keep bees")
         await place.ask("I keep bees")
-        assert rows(FactQuestionRow) == []
-
-    async def test_a_full_list_brings_no_question(self, place, rows, query):
-        await self.keep(place, query, *map(str, range(MAX_NOTES)))
-        await place.ask("I keep bees")
+        await self.keep(place, query, *map(str, range(1, MAX_NOTES)))
+        await place.ask("I play chess")
         assert rows(FactQuestionRow) == []
 
 
@@ -223,10 +208,6 @@ class TestWithoutEncoder:
             query(lambda session, text=text: add_note(session, place.ada.id, place.channel.guild.id, text))
         await place.ask("what do bees eat?")
         assert "no orders: I keep bees." in engine.requests[-1].prompt
-
-    async def test_contradictions_are_found_by_their_subject(self, place, query):
-        query(lambda session: add_note(session, place.ada.id, place.channel.guild.id, "I live in Paris"))
-        assert "instead of “I live in Paris”" in (await place.ask("I live in Rome")).content
 
 
 class TestOff:
