@@ -84,12 +84,10 @@ def group_gaps(gaps: Sequence[Gap], vectors: NDArray[Any] | None) -> list[GapGro
 def _labels_by_meaning(vectors: NDArray[Any]) -> list[int]:
     if len(vectors) < 2:
         return [0] * len(vectors)
-    from sklearn.cluster import AgglomerativeClustering
+    from scipy.cluster.hierarchy import fcluster, linkage
 
-    clusters = AgglomerativeClustering(
-        n_clusters=None, distance_threshold=MAX_DISTANCE, metric="cosine", linkage="average"
-    )
-    return [int(label) for label in clusters.fit_predict(vectors)]
+    tree = linkage(vectors, method="average", metric="cosine")
+    return [int(label) for label in fcluster(tree, MAX_DISTANCE, criterion="distance")]
 
 
 @dataclass(frozen=True)
