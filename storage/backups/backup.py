@@ -133,7 +133,6 @@ def _write_in(database: Database, store: AdapterStore, file: Path, folder: Path,
 
 
 def _take_snapshot(database: Database, target: Path, say: Say) -> None:
-    """Write a snapshot of the database to a new SQLite file."""
     say("reading the database")
     if database.engine.dialect.name == "sqlite":
         with database.engine.connect() as connection:
@@ -282,7 +281,6 @@ def _unpacked(file: Path, directory: Path, say: Say) -> Iterator[tuple[Path, Bac
 
 
 def _open_snapshot(file: Path) -> Database:
-    """Return the backup's database, migrated to the newest schema."""
     database = open_address(f"sqlite:///{file}", DatabaseSettings(), "the backup", keep_copy=False)
     _require_sound(file)
     return database

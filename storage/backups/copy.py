@@ -131,7 +131,6 @@ def _first_table_with_rows(connection: Connection) -> str | None:
 
 
 def _empty(connection: Connection) -> None:
-    """Delete every row."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables())} CASCADE"))
         return

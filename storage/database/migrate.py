@@ -50,7 +50,6 @@ POSTGRES_WORDS = (
 
 @cache
 def _scripts() -> ScriptDirectory:
-    """Return the migrations; their files are read once per process."""
     return ScriptDirectory.from_config(_config())
 
 

@@ -120,7 +120,6 @@ class WebhookRow(Base):
     channel_id: Mapped[int] = mapped_column(BigInteger, index=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
     picture_digest: Mapped[str | None] = mapped_column(String(64))
-    """Digest of the webhook's picture."""
 
 
 class CardRevisionRow(Base):
@@ -186,7 +185,6 @@ class VersionRow(Base):
     decided_at: Mapped[datetime | None]
     """The time when people's choices made it ready, or dropped it."""
     announced: Mapped[bool] = mapped_column(default=False)
-    """True if the decision was announced."""
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
     """The time when its files were removed; the row and its manifest are kept."""

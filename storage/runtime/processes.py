@@ -64,7 +64,7 @@ def sole_process(
     lock = FileLock(data_directory / f"{process}.lock", timeout=wait_s)
     try:
         data_directory.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = lock.acquire()
     except Timeout as error:
         raise DataDirectoryInUse(process, data_directory, remedy) from error
     except OSError as error:
@@ -72,10 +72,8 @@ def sole_process(
         raise SettingsError(
             f"the folder {data_directory} cannot be used ({error.strerror}): {writable}{remedy}"
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -85,17 +83,15 @@ def sole_token(token: str, shard: str = BOT) -> Iterator[None]:
     path = Path(tempfile.gettempdir()) / f"reactune-{name}.lock"
     lock = FileLock(path, timeout=0, mode=0o600)
     try:
-        lock.acquire()
+        held = lock.acquire()
     except Timeout as error:
         raise TokenInUse from error
     except PermissionError as error:
         raise SettingsError(
             f"another user of this machine ran the bot with this DISCORD_TOKEN: delete {path} if it is not running"
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def worker_name(data_directory: Path) -> str:
