@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.columns import utc_now
 from storage.database.enums import Rule, Scope
-from storage.database.rows import changed_rows, database_now
+from storage.database.rows import changed_rows, database_now, from_row
 from storage.database.tables import ServerRow
 from storage.errors import SetupConflict
 from storage.personalities.bindings import BindingPlace, active_personality_at, bind, unbind
@@ -155,6 +155,4 @@ def _let_answer(session: Session, guild_id: int, personality: Personality, by: s
 
 
 def _plain(row: ServerRow) -> ServerSetup:
-    return ServerSetup(
-        row.guild_id, ServerChoices.model_validate(row.choices), row.generation, row.chosen_by, row.chosen_at
-    )
+    return from_row(ServerSetup, row, choices=ServerChoices.model_validate(row.choices))

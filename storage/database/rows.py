@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, CompoundSelect, CursorResult, Result, Select, func, select
+from sqlalchemy import ColumnElement, CompoundSelect, CursorResult, Result, Row, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -23,7 +23,7 @@ Plain = TypeVar("Plain", bound="DataclassInstance")
 Value = TypeVar("Value")
 
 
-def from_row(cls: type[Plain], row: Base, **more: Any) -> Plain:
+def from_row(cls: type[Plain], row: Base | Row[*tuple[Any, ...]], **more: Any) -> Plain:
     """Return a dataclass filled from the row's columns of the same names; `more` gives the other fields."""
     return cls(**{field.name: getattr(row, field.name) for field in fields(cls) if field.name not in more}, **more)
 

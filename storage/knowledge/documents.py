@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from types import MappingProxyType
 
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
-from storage.database.rows import any_row, column_values, count_rows, read_all
+from storage.database.rows import any_row, column_values, count_rows, from_row, read_all
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
 from storage.settings.sections import KnowledgeSettings
@@ -70,7 +69,6 @@ class Document:
     link: str
     media_type: str
     digest: str
-    """Digest of the text."""
     added_by: str
     added_at: datetime
     refreshed_at: datetime
@@ -207,8 +205,12 @@ def read_passages(session: Session, document_id: int, limit: int, after: int | N
 
 def made_of(session: Session, message_id: int) -> list[Document]:
     """Return the documents, of any server, that hold the Discord message."""
-    ids = select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id == message_id)
-    return _read(session, DocumentRow.id.in_(ids))
+    return _read(session, DocumentRow.id.in_(documents_with([message_id])))
+
+
+def documents_with(message_ids: Collection[int]) -> Select[int]:
+    """Select the documents, of any server, that hold one of the Discord messages."""
+    return select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id.in_(message_ids))
 
 
 def read_text(session: Session, document_id: int) -> str:
@@ -359,4 +361,4 @@ def _read(session: Session, *conditions: ColumnElement[bool]) -> list[Document]:
         .group_by(DocumentRow.id)
         .order_by(DocumentRow.id)
     )
-    return [Document(**{field.name: getattr(row, field.name) for field in dataclass_fields(Document)}) for row in rows]
+    return [from_row(Document, row) for row in rows]

@@ -49,12 +49,12 @@ def link_address(port: int, secret: str) -> str:
 
 def is_link(session: Session, secret: str) -> bool:
     """Return whether a link of this secret can still be used."""
-    return any_row(session, _valid_link(secret))
+    return any_row(session, _valid(secret, is_link=True))
 
 
 def redeem_link(session: Session, secret: str) -> str | None:
     """Use up a link and return the secret of a new session; None if the link was used, is too old or is unknown."""
-    found = read_first(session, ConsoleSession, _valid_link(secret))
+    found = read_first(session, ConsoleSession, _valid(secret, is_link=True))
     used = session.execute(
         delete(ConsoleSessionRow).where(ConsoleSessionRow.digest == _digest(secret), ConsoleSessionRow.is_link)
     )
@@ -70,12 +70,7 @@ def begin_session(session: Session, user_id: int, name: str, servers: Sequence[i
 
 def find_session(session: Session, secret: str) -> ConsoleSession | None:
     """Return the session, or None if it has ended or never existed."""
-    current = select(ConsoleSessionRow).where(
-        ConsoleSessionRow.digest == _digest(secret),
-        ConsoleSessionRow.is_link.is_(False),
-        ConsoleSessionRow.expires_at > utc_now(),
-    )
-    return read_first(session, ConsoleSession, current)
+    return read_first(session, ConsoleSession, _valid(secret, is_link=False))
 
 
 def end_session(session: Session, secret: str) -> None:
@@ -87,10 +82,10 @@ def end_sessions_of(session: Session, user_id: int) -> None:
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id))
 
 
-def _valid_link(secret: str) -> Select[Any]:
+def _valid(secret: str, *, is_link: bool) -> Select[Any]:
     return select(ConsoleSessionRow).where(
         ConsoleSessionRow.digest == _digest(secret),
-        ConsoleSessionRow.is_link,
+        ConsoleSessionRow.is_link.is_(is_link),
         ConsoleSessionRow.expires_at > utc_now(),
     )
 

@@ -18,10 +18,11 @@ from storage.conversations.replies import keep_answered_questions
 from storage.database import tables
 from storage.database.columns import Fate, utc_now
 from storage.database.enums import ASKED, NOBODY, QuarantineRule, RoundStatus
-from storage.database.rows import any_row, changed_rows, count_rows
-from storage.knowledge.documents import erase_documents, remove_words_of
+from storage.database.rows import any_row, changed_rows
+from storage.knowledge.documents import documents_with, erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
+from storage.privacy.member_data import summarize_member_data
 from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
 from storage.privacy.ownership import (
     channels_in,
@@ -43,6 +44,9 @@ DELETED_DATA = Sentence(
 )
 
 ReplyIds = Select[int] | CompoundSelect[int]
+NO_REPLIES = select(tables.ReplyRow.id).where(false())
+NO_CORRECTIONS = select(tables.CorrectionRow.id).where(false())
+NO_DOCUMENTS = select(tables.DocumentRow.id).where(false())
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     pseudonym = read_pseudonyms(session).of(user_id)
     marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids, pseudonym)
     session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
-    votes, corrections = count_rows(session, voted_ids.distinct()), count_rows(session, correction_ids)
-    compared = select(tables.ComparisonRow.user_id).where(tables.ComparisonRow.user_id == user_id)
-    choices = count_rows(session, compared)
-    notes = count_rows(session, select(tables.MemberNoteRow.id).where(tables.MemberNoteRow.user_id == user_id))
+    before = summarize_member_data(session, user_id)
     documents = remove_words_of(session, user_id)
     for table, column in naming_members(Fate.GONE):
         session.execute(delete(table).where(column == user_id))
@@ -89,10 +90,10 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     _take_name_out(session, user_id)
     return Deletion(
         replies=changed_rows(replies),
-        votes=votes,
-        choices=choices,
-        corrections=corrections,
-        notes=notes,
+        votes=before.votes,
+        choices=before.choices,
+        corrections=before.suggestions + before.withdrawn,
+        notes=before.notes,
         summaries=drop_summaries_with(session, user_id),
         documents=documents,
         marked=marked,
@@ -114,11 +115,10 @@ def _take_name_out(session: Session, user_id: int, guild_id: int | None = None) 
 
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
     """Return whether the text of one of the Discord messages is stored in any form."""
-    sources = tables.DocumentSourceRow
     kept: tuple[ReplyIds, ...] = (
         _replies_with(channel_id, message_ids),
         _summaries_of(channel_id, message_ids),
-        select(sources.document_id).where(sources.message_id.in_(message_ids)),
+        documents_with(message_ids),
     )
     return any(any_row(session, query) for query in kept)
 
@@ -129,17 +129,14 @@ def erase_messages(session: Session, channel_id: int, message_ids: Collection[in
     An answer is deleted if one of its own messages or a message in its prompt is deleted.
     """
     _lock(session)
-    sources = tables.DocumentSourceRow
-    documents = select(sources.document_id).where(sources.message_id.in_(message_ids))
     summaries = session.scalars(_summaries_of(channel_id, message_ids)).all()
-    return _erase(session, _replies_with(channel_id, message_ids), documents, summaries)
+    return _erase(session, _replies_with(channel_id, message_ids), documents_with(message_ids), summaries)
 
 
 def erase_answers(session: Session, reply_ids: Collection[int]) -> Deletion:
     """Delete answers with their votes and suggestions, and mark the versions trained on them."""
     _lock(session)
-    no_documents = select(tables.DocumentRow.id).where(false())
-    return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id.in_(reply_ids)), no_documents, [])
+    return _erase(session, select(tables.ReplyRow.id).where(tables.ReplyRow.id.in_(reply_ids)))
 
 
 def forget_notes(
@@ -156,8 +153,7 @@ def forget_notes(
 def erase_notes(session: Session, note_ids: Collection[int]) -> Deletion:
     """Delete notes and the answers whose prompts held them, and mark the versions trained on those answers."""
     _lock(session)
-    no_documents = select(tables.DocumentRow.id).where(false())
-    erased = _erase(session, replies_with_notes(note_ids), no_documents, [])
+    erased = _erase(session, replies_with_notes(note_ids))
     return replace(erased, notes=delete_notes(session, note_ids))
 
 
@@ -300,7 +296,6 @@ def erase_member_in(session: Session, guild_id: int, user_id: int, *, left_at: d
 
 
 def _wrote_directly(session: Session, user_id: int, since: datetime) -> bool:
-    """Return whether the bot has answered the member in direct messages since then."""
     replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
     direct = select(spoke.reply_id).join(replies).where(spoke.user_id == user_id, replies.guild_id.is_(None))
     return any_row(session, direct.where(replies.created_at > since))
@@ -319,13 +314,11 @@ def lock_erasures(session: Session, *, shared: bool = False) -> None:
 def mark_versions_of_voter(session: Session, user_id: int) -> tuple[str, ...]:
     """Mark the versions that the member's votes influenced, end running rounds, and return the versions' names."""
     _lock(session)
-    nothing = select(tables.ReplyRow.id).where(false())
-    corrections = select(tables.CorrectionRow.id).where(false())
-    return mark_versions_trained_on(session, nothing, corrections, read_pseudonyms(session).of(user_id))
+    return mark_versions_trained_on(session, NO_REPLIES, voter=read_pseudonyms(session).of(user_id))
 
 
 def mark_versions_trained_on(
-    session: Session, reply_ids: ReplyIds, correction_ids: Select[int], voter: Pseudonym | None = None
+    session: Session, reply_ids: ReplyIds, correction_ids: Select[int] = NO_CORRECTIONS, voter: Pseudonym | None = None
 ) -> tuple[str, ...]:
     """Mark the versions trained on the rows or on the voter's votes, and the versions that started from them.
 
@@ -383,9 +376,10 @@ def _lock(session: Session) -> None:
     lock_personalities(session)  # a round that is being planned cannot train on it
 
 
-def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Deletion:
-    no_corrections = select(tables.CorrectionRow.id).where(false())
-    marked = mark_versions_trained_on(session, replies, no_corrections)
+def _erase(
+    session: Session, replies: ReplyIds, documents: Select[int] = NO_DOCUMENTS, channel_ids: Collection[int] = ()
+) -> Deletion:
+    marked = mark_versions_trained_on(session, replies)
     keep_answered_questions(session, replies)
     # PostgreSQL checks all of a pair's references again when a second one is emptied, so corrections go separately.
     session.execute(delete(tables.CorrectionRow).where(tables.CorrectionRow.reply_id.in_(replies)))

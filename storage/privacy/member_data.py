@@ -175,27 +175,19 @@ def _answers(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
     for row in rows.all():
         people = set(session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id)))
         is_own, is_for_them = people == {user_id}, row.author_id == user_id
+        asked = select(ReplySourceRow.message_id).where(ReplySourceRow.user_id == user_id)
+        own = session.scalars(asked.where(ReplySourceRow.reply_id == row.id).order_by(ReplySourceRow.message_id))
         yield {
             "id": row.id,
             "at": _moment(row.created_at),
             "server": _id(row.guild_id),
             "channel": str(row.channel_id),
-            "your_messages": [
-                message_link(row.guild_id, row.channel_id, message_id)
-                for message_id in _own_messages(session, row.id, user_id)
-            ],
+            "your_messages": [message_link(row.guild_id, row.channel_id, id_) for id_ in own],
             "prompt": row.messages if is_own else None,
             "answer": row.answer if is_own or is_for_them else None,
             "shared_with_others": not is_own,
             "training_basis": row.basis.value if row.basis else None,
         }
-
-
-def _own_messages(session: Session, reply_id: int, user_id: int) -> list[int]:
-    own = select(ReplySourceRow.message_id).where(
-        ReplySourceRow.reply_id == reply_id, ReplySourceRow.user_id == user_id
-    )
-    return sorted(session.scalars(own))
 
 
 def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, select, union
@@ -30,27 +30,19 @@ class Naming(NamedTuple):
         return f"{self.table.__tablename__}.{self.column.key}"
 
 
-def naming_members(*fates: Fate) -> list[Naming]:
-    """Return the columns with IDs of members whose rows have one of the fates, or all without fates."""
-    return list(_naming(MEMBER, fates))
+def _naming(key: str, *fates: Fate) -> list[Naming]:
+    """Return the columns with this key of `info` whose rows have one of the fates, or any if none is given."""
+    return [
+        Naming(table, getattr(table, name))
+        for table in table_classes()
+        for name, column in table.__mapper__.columns.items()
+        if column.info.get(key) in (fates or tuple(Fate))
+    ]
 
 
-def naming_pseudonyms(*fates: Fate) -> list[Naming]:
-    """Return the columns that hold pseudonyms and have one of the fates; all of them if no fate is given."""
-    return list(_naming(PSEUDONYM, fates))
-
-
-def naming_servers(*fates: Fate) -> list[Naming]:
-    """Return the columns with IDs of servers whose rows have one of the fates, or all without fates."""
-    return list(_naming(SERVER, fates))
-
-
-def _naming(key: str, fates: tuple[Fate, ...]) -> Iterator[Naming]:
-    for table in table_classes():
-        for name, column in table.__mapper__.columns.items():
-            fate = column.info.get(key)
-            if fate is not None and (not fates or fate in fates):
-                yield Naming(table, getattr(table, name))
+naming_members = partial(_naming, MEMBER)
+naming_pseudonyms = partial(_naming, PSEUDONYM)
+naming_servers = partial(_naming, SERVER)
 
 
 @cache
