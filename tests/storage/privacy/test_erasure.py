@@ -246,26 +246,19 @@ def test_a_member_is_deleted_from_one_server_only(session: Session) -> None:
     assert consenting(session, [ALICE]) == {ALICE}
 
 
-def test_everything_of_a_member_without_another_server_is_deleted(session: Session) -> None:
-    add_answer(session)
-    add_note(session, ALICE, HOME, "likes tea")
-    give_consent(session, ALICE)
-    erase_member_in(session, HOME, ALICE, left_at=utc_now())
-    assert list_notes(session, ALICE, HOME) == []
-    assert consenting(session, [ALICE]) == set()
-
-
 def test_whoever_leaves_their_last_server_is_forgotten_in_direct_messages_too(session: Session) -> None:
     add_answer(session)
     add_answer(session, guild_id=None, channel_id=CHANNEL + 1)
-    add_note(session, ALICE, None, "I am ill")
+    for place in (HOME, None):
+        add_note(session, ALICE, place, "I am ill")
     give_consent(session, ALICE)
     note_departure(session, HOME, ALICE)
     (departure,) = departed_before(session, utc_now())
     complete_departure(session, departure)
     session.expire_all()
     assert kept(session) == set()
-    assert (list_notes(session, ALICE, None), consenting(session, [ALICE])) == ([], set())
+    assert [list_notes(session, ALICE, place) for place in (HOME, None)] == [[], []]
+    assert consenting(session, [ALICE]) == set()
 
 
 def test_whoever_wrote_in_direct_messages_after_leaving_is_still_reachable_and_not_forgotten(session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -172,8 +173,8 @@ def test_answers_that_a_round_listed_in_the_meantime_are_kept(session: Session) 
     assert session.scalars(select(ReplyRow.id)).all() == [hers]
 
 
-def voted(session: Session) -> list[int]:
-    reply_id = add_reply(session, basis=None)
+def voted(session: Session, basis: Basis | None = None) -> list[int]:
+    reply_id = add_reply(session, basis=basis)
     vote(session, reply_id, ALICE, Vote.UP)
     return [reply_id]
 
@@ -188,12 +189,6 @@ def compared(session: Session) -> list[int]:
     replies = ask_twice(session, None, None, basis=None)
     compare(session, *replies, ALICE, Better.FIRST)
     return list(replies)
-
-
-def voted_with_permission(session: Session) -> list[int]:
-    reply_id = add_reply(session, basis=Basis.LIVE_CHAT)
-    vote(session, reply_id, BOB, Vote.UP)
-    return [reply_id]
 
 
 def replaced(session: Session) -> list[int]:
@@ -213,7 +208,7 @@ def without_feedback(session: Session) -> list[int]:
     [
         (voted, PrivacySettings(), LONGEST_WAIT.days),
         (voted, TAUGHT_BY_WORDS_ALONE, KEPT_DAYS),
-        (voted_with_permission, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
+        (partial(voted, basis=Basis.LIVE_CHAT), TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
         (replaced, PrivacySettings(), LONGEST_WAIT.days),
         (replaced, TAUGHT_BY_WORDS_ALONE, KEPT_DAYS),
         (corrected, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
