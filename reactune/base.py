@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reactune.changing_base import SEES, change_base
+from reactune.model import request_release
 from reactune.shared import (
     AsJson,
     Config,
@@ -26,14 +27,13 @@ from reactune.shared import (
     with_cards,
 )
 from reactune.train import train_personality
-from storage.adapters.stores import open_store
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import AlreadyChampion, BaseModelError, SettingsError
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.base_change import UsedBase, describe_bases_used
 from storage.releases.bases import base_in_use, previous_base
-from storage.releases.promotion import ReleaseRequest, promote_version
-from storage.releases.versions import Version, read_alias, version_of_round
+from storage.releases.promotion import promote_version
+from storage.releases.versions import read_alias, version_of_round
 from storage.settings.sections import Settings
 from storage.training.rounds import MIN_EXAMPLES, Round
 from storage.wording import count, format_bytes
@@ -169,14 +169,8 @@ def _lead(config: Path | None, settings: Settings, personality: Personality, rou
         version = version_of_round(session, round_.id)
     if version is None or version.verdict is not GateVerdict.PASS:
         return None
-    store = open_store(settings)
-
-    def open_files(found: Version | None) -> None:
-        if found is not None:
-            store.path(found.digest)
-
     command = operator_action("version promote", f"version: {version.name}", TAUGHT)
-    request = ReleaseRequest(personality.id, version.name, TAUGHT, override=False, open_files=open_files)
+    request = request_release(settings, personality.id, version.name, TAUGHT, override=False)
     with operating(config, personality.name, command) as (database, action, _), contextlib.suppress(AlreadyChampion):
         promote_version(database, action, request)
     return version.name

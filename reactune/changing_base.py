@@ -78,9 +78,9 @@ def _setting_for(which: str) -> str:
 def _confirm(offer: BaseOffer, settings: Settings, *, yes: bool) -> None:
     from reactune.models import describe_memory
 
-    notes.print(describe_offer(offer), markup=False, highlight=False)
+    notes.print(describe_offer(offer))
     if offer.shape is not None:
-        notes.print(describe_memory(offer.shape, settings), markup=False, highlight=False)
+        notes.print(describe_memory(offer.shape, settings))
     if not yes and not _agrees():
         notes.print("Nothing was changed.")
         raise typer.Exit(1)
@@ -150,7 +150,7 @@ def _download_bar(offer: BaseOffer) -> Iterator[Callable[[int, int], None]]:
     from storage.models.base_model import report_tenths
 
     if not notes.is_terminal:
-        yield report_tenths(lambda sentence: notes.print(sentence, markup=False, highlight=False), offer.name)
+        yield report_tenths(notes.print, offer.name)
         return
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress("Downloading", *columns, console=notes, transient=True) as bar:
@@ -179,7 +179,7 @@ def _prepare(offer: BaseOffer, settings: Settings, say: Callable[[str], None]) -
                 raise SettingsError(
                     f'OpenVINO cannot serve {model.name} ({error}): set model.engine = "auto", or choose another model'
                 ) from error
-            notes.print(f"transformers will answer, because OpenVINO cannot: {error}", markup=False, highlight=False)
+            notes.print(f"transformers will answer, because OpenVINO cannot: {error}")
     return model
 
 

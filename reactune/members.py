@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.shared import AsJson, Config, Personality, progress, read_settings, reading, show_plain
+from reactune.shared import AsJson, Config, Personality, read_settings, reading, resolve_base, show_plain
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 
 privacy = typer.Typer(no_args_is_help=True, help="Show what is stored about members.")
@@ -55,11 +55,9 @@ def show_vote_outcomes(
     """Show what happened to a member's votes, newest first."""
     from bot.text.lineage import as_plain_text, outcome_lines
     from storage.insights.vote_outcomes import vote_outcomes
-    from storage.models.base_model import resolve_base_model
 
     settings = read_settings(config)
-    with progress() as say:
-        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    base = resolve_base(settings)
     with reading(settings) as session:
         found = personality_named(session, personality)
         outcomes = vote_outcomes(session, user_id, personality=found, settings=settings, base_revision=base.revision)

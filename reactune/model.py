@@ -17,8 +17,8 @@ from reactune.shared import (
     look_up,
     operating,
     operator_action,
-    progress,
     read_settings,
+    resolve_base,
     show,
     show_plain,
 )
@@ -32,6 +32,7 @@ from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.before_after import BeforeAfter, compare_answers
 from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Version, name_of, version_named
+from storage.settings.sections import Settings
 from storage.wording import BASE_NAME
 
 model = typer.Typer(
@@ -104,9 +105,10 @@ def promote_model(
     as_json: AsJson = False,
 ) -> None:
     """Put a version in use, so that it answers."""
+    settings = read_settings(config)
     command = operator_action("version promote", f"version: {version}, override: {override}", reason)
     with operating(config, personality, command) as (database, action, personality_id):
-        request = _request(config, personality_id, version, reason, override=override)
+        request = request_release(settings, personality_id, version, reason, override=override)
         move = promote_version(database, action, request)
         with database.snapshot() as session:
             compared = compare_answers(session, move.before.version, move.after.version)
@@ -129,8 +131,10 @@ def roll_back_model(
         _show_champion(move, as_json, describe_now(now) + offer)
 
 
-def _request(config: Path | None, personality_id: int, version: str, reason: str, *, override: bool) -> ReleaseRequest:
-    store = open_store(read_settings(config))
+def request_release(
+    settings: Settings, personality_id: int, version: str, reason: str, *, override: bool
+) -> ReleaseRequest:
+    store = open_store(settings)
 
     def open_files(found: Version | None) -> None:
         if found is not None:
@@ -227,7 +231,6 @@ def write_model_gguf(
 ) -> None:
     """Write a version as a GGUF file for llama.cpp's server."""
     from storage.adapters.folder_store import AdapterRef
-    from storage.models.base_model import resolve_base_model
     from storage.models.gguf import gguf_name, write_gguf
 
     settings = read_settings(config)
@@ -235,8 +238,7 @@ def write_model_gguf(
     if found is None:
         raise SettingsError("the base model has no adapter to write: name a version, such as v3")
     adapter = AdapterRef(found.digest, open_store(settings).path(found.digest))
-    with progress() as say:
-        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    base = resolve_base(settings)
     require_base(adapter.path, base)
     file = folder / gguf_name(adapter)
     try:

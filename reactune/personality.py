@@ -17,9 +17,9 @@ from reactune.shared import (
     operating,
     operator_action,
     operator_name,
-    progress,
     read_settings,
     record_command,
+    resolve_base,
     show,
     show_plain,
     with_cards,
@@ -104,7 +104,6 @@ def _export_card(config: Path | None, name: str, path: Path, as_json: bool) -> N
 
 
 def _export_version(config: Path | None, name: str, folder: Path, version: str, as_json: bool) -> None:
-    from storage.models.base_model import resolve_base_model
     from storage.models.personality_files import export_version, read_provenance
 
     settings = read_settings(config)
@@ -118,8 +117,7 @@ def _export_version(config: Path | None, name: str, folder: Path, version: str, 
                 "(`reactune personality show` prints the card)"
             )
         origin = read_provenance(session, found, wanted, settings)
-    with progress() as say:
-        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    base = resolve_base(settings)
     export_version(open_store(settings), base, origin, folder)
     exported = origin.versions[0]
     record_command(config, name, operator_action("personality export", f"version: {exported.name}"))
@@ -157,12 +155,9 @@ def import_from_file(
     """Import a card or an adapter, and return it with sentences about it; `server` gets a card's lorebook."""
     from bot.text.rounds import describe_import
     from bot.text.sanitize import escape_inline
-    from storage.models.base_model import resolve_base_model
     from storage.models.personality_imports import ImportRequest, import_personality_file
 
-    store = open_store(settings)
-    with progress() as say:
-        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    store, base = open_store(settings), resolve_base(settings)
     with with_cards(settings):
         pass  # the file may be a new version of one of the cards' personalities
     with contextlib.closing(open_database(settings)) as database:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -27,10 +27,13 @@ from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import NO_OVERRIDES, load_settings
 from storage.settings.sections import Settings
 
+if TYPE_CHECKING:
+    from storage.models.base_model import BaseModel
+
 T = TypeVar("T")
 
 # Standard error, because standard output is for results and JSON.
-notes = Console(stderr=True)
+notes = Console(stderr=True, markup=False, highlight=False)
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Your settings file, in place of config.toml and reactune.toml.")
@@ -86,10 +89,18 @@ def progress() -> Iterator[Callable[[str], None]]:
     def say(text: str) -> None:
         nonlocal last
         if text != last:
-            notes.print(text, markup=False, highlight=False)
+            notes.print(text)
         last = text
 
     yield say
+
+
+def resolve_base(settings: Settings) -> BaseModel:
+    """Return the base model, downloaded or converted first if needed, and report progress."""
+    from storage.models.base_model import resolve_base_model
+
+    with progress() as say:
+        return resolve_base_model(settings.model.base, settings.data.directory, say)
 
 
 @contextlib.contextmanager

@@ -61,11 +61,7 @@ def check_base_model(settings: Settings) -> str:
 
 def find_base(settings: Settings) -> BaseModel:
     """Return the base model; with a new data folder it is converted first, which takes a while."""
-    return resolve_base_model(settings.model.base, settings.data.directory, _say)
-
-
-def _say(sentence: str) -> None:
-    notes.print(sentence, markup=False, highlight=False)
+    return resolve_base_model(settings.model.base, settings.data.directory, notes.print)
 
 
 def check_engine(settings: Settings) -> str:
@@ -122,7 +118,7 @@ def check_coherence_model(settings: Settings) -> str:
     name = settings.gate.coherence_model
     if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
         return f"{name}, which the first round downloads from the Hub (not checked)"
-    model = resolve_coherence_model(name, settings.data.directory, _say)
+    model = resolve_coherence_model(name, settings.data.directory, notes.print)
     return f"{model.name} (revision {model.revision})" if model else "the base model itself"
 
 

@@ -28,7 +28,7 @@ def require_terminal() -> None:
 
 
 def say(text: str) -> None:
-    notes.print(as_called(text), markup=False, highlight=False, soft_wrap=True)
+    notes.print(as_called(text), soft_wrap=True)
 
 
 def ask_text(question: str) -> str:
