@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,7 +16,18 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.console.access import BOT, LIMITS, SERVICES, START, VISITOR, Visitor, is_partial, read_post
+from bot.console.access import (
+    BOT,
+    LIMITS,
+    SAFE_METHODS,
+    SERVICES,
+    START,
+    VISITOR,
+    Handler,
+    Visitor,
+    is_partial,
+    read_post,
+)
 from bot.console.rendering import fill
 from bot.console.talks import Talks
 from bot.errors import UserFacingError
@@ -88,6 +99,8 @@ class Here:
     visitor: Visitor
     personality: Personality
     personalities: list[Personality]
+    form: SentForm
+    """The fields of the form that was sent, or else of the page's address."""
 
     @property
     def bot(self) -> commands.AutoShardedBot:
@@ -122,6 +135,17 @@ class Here:
     def is_partial(self) -> bool:
         """Whether htmx asks for a part of the page."""
         return is_partial(self.request)
+
+    def number(self, name: str, largest: int = LARGEST_NUMBER) -> int | None:
+        """Return a number from the query of the page's address; None if there is none."""
+        return parse_id(self.request.query.get(name, ""), largest)
+
+    def number_in_path(self, name: str, largest: int = LARGEST_NUMBER) -> int:
+        """Return a number from the path of the page's address; raises HTTPNotFound if it is too large."""
+        value = parse_id(self.request.match_info[name], largest)
+        if value is None:
+            raise web.HTTPNotFound
+        return value
 
     def address(self, path: str, **query: object) -> str:
         """Return the address of a page about the same personality."""
@@ -251,6 +275,9 @@ class Here:
             raise
 
 
+Page = Callable[[Here], Awaitable[web.StreamResponse]]
+
+
 def without_nul(text: str) -> str:
     """Return the text as PostgreSQL can read it."""
     return text.replace("\0", "")
@@ -274,6 +301,12 @@ class SentForm:
     def texts(self, name: str) -> list[str]:
         """Return the choices in a field that allows several or none."""
         return [without_nul(value) for value in self._fields.getall(name, ()) if isinstance(value, str) and value]
+
+    def values(self, prefix: str) -> Iterator[tuple[str, str | web.FileField]]:
+        """Yield all fields whose names begin so, by the rest of their names."""
+        for name, value in self._fields.items():
+            if name.startswith(prefix) and isinstance(value, str | web.FileField):
+                yield name.removeprefix(prefix), without_nul(value) if isinstance(value, str) else value
 
     def choice(self, name: str, kind: type[Choice]) -> Choice:
         try:
@@ -319,39 +352,28 @@ class SentForm:
         return next((file.filename for file in self.files(name)), "")
 
 
-async def read_form(request: web.Request) -> SentForm:
-    return SentForm(await read_post(request))
-
-
-def read_before(request: web.Request, largest: int = LARGEST_NUMBER) -> int | None:
-    """Return the id before which all entries on the page come; None on the first page."""
-    return read_number(request, "before", largest)
-
-
-def read_number(request: web.Request, name: str, largest: int = LARGEST_NUMBER) -> int | None:
-    """Return a number from the query of the page's address; None if there is none."""
-    return parse_id(request.query.get(name, ""), largest)
-
-
-def id_in_path(request: web.Request, name: str) -> int:
-    """Return the ID of an answer, or of anything on Discord, from the path; raises HTTPNotFound."""
-    return number_in_path(request, name, LARGEST_ID)
-
-
-def number_in_path(request: web.Request, name: str, largest: int = LARGEST_NUMBER) -> int:
-    """Return a number from the path of the page's address; raises HTTPNotFound if it is too large."""
-    value = parse_id(request.match_info[name], largest)
-    if value is None:
-        raise web.HTTPNotFound
-    return value
-
-
-async def find_here(request: web.Request) -> Here:
+async def _find_here(request: web.Request) -> Here:
     """Return the request with its page's personality; raises PersonalityNotFound."""
     services = request.app[SERVICES]
     name = without_nul(request.query.get("personality", DEFAULT_PERSONALITY))
     personality, personalities = await services.database.read(_read, name, request[VISITOR])
-    return Here(request, services, request[VISITOR], personality, personalities)
+    fields = request.query if request.method in SAFE_METHODS else await read_post(request)
+    return Here(request, services, request[VISITOR], personality, personalities, SentForm(fields))
+
+
+def get(path: str, page: Page) -> web.RouteDef:
+    return web.get(path, _with_here(page))
+
+
+def post(path: str, page: Page) -> web.RouteDef:
+    return web.post(path, _with_here(page))
+
+
+def _with_here(page: Page) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await page(await _find_here(request))
+
+    return handle
 
 
 def _read(session: Session, name: str, visitor: Visitor) -> tuple[Personality, list[Personality]]:

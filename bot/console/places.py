@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.console.page import Here, SentForm
+from bot.console.page import Here
 from bot.errors import UserFacingError
 from bot.guards.access import allows_server
 from bot.personalities.binding import places_of
@@ -147,17 +147,17 @@ def name_of_place(here: Here, binding: Binding) -> str:
     return f"#{channel.name} in {server}" if is_known else f"a {binding.scope} in {server}"
 
 
-def home_server(here: Here, form: SentForm) -> int | None:
+def home_server(here: Here) -> int | None:
     """Return the server that a new personality belongs to; None if it is the operator's, for all servers."""
     if here.visitor.servers is None:
         return None
-    server = form.id("server")
+    server = here.form.id("server")
     if server not in here.visitor.servers:
         raise UserFacingError(NOT_SERVED)
     return server
 
 
-def lorebook_server(here: Here, form: SentForm) -> int | None:
+def lorebook_server(here: Here) -> int | None:
     """Return the server that the operator chose for an imported lorebook; None if there is no choice."""
-    chosen = form.text("lorebook", "")
+    chosen = here.form.text("lorebook", "")
     return next((guild.id for guild in visible_servers(here) if str(guild.id) == chosen), None)

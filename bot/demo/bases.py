@@ -12,7 +12,7 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.console.page import find_here, read_form
+from bot.console.page import Here, get, post
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.localization.sentences import sentence
@@ -74,16 +74,14 @@ class BaseChoice:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        return [web.get(PAGE, self.show), web.get(f"{PAGE}/progress", self.show_progress), web.post(PAGE, self.use)]
+        return [get(PAGE, self.show), get(f"{PAGE}/progress", self.show_progress), post(PAGE, self.use)]
 
-    async def show(self, request: web.Request) -> web.Response:
-        here = await find_here(request)
+    async def show(self, here: Here) -> web.Response:
         offered = await self._find()
         seconds = await here.services.database.read(read_seconds, here.services.base.revision)
         return here.fill("channel/bases.html", choice=self, offered=offered, seconds_of=_seconds_of(offered, seconds))
 
-    async def show_progress(self, request: web.Request) -> web.Response:
-        here = await find_here(request)
+    async def show_progress(self, here: Here) -> web.Response:
         shown = here.fill("channel/preparing.html", choice=self)
         if self.chosen:
             self._is_told.set()
@@ -91,9 +89,8 @@ class BaseChoice:
             shown.headers["HX-Refresh"] = "true"
         return shown
 
-    async def use(self, request: web.Request) -> web.Response:
-        here, form = await find_here(request), await read_form(request)
-        setting = form.text("base")
+    async def use(self, here: Here) -> web.Response:
+        setting = here.form.text("base")
         if setting not in {base.setting for base in await self._find()}:
             raise UserFacingError(NOT_LISTED)
         if self.preparing:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bot.attachments.material import without_materials
 from bot.console.access import ConsoleRefusal
-from bot.console.page import Here, find_here, id_in_path, read_before, read_form, without_nul
+from bot.console.page import Here, get, post, without_nul
 from bot.console.places import name_channels, source_of
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
@@ -66,12 +66,11 @@ ORIGINS = {
 FILTERS = ("kind", "cause", "channel", "from", "until", "version", "text")
 
 
-async def show_answers(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def show_answers(here: Here) -> web.Response:
     channels = await _channels(here)
     asked = _query_of(here, channels)
     found = await here.services.database.read(list_answers, here.personality.id, asked, SHOWN + 1)
-    filters = {name: request.query.get(name) for name in FILTERS}
+    filters = {name: here.request.query.get(name) for name in FILTERS}
     older = here.address("/answers", **filters, before=found[SHOWN - 1].id) if len(found) > SHOWN else ""
     return here.fill(
         "answers.html",
@@ -104,7 +103,7 @@ def _query_of(here: Here, channels: Iterable[int]) -> AnswerQuery:
         since=_day(asked.get("from", "")),
         until=_day(asked.get("until", "")),
         channels=here.visitor.channels,
-        before_id=read_before(here.request, LARGEST_ID),
+        before_id=here.number("before", LARGEST_ID),
     )
 
 
@@ -115,8 +114,7 @@ def _day(text: str) -> date | None:
         return None
 
 
-async def show_answer(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def show_answer(here: Here) -> web.Response:
     details = await _find(here)
     one = details.listed
     return here.fill(
@@ -142,11 +140,10 @@ def _has_gap(here: Here, details: AnswerDetails) -> bool:
     return details.is_gap and guild_id is not None and here.bot.get_guild(guild_id) is not None
 
 
-async def improve(request: web.Request) -> web.Response:
+async def improve(here: Here) -> web.Response:
     """Store a better answer that the visitor wrote."""
-    here, form = await find_here(request), await read_form(request)
     details = await _find(here)
-    text = check_correction(sanitize(form.text("text")), details.listed.answer)
+    text = check_correction(sanitize(here.form.text("text")), details.listed.answer)
     action = _action(here, "suggest", details)
     author = Author(here.visitor.user_id, here.visitor.member_in(details.listed.guild_id) or here.member)
     basis = details.basis if _is_ours(details) else None
@@ -160,9 +157,8 @@ def _is_ours(details: AnswerDetails) -> bool:
     return details.basis in (Basis.LOCAL, Basis.PROMPT_BANK)
 
 
-async def make_example(request: web.Request) -> web.Response:
+async def make_example(here: Here) -> web.Response:
     """Add question and answer to the examples of the personality's card."""
-    here = await find_here(request)
     details = await _find(here)
     action = _action(here, "add example", details)
     await here.require_own(action)
@@ -176,9 +172,8 @@ def _add_example(session: Session, personality_id: int, details: AnswerDetails, 
     return add_example(session, personality_id, details.listed.question, details.listed.answer, by=by)
 
 
-async def exclude(request: web.Request) -> web.Response:
+async def exclude(here: Here) -> web.Response:
     """Leave the answer's text out of training from now on."""
-    here = await find_here(request)
     details = await _find(here)
     action = _action(here, "exclude answer", details)
     await here.require_administrator(action)
@@ -186,9 +181,8 @@ async def exclude(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther(here.address(f"/answers/{details.listed.id}"))
 
 
-async def remove(request: web.Request) -> web.Response:
+async def remove(here: Here) -> web.Response:
     """Delete the answer from the database; its message stays on Discord."""
-    here = await find_here(request)
     details = await _find(here)
     if not _may_delete(here, details):
         raise UserFacingError(NOT_YOURS_TO_DELETE)
@@ -213,7 +207,7 @@ def _action(here: Here, what: str, details: AnswerDetails) -> AuditedAction:
 
 
 async def _find(here: Here) -> AnswerDetails:
-    reply_id, visitor = id_in_path(here.request, "reply"), here.visitor
+    reply_id, visitor = here.number_in_path("reply", LARGEST_ID), here.visitor
     seen = None if visitor.channels is None else or_(in_channels(visitor.channels), in_talks_of(visitor.user_id))
     details = await here.services.database.read(read_answer, here.personality.id, reply_id, seen)
     if details is None:
@@ -223,10 +217,10 @@ async def _find(here: Here) -> AnswerDetails:
 
 ONE = r"/answers/{reply:\d+}"
 ROUTES = [
-    web.get("/answers", show_answers),
-    web.get(ONE, show_answer),
-    web.post(f"{ONE}/suggest", improve),
-    web.post(f"{ONE}/example", make_example),
-    web.post(f"{ONE}/exclude", exclude),
-    web.post(f"{ONE}/delete", remove),
+    get("/answers", show_answers),
+    get(ONE, show_answer),
+    post(f"{ONE}/suggest", improve),
+    post(f"{ONE}/example", make_example),
+    post(f"{ONE}/exclude", exclude),
+    post(f"{ONE}/delete", remove),
 ]

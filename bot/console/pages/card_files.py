@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from aiohttp import web
 
-from bot.console.page import Here, SentForm, find_here, read_form
+from bot.console.page import Here, get, post
 from bot.console.pages.personalities import PAGE
 from bot.console.places import home_server, lorebook_server
 from bot.errors import UserFacingError
@@ -22,13 +22,13 @@ NO_FILE = f"Choose a card: a file whose name ends with {', '.join(CARD_SUFFIXES)
 CONTENT_TYPES = {CARD_SUFFIX: "application/toml", ZIP_SUFFIX: "application/zip"}
 
 
-async def import_card(request: web.Request) -> web.Response:
+async def import_card(here: Here) -> web.Response:
     """Import a card from a file, for a new personality or an existing one, and describe the result."""
-    here, form = await find_here(request), await read_form(request)
+    form = here.form
     filename, chosen = form.file_name("file"), form.text("name", "")
     if not filename.lower().endswith(CARD_SUFFIXES):
         raise UserFacingError(NO_FILE)
-    home = home_server(here, form)
+    home = home_server(here)
     parsed = await asyncio.to_thread(parse_any_card, form.file("file"), filename)
     file = await asyncio.to_thread(with_clean_picture, parsed)
     name = choose_name(file, chosen, filename)
@@ -47,7 +47,7 @@ async def import_card(request: web.Request) -> web.Response:
     )
     notes = [*imported.notes]
     if imported.lorebook:
-        notes.append(await _keep_lorebook(here, imported, home or lorebook_server(here, form)))
+        notes.append(await _keep_lorebook(here, imported, home or lorebook_server(here)))
     return here.fill("imported.html", said=describe_import(imported), notes=notes, name=name)
 
 
@@ -58,13 +58,13 @@ async def _keep_lorebook(here: Here, imported: ImportedPersonality, server_id: i
     return await add_lorebook(here.services.library, imported, guild_id=server_id, added_by=here.visitor.name)
 
 
-async def download_card(request: web.Request) -> web.Response:
-    return _download(*export_card((await find_here(request)).personality))
+async def download_card(here: Here) -> web.Response:
+    return _download(*export_card(here.personality))
 
 
-async def download_version(request: web.Request) -> web.Response:
+async def download_version(here: Here) -> web.Response:
     """Return a version as a folder for peft, with the card and its origin."""
-    here, version = await find_here(request), SentForm(request.query).text("version", "")
+    version = here.form.text("version", "")
     async with here.recorded(here.action("export", version)):
         packed = await pack_version(here.services, here.personality, version)
     return _download(*packed)
@@ -79,7 +79,7 @@ def _download(name: str, content: bytes) -> web.Response:
 
 
 ROUTES = [
-    web.post(f"{PAGE}/import", import_card),
-    web.get(f"{PAGE}/card{CARD_SUFFIX}", download_card),
-    web.get(f"{PAGE}/export", download_version),
+    post(f"{PAGE}/import", import_card),
+    get(f"{PAGE}/card{CARD_SUFFIX}", download_card),
+    get(f"{PAGE}/export", download_version),
 ]

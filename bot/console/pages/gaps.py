@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import SentForm, read_form, read_number
+from bot.console.page import Here, get, post
 from bot.console.pages.knowledge import ServerPage, find_server
 from bot.console.places import AnswerSource, source_of
 from bot.knowledge.adding import from_text
@@ -46,11 +46,11 @@ class ShownGroup:
     """Gaps of the group that are not shown."""
 
 
-async def show_gaps(request: web.Request) -> web.Response:
-    page = await find_server(request)
+async def show_gaps(here: Here) -> web.Response:
+    page = find_server(here)
     groups = await _reader(page).read_groups()
-    shown = await page.here.services.database.read(_shown, page, groups[:SHOWN_GROUPS])
-    return page.fill("gaps.html", groups=shown, more=len(groups) - len(shown), done=read_number(request, "done"))
+    shown = await here.services.database.read(_shown, page, groups[:SHOWN_GROUPS])
+    return page.fill("gaps.html", groups=shown, more=len(groups) - len(shown), done=here.number("done"))
 
 
 def _reader(page: ServerPage) -> GapReader:
@@ -80,42 +80,41 @@ def _shown(session: Session, page: ServerPage, groups: Sequence[GapGroup]) -> li
     ]
 
 
-async def write_document(request: web.Request) -> web.Response:
+async def write_document(here: Here) -> web.Response:
     """Add the document that a group of questions needs, and settle the group."""
-    page, form = await find_server(request), await read_form(request)
-    reply_ids, by = await _find_shown(page, form), page.here.visitor.name
-    library = page.here.services.library
+    page, form, by = find_server(here), here.form, here.visitor.name
+    reply_ids = await _find_shown(page)
 
     def settle(session: Session) -> None:
         settle_gaps(session, reply_ids, by)
 
-    async with page.here.recorded(page.action("gap add", name_answers(reply_ids))):
-        document = await library.add(
+    async with here.recorded(page.action("gap add", name_answers(reply_ids))):
+        document = await here.services.library.add(
             await from_text(form.text("text", limit=None)),
             guild_id=page.server.id,
             title=form.text("title"),
             added_by=by,
             together_with=settle,
         )
-    return page.here.go(page.address("/gaps", done=document.id))
+    return here.go(page.address("/gaps", done=document.id))
 
 
-async def settle_without_document(request: web.Request) -> web.Response:
-    page, form = await find_server(request), await read_form(request)
-    reply_ids = await _find_shown(page, form)
+async def settle_without_document(here: Here) -> web.Response:
+    page = find_server(here)
+    reply_ids = await _find_shown(page)
     action = page.action("gap settle", name_answers(reply_ids))
-    await page.here.run_audited(action, settle_gaps, reply_ids, page.here.visitor.name)
+    await here.run_audited(action, settle_gaps, reply_ids, here.visitor.name)
     raise web.HTTPSeeOther(page.address("/gaps"))
 
 
-async def _find_shown(page: ServerPage, form: SentForm) -> list[int]:
+async def _find_shown(page: ServerPage) -> list[int]:
     """Return the answers that the form was shown with, and no later one, as far as they are still gaps."""
-    shown = {reply_id for part in form.text("answers").split(",") if (reply_id := parse_id(part)) is not None}
+    shown = {reply_id for part in page.here.form.text("answers").split(",") if (reply_id := parse_id(part)) is not None}
     return await _reader(page).find_open(shown)
 
 
 ROUTES = [
-    web.get("/knowledge/gaps", show_gaps),
-    web.post("/knowledge/gaps/document", write_document),
-    web.post("/knowledge/gaps/settle", settle_without_document),
+    get("/knowledge/gaps", show_gaps),
+    post("/knowledge/gaps/document", write_document),
+    post("/knowledge/gaps/settle", settle_without_document),
 ]

@@ -11,7 +11,7 @@ import discord
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import Here, SentForm, find_here, number_in_path, read_before, read_form, read_number, without_nul
+from bot.console.page import Here, get, post, without_nul
 from bot.console.places import visible_servers
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
@@ -78,7 +78,7 @@ class ServerPage:
 
     async def find_document(self) -> documents.Document:
         """Return the document that the address names; raises DocumentRefused."""
-        document_id = number_in_path(self.here.request, "document")
+        document_id = self.here.number_in_path("document")
         return await self.here.services.database.read(documents.find_document, self.server.id, document_id)
 
     def channel_named(self, channel_id: str) -> discord.TextChannel | None:
@@ -89,12 +89,8 @@ class ServerPage:
         return found
 
 
-async def find_server(request: web.Request) -> ServerPage:
+def find_server(here: Here) -> ServerPage:
     """Return the server that the address names, or the first one; raises UserFacingError."""
-    return _choose_server(await find_here(request))
-
-
-def _choose_server(here: Here) -> ServerPage:
     servers = visible_servers(here)
     if not servers:
         raise UserFacingError(NO_SERVERS)
@@ -119,17 +115,16 @@ class ShownDocument:
         return refreshed_at if refreshed_at - self.document.added_at > A_MOMENT else None
 
 
-async def show_documents(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def show_documents(here: Here) -> web.Response:
     if not visible_servers(here):
         return here.fill("no_server.html", sentence=NO_SERVERS)
-    return await _show_documents(_choose_server(here), "knowledge.html")
+    return await _show_documents(find_server(here), "knowledge.html")
 
 
 async def _show_documents(
     page: ServerPage, template: str, added: Sequence[documents.Document] = (), refused: Sequence[str] = ()
 ) -> web.Response:
-    before_id = read_before(page.here.request)
+    before_id = page.here.number("before")
     found, personalities = await page.here.services.database.read(_read_documents, page.server.id, before_id)
     shown = [_shown(page, document, personalities) for document in found[:SHOWN]]
     return page.fill(
@@ -172,11 +167,11 @@ class DocumentOptions:
     personality_id: int | None
 
 
-async def add_documents(request: web.Request) -> web.Response:
+async def add_documents(here: Here) -> web.Response:
     """Add a text and files; one that is refused does not keep the others out."""
-    page, form = await find_server(request), await read_form(request)
-    text, options = form.text("text", "", limit=None), await _read_options(page, form)
-    given = [*form.files("files"), *([text] if text else [])]
+    page = find_server(here)
+    text, options = here.form.text("text", "", limit=None), await _read_options(page)
+    given = [*here.form.files("files"), *([text] if text else [])]
     if not given:
         raise UserFacingError(NOTHING_GIVEN)
     if len(given) > 1 and (options.title or options.link):
@@ -184,11 +179,12 @@ async def add_documents(request: web.Request) -> web.Response:
     results = [await _add(page, one, options) for one in given]
     added = [result for result in results if isinstance(result, documents.Document)]
     refused = [result for result in results if isinstance(result, str)]
-    template = "added.html" if page.here.is_partial else "knowledge.html"
+    template = "added.html" if here.is_partial else "knowledge.html"
     return await _show_documents(page, template, added, refused)
 
 
-async def _read_options(page: ServerPage, form: SentForm) -> DocumentOptions:
+async def _read_options(page: ServerPage) -> DocumentOptions:
+    form = page.here.form
     channel, name, personality = page.channel_named(form.text("channel", "")), form.text("only_as", ""), None
     if name:
         personality = await page.here.services.database.read(personality_named, name, page.server.id)
@@ -226,18 +222,18 @@ async def _read(page: ServerPage, given: web.FileField | str) -> Source:
     return await from_content(given.file.read(), given.filename, page.here.services.settings.knowledge)
 
 
-async def show_document(request: web.Request) -> web.Response:
+async def show_document(here: Here) -> web.Response:
     """Show a document with its passages, and the ways to change it."""
-    page = await find_server(request)
-    document, after = await page.find_document(), read_number(request, "after")
-    passages, personalities, text = await page.here.services.database.read(_read_document, document, after)
+    page = find_server(here)
+    document, after = await page.find_document(), here.number("after")
+    passages, personalities, text = await here.services.database.read(_read_document, document, after)
     return page.fill(
         "document.html",
         shown=_shown(page, document, personalities),
         passages=passages[:SHOWN_PASSAGES],
         later=passages[SHOWN_PASSAGES - 1].position if len(passages) > SHOWN_PASSAGES else None,
         text=text,
-        changed=request.query.get("changed", ""),
+        changed=here.request.query.get("changed", ""),
     )
 
 
@@ -252,18 +248,19 @@ def _read_document(
     )
 
 
-async def refresh(request: web.Request) -> web.Response:
+async def refresh(here: Here) -> web.Response:
     """Replace a document's text by a newer one, or by the present text on Discord."""
-    page, form = await find_server(request), await read_form(request)
+    page = find_server(here)
     document = await page.find_document()
-    async with page.here.recorded(page.action("refresh document", f"document {document.id}")):
-        source = await _read_newer(page, document, form)
-        before = form.text("before") if document.kind in WRITTEN else None  # else it is what Discord has now
-        differs = await page.here.services.library.refresh(document, source, before=before)
-    return page.here.go(page.address(f"/{document.id}", changed="yes" if differs else "no"))
+    async with here.recorded(page.action("refresh document", f"document {document.id}")):
+        source = await _read_newer(page, document)
+        before = here.form.text("before") if document.kind in WRITTEN else None  # else it is what Discord has now
+        differs = await here.services.library.refresh(document, source, before=before)
+    return here.go(page.address(f"/{document.id}", changed="yes" if differs else "no"))
 
 
-async def _read_newer(page: ServerPage, document: documents.Document, form: SentForm) -> Source:
+async def _read_newer(page: ServerPage, document: documents.Document) -> Source:
+    form = page.here.form
     if files := form.files("files"):
         return await _read(page, files[0])
     if document.kind is DocumentKind.TEXT:
@@ -271,22 +268,22 @@ async def _read_newer(page: ServerPage, document: documents.Document, form: Sent
     return await read_again(document, page.server, page.reader)
 
 
-async def remove_chosen(request: web.Request) -> web.Response:
-    page = await find_server(request)
+async def remove_chosen(here: Here) -> web.Response:
+    page = find_server(here)
     document = await page.find_document()
     action = page.action("remove document", f"document {document.id}")
-    await page.here.run_audited(action, documents.remove_document, page.server.id, document.id)
-    log.info("%s removed document %d.", page.here.visitor.name, document.id)
+    await here.run_audited(action, documents.remove_document, page.server.id, document.id)
+    log.info("%s removed document %d.", here.visitor.name, document.id)
     raise web.HTTPSeeOther(page.address())
 
 
-async def show_search(request: web.Request) -> web.Response:
+async def show_search(here: Here) -> web.Response:
     """Show which passages an answer to a question would quote, and which not."""
-    page = await find_server(request)
-    services, question = page.here.services, without_nul(request.query.get("question", "")).strip()
-    channel = page.channel_named(request.query.get("channel", ""))
+    page = find_server(here)
+    services, question = here.services, without_nul(here.request.query.get("question", "")).strip()
+    channel = page.channel_named(here.request.query.get("channel", ""))
     channel_ids = frozenset({channel.id} if channel else ())
-    scope = documents.SearchScope(page.server.id, channel_ids, page.here.personality.id)
+    scope = documents.SearchScope(page.server.id, channel_ids, here.personality.id)
     decision, found = NOTHING, list[FoundPassage]()
     if question:
         decision, found = await services.library.find(scope, question, FOUND)
@@ -303,10 +300,10 @@ async def show_search(request: web.Request) -> web.Response:
 
 ONE = r"/knowledge/{document:\d+}"
 ROUTES = [
-    web.get("/knowledge", show_documents),
-    web.post("/knowledge", add_documents),
-    web.get("/knowledge/search", show_search),
-    web.get(ONE, show_document),
-    web.post(f"{ONE}/refresh", refresh),
-    web.post(f"{ONE}/remove", remove_chosen),
+    get("/knowledge", show_documents),
+    post("/knowledge", add_documents),
+    get("/knowledge/search", show_search),
+    get(ONE, show_document),
+    post(f"{ONE}/refresh", refresh),
+    post(f"{ONE}/remove", remove_chosen),
 ]

@@ -17,7 +17,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.charts.report import describe_report, draw_report
-from bot.console.page import Here, find_here, read_form
+from bot.console.page import Here, get, post
 from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
@@ -83,8 +83,7 @@ class FirstView:
     """One message, answered before and now; None if nobody asked it before."""
 
 
-async def show_overview(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def show_overview(here: Here) -> web.Response:
     release = await here.services.releases.current(here.personality.id)
     problem = here.services.releases.problem_of(here.personality.id)
     return here.fill(
@@ -108,33 +107,29 @@ def read_first_view(session: Session, personality_id: int, settings: Settings) -
     )
 
 
-async def show_waiting(request: web.Request) -> web.Response:
+async def show_waiting(here: Here) -> web.Response:
     """Return the decisions that wait for the visitor, for all personalities that they may decide about."""
-    here = await find_here(request)
     decides_on = [one for one in here.personalities if here.about(one).may_administer]
     waiting = await here.services.database.read(read_waiting, here, decides_on)
     addresses = [here.about(one.personality or here.personality).address(one.page) for one in waiting]
     return here.fill("waiting.html", waiting=list(zip(waiting, addresses, strict=True)))
 
 
-async def show_health(request: web.Request) -> web.Response:
+async def show_health(here: Here) -> web.Response:
     """Return the report of `/health`, which only the operator can act on."""
-    here = await find_here(request)
     if here.visitor.servers is not None:
         raise web.HTTPNotFound
     return here.fill("health.html", checks=(await examine_health(here.services)).checks, names=CHECKS)
 
 
-async def show_status(request: web.Request) -> web.Response:
+async def show_status(here: Here) -> web.Response:
     """Return the text of `/version status`."""
-    here = await find_here(request)
     said = await read_status_blocks(here.services, here.personality.id)
     return here.fill("status.html", lines="\n".join(said).split("\n"))
 
 
-async def show_likings(request: web.Request) -> web.Response:
+async def show_likings(here: Here) -> web.Response:
     """Return the text of `/taste`."""
-    here = await find_here(request)
     channels = here.visitor.channels
     seen = [] if channels is None else [in_channels(channels)]
     taste = await here.services.database.read(read_taste_report, here.personality.id, here.services.settings, *seen)
@@ -149,19 +144,17 @@ async def show_likings(request: web.Request) -> web.Response:
     )
 
 
-async def switch_taste_of(request: web.Request) -> web.Response:
+async def switch_taste_of(here: Here) -> web.Response:
     """Switch the personality's taste on or off, as `/taste switch` does."""
-    here, form = await find_here(request), await read_form(request)
-    to, page = form.choice("switch", Switch), form.choice("page", SwitchPage)
+    to, page = here.form.choice("switch", Switch), here.form.choice("page", SwitchPage)
     action = here.action("taste switch", f"{to}, of {here.personality.name}")
     await here.require_administrator(action)
     await here.run_audited(action, switch_taste, here.personality.id, on=to is Switch.ON)
     return here.go(here.address(page))
 
 
-async def show_report(request: web.Request) -> web.Response:
+async def show_report(here: Here) -> web.Response:
     """Return the picture of the report, with its words for those who cannot see it."""
-    here = await find_here(request)
     report = await here.services.database.read(read_report, here.personality.id, utc_now(), here.services.settings)
     picture = await asyncio.to_thread(draw_report, report, here.personality.name)
     words = describe_report(report).replace("**", "")
@@ -233,11 +226,11 @@ def _about_alert(personality: Personality, alert: AlertKind) -> WaitingItem:
 
 
 ROUTES = [
-    web.get("/", show_overview),
-    web.get("/overview/waiting", show_waiting),
-    web.get("/overview/status", show_status),
-    web.get("/overview/taste", show_likings),
-    web.get("/overview/report", show_report),
-    web.get("/overview/health", show_health),
-    web.post("/taste/switch", switch_taste_of),
+    get("/", show_overview),
+    get("/overview/waiting", show_waiting),
+    get("/overview/status", show_status),
+    get("/overview/taste", show_likings),
+    get("/overview/report", show_report),
+    get("/overview/health", show_health),
+    post("/taste/switch", switch_taste_of),
 ]

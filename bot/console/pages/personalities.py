@@ -10,7 +10,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.console.card_drafts import CardDraft, read_draft, turn_field
-from bot.console.page import Here, find_here, read_form
+from bot.console.page import Here, get, post
 from bot.console.pages.versions import show_answers_of
 from bot.console.places import find_place, group_places, home_server, name_of_place, servers_of, visible_servers
 from bot.errors import UserFacingError
@@ -63,8 +63,7 @@ class PersonalityFacts:
         return {BindingPlace(binding.scope, binding.place_id): name for name, binding in bindings}
 
 
-async def show_personalities(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def show_personalities(here: Here) -> web.Response:
     return await _show(here, CardDraft.of(here.personality.card))
 
 
@@ -109,11 +108,10 @@ def _read(session: Session, here: Here) -> PersonalityFacts:
 # Cards
 
 
-async def save_card(request: web.Request) -> web.Response:
-    here, form = await find_here(request), await read_form(request)
+async def save_card(here: Here) -> web.Response:
     action = here.action("edit card")
     await here.require_own(action)
-    draft, card = await asyncio.to_thread(read_draft, form, here.personality.card)
+    draft, card = await asyncio.to_thread(read_draft, here.form, here.personality.card)
     if card and draft.before != here.personality.card.digest:
         draft, card = replace(draft, mistakes={"card": CHANGED}), None
     if card is None:
@@ -122,11 +120,10 @@ async def save_card(request: web.Request) -> web.Response:
     return here.go(here.address(PAGE, saved="yes"))
 
 
-async def try_card(request: web.Request) -> web.Response:
+async def try_card(here: Here) -> web.Response:
     """Answer with the card as it is and with the draft, side by side; nothing is stored."""
-    here, form = await find_here(request), await read_form(request)
     services, own = here.services, here.personality
-    draft, card = await asyncio.to_thread(read_draft, form, own.card)
+    draft, card = await asyncio.to_thread(read_draft, here.form, own.card)
     if card is None:
         return await _show_again(here, draft)
     release = await services.releases.current(own.id)
@@ -135,7 +132,7 @@ async def try_card(request: web.Request) -> web.Response:
         for name, one in (("now", own.card), (DRAFT, card))
     ]
     generation = tuned(services.settings.generation, card)
-    return await show_answers_of(here, contestants, form.text("prompt", ""), generation)
+    return await show_answers_of(here, contestants, here.form.text("prompt", ""), generation)
 
 
 async def _show_again(here: Here, draft: CardDraft) -> web.Response:
@@ -151,9 +148,8 @@ async def _show_again(here: Here, draft: CardDraft) -> web.Response:
 # Personalities
 
 
-async def add_personality(request: web.Request) -> web.Response:
-    here, form = await find_here(request), await read_form(request)
-    name, guild_id = form.text("name"), home_server(here, form)
+async def add_personality(here: Here) -> web.Response:
+    name, guild_id = here.form.text("name"), home_server(here)
     await here.run_audited(
         here.action("create personality", name, personality_id=None, guild_id=guild_id),
         personalities.create_personality,
@@ -165,25 +161,23 @@ async def add_personality(request: web.Request) -> web.Response:
     return here.go(f"{PAGE}?personality={name}")
 
 
-async def archive_chosen(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def archive_chosen(here: Here) -> web.Response:
     action = here.action("archive")
     await here.require_own(action)
     await here.run_audited(action, personalities.archive_personality, here.personality)
     return here.go(PAGE)
 
 
-async def restore_chosen(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def restore_chosen(here: Here) -> web.Response:
     action = here.action("restore")
     await here.require_own(action)
     await here.run_audited(action, personalities.restore_personality, here.personality)
     return here.go(here.address(PAGE))
 
 
-async def bind_to_place(request: web.Request) -> web.Response:
+async def bind_to_place(here: Here) -> web.Response:
     """Let the personality answer in a channel, thread, category or the whole server."""
-    here, form = await find_here(request), await read_form(request)
+    form = here.form
     server = form.id("server")
     place, channel = find_place(here, server, form.id("place") if form.text("place") else None)
     strength = form.decimal("strength", 0.0, MAX_STRENGTH)
@@ -200,9 +194,8 @@ async def bind_to_place(request: web.Request) -> web.Response:
     return here.go(here.address("/personalities"))
 
 
-async def unbind_from_place(request: web.Request) -> web.Response:
-    here, form = await find_here(request), await read_form(request)
-    place = BindingPlace(form.choice("scope", Scope), form.id("place"))
+async def unbind_from_place(here: Here) -> web.Response:
+    place = BindingPlace(here.form.choice("scope", Scope), here.form.id("place"))
     binding = await here.services.database.read(_find_bound, here, place)
     action = here.action("unbind", f"{place.scope} {place.id}", guild_id=binding.guild_id)
     await here.run_audited(action, _unbind, here, place)
@@ -228,12 +221,12 @@ def _find_bound(session: Session, here: Here, place: BindingPlace) -> Binding:
 
 
 ROUTES = [
-    web.get(PAGE, show_personalities),
-    web.post(PAGE, add_personality),
-    web.post(f"{PAGE}/card", save_card),
-    web.post(f"{PAGE}/card/try", try_card),
-    web.post(f"{PAGE}/archive", archive_chosen),
-    web.post(f"{PAGE}/restore", restore_chosen),
-    web.post("/personalities/bind", bind_to_place),
-    web.post("/personalities/unbind", unbind_from_place),
+    get(PAGE, show_personalities),
+    post(PAGE, add_personality),
+    post(f"{PAGE}/card", save_card),
+    post(f"{PAGE}/card/try", try_card),
+    post(f"{PAGE}/archive", archive_chosen),
+    post(f"{PAGE}/restore", restore_chosen),
+    post("/personalities/bind", bind_to_place),
+    post("/personalities/unbind", unbind_from_place),
 ]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bot.arenas.prompts import bank_messages
 from bot.chat.prompting import ChatMessage, exchanged_turns
 from bot.chat.rendering import TOO_LONG, add_examples
-from bot.console.page import TALKS, Here, SentForm, find_here, read_form
+from bot.console.page import TALKS, Here, get, post
 from bot.console.suggestions import Author
 from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
@@ -32,9 +32,8 @@ LOST = "That question is no longer being answered: a newer one took its place, o
 ANSWER_DELETED = "That answer was deleted."
 
 
-async def show_playground(request: web.Request) -> web.Response:
-    here = await find_here(request)
-    query = request.query
+async def show_playground(here: Here) -> web.Response:
+    query = here.request.query
     return here.fill(
         "playground.html",
         **await _talk(here, _ids(query.get("talk", ""))),
@@ -52,25 +51,24 @@ def _choices(session: Session, personality_id: int) -> dict[str, object]:
     return {"champion": name_of(read_alias(session, personality_id).version), "names": [*versions, name_of(None)]}
 
 
-async def ask(request: web.Request) -> web.Response:
+async def ask(here: Here) -> web.Response:
     """Ask the chosen versions, and show their answers while they grow; without scripts, wait for them."""
-    here, form = await find_here(request), await read_form(request)
-    talk = await _ask(here, form)
+    talk = await _ask(here)
     if here.is_partial:
-        return here.fill("growing.html", growing=talk, settings=_settings(form))
+        return here.fill("growing.html", growing=talk, settings=_settings(here))
     await talk.done.wait()
-    return _end(here, talk, form)
+    return _end(here, talk)
 
 
-async def _ask(here: Here, form: SentForm) -> GrowingTalk:
-    text, asked_at = form.text("question"), utc_now()
+async def _ask(here: Here) -> GrowingTalk:
+    text, asked_at = here.form.text("question"), utc_now()
     if not text:
         raise UserFacingError("Write a message first.")
     if len(text) > MAX_CHARS:
         raise UserFacingError(f"That message is longer than {MAX_CHARS:,} characters. Please shorten it.")
-    earlier = _ids(form.text("talk", ""))
+    earlier = _ids(here.form.text("talk", ""))
     exchanges = await here.services.database.read(read_talk, here.personality.id, here.visitor.user_id, earlier)
-    releases = await _releases(here, form)
+    releases = await _releases(here)
     try:
         rendered = await here.services.engine.render(_messages(here, exchanges, text))
     except ValueError as error:
@@ -88,7 +86,8 @@ def _messages(here: Here, exchanges: Sequence[Exchange], text: str) -> list[Chat
     return with_earlier(bank_messages(own, text), exchanged_turns(earlier))
 
 
-async def _releases(here: Here, form: SentForm) -> list[Release]:
+async def _releases(here: Here) -> list[Release]:
+    form = here.form
     names = [name for name in (form.text("version"), form.text("beside", "")) if name]
     number = form.number("answers")
     if not 1 <= number <= MOST_ANSWERS:
@@ -98,27 +97,24 @@ async def _releases(here: Here, form: SentForm) -> list[Release]:
     return [await asyncio.to_thread(services.releases.open, version) for version in versions for _ in range(number)]
 
 
-async def show_growing(request: web.Request) -> web.Response:
-    here, form = await find_here(request), SentForm(request.query)
-    talk = request.app[TALKS].find(here.visitor.session_key, request.match_info["key"])
+async def show_growing(here: Here) -> web.Response:
+    talk = here.request.app[TALKS].find(here.visitor.session_key, here.request.match_info["key"])
     if talk is None:
         raise UserFacingError(LOST)
-    return (
-        _end(here, talk, form)
-        if talk.done.is_set()
-        else here.fill("growing.html", growing=talk, settings=_settings(form))
-    )
+    if talk.done.is_set():
+        return _end(here, talk)
+    return here.fill("growing.html", growing=talk, settings=_settings(here))
 
 
-def _end(here: Here, talk: GrowingTalk, form: SentForm) -> web.Response:
+def _end(here: Here, talk: GrowingTalk) -> web.Response:
     if talk.problem:
         raise UserFacingError(talk.problem)
-    return here.go(here.address("/playground", talk=_named(talk.talk), **_settings(form)))
+    return here.go(here.address("/playground", talk=_named(talk.talk), **_settings(here)))
 
 
-async def vote(request: web.Request) -> web.Response:
+async def vote(here: Here) -> web.Response:
     """Turn a thumb on one answer."""
-    here, form = await find_here(request), await read_form(request)
+    form = here.form
     reply_id, emoji = form.id("reply"), form.text("emoji")
     if emoji not in THUMBS:
         raise UserFacingError("Vote with 👍 or 👎.")
@@ -148,9 +144,9 @@ async def _talk(here: Here, chosen_ids: tuple[int, ...]) -> dict[str, object]:
     }
 
 
-def _settings(form: SentForm) -> dict[str, str]:
+def _settings(here: Here) -> dict[str, str]:
     """Return the visitor's choices, so that the next question keeps them."""
-    return {name: form.text(name, "") for name in ("version", "beside", "answers")}
+    return {name: here.form.text(name, "") for name in ("version", "beside", "answers")}
 
 
 def _ids(named: str) -> tuple[int, ...]:
@@ -163,8 +159,8 @@ def _named(talk: Sequence[int]) -> str:
 
 
 ROUTES = [
-    web.get("/playground", show_playground),
-    web.post("/playground", ask),
-    web.get(r"/playground/growing/{key:[0-9a-f]{16}}", show_growing),
-    web.post("/playground/vote", vote),
+    get("/playground", show_playground),
+    post("/playground", ask),
+    get(r"/playground/growing/{key:[0-9a-f]{16}}", show_growing),
+    post("/playground/vote", vote),
 ]

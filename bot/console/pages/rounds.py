@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from bot.charts.frame import Words
 from bot.charts.rounds import describe_curve, describe_gate
 from bot.console.comparing import ShownContest, show_contest
-from bot.console.page import Here, find_here, read_before, read_form
+from bot.console.page import Here, get, post
 from bot.console.rendering import DrawnCurve, lay_out_curve
 from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, sentence
@@ -58,9 +58,8 @@ class ShownRound:
     """The gate's checks, each with its sign."""
 
 
-async def show_rounds(request: web.Request) -> web.Response:
-    here = await find_here(request)
-    before_id = read_before(request)
+async def show_rounds(here: Here) -> web.Response:
+    before_id = here.number("before")
     found, has_trainer = await here.services.database.read(_read, here, SHOWN + 1, before_id)
     examples = await here.services.database.read(offered_examples, here.personality)
     older = found[SHOWN - 1].round.id if len(found) > SHOWN else None
@@ -74,9 +73,8 @@ async def show_rounds(request: web.Request) -> web.Response:
     )
 
 
-async def show_newest(request: web.Request) -> web.Response:
+async def show_newest(here: Here) -> web.Response:
     """Return the newest round alone, for the page that follows it."""
-    here = await find_here(request)
     found, has_trainer = await here.services.database.read(_read, here, 1)
     if not found:
         raise UserFacingError("There is no round yet.")
@@ -125,14 +123,13 @@ def _describe_losses(curve: Curve) -> str:
     return f"{said.title}. {said.caption}; between {min(curve.losses):.2f} and {max(curve.losses):.2f}."
 
 
-async def ask_for_round(request: web.Request) -> web.Response:
+async def ask_for_round(here: Here) -> web.Response:
     """Request a round, on people's feedback or on the card's examples; if one is already open, show that one."""
-    here, form = await find_here(request), await read_form(request)
-    learns_from = TrainingSource.EXAMPLES if form.has("from_examples") else TrainingSource.VOTES
+    learns_from = TrainingSource.EXAMPLES if here.form.has("from_examples") else TrainingSource.VOTES
     action = here.action("train", f"learn_from: {learns_from}")
     await here.require_administrator(action)
     await here.run_audited(action, request_round, here.personality.id, here.visitor.name, learns_from)
     raise web.HTTPSeeOther(here.address("/rounds"))
 
 
-ROUTES = [web.get("/rounds", show_rounds), web.get("/rounds/newest", show_newest), web.post("/rounds", ask_for_round)]
+ROUTES = [get("/rounds", show_rounds), get("/rounds/newest", show_newest), post("/rounds", ask_for_round)]

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.chat.taste_news import tell_privately
 from bot.console.comparing import ShownContest, show_contest, show_decision
-from bot.console.page import Here, find_here, number_in_path, read_form, read_number
+from bot.console.page import Here, get, post
 from bot.console.suggestions import Author, suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.text.taste import describe_liked
@@ -49,12 +49,11 @@ NOT_YOURS = "Those answers are not in your session. Reload this page."
 MAX_PASTED_CHARS = 2_000_000
 
 
-async def show_sitting(request: web.Request) -> web.Response:
+async def show_sitting(here: Here) -> web.Response:
     """Show the pair to label, or the way to begin."""
-    here = await find_here(request)
     sitting, prompts, agreement, contest = await here.services.database.read(_read_sitting, here)
     facts = await _desk(here, sitting) if sitting else {}
-    added = {name: read_number(request, name) or 0 for name in ("added", "known", "too_long")}
+    added = {name: here.number(name) or 0 for name in ("added", "known", "too_long")}
     about = {"sitting": sitting, "prompts": prompts, "agreement": agreement, "contest": contest, "added": added}
     return here.fill("sitting.html", **about | facts)
 
@@ -71,62 +70,55 @@ def _read_sitting(
     )
 
 
-async def begin(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def begin(here: Here) -> web.Response:
     await here.run_audited(here.action("label"), begin_sitting, here.personality.id, here.visitor.user_id)
     raise web.HTTPSeeOther(here.address("/label"))
 
 
-async def show_desk(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def show_desk(here: Here) -> web.Response:
     return await _show_desk(here, await _sitting_of(here))
 
 
-async def give_label(request: web.Request) -> web.Response:
+async def give_label(here: Here) -> web.Response:
     """Store the person's label for a pair, and show the next one."""
-    here, form = await find_here(request), await read_form(request)
     sitting = await _sitting_of(here)
-    pair_id, label = number_in_path(request, "pair"), form.choice("label", Label)
+    pair_id, label = here.number_in_path("pair"), here.form.choice("label", Label)
     stored = partial(label_pair, by_admin=here.may_administer)
     await here.services.database.run(stored, sitting, pair_id, label, _author(here).home)
     await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting)
 
 
-async def undo(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def undo(here: Here) -> web.Response:
     sitting = await _sitting_of(here)
     await here.services.database.run(undo_label, sitting)
     await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting)
 
 
-async def correct(request: web.Request) -> web.Response:
+async def correct(here: Here) -> web.Response:
     """Store a better answer that the person wrote in place of one of the two."""
-    here, form = await find_here(request), await read_form(request)
     sitting = await _sitting_of(here)
     pair = await here.services.database.read(next_pair, sitting)
     sides = {str(side.reply_id): side for side in ((pair.first, pair.second) if pair else ())}
-    side = sides.get(form.text("reply"))
+    side = sides.get(here.form.text("reply"))
     if side is None:
         raise UserFacingError(NOT_YOURS)
-    text = check_correction(sanitize(form.text("text")), side.text)
+    text = check_correction(sanitize(here.form.text("text")), side.text)
     action = here.action("suggest", f"answer {side.reply_id}")
     await here.run_audited(action, suggest_as_visitor, side.reply_id, _author(here), text, Basis.PROMPT_BANK)
     await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting, corrected=side.reply_id)
 
 
-async def end(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def end(here: Here) -> web.Response:
     sitting = await _sitting_of(here)
     await here.services.database.run(end_sitting, sitting.id)
     raise web.HTTPSeeOther(here.address("/label/summary"))
 
 
-async def show_summary(request: web.Request) -> web.Response:
+async def show_summary(here: Here) -> web.Response:
     """Show the results of the last sitting."""
-    here = await find_here(request)
     sitting = await here.services.database.read(last_sitting, here.personality.id, here.visitor.user_id)
     if sitting is None:
         raise web.HTTPSeeOther(here.address("/label"))
@@ -187,20 +179,18 @@ def _learned(here: Here) -> dict[str, object]:
     return {"finding": describe_liked(taste.counts, effects), "effects": effects}
 
 
-async def add_own_prompts(request: web.Request) -> web.Response:
+async def add_own_prompts(here: Here) -> web.Response:
     """Add prompts that were pasted or uploaded, one in each line."""
-    here, form = await find_here(request), await read_form(request)
     try:
-        uploaded = form.file("file").decode("utf-8-sig")
+        uploaded = here.form.file("file").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserFacingError("That file is not UTF-8 text. Save it as UTF-8, one prompt in each line.") from error
-    text = form.text("text", "", limit=MAX_PASTED_CHARS) + "\n" + uploaded
+    text = here.form.text("text", "", limit=MAX_PASTED_CHARS) + "\n" + uploaded
     return await _add(here, await asyncio.to_thread(parse_bank, text, "what was added"))
 
 
-async def add_card_prompts(request: web.Request) -> web.Response:
+async def add_card_prompts(here: Here) -> web.Response:
     """Add the questions in the examples of the personality's card."""
-    here = await find_here(request)
     said = (" ".join(turn.split()) for example in here.personality.card.examples for turn in example.dialogue[::2])
     return await _add(here, parse_bank("\n".join(said), "the card"))
 
@@ -216,8 +206,7 @@ async def _add(here: Here, found: PromptBank) -> web.Response:
     return here.go(here.address("/label", added=added, known=known, too_long=len(found.oversized_lines)))
 
 
-async def remove_own_prompts(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def remove_own_prompts(here: Here) -> web.Response:
     action = here.action("remove prompts")
     await here.require_administrator(action)
     await here.run_audited(action, remove_prompts, here.personality.id)
@@ -225,15 +214,15 @@ async def remove_own_prompts(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    web.get("/label", show_sitting),
-    web.post("/label", begin),
-    web.get("/label/desk", show_desk),
-    web.post(r"/label/pairs/{pair:\d+}", give_label),
-    web.post("/label/undo", undo),
-    web.post("/label/correct", correct),
-    web.post("/label/end", end),
-    web.get("/label/summary", show_summary),
-    web.post("/label/prompts", add_own_prompts),
-    web.post("/label/prompts/card", add_card_prompts),
-    web.post("/label/prompts/remove", remove_own_prompts),
+    get("/label", show_sitting),
+    post("/label", begin),
+    get("/label/desk", show_desk),
+    post(r"/label/pairs/{pair:\d+}", give_label),
+    post("/label/undo", undo),
+    post("/label/correct", correct),
+    post("/label/end", end),
+    get("/label/summary", show_summary),
+    post("/label/prompts", add_own_prompts),
+    post("/label/prompts/card", add_card_prompts),
+    post("/label/prompts/remove", remove_own_prompts),
 ]

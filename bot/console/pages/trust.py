@@ -9,7 +9,7 @@ from functools import partial
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.page import find_here, number_in_path, read_before, read_form, read_number, without_nul
+from bot.console.page import Here, get, post, without_nul
 from bot.console.places import with_names
 from bot.errors import UserFacingError
 from bot.privacy.notices import BASES
@@ -33,14 +33,13 @@ class TrustFacts:
     trail: list[AuditEntry]
 
 
-async def show_trust(request: web.Request) -> web.Response:
-    here = await find_here(request)
+async def show_trust(here: Here) -> web.Response:
     wanted = AuditQuery(
         ENTRIES + 1,
-        action=without_nul(request.query.get("action", "")),
-        actor_id=read_number(request, "member", LARGEST_ID),
+        action=without_nul(here.request.query.get("action", "")),
+        actor_id=here.number("member", LARGEST_ID),
         guild_ids=here.visitor.servers,
-        before_id=read_before(request),
+        before_id=here.number("before"),
     )
     decides_on = [here.personality.id] if here.may_administer else []
     facts = await here.services.database.read(_read, decides_on, wanted)
@@ -63,9 +62,8 @@ def _name_of(entry: AuditEntry) -> str:
     return entry.actor.removesuffix(f" ({entry.actor_id})")
 
 
-async def show_stored(request: web.Request) -> web.Response:
+async def show_stored(here: Here) -> web.Response:
     """Return the stored data, and the data that may be trained on."""
-    here = await find_here(request)
     if here.visitor.servers is not None:
         raise web.HTTPNotFound
     privacy = here.services.settings.privacy
@@ -75,9 +73,8 @@ async def show_stored(request: web.Request) -> web.Response:
     return here.fill("stored.html", report=report, bases=bases, names=BASES, retention=retention)
 
 
-async def search_bursts(request: web.Request) -> web.Response:
+async def search_bursts(here: Here) -> web.Response:
     """Look for bursts of votes now; rounds and the bot look from time to time."""
-    here = await find_here(request)
     services = here.services
     action = here.action("search suspicious votes")
     await here.require_administrator(action)
@@ -95,13 +92,13 @@ def _read(session: Session, personality_ids: list[int], wanted: AuditQuery) -> T
     )
 
 
-async def decide_votes(request: web.Request) -> web.Response:
+async def decide_votes(here: Here) -> web.Response:
     """Count the votes of a burst, or leave them out."""
-    here, form = await find_here(request), await read_form(request)
+    form = here.form
     status, reason = form.choice("status", QuarantineStatus), form.text("reason")
     if status is QuarantineStatus.OPEN or not reason:
         raise UserFacingError(NO_REASON)
-    quarantine_id = number_in_path(request, "quarantine")
+    quarantine_id = here.number_in_path("quarantine")
     action = here.action("decide votes", f"burst {quarantine_id}: {status}", reason)
     await here.require_administrator(action)
     await here.run_audited(
@@ -119,8 +116,8 @@ async def decide_votes(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    web.get("/trust", show_trust),
-    web.get("/trust/stored", show_stored),
-    web.post("/trust/search", search_bursts),
-    web.post(r"/trust/{quarantine:\d+}", decide_votes),
+    get("/trust", show_trust),
+    get("/trust/stored", show_stored),
+    post("/trust/search", search_bursts),
+    post(r"/trust/{quarantine:\d+}", decide_votes),
 ]

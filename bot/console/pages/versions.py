@@ -11,7 +11,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.console.comparing import ShownContest, show_contest, show_decision
-from bot.console.page import Here, SentForm, find_here, read_form
+from bot.console.page import Here, get, post
 from bot.console.rendering import lay_out_tree
 from bot.errors import UserFacingError
 from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, contestant_of, open_two
@@ -49,9 +49,8 @@ class VersionFacts:
     """What people decided about the newest version."""
 
 
-async def show_versions(request: web.Request) -> web.Response:
+async def show_versions(here: Here) -> web.Response:
     """Show everything but the votes on each version, which take a moment to count."""
-    here = await find_here(request)
     facts = await here.services.database.read(_read, here)
     listed = _newest_first(facts.tree)
     versions = [node.version for node in listed if node.version]
@@ -83,9 +82,8 @@ def _read(session: Session, here: Here) -> VersionFacts:
     )
 
 
-async def show_version_list(request: web.Request) -> web.Response:
+async def show_version_list(here: Here) -> web.Response:
     """Return the versions with their votes, and the taste's effects besides them."""
-    here = await find_here(request)
     tree, found = await here.services.database.read(_read_with_votes, here.personality.id, here.services.settings)
     said = (describe_left_out(found.votes.given, found.votes.left_out), describe_now(found.now))
     table = _table(here, _newest_first(tree), found.votes)
@@ -105,9 +103,8 @@ def _table(here: Here, listed: list[TreeNode], votes: VersionVotes | None = None
     return {"listed": listed, "votes": votes, "verdict_of": describe_verdict, "base": here.services.base}
 
 
-async def show_version(request: web.Request) -> web.Response:
-    here = await find_here(request)
-    name = request.match_info["version"]
+async def show_version(here: Here) -> web.Response:
+    name = here.request.match_info["version"]
     details, lineage = await here.services.database.read(_read_one, here.personality.id, name, here.services.settings)
     return here.fill(
         "version.html",
@@ -124,32 +121,31 @@ def _read_one(session: Session, personality_id: int, name: str, settings: Settin
     return details, as_plain_text(lineage_lines(lineage_of(session, personality_id, name)))
 
 
-async def promote_chosen(request: web.Request) -> web.Response:
-    here, form = await find_here(request), await read_form(request)
-    ask = _read_request(here, form, seen=form.number("seen"))
+async def promote_chosen(here: Here) -> web.Response:
+    ask = _read_request(here)
     action = here.action("promote", ask.version, ask.reason)
     await here.require_administrator(action)
     await here.act(action, promote_version, ask)
     return here.go(here.address("/versions"))
 
 
-async def roll_back_one(request: web.Request) -> web.Response:
-    here, form = await find_here(request), await read_form(request)
-    reason, seen = form.text("reason", ""), form.number("seen")
+async def roll_back_one(here: Here) -> web.Response:
+    reason, seen = here.form.text("reason", ""), here.form.number("seen")
     action = here.action("roll back", "", reason)
     await here.require_administrator(action)
     await here.act(action, roll_back_champion, here.personality.id, reason, seen)
     return here.go(here.address("/versions"))
 
 
-def _read_request(here: Here, form: SentForm, seen: int | None = None) -> ReleaseRequest:
+def _read_request(here: Here) -> ReleaseRequest:
+    form = here.form
     return ReleaseRequest(
         here.personality.id,
         form.text("version"),
         form.text("reason", ""),
         form.has("override"),
         here.services.releases.open,
-        seen,
+        form.number("seen"),
     )
 
 
@@ -161,9 +157,9 @@ class ShownPair:
     answers: list[tuple[str, str]]
 
 
-async def compare_side_by_side(request: web.Request) -> web.Response:
+async def compare_side_by_side(here: Here) -> web.Response:
     """Ask two versions the same prompts; nothing is stored."""
-    here, form = await find_here(request), await read_form(request)
+    form = here.form
     services, own = here.services, here.personality
     releases = await open_two(services, own.id, form.text("a"), form.text("b"))
     contestants = [contestant_of(services, own, release) for release in releases]
@@ -203,10 +199,10 @@ def _chosen_prompts(given: str, bank: str) -> list[str]:
 
 
 ROUTES = [
-    web.get("/versions", show_versions),
-    web.get("/versions/list", show_version_list),
-    web.get(rf"/versions/{{version:v\d{{1,{LARGEST_NUMBER}}}}}", show_version),
-    web.post("/versions/promote", promote_chosen),
-    web.post("/versions/rollback", roll_back_one),
-    web.post("/versions/compare", compare_side_by_side),
+    get("/versions", show_versions),
+    get("/versions/list", show_version_list),
+    get(rf"/versions/{{version:v\d{{1,{LARGEST_NUMBER}}}}}", show_version),
+    post("/versions/promote", promote_chosen),
+    post("/versions/rollback", roll_back_one),
+    post("/versions/compare", compare_side_by_side),
 ]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import discord
 from aiohttp import hdrs, web
 
-from bot.console.access import VISITOR
-from bot.console.page import Here, SentForm, find_here, id_in_path, read_form, without_nul
+from bot.console.page import Here, SentForm, get, post
 from bot.console.rendering import add_templates
 from bot.console.server import FirstPage
 from bot.demo.channel.commands import SLASH, Call, find_command, list_commands, read_call
@@ -25,11 +23,8 @@ from bot.demo.channel.world import Seat, World
 from bot.errors import UserFacingError
 from bot.localization.languages import CODES
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.columns import parse_id
+from storage.database.columns import LARGEST_ID, parse_id
 from storage.personalities.webhooks import picture_shown_by
-
-if TYPE_CHECKING:
-    from multidict import MultiMapping
 
 HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
@@ -67,31 +62,30 @@ class ChannelPage:
         message = rf"{at}/messages/{{id:\d+}}"
         routes = [
             web.static(f"{HOME}/static", STATIC),
-            web.get(HOME, self._choose_seat),
-            web.get(at, self._show),
-            web.get(f"{at}/news", self._show_news),
-            web.get(f"{at}/suggestions", self._suggest),
-            web.get(f"{at}/learned", self._show_what_it_learned),
-            web.post(f"{at}/guide", self._close_guide),
-            web.get(rf"{message}/files/{{file:\d+}}", self._send_file),
-            web.get(f"{message}/picture", self._send_picture),
-            web.post(f"{at}/say", self._say),
-            web.post(f"{at}/command", self._use_command),
-            web.post(f"{at}/form", self._submit_form),
-            web.post(message, self._act_on_message),
+            get(HOME, self._choose_seat),
+            get(at, self._show),
+            get(f"{at}/news", self._show_news),
+            get(f"{at}/suggestions", self._suggest),
+            get(f"{at}/learned", self._show_what_it_learned),
+            post(f"{at}/guide", self._close_guide),
+            get(rf"{message}/files/{{file:\d+}}", self._send_file),
+            get(f"{message}/picture", self._send_picture),
+            post(f"{at}/say", self._say),
+            post(f"{at}/command", self._use_command),
+            post(f"{at}/form", self._submit_form),
+            post(message, self._act_on_message),
         ]
         self.first_page = FirstPage(HOME, "Channel", tuple(routes))
 
-    async def _choose_seat(self, request: web.Request) -> web.StreamResponse:
+    async def _choose_seat(self, here: Here) -> web.StreamResponse:
         """Lead to the place that was shown last, or that somebody chose."""
-        here = await find_here(request)
-        person, _, place = request.cookies.get(LAST_SEAT, "").partition("/")
-        seat = self._world.seat_or_first(request.query.get("as", person), request.query.get("place", place))
+        query = here.request.query
+        person, _, place = here.request.cookies.get(LAST_SEAT, "").partition("/")
+        seat = self._world.seat_or_first(query.get("as", person), query.get("place", place))
         raise web.HTTPSeeOther(here.address(seat.path))
 
-    async def _show(self, request: web.Request) -> web.StreamResponse:
-        here, seat = await find_here(request), self._seat(request)
-        query = SentForm(request.query)
+    async def _show(self, here: Here) -> web.StreamResponse:
+        seat, query = self._seat(here), here.form
         before, replied = _id(query, "before"), _id(query, "reply")
         reply = seat.message(replied) if replied else None
         first_new = seat.first_new_id
@@ -114,26 +108,26 @@ class ChannelPage:
         return response
 
     def _asked_form(self, here: Here, seat: Seat) -> ShownForm | None:
-        query = SentForm(here.request.query)
+        query = here.form
         if opened := query.text("form", ""):
             return self._bots_form(here, seat, opened)
         if command := query.text("command", ""):
-            return _command_form(here, seat, Call(find_command(seat, command), _fields(here.request.query)))
+            return _command_form(here, seat, Call(find_command(seat, command), _fields(query)))
         if parent := _id(query, "thread"):
             return _thread_form(here, seat, seat.message(parent))
         edited = _id(query, "edit")
         return _edit_form(here, seat, seat.message(edited)) if edited else None
 
-    async def _show_news(self, request: web.Request) -> web.StreamResponse:
+    async def _show_news(self, here: Here) -> web.StreamResponse:
         """Return the messages if something happened since the page last looked."""
-        seat = self._seat(request)
-        if request.query.get("seen") == str(self._world.changes):
+        seat = self._seat(here)
+        if here.request.query.get("seen") == str(self._world.changes):
             return web.Response(status=204)
-        return await self._messages(await find_here(request), seat)
+        return await self._messages(here, seat)
 
-    async def _say(self, request: web.Request) -> web.StreamResponse:
+    async def _say(self, here: Here) -> web.StreamResponse:
         """Send a message, or use the command that it is."""
-        here, seat, form = await find_here(request), self._seat(request), await read_form(request)
+        seat, form = self._seat(here), here.form
         # A suggestion or command that was clicked comes after what stands in the field.
         text, files = _lines("".join(form.texts("text")[-1:])).strip(), form.files("file")
         if not text and not files:
@@ -152,44 +146,40 @@ class ChannelPage:
         await seat.say(text, seat.message(replied) if replied else None, attached)
         return await self._after(here, seat, None, done="replying")
 
-    async def _use_command(self, request: web.Request) -> web.StreamResponse:
-        here, seat, call = await self._filled_call(request, await request.post())
+    async def _use_command(self, here: Here) -> web.StreamResponse:
+        seat, call = self._filled_call(here)
         return await self._after(here, seat, await call.run(seat), done="form")
 
-    async def _show_what_it_learned(self, request: web.Request) -> web.StreamResponse:
+    async def _show_what_it_learned(self, here: Here) -> web.StreamResponse:
         """Lead to the page that says it, and remember that somebody looked."""
-        response = web.HTTPSeeOther((await find_here(request)).address("/"))
+        response = web.HTTPSeeOther(here.address("/"))
         response.set_cookie(GUIDE, Remembered.LOOKED, path=HOME, max_age=YEAR_S, httponly=True, samesite="Lax")
         raise response
 
-    async def _close_guide(self, request: web.Request) -> web.StreamResponse:
-        here, seat = await find_here(request), self._seat(request)
-        await read_form(request)
-        response = web.HTTPSeeOther(here.address(seat.path))
+    async def _close_guide(self, here: Here) -> web.StreamResponse:
+        response = web.HTTPSeeOther(here.address(self._seat(here).path))
         response.set_cookie(GUIDE, Remembered.CLOSED, path=HOME, max_age=YEAR_S, httponly=True, samesite="Lax")
         raise response
 
-    async def _suggest(self, request: web.Request) -> web.StreamResponse:
-        here, seat, call = await self._filled_call(request, request.query)
-        option = request.query.get("option", "")
+    async def _suggest(self, here: Here) -> web.StreamResponse:
+        seat, call = self._filled_call(here)
+        option = here.request.query.get("option", "")
         return here.fill("channel/suggestions.html", suggestions=await call.suggestions(seat, option))
 
-    async def _filled_call(self, request: web.Request, sent: MultiMapping[Any]) -> tuple[Here, Seat, Call]:
-        seat = self._seat(request)
-        command = find_command(seat, SentForm(sent).text("command"))
-        return await find_here(request), seat, Call(command, _fields(sent))
+    def _filled_call(self, here: Here) -> tuple[Seat, Call]:
+        seat = self._seat(here)
+        return seat, Call(find_command(seat, here.form.text("command")), _fields(here.form))
 
-    async def _submit_form(self, request: web.Request) -> web.StreamResponse:
-        here, seat, sent = await find_here(request), self._seat(request), await request.post()
-        key = SentForm(sent).text("key")
-        values = read_modal(self._world.open_form(key), _all_fields(sent), self._world)
+    async def _submit_form(self, here: Here) -> web.StreamResponse:
+        seat, key = self._seat(here), here.form.text("key")
+        values = read_modal(self._world.open_form(key), _all_fields(here.form), self._world)
         opened = await self._world.submit_form(seat, key, values)
         return await self._after(here, seat, opened, done="form")
 
-    async def _act_on_message(self, request: web.Request) -> web.StreamResponse:
+    async def _act_on_message(self, here: Here) -> web.StreamResponse:
         """React to a message, use its controls or its menu, open a thread, edit or delete it."""
-        here, seat, form = await find_here(request), self._seat(request), await read_form(request)
-        message, act, actor = seat.message(id_in_path(request, "id")), self._world.act, seat.actor
+        seat, form = self._seat(here), here.form
+        message, act, actor = self._message(here), self._world.act, seat.actor
         opened, done = None, ""
         if emoji := form.text("react", ""):
             await act(actor.set_reaction(message, emoji, reacted=True))
@@ -210,10 +200,10 @@ class ChannelPage:
             done = "form"
         return await self._after(here, seat, opened, done=done)
 
-    async def _send_file(self, request: web.Request) -> web.StreamResponse:
+    async def _send_file(self, here: Here) -> web.StreamResponse:
         """Send a file of a message that this person sees: a picture to look at, anything else to save."""
-        message = self._seat(request).message(id_in_path(request, "id"))
-        file = next((one for one in message.attachments if str(one.id) == request.match_info["file"]), None)
+        attached = self._message(here).attachments
+        file = next((one for one in attached if str(one.id) == here.request.match_info["file"]), None)
         if file is None:
             raise web.HTTPNotFound
         if file.content_type in PICTURES:
@@ -221,20 +211,24 @@ class ChannelPage:
         saved = f"attachment; filename*=UTF-8''{quote(file.filename)}"
         return web.Response(body=await file.read(), headers={hdrs.CONTENT_DISPOSITION: saved})
 
-    async def _send_picture(self, request: web.Request) -> web.Response:
+    async def _send_picture(self, here: Here) -> web.Response:
         """Send the picture of the personality that wrote a message through a webhook."""
-        here, message = await find_here(request), self._seat(request).message(id_in_path(request, "id"))
-        picture = await here.services.database.read(picture_shown_by, message.webhook_id or 0)
+        webhook_id = self._message(here).webhook_id or 0
+        picture = await here.services.database.read(picture_shown_by, webhook_id)
         if picture is None:
             raise web.HTTPNotFound
         return web.Response(body=picture, content_type="image/png")
 
-    def _seat(self, request: web.Request) -> Seat:
-        seat = self._world.seat(request.match_info["person"], request.match_info["place"])
-        if seat is None or not request[VISITOR].may_see_server(self._world.guild.id):
+    def _seat(self, here: Here) -> Seat:
+        where = here.request.match_info
+        seat = self._world.seat(where["person"], where["place"])
+        if seat is None or not here.visitor.may_see_server(self._world.guild.id):
             raise web.HTTPNotFound
-        self._world.language = _language_of(request)
+        self._world.language = _language_of(here.request)
         return seat
+
+    def _message(self, here: Here) -> discord.Message:
+        return self._seat(here).message(here.number_in_path("id", LARGEST_ID))
 
     async def _after(self, here: Here, seat: Seat, opened: str | None, *, done: str) -> web.StreamResponse:
         """Show the result of an action: the messages, and the form that the bot opened, if it did."""
@@ -320,18 +314,16 @@ def _id(form: SentForm, name: str) -> int | None:
     return parse_id(form.text(name, ""))
 
 
-def _fields(sent: MultiMapping[Any]) -> dict[str, Given]:
+def _fields(form: SentForm) -> dict[str, Given]:
     """Return the values sent for a form's fields; a file only if one was chosen."""
-    return {name: values[-1] for name, values in _all_fields(sent).items()}
+    return {name: values[-1] for name, values in _all_fields(form).items()}
 
 
-def _all_fields(sent: MultiMapping[Any]) -> dict[str, list[Given]]:
+def _all_fields(form: SentForm) -> dict[str, list[Given]]:
     """Return all values sent for each field: several where several can be chosen."""
     given: dict[str, list[Given]] = {}
-    for name, value in sent.items():
-        if name.startswith(FIELD) and isinstance(value, str | web.FileField):
-            read = _lines(without_nul(value)) if isinstance(value, str) else value
-            given.setdefault(name.removeprefix(FIELD), []).append(read)
+    for name, value in form.values(FIELD):
+        given.setdefault(name, []).append(_lines(value) if isinstance(value, str) else value)
     return given
 
 
