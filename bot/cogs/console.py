@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bot.console.server import Console, open_console
+from aiohttp import web
+
+from bot.console.server import open_console
 from bot.guards.interactions import BotCog
 
 
 class ConsoleHost(BotCog):
-    console: Console | None = None
+    console: web.AppRunner | None = None
     """The running console; None if it is switched off, or its port is taken."""
 
     async def cog_load(self) -> None:
@@ -15,4 +17,4 @@ class ConsoleHost(BotCog):
 
     async def cog_unload(self) -> None:
         if self.console is not None:
-            await self.console.close()
+            await self.console.cleanup()

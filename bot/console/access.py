@@ -15,7 +15,7 @@ import discord
 from aiohttp import hdrs, web
 from discord.ext import commands
 
-from bot.console.addresses import ADDRESSES, SESSION, Addresses, cookie_name, origin_of, set_cookie
+from bot.console.addresses import ADDRESSES, SESSION, cookie_name, origin_of, set_cookie
 from bot.console.admins import AdminLookup, RightsUnknown
 from bot.console.limits import ConsoleLimits
 from bot.console.rendering import fill
@@ -343,15 +343,6 @@ def _ways_in(request: web.Request) -> dict[str, object]:
         "sign_in": f"{addresses.public}/signin" if addresses.public else "",
         "is_local": addresses.is_local(request),
     }
-
-
-def prepare_access(
-    app: web.Application, bot: commands.AutoShardedBot, services: Services, addresses: Addresses
-) -> None:
-    """Give the application the bot and the rules of access."""
-    app[BOT], app[SERVICES] = bot, services
-    app[ADDRESSES] = addresses
-    app[ADMINS], app[LIMITS] = AdminLookup(bot, services.settings), ConsoleLimits()
 
 
 ROUTES = [

@@ -29,6 +29,7 @@ from bot.console.access import (
     read_post,
 )
 from bot.console.rendering import fill
+from bot.console.suggestions import Author
 from bot.console.talks import Talks
 from bot.errors import UserFacingError
 from bot.guards.error_handler import is_expected
@@ -173,6 +174,11 @@ class Here:
             return None
         known = [one for one in self.visitor.members if self.personality.guild_id in (None, one.guild.id)]
         return max(known, key=lambda one: selection.may_administer(self.services, one, self.personality))
+
+    @property
+    def author(self) -> Author:
+        """The visitor as somebody who judges answers."""
+        return Author(self.visitor.user_id, self.member)
 
     @property
     def may_administer(self) -> bool:

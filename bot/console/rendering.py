@@ -53,25 +53,20 @@ def add_templates(package: str) -> None:
     _loader.loaders = [*_loader.loaders, PackageLoader(package)]
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=_loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "emphasis": _with_emphasis,
-        "moment": show_moment,
-        "clock": show_clock,
-        "duration": Duration,
-        "bytes": format_bytes,
-    }
-    return environment
-
-
-_templates = _environment()
+_templates = Environment(
+    loader=_loader,
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {
+    "emphasis": _with_emphasis,
+    "moment": show_moment,
+    "clock": show_clock,
+    "duration": Duration,
+    "bytes": format_bytes,
+}
 
 
 def fill(template: str, facts: dict[str, Any], *, status: int = 200) -> web.Response:

@@ -11,7 +11,9 @@ from aiohttp import hdrs, web
 from discord.ext import commands
 
 from bot.console import access, signin
-from bot.console.addresses import addresses_of, origin_of
+from bot.console.addresses import ADDRESSES, addresses_of, origin_of
+from bot.console.admins import AdminLookup
+from bot.console.limits import ConsoleLimits
 from bot.console.page import DRAWER, NAVIGATION, OVERVIEW, PLACES, TALK, TALKS, Place
 from bot.console.pages import (
     answers,
@@ -69,16 +71,6 @@ class FirstPage:
     """(address, name) of its pages under More."""
 
 
-class Console:
-    """The running console."""
-
-    def __init__(self, runner: web.AppRunner) -> None:
-        self._runner = runner
-
-    async def close(self) -> None:
-        await self._runner.cleanup()
-
-
 @web.middleware
 async def limit_size(request: web.Request, handler: access.Handler) -> web.StreamResponse:
     """Refuse a form that is too large by its declared size, before it is read; some forms bring files."""
@@ -97,8 +89,11 @@ def _most_bytes(settings: Settings) -> int:
 
 async def open_console(
     bot: commands.AutoShardedBot, services: Services, settings: ConsoleSettings, first_page: FirstPage | None = None
-) -> Console | None:
-    """Serve the console; return None if it is switched off, or its port is not available. Raises SettingsError."""
+) -> web.AppRunner | None:
+    """Serve the console until the runner's cleanup; return None if it is switched off, or its port is not available.
+
+    Raises SettingsError.
+    """
     signin.require_whole_sign_in(services.settings)
     if not settings.port:
         return None
@@ -107,7 +102,8 @@ async def open_console(
         client_max_size=_most_bytes(services.settings),
     )
     app.on_response_prepare.append(access.add_headers)
-    access.prepare_access(app, bot, services, addresses_of(settings))
+    app[access.BOT], app[access.SERVICES], app[ADDRESSES] = bot, services, addresses_of(settings)
+    app[access.ADMINS], app[access.LIMITS] = AdminLookup(bot, services.settings), ConsoleLimits()
     signin.prepare_sign_in(app, bot, services.settings)
     app[DRAWER], app[TALKS] = PairDrawer(services), Talks(services)
     app[NAVIGATION], app[access.START] = PLACES, OVERVIEW
@@ -131,7 +127,7 @@ async def open_console(
             error.strerror,
         )
         return None
-    return Console(runner)
+    return runner
 
 
 async def _alive(request: web.Request) -> web.Response:

@@ -188,7 +188,7 @@ async def _serve(
         await stopped.wait()
         return choice.chosen if choice else None
     finally:
-        await console.close()
+        await console.cleanup()
 
 
 async def _let_vote(services: Services, taste: Taste) -> None:

@@ -9,7 +9,6 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 
@@ -36,7 +35,7 @@ from storage.insights.taste_report import read_taste_report
 from storage.knowledge.gaps import count_gaps
 from storage.operations.alerts import AlertKind
 from storage.personalities.personalities import Personality
-from storage.releases.before_after import TwoAnswers, compare_with_before
+from storage.releases.before_after import compare_with_before
 from storage.releases.contests import read_contest
 from storage.releases.pair_share import FIRST_CHOICES, first_choices_left
 from storage.releases.versions import read_alias
@@ -71,40 +70,29 @@ class SwitchPage(StrEnum):
     VERSIONS = "/versions"
 
 
-@dataclass(frozen=True)
-class FirstView:
-    champion: str
-    """The name of the version in use; empty if the base answers."""
-    since: datetime | None
-    finding: str
-    before: str
-    """The name of what answered before."""
-    shown: TwoAnswers | None
-    """One message, answered before and now; None if nobody asked it before."""
-
-
 async def show_overview(here: Here) -> web.Response:
     release = await here.services.releases.current(here.personality.id)
     problem = here.services.releases.problem_of(here.personality.id)
     return here.fill(
         "overview.html",
-        first=await here.services.database.read(read_first_view, here.personality.id, here.services.settings),
+        **await here.services.database.read(_read_first_view, here.personality.id, here.services.settings),
         answering=release.name,
         problem=sentence(problem) if problem else "",
     )
 
 
-def read_first_view(session: Session, personality_id: int, settings: Settings) -> FirstView:
+def _read_first_view(session: Session, personality_id: int, settings: Settings) -> dict[str, object]:
+    """Return who answers, what people like, and one message with the answers of before and now, if both are known."""
     taste = read_taste_report(session, personality_id, settings)
     champion = taste.now.champion
     compared = compare_with_before(session, champion) if champion else None
-    return FirstView(
-        champion=champion.name if champion else "",
-        since=taste.now.since,
-        finding=describe_finding(taste),
-        before=compared.before if compared else "",
-        shown=compared.answers[0] if compared else None,
-    )
+    return {
+        "champion": champion.name if champion else "",
+        "since": taste.now.since,
+        "finding": describe_finding(taste),
+        "before": compared.before if compared else "",
+        "shown": compared.answers[0] if compared else None,
+    }
 
 
 async def show_waiting(here: Here) -> web.Response:

@@ -12,7 +12,6 @@ from bot.arenas.prompts import bank_messages
 from bot.chat.prompting import ChatMessage, exchanged_turns
 from bot.chat.rendering import TOO_LONG, add_examples
 from bot.console.page import TALKS, Here, get, post
-from bot.console.suggestions import Author
 from bot.console.talks import GrowingTalk, TalkQuestion, favourite
 from bot.errors import UserFacingError
 from bot.releases.resolver import Release
@@ -75,8 +74,7 @@ async def _ask(here: Here) -> GrowingTalk:
         raise UserFacingError(TOO_LONG) from error
     prompts = await add_examples(here.services, here.personality, rendered)
     here.count_question()
-    author = Author(here.visitor.user_id, here.member)
-    question = TalkQuestion(text, prompts, here.personality, author, earlier, asked_at)
+    question = TalkQuestion(text, prompts, here.personality, here.author, earlier, asked_at)
     return here.request.app[TALKS].ask(here.visitor.session_key, question, releases)
 
 
@@ -118,7 +116,7 @@ async def vote(here: Here) -> web.Response:
     reply_id, emoji = form.id("reply"), form.text("emoji")
     if emoji not in THUMBS:
         raise UserFacingError("Vote with 👍 or 👎.")
-    author = Author(here.visitor.user_id, here.member)
+    author = here.author
     # Without a line in the audit trail, which other admins read: nobody else sees the talk.
     found = await here.services.database.run(
         turn_thumb, here.personality.id, author.user_id, reply_id, emoji, home=author.home

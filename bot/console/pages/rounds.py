@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from bot.charts.frame import Words
 from bot.charts.rounds import describe_curve, describe_gate
-from bot.console.comparing import ShownContest, show_contest
 from bot.console.page import Here, get, post
+from bot.console.pages.versions import ShownContest, show_contest
 from bot.console.rendering import DrawnCurve, lay_out_curve
 from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, sentence

@@ -9,9 +9,9 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.chat.taste_news import tell_privately
-from bot.console.comparing import ShownContest, show_contest, show_decision
 from bot.console.page import Here, get, post
-from bot.console.suggestions import Author, suggest_as_visitor
+from bot.console.pages.versions import ShownContest, show_contest, show_decision
+from bot.console.suggestions import suggest_as_visitor
 from bot.errors import UserFacingError
 from bot.text.taste import describe_liked
 from storage.conversations.control_tokens import sanitize
@@ -84,7 +84,7 @@ async def give_label(here: Here) -> web.Response:
     sitting = await _sitting_of(here)
     pair_id, label = here.number_in_path("pair"), here.form.choice("label", Label)
     stored = partial(label_pair, by_admin=here.may_administer)
-    await here.services.database.run(stored, sitting, pair_id, label, _author(here).home)
+    await here.services.database.run(stored, sitting, pair_id, label, here.author.home)
     await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting)
 
@@ -106,7 +106,7 @@ async def correct(here: Here) -> web.Response:
         raise UserFacingError(NOT_YOURS)
     text = check_correction(sanitize(here.form.text("text")), side.text)
     action = here.action("suggest", f"answer {side.reply_id}")
-    await here.run_audited(action, suggest_as_visitor, side.reply_id, _author(here), text, Basis.PROMPT_BANK)
+    await here.run_audited(action, suggest_as_visitor, side.reply_id, here.author, text, Basis.PROMPT_BANK)
     await here.services.tastes.refresh(sitting.personality_id)
     return await _show_desk(here, sitting, corrected=side.reply_id)
 
@@ -125,10 +125,6 @@ async def show_summary(here: Here) -> web.Response:
     progress = await here.services.database.read(read_progress, sitting.id)
     said = {LABELS[label]: number for label, number in progress.counts.items()}
     return here.fill("summary.html", progress=progress, said=said, learned=_learned(here))
-
-
-def _author(here: Here) -> Author:
-    return Author(here.visitor.user_id, here.member)
 
 
 async def _sitting_of(here: Here) -> Sitting:

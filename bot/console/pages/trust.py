@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
@@ -25,14 +24,6 @@ ENTRIES = 50
 NO_REASON = "Say why, in a few words: the reason is stored."
 
 
-@dataclass(frozen=True)
-class TrustFacts:
-    waiting: list[tuple[Quarantine, list[Voter]]]
-    """Waiting quarantines, each with the voters that the visitor may know of."""
-    decided: list[Quarantine]
-    trail: list[AuditEntry]
-
-
 async def show_trust(here: Here) -> web.Response:
     wanted = AuditQuery(
         ENTRIES + 1,
@@ -42,12 +33,13 @@ async def show_trust(here: Here) -> web.Response:
         before_id=here.number("before"),
     )
     decides_on = [here.personality.id] if here.may_administer else []
-    facts = await here.services.database.read(_read, decides_on, wanted)
-    shown = facts.trail[:ENTRIES]
-    older = shown[-1].id if len(facts.trail) > ENTRIES else None
+    waiting, decided, trail = await here.services.database.read(_read, decides_on, wanted)
+    shown = trail[:ENTRIES]
+    older = shown[-1].id if len(trail) > ENTRIES else None
     return here.fill(
         "trust.html",
-        facts=facts,
+        waiting=waiting,
+        decided=decided,
         trail=shown,
         older=older,
         wanted=wanted,
@@ -83,13 +75,13 @@ async def search_bursts(here: Here) -> web.Response:
     raise web.HTTPSeeOther(here.address("/trust"))
 
 
-def _read(session: Session, personality_ids: list[int], wanted: AuditQuery) -> TrustFacts:
+def _read(
+    session: Session, personality_ids: list[int], wanted: AuditQuery
+) -> tuple[list[tuple[Quarantine, list[Voter]]], list[Quarantine], list[AuditEntry]]:
+    """Return the waiting votes, each with the voters that the visitor may know of, past decisions, and the trail."""
     held_ones = open_quarantines(session, personality_ids)
-    return TrustFacts(
-        waiting=[(held, voters_in(session, held, wanted.guild_ids)) for held in held_ones],
-        decided=recent_decisions(session, personality_ids),
-        trail=read_trail(session, wanted),
-    )
+    waiting = [(held, voters_in(session, held, wanted.guild_ids)) for held in held_ones]
+    return waiting, recent_decisions(session, personality_ids), read_trail(session, wanted)
 
 
 async def decide_votes(here: Here) -> web.Response:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.orm import Session
 
-from bot.console.comparing import ShownContest, show_contest, show_decision
 from bot.console.page import Here, get, post
 from bot.console.rendering import lay_out_tree
 from bot.errors import UserFacingError
+from bot.localization.sentences import sentence
 from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, contestant_of, open_two
+from bot.text.contests import describe_choices_left, describe_contest
 from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.releases import describe_left_out, describe_verdict, describe_version
 from bot.text.taste import describe_now
@@ -24,13 +25,15 @@ from storage.insights.model_status import (
     TreeNode,
     VersionDetails,
     VersionList,
+    newest_after,
     read_version,
     read_version_tree,
     read_versions,
 )
 from storage.personalities.cards import tuned
+from storage.releases.contests import read_contest
 from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
-from storage.releases.versions import Alias, read_alias
+from storage.releases.versions import Alias, name_of, read_alias
 from storage.settings.sections import GenerationSettings, Settings
 from storage.votes.votes import VersionVotes
 from storage.wording import BASE_NAME
@@ -41,21 +44,48 @@ MOST_PROMPTS = 8
 
 
 @dataclass(frozen=True)
-class VersionFacts:
-    tree: list[TreeNode]
-    champion: Alias
-    contest: ShownContest | None
-    decision: str
-    """What people decided about the newest version."""
+class ShownContest:
+    version: str
+    champion: str
+    so_far: str
+    left: str
+    """About how many choices are missing; empty if `so_far` says it."""
+    counted: int
+    needed: int | None
+    """Number of choices that will probably decide; None while neither side leads."""
+
+
+def show_contest(session: Session, here: Here) -> ShownContest | None:
+    """Return the comparison that goes on; None if there is none."""
+    contest = read_contest(session, here.personality.id, here.services.settings.votes)
+    if contest is None:
+        return None
+    standing = contest.admins.get(here.visitor.user_id, contest.evidence)
+    counted, left = standing.wins + standing.losses, standing.choices_left
+    return ShownContest(
+        version=contest.rival.name,
+        champion=name_of(contest.champion),
+        so_far=describe_contest(contest, here.visitor.user_id),
+        left=describe_choices_left(contest) if contest.admins or left is None else "",
+        counted=counted,
+        needed=counted + left if left else None,
+    )
+
+
+def show_decision(session: Session, here: Here) -> str:
+    """Return what people decided about the newest version; empty if they did not, or if it answers already."""
+    champion = read_alias(session, here.personality.id).version
+    newest = newest_after(session, here.personality.id, champion)
+    return sentence(f"{newest.name}: {describe_verdict(newest)}") if newest and "reason" in newest.evidence else ""
 
 
 async def show_versions(here: Here) -> web.Response:
     """Show everything but the votes on each version, which take a moment to count."""
-    facts = await here.services.database.read(_read, here)
-    listed = _newest_first(facts.tree)
+    tree, alias, contest, decision = await here.services.database.read(_read, here)
+    listed = _newest_first(tree)
     versions = [node.version for node in listed if node.version]
     available = [version.name for version in versions if version.withdrawn_at is None]
-    champion = facts.champion.target
+    champion = alias.target
     others = [name for name in available if name != champion]
     newest = versions[0].name if versions else BASE_NAME
     return here.fill(
@@ -63,18 +93,18 @@ async def show_versions(here: Here) -> web.Response:
         **_table(here, listed),
         said=(),
         has_versions=bool(versions),
-        seen=facts.champion.generation,
+        seen=alias.generation,
         promotable=others if champion == BASE_NAME else [*others, BASE_NAME],
         comparable=[*available, BASE_NAME],
         compared=(champion, BASE_NAME if newest == champion else newest),
-        tree=lay_out_tree(facts.tree),
-        contest=facts.contest,
-        decision=facts.decision,
+        tree=lay_out_tree(tree),
+        contest=contest,
+        decision=decision,
     )
 
 
-def _read(session: Session, here: Here) -> VersionFacts:
-    return VersionFacts(
+def _read(session: Session, here: Here) -> tuple[list[TreeNode], Alias, ShownContest | None, str]:
+    return (
         read_version_tree(session, here.personality.id),
         read_alias(session, here.personality.id),
         show_contest(session, here),

@@ -42,7 +42,7 @@ async def world(settings, engine, base, port, load_encoder) -> AsyncIterator[Wor
     console = await open_console(env.bot, env.bot.services, at_port, ChannelPage(world).first_page)
     assert console is not None
     yield world
-    await console.close()
+    await console.cleanup()
     await env.bot.close()
     await env.shutdown()
     assert [error for error in env.errors if not is_expected(error)] == []
