@@ -343,9 +343,9 @@ class SentForm:
             raise UserFacingError(INCOMPLETE)
         return value
 
-    def file(self, name: str) -> bytes:
-        """Return the content of the uploaded file, or nothing if there is none."""
-        return next((file.file.read() for file in self.files(name)), b"")
+    def file(self, name: str) -> tuple[str, bytes]:
+        """Return the name and the content of the uploaded file; both are empty if there is none."""
+        return next(((file.filename, file.file.read()) for file in self.files(name)), ("", b""))
 
     def files(self, name: str) -> list[web.FileField]:
         """Return the uploaded files, with names that PostgreSQL can read."""
@@ -353,9 +353,6 @@ class SentForm:
         return [
             web.FileField(one.name, without_nul(one.filename), one.file, one.content_type, one.headers) for one in files
         ]
-
-    def file_name(self, name: str) -> str:
-        return next((file.filename for file in self.files(name)), "")
 
 
 async def _find_here(request: web.Request) -> Here:

@@ -7,6 +7,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from storage.errors import SettingsError
 from storage.settings.loading import variable_name
@@ -48,8 +49,8 @@ def choose_community(directory: Path, community: str, *, start_over: bool) -> st
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         _begin(directory)
     else:
-        community = _same_community(directory / MARKER, community)
-    _note(directory / MARKER, community=community)
+        community = _same_community(directory, community)
+    _note(directory, community=community)
     return community
 
 
@@ -66,23 +67,23 @@ def folder_overrides(directory: str, port: int) -> dict[str, str]:
 
 def note_base(directory: Path, base: str) -> None:
     """Remember the base model for later starts."""
-    _note(directory / MARKER, base=base)
+    _note(directory, base=base)
 
 
 def noted_base(directory: Path) -> str:
     """Return the base model of the last start; "" if none was asked for."""
-    return str(json.loads((directory / MARKER).read_text(encoding="utf-8")).get("base", ""))
+    return str(_noted(directory).get("base", ""))
 
 
 def note_port(directory: Path, port: int) -> None:
     """Remember the port of the demo's console, for `reactune console`."""
-    _note(directory / MARKER, port=port)
+    _note(directory, port=port)
 
 
 def noted_port(directory: Path) -> int | None:
     """Return the port of the folder's demo, which may have stopped; None if there never was one."""
     try:
-        return int(json.loads((directory / MARKER).read_text(encoding="utf-8"))["port"])
+        return int(_noted(directory)["port"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -106,14 +107,14 @@ def _latest() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "reactune" / "latest-demo"
 
 
-def _same_community(marker: Path, community: str) -> str:
+def _same_community(directory: Path, community: str) -> str:
     try:
-        earlier = str(json.loads(marker.read_text(encoding="utf-8"))["community"])
+        earlier = str(_noted(directory)["community"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SettingsError(f"{marker} cannot be read: add --start-over") from error
+        raise SettingsError(f"{directory / MARKER} cannot be read: add --start-over") from error
     if earlier and community not in ("", earlier):
         raise SettingsError(
-            f"the community in {marker.parent} likes {earlier!r}: add --start-over to begin with {community!r}"
+            f"the community in {directory} likes {earlier!r}: add --start-over to begin with {community!r}"
         )
     return community or earlier
 
@@ -122,6 +123,10 @@ def _begin(directory: Path) -> None:
     (directory / MARKER).write_text(json.dumps({"community": ""}), encoding="utf-8")
 
 
-def _note(marker: Path, **facts: object) -> None:
-    known = json.loads(marker.read_text(encoding="utf-8"))
-    marker.write_text(json.dumps(known | facts), encoding="utf-8")
+def _note(directory: Path, **facts: object) -> None:
+    (directory / MARKER).write_text(json.dumps(_noted(directory) | facts), encoding="utf-8")
+
+
+def _noted(directory: Path) -> Any:
+    """Return what a demo wrote into its marker, usually {name: value}."""
+    return json.loads((directory / MARKER).read_text(encoding="utf-8"))

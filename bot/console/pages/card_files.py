@@ -24,12 +24,11 @@ CONTENT_TYPES = {CARD_SUFFIX: "application/toml", ZIP_SUFFIX: "application/zip"}
 
 async def import_card(here: Here) -> web.Response:
     """Import a card from a file, for a new personality or an existing one, and describe the result."""
-    form = here.form
-    filename, chosen = form.file_name("file"), form.text("name", "")
+    (filename, content), chosen = here.form.file("file"), here.form.text("name", "")
     if not filename.lower().endswith(CARD_SUFFIXES):
         raise UserFacingError(NO_FILE)
     home = home_server(here)
-    parsed = await asyncio.to_thread(parse_any_card, form.file("file"), filename)
+    parsed = await asyncio.to_thread(parse_any_card, content, filename)
     file = await asyncio.to_thread(with_clean_picture, parsed)
     name = choose_name(file, chosen, filename)
     imported = await here.run_audited(

@@ -177,8 +177,9 @@ def _learned(here: Here) -> dict[str, object]:
 
 async def add_own_prompts(here: Here) -> web.Response:
     """Add prompts that were pasted or uploaded, one in each line."""
+    _, content = here.form.file("file")
     try:
-        uploaded = here.form.file("file").decode("utf-8-sig")
+        uploaded = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserFacingError("That file is not UTF-8 text. Save it as UTF-8, one prompt in each line.") from error
     text = here.form.text("text", "", limit=MAX_PASTED_CHARS) + "\n" + uploaded

@@ -100,10 +100,6 @@ class World:
         return channel
 
     @property
-    def channel_ids(self) -> frozenset[int]:
-        return frozenset(seat.channel.id for name in self.people for seat in self.seats_of(name))
-
-    @property
     def changes(self) -> int:
         """Number of events so far; unchanged as long as every page is up to date."""
         return len(self.env.backend.transcript)
