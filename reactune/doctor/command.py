@@ -25,11 +25,11 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 def run_checks(settings: Settings) -> list[Finding]:
     """Return a finding for each check. Invalid settings raise before this is called."""
     redact = Redactor(secrets_of(settings))
-    found = (find(what, check, redact) for what, check in _checks(settings))
+    found = (find(what, check, redact) for what, check in list_checks(settings))
     return [Finding("Settings", FindingStatus.OK, "valid"), *found]
 
 
-def _checks(settings: Settings) -> Iterator[Check]:
+def list_checks(settings: Settings) -> Iterator[Check]:
     # Imported here, because they import the bot and the trainer, and every command imports this module.
     from reactune.doctor import attachments, database, discord_side, machine, models
     from storage.adapters.stores import open_store
