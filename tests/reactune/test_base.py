@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,6 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from reactune.app import main
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.tables import AuditRow
@@ -90,25 +85,10 @@ def config(tmp_path: Path, folders: tuple[Path, Path], migrated_file: Path) -> P
 
 
 @pytest.fixture
-def reactune(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `reactune …` in the folder of reactune.toml; return (exit code, standard output, standard error)."""
+def reactune(config: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `reactune …` in the folder of reactune.toml."""
     monkeypatch.setattr(worker, "_run_in_process", run_short_round)
-
-    def run(*words: str, typed: str = "", **more: str) -> tuple[int, str, str]:
-        with monkeypatch.context() as changed:
-            changed.chdir(config.parent)
-            changed.setattr(sys, "argv", ["reactune", *words])
-            changed.setattr(sys, "stdin", io.StringIO(typed))
-            changed.setattr(logging.root, "handlers", [])
-            for name in [name for name in os.environ if name.startswith("REACTUNE_")]:
-                changed.delenv(name)
-            for name, value in (QUICK | more).items():
-                changed.setenv(name, value)
-            with pytest.raises(SystemExit) as left:
-                main()
-        return (left.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
-
-    return run
+    return lambda *words, typed="", **more: run_command(config.parent, *words, typed=typed, **(QUICK | more))
 
 
 @pytest.fixture
@@ -154,9 +134,7 @@ def champion(session: Session) -> str:
     return read_alias(session, ensure_personality(session)).target
 
 
-def test_votes_teach_the_new_base_and_the_old_champion_comes_back(
-    reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
-) -> None:
+def test_votes_teach_the_new_base_and_the_old_champion_comes_back(reactune, write, config, folders):
     before = config.read_bytes()
     old, new = bases(folders, config)
     assert reactune("base", "use", str(folders[0]), "--yes")[0] == 0
@@ -199,9 +177,7 @@ def test_votes_teach_the_new_base_and_the_old_champion_comes_back(
     assert write(champion) == "v1"
 
 
-def test_a_running_bot_keeps_its_base_and_champions(
-    reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
-) -> None:
+def test_a_running_bot_keeps_its_base_and_champions(reactune, write, config, folders):
     old, _ = bases(folders, config)
     reactune("base", "use", str(folders[0]), "--yes")
     digest = publish(AdapterStore(config.parent / "data" / "adapters"))
@@ -216,9 +192,7 @@ def test_a_running_bot_keeps_its_base_and_champions(
     assert f'base = "{folders[0]}"' in config.read_text()
 
 
-def test_a_config_file_that_somebody_edited_counts_and_stays_as_it_is(
-    reactune: Run, config: Path, folders: tuple[Path, Path]
-) -> None:
+def test_a_config_file_that_somebody_edited_counts_and_stays_as_it_is(reactune, config, folders):
     shipped = config.rename(config.with_name("config.toml"))
     before = shipped.read_bytes()
     assert json.loads(reactune("base", "show", "--json")[1])["name"] == "old"
@@ -227,9 +201,7 @@ def test_a_config_file_that_somebody_edited_counts_and_stays_as_it_is(
     assert json.loads(reactune("base", "show", "--json")[1])["name"] == "new"
 
 
-def test_before_the_first_start_there_is_a_way_back_too(
-    reactune: Run, config: Path, folders: tuple[Path, Path]
-) -> None:
+def test_before_the_first_start_there_is_a_way_back_too(reactune, config, folders):
     before = config.read_bytes()
     assert reactune("base", "use", str(folders[1]), "--yes")[0] == 0
     code, _, err = reactune("base", "back", "--yes")
@@ -237,9 +209,7 @@ def test_before_the_first_start_there_is_a_way_back_too(
     assert config.read_bytes() == before
 
 
-def test_a_base_that_is_gone_leaves_its_history_and_the_way_back(
-    reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_base_that_is_gone_leaves_its_history_and_the_way_back(reactune, config, folders, tmp_path):
     copied = shutil.copytree(folders[1], tmp_path / "copy of it")
     assert reactune("base", "use", str(copied), "--yes")[0] == 0
     shutil.rmtree(copied)
@@ -254,9 +224,7 @@ def test_a_base_that_is_gone_leaves_its_history_and_the_way_back(
     assert f'base = "{folders[0]}"' in config.read_text()
 
 
-def test_show_says_whether_the_base_sees(
-    reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_show_says_whether_the_base_sees(reactune, config, folders, tmp_path):
     assert json.loads(reactune("base", "show", "--json")[1])["sees"] is False
     seeing = build_seeing_base(tmp_path / "seeing")
     config.write_text(config.read_text().replace(str(folders[0]), str(seeing)))
@@ -264,9 +232,7 @@ def test_show_says_whether_the_base_sees(
     assert "it looks at pictures itself" in " ".join(reactune("base", "show")[1].split())
 
 
-def test_a_question_that_nobody_answers_changes_nothing(
-    reactune: Run, config: Path, folders: tuple[Path, Path]
-) -> None:
+def test_a_question_that_nobody_answers_changes_nothing(reactune, config, folders):
     before = config.read_bytes()
     code, _, err = reactune("base", "use", str(folders[1]))
     assert (code, "add --yes" in " ".join(err.split())) == (1, True)
@@ -278,9 +244,7 @@ def use_bundled(config: Path, folders: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.bundled
-def test_a_bundled_base_that_was_never_used_is_recorded_without_converting_it(
-    reactune: Run, config: Path, folders: tuple[Path, Path]
-) -> None:
+def test_a_bundled_base_that_was_never_used_is_recorded_without_converting_it(reactune, config, folders):
     use_bundled(config, folders)
     code, out, err = reactune("base", "use", str(folders[1]), "--yes")
     assert (code, "Converting" in err, "reactune base back goes back" in " ".join(out.split())) == (0, False, True)
@@ -289,9 +253,7 @@ def test_a_bundled_base_that_was_never_used_is_recorded_without_converting_it(
     assert ("SmolLM2-135M-Instruct since" in out, "answered" in out) == (True, False)
 
 
-def test_a_way_back_is_promised_only_if_the_base_before_is_known(
-    reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_way_back_is_promised_only_if_the_base_before_is_known(reactune, config, folders, monkeypatch):
     def fail(_directory: Path) -> str:
         raise BaseModelError("it is not installed")
 
@@ -302,18 +264,14 @@ def test_a_way_back_is_promised_only_if_the_base_before_is_known(
     assert "reactune base use bundled goes back" in " ".join(out.split())
 
 
-def test_a_base_that_was_never_downloaded_is_not_asked_for(
-    reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_base_that_was_never_downloaded_is_not_asked_for(reactune, config, folders, monkeypatch):
     monkeypatch.setattr("storage.models.base_offer.find_on_hub", lambda hub_id: pytest.fail(f"asked for {hub_id}"))
     config.write_text(config.read_text().replace(str(folders[0]), "ann/not-here"))
     code, out, _ = reactune("base", "use", str(folders[1]), "--yes")
     assert (code, "reactune base use ann/not-here goes back" in " ".join(out.split())) == (0, True)
 
 
-def test_a_variable_that_overrides_the_file_is_named(
-    reactune: Run, write: Callable[..., Any], config: Path, folders: tuple[Path, Path]
-) -> None:
+def test_a_variable_that_overrides_the_file_is_named(reactune, write, config, folders):
     before = config.read_bytes()
     code, out, _ = reactune("base", "use", str(folders[1]), "--yes", REACTUNE_MODEL__BASE=str(folders[0]))
     assert code == 0
@@ -323,18 +281,14 @@ def test_a_variable_that_overrides_the_file_is_named(
     assert config.read_bytes() == before
 
 
-def test_a_file_that_cannot_be_edited_is_noticed_before_the_question(
-    reactune: Run, config: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_edited_is_noticed_before_the_question(reactune, config, folders, monkeypatch):
     monkeypatch.setattr("storage.settings.editing.tomlkit.dumps", lambda _: "not = what was meant")
     code, out, err = reactune("base", "use", str(folders[1]), typed="y\n")
     said = f'change model.base to "{folders[1]}" in {config} yourself'
     assert (code, out, said in " ".join(err.split()), "Looking" in err) == (2, "", True, False)
 
 
-def test_what_is_refused_or_declined_changes_nothing(
-    reactune: Run, config: Path, folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_what_is_refused_or_declined_changes_nothing(reactune, config, folders, tmp_path):
     config.write_text(config.read_text().replace("max_new_tokens = 8", "max_new_tokens = 20"))
     before = config.read_bytes()
     short = build_tiny_base(tmp_path / "short", 16)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import socket
@@ -22,7 +21,6 @@ from sqlalchemy import update
 from bot.demo.community import TASTES
 from bot.demo.folder import claim_folder
 from bot.releases.comparison import NO_ANSWER, Comparison
-from reactune.app import main
 from reactune.demo import sole_demo
 from reactune.run import supervised_trainer
 from reactune.shared import as_called
@@ -42,6 +40,7 @@ from storage.training.feedback import PairMaterial, look_ahead
 from storage.training.rounds import request_round
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
+from tests.few_questions import run_short_round
 from tests.past import add_round, add_version, pair
 from tests.seeding import (
     ALICE,
@@ -91,24 +90,9 @@ def settings(variables: dict[str, str]) -> Settings:
 
 
 @pytest.fixture
-def reactune(variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    """Run `reactune …` in this process, in an empty folder; return (exit code, standard output, standard error)."""
-
-    def run(*words: str, **more: str) -> tuple[int, str, str]:
-        with monkeypatch.context() as changed:
-            changed.chdir(tmp_path)
-            changed.setattr(sys, "argv", ["reactune", *words])
-            changed.setattr(sys, "path", [*sys.path])
-            changed.setattr(logging.root, "handlers", [])
-            for name in [name for name in os.environ if name.startswith("REACTUNE_") or name == "DISCORD_TOKEN"]:
-                changed.delenv(name)
-            for name, value in (variables | more).items():
-                changed.setenv(name, value)
-            with pytest.raises(SystemExit) as left:
-                main()
-        return (left.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
-
-    return run
+def reactune(variables, tmp_path, run_command):
+    """Run `reactune …` in an empty folder."""
+    return lambda *words, **more: run_command(tmp_path, *words, **(variables | more))
 
 
 @pytest.fixture
@@ -424,7 +408,7 @@ def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(r
         (("history", "v7"), "there is no version v7"),
         (("rollback",), "no earlier version to roll back to"),
         (("promote", "base"), "base is already in use"),
-        (("list", "--personality", "nobody"), "there is no personality 'nobody'"),
+        (("list", "--personality", "nobody"), "there is no personality 'nobody': choose one of default\n"),
     ],
 )
 def test_an_impossible_model_command_prints_a_sentence_and_exits_with_2(reactune, version, words, sentence):
@@ -563,13 +547,6 @@ def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, s
     assert json.loads(reactune("taste", "--json")[1])["is_used"]
     trail = " ".join(reactune("audit")[1].split())
     assert trail.index("on, of default") < trail.index("off, of default")
-
-
-def test_the_taste_of_an_unknown_personality_is_one_sentence(reactune, seeded):
-    seeded(ensure_personality)
-    code, out, err = reactune("taste", "--personality", "nobody")
-    assert (code, out) == (2, "")
-    assert err == "reactune: there is no personality 'nobody': choose one of default\n"
 
 
 def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):
@@ -744,10 +721,15 @@ def test_votes_that_do_not_count_are_not_exported(reactune, seeded, revision):
     assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 0
 
 
-def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
+def test_on_a_new_install_doctor_says_what_is_missing_and_asks_only_for_a_token_and_a_server(reactune):
+    code, out, _ = reactune("doctor")
+    assert code == 1
+    assert "2 things to fix" in out
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("–")] == ["– Trainer"]
     code, out, _ = reactune("doctor", "--json")
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
+    assert [what for what, finding in findings.items() if finding["status"] == "problem"] == ["Access", "Token"]
     assert findings["Database"]["message"] == "sqlite, schema up to date"
     assert findings["Base model"]["status"] == "ok"
     assert "base, no adapter" in findings["Versions in use"]["message"]
@@ -756,40 +738,12 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
     assert "privacy.discord_training_permission" in findings["May be used for training"]["message"]
 
 
-def test_on_a_new_install_doctor_asks_only_for_a_token_and_a_server(reactune):
-    code, out, _ = reactune("doctor")
-    assert code == 1
-    assert "2 things to fix" in out
-    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("–")] == ["– Trainer"]
-    found = json.loads(reactune("doctor", "--json")[1])["findings"]
-    assert [finding["what"] for finding in found if finding["status"] == "problem"] == ["Access", "Token"]
-
-
 def test_doctor_names_a_base_model_that_is_not_there(reactune):
     code, out, _ = reactune("doctor", "--json", REACTUNE_MODEL__BASE="/nowhere")
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
     assert findings["Base model"]["status"] == "problem"
     assert "model.base" in findings["Base model"]["message"]
-
-
-def test_doctor_names_the_line_of_a_suite_that_is_not_json(reactune, tmp_path):
-    suite = tmp_path / "ours.jsonl"
-    suite.write_text('{"id": "a", "prompt": "Hello?", "must": ["hi"]}\n{"id": \n', encoding="utf-8")
-    code, out, _ = reactune("doctor", "--json", REACTUNE_GATE__SUITES=str(suite))
-    findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
-    assert code == 1
-    assert findings["Suites"]["status"] == "problem"
-    assert findings["Suites"]["message"].startswith(f"{suite}, line 2")
-    _, out, _ = reactune("doctor", "--json")
-    assert any(f["what"] == "Suites" and "knowledge (" in f["message"] for f in json.loads(out)["findings"])
-
-
-def test_an_unknown_bench_is_refused(reactune):
-    code, _, err = reactune("bench", "speed")
-    assert code == 2
-    assert "No such command 'speed'" in err
-    assert "Traceback" not in err
 
 
 def test_without_a_checkout_a_bench_says_what_it_needs(reactune_process, tmp_path):
@@ -815,13 +769,17 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": answers}]}
 
 
-def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):
+def test_every_bench_is_listed_and_an_unknown_one_or_a_share_beyond_all_is_refused(reactune):
     code, out, _ = reactune("bench", "--help")
     assert code == 0
     assert all(name in out for name in ("votes", "community", "knowledge", "training", "serving", "startup", "soak"))
     code, _, err = reactune("bench", "community", "--noise", "2")
     assert code == 2
     assert "--noise" in err
+    code, _, err = reactune("bench", "speed")
+    assert code == 2
+    assert "No such command 'speed'" in err
+    assert "Traceback" not in err
 
 
 class TestPersonalities:
@@ -854,7 +812,10 @@ class TestPersonalities:
         assert cards["status"] == "problem"
         assert "owl.toml: system_promt is not a key of a card" in cards["message"]
 
-    def test_a_first_version_by_demonstration_is_compared_exported_and_imported(self, reactune, card, tmp_path):
+    def test_a_first_version_by_demonstration_is_compared_exported_and_imported(
+        self, reactune, card, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(worker, "_run_in_process", run_short_round)
         quick = {
             "REACTUNE_TRAINING__DTYPE": "float32",
             "REACTUNE_TRAINING__LORA_RANK": "4",

@@ -43,9 +43,7 @@ def settings(bot: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("option", "user_id"), [(OPERATOR, OPERATOR), (123, 123)])
-def test_the_link_signs_in_who_asked(
-    settings: Settings, bot: Answering, capsys: pytest.CaptureFixture[str], option: int, user_id: int
-) -> None:
+def test_the_link_signs_in_who_asked(settings, bot, capsys, option, user_id):
     bot.said = json.dumps({"database": digest_of(settings)})
     console(browser=False, as_member=option, as_json=True)
     said = json.loads(capsys.readouterr().out)
@@ -65,13 +63,13 @@ def test_the_link_signs_in_who_asked(
         ("[]", "no bot serves a console on port"),
     ],
 )
-def test_no_link_is_made_for_another_program(settings: Settings, bot: Answering, said: str, sentence: str) -> None:
+def test_no_link_is_made_for_another_program(settings, bot, said, sentence):
     bot.said = said
     with pytest.raises(SettingsError, match=sentence):
         console(browser=False)
 
 
-def test_without_a_port_it_says_how_to_switch_it_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_port_it_says_how_to_switch_it_on(settings, monkeypatch):
     monkeypatch.setenv("REACTUNE_CONSOLE__PORT", "0")
     with pytest.raises(SettingsError, match=r"set console\.port, then restart the bot"):
         console(browser=False)
@@ -94,14 +92,7 @@ def demo(bot: Answering, tmp_path: Path) -> Callable[[Path], Settings]:
 
 
 @pytest.mark.parametrize("folder", [DEMO_DIRECTORY, Path("elsewhere/tried")])
-def test_a_demo_that_runs_is_found_and_named(
-    settings: Settings,
-    demo: Callable[[Path], Settings],
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    folder: Path,
-) -> None:
+def test_a_demo_that_runs_is_found_and_named(settings, demo, capsys, tmp_path, monkeypatch, folder):
     of_demo = demo(folder)
     if folder != DEMO_DIRECTORY:
         (tmp_path / "another").mkdir()
@@ -113,18 +104,14 @@ def test_a_demo_that_runs_is_found_and_named(
         assert redeem_link(session, said.split()[1].partition("key=")[2]) is not None
 
 
-def test_a_demo_that_has_stopped_is_not_mistaken_for_the_bot(
-    settings: Settings, bot: Answering, demo: Callable[[Path], Settings]
-) -> None:
+def test_a_demo_that_has_stopped_is_not_mistaken_for_the_bot(settings, bot, demo):
     demo(DEMO_DIRECTORY)
     bot.said = "{}"
     with pytest.raises(SettingsError, match="belongs to another bot"):
         console(browser=False)
 
 
-def test_without_a_demo_or_a_place_to_note_it_nothing_changes(
-    settings: Settings, bot: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_demo_or_a_place_to_note_it_nothing_changes(settings, bot, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     note_latest(tmp_path)

@@ -28,9 +28,9 @@ from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.releases.versions import list_versions, read_alias
 from storage.servers import find_setup
 from storage.settings.loading import load_settings
-from tests.few_questions import run_short_round
 from tests.reactune.discord_api import BOT, application
 from tests.tiny_model import build_tiny_base
+from tests.trainer.rounds.quick import run_saying_hello
 from trainer.rounds import worker
 
 T = TypeVar("T")
@@ -146,9 +146,7 @@ def what_answers_in(folder: Path, server: int) -> tuple[str, dict[int, Rule], in
         return name, dict(found.choices.rules) if found else {}, found.generation if found else 0
 
 
-def test_from_nothing_to_a_bot_that_starts(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_nothing_to_a_bot_that_starts(api, keys, folder, capsys):
     off = discord.ApplicationFlags()
     api.flags = [off, off, *api.flags]  # a login reads them twice
     api.servers = [{}, {HOME: "Home", OTHER: "Other"}]
@@ -178,9 +176,7 @@ def test_from_nothing_to_a_bot_that_starts(
     assert (folder / "started").exists()
 
 
-def test_a_second_start_keeps_what_is_set(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_start_keeps_what_is_set(api, keys, folder, capsys):
     api.servers = [{HOME: "Home", OTHER: "Other"}]
     gone = 1456074443980800103
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}  # mine\n")
@@ -194,18 +190,14 @@ def test_a_second_start_keeps_what_is_set(
     assert re.search(r"Start it with: `\S*reactune run`\n", capsys.readouterr().err)
 
 
-def test_a_refused_token_of_the_environment_is_not_asked_for(
-    api: Discord, keys: PipeInput, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refused_token_of_the_environment_is_not_asked_for(api, keys, folder, monkeypatch, capsys):
     monkeypatch.setenv("DISCORD_TOKEN", "an.old.one")
     assert run_init(keys) == 2
     assert "Discord does not accept DISCORD_TOKEN" in capsys.readouterr().err
     assert list(folder.iterdir()) == []
 
 
-def test_what_a_variable_overrides_is_said(
-    api: Discord, keys: PipeInput, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_variable_overrides_is_said(api, keys, folder, monkeypatch, capsys):
     monkeypatch.setenv("DISCORD_TOKEN", TOKEN)
     monkeypatch.setenv("REACTUNE_ACCESS__SERVERS", "[]")
     keys.send_text(ENTER * 4 + "n")
@@ -214,9 +206,7 @@ def test_what_a_variable_overrides_is_said(
     assert said in capsys.readouterr().err
 
 
-def test_a_bot_for_every_server_and_without_message_content_stays_so(
-    api: Discord, keys: PipeInput, folder: Path
-) -> None:
+def test_a_bot_for_every_server_and_without_message_content_stays_so(api, keys, folder):
     api.flags = [discord.ApplicationFlags()]
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     (folder / "reactune.toml").write_text("[access]\nservers = [0]\n")
@@ -227,9 +217,7 @@ def test_a_bot_for_every_server_and_without_message_content_stays_so(
     assert not settings.discord.message_content_intent
 
 
-def test_a_base_that_cannot_be_used_is_asked_for_again(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_base_that_cannot_be_used_is_asked_for_again(api, keys, folder, capsys):
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     (folder / "empty").mkdir()
     keys.send_text(ENTER + UP + ENTER + "empty" + ENTER)  # the last choice: another base
@@ -239,9 +227,7 @@ def test_a_base_that_cannot_be_used_is_asked_for_again(
     assert load_settings(folder / "reactune.toml", environment={}).model.base == "bundled"
 
 
-def test_a_character_card_is_imported_and_answers_in_the_server(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_character_card_is_imported_and_answers_in_the_server(api, keys, folder, capsys):
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     base = build_tiny_base(folder / "tiny")
     (folder / "reactune.toml").write_text(f'[model]\nbase = "{base}"\n')
@@ -257,9 +243,7 @@ def test_a_character_card_is_imported_and_answers_in_the_server(
     assert what_answers_in(folder, HOME) == ("mia", {}, 1)
 
 
-def test_a_first_version_is_offered_and_can_be_made_later(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_first_version_is_offered_and_can_be_made_later(api, keys, folder, capsys):
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     write_card(folder, examples=8)
     keys.send_text(ENTER * 5 + "n")
@@ -269,22 +253,19 @@ def test_a_first_version_is_offered_and_can_be_made_later(
     assert "train --from examples --personality default" in said
 
 
-def test_a_first_version_is_made_at_once_if_the_operator_agrees(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "_run_in_process", run_short_round)
+def test_a_first_version_is_made_at_once_if_the_operator_agrees(api, keys, folder, capsys, monkeypatch):
+    monkeypatch.setattr(worker, "_run_in_process", run_saying_hello)
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     base = build_tiny_base(folder / "tiny")
-    monkeypatch.setenv("REACTUNE_DEMONSTRATION__EPOCHS", "1")
-    quick = '[training]\ndtype = "float32"\n[generation]\nmax_new_tokens = 8\n'
     model = f'[model]\nbase = "{base}"\nengine = "transformers"\n[gate]\ncoherence_model = "base"\n'
-    (folder / "reactune.toml").write_text(model + quick)
+    (folder / "reactune.toml").write_text(f"{model}[generation]\nmax_new_tokens = 8\n")
     write_card(folder, examples=8)
     keys.send_text(ENTER * 4 + "yn")
     assert run_init(keys) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "v1 learned from 6 example answers" in said
     assert "The same messages, before and after" in said
+    assert "v1: Hello." in said
     assert "model promote v1 --personality default" in said
     settings = load_settings(folder / "reactune.toml", environment={})
     with closing(open_database(settings)) as database, database.snapshot() as session:
@@ -299,14 +280,12 @@ def write_card(folder: Path, examples: int) -> None:
     (folder / "personalities" / "default.toml").write_text(shown)
 
 
-def test_without_a_terminal_one_sentence_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_one_sentence_says_what_to_do(folder, capsys):
     assert run_init() == 2
     assert "this is no terminal: run it in one" in capsys.readouterr().err
 
 
-def test_a_discord_that_cannot_be_reached_is_said(
-    api: Discord, keys: PipeInput, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_discord_that_cannot_be_reached_is_said(api, keys, folder, monkeypatch, capsys):
     monkeypatch.setattr(Route, "BASE", "http://127.0.0.1:1")
     keys.send_text(TOKEN + ENTER)
     assert run_init(keys) == 1
@@ -314,9 +293,7 @@ def test_a_discord_that_cannot_be_reached_is_said(
     assert list(folder.iterdir()) == []
 
 
-def test_permissions_that_are_missing_are_named(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_permissions_that_are_missing_are_named(api, keys, folder, capsys):
     (folder / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\n")
     api.permissions = discord.Permissions(view_channel=True, send_messages=True, read_message_history=True)
     keys.send_text(ENTER * 2 + SPACE + ENTER * 2 + "n")
@@ -324,13 +301,11 @@ def test_permissions_that_are_missing_are_named(
     assert "In #lounge I need Add Reactions." in capsys.readouterr().err
 
 
-def test_the_invitation_asks_for_what_the_readme_lists() -> None:
+def test_the_invitation_asks_for_what_the_readme_lists():
     assert f"&permissions={PERMISSIONS.value}`" in (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def test_a_token_that_cannot_be_kept_is_said(
-    api: Discord, keys: PipeInput, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_token_that_cannot_be_kept_is_said(api, keys, folder, capsys):
     (folder / ".env").mkdir()
     keys.send_text(TOKEN + ENTER)
     assert run_init(keys) == 2

@@ -60,6 +60,12 @@ def run_quickly(settings: Settings, round_id: int, log_level: int) -> None:
     run_round(settings, round_id, train=train_quickly, evaluate=approve)
 
 
+def run_saying_hello(settings: Settings, round_id: int, log_level: int) -> None:
+    """Run a round in its own process whose version answers "Hello."."""
+    set_up_child(settings, "round", log_level)
+    run_round(settings, round_id, train=train_quickly, evaluate=answer_hello)
+
+
 def train_endlessly(_job: TrainingJob, report: ReportProgress) -> NoReturn:
     while True:
         report(RoundProgress(Phase.TRAINING, 1, 2))
