@@ -281,9 +281,6 @@ class Here:
             raise
 
 
-Page = Callable[[Here], Awaitable[web.StreamResponse]]
-
-
 def without_nul(text: str) -> str:
     """Return the text as PostgreSQL can read it."""
     return text.replace("\0", "")
@@ -364,6 +361,19 @@ async def _find_here(request: web.Request) -> Here:
     return Here(request, services, request[VISITOR], personality, personalities, SentForm(fields))
 
 
+def _read(session: Session, name: str, visitor: Visitor) -> tuple[Personality, list[Personality]]:
+    """Return the personality, and all that are not archived, as far as the visitor may know them."""
+    known = [one for one in list_personalities(session, archived=None) if visitor.may_use(one)]
+    active = [one for one in known if one.archived_at is None]
+    for one in known:
+        if one.name == name.strip().lower():
+            return one, active
+    raise PersonalityNotFound(name, [one.name for one in active])
+
+
+Page = Callable[[Here], Awaitable[web.StreamResponse]]
+
+
 def get(path: str, page: Page) -> web.RouteDef:
     return web.get(path, _with_here(page))
 
@@ -377,13 +387,3 @@ def _with_here(page: Page) -> Handler:
         return await page(await _find_here(request))
 
     return handle
-
-
-def _read(session: Session, name: str, visitor: Visitor) -> tuple[Personality, list[Personality]]:
-    """Return the personality, and all that are not archived, as far as the visitor may know them."""
-    known = [one for one in list_personalities(session, archived=None) if visitor.may_use(one)]
-    active = [one for one in known if one.archived_at is None]
-    for one in known:
-        if one.name == name.strip().lower():
-            return one, active
-    raise PersonalityNotFound(name, [one.name for one in active])
