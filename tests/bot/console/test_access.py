@@ -38,37 +38,22 @@ async def test_a_stranger_sees_nothing(stranger):
     for path in PAGES:
         seen = await stranger.get(path)
         assert (seen.status, "reactune console" in seen.text) == (401, True), path
+        assert ("<h1>Sign in</h1>" in seen.html, "has ended" in seen.text) == (True, False), path
 
 
-async def test_a_link_works_once_and_again_for_whoever_is_inside(stranger, visitor, link):
-    path = link()
-    assert (await stranger.enter(path)).path == "/"
-    assert (await stranger.enter(path)).path == "/"
-    assert (await stranger.get("/")).status == 200
-
-
-async def test_whoever_only_looks_at_a_link_does_not_use_it_up(stranger, link):
+async def test_a_link_works_once_and_again_for_whoever_is_inside(stranger, link):
     path = link()
     async with stranger._client.head(stranger.address + path) as looked:
         assert looked.status == 200
-    assert "Sign in" in (await stranger.get(path)).text
+    assert "Sign in" in (await stranger.get(path)).text, "whoever only looks does not use it up"
     assert (await stranger.get("/")).status == 401
-    assert (await stranger.enter(path)).path == "/"
-
-
-async def test_no_other_site_can_press_the_button_of_a_link(stranger, link):
-    path = link()
-    key = path.partition("key=")[2]
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
-        assert (await stranger.post("/enter", headers, key=key)).status == 403
+        assert (await stranger.post("/enter", headers, key=path.partition("key=")[2])).status == 403
     assert (await stranger.enter(path)).path == "/"
-
-
-async def test_a_used_link_lets_nobody_else_in(visitor, stranger, link):
-    path = link()
+    assert (await stranger.enter(path)).path == "/"
+    assert (await stranger.get("/")).status == 200
     async with new_client() as client:
-        assert (await Browser(client, stranger.port).enter(path)).path == "/"
-    seen = await stranger.enter(path)
+        seen = await Browser(client, stranger.port).enter(path)
     assert (seen.status, "was used before or is too old" in seen.text) == (401, True)
 
 
@@ -83,25 +68,14 @@ async def test_the_cookie_is_for_this_site_and_no_script(stranger, link):
     assert "SameSite=Lax" in cookie
 
 
-async def test_without_a_session_the_page_asks_to_sign_in(stranger):
-    seen = await stranger.get("/versions")
-    assert (seen.status, "<h1>Sign in</h1>" in seen.html) == (401, True)
-    assert "has ended" not in seen.text
-
-
-@pytest.mark.parametrize("lost", [delete(ConsoleSessionRow), update(ConsoleSessionRow).values(expires_at=utc_now())])
-async def test_an_ended_session_says_so(visitor, query, lost):
-    query(lambda session: session.execute(lost))
-    seen = await visitor.get("/versions")
-    assert (seen.status, "session has ended" in seen.text) == (401, True)
-    changed = await visitor.change("/label/undo")
-    assert "session has ended" in changed.text
-    assert changed.headers["HX-Retarget"] == "#problem"
-
-
-async def test_signing_out_ends_the_session(visitor):
-    assert "You are signed out" in (await visitor.post("/leave")).text
-    assert (await visitor.get("/")).status == 401
+async def test_an_ended_session_says_so(visitor, query):
+    for lost in (update(ConsoleSessionRow).values(expires_at=utc_now()), delete(ConsoleSessionRow)):
+        query(lambda session, lost=lost: session.execute(lost))
+        seen = await visitor.get("/versions")
+        assert (seen.status, "session has ended" in seen.text) == (401, True)
+        changed = await visitor.change("/label/undo")
+        assert "session has ended" in changed.text
+        assert changed.headers["HX-Retarget"] == "#problem"
 
 
 @pytest.mark.threat("T14")
@@ -128,10 +102,12 @@ async def test_another_name_for_this_machine_is_refused(visitor):
 async def test_every_page_forbids_scripts_and_frames_of_others(visitor, stranger):
     for browser in (visitor, stranger):
         for path in ("/", "/nothing", "/static/console.js", "/alive"):
-            policy = (await browser.get(path)).headers["Content-Security-Policy"]
+            headers = (await browser.get(path)).headers
+            policy = headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy
             assert "frame-ancestors 'none'" in policy
             assert "unsafe" not in policy
+            assert "Server" not in headers, "it names no software"
 
 
 async def test_no_page_needs_what_the_policy_forbids(visitor):
@@ -168,35 +144,25 @@ async def test_an_upload_that_is_given_up_leaves_no_traceback(visitor, env, capl
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_no_answer_names_the_software_behind_it(visitor):
-    for path in ("/", "/nothing", "/static/console.js"):
-        assert "Server" not in (await visitor.get(path)).headers
-
-
 async def test_an_unknown_page_says_so(visitor):
     seen = await visitor.get("/nothing")
     assert (seen.status, "There is no such page." in seen.text) == (404, True)
 
 
-@pytest.mark.parametrize("number", ["4294967296", str(2**63), "9" * 20, "9" * 5_000])
-async def test_a_number_that_is_too_large_is_no_defect(visitor, place, number):
-    for path in ("/answers/{}", "/knowledge/{}", "/answers?before={}", "/trust?before={}", "/playground?talk={}"):
-        assert (await visitor.get(path.format(number))).status in {200, 404, 409}, path
-    unbound = {"scope": "channel", "place": number}
-    for path, fields in (
-        ("/trust/{}", {"status": "counted", "votes": number, "reason": "fine"}),
-        ("/label/pairs/{}", {"label": "first"}),
-        ("/knowledge/gaps/{}/settle", {}),
-        ("/versions/rollback", {"seen": number}),
-        ("/personalities/bind", {"server": number, "place": number, "strength": "1"}),
-        ("/personalities/unbind", unbound),
-        ("/playground/vote", {"talk": "", "reply": number, "emoji": "👍"}),
-    ):
-        assert (await visitor.post(path.format(number), **fields)).status in {404, 409}, path
-
-
-async def test_an_unknown_personality_is_refused_in_a_sentence(visitor):
-    assert "There is no personality 'ghost'" in (await visitor.get("/?personality=ghost")).text
+async def test_a_number_that_is_too_large_is_no_defect(visitor, place):
+    for number in ("4294967296", str(2**63), "9" * 20, "9" * 5_000):
+        for path in ("/answers/{}", "/knowledge/{}", "/answers?before={}", "/trust?before={}", "/playground?talk={}"):
+            assert (await visitor.get(path.format(number))).status in {200, 404, 409}, path
+        for path, fields in (
+            ("/trust/{}", {"status": "counted", "votes": number, "reason": "fine"}),
+            ("/label/pairs/{}", {"label": "first"}),
+            ("/knowledge/gaps/{}/settle", {}),
+            ("/versions/rollback", {"seen": number}),
+            ("/personalities/bind", {"server": number, "place": number, "strength": "1"}),
+            ("/personalities/unbind", {"scope": "channel", "place": number}),
+            ("/playground/vote", {"talk": "", "reply": number, "emoji": "👍"}),
+        ):
+            assert (await visitor.post(path.format(number), **fields)).status in {404, 409}, path
 
 
 async def test_a_defect_is_an_error_of_the_server_and_a_refusal_is_not(visitor, monkeypatch):
@@ -206,7 +172,8 @@ async def test_a_defect_is_an_error_of_the_server_and_a_refusal_is_not(visitor, 
     monkeypatch.setattr("bot.console.pages.overview.read_status_blocks", break_down)
     seen = await visitor.get("/overview/status")
     assert (seen.status, "give the operator this reference" in seen.text) == (500, True)
-    assert (await visitor.get("/?personality=ghost")).status == 409
+    refused = await visitor.get("/?personality=ghost")
+    assert (refused.status, "There is no personality 'ghost'" in refused.text) == (409, True)
 
 
 async def test_what_is_done_stands_in_the_audit_trail(visitor, rows):

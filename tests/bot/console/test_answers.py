@@ -36,11 +36,10 @@ async def test_disliked_answers_are_listed_and_escaped(visitor, disliked):
     assert "<b>tea" not in seen.html
     assert "Something else" not in seen.text
     assert "no such answers" in (await visitor.get("/answers?kind=suggested")).text
-    assert "Something else" in (await visitor.get("/answers?kind=nonsense&before=x")).text
-
-
-async def test_an_empty_server_says_so(visitor):
-    assert "has not answered yet" in (await visitor.get("/answers")).text
+    listed = (await visitor.get("/answers?kind=nonsense&before=x")).text
+    assert "Something else" in listed
+    assert "· #general ·" in listed
+    assert "discord.com" not in (await visitor.get(f"/answers/{disliked.id}")).html, "a simulated server has no links"
 
 
 async def test_an_example_in_its_prompt_is_not_taken_for_words_of_a_member(visitor, place, query, rows):
@@ -77,22 +76,19 @@ async def test_pairs_to_choose_from_do_not_hide_conversations(visitor, query):
     assert seen.index("said in a channel") < seen.index("drawn for Teach")
 
 
-async def test_a_better_one_is_written(visitor, disliked, rows):
+async def test_a_better_one_is_written_and_it_becomes_an_example_of_the_card(visitor, disliked, rows):
     await visitor.post(f"/answers/{disliked.id}/suggest", text="A hot drink.")
     (correction,) = rows(CorrectionRow)
     assert (correction.text, correction.basis) == ("A hot drink.", Basis.LOCAL)
     assert "A hot drink." in (await visitor.get(f"/answers/{disliked.id}")).text
     same = await visitor.post(f"/answers/{disliked.id}/suggest", text=disliked.answer)
     assert "Change something" in same.text
-
-
-async def test_it_becomes_an_example_of_the_card(visitor, disliked, rows):
     await visitor.post(f"/answers/{disliked.id}/example")
     (dialogue,) = [example["dialogue"] for example in rows(CardRevisionRow)[-1].card["examples"]]
     assert dialogue[1] == disliked.answer
 
 
-async def test_it_is_excluded_from_training_and_its_votes_stay(visitor, disliked, rows, votes):
+async def test_it_is_excluded_from_training_while_its_votes_stay_and_then_deleted(visitor, disliked, rows, votes):
     await visitor.post(f"/answers/{disliked.id}/exclude")
     assert rows(ReplyRow)[0].basis is None
     assert votes(disliked.id)
@@ -100,10 +96,7 @@ async def test_it_is_excluded_from_training_and_its_votes_stay(visitor, disliked
     seen = await visitor.get(f"/answers/{disliked.id}")
     assert "Rounds do not train on it" in seen.text
     assert "Exclude it from training" not in seen.text
-
-
-async def test_it_is_deleted_with_a_line_in_the_trail(visitor, disliked, rows):
-    assert "Delete it permanently" in (await visitor.get(f"/answers/{disliked.id}")).text
+    assert "Delete it permanently" in seen.text
     await visitor.post(f"/answers/{disliked.id}/delete")
     assert disliked.id not in [row.id for row in rows(ReplyRow)]
     assert "was deleted" in (await visitor.get(f"/answers/{disliked.id}")).text
@@ -147,14 +140,12 @@ class TestFilters:
         assert "no such answers" in (await visitor.get("/answers?channel=0")).text
         assert "#general" in (await visitor.get(f"/answers/{disliked.id}")).text
 
-    async def test_by_cause(self, visitor, place, disliked):
+    async def test_by_cause_and_by_day(self, visitor, place, disliked):
         assert "no such answers" in (await visitor.get("/answers?cause=too+long")).text
         await choose(place, await place.ask("Tell me all about tea"), "Too long")
         await place.ask("Last")
         found = (await visitor.get("/answers?cause=too+long")).text
         assert ("Tell me all about tea" in found, "Last" in found) == (True, False)
-
-    async def test_by_day(self, visitor, disliked):
         today = utc_now().date()
         assert disliked.answer in (await visitor.get(f"/answers?from={today}&until={today}")).text
         assert "no such answers" in (await visitor.get(f"/answers?until={today - timedelta(days=1)}")).text
@@ -176,11 +167,6 @@ class TestFilters:
         assert "Chess?" not in (await visitor.get(f"/answers?channel={elsewhere.channel_id}")).text
         assert "was deleted" in (await visitor.get(f"/answers/{elsewhere.id}")).text
         assert "was deleted" in (await visitor.post(f"/answers/{elsewhere.id}/delete")).text
-
-
-async def test_a_simulated_server_has_no_links(visitor, disliked):
-    assert "· #general ·" in (await visitor.get("/answers")).text
-    assert "discord.com" not in (await visitor.get(f"/answers/{disliked.id}")).html
 
 
 async def test_a_direct_message_has_no_channel_and_no_document(visitor, place, rows):

@@ -37,10 +37,10 @@ def desk(visitor):
     return begin
 
 
-async def drawn(visitor):
+async def drawn(visitor, what="Drawing two answers", *, is_there=False):
     for _ in range(500):
         seen = await visitor.get("/label/desk")
-        if "Drawing two answers" not in seen.html:
+        if (what in seen.html) is is_there:
             return seen
         await asyncio.sleep(0.01)
     raise AssertionError("no pair was drawn")
@@ -112,17 +112,12 @@ async def test_every_form_works_without_the_script(visitor, desk):
     assert html.count("<form") == html.count('name="csrf"')
 
 
-async def test_the_same_pair_twice_is_refused_and_the_next_one_shown_again(visitor, desk, rows):
+async def test_the_same_pair_twice_is_refused_and_undo_brings_it_back(visitor, desk, rows):
     pair_id = pair_of(await desk())
     await visitor.change(f"/label/pairs/{pair_id}", label="first")
     refused = await visitor.change(f"/label/pairs/{pair_id}", label="second")
     assert "compared already" in refused.text
     assert rows(SittingPairRow)[0].label is Label.FIRST
-
-
-async def test_undo_brings_the_pair_back(visitor, desk, rows):
-    pair_id = pair_of(await desk())
-    await visitor.change(f"/label/pairs/{pair_id}", label="both good")
     assert pair_of(await visitor.change("/label/undo")) == pair_id
     assert rows(ComparisonRow) == []
     assert "nothing to undo" in (await visitor.change("/label/undo")).text
@@ -147,10 +142,10 @@ def find_text(rows, reply_id: int) -> str:
     return next(row.answer for row in rows(ReplyRow) if row.id == reply_id)
 
 
-@pytest.mark.parametrize("fields", [{}, {"label": "nonsense"}])
-async def test_a_form_that_no_page_sends_is_refused_in_a_sentence(visitor, desk, rows, fields):
-    pair_id = pair_of(await desk())
-    assert "That form is incomplete." in (await visitor.change(f"/label/pairs/{pair_id}", **fields)).text
+async def test_a_form_that_no_page_sends_is_refused_in_a_sentence(visitor, desk, rows):
+    path = f"/label/pairs/{pair_of(await desk())}"
+    for fields in ({}, {"label": "nonsense"}):
+        assert "That form is incomplete." in (await visitor.change(path, **fields)).text
     assert rows(ComparisonRow) == []
 
 
@@ -201,16 +196,7 @@ async def test_a_model_that_fails_is_a_sentence_and_another_try(visitor, engine,
     assert "timed out" in (await desk()).text
     engine.finish = Finish.STOP
     await visitor.get("/label/desk")
-    assert pair_of(await drawn_after_problem(visitor))
-
-
-async def drawn_after_problem(visitor):
-    for _ in range(500):
-        seen = await visitor.get("/label/desk")
-        if "/label/pairs/" in seen.html:
-            return seen
-        await asyncio.sleep(0.01)
-    raise AssertionError("no pair was drawn")
+    assert pair_of(await drawn(visitor, "/label/pairs/", is_there=True))
 
 
 async def test_the_end_shows_what_was_said_and_offers_a_round(visitor, desk, rows):
@@ -249,28 +235,19 @@ class TestOwnPrompts:
         seen = await visitor.post("/label/prompts", text=f"Tea?\nRain?\nrain?\n{'x' * 1_001}")
         assert "1 prompt added. 2 prompts skipped: already known. 1 prompt skipped: longer than 1,000" in seen.text
 
-    async def test_a_text_file_brings_them(self, visitor, rows):
+    async def test_a_text_file_brings_them_and_they_can_be_removed(self, visitor, rows):
         await visitor.upload("/label/prompts", ("prompts.txt", "\ufeffTea?\nRain?\n".encode()))
         assert [row.text for row in rows(OwnPromptRow)] == ["Tea?", "Rain?"]
-
-    async def test_a_file_that_is_no_text_or_too_large_is_refused(self, visitor, rows):
-        assert "not UTF-8 text" in (await visitor.upload("/label/prompts", ("prompts.txt", b"\xff\xfe\x00T"))).text
-        seen = await visitor.upload("/label/prompts", ("prompts.txt", b"x" * 2_100_000))
-        assert (seen.status, "at most 2 MB" in seen.text) == (413, True)
+        assert "Your own prompts (2)" in (await visitor.get("/label")).text
+        await visitor.post("/label/prompts/remove")
         assert rows(OwnPromptRow) == []
 
     @pytest.mark.threat("T23")
-    async def test_a_compressed_form_is_refused(self, visitor, rows):
+    async def test_what_brings_none_is_refused_in_a_sentence(self, visitor, rows):
+        assert "There is no prompt in it" in (await visitor.post("/label/prompts", text="\n# nothing")).text
+        assert "not UTF-8 text" in (await visitor.upload("/label/prompts", ("prompts.txt", b"\xff\xfe\x00T"))).text
+        seen = await visitor.upload("/label/prompts", ("prompts.txt", b"x" * 2_100_000))
+        assert (seen.status, "at most 2 MB" in seen.text) == (413, True)
         seen = await visitor.post("/label/prompts", {"Content-Encoding": "deflate"}, text="Tea?")
         assert (seen.status, "not compressed" in seen.text) == (415, True)
-        assert rows(OwnPromptRow) == []
-
-    async def test_nothing_to_add_is_said(self, visitor, rows):
-        assert "There is no prompt in it" in (await visitor.post("/label/prompts", text="\n# nothing")).text
-        assert rows(OwnPromptRow) == []
-
-    async def test_they_can_be_removed(self, visitor, rows):
-        await visitor.post("/label/prompts", text="One?\nTwo?")
-        assert "Your own prompts (2)" in (await visitor.get("/label")).text
-        await visitor.post("/label/prompts/remove")
         assert rows(OwnPromptRow) == []

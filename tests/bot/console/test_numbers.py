@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from datetime import datetime
 
 import pytest
 
 from bot.localization.sentences import day as day_of
-from reactune.app import main
 from storage.database.enums import Cause
 from storage.releases.promotion import promote
 from storage.releases.versions import version_named
@@ -18,7 +15,10 @@ from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.bot.panels import post_report, said
 from tests.past import quarantine
+from tests.reactune.conftest import run_command
 from tests.seeding import BOB, CAROL, add_correction, add_reply, add_taste, choose, vote
+
+__all__ = ["run_command"]
 
 COUNTED = "40 votes, 4 choices, and 1 suggested or replaced answer by 7 members"
 LEFT_OUT = "Of 42 votes given, 1 is not shown here: 1 on hold or left out."
@@ -44,19 +44,12 @@ def said_much(waiting, query):
 
 
 @pytest.fixture
-def command_line(settings, tmp_path, monkeypatch, capsys):
+def command_line(settings, tmp_path, run_command):
     """Run `reactune … --json` in this process and return what it prints."""
 
     def run(*words: str) -> dict[str, object]:
-        capsys.readouterr()
-        with monkeypatch.context() as changed:
-            changed.chdir(tmp_path)
-            changed.setattr(sys, "argv", ["reactune", *words, "--json"])
-            changed.setattr(logging.root, "handlers", [])
-            changed.setenv("REACTUNE_DATA__DIRECTORY", str(settings.data.directory))
-            with pytest.raises(SystemExit):
-                main()
-        return json.loads(capsys.readouterr().out)
+        where = {"REACTUNE_DATA__DIRECTORY": str(settings.data.directory)}
+        return json.loads(run_command(tmp_path, *words, "--json", **where)[1])
 
     return run
 

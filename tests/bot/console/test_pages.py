@@ -85,9 +85,10 @@ async def test_a_version_shows_where_it_comes_from(visitor, add_version):
     assert "There is no version v7" in (await visitor.get("/versions/v7")).text
 
 
-async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, query):
-    await visitor.post("/rounds")
-    assert "Waiting for the trainer" in (await visitor.get("/rounds")).text
+async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, query, rows):
+    for _ in range(2):
+        assert "Waiting for the trainer" in (await visitor.post("/rounds")).text
+    assert [row.id for row in rows(RoundRow)] == [1], "a second request shows the open round"
     assert "No trainer is running" in (await visitor.get("/rounds/newest")).text
     query(lambda session: claim_round(session, "here"))
     assert "Starting Requested by" in (await visitor.get("/rounds/newest")).text
@@ -131,12 +132,6 @@ async def test_the_one_thing_to_do_next_follows_the_first_choices(visitor, query
     assert "See how far it is" in running.text
 
 
-async def test_a_second_request_shows_the_open_round(visitor, query):
-    await visitor.post("/rounds")
-    await visitor.post("/rounds")
-    assert query(lambda session: request_round(session, 1, "me"))[0].id == 1
-
-
 async def test_older_rounds_are_a_page_away(visitor, query):
     for number in range(22):
         query(lambda session: request_round(session, 1, "me"))
@@ -150,36 +145,29 @@ async def test_older_rounds_are_a_page_away(visitor, query):
     assert "Older rounds" not in older.text
 
 
-async def test_a_finished_round_shows_its_losses_and_what_the_gate_said(visitor, query):
+async def test_a_finished_round_shows_its_losses_and_what_the_gate_said_and_a_failed_one_why(visitor, query):
     checks = [
         {"name": "length", "outcome": "fail", "sentence": "answers are 3 times as long"},
         {"name": "people", "outcome": "not enough evidence", "sentence": "nobody has compared it yet"},
     ]
     metrics = {"loss_curve": [0.7, 0.6, 0.5], "steps": 3}
 
-    def work(session):
-        request_round(session, 1, "me")
+    def finish(session, status, *more, **gate):
+        round_, _ = request_round(session, 1, "me")
         claim_round(session, "here")
-        finish_round(session, 1, RoundStatus.REJECTED, "broken", metrics, gate={"verdict": "fail", "checks": checks})
+        finish_round(session, round_.id, status, *more, **gate)
 
-    query(work)
+    query(lambda session: finish(session, RoundStatus.FAILED, "memory ran out"))
+    failed = await visitor.get("/rounds")
+    assert "The round failed round 1 Memory ran out." in failed.text
+    assert "<svg" not in failed.html
+    gate = {"verdict": "fail", "checks": checks}
+    query(lambda session: finish(session, RoundStatus.REJECTED, "broken", metrics, gate=gate))
     page = await visitor.get("/rounds")
-    assert "Round 1: the loss fell. From 0.70 to 0.50 in 3 steps; between 0.50 and 0.70." in page.text
+    assert "Round 2: the loss fell. From 0.70 to 0.50 in 3 steps; between 0.50 and 0.70." in page.text
     assert 'points="0.00,0.00 50.00,15.00 100.00,30.00"' in page.html
     assert "Details: 0 of 2 checks passed, 1 failed, 1 open" in page.text
     assert "✗ length : answers are 3 times as long" in page.text
-
-
-async def test_a_round_that_failed_says_why(visitor, query):
-    def work(session):
-        request_round(session, 1, "me")
-        claim_round(session, "here")
-        finish_round(session, 1, RoundStatus.FAILED, "memory ran out")
-
-    query(work)
-    page = await visitor.get("/rounds")
-    assert "The round failed round 1 Memory ran out." in page.text
-    assert "<svg" not in page.html
 
 
 async def test_what_waits_is_listed_with_the_page_where_it_is_decided(visitor, waiting, query, place):

@@ -65,6 +65,10 @@ class TestCard:
             assert words in seen.text
             assert mistake.strip() in unescape(seen.html)
             assert seen.headers["HX-Retarget"] == "#card"
+        opened = (await visitor.get(PAGE)).value_of("before")
+        whole_page = (await visitor.post(f"{PAGE}/card", toml="humour = 1", before=opened)).text
+        assert "humour is not a key" in whole_page, "without scripts too"
+        assert "Where default speaks" in whole_page
         assert [row.card for row in rows(PersonalityRow)] == [row.card for row in before]
 
     async def test_it_is_written_in_fields_and_stands_beside_them_as_toml(self, visitor, rows):
@@ -106,16 +110,8 @@ class TestCard:
             assert words in unescape(said)
         assert all(f'value="{value}"' in seen.html for value in ("@everyone", "warm", "7", "Keeper"))
         assert "Tea?" in seen.html
-        assert rows(CardRevisionRow) == []
-
-    async def test_a_card_that_says_nothing_is_refused_at_its_first_field(self, visitor):
         assert "It must say how to talk" in (await write(visitor)).text
-
-    async def test_without_scripts_the_whole_page_comes_back_with_what_was_typed(self, visitor):
-        before = (await visitor.get(PAGE)).value_of("before")
-        seen = await visitor.post(f"{PAGE}/card", toml="humour = 1", before=before)
-        assert "humour is not a key" in seen.text
-        assert "Where default speaks" in seen.text
+        assert rows(CardRevisionRow) == []
 
     @pytest.mark.threat("T23")
     async def test_what_would_fill_the_memory_is_refused_in_one_sentence(self, visitor, place):
@@ -130,8 +126,6 @@ class TestCard:
         ):
             seen = await visitor.change(f"{PAGE}/card/try", **{"toml": CARD, name: "x" * 600_000})
             assert (said in seen.text, len(seen.text) < 200) == (True, True)
-
-    async def test_a_long_name_is_not_repeated_in_full(self, visitor):
         for path, field in ((PAGE, "name"), ("/playground?", "version")):
             seen = await visitor.change(path, question="Hi", answers="1", **{field: "x" * 9_000})
             assert ("xxx" in seen.text, len(seen.text) < 400) == (True, True)
@@ -183,13 +177,9 @@ class TestPlaces:
         await visitor.post(f"{PAGE}/unbind?personality=keeper", **unbound)
         assert rows(BindingRow) == []
         assert [row.action for row in rows(AuditRow)] == ["console bind", "console unbind"]
-
-    async def test_the_whole_server_can_be_chosen(self, visitor, keeper, place, rows):
-        await visitor.post(
-            f"{PAGE}/bind?personality=keeper", server=str(place.channel.guild.id), place="", strength="1"
-        )
+        await visitor.post(f"{PAGE}/bind?personality=keeper", **chosen | {"place": ""})
         assert rows(BindingRow)[0].scope is Scope.SERVER
-        assert "all of Server" in (await visitor.get(KEEPER)).text
+        assert "all of Server at strength 0.5" in (await visitor.get(KEEPER)).text
 
     async def test_what_another_admin_bound_there_since_is_not_unbound(self, visitor, colleague, keeper, place, query):
         where, guild_id = BindingPlace(Scope.CHANNEL, place.channel.id), place.channel.guild.id
@@ -311,6 +301,8 @@ class TestServerAdmin:
         assert "serve that server" in (await visitor.change(f"{PAGE}/bind", **fields)).text
         stale = {"scope": "channel", "place": str(self.harbour.id)}
         assert "not bound there" in (await visitor.change(f"{PAGE}/unbind?personality=keeper", **stale)).text
+        assert (await visitor.get("/overview/health")).status == 404, "it is the operator's"
+        assert "Health" not in (await visitor.get("/")).text
         assert [row.personality_id for row in rows(BindingRow)] == [keeper.id]
 
     @pytest.mark.threat("T19")
@@ -341,10 +333,6 @@ class TestServerAdmin:
             "serve that server"
             in (await visitor.upload(f"{PAGE}/import", ("x.json", card), name="y", server=str(self.other.id))).text
         )
-
-    async def test_health_is_the_operators(self, visitor):
-        assert (await visitor.get("/overview/health")).status == 404
-        assert "Health" not in (await visitor.get("/")).text
 
 
 async def test_names_of_others_are_escaped(visitor, place, env):

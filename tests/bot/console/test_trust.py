@@ -32,6 +32,9 @@ async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst
     page = await visitor.post("/trust/search")
     assert "6 votes" in page.text
     assert "never" in page.text
+    unseen = await visitor.post("/trust/1", status="counted", votes="5", reason="fine")
+    assert "More votes were added since you looked" in unseen.text
+    assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN
     decision = {"status": "excluded", "votes": "6"}
     assert "Say why" in (await visitor.post("/trust/1", **decision, reason=" ")).text
     assert "Left" in (await visitor.post("/trust/1", **decision, reason="bought")).text.title()
@@ -41,20 +44,16 @@ async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst
     assert [row.action for row in rows(AuditRow)][:2] == ["console search suspicious votes", "console decide votes"]
 
 
-async def test_votes_that_came_since_are_not_decided_unseen(visitor, burst, rows):
-    await visitor.post("/trust/search")
-    seen = await visitor.post("/trust/1", status="counted", votes="5", reason="fine")
-    assert "More votes were added since you looked" in seen.text
-    assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN
-
-
 async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
     await place.ask("hi")
     await visitor.post("/rounds")
-    stored = (await visitor.get("/trust/stored")).text
-    assert "Everything said here may be used for training." in stored
-    assert "given outside Discord under 1 day 1" in stored
-    assert "console train" in (await visitor.get("/trust")).text
+    stored = await visitor.get("/trust/stored")
+    assert "<h1>What is stored</h1>" in stored.html, "a page of its own without scripts"
+    assert "Everything said here may be used for training." in stored.text
+    assert "given outside Discord under 1 day 1" in stored.text
+    page = await visitor.get("/trust")
+    assert 'href="/trust/stored"' in page.html
+    assert "console train" in page.text
     assert "Nothing yet" in (await visitor.get("/trust?before=1")).text
 
 
@@ -89,8 +88,3 @@ async def test_the_list_of_actions_shows_one_kind_or_one_person(visitor, query):
     assert "version: v2 " not in last
     assert "mallory" not in last
     assert "Nothing yet." in (await visitor.get("/trust?member=9")).text
-
-
-async def test_without_scripts_what_is_stored_is_a_page(visitor):
-    assert 'href="/trust/stored"' in (await visitor.get("/trust")).html
-    assert "<h1>What is stored</h1>" in (await visitor.get("/trust/stored")).html

@@ -114,13 +114,8 @@ class TestTwoAdmins:
         assert refused.text == CHANGED
         assert champion() == "v1"
         assert [row.outcome for row in rows(AuditRow)] == [AuditOutcome.DONE, AuditOutcome.REFUSED]
-
-    async def test_the_same_promotion_twice_changes_nothing(self, visitor, colleague, add_version):
-        add_version(1.0)
-        one, other = await visitor.get("/versions"), await colleague.get("/versions")
-        await visitor.change("/versions/promote", version="v1", **seen(one))
-        refused = await colleague.change("/versions/promote", version="v1", **seen(other))
-        assert refused.text == "v1 is already in use: nothing was changed."
+        again = await colleague.change("/versions/promote", version="v1", **seen(other))
+        assert again.text == "v1 is already in use: nothing was changed."
 
     @pytest.mark.threat("T24")
     async def test_a_roll_back_undoes_only_what_was_seen(self, visitor, colleague, release, add_version, champion):
@@ -154,7 +149,7 @@ class TestSideBySide:
     async def test_blind_they_stand_in_random_order_with_a_choice_for_each_pair(self, visitor, add_version, engine):
         add_version(1.0)
         orders = set()
-        for _ in range(20):
+        for _ in range(8):
             seen = await visitor.change("/versions/compare", a="v1", b="base", prompt="A?\nB?\nC?", blind="on")
             names = re.findall('<h4 class="who">(.*?)</h4>', seen.html)
             orders |= {tuple(names[i : i + 2]) for i in (0, 2, 4)}

@@ -60,10 +60,6 @@ def texts(world, place="lounge", person="ada"):
     return [message.content for message in world.seat(person, place).messages()]
 
 
-async def test_a_first_start_shows_the_welcome_alone(start):
-    assert texts(await start()) == ["Welcome!"]
-
-
 async def test_every_message_is_there_again_with_its_time_and_its_reactions(start):
     world = await start()
     await ask(world.seat("ada", "lounge"), "Hello!")
@@ -109,8 +105,9 @@ async def test_a_file_can_still_be_opened_until_its_message_is_deleted(start, se
     assert list(stored.iterdir()) == []
 
 
-async def test_what_only_one_person_sees_is_gone(start):
+async def test_a_first_start_shows_the_welcome_alone_and_what_only_one_person_saw_is_gone(start):
     world = await start()
+    assert texts(world) == ["Welcome!"]
     await world.seat("ada", "lounge").slash("privacy", {})
     assert len(texts(world)) == 2
     assert texts(await start()) == ["Welcome!"]

@@ -9,7 +9,7 @@ from bot.engine import RenderedPrompt
 from storage.database.database import Database, open_database
 from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality
-from storage.settings.sections import Settings
+from storage.settings.sections import Settings, TrainingSettings
 from storage.training.feedback import read_replies
 from storage.training.trainable import TrainingScope
 from storage.votes.weights import read_weighted_votes
@@ -35,17 +35,19 @@ def test_the_shipped_answers_are_siblings_of_many_messages() -> None:
     answered = read_community_answers()
     assert len(answered) >= 40
     assert all(len(exchange.answers) >= 2 and all(exchange.answers) for exchange in answered)
+    for taste in map(find_taste, ("short", "short-question")):
+        votes = [{taste(exchange.message, answer) >= 0.5 for answer in exchange.answers} for exchange in answered]
+        assert votes.count({True, False}) >= 2 * TrainingSettings().min_pairs, "enough messages have a pair"
 
 
-@pytest.mark.parametrize("taste", ["short", "short-question"])
 def test_a_community_gives_a_first_round_enough_to_learn_from(
-    database: Database, settings: Settings, bundled: BaseModel, taste: str
+    database: Database, settings: Settings, bundled: BaseModel
 ) -> None:
     answered = [(exchange, rendered(exchange)) for exchange in read_community_answers()]
     with database.transaction() as session:
         personality_id = ensure_personality(session)
         assert not is_settled(session)
-        votes = settle(session, personality_id, bundled, answered, find_taste(taste))
+        votes = settle(session, personality_id, bundled, answered, find_taste("short-question"))
         assert is_settled(session)
         ballots = read_weighted_votes(session, personality_id, settings.votes)
         replies = read_replies(

@@ -64,28 +64,24 @@ async def own(place, engine, rows):
     return rows(ReplyRow)[0]
 
 
-@pytest.fixture(params=["another server", "a hidden channel", "a thread of it", "a private thread", "direct messages"])
-async def secret(request, place, hal, hall, engine, env, rows, own):
-    """An answer elsewhere."""
+@pytest.fixture
+async def secrets(place, hal, hall, engine, env, rows, own):
+    """Answers in another server, a hidden channel, a thread of it, a private thread, and direct messages."""
     guild = place.channel.guild
-    if request.param == "another server":
-        await _ask(place, hal, hall, "hush?", "a hidden answer", engine)
-    elif request.param == "direct messages":
-        engine.answers = ["a hidden answer"]
-        await place.ada.send_dm("hush?")
-    elif request.param == "a private thread":
-        thread = env.backend.create_thread(place.channel.id, "quiet", place.ada.id, type=12)
-        env.backend.add_thread_member(thread.id, env.bot.user.id)
-        await _ask(place, place.ada, _handle(env, guild, thread.id), "hush?", "a hidden answer", engine)
-    else:
-        deny, allow = discord.PermissionOverwrite(view_channel=False), discord.PermissionOverwrite(view_channel=True)
-        overwrites = {guild.default_role: deny, place.ada: allow, env.bot.user: allow}
-        channel = guild.create_text_channel("quiet", overwrites=overwrites)
-        if request.param == "a thread of it":
-            thread = env.backend.create_thread(channel.id, "quieter", place.ada.id)
-            channel = _handle(env, guild, thread.id)
+    deny, allow = discord.PermissionOverwrite(view_channel=False), discord.PermissionOverwrite(view_channel=True)
+    overwrites = {guild.default_role: deny, place.ada: allow, env.bot.user: allow}
+    hidden = guild.create_text_channel("quiet", overwrites=overwrites)
+    quieter = env.backend.create_thread(hidden.id, "quieter", place.ada.id)
+    private = env.backend.create_thread(place.channel.id, "quiet", place.ada.id, type=12)
+    env.backend.add_thread_member(private.id, env.bot.user.id)
+    await _ask(place, hal, hall, "hush?", "a hidden answer", engine)
+    for channel in (hidden, _handle(env, guild, quieter.id), _handle(env, guild, private.id)):
         await _ask(place, place.ada, channel, "hush?", "a hidden answer", engine)
-    return rows(ReplyRow)[-1]
+    engine.answers = ["a hidden answer"]
+    await place.ada.send_dm("hush?")
+    _, *found = rows(ReplyRow)
+    assert [row.answer for row in found] == ["a hidden answer"] * 5
+    return found
 
 
 def _handle(env, guild, channel_id):
@@ -94,34 +90,34 @@ def _handle(env, guild, channel_id):
 
 @pytest.mark.threat("T31")
 async def test_answers_that_the_admin_cannot_see_in_discord_are_neither_listed_nor_found_nor_opened(
-    own, secret, grace, rows
+    own, secrets, grace, rows
 ):
-    assert secret.answer == "a hidden answer"
     for path in ("/answers", "/answers?text=hidden", "/answers?kind=all&version=base", "/overview/taste", "/trust"):
         assert "hidden answer" not in (await grace.get(path)).text
     assert "you may" in (await grace.get("/answers")).text
-    one = f"/answers/{secret.id}"
-    assert "was deleted, or belongs to" in (await grace.get(one)).text
-    for path, fields in (("suggest", {"text": "a better one"}), ("example", {}), ("delete", {})):
-        assert "was deleted, or belongs to" in (await grace.post(f"{one}/{path}", **fields)).text
+    for one in (f"/answers/{secret.id}" for secret in secrets):
+        assert "was deleted, or belongs to" in (await grace.get(one)).text
+        for path, fields in (("suggest", {"text": "a better one"}), ("example", {}), ("delete", {})):
+            assert "was deleted, or belongs to" in (await grace.post(f"{one}/{path}", **fields)).text
     assert rows(CorrectionRow) == rows(CardRevisionRow) == []
-    assert secret.id in [row.id for row in rows(ReplyRow)]
+    assert {secret.id for secret in secrets} <= {row.id for row in rows(ReplyRow)}
 
 
 @pytest.mark.threat("T17")
 async def test_gaps_of_channels_that_the_admin_cannot_see_are_neither_shown_nor_counted_nor_settled(
-    own, secret, place, grace, visitor, query, rows
+    own, secrets, place, grace, visitor, query, rows
 ):
-    for answer in (own, secret):
+    for answer in (own, *secrets):
         query(lambda session, id_=answer.id: _report(session, id_, place.bo.id))
     assert "wrong facts in 1 answer" in (await grace.get("/overview/waiting")).text
     assert "hush?" not in (await grace.get("/knowledge/gaps")).text
     assert "may I?" in (await grace.get("/knowledge/gaps")).text
     for path in ("document", "settle"):
-        refused = await grace.post(f"/knowledge/gaps/{path}", title="Hush", text="Facts.", answers=str(secret.id))
-        assert "already settled" in refused.text
+        for secret in secrets:
+            refused = await grace.post(f"/knowledge/gaps/{path}", title="Hush", text="Facts.", answers=str(secret.id))
+            assert "already settled" in refused.text
     assert "hush?" not in (await place.grace.slash(place.channel, "review")).response.content
-    assert [row.settled_by for row in rows(VoteCauseRow)] == [None, None]
+    assert [row.settled_by for row in rows(VoteCauseRow)] == [None] * 6
     assert "may I?" in (await visitor.get(f"/knowledge/gaps?server={place.channel.guild.id}")).text
 
 
@@ -153,22 +149,23 @@ async def test_a_message_of_a_private_thread_becomes_no_document(place, env, row
     assert rows(DocumentRow) == []
 
 
-async def test_a_channel_whose_history_is_closed_is_not_read(own, place, env, grace, forgetful):
-    channel = env.bot.get_channel(place.channel.id)
-    await channel.set_permissions(channel.guild.default_role, read_message_history=False)
-    await env.settle()
-    assert "you may" not in (await grace.get("/answers")).text
-
-
 def _report(session, reply_id, user_id):
     vote(session, reply_id, user_id, Vote.DOWN)
     give_cause(session, reply_id, user_id, Cause.WRONG_FACT)
 
 
-async def test_an_open_thread_belongs_to_its_channel(place, engine, env, grace):
+async def test_an_open_thread_belongs_to_its_channel_which_is_not_read_once_its_history_is_closed(
+    own, place, engine, env, grace, forgetful
+):
     thread = env.backend.create_thread(place.channel.id, "open", place.ada.id)
     await _ask(place, place.ada, _handle(env, place.channel.guild, thread.id), "here?", "in the thread", engine)
-    assert "in the thread" in (await grace.get("/answers")).text
+    seen = (await grace.get("/answers")).text
+    assert ("you may" in seen, "in the thread" in seen) == (True, True)
+    channel = env.bot.get_channel(place.channel.id)
+    await channel.set_permissions(channel.guild.default_role, read_message_history=False)
+    await env.settle()
+    seen = (await grace.get("/answers")).text
+    assert ("you may" in seen, "in the thread" in seen) == (False, False)
 
 
 @pytest.mark.threat("T32")
@@ -245,6 +242,9 @@ async def test_what_other_servers_use_too_is_not_decided_on(hal, grace, release,
         assert button not in (await grace.get(path)).text
     assert "Side by side" in (await grace.get("/versions")).text
     assert "Where it comes from" not in (await grace.get("/versions/v1")).text
+    await grace.post("/label")
+    summary = await grace.post("/label/end")
+    assert ("Choose more" in summary.text, "Train now" in summary.text) == (True, False)
 
 
 async def test_the_only_server_decides_as_in_discord(place, grace, release, burst, rows):
@@ -351,16 +351,6 @@ async def test_an_admin_labels_as_a_member_of_their_server(place, engine, grace,
     assert {row.basis for row in rows(ReplyRow)} == {Basis.PROMPT_BANK}
 
 
-async def test_a_talk_in_the_playground_is_a_members_words_and_votes(place, engine, grace, rows):
-    engine.answers = ["hello there"]
-    await grace.post("/playground", question="hi", version="base", answers="1")
-    (reply,) = rows(ReplyRow)
-    assert (reply.origin, reply.basis, reply.author_id) == (Origin.PLAYGROUND, None, place.grace.id)
-    await grace.post("/playground/vote", reply=str(reply.id), emoji="👍", talk=str(reply.id))
-    (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
-    assert member.guild_id == place.channel.guild.id
-
-
 @pytest.fixture
 async def talk(engine, grace, rows):
     """What the playground answered grace."""
@@ -369,7 +359,14 @@ async def talk(engine, grace, rows):
     return rows(ReplyRow)[0]
 
 
-async def test_an_answer_of_the_playground_is_improved_by_whoever_asked(talk, place, grace, rows):
+async def test_a_talk_in_the_playground_is_a_members_words_and_votes(talk, place, grace, rows):
+    assert (talk.origin, talk.basis, talk.author_id) == (Origin.PLAYGROUND, None, place.grace.id)
+    await grace.post("/playground/vote", reply=str(talk.id), emoji="👍", talk=str(talk.id))
+    (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
+    assert member.guild_id == place.channel.guild.id
+
+
+async def test_an_answer_of_the_playground_is_improved_and_deleted_by_whoever_asked(talk, place, grace, rows):
     assert f"/answers/{talk.id}" in (await grace.get(f"/playground?talk={talk.id}")).html
     assert "hello there" in (await grace.get(f"/answers/{talk.id}")).text
     seen = await grace.post(f"/answers/{talk.id}/suggest", text="good day")
@@ -378,10 +375,7 @@ async def test_an_answer_of_the_playground_is_improved_by_whoever_asked(talk, pl
     assert (correction.author_id, correction.basis) == (place.grace.id, None)
     (member,) = [row for row in rows(MemberRow) if row.user_id == place.grace.id]
     assert member.guild_id == place.channel.guild.id, "no membership of the operator's machine, which counts in full"
-
-
-async def test_an_answer_of_the_playground_is_deleted_by_whoever_asked(talk, grace, rows):
-    assert "Delete it permanently" in (await grace.get(f"/answers/{talk.id}")).text
+    assert "Delete it permanently" in seen.text
     await grace.post(f"/answers/{talk.id}/delete")
     assert rows(ReplyRow) == []
 
@@ -485,9 +479,3 @@ async def test_what_waits_is_what_the_admin_may_decide(hal, grace, visitor, env,
     assert quarantine_bursts(env.bot.services.database, 1, env.bot.services.settings.votes)
     assert "Decide on them" not in (await grace.get("/overview/waiting")).text
     assert "Decide on them" in (await visitor.get("/overview/waiting")).text
-
-
-async def test_a_summary_offers_no_training_of_what_others_use_too(hal, grace, engine):
-    await grace.post("/label")
-    seen = await grace.post("/label/end")
-    assert ("Choose more" in seen.text, "Train now" in seen.text) == (True, False)

@@ -68,6 +68,11 @@ class Channel:
     async def act(self, person: str, message_id: int, place: str = "lounge", **fields: str) -> Seen:
         return await self.browser.post(f"/channel/{person}/{place}/messages/{message_id}", **fields)
 
+    async def submit(self, person: str, form: Seen, **fields: str) -> Seen:
+        """Send a form that the bot opened."""
+        sent = {"key": form.value_of("key")} | {f"field.{name}": value for name, value in fields.items()}
+        return await self.browser.post(f"/channel/{person}/lounge/form", **sent)
+
     async def use(self, seen: Seen, **fields: str) -> Seen:
         """Use a control of the last message that has one, on a page as somebody saw it."""
         *_, path = re.findall(r'action="(/channel/[^"]+/messages/\d+)"', seen.html)

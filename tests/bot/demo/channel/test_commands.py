@@ -16,7 +16,7 @@ async def test_everybody_sees_the_commands_that_they_may_use(channel):
     assert 'data-command="version promote"' not in direct
 
 
-async def test_a_form_has_a_field_for_each_option(channel, add_version):
+async def test_a_form_has_a_field_for_each_option_and_asks_for_what_a_typed_command_lacks(channel, add_version):
     add_version(1.0)
     form = await channel.look("grace", query="?command=version%20promote")
     assert '<input list="field.version.list"' in form.html
@@ -30,6 +30,9 @@ async def test_a_form_has_a_field_for_each_option(channel, add_version):
     assert 'type="number" step="any" min="2" max="4"' in arena.html
     assert '<option value="mentions">mentions</option>' in arena.html
     assert 'type="file"' in (await channel.look("grace", query="?command=knowledge%20add")).html
+    lacking = await channel.say("grace", "/version promote reason:because")
+    assert "version (required)" in lacking.text
+    assert 'value="because"' in lacking.html
 
 
 async def test_a_form_runs_the_command(channel, add_version, rows):
@@ -55,12 +58,6 @@ async def test_pages_of_a_command_are_turned_by_its_select_and_buttons(channel, 
     assert "from base on tiny" in articles(opened)[-1]
     again = await channel.use(opened, press="reactune:versions:1:0")
     assert "▫️ v1 · 👍 0 👎 0" in articles(again)[-1]
-
-
-async def test_what_a_typed_command_lacks_is_asked_for(channel):
-    seen = await channel.say("grace", "/version promote reason:because")
-    assert "version (required)" in seen.text
-    assert 'value="because"' in seen.html
 
 
 async def test_a_file_is_uploaded(channel, rows):

@@ -150,8 +150,7 @@ async def test_a_form_has_every_control(channel, wizard, use):
     form = await use(press="open")
     assert "Choose <strong>well</strong>." in form.html
     assert '<input type="radio" name="field.mood" value="merry" required' in form.html
-    given = {"field.name": "Bo", "field.mood": "merry", "field.topics": ["tea", "fog"], "field.agreed": "True"}
-    await channel.browser.post("/channel/ada/lounge/form", key=form.value_of("key"), **given)
+    await channel.submit("ada", form, name="Bo", mood="merry", topics=["tea", "fog"], agreed="True")
     assert wizard.said == [["Bo", "merry", ["tea", "fog"], True]]
 
 

@@ -31,6 +31,8 @@ async def test_a_message_is_answered_and_voted_on(channel, world, rows):
     pressed = await channel.act("ada", reply, react="👎")
     assert 'name="unreact" value="👎"' in pressed.html
     assert "👍 👎 1 🔁 ⋯" in articles(pressed)[-1]
+    told = await channel.act("ada", reply, menu="What became of my vote?")
+    assert f'href="/channel/ada/lounge#m{reply}"' in articles_html(told)[-1], "a link to the message leads to it"
     await channel.act("ada", reply, react="👎")  # a second click changes nothing
     assert [(row.emoji, row.added) for row in rows(VoteEventRow)] == [("👎", True)]
     assert 'name="unreact"' not in (await channel.look("bo")).html
@@ -115,20 +117,15 @@ async def test_a_reply_names_what_it_answers(channel, world):
     assert "↪ a deleted message" in articles(await channel.look("ada", "mentions"))[-1]
 
 
-async def test_what_one_person_says_in_a_row_stands_under_one_name(channel):
-    await channel.say("ada", "First", "mentions")
-    await channel.say("ada", "Second", "mentions")
-    seen = await channel.say("bo", "Third", "mentions")
-    assert ["ada" in one.split() for one in articles(seen)] == [True, False, False]
-
-
-async def test_whoever_comes_back_sees_what_is_new(channel):
+async def test_whoever_comes_back_sees_what_is_new_and_one_name_for_what_was_said_in_a_row(channel):
     await channel.say("ada", "Before", "mentions")
     await channel.say("bo", "Meanwhile", "mentions")
     await channel.say("bo", "And then", "mentions")
     marked = [one.startswith("New ") for one in articles(await channel.look("ada", "mentions"))]
     assert marked == [False, True, False]
-    assert not any(one.startswith("New ") for one in articles(await channel.look("ada", "mentions")))
+    seen = articles(await channel.look("ada", "mentions"))
+    assert not any(one.startswith("New ") for one in seen)
+    assert ["bo" in one.split() for one in seen] == [False, True, False]
 
 
 async def test_something_to_say_is_offered_until_somebody_has_said_something(channel):
@@ -144,10 +141,6 @@ async def test_the_page_says_while_the_bot_types(channel, world):
     assert 'data-typing="false"' in (await channel.look("ada", "mentions")).html
     await channel.say("ada", "Hello")
     assert 'data-typing="false"' in (await channel.look("ada")).html
-
-
-async def test_the_colours_are_dark_until_somebody_chooses(channel):
-    assert 'data-theme="dark"' in (await channel.look("ada")).html
 
 
 async def test_a_picture_is_sent_and_shown_and_nobody_claims_to_have_seen_it(channel):
@@ -186,42 +179,38 @@ async def test_hostile_words_stay_words(channel):
 
 
 @pytest.mark.threat("T27")
-async def test_a_private_answer_is_for_its_reader_alone(channel):
+async def test_a_private_answer_is_for_its_reader_alone_and_notes_are_forgotten_in_a_form(channel, world, rows):
     mine = await channel.say("ada", "/me remember note:I like owls")
     assert "↪ ada used /me remember" in articles(mine)[-1]
     assert "Only you can see this" in articles(mine)[-1]
     assert "owls" not in (await channel.look("bo")).text
     assert "owls" not in (await channel.look("grace")).text
+    await channel.say("ada", "/me show")
+    page = world.seat("ada", "lounge").messages()[-1].id
+    form = await channel.act("ada", page, press="reactune:me:forget")
+    assert "I like owls" in form.text
+    seen = await channel.submit("ada", form, notes="all")
+    assert "I have no notes about you here." in articles(seen)[-1]
+    assert rows(MemberNoteRow) == []
 
 
-async def test_a_form_opens_and_is_sent(channel, rows):
+async def test_a_form_opens_and_is_sent_and_can_be_sent_again_if_that_failed(channel, rows):
     answer = articles(await channel.say("ada", "Hello"))[-1]
     form = await channel.say("ada", "/suggest")
     assert "What should I have answered?" in form.text
-    assert form.value_of("key")
-    sent = {"key": form.value_of("key"), "field.text": "Good day,\r\nada"}
-    seen = await channel.browser.post("/channel/ada/lounge/form", **sent)
-    assert rows(CorrectionRow)[0].text == "Good day,\nada"
+    assert "Discord would" in (await channel.submit("ada", form, text="x" * 4_001)).text
+    seen = await channel.submit("ada", form, text="Good day,\r\nada")
+    assert [row.text for row in rows(CorrectionRow)] == ["Good day,\nada"]
     assert "counts as the better" in articles(seen)[-1]
     assert answer in articles(seen)[-2]
-    again = await channel.browser.post("/channel/ada/lounge/form", **sent)
-    assert "was sent before" in again.text
+    assert "was sent before" in (await channel.submit("ada", form, text="Good day")).text
 
 
 async def test_a_form_that_is_sent_twice_at_once_counts_once(channel, world, rows):
     await channel.say("ada", "Hello")
-    sent = {"key": (await channel.say("ada", "/suggest")).value_of("key"), "field.text": "Good day"}
-    seen = await asyncio.gather(*(channel.browser.post("/channel/ada/lounge/form", **sent) for _ in range(2)))
+    form = await channel.say("ada", "/suggest")
+    seen = await asyncio.gather(*(channel.submit("ada", form, text="Good day") for _ in range(2)))
     assert ["was sent before" in one.text for one in seen].count(True) == 1
-    assert len(rows(CorrectionRow)) == 1
-
-
-async def test_a_form_that_could_not_be_sent_can_be_sent_again(channel, world, rows):
-    await channel.say("ada", "Hello")
-    sent = {"key": (await channel.say("ada", "/suggest")).value_of("key")}
-    refused = await channel.browser.post("/channel/ada/lounge/form", **sent, **{"field.text": "x" * 4_001})
-    assert "Discord would" in refused.text
-    await channel.browser.post("/channel/ada/lounge/form", **sent, **{"field.text": "Good day"})
     assert len(rows(CorrectionRow)) == 1
 
 
@@ -237,25 +226,12 @@ async def test_a_document_is_opened_below_the_list_and_replaced_by_a_file(channe
     assert "The pool opens at ten." in articles(seen)[-1]
 
 
-async def test_notes_are_forgotten_in_a_form(channel, world, rows):
-    await channel.say("ada", "/me remember note:I like owls")
-    await channel.say("ada", "/me show")
-    page = world.seat("ada", "lounge").messages()[-1].id
-    form = await channel.act("ada", page, press="reactune:me:forget")
-    assert "I like owls" in form.text
-    sent = {"key": form.value_of("key"), "field.notes": "all"}
-    seen = await channel.browser.post("/channel/ada/lounge/form", **sent)
-    assert "I have no notes about you here." in articles(seen)[-1]
-    assert rows(MemberNoteRow) == []
-
-
 async def test_menus_and_buttons_of_messages(channel, world):
     await channel.say("ada", "Hello")
     reply = world.lounge.last_message.id
     form = await channel.act("ada", reply, menu="What is wrong with it?")
     assert "> Too long" in form.html
-    sent = {"key": form.value_of("key"), "field.cause": "Too long", "field.text": "Good day"}
-    seen = await channel.browser.post("/channel/ada/lounge/form", **sent)
+    seen = await channel.submit("ada", form, cause="Too long", text="Good day")
     assert "Noted: too long." in articles(seen)[-1]
     assert "Only you can see this" in articles(seen)[-1]
     thanks = world.seat("ada", "lounge").messages()[-1]
@@ -273,8 +249,7 @@ async def test_menus_for_admins_are_offered_to_the_admin(channel, world, rows):
     assert 'value="Add to knowledge"' in (await channel.look("grace")).html
     form = await channel.act("grace", asked, menu="Add to knowledge")
     assert "checked required> Everywhere in this server" in form.html
-    sent = {"key": form.value_of("key"), "field.title": "Pool", "field.where": "Only in this channel"}
-    await channel.browser.post("/channel/grace/lounge/form", **sent)
+    await channel.submit("grace", form, title="Pool", where="Only in this channel")
     assert [(row.title, row.channel_id) for row in rows(DocumentRow)] == [("Pool", world.lounge.id)]
 
 
@@ -327,14 +302,11 @@ async def test_private_words_are_in_the_language_of_the_browser(channel, world):
         assert words in articles(seen)[-1]
 
 
-async def test_the_fields_of_an_embed_have_their_markup(channel, world):
-    embed = discord.Embed(title="Before and after").add_field(name="Hi!", value="**base:** Hello")
-    await world.env.bot.get_channel(world.lounge.id).send(embed=embed)
+async def test_fields_of_embeds_have_their_markup_and_messages_of_webhooks_their_names(channel, world):
+    lounge = world.env.bot.get_channel(world.lounge.id)
+    await lounge.send(embed=discord.Embed(title="Before and after").add_field(name="Hi!", value="**base:** Hello"))
     assert "<strong>base:</strong> Hello" in articles_html(await channel.look("ada"))[-1]
-
-
-async def test_messages_of_webhooks_have_their_names(channel, world):
-    webhook = await world.env.bot.get_channel(world.lounge.id).create_webhook(name="Ebba")
+    webhook = await lounge.create_webhook(name="Ebba")
     with world.env.time_context():  # as in the bot's own work
         await DemoTasks().spawn(webhook.send("The lamp is lit.", username="Ebba, the keeper"), "an answer")
     assert "E Ebba, the keeper APP" in articles(await channel.look("ada"))[-1]
@@ -382,14 +354,6 @@ async def test_files_are_for_those_who_see_the_message(channel, world):
     assert (await channel.browser.get(saved.replace("/ada/", "/bo/"))).status == 409
 
 
-async def test_a_link_to_a_message_leads_to_it(channel, world):
-    await channel.say("ada", "Hello")
-    reply = world.lounge.last_message.id
-    await channel.act("ada", reply, react="👍")
-    seen = await channel.act("ada", reply, menu="What became of my vote?")
-    assert f'href="/channel/ada/lounge#m{reply}"' in articles_html(seen)[-1]
-
-
 async def test_the_pages_own_files_are_sent_once(channel, caplog):
     assert (await channel.browser.get("/channel/static/channel.css")).status == 200
     await channel.look("ada")  # meanwhile the server ends the request before
@@ -407,11 +371,6 @@ async def test_news_come_once(channel, world):
     assert "# lounge ● has new messages" in (await channel.look("ada", "mentions")).text
 
 
-async def test_nobody_and_nowhere(channel):
-    for path in ("/channel/eve/lounge", "/channel/ada/cellar", "/channel/ada/cellar/news"):
-        assert (await channel.browser.get(path)).status == 404, path
-
-
 @pytest.mark.threat("T26")
 async def test_a_stranger_sees_nothing(channel, port):
     async with new_client() as client:
@@ -419,11 +378,13 @@ async def test_a_stranger_sees_nothing(channel, port):
             assert (await Browser(client, port).get(path)).status == 401
 
 
-async def test_the_page_leads_back_to_where_one_was(channel):
-    await channel.look("grace", "thread")
+async def test_the_page_leads_back_to_where_one_was_and_is_dark_until_somebody_chooses(channel):
+    assert 'data-theme="dark"' in (await channel.look("grace", "thread")).html
     assert (await channel.browser.get("/channel")).path == "/channel/grace/thread"
     assert (await channel.browser.get("/channel?as=bo&place=direct")).path == "/channel/bo/direct"
     assert 'href="/channel">Talk</a>' in (await channel.browser.get("/versions")).html
+    for path in ("/channel/eve/lounge", "/channel/ada/cellar", "/channel/ada/cellar/news"):
+        assert (await channel.browser.get(path)).status == 404, path
 
 
 async def test_the_line_above_the_messages_follows_the_rule_that_holds(channel, world):
