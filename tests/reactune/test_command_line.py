@@ -96,6 +96,30 @@ def reactune(variables, tmp_path, run_command):
 
 
 @pytest.fixture
+def in_json(reactune):
+    """Run a command that succeeds, and return the object that it prints with --json."""
+
+    def run(*words: str, **more: str) -> Any:
+        code, out, err = reactune(*words, "--json", **more)
+        assert code == 0, err
+        return json.loads(out)
+
+    return run
+
+
+@pytest.fixture
+def refused(reactune):
+    """Run a command that is refused, and return the sentence that says why."""
+
+    def run(*words: str, **more: str) -> str:
+        code, out, err = reactune(*words, **more)
+        assert (code, out) == (2, "")
+        return err
+
+    return run
+
+
+@pytest.fixture
 def reactune_process(variables: dict[str, str], tmp_path: Path):
     """Like `reactune`, as a separate process."""
 
@@ -182,24 +206,20 @@ def test_the_help_of_the_demo_lists_the_tastes(reactune):
 
 
 @pytest.mark.parametrize("command", [("run",), ("bot",)])
-def test_without_a_token_one_sentence_says_what_to_do(reactune, command):
-    code, out, err = reactune(*command)
-    assert (code, out) == (2, "")
+def test_without_a_token_one_sentence_says_what_to_do(refused, command):
+    err = refused(*command)
     assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: copy .env.example to .env")
 
 
-def test_a_token_in_use_is_a_usage_error_so_a_supervisor_does_not_restart_the_bot(reactune):
+def test_a_token_in_use_is_a_usage_error_so_a_supervisor_does_not_restart_the_bot(refused):
     with sole_token("a-token"):
-        code, out, err = reactune("bot", DISCORD_TOKEN="a-token")
-    assert (code, out) == (2, "")
+        err = refused("bot", DISCORD_TOKEN="a-token")
     assert err.startswith("reactune: another bot on this machine uses the same DISCORD_TOKEN")
 
 
-def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(reactune, tmp_path):
+def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(refused, tmp_path):
     (tmp_path / "config.toml").write_text("[training]\nlearningrate = 1\n", encoding="utf-8")
-    code, out, err = reactune("model", "list")
-    assert (code, out) == (2, "")
-    assert err == (
+    assert refused("model", "list") == (
         "reactune: config.toml, line 2: training.learningrate is not a setting: did you mean training.learning_rate?\n"
     )
 
@@ -217,18 +237,15 @@ def test_settings_are_listed_with_what_sets_them_and_without_passwords(reactune,
     assert (listed["value"], listed["source"], url in out) == ("(hidden)", "REACTUNE_DATABASE__URL", False)
 
 
-def test_settings_are_found_by_a_word_of_their_name_or_their_meaning(reactune):
+def test_settings_are_found_by_a_word_of_their_name_or_their_meaning(reactune, refused):
     out = reactune("settings", "Quiet", "--json")[1]
     assert [one["name"] for one in json.loads(out)["settings"]] == ["chat.quiet_hours", "chat.time_zone"]
-    code, out, err = reactune("settings", "xyzzy")
-    assert (code, out) == (2, "")
+    err = refused("settings", "xyzzy")
     assert "no setting has 'xyzzy' in its name or description: `reactune settings` lists all" in " ".join(err.split())
 
 
-def test_a_missing_settings_file_is_named(reactune):
-    code, _, err = reactune("model", "list", "--config", "nowhere.toml")
-    assert code == 2
-    assert "the settings file nowhere.toml does not exist" in err
+def test_a_missing_settings_file_is_named(refused):
+    assert "the settings file nowhere.toml does not exist" in refused("model", "list", "--config", "nowhere.toml")
 
 
 def test_a_database_that_cannot_be_reached_is_a_failure_in_one_sentence(reactune):
@@ -238,42 +255,33 @@ def test_a_database_that_cannot_be_reached_is_a_failure_in_one_sentence(reactune
     assert "secret" not in err
 
 
-def test_the_database_is_migrated(reactune, settings):
+def test_the_database_is_migrated(in_json, settings):
     (settings.data.directory / "reactune.db").unlink()
-    code, out, _ = reactune("db", "migrate", "--json")
-    first = json.loads(out)
-    assert (code, first["from"]) == (0, "")
-    assert json.loads(reactune("db", "migrate", "--json")[1]) == {"from": first["to"], "to": first["to"]}
+    first = in_json("db", "migrate")
+    assert first["from"] == ""
+    assert in_json("db", "migrate") == {"from": first["to"], "to": first["to"]}
 
 
-def test_the_target_address_of_a_copy_is_kept_out_of_shell_history(reactune, version, tmp_path):
+def test_the_target_address_of_a_copy_is_kept_out_of_shell_history(reactune, in_json, refused, version, tmp_path):
     target = f"sqlite:///{tmp_path / 'copy.db'}"
-    code, _, err = reactune("db", "copy")
-    assert code == 2
+    err = refused("db", "copy")
     assert err.endswith("the target is missing: give its address, or set it as COPY_TO_URL in the environment\n")
-    code, out, _ = reactune("db", "copy", "--to-env", "COPY_TO", "--json", COPY_TO=target)
-    rows = {table["table"]: table["rows"] for table in json.loads(out)["tables"]}
-    assert (code, rows["versions"], rows["aliases"]) == (0, 1, 2)
-    code, _, err = reactune("db", "copy", target)
-    assert code == 2
-    assert "the target already has rows: use an empty database" in err
+    copied = in_json("db", "copy", "--to-env", "COPY_TO", COPY_TO=target)["tables"]
+    rows = {table["table"]: table["rows"] for table in copied}
+    assert (rows["versions"], rows["aliases"]) == (1, 2)
+    assert "the target already has rows: use an empty database" in refused("db", "copy", target)
     assert "v1" in reactune("model", "list", REACTUNE_DATABASE__URL=target)[1]
 
 
-def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
+def test_a_backup_is_made_and_restored(reactune, in_json, refused, version, tmp_path):
     file = str(tmp_path / "backup.tar.gz")
-    code, out, _ = reactune("backup", file, "--json")
-    made = json.loads(out)
-    assert (code, made["adapters"], made["rows"]["versions"]) == (0, [version.digest], 1)
+    made = in_json("backup", file)
+    assert (made["adapters"], made["rows"]["versions"]) == ([version.digest], 1)
     reactune("model", "promote", "v1")
-    code, _, err = reactune("restore", file)
-    assert code == 2
-    assert "already has rows: add --replace" in err
-    code, out, _ = reactune("restore", file, "--replace", "--json")
-    assert code == 0
-    assert Path(json.loads(out)["saved"]).is_file()
-    assert json.loads(reactune("model", "list", "--json")[1])["champion"] == "base"
-    (line,) = json.loads(reactune("audit", "--action", "restore", "--json")[1])["entries"]
+    assert "already has rows: add --replace" in refused("restore", file)
+    assert Path(in_json("restore", file, "--replace")["saved"]).is_file()
+    assert in_json("model", "list")["champion"] == "base"
+    (line,) = in_json("audit", "--action", "restore")["entries"]
     assert line["subject"].startswith("backup.tar.gz, of ")
 
 
@@ -301,24 +309,22 @@ def test_a_backup_without_the_files_of_a_version_is_none_to_rely_on(reactune, se
     assert "1 adapter missing from the backup" in " ".join(out.split())
 
 
-def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
-    code, out, _ = reactune("model", "list", "--json")
-    assert code == 0
-    assert [v["name"] for v in json.loads(out)["versions"]] == ["v1"]
-    assert json.loads(reactune("model", "show", "v1", "--json")[1])["metrics"] == {"divergence": 0.25}
-    assert json.loads(reactune("model", "promote", "v1", "--json")[1]) == {"champion": "v1", "generation": 1}
+def test_models_are_listed_shown_promoted_and_rolled_back(reactune, in_json, version):
+    assert [v["name"] for v in in_json("model", "list")["versions"]] == ["v1"]
+    assert in_json("model", "show", "v1")["metrics"] == {"divergence": 0.25}
+    assert in_json("model", "promote", "v1") == {"champion": "v1", "generation": 1}
     assert "👑 v1" in reactune("model", "list")[1]
-    shown = json.loads(reactune("model", "show", "v1", "--json")[1])
+    shown = in_json("model", "show", "v1")
     assert "(command line)" in shown["moves"][0]["moved_by"]
-    assert json.loads(reactune("model", "rollback", "--json")[1]) == {"champion": "base", "generation": 2}
+    assert in_json("model", "rollback") == {"champion": "base", "generation": 2}
 
 
-def test_a_version_is_shown_and_promoted_with_the_same_messages_before_and_after(reactune, seeded, version):
+def test_a_version_is_shown_and_promoted_with_the_same_messages_before_and_after(reactune, in_json, seeded, version):
     metrics = compared_metrics("Fine! And you?")
     seeded(lambda session: session.execute(update(VersionRow).values(metrics=metrics)))
     row = {"message": "Hi, how are you?", "before": "hm", "after": "Fine! And you?"}
     compared = {"before": "base", "after": "v1", "answers": [row, row | {"message": "What is tea?"}]}
-    assert json.loads(reactune("model", "show", "v1", "--json")[1])["before_after"] == compared
+    assert in_json("model", "show", "v1")["before_after"] == compared
     _, shown, _ = reactune("model", "show", "v1")
     assert "“Hi, how are you?”" in shown
     assert "base: hm" in shown
@@ -328,26 +334,26 @@ def test_a_version_is_shown_and_promoted_with_the_same_messages_before_and_after
     assert "v1 is now in use." in promoted
     assert "v1: Fine! And you?" in promoted
     reactune("model", "rollback")
-    assert json.loads(reactune("model", "promote", "v1", "--json")[1])["before_after"] == compared
+    assert in_json("model", "promote", "v1")["before_after"] == compared
 
 
-def test_only_a_version_of_this_base_becomes_a_file_for_llama_cpp(reactune, version, tmp_path):
-    code, _, err = reactune("model", "gguf", "base", "files")
-    assert code == 2
-    assert "the base model has no adapter to write: name a version, such as v3" in err
+def test_only_a_version_of_this_base_becomes_a_file_for_llama_cpp(reactune, refused, version, tmp_path):
+    assert "the base model has no adapter to write: name a version, such as v3" in refused(
+        "model", "gguf", "base", "files"
+    )
     code, _, err = reactune("model", "gguf", "v1", "files")
     assert code == 1
     assert "was trained on" in err
     assert not (tmp_path / "files").exists()
 
 
-def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, seeded):
+def test_old_versions_are_pruned_once_the_settings_say_so(reactune, in_json, settings, seeded):
     store = AdapterStore(settings.data.directory / "adapters")
     digests = [publish(store, value=float(value)) for value in range(3)]
     common = {"base_name": "tiny", "base_revision": "r", "parent_id": None, "round_id": None, "metrics": {}}
     seeded(lambda session: [register(session, 1, NewVersion(digest=digest, **common)) for digest in digests])
     store.sweep(lambda: set(digests))
-    assert json.loads(reactune("model", "prune", "--json")[1]) == {"removed": [], "dry_run": False}
+    assert in_json("model", "prune") == {"removed": [], "dry_run": False}
     assert reactune("model", "prune")[1].strip() == "Nothing to delete."
     expected = {
         "personality": "default",
@@ -356,7 +362,7 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
         "because": "it is older than the newest 2",
     }
     keep_two = {"REACTUNE_TRAINING__KEEP_VERSIONS": "2"}
-    tried = json.loads(reactune("model", "prune", "--dry-run", "--json", **keep_two)[1])
+    tried = in_json("model", "prune", "--dry-run", **keep_two)
     assert tried == {"removed": [expected], "dry_run": True}
     assert store.path(digests[0]).is_dir()
     assert (
@@ -364,7 +370,7 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
     )
     left = {path.name for path in (settings.data.directory / "adapters").iterdir() if path.is_dir()}
     assert left == set(digests[1:])
-    (line,) = json.loads(reactune("audit", "--action", "version prune", "--json")[1])["entries"]
+    (line,) = in_json("audit", "--action", "version prune")["entries"]
     assert (line["subject"], line["reason"]) == ("v1", "it is older than the newest 2")
     code, _, err = reactune("model", "promote", "v1")
     assert (code, err.startswith("reactune: the files of v1 were withdrawn on ")) == (2, True)
@@ -385,19 +391,14 @@ def doubtful(settings: Settings, seeded):
     return seeded(add)
 
 
-def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(reactune, doubtful):
-    code, out, err = reactune("model", "promote", "v1")
-    assert (code, out) == (2, "")
-    assert err == (
+def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(in_json, refused, doubtful):
+    assert refused("model", "promote", "v1") == (
         "reactune: v1 is not ready (it failed a check: answers moved 4.2 nats per token): "
         "to use it anyway, repeat with override and a reason\n"
     )
-    code, _, err = reactune("model", "promote", "v1", "--override")
-    assert code == 2
-    assert "overriding the checks needs a reason" in err
-    code, out, _ = reactune("model", "promote", "v1", "--override", "--reason", "only a test", "--json")
-    assert (code, json.loads(out)["champion"]) == (0, "v1")
-    (move,) = json.loads(reactune("model", "show", "v1", "--json")[1])["moves"]
+    assert "overriding the checks needs a reason" in refused("model", "promote", "v1", "--override")
+    assert in_json("model", "promote", "v1", "--override", "--reason", "only a test")["champion"] == "v1"
+    (move,) = in_json("model", "show", "v1")["moves"]
     assert (move["overrides_gate"], move["reason"]) == (True, "only a test")
 
 
@@ -411,9 +412,8 @@ def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(r
         (("list", "--personality", "nobody"), "there is no personality 'nobody': choose one of default\n"),
     ],
 )
-def test_an_impossible_model_command_prints_a_sentence_and_exits_with_2(reactune, version, words, sentence):
-    code, out, err = reactune("model", *words)
-    assert (code, out) == (2, "")
+def test_an_impossible_model_command_prints_a_sentence_and_exits_with_2(refused, version, words, sentence):
+    err = refused("model", *words)
     assert sentence in err
     assert len(err.splitlines()) == 1
 
@@ -429,30 +429,28 @@ def voted_version(seeded, revision):
     seeded(write)
 
 
-def test_privacy_report_counts_what_is_stored(reactune, settings) -> None:
+def test_privacy_report_counts_what_is_stored(reactune, in_json, settings) -> None:
     database = open_database(settings)
     with database.transaction() as session:
         add_reply(session, basis=None)
     database.close()
-    code, out, _ = reactune("privacy", "report", "--json")
-    report = json.loads(out)
-    assert (code, report["answers"], report["rows"]["replies"]) == (0, {"none": {"under 1 day": 1}}, 1)
+    report = in_json("privacy", "report")
+    assert (report["answers"], report["rows"]["replies"]) == ({"none": {"under 1 day": 1}}, 1)
     lines = reactune("privacy", "report")[1].splitlines()
     assert any(line == "Answers that are not trained on: 1 (1 under 1 day)." for line in lines)
     assert "Versions trained on data that was deleted later: none." in lines
 
 
-def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_version):
-    code, out, _ = reactune("model", "history", "v1", "--json")
-    lineage = json.loads(out)
-    assert (code, lineage["chain"], lineage["votes"]) == (0, ["v1", "base"], {"up": 1, "down": 1})
+def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, in_json, voted_version):
+    lineage = in_json("model", "history", "v1")
+    assert (lineage["chain"], lineage["votes"]) == (["v1", "base"], {"up": 1, "down": 1})
     assert lineage["rounds"][0]["pairs"][0]["chosen"]["votes"][0]["user_id"] == BOB
     lines = reactune("model", "history", "v1")[1].splitlines()
     assert lines[0].startswith("v1 (v1 ← base) was made in 1 round. Behind the pairs: 2 votes")
     assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
 
-    code, out, _ = reactune("votes", "outcomes", str(BOB), "--json")
-    assert (code, [vote["status"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
+    votes = in_json("votes", "outcomes", str(BOB))["votes"]
+    assert [vote["status"] for vote in votes] == ["trained on", "trained on"]
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
     used = "used as the better answer in round 1 → v1 (passed the checks)"
@@ -465,10 +463,9 @@ def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
     assert reactune("votes", "outcomes", "5")[1] == "User 5 hasn't voted yet.\n"
 
 
-def test_the_report_is_a_picture(reactune, voted_version, tmp_path):
-    code, out, _ = reactune("model", "report", "out.png", "--json")
-    report = json.loads(out)
-    assert (code, report["file"], report["champion"]) == (0, "out.png", "base")
+def test_the_report_is_a_picture(in_json, voted_version, tmp_path):
+    report = in_json("model", "report", "out.png")
+    assert (report["file"], report["champion"]) == ("out.png", "base")
     assert [round_["by_source"] for round_ in report["rounds"]] == [{"siblings": 1}]
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
@@ -477,14 +474,13 @@ def test_the_report_is_a_picture(reactune, voted_version, tmp_path):
     ("file", "sentence"),
     [("report.jpg", "choose a name that ends in .png"), ("nowhere/report.png", "choose another file")],
 )
-def test_a_report_that_cannot_be_written_is_a_sentence(reactune, voted_version, file, sentence):
-    code, out, err = reactune("model", "report", file)
-    assert (code, out) == (2, "")
+def test_a_report_that_cannot_be_written_is_a_sentence(refused, voted_version, file, sentence):
+    err = refused("model", "report", file)
     assert sentence in err
     assert len(err.splitlines()) == 1
 
 
-def test_taste_says_what_people_like_how_sure_and_why(reactune, seeded):
+def test_taste_says_what_people_like_how_sure_and_why(reactune, in_json, seeded):
     seeded(lambda session: add_taste(session, 40))
     code, out, _ = reactune("taste")
     lines = out.splitlines()
@@ -495,9 +491,8 @@ def test_taste_says_what_people_like_how_sure_and_why(reactune, seeded):
     assert [line[0] for line in lines if line[0] in "👍👎"] == ["👍", "👍", "👎", "👎"]
     assert lines[-1].endswith("I see style only, not whether an answer is right, funny or helpful.")
 
-    code, out, _ = reactune("taste", "--json")
-    found = json.loads(out)
-    assert (code, found["personality"], found["votes"], found["choices"], found["voters"]) == (0, "default", 40, 0, 3)
+    found = in_json("taste")
+    assert (found["personality"], found["votes"], found["choices"], found["voters"]) == ("default", 40, 0, 3)
     assert (found["is_learning"], found["is_used"]) == (True, True)
     assert found["evidence"] > 1
     by_name = {effect["name"]: effect for effect in found["effects"]}
@@ -509,13 +504,13 @@ def test_taste_says_what_people_like_how_sure_and_why(reactune, seeded):
     assert found["not_known_yet"]
 
 
-def test_taste_answers_before_there_is_a_vote_and_when_it_is_switched_off(reactune, seeded):
+def test_taste_answers_before_there_is_a_vote_and_when_it_is_switched_off(reactune, in_json, seeded):
     seeded(ensure_personality)
     assert reactune("taste")[:2] == (
         0,
         "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps.\n",
     )
-    empty = json.loads(reactune("taste", "--json")[1])
+    empty = in_json("taste")
     assert (empty["votes"], empty["since"], empty["effects"], empty["liked"], empty["is_used"]) == (
         0,
         None,
@@ -529,7 +524,7 @@ def test_taste_answers_before_there_is_a_vote_and_when_it_is_switched_off(reactu
     )
 
 
-def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, seeded):
+def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, in_json, seeded):
     def write(session):
         add_taste(session, 40)
         promote(session, 1, add_version(session, None), expected_generation=0, by="ann", reason="")
@@ -539,41 +534,39 @@ def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, s
     assert "No version answers yet, but people's votes already shape the answers." in said
     assert said.endswith("To switch that off too, run reactune taste --switch off.")
     assert "It is not used: an admin has switched it off." in reactune("taste", "--switch", "off")[1]
-    found = json.loads(reactune("taste", "--json")[1])
+    found = in_json("taste")
     assert (found["is_switched_off"], found["is_used"], found["teaches"]) == (True, False, False)
     assert "An admin has switched the taste off" in " ".join(reactune("model", "list")[1].split())
     assert "its taste is switched off" in " ".join(reactune("personality", "list")[1].split())
     reactune("taste", "--switch", "on")
-    assert json.loads(reactune("taste", "--json")[1])["is_used"]
+    assert in_json("taste")["is_used"]
     trail = " ".join(reactune("audit")[1].split())
     assert trail.index("on, of default") < trail.index("off, of default")
 
 
-def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):
+def test_train_says_how_many_pairs_are_missing(in_json, seeded, revision):
     seeded(lambda session: add_siblings(session, 2, base_revision=revision))
-    code, out, _ = reactune("train", "--json")
-    assert code == 0
-    round_ = json.loads(out)
+    round_ = in_json("train")
     assert round_["status"] == "skipped"
     assert round_["reason"].startswith("2 pairs to learn from, 8 needed: vote on answers")
 
 
-def test_ctrl_c_leaves_a_round_that_another_trainer_runs(reactune, settings, monkeypatch):
+def test_ctrl_c_leaves_a_round_that_another_trainer_runs(reactune, in_json, settings, monkeypatch):
     stop = threading.Event()
     stop.set()
     monkeypatch.setattr(worker, "stopped_by_signals", lambda: nullcontext(stop))
     with sole_process(TRAINER, settings.data.directory):
         code, out, _ = reactune("train", "--json")
     assert (code, json.loads(out)["status"]) == (130, "requested")
-    (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
+    (line,) = in_json("audit")["entries"]
     assert (line["action"], line["outcome"]) == ("version train", "done")
 
 
-def test_a_refused_round_is_recorded_as_refused(reactune, seeded):
+def test_a_refused_round_is_recorded_as_refused(reactune, in_json, seeded):
     seeded(lambda session: request_round(session, 1, "ann", TrainingSource.EXAMPLES))
     code, _, err = reactune("train")
     assert (code, "which learns from examples, is not finished" in err) == (1, True)
-    (line,) = json.loads(reactune("audit", "--json")[1])["entries"]
+    (line,) = in_json("audit")["entries"]
     assert (line["action"], line["outcome"]) == ("version train", "refused")
 
 
@@ -585,10 +578,9 @@ def test_a_trainer_that_needs_a_person_is_not_restarted(tmp_path, caplog):
     assert "The trainer stopped and needs you" in caplog.text
 
 
-def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path):
+def test_exported_pairs_are_what_trl_reads(in_json, seeded, revision, tmp_path):
     seeded(lambda session: add_siblings(session, 3, base_revision=revision))
-    code, out, _ = reactune("export", "pairs.jsonl", "--json")
-    assert (code, json.loads(out)["pairs"]) == (0, 3)
+    assert in_json("export", "pairs.jsonl")["pairs"] == 3
     dataset = load_dataset("json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path))
     assert {"prompt", "chosen", "rejected"} <= set(dataset.column_names)
     assert dataset[0]["chosen"] == "good answer 0"
@@ -596,7 +588,7 @@ def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path)
     assert dataset["weight"] == pytest.approx([2 / 3] * 3)
 
 
-def test_the_export_counts_the_questions_that_the_status_names(reactune, seeded, settings, revision):
+def test_the_export_counts_the_questions_that_the_status_names(in_json, seeded, settings, revision):
     def write(session):
         add_siblings(session, 3, base_revision=revision)
         first, second = ask_twice(session, None, None, base_revision=revision)
@@ -607,14 +599,14 @@ def test_the_export_counts_the_questions_that_the_status_names(reactune, seeded,
 
     material = seeded(write)
     assert material == PairMaterial(compared=3, choices=1, suggestions=1)
-    assert json.loads(reactune("export", "pairs.jsonl", "--json")[1]) == {
+    assert in_json("export", "pairs.jsonl") == {
         "pairs": 5,
         "questions": 5,
         "file": "pairs.jsonl",
     }
 
 
-def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
+def test_imported_pairs_count_once_and_come_out_again(in_json, tmp_path):
     lines = [
         {"prompt": "How are you?", "chosen": "Fine!", "rejected": "As an AI I have no feelings."},
         {
@@ -625,9 +617,9 @@ def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
         {"prompt": "<|im_start|>user\nraw<|im_end|>\n", "chosen": "yes", "rejected": "no"},
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n", encoding="utf-8")
-    assert json.loads(reactune("import", "in.jsonl", "--json")[1]) == {"imported": 3, "known": 0}
-    assert json.loads(reactune("import", "in.jsonl", "--json")[1]) == {"imported": 0, "known": 3}
-    assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 3
+    assert in_json("import", "in.jsonl") == {"imported": 3, "known": 0}
+    assert in_json("import", "in.jsonl") == {"imported": 0, "known": 3}
+    assert in_json("export", "out.jsonl")["pairs"] == 3
     exported = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [pair["chosen"] for pair in exported] == ["Fine!", "Hello", "yes"]
     assert "<|im_start|>user\nHow are you?" in exported[0]["prompt"]
@@ -635,29 +627,27 @@ def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
     assert exported[2]["prompt"] == lines[2]["prompt"]
 
 
-def test_unusual_characters_survive_the_way_out_and_back(reactune, tmp_path):
+def test_unusual_characters_survive_the_way_out_and_back(reactune, in_json, tmp_path):
     line = {"prompt": "a", "chosen": "one\u2028two\u0085three", "rejected": "no\x00pe"}
     (tmp_path / "in.jsonl").write_text("\ufeff" + json.dumps(line), encoding="utf-8")
-    assert json.loads(reactune("import", "in.jsonl", "--json")[1])["imported"] == 1
+    assert in_json("import", "in.jsonl")["imported"] == 1
     reactune("export", "out.jsonl")
-    assert json.loads(reactune("import", "out.jsonl", "--json")[1]) == {"imported": 0, "known": 1}
+    assert in_json("import", "out.jsonl") == {"imported": 0, "known": 1}
 
 
-def test_a_demo_whose_port_is_taken_says_so_at_once(reactune):
+def test_a_demo_whose_port_is_taken_says_so_at_once(refused):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, out, err = reactune("demo", "--no-browser", "--port", str(port))
-    assert (code, out) == (2, "")
+        err = refused("demo", "--no-browser", "--port", str(port))
     assert err == f"reactune: port {port} is in use: choose another with --port, or 0 for a free one\n"
 
 
 @pytest.mark.parametrize("below", ["", "demo"])
-def test_a_demo_whose_folder_cannot_be_used_names_the_option(reactune, tmp_path, below):
+def test_a_demo_whose_folder_cannot_be_used_names_the_option(refused, tmp_path, below):
     (tmp_path / "file").touch()
-    code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", str(tmp_path / "file" / below))
-    assert code == 2
+    err = refused("demo", "--no-browser", "--port", "0", "--directory", str(tmp_path / "file" / below))
     assert err.endswith(": choose another folder with --directory\n")
 
 
@@ -674,28 +664,23 @@ def test_a_demo_waits_only_for_a_folder_that_another_process_uses(tmp_path):
         assert said == []
 
 
-def test_a_second_demo_in_the_same_folder_waits_and_names_the_option(reactune, tmp_path, monkeypatch):
+def test_a_second_demo_in_the_same_folder_waits_and_names_the_option(refused, tmp_path, monkeypatch):
     monkeypatch.setattr("reactune.demo.EARLIER_DEMO_S", 0.0)
     claim_folder(tmp_path / "demo")
     with sole_process(BOT, tmp_path / "demo"):
-        code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", "demo")
-    assert code == 2
+        err = refused("demo", "--no-browser", "--port", "0", "--directory", "demo")
     assert err.startswith("Waiting for another demo to release the folder …\n")
     assert err.endswith(
         f"another bot is using {tmp_path / 'demo'}: stop it first, or choose another folder with --directory\n"
     )
 
 
-def test_a_missing_import_file_is_named(reactune):
-    code, _, err = reactune("import", "nowhere.jsonl")
-    assert code == 2
-    assert "nowhere.jsonl cannot be read" in err
+def test_a_missing_import_file_is_named(refused):
+    assert "nowhere.jsonl cannot be read" in refused("import", "nowhere.jsonl")
 
 
-def test_an_export_to_a_place_that_cannot_be_written_is_a_usage_error(reactune):
-    code, _, err = reactune("export", "missing/out.jsonl")
-    assert code == 2
-    assert "out.jsonl cannot be written" in err
+def test_an_export_to_a_place_that_cannot_be_written_is_a_usage_error(refused):
+    assert "out.jsonl cannot be written" in refused("export", "missing/out.jsonl")
 
 
 def test_a_correction_is_exported_with_its_sources(reactune, seeded, revision, tmp_path):
@@ -712,13 +697,20 @@ def test_a_correction_is_exported_with_its_sources(reactune, seeded, revision, t
     ]
 
 
-def test_votes_that_do_not_count_are_not_exported(reactune, seeded, revision):
+def test_votes_that_do_not_count_are_not_exported(in_json, seeded, revision):
     def write(session):
         for answer, value in (("good", Vote.UP), ("bad", Vote.DOWN)):
             vote(session, add_reply(session, answer=answer, base_revision=revision), account(days_old=1), value)
 
     seeded(write)
-    assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 0
+    assert in_json("export", "out.jsonl")["pairs"] == 0
+
+
+def doctor_finds(reactune, **more: str) -> dict[str, dict[str, str]]:
+    """Return the findings of a doctor that finds something to fix, by the name of the check."""
+    code, out, _ = reactune("doctor", "--json", **more)
+    assert code == 1
+    return {finding["what"]: finding for finding in json.loads(out)["findings"]}
 
 
 def test_on_a_new_install_doctor_says_what_is_missing_and_asks_only_for_a_token_and_a_server(reactune):
@@ -726,9 +718,7 @@ def test_on_a_new_install_doctor_says_what_is_missing_and_asks_only_for_a_token_
     assert code == 1
     assert "2 things to fix" in out
     assert [line.split(":")[0] for line in out.splitlines() if line.startswith("–")] == ["– Trainer"]
-    code, out, _ = reactune("doctor", "--json")
-    findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
-    assert code == 1
+    findings = doctor_finds(reactune)
     assert [what for what, finding in findings.items() if finding["status"] == "problem"] == ["Access", "Token"]
     assert findings["Database"]["message"] == "sqlite, schema up to date"
     assert findings["Base model"]["status"] == "ok"
@@ -739,11 +729,8 @@ def test_on_a_new_install_doctor_says_what_is_missing_and_asks_only_for_a_token_
 
 
 def test_doctor_names_a_base_model_that_is_not_there(reactune):
-    code, out, _ = reactune("doctor", "--json", REACTUNE_MODEL__BASE="/nowhere")
-    findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
-    assert code == 1
-    assert findings["Base model"]["status"] == "problem"
-    assert "model.base" in findings["Base model"]["message"]
+    base = doctor_finds(reactune, REACTUNE_MODEL__BASE="/nowhere")["Base model"]
+    assert (base["status"], "model.base" in base["message"]) == ("problem", True)
 
 
 def test_without_a_checkout_a_bench_says_what_it_needs(reactune_process, tmp_path):
@@ -769,15 +756,12 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": answers}]}
 
 
-def test_every_bench_is_listed_and_an_unknown_one_or_a_share_beyond_all_is_refused(reactune):
+def test_every_bench_is_listed_and_an_unknown_one_or_a_share_beyond_all_is_refused(reactune, refused):
     code, out, _ = reactune("bench", "--help")
     assert code == 0
     assert all(name in out for name in ("votes", "community", "knowledge", "training", "serving", "startup", "soak"))
-    code, _, err = reactune("bench", "community", "--noise", "2")
-    assert code == 2
-    assert "--noise" in err
-    code, _, err = reactune("bench", "speed")
-    assert code == 2
+    assert "--noise" in refused("bench", "community", "--noise", "2")
+    err = refused("bench", "speed")
     assert "No such command 'speed'" in err
     assert "Traceback" not in err
 
@@ -792,28 +776,24 @@ class TestPersonalities:
         path.write_text(f"description = 'Few words.'\nsystem_prompt = 'You keep a lighthouse.'\n{dialogues}\n")
         return path
 
-    def test_cards_are_listed_before_the_bot_has_ever_started(self, reactune, card):
-        code, out, _ = reactune("personality", "list", "--json")
-        listed = json.loads(out)["personalities"]
-        assert (code, [(p["name"], p["champion"]) for p in listed]) == (0, [("default", "base"), ("keeper", "base")])
+    def test_cards_are_listed_before_the_bot_has_ever_started(self, reactune, in_json, card):
+        listed = in_json("personality", "list")["personalities"]
+        assert [(p["name"], p["champion"]) for p in listed] == [("default", "base"), ("keeper", "base")]
         words = "base (has not learned yet and follows the examples on its card)"
         assert f"keeper · in use: {words}" in " ".join(reactune("personality", "list")[1].split())
         shown = reactune("personality", "show", "keeper")[1]
         assert shown.startswith(f"# in use: {words}\n")
         assert "You keep a lighthouse." in shown
 
-    def test_a_broken_card_is_reported_and_the_others_work(self, reactune, card):
+    def test_a_broken_card_is_reported_and_the_others_work(self, reactune, refused, card):
         (card.parent / "owl.toml").write_text("system_promt = 'x'")
-        code, _, err = reactune("personality", "show", "owl")
-        assert code == 2
-        assert "there is no personality 'owl': choose one of default, keeper" in err
-        findings = json.loads(reactune("doctor", "--json")[1])["findings"]
-        (cards,) = [finding for finding in findings if finding["what"] == "Personalities"]
+        assert "there is no personality 'owl': choose one of default, keeper" in refused("personality", "show", "owl")
+        cards = doctor_finds(reactune)["Personalities"]
         assert cards["status"] == "problem"
         assert "owl.toml: system_promt is not a key of a card" in cards["message"]
 
     def test_a_first_version_by_demonstration_is_compared_exported_and_imported(
-        self, reactune, card, tmp_path, monkeypatch
+        self, reactune, in_json, card, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(worker, "_run_in_process", run_short_round)
         quick = {
@@ -824,9 +804,7 @@ class TestPersonalities:
             "REACTUNE_GATE__TOLERANCE": json.dumps(dict(TOLERANT)),
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": "8",
         }
-        code, out, err = reactune("train", "--personality", "keeper", "--from", "examples", "--json", **quick)
-        assert code == 0, err
-        trained = json.loads(out)
+        trained = in_json("train", "--personality", "keeper", "--from", "examples", **quick)
         assert trained["reason"].startswith("v1 learned from ")
         assert (trained["before_after"]["before"], trained["before_after"]["after"]) == ("base", "v1")
         assert len(trained["before_after"]["answers"]) == 3
@@ -841,8 +819,7 @@ class TestPersonalities:
         words = reactune("compare", "Hi", "--no-base", "--personality", "keeper", **quick)[1]
         assert "prompt only:" in words
         assert "- base:" not in words
-        code, out, _ = reactune("personality", "export", "keeper", "out", "--json")
-        assert (code, json.loads(out)["version"]) == (0, "v1")
+        assert in_json("personality", "export", "keeper", "out")["version"] == "v1"
         assert (tmp_path / "out" / "README.md").read_text().count("example answers from the card") == 1
         assert reactune("personality", "export", "keeper", "out")[0] == 2
         code, out, _ = reactune("personality", "import", "out", "--name", "copy")
@@ -863,19 +840,17 @@ class TestPersonalities:
             code, _, err = reactune("personality", "picture", "keeper", *words)
             assert (code, said in " ".join(err.split())) == (2, True)
 
-    def test_a_character_card_of_sillytavern_goes_in(self, reactune, card, tmp_path):
+    def test_a_character_card_of_sillytavern_goes_in(self, reactune, in_json, card, tmp_path):
         book = {"entries": [{"keys": ["lamp"], "content": "Burns oil."}]}
         (tmp_path / "ebba.png").write_bytes(picture_of(card_of(character_book=book)))
         out = reactune("personality", "import", "ebba.png")[1]
         assert "ebba-lind was created with 2 examples." in out
         assert "was left out: repeat with --name ebba-lind and --server with the ID" in " ".join(out.split())
-        code, out, _ = reactune("personality", "import", "ebba.png", "--name", "ebba-lind", "--server", "77", "--json")
-        assert (code, json.loads(out)["notes"][-1]) == (
-            0,
-            "The lorebook (1 entry) became document 1 (1 passage) of the server, which only ebba-lind quotes.",
-        )
+        notes = in_json("personality", "import", "ebba.png", "--name", "ebba-lind", "--server", "77")["notes"]
+        kept = "The lorebook (1 entry) became document 1 (1 passage) of the server, which only ebba-lind quotes."
+        assert notes[-1] == kept
         assert reactune("personality", "export", "ebba-lind", "out.toml")[0] == 0
-        shown = json.loads(reactune("personality", "show", "ebba-lind", "--json")[1])["card"]
+        shown = in_json("personality", "show", "ebba-lind")["card"]
         assert read_any_card(tmp_path / "out.toml").card.as_dict() == shown
 
     @pytest.mark.parametrize(
@@ -921,12 +896,10 @@ class TestPersonalities:
         assert (line["chosen"], line["rejected"]) == ("Evening.", "Hello!")
 
 
-def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
+def test_changes_and_refusals_stand_in_the_audit_trail(reactune, in_json, version):
     reactune("model", "promote", "v1", "--reason", "votes like it")
     reactune("model", "promote", "v1")
-    code, out, _ = reactune("audit", "--json")
-    refused, done = json.loads(out)["entries"]
-    assert code == 0
+    refused, done = in_json("audit")["entries"]
     assert (done["action"], done["outcome"], done["reason"]) == ("version promote", "done", "votes like it")
     assert (refused["outcome"], refused["note"]) == ("refused", "v1 is already in use: nothing was changed")
     assert done["actor"].endswith("(command line)")
@@ -935,10 +908,8 @@ def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
 
 
 @pytest.mark.parametrize("words", [("audit", "--member", "9" * 25), ("audit", "--limit", "9" * 25)])
-def test_numbers_that_no_database_holds_are_refused(reactune, words):
-    code, _, err = reactune(*words)
-    assert code == 2
-    assert "Invalid value" in err
+def test_numbers_that_no_database_holds_are_refused(refused, words):
+    assert "Invalid value" in refused(*words)
 
 
 @pytest.mark.parametrize("id_", ["9" * 19, "9" * 5000, "\u0662"])
