@@ -8,7 +8,6 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,11 @@ from typing import Any
 from storage.models.base_model import BaseModel, resolve_base_model
 from tests.benchmarks.disturbance import Clock, Ratio, compare, ratio_of
 from tests.benchmarks.report import Row, notes, report
-from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT, Case, Prepared, Told, train_in_turns
+from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT, Case, Course, train_in_turns
 
 PROMPT_TOKENS = 200  # of the cases that are aimed at
 LONG_PROMPT_TOKENS = 500
 """From here on a step takes half as many pairs, or TRL would need about 20 GiB for the bundled model."""
-
-
-@dataclass(frozen=True)
-class Course:
-    """What one side did in a case."""
-
-    prepared: Prepared
-    step_s: list[float]
-    told: Told
 
 
 def run(
@@ -47,14 +37,11 @@ def run(
         for tokens in prompts:
             for pairs in (1, 6):
                 at_once = batch_size if tokens < LONG_PROMPT_TOKENS else batch_size // 2
-                rows += _compare(model, Case(pairs, tokens, at_once, steps), _sides(tokens))
+                sides = [OURS, TRL, TRL_DEFAULT] if tokens == PROMPT_TOKENS else [OURS, TRL]
+                rows += _compare(model, Case(pairs, tokens, at_once, steps), sides)
         rows += _compare(model, Case(6, PROMPT_TOKENS, batch_size, 1, "float32"), [OURS, TRL])
     ratios, left_out = compare(_speeds(rows))
     return report(rows, ratios | _summary(rows), "torch", "transformers", "trl", "peft", notes=left_out)
-
-
-def _sides(prompt_tokens: int) -> list[str]:
-    return [OURS, TRL, TRL_DEFAULT] if prompt_tokens == PROMPT_TOKENS else [OURS, TRL]
 
 
 def _compare(base: BaseModel, case: Case, sides: Sequence[str]) -> list[Row]:
@@ -68,24 +55,19 @@ def _compare(base: BaseModel, case: Case, sides: Sequence[str]) -> list[Row]:
         if speed := ratio_of((ours, "pairs_per_s"), (row, "pairs_per_s")).shown:
             row["speed_ratio"] = speed
         row["memory_ratio"] = ours["peak_mib"] / row["peak_mib"]
-        theirs = courses[row["side"]].told
-        row["max_loss_diff"] = _largest_difference(courses[OURS].told.losses, theirs.losses)
-        row["max_logp_diff"] = _largest_difference(courses[OURS].told.logps, theirs.logps)
+        theirs = courses[row["side"]]
+        row["max_loss_diff"] = _largest_difference(courses[OURS].losses, theirs.losses)
+        row["max_logp_diff"] = _largest_difference(courses[OURS].logps, theirs.logps)
     return [ours, *others]
 
 
 def _train_in_turns(base: BaseModel, case: Case, sides: Sequence[str]) -> dict[str, Course]:
     with _processes(base, case, sides) as ends:
-        prepared = {}
-        for side, end in ends.items():
-            end.send("get ready")
-            prepared[side] = end.recv()
-        step_s: dict[str, list[float]] = {side: [] for side in sides}
-        for _ in range(1 + case.steps):
-            for side, end in ends.items():
+        for _ in range(2 + case.steps):  # the first time they get ready, the second time they warm up
+            for end in ends.values():
                 end.send("your turn")
-                step_s[side].append(end.recv())
-        return {side: Course(prepared[side], step_s[side], end.recv()) for side, end in ends.items()}
+                end.recv()
+        return {side: end.recv() for side, end in ends.items()}
 
 
 @contextmanager
@@ -109,7 +91,7 @@ def _processes(base: BaseModel, case: Case, sides: Sequence[str]) -> Iterator[di
 def _row(case: Case, side: str, course: Course) -> Row:
     """Return what one side did; ours computes the reference once, beforehand, and each step bears its share of that."""
     step_s = statistics.median(course.step_s[1:])
-    reference_s = course.prepared.reference_s / (1 + case.steps)
+    reference_s = course.reference_s / (1 + case.steps)
     return {
         "side": side,
         "pairs_per_prompt": case.pairs_per_prompt,
@@ -119,8 +101,8 @@ def _row(case: Case, side: str, course: Course) -> Row:
         "step_s": step_s,
         "reference_s": reference_s,
         "pairs_per_s": case.batch_size / (step_s + reference_s),
-        "peak_mib": course.told.peak_mib,
-        "model_mib": course.prepared.model_mib,
+        "peak_mib": course.peak_mib,
+        "model_mib": course.model_mib,
     }
 
 

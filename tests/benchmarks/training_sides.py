@@ -55,19 +55,15 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What a side did before its first step."""
+class Course:
+    """What one side did in a case."""
 
     reference_s: float
     """For the log-probabilities of all pairs under the reference; TRL computes them in each step."""
     model_mib: float
     """Most memory so far where the model was just loaded."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a side says after its last step."""
-
+    step_s: list[float]
+    """The first of them warms up."""
     losses: list[float]
     """One for each step."""
     logps: list[float]
@@ -77,24 +73,25 @@ class Told:
 
 
 def train_in_turns(parent: Connection, base: BaseModel, case: Case, side: str) -> None:
-    """Get ready when the parent says so, train a step each time it says so, and tell how long each took."""
+    """Get ready, and train a step, each time the parent says so, and say when it is done; at the end, tell all."""
     parent.recv()
     with silence_transformers(), tempfile.TemporaryDirectory() as folder:
         build = _build_ours if side == OURS else partial(_build_trls, recomputes=side == TRL_DEFAULT)
         trainer, reference_s, model_mib = build(base, case, Path(folder))
-        parent.send(Prepared(reference_s, model_mib))
-        trainer.add_callback(_turns(parent))
+        parent.send("ready")
+        step_s: list[float] = []
+        trainer.add_callback(_turns(parent, step_s))
         trainer.train()
         peak_mib = _peak_mib()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        parent.send(Told(losses, _logps(trainer, case), peak_mib))
+        parent.send(Course(reference_s, model_mib, step_s, losses, _logps(trainer, case), peak_mib))
 
 
-def _turns(parent: Connection) -> Any:
+def _turns(parent: Connection, step_s: list[float]) -> Any:
     from transformers import TrainerCallback
 
     class Turns(TrainerCallback):  # type: ignore[misc]
-        """Waits for this side's turn before each step, and says how long the step took."""
+        """Waits for this side's turn before each step, and notes how long the step took."""
 
         started = 0.0
 
@@ -103,7 +100,8 @@ def _turns(parent: Connection) -> Any:
             self.started = time.perf_counter()
 
         def on_step_end(self, *_arguments: Any, **_others: Any) -> None:
-            parent.send(time.perf_counter() - self.started)
+            step_s.append(time.perf_counter() - self.started)
+            parent.send("done")
 
     return Turns()
 
