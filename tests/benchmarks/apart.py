@@ -33,7 +33,6 @@ class EndedEarly(RuntimeError):
         """`code` is the process's exit code, `peak_mib` the most memory that it held since its last row."""
         needed = f"killed: more than {peak_mib / 1024:.1f} GiB"
         super().__init__(needed if code == KILLED else f"ended early, with code {code}")
-        self.was_killed = code == KILLED
 
 
 def rows_apart(hold: Callable[[T, Connection], None], plan: T) -> Iterator[Row]:
@@ -75,14 +74,12 @@ def _received(rows: Connection, pid: int) -> Generator[Row, None, float]:
 
 
 def memory_mib(pid: int) -> float:
-    """Return what a process and all its descendants hold in memory, pages that they share counted once.
-
-    That is Linux's proportional set size; elsewhere shared pages count for each.
-    """
-    return sum(map(_held_bytes, family(pid))) / 2**20
+    """Return what a process and all its descendants hold in memory, pages that they share counted once."""
+    return sum(map(held_bytes, family(pid))) / 2**20
 
 
-def _held_bytes(process: psutil.Process) -> int:
+def held_bytes(process: psutil.Process) -> int:
+    """Return Linux's proportional set size; elsewhere shared pages count for each process."""
     try:
         held = process.memory_full_info()
     except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended in the meantime

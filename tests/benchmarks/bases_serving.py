@@ -18,7 +18,7 @@ from storage.settings.sections import Settings
 from tests.benchmarks.apart import TellRow, peak_gpu_mib, used_gpu_mib
 from tests.benchmarks.contender import Contender, LlamaCpp
 from tests.benchmarks.report import Row
-from tests.benchmarks.serving_load import MEMBER, request_of
+from tests.benchmarks.serving_load import MEMBER, completed, request_of
 from tests.benchmarks.serving_sitting import LLAMA_CPP, PLAIN, open_contender
 
 VLLM = "vLLM"
@@ -153,10 +153,8 @@ class Asked:
         if greedy:
             surest = settings.generation.model_copy(update={"temperature": 0.0, "presence_penalty": 0.0})
             settings = settings.model_copy(update={"generation": surest})
-        generation = self.engine.submit(request_of(prompt, version, settings, seed=self._asked, max_new_tokens=tokens))
-        async for _ in generation:
-            pass
-        return generation.completion
+        request = request_of(prompt, version, settings, seed=self._asked, max_new_tokens=tokens)
+        return await completed(self.engine.submit(request))
 
     async def _next_prompt(self, tokens: int) -> str:
         """Return a prompt of about so many tokens; no two begin alike after the system prompt."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from bot.chat.prompting import ChatMessage
-from bot.engine import EngineState, Finish, Generation, GenerationRequest, RenderedPrompt
+from bot.engine import Finish, Generation, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from storage.adapters.folder_store import AdapterRef
@@ -27,7 +27,7 @@ EVENT = b"data: "
 
 
 class Contender(Protocol):
-    """The part of bot.services.engine.protocol.Engine that a benchmark of serving uses."""
+    """The part of bot.engine.Engine that a benchmark of serving uses."""
 
     async def start(self) -> None: ...
 
@@ -58,29 +58,21 @@ class RenderingContender:
     def __init__(self, base: BaseModel, settings: Settings) -> None:
         self._base = base
         self._settings = settings
-        self._renderer: Renderer
         self._progress: dict[QueuedGeneration, Progress] = {}
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._read_tokenizer)
-
-    def _read_tokenizer(self) -> None:
         model = self._settings.model
-        chat = load_chat_format(self._base.path, model.template_options, "PreTrainedTokenizerFast")
+        chat = await asyncio.to_thread(
+            load_chat_format, self._base.path, model.template_options, "PreTrainedTokenizerFast"
+        )
         self._renderer = Renderer(chat, model.context_tokens, self._settings.generation)
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         return await asyncio.to_thread(self._renderer.render, messages)
 
-    def state(self) -> EngineState:
-        return EngineState()
-
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Do nothing: it has one version, from its start."""
-
-    def refusal_of(self, _adapter: AdapterRef | None) -> None:
-        return None
 
     def cancel(self, generation: QueuedGeneration) -> None:
         """End an answer with what it has; what computes it sees that by itself."""
@@ -101,23 +93,19 @@ class LlamaCpp(RenderingContender):
         super().__init__(base, settings)
         self._lora = lora
         self._model = model
-        self._server: Any = None
-        self._session: aiohttp.ClientSession
         self._tasks: dict[QueuedGeneration, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         await super().start()
-        self._server = await asyncio.to_thread(self._serve)
-        self._session = aiohttp.ClientSession(self._server.listening_address, timeout=aiohttp.ClientTimeout())
-
-    def _serve(self) -> Any:
-        return serve(
+        self._server = await asyncio.to_thread(
+            serve,
             [self._lora] if self._lora else [],
             places=self._settings.generation.batch_size,
             context_tokens=self._settings.model.context_tokens,
             threads=self._settings.model.threads or len(os.sched_getaffinity(0)),
             model=self._model,
         )
+        self._session = aiohttp.ClientSession(self._server.listening_address, timeout=aiohttp.ClientTimeout())
 
     async def close(self, drain_s: float) -> None:
         await self._session.close()

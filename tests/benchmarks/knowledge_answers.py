@@ -33,6 +33,7 @@ from tests.benchmarks.knowledge_servers import (
 )
 from tests.benchmarks.knowledge_weights import Shelf, collect, fit_all
 from tests.benchmarks.report import Row
+from tests.benchmarks.serving_load import completed
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Decided:
     @property
     def shows_right_line(self) -> bool:
         return any(self.message.is_answered_by(line.title, line.text) for line in self.decision.lines)
+
+    @property
+    def is_quoted(self) -> bool:
+        return self.decision.outcome is ReplyKind.QUOTED
 
     @property
     def says_unknown(self) -> bool:
@@ -75,34 +80,29 @@ def shares_of(decided: Sequence[Decided]) -> dict[str, float]:
     unanswerable = [one for one in decided if one.message.kind == UNANSWERABLE]
     elsewhere = [one for one in decided if one.message.kind in ELSEWHERE]
     return {
-        "right_line_shown": _share(answerable, [one.shows_right_line for one in answerable]),
-        "right_line_quoted": _share(
-            answerable, [one.shows_right_line and one.decision.outcome is ReplyKind.QUOTED for one in answerable]
-        ),
-        "unknown_said": _share(unanswerable, [one.says_unknown for one in unanswerable]),
-        "elsewhere_quoted": _share(elsewhere, [one.decision.outcome is ReplyKind.QUOTED for one in elsewhere]),
-        "elsewhere_refused": _share(elsewhere, [one.says_unknown for one in elsewhere]),
+        "right_line_shown": share([one.shows_right_line for one in answerable]),
+        "right_line_quoted": share([one.shows_right_line and one.is_quoted for one in answerable]),
+        "unknown_said": share([one.says_unknown for one in unanswerable]),
+        "elsewhere_quoted": share([one.is_quoted for one in elsewhere]),
+        "elsewhere_refused": share([one.says_unknown for one in elsewhere]),
     }
 
 
-def _share(messages: Sequence[Decided], flags: Sequence[bool]) -> float:
-    return round(sum(flags) / len(messages), 3)
+def share(flags: Sequence[bool]) -> float:
+    return round(sum(flags) / len(flags), 3)
 
 
 async def answer_quoted(engine: Engine, decided: Sequence[Decided], settings: GenerationSettings) -> list[Row]:
     """Return a row for each message that a line answers: what the base says, and whether it keeps to the line."""
     plain = settings.model_copy(update={"temperature": min(settings.temperature, QUOTING_TEMPERATURE)})
-    quoted = [one for one in decided if one.decision.outcome is ReplyKind.QUOTED]
-    return list(await asyncio.gather(*(_answer(engine, one, plain) for one in quoted)))
+    return await asyncio.gather(*(_answer(engine, one, plain) for one in decided if one.is_quoted))
 
 
 async def _answer(engine: Engine, one: Decided, settings: GenerationSettings) -> Row:
     messages = to_messages(ChatSettings().system_prompt, [Turn("ada", one.message.question)])
     lines = one.decision.lines
     informed = await render_with_quotes(engine, messages, lines, KnowledgeSettings().budget_tokens)
-    answer = ""
-    async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, settings)):
-        answer += delta
+    answer = (await completed(engine.submit(request_answer(informed.prompt, BASE_RELEASE, settings)))).text
     sources = [f"{line.title} {line.text}" for line in lines]
     return {
         "what": "answer",

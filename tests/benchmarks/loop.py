@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from bot.engine import Engine, GenerationRequest
-from bot.engine.selection import start_engine
 from storage.database.database import open_database
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
@@ -25,7 +24,7 @@ from storage.settings.sections import Settings
 from storage.training.rounds import latest_round, request_round
 from tests.benchmarks.disturbance import Clock, Ratio, busy_neighbour, compare, ratio_of
 from tests.benchmarks.report import Row, notes, report
-from tests.benchmarks.serving import settings_in
+from tests.benchmarks.serving import running_engine, settings_in
 from tests.benchmarks.serving_load import ask, quantile, request_of, ticking
 from tests.seeding import add_siblings
 from trainer.progress import Phase
@@ -53,8 +52,7 @@ def run(*, base: str = "bundled", conversations: int = 8, answers: int = 3, new_
 
 async def _measure(settings: Settings, conversations: int, answers: int) -> list[Row]:
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    engine = await start_engine(settings, base)
-    try:
+    async with running_engine(settings, base) as engine:
         prompt = await engine.render([{"role": "user", "content": QUESTION}])
         request = request_of(prompt.text, None, settings, seed=7)
         await ask(engine, request, set())  # warm up
@@ -68,8 +66,6 @@ async def _measure(settings: Settings, conversations: int, answers: int) -> list
         async with _training(settings):
             rows.append(await _row(ROUND, chat))
             rows.append(await _row("a round trains", lambda: asyncio.sleep(IDLE_S)))
-    finally:
-        await engine.close(0)
     return rows
 
 
@@ -126,8 +122,7 @@ def _wait_until_it_trains(settings: Settings) -> None:
     with closing(open_database(settings)) as database:
         pause = threading.Event()
         while True:
-            with database.snapshot() as session:
-                round_ = latest_round(session, ensure_personality(session))
+            round_ = database.fetch(lambda session: latest_round(session, ensure_personality(session)))
             assert round_ is not None
             if not round_.is_open:
                 raise RuntimeError(f"the round ended before it could be watched: {round_.reason}")

@@ -11,13 +11,16 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bot.engine import Engine
+from bot.engine.selection import start_engine
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BUNDLED, resolve_base_model
+from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.models.gguf import gguf_name, write_gguf
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -101,6 +104,16 @@ def settings_in(folder: Path, base: str, new_tokens: int, **more: object) -> Set
         "generation__timeout_s": 1_000,
     }
     return load_settings(environment={f"REACTUNE_{key}".upper(): str(value) for key, value in (chosen | more).items()})
+
+
+@asynccontextmanager
+async def running_engine(settings: Settings, base: BaseModel) -> AsyncIterator[Engine]:
+    """Serve the base with the bot's own engine."""
+    engine = await start_engine(settings, base)
+    try:
+        yield engine
+    finally:
+        await engine.close(0)
 
 
 def script() -> list[Conversation]:

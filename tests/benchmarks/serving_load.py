@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from bot.chat.prompting import Turn, to_messages
-from bot.engine import Finish, Generation, GenerationFailed, GenerationRequest, Sampling
+from bot.engine import Completion, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
 from storage.settings.sections import Settings
@@ -151,12 +149,13 @@ async def ask(engine: Contender, request: GenerationRequest, running: set[Genera
     asked_at = time.perf_counter()
     try:
         generation = engine.submit(request)
-        with _noted(generation, running):
-            async for _ in generation:
-                pass
+        running.add(generation)
+        try:
+            done = await completed(generation)
+        finally:
+            running.remove(generation)
     except (EngineBusy, GenerationFailed):
         return Told(request.adapter, asked_at, None, time.perf_counter(), 0, failed=True, finished=False), ""
-    done = generation.completion
     told = Told(
         adapter=request.adapter,
         asked_at=asked_at,
@@ -169,13 +168,10 @@ async def ask(engine: Contender, request: GenerationRequest, running: set[Genera
     return told, done.text
 
 
-@contextlib.contextmanager
-def _noted(generation: Generation, running: set[Generation]) -> Iterator[None]:
-    running.add(generation)
-    try:
-        yield
-    finally:
-        running.remove(generation)
+async def completed(generation: Generation) -> Completion:
+    async for _ in generation:
+        pass
+    return generation.completion
 
 
 def measures(told: Sequence[Told], until: float) -> dict[str, Any]:
@@ -201,13 +197,10 @@ def measures(told: Sequence[Told], until: float) -> dict[str, Any]:
 
 def _covered(spans: Sequence[tuple[float, float]]) -> float:
     """Return how much of the time line the spans cover together."""
-    edges = sorted(
-        [(start, 1) for start, end in spans if end > start] + [(end, -1) for start, end in spans if end > start]
-    )
-    covered, depth = 0.0, 0
-    for (here, step), (there, _) in pairwise(edges):
-        depth += step
-        covered += (there - here) if depth else 0.0
+    covered, until = 0.0, 0.0
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, until))
+        until = max(until, end)
     return covered
 
 

@@ -18,7 +18,6 @@ from bot.arenas.prompts import bank_messages
 from bot.chat.ask import request_answer
 from bot.chat.rendering import render_with_examples
 from bot.engine import Engine, RenderedPrompt
-from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import serving_format
@@ -37,6 +36,8 @@ from tests.benchmarks.demonstration import (
     settings_of_card,
 )
 from tests.benchmarks.report import notes, report
+from tests.benchmarks.serving import running_engine
+from tests.benchmarks.serving_load import completed
 from trainer.base import RoundBase
 from trainer.data.dataset import render_dialogue
 from trainer.evaluation.measures import ScoredPassage, mean_loss
@@ -110,14 +111,11 @@ async def _prepare(
     card: Card, asked: Sequence[str], settings: Settings, base: BaseModel
 ) -> tuple[Prompts, tuple[float, float]]:
     """Return the prompts of each side, and the seconds to the first token without examples and with them."""
-    engine = await start_engine(settings, base, None)
-    try:
+    async with running_engine(settings, base) as engine:
         shown, more = examples_to_show(settings, card), examples_to_show(_showing_more(settings), card)
         sides = dict.fromkeys(((), shown, more))
         prompts = {side: [await _render(engine, side, one, settings) for one in asked] for side in sides}
         return prompts, await _time(engine, prompts[()], prompts[shown], settings)
-    finally:
-        await engine.close(0.0)
 
 
 def _showing_more(settings: Settings) -> Settings:
@@ -142,10 +140,8 @@ async def _time(
     found: tuple[list[float], list[float]] = ([], [])
     for both in list(zip(without, with_examples, strict=True))[: TIMED + 1]:
         for times, prompt in zip(found, both, strict=True):
-            answer = engine.submit(request_answer(prompt, BASE_RELEASE, generation))
-            async for _ in answer:
-                pass
-            times.append(answer.completion.first_token_s or answer.completion.total_s)
+            answer = await completed(engine.submit(request_answer(prompt, BASE_RELEASE, generation)))
+            times.append(answer.first_token_s or answer.total_s)
     return median(found[0][1:]), median(found[1][1:])
 
 

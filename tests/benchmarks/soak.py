@@ -25,15 +25,14 @@ import psutil
 
 from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine, Finish, GenerationFailed, GenerationRequest
-from bot.engine.selection import start_engine
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import memory_mib
+from tests.benchmarks.apart import held_bytes, memory_mib
 from tests.benchmarks.disturbance import family
 from tests.benchmarks.report import notes, report
-from tests.benchmarks.serving import STARTER, adapter_in, script, settings_in
+from tests.benchmarks.serving import STARTER, adapter_in, running_engine, script, settings_in
 from tests.benchmarks.serving_load import Crowd, Load, request_of
 from tests.benchmarks.serving_sitting import warm_up
 
@@ -121,23 +120,17 @@ async def _soak(settings: Settings, starter: AdapterRef, answers: int, seed: int
     base = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
     adapters = (None, starter)
     await _make_graphs(settings, base, adapters)
-    engine = await start_engine(settings, base)
-    soak = Soak(engine, settings, adapters, answers, seed)
-    try:
+    async with running_engine(settings, base) as engine:
+        soak = Soak(engine, settings, adapters, answers, seed)
         await soak.talk()
-    finally:
-        await engine.close(0)
     return soak
 
 
 async def _make_graphs(settings: Settings, base: BaseModel, adapters: Sequence[AdapterRef | None]) -> None:
     """A process that makes its graph holds more afterwards than one that reads it, as all do that come after a kill."""
-    engine = await start_engine(settings, base)
-    try:
+    async with running_engine(settings, base) as engine:
         for adapter in adapters:
             await warm_up(engine, adapter, settings)
-    finally:
-        await engine.close(0)
 
 
 class Soak(Crowd):
@@ -205,11 +198,10 @@ class Soak(Crowd):
 
     def _sample(self) -> None:
         bot = psutil.Process()
-        own = bot.memory_full_info()
         sample = Sample(
             answers=self.outcomes[ANSWERED],
             memory_mib=round(memory_mib(bot.pid), 1),
-            bot_memory_mib=round(getattr(own, "pss", own.rss) / 2**20, 1),
+            bot_memory_mib=round(held_bytes(bot) / 2**20, 1),
             open_files=bot.num_fds(),
             threads=bot.num_threads(),
         )

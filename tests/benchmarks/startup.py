@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from bot.engine import Engine
-from bot.engine.selection import start_engine
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.models.openvino.graph_cache import graph_folder
@@ -29,7 +28,7 @@ from storage.settings.sections import Settings
 from tests.benchmarks.apart import memory_mib, rows_apart
 from tests.benchmarks.first_answer import ANSWERED, CONNECTED, FIRST_TEXT
 from tests.benchmarks.report import Row, notes, report
-from tests.benchmarks.serving import NEW_TOKENS, STARTER, STRENGTHS, adapter_in, settings_in
+from tests.benchmarks.serving import NEW_TOKENS, STARTER, STRENGTHS, adapter_in, running_engine, settings_in
 from tests.benchmarks.serving_load import ask, request_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,9 +84,8 @@ def hold(start: Start, rows: Connection) -> None:
 
 async def _hold(start: Start, rows: Connection) -> None:
     began = time.perf_counter()
-    engine = await start_engine(start.settings, start.base)
-    ready_s = time.perf_counter() - began
-    try:
+    async with running_engine(start.settings, start.base) as engine:
+        ready_s = time.perf_counter() - began
         first_token_s = [at - began for at in await _first_tokens(engine, start)]
         rows.send(
             {
@@ -99,8 +97,6 @@ async def _hold(start: Start, rows: Connection) -> None:
                 "memory_mib": round(memory_mib(os.getpid())),
             }
         )
-    finally:
-        await engine.close(0)
 
 
 async def _first_tokens(engine: Engine, start: Start) -> list[float]:
