@@ -8,8 +8,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from rich.progress import Progress
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from bot.engine import Engine
-from bot.engine.selection import start_engine
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import parse_markdown
 from bot.knowledge.question_vectors import embed_question
@@ -35,13 +32,13 @@ from storage.models.base_model import resolve_base_model
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.english import InEnglish
 from storage.personalities.personalities import ensure_personality
-from storage.settings.sections import GenerationSettings, KnowledgeSettings
+from storage.settings.sections import KnowledgeSettings
 from tests.benchmarks.databases import POSTGRES, SQLITE, analyze, databases
-from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, shares_of
+from tests.benchmarks.knowledge_answers import Decided, answer_quoted, decide_all, share, shares_of
 from tests.benchmarks.knowledge_set import TEST, SetQuestion, read_documents, read_questions
 from tests.benchmarks.people import conversations
 from tests.benchmarks.report import Row, notes, report
-from tests.benchmarks.serving import settings_in
+from tests.benchmarks.serving import running_engine, settings_in
 
 GUILD = 1
 SHORTEST_MESSAGE_CHARS = 10
@@ -105,11 +102,6 @@ def _fill_with_set(name: str, database: Database, encoder: Encoder, settings: Kn
 
 
 def _document(title: str, body: str, encoder: Encoder) -> NewDocument:
-    chunks = cut_into_chunks(
-        title,
-        parse_markdown(body),
-        encoder.count_tokens,
-    )
     return NewDocument(
         guild_id=GUILD,
         channel_id=None,
@@ -119,7 +111,7 @@ def _document(title: str, body: str, encoder: Encoder) -> NewDocument:
         link="",
         media_type="text/markdown",
         text=body,
-        chunks=chunks,
+        chunks=cut_into_chunks(title, parse_markdown(body), encoder.count_tokens),
         speakers=(),
         added_by="bench",
     )
@@ -141,7 +133,7 @@ def _right_chunks(session: Session, question: SetQuestion) -> set[int]:
         .join(DocumentRow)
         .where(DocumentRow.title == question.document, DocumentRow.guild_id == GUILD)
     )
-    return {row.id for row in rows if question.is_answered_by(row.text)}
+    return {row.id for row in rows if question.is_answered_by(question.document, row.text)}
 
 
 def _rankings(session: Session, shelf: Shelf, query: Question) -> dict[str, list[int]]:
@@ -166,8 +158,8 @@ def _search_row(shelf: Shelf, kind: str, ranks: Sequence[float]) -> Row:
         "database": shelf.name,
         "kind": kind,
         "questions": len(ranks),
-        "recall_at_1": _share(rank <= 1 for rank in ranks),
-        "recall_at_5": _share(rank <= 5 for rank in ranks),
+        "recall_at_1": share([rank <= 1 for rank in ranks]),
+        "recall_at_5": share([rank <= 5 for rank in ranks]),
         "mrr": round(statistics.mean(1 / rank for rank in ranks), 3),
     }
 
@@ -176,32 +168,24 @@ def _search_row(shelf: Shelf, kind: str, ranks: Sequence[float]) -> Row:
 
 
 async def _measure_small_servers(decided: Sequence[Decided]) -> list[Row]:
-    """Return what the base says to each question that a line answers, and how often it keeps to the line."""
-    async with _engine() as (engine, generation):
-        answers = await answer_quoted(engine, decided, generation)
-    kept = [row["keeps_to_line"] for row in answers]
-    return [*answers, {"what": "kept to the line", "answers": len(kept), "share": _share(kept) if kept else None}]
+    """Return what the base says to each question that a line answers, and how often it keeps to the line.
 
-
-@asynccontextmanager
-async def _engine() -> AsyncIterator[tuple[Engine, GenerationSettings]]:
-    """Serve the bundled model, or the one in the folder REACTUNE_REAL_BASE, greedily."""
+    The base is the bundled model, or the one in the folder REACTUNE_REAL_BASE, and greedy.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        base = os.environ.get("REACTUNE_REAL_BASE", "bundled")
         settings = settings_in(
             Path(folder),
-            base,
+            os.environ.get("REACTUNE_REAL_BASE", "bundled"),
             ANSWER_TOKENS,
             generation__temperature=0,
             generation__queue_size=1_000,
             generation__timeout_s=3_600,
         )
         model = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
-        engine = await start_engine(settings, model)
-        try:
-            yield engine, settings.generation
-        finally:
-            await engine.close(0)
+        async with running_engine(settings, model) as engine:
+            answers = await answer_quoted(engine, decided, settings.generation)
+    kept = [row["keeps_to_line"] for row in answers]
+    return [*answers, {"what": "kept to the line", "answers": len(kept), "share": share(kept) if kept else None}]
 
 
 # Speed
@@ -290,11 +274,6 @@ def _measure_speed(shelf: Shelf, encoder: Encoder, asked: Sequence[Asked], count
 
 def _quantile(values: Sequence[float], share: float) -> float:
     return round(float(np.quantile(values, share)), 1)
-
-
-def _share(flags: Any) -> float:
-    kept = list(flags)
-    return round(sum(kept) / len(kept), 3)
 
 
 def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,9 +34,7 @@ from tests.benchmarks.knowledge_servers import (
     ANSWERABLE,
     ELSEWHERE,
     FITTED,
-    FOLLOW_UP,
     GENERAL,
-    PARAPHRASE,
     UNANSWERABLE,
     UNSEEN,
     Message,
@@ -122,11 +119,9 @@ def read_older_servers() -> list[SmallServer]:
     servers = [
         SmallServer({title: (MediaType.MARKDOWN, texts[title]) for title in titles[i::count]}) for i in range(count)
     ]
-    kinds = {Kind.PARAPHRASES: PARAPHRASE, Kind.RARE_WORDS: PARAPHRASE, Kind.FOLLOW_UPS: FOLLOW_UP}
-    for kind, name in kinds.items():
+    for kind in Kind:
         for one in read_questions(VALIDATION, kind):
-            home = next(server for server in servers if one.document in server.documents)
-            home.messages.append(Message(name, one.question, one.earlier, one.document, one.answer))
+            next(server for server in servers if one.document in server.documents).messages.append(one)
     return servers
 
 
@@ -135,32 +130,20 @@ def collect(encoder: Encoder) -> Iterator[Example]:
     for part in (*FITTED, UNSEEN):
         server = read_server(part)
         others = read_background(encoder, without={message.question for message in server.messages})
-        yield from _examples(part, server, encoder, others, SERVER_COUNTS, is_pattern=False)
+        yield from _examples(part, server, encoder, others, SERVER_COUNTS)
     prompts = random.Random(5).sample(SHIPPED.read_text(encoding="utf-8").splitlines(), PROMPTS)
     older = read_older_servers()
     for i, server in enumerate(older):
         server.messages.extend(Message(GENERAL, prompt) for prompt in prompts[i :: len(older)])
-        yield from _examples(OLDER, server, encoder, background, 1.0, is_pattern=True)
+        yield from _examples(OLDER, server, encoder, background, 1.0)
 
 
 def _examples(
-    name: str,
-    server: SmallServer,
-    encoder: Encoder,
-    background: Mapping[str, Any],
-    weight: float,
-    *,
-    is_pattern: bool,
+    name: str, server: SmallServer, encoder: Encoder, background: Mapping[str, Any], weight: float
 ) -> Iterator[Example]:
     shelf = Shelf(server, encoder)
-
-    def answers(message: Message, line: Line) -> bool:
-        if is_pattern:
-            return line.title == message.document and re.search(message.line, line.text) is not None
-        return message.is_answered_by(line.title, line.text)
-
     for message in server.messages:
-        right = frozenset(line.chunk_id for line in shelf.lines if message.line and answers(message, line))
+        right = frozenset(line.chunk_id for line in shelf.lines if message.is_answered_by(line.title, line.text))
         asks_server = message.kind not in ELSEWHERE
         if right or message.kind not in ANSWERABLE:
             counts = weight * (UNANSWERABLE_COUNTS if message.kind == UNANSWERABLE else 1)

@@ -56,11 +56,7 @@ class SmallServer:
 
     def chunks(self, count_tokens: Callable[[str], int]) -> dict[str, list[NewChunk]]:
         return {
-            title: cut_into_chunks(
-                title,
-                list(_read(media_type, text.encode())),
-                count_tokens,
-            )
+            title: cut_into_chunks(title, list(_read(media_type, text.encode())), count_tokens)
             for title, (media_type, text) in self.documents.items()
         }
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from tests.benchmarks.knowledge_servers import FOLLOW_UP, PARAPHRASE, Message
+
 FOLDER = Path(__file__).parent
 VALIDATION, TEST = "validation", "test"
 """Weights are fitted on the messages of the first split; the paraphrases of the second were written from the documents
@@ -26,17 +28,11 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class SetQuestion:
-    question: str
-    document: str = ""
-    """Title of the document that answers it; empty if none does."""
-    answer: str = ""
-    """Regular expression of what the right passage, and a right answer, holds."""
-    earlier: tuple[str, ...] = ()
-    """What the same person wrote before, oldest first."""
+class SetQuestion(Message):
+    """A message whose `line` is a regular expression of what the right passage, and a right answer, holds."""
 
-    def is_answered_by(self, text: str) -> bool:
-        return bool(self.document) and re.search(self.answer, text) is not None
+    def is_answered_by(self, title: str, text: str) -> bool:
+        return title == self.document and re.search(self.line, text) is not None
 
 
 def read_documents() -> dict[str, str]:
@@ -48,5 +44,8 @@ def read_documents() -> dict[str, str]:
 
 def read_questions(split: str, kind: Kind = Kind.PARAPHRASES) -> list[SetQuestion]:
     lines = (FOLDER / split / f"{kind}.jsonl").read_text(encoding="utf-8").splitlines()
-    read = [json.loads(line) for line in lines]
-    return [SetQuestion(**{**one, "earlier": tuple(one.get("earlier", ()))}) for one in read]
+    name = FOLLOW_UP if kind is Kind.FOLLOW_UPS else PARAPHRASE
+    return [
+        SetQuestion(name, one["question"], tuple(one.get("earlier", ())), one["document"], one["answer"])
+        for one in map(json.loads, lines)
+    ]
