@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.disturbance import Ratio, ratio_of
-from tests.benchmarks.report import Row
+from tests.benchmarks.report import Row, table
 from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN
 from tests.benchmarks.training_sides import OURS
 
@@ -114,21 +114,16 @@ def tables(base: Mapping[str, Any], rows: Sequence[Row], ratios: Mapping[str, fl
     lines = [
         f"### Base {base['size']}: {size}",
         "",
-        *_table(SERVING, [_serving_cells(side, told) for side, told in sides_of(rows, "serving").items()]),
+        *table(SERVING, [_serving_cells(side, told) for side, told in sides_of(rows, "serving").items()]),
         "",
         f"A round of {base['pairs']} pairs, one to a prompt of {base['prompt_tokens']} tokens, one pass:",
         "",
-        *_table(ROUND, [_round_cells(side, told) for side, told in sides_of(rows, "round").items()]),
+        *table(ROUND, [_round_cells(side, told) for side, told in sides_of(rows, "round").items()]),
         "",
         *(f"- {line}" for line in _remarks(rows)),
         *(f"- {name.replace('_', ' ')}: {_shown(ratio)}" for name, ratio in ratios.items() if ratio is not None),
     ]
     return "\n".join(lines)
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for cells in (titles, ["---"] * len(titles), *rows):
-        yield f"| {' | '.join(cells)} |"
 
 
 def _serving_cells(side: Side, told: Mapping[str, Row]) -> list[str]:

@@ -149,11 +149,7 @@ def bench_knowledge(as_json: AsJson = False) -> None:
 
 
 @bench.command("training")
-def bench_training(
-    *,
-    base: Base = "bundled",
-    as_json: AsJson = False,
-) -> None:
+def bench_training(*, base: Base = "bundled", as_json: AsJson = False) -> None:
     """Compare a round's speed and memory with plain TRL on the same pairs. Takes 15 minutes."""
     _run("training", **locals())
 

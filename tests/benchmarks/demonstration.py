@@ -235,14 +235,11 @@ def _summary(rows: Sequence[dict[str, Any]], judgement: Evaluation) -> dict[str,
         "habit_before": before["habit_share"],
         "habit_after": after["habit_share"],
         **gain_of(before["habit"], after["habit"]),
-        "validation_loss_before": before["validation_loss"],
-        "validation_loss_after": after["validation_loss"],
-        "words_before": before["words"],
-        "words_after": after["words"],
-        "cut_share_before": before["cut_share"],
-        "cut_share_after": after["cut_share"],
-        "degenerate_share_before": before["degenerate_share"],
-        "degenerate_share_after": after["degenerate_share"],
+        **{
+            f"{name}_{row['which']}": row[name]
+            for name in ("validation_loss", "words", "cut_share", "degenerate_share")
+            for row in rows
+        },
         "coherence_ratio": after["coherence_ratio"],
         "fit_ratio": after["fit_share"] / before["fit_share"],
         "coherence_ratio_gate": judgement.coherence_ratio,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from storage.models.hardware import usable_cores
@@ -37,13 +38,17 @@ def tables(found: Row) -> str:
     by_columns: dict[tuple[str, ...], list[Row]] = {}
     for row in found.get("rows", ()):
         by_columns.setdefault(tuple(key for key, value in row.items() if _fits(value)), []).append(row)
-    parts = ["\n".join(_table(columns, rows)) for columns, rows in by_columns.items()]
+    parts = [
+        "\n".join(table(columns, [[_shown(row[column]) for column in columns] for row in rows]))
+        for columns, rows in by_columns.items()
+    ]
     parts.append("\n".join(f"- {key}: {_shown(value)}" for key, value in found.get("summary", {}).items()))
     return "\n\n".join(parts)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
-    for cells in (columns, ["---"] * len(columns), *([_shown(row[column]) for column in columns] for row in rows)):
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    for cells in (titles, ["---"] * len(titles), *rows):
         yield f"| {' | '.join(cells)} |"
 
 
@@ -65,7 +70,7 @@ def machine() -> dict[str, str | int | float]:
         "system": platform.platform(),
         "processor": _processor(),
         "cores": usable_cores(),
-        "memory_gib": _memory_gib(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
     }
 
 
@@ -73,10 +78,8 @@ def versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python and of those packages that are installed."""
     found = {"python": platform.python_version()}
     for package in packages:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -87,10 +90,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _memory_gib() -> float:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError):
-        return 0.0
