@@ -49,11 +49,11 @@ def test_the_oracle_notices_a_vote_that_is_missing_and_a_message_without_a_reply
     )
     assert not look(database, crowd)
     backend.set_reaction(answer.channel_id, answer.id, "👍", member, True)
-    assert "carries no reply, and 1 votes stand under it" in look(database, crowd).what[0]
+    assert "carries no reply, and 1 votes stand under it" in look(database, crowd)[0]
     with database.transaction() as session:
         reply_id = add_reply(session)
         add_message(session, reply_id, answer.id, answer.channel_id, 1)
-    assert "1 votes missing" in look(database, crowd).what[0]
+    assert "1 votes missing" in look(database, crowd)[0]
     with database.transaction() as session:
         append_events(session, [VoteEvent(reply_id, Thumb(answer.id, member, "👍"), added=True)])
     assert not look(database, crowd)

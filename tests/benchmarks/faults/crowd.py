@@ -53,7 +53,7 @@ class Crowd:
 
     def vote(self) -> None:
         """Put or take a thumb of one member under a recent answer; one time in fifty a moderator clears one emoji."""
-        answers = self.answers(self.rng.choice(self.channels))[-RECENT_ANSWERS:]
+        answers = self._recent_answers()
         if not answers:
             return
         answer, member, emoji = self.rng.choice(answers), self.rng.choice(self.members), self.rng.choice(THUMBS)
@@ -68,12 +68,15 @@ class Crowd:
             self.did["votes taken back" if standing else "votes"] += 1
 
     def regenerate(self) -> None:
-        answers = self.answers(self.rng.choice(self.channels))[-RECENT_ANSWERS:]
-        if answers:
+        if answers := self._recent_answers():
             answer, member = self.rng.choice(answers), self.rng.choice(self.members)
             self.discord.backend.set_reaction(answer.channel_id, answer.id, REGENERATE, member, True)
             self.discord.backend.set_reaction(answer.channel_id, answer.id, REGENERATE, member, False)
             self.did["asked again"] += 1
+
+    def _recent_answers(self) -> list[Message]:
+        """Return the newest answers in some channel."""
+        return self.answers(self.rng.choice(self.channels))[-RECENT_ANSWERS:]
 
     def act(self) -> None:
         chance = self.rng.random()

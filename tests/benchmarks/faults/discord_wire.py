@@ -93,12 +93,13 @@ class WireDiscord:
         self.backend = Backend(clock=self.clock)
         self.backend.subscribers.append(self._feed)
         self.weather: Weather | None = None
+        self.is_silent = False
+        """If True, it refuses new connections to the gateway."""
         self.seen: Counter[str] = Counter()
         """Requests by status, logins and resumes."""
         self.port = 0
         self._sessions: dict[str, Session] = {}
         self._nonces: dict[str, int] = {}
-        self._is_silent = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -134,10 +135,6 @@ class WireDiscord:
                 elif socket._req is not None and socket._req.transport is not None:
                     socket._req.transport.abort()
         return broken
-
-    def hold_silent(self, *, silent: bool) -> None:
-        """Refuse new connections to the gateway, or take them again."""
-        self._is_silent = silent
 
     # Serving
 
@@ -199,7 +196,7 @@ class WireDiscord:
         return web.Response(status=204) if result is None else _json(result)
 
     async def _gateway(self, request: web.Request) -> web.StreamResponse:
-        if self._is_silent:
+        if self.is_silent:
             return web.Response(status=503)
         socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
@@ -213,15 +210,12 @@ class WireDiscord:
                 said = json.loads(message.data)
                 if said["op"] == HEARTBEAT:
                     await socket.send_str(json.dumps({"op": ACK}))
-                elif said["op"] == IDENTIFY:
-                    session = self._log_in(said["d"])
-                    sending = asyncio.create_task(_send_all(session, socket))
-                elif said["op"] == RESUME:
-                    session = self._resume(said["d"])
+                elif said["op"] in (IDENTIFY, RESUME):
+                    session = self._log_in(said["d"]) if said["op"] == IDENTIFY else self._resume(said["d"])
                     if session is None:
                         await socket.send_str(json.dumps({"op": INVALID, "d": False}))
-                        continue
-                    sending = asyncio.create_task(_send_all(session, socket))
+                    else:
+                        sending = asyncio.create_task(_send_all(session, socket))
                 elif said["op"] == REQUEST_MEMBERS and session is not None:
                     session.push("GUILD_MEMBERS_CHUNK", self._members(said["d"]))
         finally:

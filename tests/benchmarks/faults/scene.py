@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,8 @@ class Scene:
         self.rng = rng
         self._living: asyncio.Task[None] | None = None
 
-    def begin(self, actions_per_s: float = ACTIONS_PER_S) -> None:
-        self._living = asyncio.create_task(self.crowd.live(actions_per_s))
+    def begin(self) -> None:
+        self._living = asyncio.create_task(self.crowd.live(ACTIONS_PER_S))
 
     async def pause(self) -> None:
         """Let nobody act."""
@@ -66,15 +66,14 @@ class Scene:
     async def settle(self, row: Row, starting_s: float = 0.0, patience_s: float = PATIENCE_S) -> None:
         """Wait, while nobody acts, until the database holds what Discord shows; then go on."""
         await self.pause()
-        seconds, loss = await recovered(self.database, self.crowd, self._is_there, patience_s)
+        seconds, lost = await recovered(
+            self.database, self.crowd, lambda: self.bot.is_alive and self.crowd.discord.is_connected, patience_s
+        )
         row.recoveries.append(starting_s + seconds)
-        row.lost += loss.what[:3]
-        if loss:
+        row.lost += lost[:3]
+        if lost:
             row.seen["log"] = self.bot.keep_log()
         self.begin()
-
-    def _is_there(self) -> bool:
-        return self.bot.is_alive and self.crowd.discord.is_connected
 
     async def finish(self, row: Row) -> None:
         """Stop the bot as an operator does, and look a last time."""
@@ -82,8 +81,8 @@ class Scene:
         code = await asyncio.to_thread(self.bot.stop)
         if code != 0:
             row.lost.append(f"the bot ended with code {code}")
-        _, loss = await recovered(self.database, self.crowd, lambda: True, 5.0)
-        row.lost += loss.what[:3]
+        _, lost = await recovered(self.database, self.crowd, lambda: True, 5.0)
+        row.lost += lost[:3]
         with self.database.snapshot() as session:
             if not is_unbroken(session):
                 row.lost.append("the history of an alias is broken")
@@ -146,7 +145,8 @@ async def stage(
 
     `url` is that of another database than a new one; `environment` is the bot's.
     """
-    with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name, database_node(backend) as node:
+    database_node = new_node() if backend == POSTGRES else nullcontext()
+    with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name, database_node as node:
         folder, discord = Path(name), WireDiscord()
         url = url or (node.create("bot") if node else f"sqlite:///{folder / 'data' / 'reactune.db'}")
         crowd = Crowd(discord, seed=seed)
@@ -170,12 +170,3 @@ async def stage(
                         await scene.pause()
             finally:
                 bot.kill_all()
-
-
-@contextmanager
-def database_node(backend: str) -> Iterator[Node | None]:
-    if backend != POSTGRES:
-        yield None
-        return
-    with new_node() as node:
-        yield node

@@ -7,7 +7,6 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import all_digests, list_versions, read_alias
 from storage.settings.sections import GenerationSettings, Settings
-from storage.training.rounds import Round, find_round, request_round
+from storage.training.rounds import request_round, require_round, running_rounds
 from storage.votes.votes import Vote
-from tests.benchmarks.faults.oracle import is_unbroken, open_rounds
+from tests.benchmarks.faults.oracle import is_unbroken
 from tests.benchmarks.faults.processes import Child, children_of
 from tests.benchmarks.faults.report import Row
 from tests.benchmarks.report import notes
@@ -82,7 +81,7 @@ class _Yard:
             began_s = time.perf_counter()
             self._kill_something()
             row.times += 1
-            self._expect(f"round {round_id} ends", lambda id_=round_id: not self._look(id_).is_open, row)  # type: ignore[misc]
+            self._expect_end(round_id, row)
             row.recoveries.append(time.perf_counter() - began_s)
             if row.times % KILLS_BETWEEN_WHOLE_ROUNDS == 0 or row.times == kills:
                 self._train_whole_round(row)
@@ -100,14 +99,13 @@ class _Yard:
     def _train_whole_round(self, row: Row) -> None:
         """Let a round end, answer with its version, and look whether files and rows agree."""
         round_id = self._request()
-        self._expect(f"round {round_id} ends", lambda: not self._look(round_id).is_open, row)
-        round_ = self._look(round_id)
+        self._expect_end(round_id, row)
+        round_ = self._database.fetch(require_round, round_id)
         if round_.status is not RoundStatus.PUBLISHED:
             row.lost.append(f"the round after the kills is {round_.status}: {round_.reason}")
             return
         row.count("whole rounds")
-        with self._database.transaction() as session:
-            promote_newest(session)
+        self._database.call(promote_newest)
         row.lost += self._half_done()
 
     def _half_done(self) -> list[str]:
@@ -115,7 +113,7 @@ class _Yard:
         found = []
         with self._database.snapshot() as session:
             digests = all_digests(session)
-            found += [f"round {round_id} hangs" for round_id in open_rounds(session)]
+            found += [f"round {round_.id} hangs" for round_ in running_rounds(session)]
             if not is_unbroken(session):
                 found.append("the history of the champion is broken")
         for digest in digests:
@@ -143,23 +141,17 @@ class _Yard:
                     vote(session, reply_id, BOB, value)
             return request_round(session, ensure_personality(session), "faults")[0].id
 
-    def _look(self, round_id: int) -> Round:
-        with self._database.snapshot() as session:
-            round_ = find_round(session, round_id)
-        assert round_ is not None
-        return round_
-
     def _phase(self, round_id: int) -> str:
-        round_ = self._look(round_id)
+        round_ = self._database.fetch(require_round, round_id)
         if not round_.is_open:
             return "done"
         return str(round_.progress.get("phase", "starting")) if round_.status is RoundStatus.RUNNING else "waiting"
 
-    def _expect(self, what: str, condition: Callable[[], bool], row: Row) -> None:
+    def _expect_end(self, round_id: int, row: Row) -> None:
         give_up_s = time.monotonic() + PATIENCE_S
-        while not condition():
+        while self._phase(round_id) != "done":
             if time.monotonic() > give_up_s:
-                row.lost.append(f"it did not happen that {what}")
+                row.lost.append(f"it did not happen that round {round_id} ends")
                 return
             time.sleep(POLL_S)
 
