@@ -6,7 +6,6 @@ The bot is the real one, without a model; simcord replaces Discord.
 from __future__ import annotations
 
 import asyncio
-import socket
 import tempfile
 import time
 from contextlib import closing
@@ -17,18 +16,19 @@ import aiohttp
 from sqlalchemy import update
 
 from bot.app import ReactuneBot
+from reactune.demo import free_port
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR, Basis, GateVerdict
 from storage.database.tables import ReplyRow
 from storage.models.base_model import BaseModel
 from storage.operations.console_sessions import link_address, make_link
-from storage.releases.versions import NewVersion, register
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.filled_server import VOTES_PER_ANSWER, fill_server
 from tests.benchmarks.report import Row, report
 from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
+from tests.past import add_version
 from tests.seeding import BASE_REVISION
 
 TIMES = 5
@@ -93,30 +93,16 @@ def _fill(settings: Settings, answers: int) -> None:
     with closing(open_database(settings)) as database:
         personality_id, _ = fill_server(database, answers)
         with database.transaction() as session:
-            version = register(
-                session,
-                personality_id,
-                NewVersion(
-                    digest="0" * 64,
-                    base_name="stand-in",
-                    base_revision=BASE_REVISION,
-                    parent_id=None,
-                    round_id=None,
-                    metrics={},
-                    verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
-                ),
-            )
+            verdict = GateVerdict.NOT_ENOUGH_EVIDENCE
+            version = add_version(session, personality_id=personality_id, base_name="stand-in", verdict=verdict)
             session.execute(update(ReplyRow).where(ReplyRow.id % CHALLENGED == 0).values(version_id=version.id))
 
 
 def _settings(folder: Path) -> Settings:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     return load_settings(
         environment={
             "REACTUNE_DATA__DIRECTORY": str(folder),
-            "REACTUNE_CONSOLE__PORT": str(port),
+            "REACTUNE_CONSOLE__PORT": str(free_port(0)),
             "REACTUNE_METRICS__PORT": "0",
             "REACTUNE_ACCESS__SERVERS": "0",
         }

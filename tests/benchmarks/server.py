@@ -37,7 +37,7 @@ from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.retention import past_replies, prune_replies, read_expiry
-from storage.releases.contests import Contest, find_rival, read_contest
+from storage.releases.contests import find_rival, read_contest
 from storage.releases.pair_share import read_pair_share
 from storage.releases.promotion import conclude
 from storage.releases.versions import Version, id_of, list_versions, read_alias
@@ -152,16 +152,16 @@ class Candidacy:
     ended: str = "waits"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Life:
     """What happened on one server."""
 
-    ready_week: int | None
+    ready_week: int | None = None
     """The week in which the first version was ready."""
-    gains: tuple[float, ...]
+    gains: Sequence[float] = ()
     """Utility of what members saw in each week, above what the base said at first."""
-    promotions: int
-    harmful: int
+    promotions: int = 0
+    harmful: int = 0
     """Promotions to a version that is truly worse than what was served before."""
     asked: int = 0
     """Blind pairs that were shown."""
@@ -169,7 +169,7 @@ class Life:
     """Blind pairs that nobody chose in."""
     votes: int = 0
     """Votes and choices that the taste knew at the end."""
-    versions: tuple[Candidacy, ...] = ()
+    versions: Sequence[Candidacy] = ()
 
 
 def run(
@@ -217,54 +217,37 @@ def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:
 
 
 def live(profile: Profile, weeks: int, seed: int, *, real: bool = False, sitting: bool = False) -> Life:
-    with _settings(seed, real=real) as settings, _policy(settings, real=real) as (database, policy):
-        with database.transaction() as session:
-            personality_id = ensure_personality(session)
-        server = _Server(database, settings, personality_id, policy, profile, seed)
-        return server.live(weeks, sitting=sitting)
+    with _policy(seed, real=real) as (settings, database, policy):
+        return _Server(database, settings, policy, profile, seed).live(weeks, sitting=sitting)
 
 
 @contextmanager
-def _policy(settings: Settings, *, real: bool) -> Iterator[tuple[Database, Policy]]:
-    if real:
-        with served_bot(settings) as bot:
-            yield bot.services.database, RealModel(bot)
-    else:
-        with closing(open_database(settings)) as database:
-            yield database, StandIn(database, settings, database.call(ensure_personality))
-
-
-@contextmanager
-def _settings(seed: int, *, real: bool) -> Iterator[Settings]:
-    """Yield settings with a temporary data folder; promotions need no admin."""
+def _policy(seed: int, *, real: bool) -> Iterator[tuple[Settings, Database, Policy]]:
+    """Yield what answers, with a temporary data folder; promotions need no admin."""
     own: dict[str, Any] = {
         "release": ReleaseSettings(auto_promote=True),
         "privacy": PrivacySettings(discord_training_permission=True),  # members still have to opt in
     }
     if real:
         with workshop() as folder:
-            yield settings_of_bench(folder, seed).model_copy(update=own)
+            settings = settings_of_bench(folder, seed).model_copy(update=own)
+            with served_bot(settings) as bot:
+                yield settings, bot.services.database, RealModel(bot)
     else:
         with tempfile.TemporaryDirectory(prefix="reactune-server-") as name:
-            yield Settings(data=DataSettings(directory=Path(name)), **own)
+            settings = Settings(data=DataSettings(directory=Path(name)), **own)
+            with closing(open_database(settings)) as database:
+                yield settings, database, StandIn(database, settings, database.call(ensure_personality))
 
 
 class _Server:
     _session: Session
     """Of the day that is being lived."""
 
-    def __init__(
-        self,
-        database: Database,
-        settings: Settings,
-        personality_id: int,
-        policy: Policy,
-        profile: Profile,
-        seed: int,
-    ) -> None:
+    def __init__(self, database: Database, settings: Settings, policy: Policy, profile: Profile, seed: int) -> None:
         self._database = database
         self._settings = settings
-        self._personality = personality_id
+        self._personality = database.call(ensure_personality)
         self._policy = policy
         self._profile = profile
         self._random = random.Random(seed)
@@ -276,9 +259,8 @@ class _Server:
         self._opted_in = set(range(round(profile.members * profile.opt_in_share)))
         self._taste: LearnedTaste | None = None
         self._questions = self._day = 0
-        self._ready_week: int | None = None
         self._versions: dict[int, Candidacy] = {}
-        self._promotions = self._harmful = self._asked = self._unanswered = 0
+        self._life = Life()
 
     def live(self, weeks: int, *, sitting: bool = False) -> Life:
         self._settle()
@@ -298,8 +280,7 @@ class _Server:
                     _grow_older(self._session)
             gains.append(fmean(seen or [base]) - base)
         votes = len(self._taste.data) if self._taste else 0
-        counts = self._promotions, self._harmful, self._asked, self._unanswered, votes
-        return Life(self._ready_week, tuple(gains), *counts, tuple(self._versions.values()))
+        return replace(self._life, gains=gains, votes=votes, versions=[*self._versions.values()])
 
     def _settle(self) -> None:
         joined = utc_now() - timedelta(days=365)
@@ -335,9 +316,9 @@ class _Server:
             self._learn()
             texts = [self._draw(None) for _ in range(self._settings.generation.candidates)]
             places, chosen_by = choose_two(texts, self._taste, self._random)
-            self._questions += 1
-            shown = [self._labelled(f"question {self._questions}", texts[place]) for place in places]
-            add_pair(self._session, sitting.id, f"question {self._questions}", (*shown,), chosen_by=chosen_by)
+            question = self._new("question")
+            shown = [self._labelled(question, texts[place]) for place in places]
+            add_pair(self._session, sitting.id, question, (*shown,), chosen_by=chosen_by)
             self._session.flush()
             pair = next_pair(self._session, sitting)
             assert pair is not None, "it was just added"
@@ -375,6 +356,11 @@ class _Server:
         while expiry and (due := past_replies(self._session, expiry)):
             prune_replies(self._session, expiry, due)
 
+    def _new(self, what: str) -> str:
+        """Return a question that nobody has asked."""
+        self._questions += 1
+        return f"{what} {self._questions}"
+
     def _often(self, mean: float) -> int:
         """Return a whole number that is `mean` on average."""
         return math.floor(mean) + (self._random.random() < mean % 1)
@@ -390,13 +376,14 @@ class _Server:
         answer = self._choose(champion)
         is_liked = self._likes(answer) > self._random.random()
         if not is_liked and self._random.random() < self._profile.regenerate_share:
-            question = self._store(member, answer, champion).question
+            question = self._new("question")
+            self._store(member, answer, champion, question)
             answer = self._choose(champion)
-            self._vote(member, answer, self._store(member, answer, champion, question=question))
+            self._vote(member, answer, self._store(member, answer, champion, question))
         elif not is_liked and self._random.random() < self._profile.suggest_share and self._good:
-            self._suggest(member, self._store(member, answer, champion))
+            self._suggest(member, self._store(member, answer, champion, self._new("question")))
         elif self._random.random() < self._profile.vote_share:
-            self._vote(member, answer, self._store(member, answer, champion))
+            self._vote(member, answer, self._store(member, answer, champion, self._new("question")))
         return answer
 
     def _someone(self) -> int:
@@ -428,13 +415,14 @@ class _Server:
         else:
             first = self._draw(champion)
             answers = [first, self._choose(champion, beside=first)]
-        self._asked += 1
+        self._life.asked += 1
         if self._random.random() >= CHOOSING_SHARE or answers[0] == answers[1]:
-            self._unanswered += 1
+            self._life.unanswered += 1
             return answers[1]
-        stored = self._store(member, answers[0], both[0])
-        second = self._store(member, answers[1], both[1], question=stored.question, origin=Origin.ALTERNATIVE)
-        compare(self._session, stored.id, second.id, FIRST_MEMBER + member, self._prefer(*answers))
+        question = self._new("question")
+        first_id = self._store(member, answers[0], both[0], question)
+        second_id = self._store(member, answers[1], both[1], question, Origin.ALTERNATIVE)
+        compare(self._session, first_id, second_id, FIRST_MEMBER + member, self._prefer(*answers))
         self._judge()
         return answers[1]
 
@@ -454,8 +442,7 @@ class _Server:
         answers = [self._draw(version, is_judged=rival is not None) for version in both]
         soon = utc_now() + timedelta(hours=1)
         where = {"personality_id": self._personality, "guild_id": GUILD, "channel_id": CHANNEL, "closes_at": soon}
-        self._questions += 1
-        arena = prepare_arena(self._session, prompt=f"arena {self._questions}", started_by="the simulation", **where)
+        arena = prepare_arena(self._session, prompt=self._new("arena"), started_by="the simulation", **where)
         place_arena(self._session, arena.id, 10**12 + arena.id)
         rows = [
             (self._reply(0, arena.prompt, version, Origin.ARENA, Basis.PROMPT_BANK), _finished(answer))
@@ -474,22 +461,18 @@ class _Server:
         contest = read_contest(self._session, self._personality, self._settings.votes)
         if contest is None:
             return
-        self._note_choices(contest)
-        if contest.decision is None:
-            return
-        conclude(self._session, contest, contest.decision, self._settings.release)
-        judged = self._versions[contest.rival.id]
-        judged.ended = "dropped"
-        if contest.decision.verdict is GateVerdict.PASS:
-            judged.ended = "promoted"
-            self._ready_week = self._ready_week or math.ceil(self._day / DAYS)
-            self._promotions += 1
-            self._harmful += judged.utility < self._utility(contest.champion) - 0.01
-
-    def _note_choices(self, contest: Contest) -> None:
         judged, found = self._versions[contest.rival.id], contest.evidence
         judged.won, judged.tied, judged.lost = found.wins, found.ties, found.losses
         judged.e_value = found.better
+        if contest.decision is None:
+            return
+        conclude(self._session, contest, contest.decision, self._settings.release)
+        judged.ended = "dropped"
+        if contest.decision.verdict is GateVerdict.PASS:
+            judged.ended = "promoted"
+            self._life.ready_week = self._life.ready_week or math.ceil(self._day / DAYS)
+            self._life.promotions += 1
+            self._life.harmful += judged.utility < self._utility(contest.champion) - 0.01
 
     def _utility(self, version: Version | None) -> float:
         chance = random.Random(0)
@@ -505,36 +488,27 @@ class _Server:
             low, high = (middle, high) if share < self._profile.like_share else (low, middle)
         return low
 
-    def _vote(self, member: int, answer: str, stored: _Stored) -> None:
+    def _vote(self, member: int, answer: str, reply_id: int) -> None:
         odds = self._intercept + self._leniency[member] + TASTE_STRENGTH * self._likes(answer)
         emoji = "👍" if self._random.random() < _logistic(odds) else "👎"
-        thumb = Thumb(10**9 + stored.id, FIRST_MEMBER + member, emoji)
-        append_events(self._session, [VoteEvent(stored.id, thumb, True)])
+        thumb = Thumb(10**9 + reply_id, FIRST_MEMBER + member, emoji)
+        append_events(self._session, [VoteEvent(reply_id, thumb, True)])
 
-    def _suggest(self, member: int, stored: _Stored) -> None:
+    def _suggest(self, member: int, reply_id: int) -> None:
         text = self._random.choice(self._good)
-        suggest(self._session, stored.id, FIRST_MEMBER + member, text, self._basis_of(member))
+        suggest(self._session, reply_id, FIRST_MEMBER + member, text, self._basis_of(member))
 
     def _basis_of(self, member: int) -> Basis | None:
         return Basis.LIVE_CHAT if member in self._opted_in else None
 
     def _store(
-        self,
-        member: int,
-        answer: str,
-        version: Version | None,
-        *,
-        question: str = "",
-        origin: Origin = Origin.CHAT,
-    ) -> _Stored:
-        """Store an answer to this question, or to a new one."""
-        if not question:
-            self._questions += 1
-            question = f"question {self._questions}"
+        self, member: int, answer: str, version: Version | None, question: str, origin: Origin = Origin.CHAT
+    ) -> int:
+        """Store an answer and return its id."""
         reply_id = start_reply(self._session, self._reply(member, question, version, origin, self._basis_of(member)))
         finish_reply(self._session, reply_id, _finished(answer))
         add_message(self._session, reply_id, 10**9 + reply_id, CHANNEL, 0)
-        return _Stored(reply_id, question)
+        return reply_id
 
     def _reply(
         self, member: int, question: str, version: Version | None, origin: Origin, basis: Basis | None
@@ -557,14 +531,6 @@ class _Server:
             speakers=[FIRST_MEMBER + member],
             origin=origin,
         )
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A stored answer."""
-
-    id: int
-    question: str
 
 
 def _finished(answer: str) -> FinishedReply:

@@ -18,7 +18,7 @@ from storage.conversations.prompt_bank import read_bank
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
-from storage.releases.versions import NewVersion, Version, id_of, read_alias, register
+from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
 from storage.taste.examples import Examples
 from storage.taste.learning import GROUPS, LearnedTaste, style_of
@@ -35,6 +35,7 @@ from storage.training.rounds import (
     set_manifest,
 )
 from tests.benchmarks.served import ServedBot
+from tests.past import add_version
 from trainer.base import RoundBase
 from trainer.data.pairs import Pair
 from trainer.data.plan import PlanLimits, make_plan
@@ -145,18 +146,14 @@ class StandIn:
             assert round_ is not None, "the round was just asked for"
             set_manifest(session, round_.id, [], parent_version_id=None, settings={}, evidence=plan.evidence)
             finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
-            version = register(
+            version = add_version(
                 session,
-                self._personality,
-                NewVersion(
-                    digest=f"{round_.id:064x}",
-                    base_name=self.base.name,
-                    base_revision=self.base.revision,
-                    parent_id=None,
-                    round_id=round_.id,
-                    metrics={},
-                    verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
-                ),
+                round_.id,
+                personality_id=self._personality,
+                digest=f"{round_.id:064x}",
+                base_name=self.base.name,
+                base_revision=self.base.revision,
+                verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
             )
         self._weights[version.id] = _learn(plan.train)
 
