@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.tiny_model import SENTENCES, trained_tokenizer, vocabulary_of
+
 WIDTH = 64
 LAYERS = 2
 DECODER: Mapping[str, Any] = {
@@ -335,9 +337,7 @@ BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 def build_family(name: str, directory: Path) -> Path:
     """Write the family's model into `directory`, the same files every time; returns `directory`."""
     family = BY_NAME[name]
-    tokenizer = save_tokenizer(family, directory)
-    model = _random_model(family, tokenizer)
-    model.save_pretrained(directory)
+    _random_model(family, save_tokenizer(family, directory)).save_pretrained(directory)
     return directory
 
 
@@ -345,10 +345,8 @@ def save_tokenizer(family: Family, directory: Path) -> Any:
     """Write the family's tokenizer with its template, and return it."""
     from transformers import AddedToken
 
-    from tests.tiny_model import SENTENCES, trained_tokenizer
-
     named = [family.eos, family.end_of_turn, family.bos, "<pad>", *family.specials, *family.ends]
-    tokenizer = trained_tokenizer([*SENTENCES], list(dict.fromkeys(named)), eos=family.eos, bos=family.bos, pad="<pad>")
+    tokenizer = trained_tokenizer(SENTENCES, list(dict.fromkeys(named)), eos=family.eos, bos=family.bos, pad="<pad>")
     tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in family.words])
     tokenizer.chat_template = family.template
     tokenizer.save_pretrained(directory)
@@ -359,13 +357,7 @@ def _random_model(family: Family, tokenizer: Any) -> Any:
     import torch
     import transformers
 
-    ids = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    text = {**DECODER, "tie_word_embeddings": True, **ids, **family.text}
+    text = {**DECODER, **vocabulary_of(tokenizer), **family.text}
     architecture = getattr(transformers, family.architecture)
     if family.whole is None:
         config = architecture.config_class(**text)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.families import BY_NAME, DECODER, VISION, WINDOWED
+from tests.tiny_model import SENTENCES, trained_tokenizer, vocabulary_of
 
 GEMMA = BY_NAME["gemma3"]
 BEGIN, PLACE, END = "<start_of_image>", "<image_soft_token>", "<end_of_image>"
@@ -29,18 +30,15 @@ TEMPLATE = """\
 
 def build_seeing_base(directory: Path, positions: int = 512) -> Path:
     """Write the model with its processor into `directory`, the same files every time; returns `directory`."""
-    tokenizer = _save_processor(directory)
-    _random_model(tokenizer, positions).save_pretrained(directory)
+    _random_model(_save_processor(directory), positions).save_pretrained(directory)
     return directory
 
 
 def _save_processor(directory: Path) -> Any:
     from transformers import Gemma3ImageProcessor, Gemma3Processor
 
-    from tests.tiny_model import SENTENCES, trained_tokenizer
-
     named = [GEMMA.eos, GEMMA.end_of_turn, GEMMA.bos, "<pad>", *GEMMA.specials, BEGIN, PLACE, END]
-    tokenizer = trained_tokenizer([*SENTENCES], named, eos=GEMMA.eos, bos=GEMMA.bos, pad="<pad>")
+    tokenizer = trained_tokenizer(SENTENCES, named, eos=GEMMA.eos, bos=GEMMA.bos, pad="<pad>")
     tokenizer._set_model_specific_special_tokens({"boi_token": BEGIN, "image_token": PLACE, "eoi_token": END})
     tokenizer.chat_template = TEMPLATE
     side = VISION["image_size"]
@@ -54,15 +52,9 @@ def _random_model(tokenizer: Any, positions: int) -> Any:
     import torch
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-    ids = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
     begin, place, end = tokenizer.convert_tokens_to_ids([BEGIN, PLACE, END])
     config = Gemma3Config(
-        text_config={**DECODER, **WINDOWED, **ids, "tie_word_embeddings": True, "max_position_embeddings": positions},
+        text_config={**DECODER, **WINDOWED, **vocabulary_of(tokenizer), "max_position_embeddings": positions},
         vision_config={**VISION, "vision_use_head": False},
         mm_tokens_per_image=PLACES,
         boi_token_index=begin,

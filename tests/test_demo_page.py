@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from base64 import b64encode
@@ -21,6 +20,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, ViewportSize, expect, sync_playwright
 
+from reactune.demo import free_port
 from storage.database.database import open_database
 from storage.database.enums import Label, Origin
 from storage.database.tables import CorrectionRow, PersonalityRow, ReplyRow, RoundRow, SittingPairRow, VoteEventRow
@@ -96,9 +96,7 @@ class Demo:
                 "REACTUNE_GENERATION__MAX_NEW_TOKENS": "16",
             }
         (directory / "demo.json").write_text('{"community": ""}')  # as if an earlier demo had converted the base
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port(0)
         self.address = f"http://127.0.0.1:{self._port}"
         self.start()
 

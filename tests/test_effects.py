@@ -20,7 +20,7 @@ from storage.models.effect import EffectRecord, WrongEffect, read_effect, write_
 from storage.models.openvino.comparison import compare_graphs
 from storage.models.openvino.graph_cache import GraphCache, graph_folder, graph_name, verdict_file
 from storage.models.openvino.pipeline import PipelineOptions, load_pipeline
-from storage.models.openvino.recipes import W4A8, W8A16, write_verdict
+from storage.models.openvino.recipes import W4A8, W8A16, GraphRecipe, write_verdict
 from storage.settings.loading import load_settings
 from storage.settings.sections import ModelSettings, TrainingSettings
 from tests.bot.engine.test_engine import answer, request
@@ -88,6 +88,23 @@ def mean_change(folder: Path) -> float:
     return sum(abs(now - before) for now, before in zip(effect.version, effect.base, strict=True)) / len(effect.base)
 
 
+def load_graph(base: BaseModel, version: AdapterRef, data: Path, recipe: GraphRecipe, dtype: str) -> object:
+    """Load the version's graph as its process does, and build it before if there is none."""
+    return load_pipeline(
+        PipelineOptions(
+            base,
+            graph_folder(base, data),
+            version,
+            batch_size=2,
+            cached_tokens=512,
+            threads=1,
+            dtype=dtype,
+            recipe=recipe,
+            kept_graphs=4,
+        )
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_transformers_finds_what_the_round_measured(
@@ -112,18 +129,7 @@ def test_transformers_refuses_a_version_that_is_not_the_one_that_was_measured(
 
 
 def test_a_graph_of_8_bits_shows_what_the_round_measured(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:
-    options = PipelineOptions(
-        base,
-        graph_folder(base, tmp_path),
-        version,
-        batch_size=2,
-        cached_tokens=512,
-        threads=1,
-        dtype="bfloat16",
-        recipe=W8A16,
-        kept_graphs=4,
-    )
-    assert load_pipeline(options)
+    assert load_graph(base, version, tmp_path, W8A16, "bfloat16")
 
 
 def test_a_graph_of_4_bits_is_compared_with_the_bases_own_graph(
@@ -139,24 +145,14 @@ def test_a_graph_of_4_bits_is_compared_with_the_bases_own_graph(
     write_effect(folder, replace(effect, base=before, version=now))
     graphs = graph_folder(base, tmp_path)
     graphs.mkdir(parents=True)
-    options = PipelineOptions(
-        base,
-        graphs,
-        AdapterRef(seal(folder), folder),
-        batch_size=2,
-        cached_tokens=512,
-        threads=1,
-        dtype="float32",
-        recipe=W4A8,
-        kept_graphs=4,
-    )
+    rounded = AdapterRef(seal(folder), folder)
     with pytest.raises(WrongEffect, match="answers otherwise than the trainer measured"):
-        load_pipeline(options)
+        load_graph(base, rounded, tmp_path, W4A8, "float32")
     found = compare_graphs(base.path, "float32", tmp_path)
     assert found.effect
     assert found.effect.tokens == effect.tokens
     write_verdict(verdict_file(graphs, "float32"), found)
-    assert load_pipeline(options)
+    assert load_graph(base, rounded, tmp_path, W4A8, "float32")
 
 
 def test_a_graph_in_another_versions_place_is_built_again(base: BaseModel, version: AdapterRef, tmp_path: Path) -> None:

@@ -25,20 +25,17 @@ def build_tiny_base(directory: Path, positions: int = 512) -> Path:
 
     The same files come out every time; returns `directory`.
     """
-    tokenizer = _save_tokenizer(directory)
+    tokenizer = trained_tokenizer(SENTENCES, SPECIAL_TOKENS, eos="<|im_end|>", bos="<|im_start|>", pad="<|endoftext|>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(directory)
     _save_model(directory, tokenizer, positions)
     return directory
 
 
-def _save_tokenizer(directory: Path) -> Any:
-    tokenizer = trained_tokenizer(SENTENCES, SPECIAL_TOKENS, eos="<|im_end|>", bos="<|im_start|>", pad="<|endoftext|>")
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(directory)
-    return tokenizer
-
-
-def trained_tokenizer(sentences: list[str], specials: list[str], *, eos: str, bos: str, pad: str) -> Any:
-    """Return a byte-level tokenizer of 400 tokens, without a chat template."""
+def trained_tokenizer(
+    sentences: list[str], specials: list[str], *, eos: str, bos: str, pad: str, tokens: int = 400
+) -> Any:
+    """Return a byte-level tokenizer of so many tokens, without a chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -48,9 +45,16 @@ def trained_tokenizer(sentences: list[str], specials: list[str], *, eos: str, bo
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
         sentences,
-        trainers.BpeTrainer(vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False),
+        trainers.BpeTrainer(vocab_size=tokens, special_tokens=specials, initial_alphabet=alphabet, show_progress=False),
     )
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=eos, bos_token=bos, pad_token=pad)
+
+
+def vocabulary_of(tokenizer: Any) -> dict[str, Any]:
+    """Return what a model's configuration says of its words."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {name: getattr(tokenizer, name) for name in names}
+    return {"vocab_size": len(tokenizer), "tie_word_embeddings": True} | ids
 
 
 def _save_model(directory: Path, tokenizer: Any, positions: int) -> None:
@@ -58,17 +62,13 @@ def _save_model(directory: Path, tokenizer: Any, positions: int) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        **vocabulary_of(tokenizer),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=positions,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -19,7 +19,7 @@ from typing import Any
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.errors import SettingsError
 from storage.settings.sections import TrainingSettings
-from tests.tiny_model import CHAT_TEMPLATE, SENTENCES, SPECIAL_TOKENS
+from tests.tiny_model import CHAT_TEMPLATE, SENTENCES, SPECIAL_TOKENS, trained_tokenizer
 from trainer.evaluation.measures import retention_text
 
 QWEN3, QWEN2, SMOLLM3 = "qwen3", "qwen2", "smollm3"
@@ -137,25 +137,17 @@ def _random(name: str, shape: tuple[int, ...], layers: int) -> Any:
 
 def _write_tokenizer(folder: Path, words: int) -> None:
     """Write a ChatML tokenizer that knows a little English, and a made-up word for each row of the vocabulary."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    learner = trainers.BpeTrainer(
-        vocab_size=min(words, 2_000), special_tokens=SPECIAL_TOKENS, initial_alphabet=alphabet, show_progress=False
-    )
-    bpe.train_from_iterator([*SENTENCES, retention_text()], learner)
-    whole = json.loads(bpe.to_str())
+    named = {"eos": "<|im_end|>", "bos": "<|im_start|>", "pad": "<|endoftext|>"}
+    text = [*SENTENCES, retention_text()]
+    learned = trained_tokenizer(text, SPECIAL_TOKENS, **named, tokens=min(words, 2_000))
+    whole = json.loads(learned.backend_tokenizer.to_str())
     known = whole["model"]["vocab"]
     known |= {f"Ġword{number}": number for number in range(len(known), words)}
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(whole)),
-        eos_token="<|im_end|>",
-        bos_token="<|im_start|>",
-        pad_token="<|endoftext|>",
+        tokenizer_object=Tokenizer.from_str(json.dumps(whole)), **{f"{name}_token": one for name, one in named.items()}
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
