@@ -14,7 +14,6 @@ import pytest
 from simcord.builders import ChannelHandle
 
 from bot.app import ReactuneBot
-from bot.engine.openvino.engine import OpenVinoEngine
 from bot.guards.error_handler import is_expected
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.degenerate import is_degenerate
@@ -67,11 +66,6 @@ def settings(bundled_data) -> Settings:
 
 
 @pytest.fixture
-def trusted(settings: Settings, bundled_base: BaseModel) -> None:
-    trust_graphs(bundled_base, settings.data.directory, settings.model)
-
-
-@pytest.fixture
 def trainer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(worker, "_run_in_process", run_short_round)
     stop = threading.Event()
@@ -118,8 +112,10 @@ class LoadedBot(ReactuneBot):
         await self.loading
 
 
-@pytest.mark.usefixtures("trusted")
-async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings, trainer: None) -> None:
+async def test_from_a_message_to_a_promoted_version_and_back(
+    settings: Settings, bundled_base: BaseModel, trainer: None
+) -> None:
+    trust_graphs(bundled_base, settings.data.directory, settings.model)
     bot = LoadedBot(settings, engine=None, base=None, fixed_basis=Basis.LOCAL)
     env = Env(bot)
     guild = env.create_guild("Server")
@@ -131,6 +127,10 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
     assert bot.user is not None
     mention = bot.user.mention
     try:
+        engine = bot.services.engine
+        rendered = await engine.render([{"role": "user", "content": "What is the capital of France?"}])
+        assert "Paris" in await answer(engine, request(rendered.text, temperature=0.0, tokens=24))
+
         rated = [await answer_and_rate(channel, ada, mention, question) for question in QUESTIONS]
         form = await ada.slash(channel, "suggest")
         await ada.submit_modal(form, {"text": "Boil water and pour it over the leaves."})
@@ -165,16 +165,6 @@ def test_openvino_says_of_the_bundled_model_what_transformers_says(
     settings: Settings, bundled_base: BaseModel, tmp_path: Path
 ) -> None:
     Verifier(bundled_base, tmp_path / "new", settings.model).require()  # it raises otherwise
-
-
-@pytest.mark.usefixtures("trusted")
-async def test_the_bundled_model_answers_in_plain_words(settings: Settings, bundled_base: BaseModel) -> None:
-    engine = OpenVinoEngine(bundled_base, settings.data.directory, settings.model, settings.generation)
-    await engine.start()
-    rendered = await engine.render([{"role": "user", "content": "What is the capital of France?"}])
-    text = await answer(engine, request(rendered.text, temperature=0.0, tokens=24))
-    await engine.close(drain_s=0.0)
-    assert "Paris" in text
 
 
 def test_the_starter_that_comes_along_fits_the_bundled_base(bundled_base: BaseModel, tmp_path: Path) -> None:
