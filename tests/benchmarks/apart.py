@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
@@ -35,14 +37,14 @@ class EndedEarly(RuntimeError):
         super().__init__(needed if code == KILLED else f"ended early, with code {code}")
 
 
-def rows_apart(hold: Callable[[T, Connection], None], plan: T) -> Iterator[Row]:
-    """Yield each row that `hold(plan, rows)` sends, with the most memory and the disturbance since the row before.
+def rows_apart(work: Callable[[T, TellRow], None], plan: T) -> Iterator[Row]:
+    """Yield each row that `work(plan, tell)` tells, with the most memory and the disturbance since the row before.
 
     Raises EndedEarly where it dies.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=hold, args=(plan, theirs), name="measured")
+    process = context.Process(target=_work, args=(work, plan, theirs), name="measured")
     process.start()
     theirs.close()  # or the end of the process would not end the reading
     assert process.pid is not None
@@ -54,6 +56,12 @@ def rows_apart(hold: Callable[[T, Connection], None], plan: T) -> Iterator[Row]:
     finally:
         process.kill()
         process.join()
+
+
+def _work(work: Callable[[T, TellRow], None], plan: T, rows: Connection) -> None:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's; llama.cpp writes there
+    work(plan, rows.send)
+    rows.close()
 
 
 def _received(rows: Connection, pid: int) -> Generator[Row, None, float]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -28,8 +26,8 @@ from storage.models.openvino.verifier import Verifier
 from storage.settings.sections import ModelSettings, Settings, TrainingSettings
 from tests.benchmarks.apart import EndedEarly, TellRow, rows_apart
 from tests.benchmarks.bases_report import contract_of, memory_ratios_of, ratios_of, tables
-from tests.benchmarks.bases_round import Round, train_ours, train_trl
-from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
+from tests.benchmarks.bases_round import Round, Work, train_ours, train_trl
+from tests.benchmarks.bases_serving import VLLM, Serving, serve
 from tests.benchmarks.disturbance import Ratio, compare
 from tests.benchmarks.random_base import SHAPES, write_random_adapter, write_random_base
 from tests.benchmarks.report import Row, notes, report
@@ -62,8 +60,6 @@ FAILURES = (BotError, StorageError, TrainerError, RuntimeError, MemoryError, OSE
 
 @dataclass(frozen=True)
 class Sides:
-    """What is measured."""
-
     serving: Sequence[tuple[str, int]]
     """Engines, each with the bits of its weights."""
     training_bits: Sequence[int]
@@ -78,20 +74,6 @@ class Sides:
     def on_gpu(cls, bits: Sequence[int], *, has_vllm: bool) -> Sides:
         both = [(engine, one) for one in bits for engine in (TRANSFORMERS, PLAIN)]
         return cls((*both, *([(VLLM, FULL_BITS)] if has_vllm else [])), bits)
-
-
-@dataclass(frozen=True)
-class Work:
-    """How much is done."""
-
-    pairs: int = 32
-    prompt_tokens: int = 200
-    """Of a pair's prompt; its answers have 50."""
-    trl_steps: int = 0
-    """Steps after which TRL stops; 0: after a pass over the pairs."""
-    judges: bool = False
-    """Whether the round's version is judged as well."""
-    lengths: Lengths = field(default_factory=Lengths)
 
 
 def run(
@@ -203,8 +185,10 @@ class _Bench:
             yield from self._round(one)
 
     def _round(self, bits: int) -> Iterator[Row]:
-        plan = self._plan(self._folder / f"round-{bits}", bits)
-        weights = training_format(plan.settings.training) if bits == FULL_BITS else _weights(bits)
+        training = self._settings.training.model_copy(update={"quantization": _quantization(bits)})
+        settings = self._settings.model_copy(update={"training": training})
+        plan = Round(self._base, settings, self._work, self._text, self._folder / f"round-{bits}")
+        weights = training_format(training) if bits == FULL_BITS else f"{bits} bits"
         described = {"part": "round", "weights": weights}
         if refusal := self._refusal(bits):
             yield described | {"side": OURS, "what": "training", "skipped": refusal}
@@ -217,20 +201,6 @@ class _Bench:
         yield from theirs
         if any("failed" in row for row in theirs):
             yield from _measured(train_trl, replace(plan, recomputes=True), described | {"side": TRL_DEFAULT})
-
-    def _plan(self, output: Path, bits: int) -> Round:
-        work, settings = self._work, self._settings
-        training = settings.training.model_copy(update={"quantization": _quantization(bits)})
-        return Round(
-            base=self._base,
-            settings=settings.model_copy(update={"training": training}),
-            pairs=work.pairs,
-            prompt_tokens=work.prompt_tokens,
-            text=self._text,
-            output=output,
-            judges=work.judges,
-            trl_steps=work.trl_steps,
-        )
 
     def _refusal(self, bits: int) -> str:
         try:
@@ -295,7 +265,7 @@ class _Bench:
         if bits == CHOSEN_BITS:
             return "chosen"
         if bits != FULL_BITS:
-            return _weights(bits)
+            return f"{bits} bits"
         return serving_format(self._settings.model) if engine == TRANSFORMERS else "bfloat16"
 
     @property
@@ -309,15 +279,11 @@ def _quantization(bits: int) -> str:
     return "" if bits == FULL_BITS else f"{bits}bit"
 
 
-def _weights(bits: int) -> str:
-    return f"{bits} bits"
-
-
 def _measured(work: Callable[[T, TellRow], None], plan: T, described: Row) -> Iterator[Row]:
     """Yield the rows of one side with its description; if it fails or dies, the last one says so."""
     notes.print(f"Measuring {described['part']}: {described['side']}, {described['weights']} …", highlight=False)
     try:
-        for row in rows_apart(partial(_hold, work), plan):
+        for row in rows_apart(partial(_try, work), plan):
             known = (f"{name} {value}" for name, value in row.items() if value is not None)
             notes.print("  " + ", ".join(known), highlight=False, soft_wrap=True)
             yield described | row
@@ -326,15 +292,13 @@ def _measured(work: Callable[[T, TellRow], None], plan: T, described: Row) -> It
         yield described | {"what": "failure", "failed": str(end)}
 
 
-def _hold(work: Callable[[T, TellRow], None], plan: T, rows: Connection) -> None:
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's
+def _try(work: Callable[[T, TellRow], None], plan: T, tell: TellRow) -> None:
     with contextlib.suppress(OSError):  # only Linux has it: where memory runs out, nobody else is killed
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
-        work(plan, rows.send)
+        work(plan, tell)
     except FAILURES as error:
-        rows.send({"what": "failure", "failed": _first_cause(error)})
-    rows.close()
+        tell({"what": "failure", "failed": _first_cause(error)})
 
 
 def _first_cause(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import math
 import random
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from storage.models.chat_format import load_chat_format
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import TellRow, peak_gpu_mib
+from tests.benchmarks.bases_serving import Lengths
 from tests.benchmarks.report import Row, notes
 from tests.benchmarks.training_sides import ANSWER_TOKENS, SEED, build_trl
 from trainer.base import RoundBase
@@ -33,20 +34,28 @@ NOTE_S = 20.0
 
 
 @dataclass(frozen=True)
+class Work:
+    pairs: int = 32
+    prompt_tokens: int = 200
+    """Of a pair's prompt; its answers have 50."""
+    trl_steps: int = 0
+    """Steps after which TRL stops; 0: after a pass over the pairs."""
+    judges: bool = False
+    """Whether the round's version is judged as well."""
+    lengths: Lengths = field(default_factory=Lengths)
+
+
+@dataclass(frozen=True)
 class Round:
     base: BaseModel
     settings: Settings
-    pairs: int
-    prompt_tokens: int
+    work: Work
     text: str
     """What the pairs are cut out of."""
     output: Path
     """Of our adapter: a folder that exists."""
-    judges: bool = False
     recomputes: bool = False
     """Whether TRL computes activations again backwards."""
-    trl_steps: int = 0
-    """Steps after which TRL stops; 0: after a pass over the pairs."""
 
 
 def train_ours(plan: Round, tell: TellRow) -> None:
@@ -75,7 +84,7 @@ def train_ours(plan: Round, tell: TellRow) -> None:
             "gpu_mib": peak_gpu_mib(),
         }
     )
-    if plan.judges:
+    if plan.work.judges:
         tell(_judge(plan, metrics, watch))
 
 
@@ -103,13 +112,14 @@ def train_trl(plan: Round, tell: TellRow) -> None:
     with silence_transformers(), tempfile.TemporaryDirectory() as folder:
         chat = load_chat_format(plan.base.path, plan.settings.model.template_options)
         rows = [pair_row(pair, chat) for pair in _pairs(plan, chat.tokenizer)]
-        options = {"recomputes": plan.recomputes, "steps": plan.trl_steps}
-        trainer = build_trl(plan.base, rows, training, Path(folder), **options)
+        trainer = build_trl(
+            plan.base, rows, training, Path(folder), recomputes=plan.recomputes, steps=plan.work.trl_steps
+        )
         trainer.add_callback(_step_notes())
         loading_s = time.perf_counter() - began
         trainer.train()
         trained_s, steps = time.perf_counter() - began - loading_s, trainer.state.global_step
-    whole = math.ceil(plan.pairs / training.batch_size)
+    whole = math.ceil(plan.work.pairs / training.batch_size)
     tell(
         {
             "what": "training",
@@ -117,7 +127,7 @@ def train_trl(plan: Round, tell: TellRow) -> None:
             "loading_s": round(loading_s, 1),
             "steps": steps,
             "of_steps": whole,
-            "pairs_per_s": round(plan.pairs / whole * steps / trained_s, 4),
+            "pairs_per_s": round(plan.work.pairs / whole * steps / trained_s, 4),
             "gpu_mib": peak_gpu_mib(),
         }
     )
@@ -156,14 +166,15 @@ class Watch:
 
 def _pairs(plan: Round, tokenizer: Any) -> tuple[PreferencePair, ...]:
     """Return pairs cut at random out of the text, each with its own prompt."""
-    text = plan.text * (2 + 6 * plan.prompt_tokens // len(plan.text))
+    work = plan.work
+    text = plan.text * (2 + 6 * work.prompt_tokens // len(plan.text))
     places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    chance, longest = random.Random(SEED), max(plan.prompt_tokens, ANSWER_TOKENS)
-    starts = iter(chance.sample(range(len(places) - longest), 3 * plan.pairs))
+    chance, longest = random.Random(SEED), max(work.prompt_tokens, ANSWER_TOKENS)
+    starts = iter(chance.sample(range(len(places) - longest), 3 * work.pairs))
 
     def cut(tokens: int) -> str:
         start = next(starts)
         return text[places[start][0] : places[start + tokens - 1][1]]
 
     answer = ANSWER_TOKENS - 1  # and the end token
-    return tuple(PreferencePair(cut(plan.prompt_tokens), cut(answer), cut(answer)) for _ in range(plan.pairs))
+    return tuple(PreferencePair(cut(work.prompt_tokens), cut(answer), cut(answer)) for _ in range(work.pairs))

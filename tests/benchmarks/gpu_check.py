@@ -15,7 +15,8 @@ from typing import Any
 
 from storage.errors import SettingsError
 from storage.models.hardware import has_gpu
-from tests.benchmarks.bases import GPU_BITS, Sides, Work, measure
+from tests.benchmarks.bases import GPU_BITS, Sides, measure
+from tests.benchmarks.bases_round import Work
 from tests.benchmarks.bases_serving import Lengths
 from tests.benchmarks.report import notes
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bot.chat.prompting import ChatMessage, Turn, to_messages
@@ -17,6 +15,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.models.hardware import WAITING
 from storage.settings.sections import Settings
+from tests.benchmarks.apart import TellRow
 from tests.benchmarks.contender import Contender, LlamaCpp
 from tests.benchmarks.disturbance import busy_neighbour
 from tests.benchmarks.report import Row
@@ -54,30 +53,28 @@ class Sitting:
         return self.adapters[chat % len(self.adapters)] if self.adapters else None
 
 
-def hold(sitting: Sitting, rows: Connection) -> None:
-    """Send a row for each thing measured, then close the connection."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's; llama.cpp writes there
-    asyncio.run(_hold(sitting, rows))
-    rows.close()
+def hold(sitting: Sitting, tell: TellRow) -> None:
+    """Tell a row for each thing measured."""
+    asyncio.run(_hold(sitting, tell))
 
 
-async def _hold(sitting: Sitting, rows: Connection) -> None:
+async def _hold(sitting: Sitting, tell: TellRow) -> None:
     engine = open_contender(sitting.engine, sitting.base, sitting.settings, sitting.adapter(0), sitting.lora)
     await engine.start()
     try:
         for adapter in sitting.adapters or (None,):
             await warm_up(engine, adapter, sitting.settings)
         # So that the memory of loading, and of comparing with transformers, is not that of the first chats.
-        rows.send({"what": "start", "engine": sitting.engine, "adapters": len(sitting.adapters)})
+        tell({"what": "start", "engine": sitting.engine, "adapters": len(sitting.adapters)})
         for load in sitting.loads:
-            rows.send(await _measure_chats(engine, sitting, load))
+            tell(await _measure_chats(engine, sitting, load))
         if sitting.has_neighbour:
             with busy_neighbour():
                 row = await _measure_chats(engine, sitting, sitting.loads[0])
-            rows.send(row | {"what": BUSY_NEIGHBOUR})
+            tell(row | {"what": BUSY_NEIGHBOUR})
         if sitting.history_tokens:
-            rows.send(await _measure_second_turn(engine, sitting))
-            rows.send(await _measure_swap(engine, sitting))
+            tell(await _measure_second_turn(engine, sitting))
+            tell(await _measure_swap(engine, sitting))
     finally:
         await engine.close(0)
 

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.models.openvino.graph_cache import graph_folder
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import memory_mib, rows_apart
+from tests.benchmarks.apart import TellRow, memory_mib, rows_apart
 from tests.benchmarks.first_answer import ANSWERED, CONNECTED, FIRST_TEXT
 from tests.benchmarks.report import Row, notes, report
 from tests.benchmarks.serving import NEW_TOKENS, STARTER, STRENGTHS, adapter_in, running_engine, settings_in
@@ -57,7 +56,7 @@ def run(
         notes.print("Getting the base model ready, and comparing its graph with transformers …")
         model = resolve_base_model(settings.model.base, settings.data.directory)
         adapters = tuple(replace(adapter_in(starter), strength=strength) for strength in STRENGTHS)
-        rows = [*rows_apart(hold, Start(settings, model, (), MADE))]
+        rows = [*rows_apart(measure, Start(settings, model, (), MADE))]
         for number in numbers:
             rows += _start_twice(Start(settings, model, adapters[:number], MADE))
         rows += _bot_rows(settings, base, bot_starts)
@@ -72,22 +71,20 @@ def _start_twice(start: Start) -> Iterator[Row]:
     notes.print(f"Starting with {len(start.adapters)} versions …")
     for graph in graph_folder(start.base, start.settings.data.directory).glob("*/"):
         shutil.rmtree(graph)
-    yield from rows_apart(hold, start)
-    yield from rows_apart(hold, replace(start, graphs=KEPT))
+    yield from rows_apart(measure, start)
+    yield from rows_apart(measure, replace(start, graphs=KEPT))
 
 
-def hold(start: Start, rows: Connection) -> None:
-    """Send a row, then close the connection."""
-    asyncio.run(_hold(start, rows))
-    rows.close()
+def measure(start: Start, tell: TellRow) -> None:
+    asyncio.run(_measure(start, tell))
 
 
-async def _hold(start: Start, rows: Connection) -> None:
+async def _measure(start: Start, tell: TellRow) -> None:
     began = time.perf_counter()
     async with running_engine(start.settings, start.base) as engine:
         ready_s = time.perf_counter() - began
         first_token_s = [at - began for at in await _first_tokens(engine, start)]
-        rows.send(
+        tell(
             {
                 "what": "engine",
                 "versions": len(start.adapters),

@@ -12,9 +12,9 @@ from storage.errors import SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.settings.sections import Settings
 from tests.benchmarks import bases
-from tests.benchmarks.bases import Sides, Work, measure
+from tests.benchmarks.bases import Sides, measure
 from tests.benchmarks.bases_report import contract_of, ratios_of, tables
-from tests.benchmarks.bases_round import Round, train_ours, train_trl
+from tests.benchmarks.bases_round import Round, Work, train_ours, train_trl
 from tests.benchmarks.bases_serving import VLLM, Lengths, Serving, serve
 from tests.benchmarks.gpu_check import run
 from tests.benchmarks.random_base import SHAPES, outline, write_random_adapter, write_random_base
@@ -110,7 +110,7 @@ def test_a_vllm_that_does_not_start_is_quoted(base: BaseModel, tmp_path: Path) -
 
 
 def test_a_round_and_trl_train_on_the_same_pairs(base: BaseModel, tmp_path: Path) -> None:
-    plan = Round(base, settings_in(tmp_path), 6, 20, retention_text(), tmp_path, trl_steps=1)
+    plan = Round(base, settings_in(tmp_path), Work(6, 20, trl_steps=1), retention_text(), tmp_path)
     rows: list[Row] = []
     train_ours(plan, rows.append)
     train_trl(plan, rows.append)

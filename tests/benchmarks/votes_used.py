@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -23,7 +22,7 @@ from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
 from storage.training.samples import newest_prompts
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import Thumb, VoteEvent, append_events
-from tests.benchmarks.apart import rows_apart
+from tests.benchmarks.apart import TellRow, rows_apart
 from tests.benchmarks.filled_server import MEMBERS, VOTES_PER_ANSWER, fill_server
 from tests.benchmarks.report import Row
 from tests.seeding import BASE_REVISION, message_of
@@ -80,7 +79,7 @@ def measure_preparation(votes: int) -> Row:
         return row | {"what": PREPARE, "votes": votes, "unit": "s", "file_mib": round(file.stat().st_size / 2**20)}
 
 
-def prepare(url: str, rows: Connection) -> None:
+def prepare(url: str, tell: TellRow) -> None:
     settings = _settings(url)
     with closing(open_database(settings)) as database:
         personality_id = database.call(ensure_personality)
@@ -94,7 +93,7 @@ def prepare(url: str, rows: Connection) -> None:
             prompts = newest_prompts(session, learner.scope, most, render=learner.base.render)
             survey = survey_votes(session, learner, prompts)
             plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
-        rows.send(
+        tell(
             {
                 "value": round(time.perf_counter() - began_s, 2),
                 "cpu_s": round(time.process_time() - began_cpu_s, 2),

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from storage.models.hardware import cpu_threads, silence_transformers
 from storage.models.memory import NumberFormat, ServingLoad, serving_bytes
 from storage.models.shape import shape_of
 from storage.settings.sections import GenerationSettings, ModelSettings, TrainingSettings
-from tests.benchmarks.apart import rows_apart
+from tests.benchmarks.apart import TellRow, rows_apart
 from tests.tiny_model import build_tiny_base
 from trainer.base import RoundBase
 from trainer.evaluation.sampling import Sampler
@@ -109,14 +108,13 @@ def _measure_all(cases: Sequence[Case]) -> list[Measured]:
 # In the measured process
 
 
-def _hold(cases: Sequence[Case], rows: Connection) -> None:
-    """Measure the cases one after another and send the results; sort them by the memory that they need."""
+def _hold(cases: Sequence[Case], tell: TellRow) -> None:
+    """Measure the cases one after another and tell the results; sort them by the memory that they need."""
     with tempfile.TemporaryDirectory() as folder, silence_transformers():
         sizes = dict.fromkeys(case.size for case in cases)
         bases = {size: _random_base(size, Path(folder) / str(size.width)) for size in sizes}
         for case in cases:
-            rows.send({"measured": _measure(case, bases[case.size], Path(folder))})
-    rows.close()
+            tell({"measured": _measure(case, bases[case.size], Path(folder))})
 
 
 def _random_base(size: Size, folder: Path) -> BaseModel:
