@@ -12,6 +12,7 @@ import pytest
 
 from storage.conversations.replies import add_message
 from storage.database.database import Database, open_database
+from storage.settings.loading import load_settings
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.faults.crowd import Crowd
@@ -19,7 +20,8 @@ from tests.benchmarks.faults.discord_wire import WireDiscord
 from tests.benchmarks.faults.kills import kill_bots
 from tests.benchmarks.faults.oracle import look
 from tests.benchmarks.faults.report import grew
-from tests.seeding import add_reply
+from tests.benchmarks.faults.trainer_kills import environment_of
+from tests.seeding import add_reply, tiny_settings
 
 
 @pytest.mark.slow
@@ -57,6 +59,12 @@ def test_the_oracle_notices_a_vote_that_is_missing_and_a_message_without_a_reply
     with database.transaction() as session:
         append_events(session, [VoteEvent(reply_id, Thumb(answer.id, member, "👍"), added=True)])
     assert not look(database, crowd)
+
+
+def test_a_trainer_that_is_started_gets_its_settings_whole(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, "base", schedule="0 4 * * *")
+    found = load_settings(environment=environment_of(settings))
+    assert found.model_dump(exclude={"console"}) == settings.model_dump(exclude={"console"})
 
 
 def test_growth_after_the_warm_up_is_named() -> None:

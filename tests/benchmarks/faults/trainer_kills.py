@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -175,8 +176,9 @@ def promote_newest(session: Session) -> None:
 def environment_of(settings: Settings) -> dict[str, str]:
     """Return what makes `load_settings` return these settings in another process."""
     sections = ("data", "model", "generation", "pairs", "training", "gate", "metrics")
+    chosen = settings.model_dump(mode="json", include=set(sections), exclude_unset=True)
     return {
-        f"REACTUNE_{section}__{key}".upper(): str(getattr(settings, section).model_dump(mode="json")[key])
-        for section in sections
-        for key in getattr(settings, section).model_fields_set
+        f"REACTUNE_{section}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)
+        for section, values in chosen.items()
+        for key, value in values.items()
     }
