@@ -56,7 +56,6 @@ MESSAGE_OFFSET = 1_000_000
 BASE_REVISION = "0" * 16
 """Of a base that no test trains; `BaseModel.revision` says that of a real one."""
 OTHER_REVISION = "f" * 16
-"""Of another base."""
 NO_SETTINGS: Mapping[str, object] = MappingProxyType({})
 TOLERANT: Mapping[str, float] = MappingProxyType(
     {"broken": 7, "variety": 4, "coherence": 1_000, "retention": 2_000, "divergence": 33, "length": 50, "suites": 10}

@@ -57,8 +57,7 @@ def run(
 
 def _measure(opened: Opened, mean: Load, events: int, progress: Progress) -> list[Row]:
     name, url, database, servers = opened
-    with database.transaction() as session:
-        ensure_personality(session)
+    database.call(ensure_personality)
     fill(name, database, events, progress)
     stages = {MEAN_STAGE: mean, PEAK_STAGE: mean.times(PEAK), FULL_STAGE: mean.unpaced()}
     working = progress.add_task(f"{name}: load", total=len(stages))

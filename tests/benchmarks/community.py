@@ -23,7 +23,7 @@ from bot.demo.community import find_taste
 from storage.conversations.degenerate import is_degenerate
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import CHAMPION, Basis, GateVerdict
+from storage.database.enums import Basis, GateVerdict
 from storage.emoji import DISLIKE, LIKE
 from storage.members import note_members, read_pseudonyms
 from storage.releases.promotion import promote
@@ -59,8 +59,6 @@ S = TypeVar("S", bound="Simulation")
 
 @dataclass(frozen=True)
 class Community:
-    """Who talks and votes, and how."""
-
     taste: str
     """What members like: a name of the demo's, or "module:function"."""
     votes: int
@@ -212,8 +210,7 @@ class Simulation:
         each = 1 if community.single else SIBLINGS
         asked = [next(self._talk) for _ in range(max(1, honest // each))]
         messages = [message for message in asked for _ in range(each)]
-        with self._database.snapshot() as session:
-            champion = read_alias(session, self._personality, CHAMPION).version
+        champion = self._database.fetch(read_alias, self._personality).version
         said: list[Served] = []
         for start in range(0, len(messages), self.at_once):
             questions = [Question(one, self._random.choice(MEMBERS)) for one in messages[start : start + self.at_once]]

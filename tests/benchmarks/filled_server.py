@@ -66,8 +66,6 @@ def fill_server(
 
 
 class _Writer:
-    """Writes answers, and what members said of them."""
-
     def __init__(self, template: Row, votes_each: int, voted: range) -> None:
         self._template = template
         self._votes_each = votes_each

@@ -181,5 +181,4 @@ def summary_of(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Return their mean, 0 if there are none."""
     return fmean(values) if values else 0.0

@@ -52,8 +52,6 @@ LEXICAL, DENSE, HYBRID = "lexical", "dense", "hybrid"
 
 @dataclass(frozen=True)
 class Shelf:
-    """A database with documents in it, and how to search it."""
-
     name: str
     database: Database
     scope: SearchScope
@@ -62,8 +60,6 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question of the set, with its embeddings."""
-
     question: SetQuestion
     query: Question
 

@@ -75,7 +75,6 @@ def leave_one_out(encoder: Encoder) -> dict[str, list[Decided]]:
 
 
 def shares_of(decided: Sequence[Decided]) -> dict[str, float]:
-    """Return the shares that a summary shows."""
     answerable = [one for one in decided if one.message.kind in ANSWERABLE]
     unanswerable = [one for one in decided if one.message.kind == UNANSWERABLE]
     elsewhere = [one for one in decided if one.message.kind in ELSEWHERE]

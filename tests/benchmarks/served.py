@@ -172,8 +172,7 @@ class ServedBot:
 def served_bot(settings: Settings, *, basis: Basis | None = None) -> Iterator[ServedBot]:
     """Start the bot's parts with this training basis of what members say; None asks whether they opted in."""
     with asyncio.Runner() as loop, closing(open_database(settings)) as database:
-        with database.transaction() as session:
-            personality = open_personality(session, settings, "default")
+        personality = database.call(open_personality, settings, "default")
         base = resolve_base_model(settings.model.base, settings.data.directory)
 
         async def start() -> Services:

@@ -66,7 +66,6 @@ TASTE_STRENGTH = 3.0
 LEARNS_AFTER = 40
 """Answers after which the taste is learned again."""
 PICKERS = 4
-"""Members who pick in an arena."""
 FIRST_MEMBER = 1 << 40
 """Accounts as old as Discord."""
 GUILD, CHANNEL = 7, 1

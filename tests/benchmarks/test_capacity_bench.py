@@ -16,8 +16,7 @@ from tests.benchmarks.databases import open_at
 def test_a_load_is_stored_whole(tmp_path: Path, migrated_file: Path) -> None:
     url = f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'capacity.db')}"
     database = open_at(url)
-    with database.transaction() as session:
-        ensure_personality(session)
+    database.call(ensure_personality)
     seen = run_load(url, Load(answers_per_s=20.0, votes_per_s=20.0, processes=1, seconds=0.5))
     with database.snapshot() as session:
         whole = select(func.count()).where(ReplyRow.outcome == Outcome.COMPLETE)

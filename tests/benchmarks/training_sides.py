@@ -36,8 +36,6 @@ SEED = 17
 
 @dataclass(frozen=True)
 class Case:
-    """What all sides train on, and how."""
-
     pairs_per_prompt: int
     prompt_tokens: int
     batch_size: int
@@ -56,8 +54,6 @@ class Case:
 
 @dataclass(frozen=True)
 class Course:
-    """What one side did in a case."""
-
     reference_s: float
     """For the log-probabilities of all pairs under the reference; TRL computes them in each step."""
     model_mib: float

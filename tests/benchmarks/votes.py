@@ -36,8 +36,6 @@ READ_ALL, READ_REPLY, WRITE = "read every current vote", "read one reply's votes
 
 @dataclass(frozen=True)
 class Filled:
-    """A database with events in it."""
-
     name: str
     database: Database
     reply_ids: Sequence[int]
