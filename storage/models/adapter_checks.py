@@ -200,7 +200,7 @@ def layer_of(key: str) -> str:
 
 def _require_language_layers(others: Collection[str], base: BaseModel) -> None:
     """Raise AdapterError if one of these is a layer of the base that Reactune leaves as it is."""
-    if known := sorted(name for name, _ in stored_matrices(base.path) if name in others):
+    if known := sorted(stored_matrices(base.path).keys() & set(others)):
         raise AdapterError(
             f"{WEIGHTS_FILE} changes {known[0]}, a part of {base.name} that sees or hears, or an expert: train the "
             "adapter on the linear layers of the language model only (docs/internals/bases.md)"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from storage.errors import AdapterError, BaseModelError
@@ -331,10 +330,7 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     # The file holds configuration, tokenizer and weights. Unlike the digest of the converted files, its digest does not
     # depend on the release of transformers that converts it, so adapters survive another conversion.
     revision = _revision([source], cache)
-    target = cache / f"{BUNDLED_NAME}-{revision}"
-    with FileLock(cache / f"{target.name}.lock"):
-        if not target.exists():
-            run_steps(conversion_steps(source), target, cache / f".{target.name}.staging", report)
+    target = run_steps(conversion_steps(source), cache / f"{BUNDLED_NAME}-{revision}", report)
     with explaining_damaged_copies(target):
         return BaseModel(BUNDLED_NAME, target, revision, require_chat_model(target))
 
@@ -411,7 +407,8 @@ def report_tenths(report: Report, hub_id: str) -> Advance:
 
 def describe_model(name: str, folder: Path, cache: Path, *, setting: str) -> BaseModel:
     """Return the model in a folder, with its revision; raises BaseModelError if a file is missing."""
-    architecture = _validate(folder, setting)
+    architecture = _require_files(folder, setting)
+    _require_whole_weights(folder)
     parts = [folder / CONFIG_FILE, *(folder / tokenizer for tokenizer in TOKENIZER_FILES), *weight_files(folder)]
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
@@ -426,12 +423,6 @@ def require_chat_model(folder: Path, *, has_weights: bool = True) -> str:
         _require_whole_weights(folder)
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
         raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
-    return architecture
-
-
-def _validate(folder: Path, setting: str) -> str:
-    architecture = _require_files(folder, setting)
-    _require_whole_weights(folder)
     return architecture
 
 

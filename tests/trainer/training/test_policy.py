@@ -79,7 +79,7 @@ def test_we_load_it_ourselves(made: tuple[BaseModel, Path, Any]) -> None:
 
 def test_it_names_layers_as_the_files_do_and_our_import_takes_it(made: tuple[BaseModel, Path, Any]) -> None:
     base, adapter, _ = made
-    stored = {f"base_model.model.{name}" for name, _ in stored_matrices(base.path)}
+    stored = {f"base_model.model.{name}" for name in stored_matrices(base.path)}
     assert {key.partition(".lora_")[0] for key in load_file(adapter / WEIGHTS_FILE)} <= stored
     assert servable_config(adapter, base)["revision"] == base.revision
 
