@@ -10,8 +10,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
-from storage.errors import AdapterError
+from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterRef, read_config
+from storage.errors import AdapterError, StorageError
 from storage.files import read_json_object, sha256_of
 from storage.models.base_model import BaseModel, quantization_of
 from storage.models.effect import read_effect
@@ -53,6 +53,13 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 """Keys that may have only these values."""
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+class AdapterMisfit(StorageError):
+    """An engine cannot load the adapter as low-rank changes to its base's layers."""
+
+    def __init__(self, adapter: AdapterRef, what: str) -> None:
+        super().__init__(f"the adapter in {adapter.path} does not fit the base model: {what}")
 
 
 def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:

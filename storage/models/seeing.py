@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +52,11 @@ def full_load(settings: Settings) -> ServingLoad:
     )
 
 
-@dataclass(frozen=True)
-class SeeingBase:
-    """A base that sees: two models on the same weights."""
+def load_seeing(path: Path, dtype: str) -> tuple[Any, Any]:
+    """Return the language model, as `load_on_device` does, and the vision model on the same weights around it.
 
-    text: Any
-    """The language model, as `load_on_device` returns it."""
-    whole: Any
-    """The vision model, with the language model inside."""
-
-
-def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
-    """Return the seeing base, on the GPU if there is one; raises like `load_on_device`, and if it cannot see."""
+    Raises like `load_on_device`, and if the base cannot see.
+    """
     require_full_weights(path)
     with MODEL_LIBRARIES:
         from transformers import AutoModelForImageTextToText
@@ -75,8 +67,8 @@ def load_seeing(path: Path, dtype: str, *, setting: str) -> SeeingBase:
             raise BaseModelError(f"transformers has no model that sees for the files in {path}")
         whole = load_weights(AutoModelForImageTextToText, path, dtype).to(torch_device())
         text = _language_model_in(whole, names)
-    require_numbers(text, path, setting)
-    return SeeingBase(text, whole)
+    require_numbers(text, path, "model.dtype")
+    return text, whole
 
 
 def _language_model_in(whole: Any, names: LayerNames) -> Any:

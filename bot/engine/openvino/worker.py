@@ -24,11 +24,11 @@ from openvino_genai import GenerationFinishReason
 
 from bot.engine import finish_of
 from storage.errors import StorageError
+from storage.models.adapter_checks import AdapterMisfit
 from storage.models.answer_stream import AnswerStream, Thought, ThoughtRoom, words_only
 from storage.models.effect import WrongEffect
 from storage.models.hardware import broken_library
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
-from storage.models.openvino.weights import AdapterMisfit
 from storage.runtime.requests import current_request, working_on
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from transformers.utils import logging as transformers_logging
 from bot.engine.refusals import RefusedVersions
 from bot.engine.transformers.decoding import DecodingRow, ReportTexts, generate
 from bot.engine.transformers.eyes import Eyes
-from bot.errors import BotError, VersionRefused
+from bot.errors import VersionRefused
 from storage.adapters.folder_store import AdapterRef
 from storage.errors import BaseModelError
+from storage.models.adapter_checks import AdapterMisfit
 from storage.models.base_model import load_on_device
-from storage.models.chat_format import ChatFormat, load_chat_format
+from storage.models.chat_format import load_chat_format
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, usable_cores
 from storage.models.layer_names import LayerNames
@@ -84,15 +84,6 @@ def _merged(layer: Any, adapter: str) -> nn.Module:
     return copy.deepcopy(original, {id(original.weight): parameter})
 
 
-class AdapterMismatch(BotError):
-    def __init__(self, adapter: AdapterRef, keys: list[str]) -> None:
-        super().__init__(
-            f"the adapter in {adapter.path} does not fit the base model: {len(keys)} keys differ, such as {keys[0]}"
-        )
-        self.adapter = adapter
-        self.keys = keys
-
-
 class ResidentModel:
     """A base model that answers alone or with one of the adapters in memory, on the GPU if there is one.
 
@@ -107,13 +98,17 @@ class ResidentModel:
         torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
         self.chat = load_chat_format(base_path, settings.template_options)
-        loaded = _load_base(base_path, self.chat, settings, sees=sees)
-        self._base = loaded.text
-        self._whole = loaded.whole
-        self.eyes = loaded.eyes
+        self._whole: Any = None
+        """The model with vision, which shares the layers of the base; None if the base cannot see."""
+        self.eyes: Eyes | None = None
         """The base's image processor; None if the base cannot see."""
-        self.blindness = loaded.blindness
+        self.blindness = ""
+        """The reason why a base that supports pictures cannot look at them, without a full stop."""
+        self._base = self._load_base(base_path, settings, sees=sees)
+        for model in filter(None, (self._base, self._whole)):
+            _prepare(model)
         self._renamings = LayerNames(base_path).renamings
+        self._base.get_output_embeddings().register_forward_pre_hook(_contiguous)
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
         """PEFT's model around the base, which has the adapters; None without adapters."""
@@ -123,6 +118,21 @@ class ResidentModel:
         self._active: AdapterRef | None = None
         self._batches = 0
         """Batches in a row with the active adapter."""
+
+    def _load_base(self, path: Path, settings: ModelSettings, *, sees: bool) -> Any:
+        """Return the base's text model, and load what it sees with."""
+        dtype = serving_format(settings)
+        if sees:
+            try:
+                eyes = Eyes(path, self.chat)
+                text, self._whole = load_seeing(path, dtype)
+            except BaseModelError as error:
+                self.blindness = str(error)
+                log.warning("The base answers, but does not look at pictures: %s.", self.blindness)
+            else:
+                self.eyes = eyes
+                return text
+        return load_on_device(path, dtype, settings.quantization, setting="model.dtype")
 
     @property
     def adapters(self) -> int:
@@ -144,7 +154,7 @@ class ResidentModel:
     def model_with(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model for a batch with `adapter`, or the base alone; valid until the next call.
 
-        Raises AdapterMismatch, WrongEffect, or what PEFT raises on a folder without an adapter; the other adapters stay
+        Raises AdapterMisfit, WrongEffect, or what PEFT raises on a folder without an adapter; the other adapters stay
         usable.
         """
         if adapter != self._active:
@@ -203,7 +213,7 @@ class ResidentModel:
             key_mapping=self._renamings,
         )
         if keys := [*result.missing_keys, *result.unexpected_keys]:
-            raise AdapterMismatch(adapter, keys)
+            raise AdapterMisfit(adapter, f"{len(keys)} keys differ, such as {keys[0]}")
         for module in self._wrapped.modules():
             if isinstance(module, LoraLayer) and name in module.scaling:
                 module.scaling[name] *= adapter.strength
@@ -242,38 +252,12 @@ def _threads() -> int:
     return min(torch.get_num_threads(), max(1, usable_cores() - 1))
 
 
-@dataclass(frozen=True)
-class _LoadedBase:
-    text: Any
-    whole: Any = None
-    """The model with vision; it shares the layers of `text`."""
-    eyes: Eyes | None = None
-    blindness: str = ""
-    """The reason why a base that supports pictures cannot look at them, without a full stop."""
-
-
-def _load_base(path: Path, chat: ChatFormat, settings: ModelSettings, *, sees: bool) -> _LoadedBase:
-    dtype, quantization = serving_format(settings), settings.quantization
-    blindness, loaded = "", None
-    if sees:
-        try:
-            eyes = Eyes(path, chat)
-            seeing = load_seeing(path, dtype, setting="model.dtype")
-            loaded = _LoadedBase(seeing.text, seeing.whole, eyes)
-        except BaseModelError as error:
-            blindness = str(error)
-            log.warning("The base answers, but does not look at pictures: %s.", blindness)
-    if loaded is None:
-        text = load_on_device(path, dtype, quantization, setting="model.dtype")
-        loaded = _LoadedBase(text, blindness=blindness)
-    loaded.text.get_output_embeddings().register_forward_pre_hook(_contiguous)
-    for model in filter(None, (loaded.text, loaded.whole)):
-        # Requests say how to sample: the model's own defaults must not interfere.
-        model.generation_config = GenerationConfig()
-        if model.dtype == torch.bfloat16:
-            model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
-            model.register_forward_hook(_restore_kernels, always_call=True)
-    return loaded
+def _prepare(model: Any) -> None:
+    # Requests say how to sample: the model's own defaults must not interfere.
+    model.generation_config = GenerationConfig()
+    if model.dtype == torch.bfloat16:
+        model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
+        model.register_forward_hook(_restore_kernels, always_call=True)
 
 
 def _choose_kernels(_model: Any, _inputs: object, named: Mapping[str, Any]) -> None:

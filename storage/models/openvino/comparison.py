@@ -27,14 +27,14 @@ from safetensors.torch import save_file
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.errors import BaseModelError
 from storage.models.adapter_checks import layer_of
-from storage.models.base_model import load_whole
+from storage.models.base_model import load_tokenizer, load_whole
 from storage.models.effect import TEXT
 from storage.models.hardware import silence_transformers
 from storage.models.layer_names import LayerNames
 from storage.models.openvino.architectures import Decoder
 from storage.models.openvino.graph import build_graph
 from storage.models.openvino.graph_cache import MODEL_FILE
-from storage.models.openvino.pipeline import load_plain_tokenizer, properties
+from storage.models.openvino.pipeline import STEP_TOKENS, load_plain_tokenizer, properties
 from storage.models.openvino.recipes import (
     MAX_DIVERGENCE,
     W4A8,
@@ -99,8 +99,6 @@ Questions that people ask about the island:
 """,
 )
 """The last text has several hundred tokens: errors at large positions do not show in short texts."""
-STEP_TOKENS = 256
-"""Tokens of a prompt that are read at once when speed is measured, as in the pipeline."""
 EIGHT, STEPS = 8, 6
 
 
@@ -115,7 +113,7 @@ def compare_graphs(base_path: Path, dtype: str, workshop: Path) -> GraphVerdict:
     texts = [tokenizer.encode(text, add_special_tokens=False).ids[: decoder.positions] for text in TEXTS]
     adapter = AdapterRef("verification", workshop / "adapter")
     theirs = _transformers_logits(base_path, adapter.path, texts)  # one model in memory at a time
-    checked = _as_the_trainer_reads(base_path, TEXT)[: decoder.positions]
+    checked = list(load_tokenizer(base_path)(TEXT)["input_ids"])[: decoder.positions]  # as the trainer reads it
     ours = _Ours(base_path, dtype, workshop / MODEL_FILE, texts, theirs, adapter, checked)
     is_small = shape_of(base_path).parameters < SMALL_PARAMETERS
     measured = ours.measure([W8A16] if is_small else [W8A16, W8A8])
@@ -200,14 +198,6 @@ def _speed(compiled: Any, ids: Sequence[int]) -> Speed:
 
     one, eight = best_s(1, 1, 64), best_s(EIGHT, 1, 64)
     return Speed(1 / one, EIGHT / eight, STEP_TOKENS / best_s(1, STEP_TOKENS, 0))
-
-
-def _as_the_trainer_reads(base_path: Path, text: str) -> list[int]:
-    """Return the tokens of a text, with the first token that the base expects."""
-    with silence_transformers():
-        from transformers import AutoTokenizer
-
-        return list(AutoTokenizer.from_pretrained(base_path, local_files_only=True)(text)["input_ids"])
 
 
 def _log_probabilities(logits: Logits, tokens: Sequence[int]) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from openvino import opset13 as op
 
 from storage.adapters.folder_store import AdapterRef
 from storage.models.openvino.architectures import INT4_GROUP, INT8_GROUP, Decoder, Layer, Mixer, Rotary
-from storage.models.openvino.recurrent import DeltaInputs, States, causal_convolution, gated_delta_rule
+from storage.models.openvino.recurrent import States, causal_convolution, gated_delta_rule
 from storage.models.openvino.rotary import rotary_tables
 from storage.models.openvino.support import require_supported
 from storage.models.openvino.weights import Weights
@@ -105,7 +105,7 @@ class _Graph:
             query, gate = _parts(op.reshape(query, _ints(0, 0, heads, 2 * size), True), 3, size, size)
         query = self._rotated(self._split(query, heads, f"{name}.{self._names.query_norm}"), layer)
         key = self._rotated(self._split(key, kv_heads, f"{name}.{self._names.key_norm}"), layer)
-        key, value = self._remember(key, index, "key"), self._remember(self._split(value, kv_heads), index, "value")
+        key, value = self._remember(key, index, "key"), self._remember(_heads(value, kv_heads, size), index, "value")
         mask = self._window(layer.window) if layer.window else self._mask
         scale = _floats(self._decoder.attention_scale)
         found = op.scaled_dot_product_attention(
@@ -140,14 +140,16 @@ class _Graph:
         )
         decay = op.add(decay, op.constant(self._weights.plain(f"{name}.dt_bias")))
         decay = op.multiply(op.softplus(decay), op.constant(-np.exp(self._weights.plain(f"{name}.A_log"))))
-        inputs = DeltaInputs(
-            query,
-            key,
-            _heads(value, sizes.value_heads, sizes.value),
-            op.transpose(decay, _ints(0, 2, 1)),
-            op.transpose(op.sigmoid(strength), _ints(0, 2, 1)),
+        answered = gated_delta_rule(
+            self._states,
+            index,
+            sizes,
+            query=query,
+            key=key,
+            value=_heads(value, sizes.value_heads, sizes.value),
+            decay=op.transpose(decay, _ints(0, 2, 1)),
+            strength=op.transpose(op.sigmoid(strength), _ints(0, 2, 1)),
         )
-        answered = gated_delta_rule(self._states, index, inputs, sizes)
         answered = self._norm(op.transpose(answered, _ints(0, 2, 1, 3)), f"{name}.norm", offset=0.0)
         answered = op.multiply(op.reshape(answered, _ints(0, 0, values), True), op.swish(gate))
         return self._project(answered, name, ["out_proj"])
@@ -172,10 +174,10 @@ class _Graph:
         weight = self._weights.plain(f"{name}.weight") + np.float32(offset)
         return op.multiply(scaled, op.constant(weight))
 
-    def _split(self, projected: Any, heads: int, norm: str | None = None) -> Any:
-        """Return the projected numbers split into heads, (B, heads, T, head size)."""
+    def _split(self, projected: Any, heads: int, norm: str) -> Any:
+        """Return the projected numbers split into heads, (B, heads, T, head size), normalised if there is a norm."""
         split = op.reshape(projected, _ints(0, 0, heads, self._decoder.head_size), True)
-        if norm and f"{norm}.weight" in self._weights:
+        if f"{norm}.weight" in self._weights:
             split = self._norm(split, norm)
         return op.transpose(split, _ints(0, 2, 1, 3))
 
@@ -337,4 +339,4 @@ def _matrix(integers: Any, scales: NDArray[np.float16]) -> Any:
     rows, groups = scales.shape[:2]
     scaled = op.multiply(integers, op.constant(scales))
     width = groups * integers.get_output_partial_shape(0)[2].get_length()
-    return op.convert(op.reshape(scaled, op.constant(np.array([rows, width])), False), "f32")
+    return op.convert(op.reshape(scaled, _ints(rows, width), False), "f32")

@@ -8,7 +8,6 @@ answers, so the order matters.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,37 +53,26 @@ def causal_convolution(states: States, index: int, tokens: Any, kernel: NDArray[
     return op.slice(convolved, _vector(1), _vector(END), _vector(1), _vector(2))
 
 
-@dataclass(frozen=True)
-class DeltaInputs:
-    """The inputs of a gated delta rule at each token, as nodes of the graph."""
+def gated_delta_rule(
+    states: States, index: int, sizes: DeltaSizes, *, query: Any, key: Any, value: Any, decay: Any, strength: Any
+) -> Any:
+    """Return the state's answer to each query, (B, heads, T, value size) (Yang et al. 2024, section 3.1).
 
-    query: Any
-    """The query, (B, heads, T, key size)."""
-    key: Any
-    """The key, (B, heads, T, key size)."""
-    value: Any
-    """The value, (B, heads, T, value size)."""
-    decay: Any
-    """Logarithm of the share of the state that is kept, (B, heads, T)."""
-    strength: Any
-    """Share of the value that is written, (B, heads, T)."""
-
-
-def gated_delta_rule(states: States, index: int, inputs: DeltaInputs, sizes: DeltaSizes) -> Any:
-    """Return the state's answer to each query, (B, heads, T, value size) (Yang et al. 2024, section 3.1)."""
+    Queries and keys are (B, heads, T, key size), values (B, heads, T, value size). The decay, the logarithm of the
+    share of the state that is kept, and the strength, the share of the value that is written, are (B, heads, T).
+    """
     name = f"cache_params.past.recurrent.{index}cache_params.present.recurrent.{index}"
     state = states.read(name, [sizes.value_heads, sizes.key, sizes.value])
-    length, size = (op.gather(op.shape_of(inputs.query), _int(axis), _int(0)) for axis in (2, 3))
-    scaled = op.divide(inputs.query, op.power(op.convert(size, "f32"), op.constant(np.float32(0.5))))
-    no_answers = op.broadcast(op.constant(np.float32(0)), op.shape_of(inputs.value))
+    length, size = (op.gather(op.shape_of(query), _int(axis), _int(0)) for axis in (2, 3))
+    scaled = op.divide(query, op.power(op.convert(size, "f32"), op.constant(np.float32(0.5))))
+    no_answers = op.broadcast(op.constant(np.float32(0)), op.shape_of(value))
     loop = op.loop(length, op.constant(np.array(True)))
     body = _delta_step(sizes)
     _, *read, kept, answers = body.get_parameters()
     _, updated, answered = (result.input_value(0) for result in body.get_results())
     loop.set_function(body)
     loop.set_special_body_ports([0, 0])
-    sequences = scaled, inputs.key, inputs.value, inputs.decay, inputs.strength
-    for parameter, sequence in zip(read, sequences, strict=True):
+    for parameter, sequence in zip(read, (scaled, key, value, decay, strength), strict=True):
         loop.set_sliced_input(parameter, sequence.output(0), 0, 1, 1, -1, 2)
     loop.set_merged_input(kept, state.output(0), updated)
     loop.set_merged_input(answers, no_answers.output(0), answered)

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
-from storage.errors import StorageError
-from storage.models.adapter_checks import is_targeted
+from storage.models.adapter_checks import AdapterMisfit, is_targeted
 from storage.models.layer_names import read_header, weight_files
 from storage.models.openvino.support import UnsupportedModel
 
@@ -28,13 +27,6 @@ PREFIXES = ("model", "model.language_model", "language_model.model")
 HEADS = ("lm_head", "language_model.lm_head")
 
 Numbers = NDArray[np.float32]
-
-
-class AdapterMisfit(StorageError):
-    """The adapter is not a set of low-rank changes to this base's layers."""
-
-    def __init__(self, adapter: AdapterRef, what: str) -> None:
-        super().__init__(f"the adapter in {adapter.path} does not fit the base model: {what}")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import torch
 
 from bot.engine import GenerationRequest, Sampling
 from bot.engine.transformers.decoding import DecodingRow
-from bot.engine.transformers.resident_model import MERGE_AFTER, AdaptedLayers, AdapterMismatch, ResidentModel
+from bot.engine.transformers.resident_model import MERGE_AFTER, AdaptedLayers, ResidentModel
 from storage.adapters.folder_store import AdapterRef
+from storage.models.adapter_checks import AdapterMisfit
 from storage.models.answer_stream import ThoughtRoom
 from storage.models.effect import EffectRecord, WrongEffect, write_effect
 from storage.models.hardware import cpu_threads, usable_cores
@@ -158,7 +159,7 @@ def test_a_broken_adapter_leaves_a_merged_one_as_it_was(
     before, first = weights(resident), answer(resident, adapters[0])
     merge(resident, adapters[0])
     for broken in (AdapterRef("missing", tmp_path), partial(adapters[1], tmp_path / "partial")):
-        with pytest.raises((ValueError, AdapterMismatch)):
+        with pytest.raises((ValueError, AdapterMisfit)):
             resident.model_with(broken)
         assert answer(resident, adapters[0]) == first
         assert same(before, weights(resident))
