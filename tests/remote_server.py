@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -64,8 +63,7 @@ class Stream:
 class RemoteServer:
     """Answers in the words of its name, so that a reader knows which server and which version spoke."""
 
-    def __init__(self, *, updates_adapters: bool = True, key: str = "", name: str = "") -> None:
-        self.name = name
+    def __init__(self, *, updates_adapters: bool = True, key: str = "") -> None:
         self.key = key
         self.updates_adapters = updates_adapters
         self.adapters: dict[str, str] = {}
@@ -216,7 +214,7 @@ class RemoteServer:
         return [one + strength * (now - before) for one, now, before in changes]
 
     async def _say(self, stream: Stream, body: dict[str, Any]) -> None:
-        words = [f"{self.name}{stream.model}: ", *WORDS][: body["max_tokens"]]
+        words = [f"{stream.model}: ", *WORDS][: body["max_tokens"]]
         is_cut = len(words) == body["max_tokens"]
         for word in words:
             await stream.word(word)
@@ -308,9 +306,9 @@ def says(*lines: bytes, words: int = 0) -> Fault:
 
 
 @asynccontextmanager
-async def running(*servers: RemoteServer) -> AsyncIterator[None]:
-    async with contextlib.AsyncExitStack() as stack:
-        for server in servers:
-            stack.push_async_callback(server.stop)
-            await server.start()
+async def running(server: RemoteServer) -> AsyncIterator[None]:
+    await server.start()
+    try:
         yield
+    finally:
+        await server.stop()

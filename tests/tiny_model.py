@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
+
+from storage.adapters.folder_store import AdapterRef
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
@@ -73,3 +76,17 @@ def _save_model(directory: Path, tokenizer: Any, positions: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         LlamaForCausalLM(config).save_pretrained(directory)
+
+
+def save_adapter(base: Path, directory: Path, seed: int) -> AdapterRef:
+    """Write a random adapter, strong enough to change a greedy answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
+        get_peft_model(model, config).save_pretrained(directory)
+    return AdapterRef(hashlib.sha256(str(seed).encode()).hexdigest(), directory)

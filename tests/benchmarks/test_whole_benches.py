@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import console, knowledge, loop, serving, soak, startup, training, votes
-from tests.bot.engine.test_engine import save_adapter
-from tests.tiny_model import build_tiny_base
+from tests.tiny_model import build_tiny_base, save_adapter
 
 pytestmark = pytest.mark.bench
 

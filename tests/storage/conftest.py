@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
@@ -142,3 +143,8 @@ def session(database: Database) -> Iterator[Session]:
 def personality_id(database: Database) -> int:
     with database.transaction() as session:
         return ensure_personality(session)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AdapterStore:
+    return AdapterStore(tmp_path / "adapters")

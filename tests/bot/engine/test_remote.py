@@ -30,7 +30,7 @@ from bot.operations.health import HealthCheck
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, load_tokenizer
 from storage.models.effect import EffectRecord, write_effect
 from storage.models.gguf import gguf_name
 from storage.operations.token_spend import Spend, add_spend, spent_on
@@ -52,19 +52,12 @@ from tests.remote_server import (
     says,
     waits_for,
 )
-from tests.tiny_model import build_tiny_base
 
 WHOLE = "".join(WORDS)
 OF_BASE = f"{BASE_NAME}: {WHOLE}"
 SILENCE_S = 100.0
 """Longer than the settings of these tests allow a server to be silent."""
 StartEngine = Callable[..., Awaitable[RemoteEngine]]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +111,16 @@ def database(tmp_path: Path, migrated_file: Path) -> Database:
 
 @pytest.fixture
 async def start(
-    base: BaseModel, tmp_path: Path, database: Database, count: Callable[[str], int]
+    base: BaseModel, tmp_path: Path, database: Database, count: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[StartEngine]:
+    monkeypatch.setattr("bot.engine.remote.engine.LOOK_AGAIN_S", 0.05)
     async with AsyncExitStack() as stack:
 
         async def begin(server: RemoteServer, **changes: object) -> RemoteEngine:
             server.count = count
             if not server.url:
                 await stack.enter_async_context(running(server))
-            engine = RemoteEngine(base, settings_for(tmp_path / "data", server, **changes), database, look_again_s=0.05)
+            engine = RemoteEngine(base, settings_for(tmp_path / "data", server, **changes), database)
             stack.push_async_callback(engine.close, 0.0)
             await engine.start()
             return engine

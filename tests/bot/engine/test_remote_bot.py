@@ -9,25 +9,18 @@ from typing import Any
 import pytest
 
 from bot.engine import GenerationFailed, GenerationRequest
-from bot.errors import LearningNow, ServersUnreachable, SpentForToday, UserFacingError
+from bot.errors import LearningNow, ServersUnreachable, SpentForToday
 from reactune.doctor.command import run_checks
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel
 from storage.operations.token_spend import Spend, add_spend
 from storage.settings.sections import Settings
 from tests.bot.conftest import Place
 from tests.bot.panels import said
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
 from tests.remote_server import BASE_NAME, RemoteServer
-from tests.tiny_model import build_tiny_base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 @pytest.fixture
@@ -67,19 +60,16 @@ def engine() -> RefusingEngine:
     return RefusingEngine()
 
 
-@pytest.mark.parametrize("refusal", [ServersUnreachable(), SpentForToday(), LearningNow(600.0)])
-async def test_members_read_why_there_is_no_answer(
-    place: Place, engine: RefusingEngine, rows: Any, refusal: UserFacingError
-) -> None:
-    engine.refusal = refusal
-    assert (await place.ask("hi")).content == str(refusal)
-    assert rows(ReplyRow) == []
-    engine.refusal, engine.failure = None, GenerationFailed("the answer failed")
-    engine.failure.__cause__ = refusal
-    assert (await place.ask("hi")).content == f"{refusal}\n-# base"
-    assert [reply.outcome for reply in rows(ReplyRow)] == [Outcome.FAILED]
+async def test_members_read_why_there_is_no_answer(place: Place, engine: RefusingEngine, rows: Any) -> None:
+    for number, refusal in enumerate((ServersUnreachable(), SpentForToday(), LearningNow(600.0)), 1):
+        engine.refusal = refusal
+        assert (await place.ask("hi")).content == str(refusal)
+        engine.refusal, engine.failure = None, GenerationFailed("the answer failed")
+        engine.failure.__cause__ = refusal
+        assert (await place.ask("hi")).content == f"{refusal}\n-# base"
+        assert [reply.outcome for reply in rows(ReplyRow)] == [Outcome.FAILED] * number
     engine.failure = None
-    assert (await place.ask("hi")).content == "answer 2\n-# base"
+    assert (await place.ask("hi")).content == "answer 4\n-# base"
 
 
 async def test_admins_read_that_the_days_tokens_are_spent(

@@ -15,34 +15,24 @@ from bot.engine.transformers.resident_model import MERGE_AFTER, AdaptedLayers, R
 from storage.adapters.folder_store import AdapterRef
 from storage.models.adapter_checks import AdapterMisfit
 from storage.models.answer_stream import ThoughtRoom
+from storage.models.base_model import BaseModel
 from storage.models.effect import EffectRecord, WrongEffect, write_effect
 from storage.models.hardware import cpu_threads, usable_cores
 from storage.settings.sections import ModelSettings
-from tests.bot.engine.test_engine import save_adapter
-from tests.tiny_model import build_tiny_base
+from tests.bot.engine.conftest import partial
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)
 ROOM = ThoughtRoom(0, 512)
 
 
-@pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
-    return [save_adapter(tiny_base, tmp_path_factory.mktemp(f"adapter-{seed}"), seed) for seed in (1, 2)]
-
-
 @pytest.fixture
-def resident(tiny_base: Path) -> ResidentModel:
-    return load(tiny_base)
+def resident(base: BaseModel) -> ResidentModel:
+    return load(base)
 
 
-def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> ResidentModel:
+def load(base: BaseModel, dtype: str = "float32", resident_adapters: int = 4) -> ResidentModel:
     return ResidentModel(
-        base, ModelSettings.model_validate({"dtype": dtype, "resident_adapters": resident_adapters, "threads": 1})
+        base.path, ModelSettings.model_validate({"dtype": dtype, "resident_adapters": resident_adapters, "threads": 1})
     )
 
 
@@ -55,11 +45,11 @@ def test_quantised_weights_are_never_merged(resident: ResidentModel, adapters: l
     assert not layers.can_be_merged
 
 
-def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_base: Path) -> None:
+def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(base: BaseModel) -> None:
     with cpu_threads(usable_cores()):
-        ResidentModel(tiny_base, ModelSettings(dtype="float32"))
+        ResidentModel(base.path, ModelSettings(dtype="float32"))
         assert torch.get_num_threads() == max(1, usable_cores() - 1)
-        ResidentModel(tiny_base, ModelSettings(dtype="float32", threads=usable_cores()))
+        ResidentModel(base.path, ModelSettings(dtype="float32", threads=usable_cores()))
         assert torch.get_num_threads() == usable_cores()
 
 
@@ -129,8 +119,8 @@ def test_a_merged_adapter_answers_as_before(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_base_is_bit_for_bit_as_before_a_merge(tiny_base: Path, adapters: list[AdapterRef], dtype: str) -> None:
-    resident = load(tiny_base, dtype)
+def test_the_base_is_bit_for_bit_as_before_a_merge(base: BaseModel, adapters: list[AdapterRef], dtype: str) -> None:
+    resident = load(base, dtype)
     before = weights(resident)
     merge(resident, adapters[0])
     assert not same(before, resident.model_with(adapters[0]).state_dict())
@@ -138,14 +128,14 @@ def test_the_base_is_bit_for_bit_as_before_a_merge(tiny_base: Path, adapters: li
 
 
 def test_another_adapter_answers_as_if_none_had_been_merged(
-    tiny_base: Path, resident: ResidentModel, adapters: list[AdapterRef]
+    base: BaseModel, resident: ResidentModel, adapters: list[AdapterRef]
 ) -> None:
     merge(resident, adapters[0])
-    assert answer(resident, adapters[1]) == answer(load(tiny_base), adapters[1])
+    assert answer(resident, adapters[1]) == answer(load(base), adapters[1])
 
 
-def test_a_merged_adapter_leaves_for_another_and_comes_back(tiny_base: Path, adapters: list[AdapterRef]) -> None:
-    resident = load(tiny_base, resident_adapters=1)
+def test_a_merged_adapter_leaves_for_another_and_comes_back(base: BaseModel, adapters: list[AdapterRef]) -> None:
+    resident = load(base, resident_adapters=1)
     before, first = weights(resident), answer(resident, adapters[0])
     merge(resident, adapters[0])
     answer(resident, adapters[1])
@@ -163,15 +153,3 @@ def test_a_broken_adapter_leaves_a_merged_one_as_it_was(
             resident.model_with(broken)
         assert answer(resident, adapters[0]) == first
         assert same(before, weights(resident))
-
-
-def partial(adapter: AdapterRef, folder: Path) -> AdapterRef:
-    """Return a copy of the adapter that lacks one of its tensors."""
-    from safetensors.torch import load_file, save_file
-
-    folder.mkdir()
-    tensors = load_file(adapter.path / "adapter_model.safetensors")
-    tensors.pop(next(iter(tensors)))
-    save_file(tensors, folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_bytes((adapter.path / "adapter_config.json").read_bytes())
-    return AdapterRef("partial", folder)

@@ -64,10 +64,16 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
 
 
 @pytest.fixture
-async def open_engine(
-    settings: Settings, tiny_base: BaseModel, database: Database, gpu: FakeGpu
-) -> AsyncIterator[Callable[[], ChosenEngine]]:
+async def tasks() -> AsyncIterator[BackgroundTasks]:
     tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
+    yield tasks
+    tasks.cancel()
+
+
+@pytest.fixture
+async def open_engine(
+    settings: Settings, tiny_base: BaseModel, database: Database, gpu: FakeGpu, tasks: BackgroundTasks
+) -> AsyncIterator[Callable[[], ChosenEngine]]:
     async with AsyncExitStack() as stack:
 
         def opened() -> ChosenEngine:
@@ -76,7 +82,6 @@ async def open_engine(
             return engine
 
         yield opened
-    tasks.cancel()
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -179,10 +184,9 @@ async def test_a_bot_that_starts_during_a_round_waits_for_its_end(
     assert (await engine.render(ASKED)).tokens
 
 
-async def test_pictures_wait_as_words_do(database: Database, settings: Settings) -> None:
+async def test_pictures_wait_as_words_do(database: Database, settings: Settings, tasks: BackgroundTasks) -> None:
     seeing = ScriptedEngine()
     seeing.sees = True
-    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
     engine = SteppingAsideEngine(lambda: seeing, GpuSeat(database, "bot", GPU), tasks, drain_s=1.0)
     request_ = PictureRequest(Image.new("RGB", (9, 9)), "What is it?", max_tokens=9, timeout_s=1.0, lane=0)
     database.call(take_gpus, GpuUse.ROUND, [GPU], worker_name(settings.data.directory))
@@ -198,11 +202,11 @@ async def test_pictures_wait_as_words_do(database: Database, settings: Settings)
         assert not engine.sees
     finally:
         await engine.close(1.0)
-        tasks.cancel()
 
 
-async def test_a_round_waits_until_every_bot_has_left(database: Database, settings: Settings, gpu: FakeGpu) -> None:
-    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
+async def test_a_round_waits_until_every_bot_has_left(
+    database: Database, settings: Settings, gpu: FakeGpu, tasks: BackgroundTasks
+) -> None:
     engines = [
         SteppingAsideEngine(ScriptedEngine, GpuSeat(database, worker, GPU), tasks, drain_s=1.0)
         for worker in ("one", "two")
@@ -216,7 +220,6 @@ async def test_a_round_waits_until_every_bot_has_left(database: Database, settin
     assert engines_on_gpu(database) == []
     for engine in engines:
         await engine.close(0.0)
-    tasks.cancel()
 
 
 def test_a_bot_that_does_not_leave_fails_the_round_with_a_sentence(
@@ -228,7 +231,7 @@ def test_a_bot_that_does_not_leave_fails_the_round_with_a_sentence(
         make_room(database, 1, worker_name(settings.data.directory), lambda _progress: None)
 
 
-async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Database) -> None:
+async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Database, tasks: BackgroundTasks) -> None:
     """Another program may have taken the memory meanwhile."""
     broken = [False, True, False]
 
@@ -238,7 +241,6 @@ async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Data
                 raise EngineStopped("out of memory")
             await super().start()
 
-    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
     engine = SteppingAsideEngine(Fragile, GpuSeat(database, "bot", GPU), tasks, drain_s=1.0)
     await engine.start()
     database.call(take_gpus, GpuUse.ROUND, [GPU], "trainer")
@@ -253,10 +255,11 @@ async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Data
     await until(is_back)
     assert "out of memory" in reasons
     await engine.close(0.0)
-    tasks.cancel()
 
 
-async def test_a_seat_that_could_not_be_left_is_left_at_the_next_turn(database: Database) -> None:
+async def test_a_seat_that_could_not_be_left_is_left_at_the_next_turn(
+    database: Database, tasks: BackgroundTasks
+) -> None:
     class Stubborn(GpuSeat):
         failures = 1
 
@@ -266,16 +269,14 @@ async def test_a_seat_that_could_not_be_left_is_left_at_the_next_turn(database: 
                 raise PoolTimeout
             await super().leave()
 
-    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
     engine = SteppingAsideEngine(ScriptedEngine, Stubborn(database, "bot", GPU), tasks, drain_s=1.0)
     await engine.start()
     database.call(take_gpus, GpuUse.ROUND, [GPU], "trainer")
     await until(lambda: not engines_on_gpu(database))
     await engine.close(0.0)
-    tasks.cancel()
 
 
-async def test_an_engine_closed_while_it_starts_loads_no_model(database: Database) -> None:
+async def test_an_engine_closed_while_it_starts_loads_no_model(database: Database, tasks: BackgroundTasks) -> None:
     is_taking, may_go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(GpuSeat):
@@ -290,7 +291,6 @@ async def test_an_engine_closed_while_it_starts_loads_no_model(database: Databas
         made.append(ScriptedEngine())
         return made[-1]
 
-    tasks = BackgroundTasks(pause=lambda _seconds: asyncio.sleep(0.02))
     engine = SteppingAsideEngine(make_engine, Slow(database, "bot", GPU), tasks, drain_s=1.0)
     starting = asyncio.create_task(engine.start())
     await is_taking.wait()
@@ -300,7 +300,6 @@ async def test_an_engine_closed_while_it_starts_loads_no_model(database: Databas
     assert (made, engines_on_gpu(database)) == ([], [])
     with pytest.raises(EngineClosed):
         await engine.render(ASKED)
-    tasks.cancel()
 
 
 def test_members_learn_when_to_ask_again() -> None:

@@ -17,21 +17,14 @@ from bot.engine import Engine, Finish
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.transformers.engine import LocalEngine
 from storage.database.database import open_database
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.bot.engine.test_engine import finished, request
-from tests.tiny_model import build_tiny_base
 
 pytestmark = pytest.mark.slow
 
 LONGEST_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,6 @@ from storage.models.base_model import BaseModel
 BASE = BaseModel(name="tiny", path=Path("unused"), revision="0123456789abcdef", architecture="LlamaForCausalLM")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> AdapterStore:
-    return AdapterStore(tmp_path / "adapters")
-
-
 def fill(
     staging: Path, *, value: float = 1.0, modules: tuple[str, ...] = ("q_proj", "k_proj"), base: str = "tiny"
 ) -> None:

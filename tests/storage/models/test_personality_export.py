@@ -60,11 +60,6 @@ def database(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> AdapterStore:
-    return AdapterStore(tmp_path / "adapters")
-
-
-@pytest.fixture
 def origin(database: Database, store: AdapterStore, trained: Path, base: BaseModel) -> Provenance:
     """keeper v1, made by a round of 12 pairs."""
     with store.stage() as staging:

@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from storage.adapters.folder_store import WEIGHTS_FILE
-from tests.bot.engine.test_engine import save_adapter
-from tests.tiny_model import build_tiny_base
+from tests.tiny_model import build_tiny_base, save_adapter
 from trainer.training.strength import save_weaker
 
 SHARE = 0.25
