@@ -7,7 +7,9 @@ import hashlib
 import shutil
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +49,21 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return resolve_base_model(str(build_seeing_base(folder / "seeing", POSITIONS)), folder / "data")
 
 
+@asynccontextmanager
+async def started(folder: Path, model: ModelSettings = MODEL, *, sees: bool = True) -> AsyncIterator[LocalEngine]:
+    """Start an engine that gives one answer at a time."""
+    engine = LocalEngine(folder, model, GenerationSettings(batch_size=1, timeout_s=600.0), sees=sees)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.close(0.0)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(base: BaseModel) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(base.path, MODEL, GenerationSettings(), sees=True)
-    await engine.start()
-    yield engine
-    await engine.close(0.0)
+    async with started(base.path, MODEL.model_copy(update={"context_tokens": POSITIONS})) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +93,7 @@ async def until_waiting(engine: LocalEngine, requests: int) -> None:
         await asyncio.sleep(0.01)
 
 
+@cache
 def transformers_says(base: BaseModel, colour: str) -> str:
     """Return the greedy description of transformers alone: its own model and processor, without this engine."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -100,24 +112,19 @@ def transformers_says(base: BaseModel, colour: str) -> str:
     return str(processor.tokenizer.decode(found, skip_special_tokens=True)).strip()
 
 
-@pytest.mark.parametrize("colour", ["red", "blue"])
-async def test_it_says_what_transformers_alone_says(base: BaseModel, engine: LocalEngine, colour: str) -> None:
-    assert await engine.look(look_request(colour)) == transformers_says(base, colour)
-
-
-async def test_the_description_depends_on_the_picture(engine: LocalEngine) -> None:
-    first, second, again = [await engine.look(look_request(colour)) for colour in ("red", "blue", "red")]
-    assert first == again != second
+async def test_it_says_of_pictures_one_by_one_or_at_once_what_transformers_alone_says(
+    base: BaseModel, engine: LocalEngine
+) -> None:
+    red, blue = (transformers_says(base, colour) for colour in ("red", "blue"))
+    assert red != blue
+    assert [await engine.look(look_request(colour)) for colour in ("red", "blue", "red")] == [red, blue, red]
+    assert await asyncio.gather(*(engine.look(look_request(colour)) for colour in ("red", "blue"))) == [red, blue]
 
 
 async def test_answers_are_those_of_the_language_model_alone(base: BaseModel, engine: LocalEngine) -> None:
-    blind = LocalEngine(base.path, MODEL, GenerationSettings())
-    await blind.start()
-    try:
+    async with started(base.path, sees=False) as blind:
         assert not blind.sees
         assert await answer(blind, request()) == await answer(engine, request())
-    finally:
-        await blind.close(0.0)
 
 
 async def test_an_adapter_changes_answers_but_no_description(engine: LocalEngine, adapter: AdapterRef) -> None:
@@ -130,52 +137,28 @@ async def test_an_adapter_changes_answers_but_no_description(engine: LocalEngine
     assert await answer(engine, plain) == bare
 
 
-async def test_two_pictures_at_once_are_both_described(engine: LocalEngine) -> None:
-    alone = [await engine.look(look_request(colour)) for colour in ("red", "blue")]
-    assert await asyncio.gather(*(engine.look(look_request(colour)) for colour in ("red", "blue"))) == alone
-
-
-async def test_a_picture_that_comes_during_an_answer_waits_for_its_end(base: BaseModel) -> None:
-    model = MODEL.model_copy(update={"context_tokens": POSITIONS})
-    engine = LocalEngine(base.path, model, GenerationSettings(timeout_s=600.0), sees=True)
-    await engine.start()
-    try:
-        running = engine.submit(endless(lane=1))
-        await anext(aiter(running))
-        looking = asyncio.create_task(engine.look(look_request("red")))
-        await until_waiting(engine, 1)
-        running.cancel()
-        assert (await finished(running)).answer_tokens > 0
-        assert await looking == transformers_says(base, "red")
-    finally:
-        await engine.close(0.0)
-
-
-async def test_pictures_and_answers_take_turns(base: BaseModel) -> None:
-    model = MODEL.model_copy(update={"context_tokens": POSITIONS})
-    engine = LocalEngine(base.path, model, GenerationSettings(batch_size=1, timeout_s=600.0), sees=True)
-    await engine.start()
+async def test_pictures_that_come_during_an_answer_wait_for_its_end_and_take_turns_with_others(
+    base: BaseModel, engine: LocalEngine
+) -> None:
     order: list[str] = []
 
     async def look(colour: str) -> None:
-        await engine.look(look_request(colour))
+        assert await engine.look(look_request(colour)) == transformers_says(base, colour)
         order.append("picture")
 
     async def answer_one() -> None:
         await answer(engine, replace(request(tokens=3), lane=2))
         order.append("answer")
 
-    try:
-        running = engine.submit(endless(lane=1))
-        await anext(aiter(running))
-        looks = [asyncio.create_task(look(colour)) for colour in ("red", "blue", "green")]
-        await until_waiting(engine, len(looks))
-        answering = asyncio.create_task(answer_one())
-        await until_waiting(engine, len(looks) + 1)
-        running.cancel()
-        await asyncio.gather(answering, *looks)
-    finally:
-        await engine.close(0.0)
+    running = engine.submit(endless(lane=1))
+    await anext(aiter(running))
+    looks = [asyncio.create_task(look(colour)) for colour in ("red", "blue", "red")]
+    await until_waiting(engine, len(looks))
+    answering = asyncio.create_task(answer_one())
+    await until_waiting(engine, len(looks) + 1)
+    running.cancel()
+    await asyncio.gather(answering, *looks)
+    assert (await finished(running)).answer_tokens > 0
     assert order.index("answer") <= 1, "an answer waits for one description at most"
 
 
@@ -198,17 +181,13 @@ async def test_a_machine_too_slow_to_look_makes_answers_wait_only_once(
         describe(*args)
 
     monkeypatch.setattr(ResidentModel, "describe", describe_slowly)
-    engine = LocalEngine(base.path, MODEL, GenerationSettings(timeout_s=600.0), sees=True)
-    await engine.start()
-    try:
+    async with started(base.path) as engine:
         with pytest.raises(BotError, match="timeout"):
             await engine.look(look_request("red"))
         assert not engine.sees
         with pytest.raises(CannotSee, match=r"longer than pictures\.timeout_s"):
             await engine.look(look_request("red"))
         assert await answer(engine, request())
-    finally:
-        await engine.close(0.0)
 
 
 async def test_a_picture_that_the_processor_refuses_is_an_error(
@@ -225,12 +204,10 @@ async def test_a_picture_that_the_processor_refuses_is_an_error(
 
 
 async def test_a_closed_engine_looks_at_nothing_and_frees_what_it_saw_with(base: BaseModel) -> None:
-    engine = LocalEngine(base.path, MODEL, GenerationSettings(), sees=True)
-    await engine.start()
-    assert engine._resident is not None
-    tower = weakref.ref(engine._resident._whole)
-    await engine.look(look_request("red"))
-    await engine.close(0.0)
+    async with started(base.path) as engine:
+        assert engine._resident is not None
+        tower = weakref.ref(engine._resident._whole)
+        await engine.look(look_request("red"))
     with pytest.raises(EngineClosed):
         await engine.look(look_request("red"))
     free_unused_models()
@@ -245,9 +222,9 @@ class TestWhetherItSees:
         assert not can_see(tmp_path / "missing")
 
     async def test_what_it_sees_with_is_counted(self, base: BaseModel) -> None:
-        import torch
+        from safetensors.numpy import load_file
 
-        whole = sum(map(torch.numel, torch_weights(base.path)))
+        whole = sum(weight.size for weight in load_file(base.path / "model.safetensors").values())
         shape = shape_of(base.path)
         assert shape.senses > 0
         assert shape.parameters + shape.senses == whole
@@ -299,20 +276,10 @@ class TestWhetherItSees:
 
     async def require_blind(self, folder: Path, caplog: pytest.LogCaptureFixture, why: str) -> None:
         assert can_see(folder), "its small files promise it"
-        engine = LocalEngine(folder, MODEL, GenerationSettings(), sees=True)
-        await engine.start()
-        try:
+        async with started(folder) as engine:
             assert not engine.sees
             assert await answer(engine, request())
             with pytest.raises(CannotSee, match=why):
                 await engine.look(look_request("red"))
-        finally:
-            await engine.close(0.0)
         (warning,) = [one.message for one in caplog.records if "does not look at pictures" in one.message]
         assert why in warning
-
-
-def torch_weights(folder: Path) -> list[Any]:
-    from safetensors.torch import load_file
-
-    return list(load_file(folder / "model.safetensors").values())
