@@ -28,7 +28,9 @@ def forward(place, env):
 
 
 @pytest.mark.threat("T52")
-async def test_a_reply_to_a_forwarded_message_is_answered_with_its_text_as_material(place, forward, engine, rows):
+async def test_a_reply_to_a_forwarded_message_is_answered_with_its_text_and_files_as_material(
+    place, forward, engine, rows
+):
     message = await forward("The fair opens at nine. @everyone come, says <@123>")
     await place.ada.send(place.channel, f"{place.mention} when does it open?", reply_to=message)
     prompt = engine.requests[0].prompt
@@ -41,12 +43,9 @@ async def test_a_reply_to_a_forwarded_message_is_answered_with_its_text_as_mater
     assert message.id in {row.message_id for row in rows(ReplySourceRow)}
     await place.ada.delete(message)
     assert rows(ReplyRow) == []
-
-
-async def test_files_of_a_forwarded_message_are_outside_text_too(place, forward, rows, engine):
     message = await forward(attachments=[NOTES])
     await place.ada.send(place.channel, f"{place.mention} what should I bring?", reply_to=message)
-    assert "> Bring a tent and no dog." in engine.requests[0].prompt
+    assert "> Bring a tent and no dog." in engine.requests[1].prompt
     assert "read notes.txt" in place.last.content
     assert rows(ReplyRow)[0].has_outside_text
 
