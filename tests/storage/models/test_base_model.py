@@ -59,6 +59,16 @@ def test_revision_is_remembered_for_unchanged_files(folder, tmp_path):
     assert resolve_base_model(str(folder), tmp_path / "data").revision == "f" * 16 != first.revision
 
 
+def refusal(folder: Path, tmp_path: Path) -> str:
+    """Return what is wrong with the folder, which is said before the question whether to use it and at the start."""
+    with pytest.raises(BaseModelError) as offered:
+        examine_base(str(folder), Settings())
+    with pytest.raises(BaseModelError) as used:
+        resolve_base_model(str(folder), tmp_path / "data")
+    assert str(offered.value) == str(used.value)
+    return str(used.value)
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -70,29 +80,29 @@ def test_revision_is_remembered_for_unchanged_files(folder, tmp_path):
 )
 def test_incomplete_folder_is_refused_with_what_is_missing(folder, tmp_path, name, sentence):
     (folder / name).unlink()
-    with pytest.raises(BaseModelError, match=sentence):
-        resolve_base_model(str(folder), tmp_path / "data")
+    assert sentence in refusal(folder, tmp_path)
 
 
 def test_a_tokenizer_that_no_engine_can_read_is_refused_with_where_to_find_the_way(folder, tmp_path):
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
-    said = r"no tokenizer\.json, only tokenizer\.model: convert its tokenizer first \(docs/models\.md\)"
-    with pytest.raises(BaseModelError, match=said):
-        resolve_base_model(str(folder), tmp_path / "data")
+    said = "no tokenizer.json, only tokenizer.model: convert its tokenizer first (docs/models.md)"
+    assert said in refusal(folder, tmp_path)
 
 
 def test_pickled_weights_do_not_count(folder, tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    said = r"no safetensors weights, only pytorch_model\.bin, a pickle, .*: convert the model to safetensors first"
-    with pytest.raises(BaseModelError, match=said):
-        resolve_base_model(str(folder), tmp_path / "data")
+    said = refusal(folder, tmp_path)
+    assert "no safetensors weights, only pytorch_model.bin, a pickle, " in said
+    assert ": convert the model to safetensors first" in said
 
 
-def test_a_file_of_the_weights_that_was_cut_off_is_found_before_it_is_loaded(folder, tmp_path):
+@pytest.mark.parametrize("size", [0, 5, 2000, -1])
+def test_a_file_of_the_weights_that_was_cut_off_is_found_before_it_is_loaded(folder, tmp_path, size):
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(BaseModelError, match=r"model\.safetensors is cut off or damaged .*: copy it again"):
-        resolve_base_model(str(folder), tmp_path / "data")
+    weights.write_bytes(weights.read_bytes()[:size])
+    said = refusal(folder, tmp_path)
+    assert "model.safetensors is cut off or damaged " in said
+    assert said.endswith(": copy it again")
 
 
 def test_a_missing_shard_is_named_with_the_command_that_gets_it(tmp_path):
@@ -101,8 +111,7 @@ def test_a_missing_shard_is_named_with_the_command_that_gets_it(tmp_path):
     (folder / "model.safetensors").rename(folder / first)
     index = {"weight_map": {"model.norm.weight": first, "model.embed_tokens.weight": second}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(BaseModelError, match=f"{second} is missing: run `hf download owner/tiny {second} --force-"):
-        resolve_base_model(str(folder), tmp_path / "data")
+    assert f"{second} is missing: run `hf download owner/tiny {second} --force-" in refusal(folder, tmp_path)
 
 
 def test_mistrals_second_copy_of_the_weights_is_not_read(folder, tmp_path):

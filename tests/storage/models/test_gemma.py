@@ -38,9 +38,12 @@ def test_turns_are_marked_and_the_system_speaks_before_the_first_member(data):
     assert alone == f"{start}<start_of_turn>user\nHi.{end}\n<start_of_turn>model\nHello.{end}\n"
 
 
-def test_the_judge_of_coherence_stays_as_it_came(data):
-    before = resolve_coherence_model("gemma3-270m", data, print)
+def test_the_judge_of_coherence_stays_as_it_came_with_or_without_its_name(data):
+    said: list[str] = []
+    before = resolve_coherence_model("gemma3-270m", data, said.append)
     assert before is not None
+    assert resolve_coherence_model("", data, said.append) == before
+    assert (before.name, [before.path], said) == ("gemma3-270m", [*data.glob("base/gemma3-270m-*/")], [])
     files = {path.name: path.read_bytes() for path in before.path.iterdir()}
     base = resolve_base_model("gemma3-270m", data)
     assert base.path != before.path
@@ -66,7 +69,11 @@ def test_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
 
 
 def test_broken_copy_says_what_to_delete(data):
+    (converted,) = data.glob("base/gemma3-270m-*/")
     base = resolve_base_model("gemma3-270m", data)
     (base.path / "model.safetensors").unlink()
     with pytest.raises(BaseModelError, match=r"this is a converted copy: delete .*-chat-.* and start again"):
         resolve_base_model("gemma3-270m", data)
+    (converted / "model.safetensors").unlink()
+    with pytest.raises(BaseModelError, match=r"this is a converted copy: delete .* and start again"):
+        resolve_coherence_model("gemma3-270m", data, print)

@@ -83,13 +83,15 @@ def test_a_base_too_large_for_float16_is_refused_by_engine_and_training(base: Ba
         load_policy(replace(base, path=tmp_path / "large"), None, TrainingSettings(dtype="float16"), longest=8)
 
 
-def test_settings_are_read_without_torch_where_there_is_no_gpu() -> None:
+def test_settings_and_quantization_are_read_without_torch_where_there_is_no_gpu() -> None:
     program = (
-        "import sys; from storage.models.hardware import has_gpu; from storage.settings.loading import load_settings; "
-        "load_settings(environment={}); print(has_gpu() or 'torch' not in sys.modules)"
+        "import sys\nfrom storage.models.hardware import has_gpu, loading_options, require_quantization\n"
+        "from storage.settings.loading import load_settings\n"
+        "require_quantization(''); loading_options('', 'float32', 0); load_settings(environment={})\n"
+        "print({'torch', 'bitsandbytes'} & sys.modules.keys(), has_gpu() or 'torch' not in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert printed.stdout.strip() == "True"
+    assert printed.stdout == "set() True\n"
 
 
 def test_without_a_gpu_it_is_refused_before_anything_is_loaded(base: BaseModel) -> None:
@@ -169,12 +171,3 @@ def test_a_round_on_other_weights_than_the_bots_is_named() -> None:
 def test_no_quantization_asks_for_nothing() -> None:
     require_quantization("")
     assert loading_options("", "float32", 0) == {}
-
-
-def test_asking_imports_neither_torch_nor_bitsandbytes() -> None:
-    ask = (
-        "import sys\nfrom storage.models.hardware import loading_options, require_quantization\n"
-        "require_quantization(''); loading_options('', 'float32', 0)\n"
-        "print({'torch', 'bitsandbytes'} & sys.modules.keys())"
-    )
-    assert subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout == "set()\n"

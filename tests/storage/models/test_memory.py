@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +24,7 @@ from tests.benchmarks.apart import TellRow, rows_apart
 from tests.tiny_model import build_tiny_base
 from trainer.base import RoundBase
 from trainer.evaluation.sampling import Sampler
-from trainer.training.memory_plan import USUAL, RoundMemory, TrainingMemoryPlan
+from trainer.training.memory_plan import USUAL, RoundMemory
 from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import Row
 from trainer.training.train import TrainingJob, build_trainer
@@ -35,6 +34,10 @@ RESET = Path("/proc/self/clear_refs")
 PEAK = "5"
 """What resets a process's peak when it is written to RESET (proc(5))."""
 PLENTY = FreeMemory(2**40, 2**40)
+DTYPE: Literal["float32"] = "float32"
+PROMPT_TOKENS = 200
+ANSWERS = 2
+"""To a prompt; when a model trains, they are a pair."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,7 @@ class Size:
 class Case:
     size: Size
     does: Literal["trains", "answers"]
-    dtype: Literal["bfloat16", "float32"] = "float32"
-    prompt_tokens: int = 200
     answer_tokens: int = 60
-    answers: int = 2
-    """To each prompt; every two are a pair. Of a model that answers: at once."""
-    checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,38 +131,30 @@ def _measure(case: Case, base: BaseModel, folder: Path) -> Measured:
 
 
 def _train(case: Case, base: BaseModel, folder: Path) -> float:
-    """Train a step on all pairs of one prompt, and return what the plan says that it needs."""
-    rows = _rows(case)
-    settings = TrainingSettings(dtype=case.dtype, batch_size=len(rows), min_steps=1, epochs=1)
-    plan: TrainingMemoryPlan = replace(USUAL, checkpointing=case.checkpointing)
-    with cpu_threads(settings.threads):
-        job = TrainingJob(replace(DPO, plan=plan), TrainingSplit(()), settings, base, folder / "out")
-        build_trainer(job, rows, [], load_tokenizer(base.path), lambda _progress: None).learn()
-    return RoundMemory(shape_of(base.path), settings, PLENTY).needed(rows, plan)
-
-
-def _rows(case: Case) -> list[Row]:
+    """Train a step on a pair of answers, and return what the plan says that it needs."""
     chance = random.Random(0)
-    prompt, *answers = (
+    prompt, chosen, rejected = (
         [chance.randrange(10, case.size.vocabulary) for _ in range(tokens)]
-        for tokens in (case.prompt_tokens, *[case.answer_tokens] * case.answers)
+        for tokens in (PROMPT_TOKENS, *[case.answer_tokens] * ANSWERS)
     )
-    return [
-        {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected, "weight": 1.0}
-        for chosen, rejected in combinations(answers, 2)
-    ]
+    rows: list[Row] = [{"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected, "weight": 1.0}]
+    settings = TrainingSettings(dtype=DTYPE, batch_size=len(rows), min_steps=1, epochs=1)
+    with cpu_threads(settings.threads):
+        job = TrainingJob(replace(DPO, plan=USUAL), TrainingSplit(()), settings, base, folder / "out")
+        build_trainer(job, rows, [], load_tokenizer(base.path), lambda _progress: None).learn()
+    return RoundMemory(shape_of(base.path), settings, PLENTY).needed(rows, USUAL)
 
 
 def _answer(case: Case, base: BaseModel) -> float:
     """Answer a batch of equal prompts and return what the formula says that it needs."""
-    sampler = Sampler.load(RoundBase(base, ModelSettings()), None, NumberFormat(case.dtype))
+    sampler = Sampler.load(RoundBase(base, ModelSettings()), None, NumberFormat(DTYPE))
     word = " soup"
     tokens = len(sampler.tokenizer(word, add_special_tokens=False)["input_ids"])
-    prompts = [word * (case.prompt_tokens // tokens)] * case.answers
+    prompts = [word * (PROMPT_TOKENS // tokens)] * ANSWERS
     with cpu_threads(1):
         sampler.answer(prompts, GenerationSettings(max_new_tokens=case.answer_tokens), seed=0)
-    load = ServingLoad(case.answers, case.prompt_tokens + case.answer_tokens, versions=0, rank=0)
-    return serving_bytes(shape_of(base.path), NumberFormat(case.dtype), load)
+    load = ServingLoad(ANSWERS, PROMPT_TOKENS + case.answer_tokens, versions=0, rank=0)
+    return serving_bytes(shape_of(base.path), NumberFormat(DTYPE), load)
 
 
 def _forget_peak() -> None:

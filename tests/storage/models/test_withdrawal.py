@@ -42,13 +42,6 @@ from storage.training.rounds import claim_round, request_round, set_manifest
 from tests.past import add_round, add_version
 from tests.storage.together import together
 
-pytestmark = pytest.mark.both_databases
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> AdapterStore:
-    return AdapterStore(tmp_path / "adapters")
-
 
 def settings_with(tmp_path: Path, *, keep: int = 0, when_replaced: bool = True) -> Settings:
     return Settings(
@@ -364,6 +357,7 @@ class TestOldVersions:
         assert withdraw_adapters(database, store, Settings(data=DataSettings(directory=tmp_path))) == []
 
 
+@pytest.mark.both_databases
 def test_a_promotion_at_the_same_moment_wins_or_is_refused(database: Database, store, settings, add) -> None:
     with database.transaction() as session:
         version = add(session)
