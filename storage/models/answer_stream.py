@@ -131,15 +131,10 @@ class AnswerStream:
     """An answer token by token: its words, tokens and limits, all without thoughts."""
 
     def __init__(
-        self,
-        decode: Decode,
-        thought: Thought | None,
-        *,
-        is_thinking: bool,
-        max_new_tokens: int,
-        max_thought_tokens: int,
+        self, decode: Decode, thought: Thought | None, prompt: str, max_new_tokens: int, max_thought_tokens: int
     ) -> None:
-        """`decode` must keep the markers of thoughts in the text; `is_thinking` if the prompt has begun a thought."""
+        """`decode` must keep the markers of thoughts in the text; the `prompt` may have begun a thought."""
+        is_thinking = thought is not None and thought.is_open_in(prompt)
         self._text = TextStream(decode)
         self._filter = ThoughtFilter(thought, is_thinking=is_thinking)
         self._undecided: list[int] = []

@@ -131,13 +131,7 @@ class ChatFormat:
         self, prompt: str, max_new_tokens: int, max_thought_tokens: int, decode: Decode | None = None
     ) -> AnswerStream:
         """Return a stream that reads an answer to the prompt, token by token."""
-        return AnswerStream(
-            decode or self.decode,
-            self.thought,
-            is_thinking=self.thought is not None and self.thought.is_open_in(prompt),
-            max_new_tokens=max_new_tokens,
-            max_thought_tokens=max_thought_tokens,
-        )
+        return AnswerStream(decode or self.decode, self.thought, prompt, max_new_tokens, max_thought_tokens)
 
     def _apply(self, messages: Messages, *, add_generation_prompt: bool, **options: Any) -> str:
         folded = fold_system(messages) if self.folds_system else messages

@@ -122,9 +122,9 @@ class VersionWorker:
         stream = AnswerStream(
             words_only(lambda ids: self._tokenizer.decode(ids, skip_special_tokens=False), self._specials, thought),
             thought,
-            is_thinking=thought is not None and thought.is_open_in(prompt),
-            max_new_tokens=sampling["max_new_tokens"],
-            max_thought_tokens=longest_thought,
+            prompt,
+            sampling["max_new_tokens"],
+            longest_thought,
         )
         handle = self._pipeline.add_request(
             command["id"],

@@ -59,15 +59,9 @@ def test_a_thought_that_the_prompt_has_begun_is_left_out() -> None:
     assert shown(["<|chan", "nel>thought\nhm<channel", "|>Yes."], CHANNEL) == "Yes."
 
 
-def stream(max_new_tokens: int = 4, max_thought_tokens: int = 6, *, is_thinking: bool = False) -> AnswerStream:
-    """Return a stream whose tokens are the code points of characters."""
-    return AnswerStream(
-        lambda ids: "".join(map(chr, ids)),
-        Thought("{", "}", "{}"),
-        is_thinking=is_thinking,
-        max_new_tokens=max_new_tokens,
-        max_thought_tokens=max_thought_tokens,
-    )
+def stream(prompt: str = "") -> AnswerStream:
+    """Return a stream for 4 tokens of answer and 6 of thought, which are the code points of characters."""
+    return AnswerStream(lambda ids: "".join(map(chr, ids)), Thought("{", "}", "{}"), prompt, 4, 6)
 
 
 def read(answer: AnswerStream, text: str) -> str:
@@ -87,7 +81,7 @@ def test_a_thought_has_its_own_limit_and_leaves_the_answers_alone() -> None:
 
 
 def test_a_thought_that_reaches_its_limit_ends_an_answer_without_words() -> None:
-    for answer, text in ((stream(), "{hmmmmmm}Yes"), (stream(is_thinking=True), "hmmmmmm}Yes"), (stream(), "{}" * 9)):
+    for answer, text in ((stream(), "{hmmmmmm}Yes"), (stream("{"), "hmmmmmm}Yes"), (stream(), "{}" * 9)):
         assert read(answer, text) == ""
         assert (answer.answer_ids, answer.is_at_limit, answer.is_silent) == ([], True, True)
 
