@@ -165,21 +165,15 @@ class AttachmentReader:
             return await self._listen(content)
         media_type = None if _is_picture(file) else text_type_of(file)
         if media_type is None:
-            return await self._look(content, asked)
+            description = await put_into_words(content, asked, self._settings, self._engine)
+            return Reading((picture_material(description),), notes=(LOOKED,))
         text = await text_of(content, file.filename, media_type, self._settings.knowledge)
-        return _quoting(text, file.filename, file_material(file.filename, self._beginning(text)))
+        return _quoting(text, file.filename, file_material(file.filename, shorten(text, MAX_READ_CHARS)))
 
     async def _open_page(self, link: str) -> Reading:
         content, media_type = await fetch_page(link, self._settings.attachments.max_bytes)
         text = await text_of(content, site_of(link), media_type, self._settings.knowledge)
-        return _quoting(text, site_of(link), page_material(link, self._beginning(text)))
-
-    def _beginning(self, text: str) -> str:
-        return shorten(text, MAX_READ_CHARS)
-
-    async def _look(self, content: bytes, asked: str) -> Reading:
-        description = await put_into_words(content, asked, self._settings, self._engine)
-        return Reading((picture_material(description),), notes=(LOOKED,))
+        return _quoting(text, site_of(link), page_material(link, shorten(text, MAX_READ_CHARS)))
 
     async def _listen(self, content: bytes) -> Reading:
         try:

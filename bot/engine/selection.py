@@ -104,7 +104,9 @@ class ChosenEngine(Wrapper):
         settings, base = self._settings, self._base
         if settings.model.engine == "remote":
             # No fallback: an operator who configures servers wants their model to answer.
-            await self._begin(RemoteEngine(base, settings, self._database or await self._open_database()))
+            if self._database is None:
+                self._database = self._own_database = await asyncio.to_thread(open_database, settings)
+            await self._begin(RemoteEngine(base, settings, self._database))
             return
         require_quantization(settings.model.quantization)
         if await asyncio.to_thread(self._can_use_openvino):
@@ -152,10 +154,6 @@ class ChosenEngine(Wrapper):
             log.info("Answering with transformers: OpenVINO does not support %s (%s).", self._base.name, reason)
             return False
         return True
-
-    async def _open_database(self) -> Database:
-        self._own_database = await asyncio.to_thread(open_database, self._settings)
-        return self._own_database
 
     async def _begin(self, engine: Engine) -> None:
         if not self._is_closing:

@@ -135,11 +135,8 @@ class AdapterObjects:
             return False
 
     def _digest(self, path: str) -> str:
-        digest = hashlib.sha256()
         with self._files.open(path, "rb", block_size=BLOCK_BYTES) as file:
-            while block := file.read(BLOCK_BYTES):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _unregistered(self) -> dict[str, datetime]:
         """Return {digest: time of its unregistered mark, by the store's clock}."""

@@ -16,7 +16,6 @@ from storage.models.base_model import (
     CONFIG_FILE,
     HUB_ID,
     INDEX_FILE,
-    UNKNOWN_LICENCE,
     Advance,
     explaining_unreadable_files,
     licence_in,
@@ -39,7 +38,7 @@ from storage.wording import format_bytes
 
 PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 GGUF = re.compile(r".*\.gguf")
-WELL_KNOWN_LICENCES = frozenset({"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", UNKNOWN_LICENCE})
+WELL_KNOWN_LICENCES = frozenset({"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause"})
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _require_shards(folder: Path, model: HubModel) -> None:
 
 
 def _licence_text(folder: Path, licence: str) -> str:
-    if licence in WELL_KNOWN_LICENCES - {UNKNOWN_LICENCE}:
+    if licence in WELL_KNOWN_LICENCES:
         return ""
     files = sorted(file for file in folder.iterdir() if file.name.upper().startswith(("LICENSE", "LICENCE")))
     return files[0].read_text(encoding="utf-8", errors="replace").strip() if files else ""

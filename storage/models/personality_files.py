@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
+from storage.adapters.folder_store import FILES, AdapterStore
 from storage.database.enums import SOURCE_WORDS, PairSource, TrainingSource
 from storage.errors import ExportRefused
 from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
@@ -65,7 +65,7 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, tar
     try:
         target.mkdir(parents=True)
         try:
-            for name in (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE):
+            for name in FILES:
                 shutil.copyfile(source / name, target / name)
             (target / CARD_FILE).write_text(cards.format_card(origin.personality.card), encoding="utf-8")
             known = base if origin.versions[0].base_revision == base.revision else None

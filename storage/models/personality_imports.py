@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
+from storage.adapters.folder_store import CONFIG_FILE, FILES, WEIGHTS_FILE, AdapterStore
 from storage.database.database import Database
 from storage.database.enums import GateVerdict
 from storage.errors import AdapterError, PersonalityConflict
@@ -34,7 +34,7 @@ from storage.releases.versions import (
 
 ZIP_SUFFIX = ".zip"
 COPIED_BYTES = 1_000_000
-TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
+TAKEN_FILES = (*FILES, CARD_FILE)
 
 
 @dataclass(frozen=True)

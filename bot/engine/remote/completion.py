@@ -215,14 +215,16 @@ class RemoteGeneration(QueuedGeneration):
         """Complete it with its text so far, unless it has ended."""
         if self.has_ended:
             return
-        so_far = self._answer
+        if self._answer is None:
+            self.complete(finish, time.perf_counter())
+            return
         self.complete(
             finish,
             time.perf_counter(),
-            started_at=so_far.started_at if so_far else None,
-            first_token_at=so_far.first_token_at if so_far else None,
-            prompt_tokens=so_far.prompt_tokens if so_far else 0,
-            answer_tokens=so_far.answer_tokens(finish) if so_far else 0,
+            started_at=self._answer.started_at,
+            first_token_at=self._answer.first_token_at,
+            prompt_tokens=self._answer.prompt_tokens,
+            answer_tokens=self._answer.answer_tokens(finish),
         )
 
     @property

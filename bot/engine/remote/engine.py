@@ -48,14 +48,11 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
     It knows one address. Spreading answers over several servers is the work of a router at that address.
     """
 
-    def __init__(
-        self, base: BaseModel, settings: Settings, database: Database, look_again_s: float = LOOK_AGAIN_S
-    ) -> None:
+    def __init__(self, base: BaseModel, settings: Settings, database: Database) -> None:
         super().__init__(settings.generation)
         self._base = base
         self._settings = settings
         self._remote = settings.remote
-        self._look_again_s = look_again_s
         self._spending = Spending(database, settings.remote)
         self._versions: Versions | None = None
         """The server and its versions, once the engine has started."""
@@ -78,18 +75,15 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
         reason = "" if self._is_closing else self._problem or ""
         return EngineState(loaded, reason, name="the remote engine", refused_versions=self._refused.describe())
 
-    def _encode(self, text: str) -> list[int]:
-        assert self._renderer is not None, "versions are loaded only after the start"
-        return self._renderer.ids(text)
-
     async def start(self) -> None:
         """Read the tokenizer and check the server once; it may become available later."""
-        self._renderer = await asyncio.to_thread(load_renderer, self._base.path, self._settings.model, self._generation)
+        renderer = await asyncio.to_thread(load_renderer, self._base.path, self._settings.model, self._generation)
+        self._renderer = renderer
         if self._is_closing:
             return
         self._session = open_session(self._settings.remote_api_key, self._remote)
         server = Server(self._remote.url, self._session, self._remote)
-        self._versions = versions_of(server, self._settings, self._encode)
+        self._versions = versions_of(server, self._settings, renderer.ids)
         await asyncio.gather(self._spending.exchange(), self._check(self._versions))
         if self._is_closing:
             return
@@ -241,5 +235,5 @@ class RemoteEngine(QueueingEngine[RemoteGeneration]):
 
     async def _look_until_found(self, versions: Versions) -> None:
         while self._problem is not None:
-            await asyncio.sleep(self._look_again_s)
+            await asyncio.sleep(LOOK_AGAIN_S)
             await self._check(versions)

@@ -261,15 +261,11 @@ def _prepare(model: Any) -> None:
 
 
 def _choose_kernels(_model: Any, _inputs: object, named: Mapping[str, Any]) -> None:
-    _let_onednn_multiply(named["input_ids"].numel() > FEW_TOKENS)
+    torch.backends.mkldnn.set_flags(named["input_ids"].numel() > FEW_TOKENS)
 
 
 def _restore_kernels(_model: Any, _inputs: object, _output: object) -> None:
-    _let_onednn_multiply(True)
-
-
-def _let_onednn_multiply(may: bool) -> None:
-    torch.backends.mkldnn.set_flags(may)
+    torch.backends.mkldnn.set_flags(True)
 
 
 def _contiguous(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:

@@ -110,16 +110,16 @@ class GraphCache:
         )
         model = build_graph(self.base.path, adapter, self.weight_bits)
         staging = self.folder / f".{target.name}{STAGING_SUFFIX}"
-        _remove(staging)
+        shutil.rmtree(staging, ignore_errors=True)
         try:
             staging.mkdir()
             ov.save_model(model, staging / MODEL_FILE, compress_to_fp16=False)
             (staging / CHECKSUMS_FILE).write_text(_checksums(staging, target.name, self.weight_bits), encoding="ascii")
             sync_to_disk(staging)
-            _remove(target)
+            shutil.rmtree(target, ignore_errors=True)
             staging.rename(target)
         except (OSError, RuntimeError) as error:  # OpenVINO raises RuntimeError
-            _remove(staging)
+            shutil.rmtree(staging, ignore_errors=True)
             raise GraphNotWritten(self.folder, error) from error
 
 
@@ -141,13 +141,6 @@ def _is_sound(folder: Path, weight_bits: int) -> bool:
         return (folder / CHECKSUMS_FILE).read_text(encoding="ascii") == _checksums(folder, folder.name, weight_bits)
     except (OSError, ValueError):
         return False
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _loaded_at(folder: Path) -> float:
