@@ -8,6 +8,8 @@ import pytest
 
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.storage.conftest import base
 from tests.tiny_model import save_adapter
 
@@ -30,6 +32,23 @@ def partial(adapter: AdapterRef, folder: Path) -> AdapterRef:
     save_file(tensors, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_bytes((adapter.path / "adapter_config.json").read_bytes())
     return AdapterRef("partial", folder)
+
+
+def settings_for(data: Path, url: str, **changes: object) -> Settings:
+    """Return settings; `changes` are of [remote], unless their names begin with another section and "__"."""
+    values = {
+        "REACTUNE_DATA__DIRECTORY": str(data),
+        "REACTUNE_MODEL__ENGINE": "remote",
+        "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
+        "REACTUNE_REMOTE__URL": url,
+        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "99",
+        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "7200",  # more than any test moves its clock: a check may be on its way
+        "REMOTE_API_KEY": str(changes.pop("key", "")),
+    }
+    for name, value in changes.items():
+        section, _, key = name.rpartition("__")
+        values[f"REACTUNE_{(section or 'remote').upper()}__{key.upper()}"] = str(value)
+    return load_settings(environment=values)
 
 
 class Clock:

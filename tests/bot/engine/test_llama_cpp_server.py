@@ -25,9 +25,9 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.effect import measure_effect, write_effect
 from storage.models.gguf import gguf_name, write_gguf
 from storage.operations.token_spend import spent_on
-from storage.settings.loading import load_settings
 from storage.settings.sections import PictureSettings, Settings
 from tests.bot.attachments.conftest import picture
+from tests.bot.engine.conftest import settings_for
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.llama_server import serve
 
@@ -72,16 +72,7 @@ async def engine(
     server: Any, bundled_base: BaseModel, tmp_path: Path, migrated_file: Path
 ) -> AsyncIterator[RemoteEngine]:
     shutil.copyfile(migrated_file, tmp_path / "reactune.db")
-    settings = load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(tmp_path),
-            "REACTUNE_MODEL__ENGINE": "remote",
-            "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
-            "REACTUNE_REMOTE__URL": server.listening_address,
-            "REACTUNE_REMOTE__KIND": "llama.cpp",
-            "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "30",  # it computes on the cores that everything else is on
-        }
-    )
+    settings = settings_for(tmp_path, server.listening_address, kind="llama.cpp")
     database = open_database(settings)
     engine = RemoteEngine(bundled_base, settings, database)
     await engine.start()

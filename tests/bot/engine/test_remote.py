@@ -35,8 +35,8 @@ from storage.models.effect import EffectRecord, write_effect
 from storage.models.gguf import gguf_name
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings.loading import load_settings
-from storage.settings.sections import RemoteSettings, Settings
-from tests.bot.engine.conftest import Clock
+from storage.settings.sections import RemoteSettings
+from tests.bot.engine.conftest import Clock, settings_for
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.families import BY_NAME, save_tokenizer
 from tests.remote_server import (
@@ -85,23 +85,6 @@ def record(adapter: AdapterRef, change: float) -> None:
     write_effect(adapter.path, effect)
 
 
-def settings_for(data: Path, server: RemoteServer, **changes: object) -> Settings:
-    """Return settings; `changes` are of [remote], unless their names begin with another section and "__"."""
-    values = {
-        "REACTUNE_DATA__DIRECTORY": str(data),
-        "REACTUNE_MODEL__ENGINE": "remote",
-        "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
-        "REACTUNE_REMOTE__URL": server.url,
-        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "99",
-        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "7200",  # more than any test moves its clock: a check may be on its way
-        "REMOTE_API_KEY": str(changes.pop("key", "")),
-    }
-    for name, value in changes.items():
-        section, _, key = name.rpartition("__")
-        values[f"REACTUNE_{(section or 'remote').upper()}__{key.upper()}"] = str(value)
-    return load_settings(environment=values)
-
-
 @pytest.fixture
 def database(tmp_path: Path, migrated_file: Path) -> Database:
     (tmp_path / "data").mkdir()
@@ -120,7 +103,7 @@ async def start(
             server.count = count
             if not server.url:
                 await stack.enter_async_context(running(server))
-            engine = RemoteEngine(base, settings_for(tmp_path / "data", server, **changes), database)
+            engine = RemoteEngine(base, settings_for(tmp_path / "data", server.url, **changes), database)
             stack.push_async_callback(engine.close, 0.0)
             await engine.start()
             return engine
@@ -176,16 +159,6 @@ async def test_an_answer_may_end_at_its_length(start: StartEngine) -> None:
     engine = await start(RemoteServer())
     completion = await finished(engine.submit(request(tokens=3)))
     assert (completion.finish, completion.answer_tokens) == (Finish.LENGTH, 3)
-
-
-async def test_a_prompt_is_rendered_here(start: StartEngine) -> None:
-    server = RemoteServer()
-    engine = await start(server)
-    rendered = await engine.render([{"role": "user", "content": "How are you?"}])
-    assert rendered.text == "<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n"
-    completion = await finished(engine.submit(request(rendered.text)))
-    assert server.asked()[0]["prompt"] == rendered.text
-    assert completion.prompt_tokens == rendered.tokens
 
 
 async def test_a_server_that_reads_other_tokens_is_reported_once(
@@ -648,7 +621,7 @@ async def test_retry_after_is_respected_and_costs_no_attempt(start: StartEngine,
     assert min(later - sooner for sooner, later in pairwise(refused_at)) >= 300.0
 
 
-async def test_members_read_that_the_server_is_away_until_it_is_back(
+async def test_members_read_that_the_server_is_away_until_it_is_back_or_starts_after_the_bot(
     start: StartEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer()
@@ -666,22 +639,12 @@ async def test_members_read_that_the_server_is_away_until_it_is_back(
     assert problem.endswith("; start it, or correct remote.url")
     (alert,) = local_alerts(HealthCheck("disk", ok=True, message=""), engine.state(), [])
     assert alert.message == f"the model cannot answer: {problem}"
-    await server.restart()
-    await until(lambda: not engine.state().failure_reason)
-    assert await answer(engine, request()) == OF_BASE
-
-
-async def test_the_server_may_start_after_the_bot(start: StartEngine) -> None:
-    server = RemoteServer()
-    await server.start()
-    await server.stop()
-    engine = await start(server)
+    newer = await start(server)
     with pytest.raises(ServersUnreachable):
-        engine.submit(request())
+        newer.submit(request())
     await server.restart()
-    await until(lambda: not engine.state().failure_reason)
-    assert await answer(engine, request()) == OF_BASE
-    await server.stop()
+    await until(lambda: not engine.state().failure_reason and not newer.state().failure_reason)
+    assert [await answer(one, request()) for one in (engine, newer)] == [OF_BASE] * 2
 
 
 async def test_answers_that_wait_end_with_a_sentence_when_the_server_goes(start: StartEngine) -> None:
@@ -766,10 +729,10 @@ async def test_the_setting_chooses_it_and_nothing_takes_its_place(
     database.close()
     server = RemoteServer()
     async with running(server):
-        engine = await start_engine(settings_for(tmp_path / "data", server), base)
+        engine = await start_engine(settings_for(tmp_path / "data", server.url), base)
         assert await answer(engine, request()) == OF_BASE
         await engine.close(0.0)
-    engine = await start_engine(settings_for(tmp_path / "data", server), base)
+    engine = await start_engine(settings_for(tmp_path / "data", server.url), base)
     with pytest.raises(ServersUnreachable):
         engine.submit(request())
     await engine.close(0.0)
@@ -811,7 +774,7 @@ async def ask_thinker(tmp_path: Path, database: Database) -> AsyncIterator[Calla
             server.count = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
             base = BaseModel(name, folder, "0" * 16, BY_NAME[name].architecture)
             changes = {"generation__max_new_tokens": tokens, "generation__max_thought_tokens": 20}
-            engine = RemoteEngine(base, settings_for(tmp_path / "data", server, **changes), database)
+            engine = RemoteEngine(base, settings_for(tmp_path / "data", server.url, **changes), database)
             await engine.start()
             stack.push_async_callback(engine.close, 0.0)
             prompt = await engine.render([{"role": "user", "content": "Hi"}])

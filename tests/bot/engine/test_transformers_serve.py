@@ -18,8 +18,8 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.engine.transformers.engine import LocalEngine
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel
-from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from tests.bot.engine.conftest import settings_for
 from tests.bot.engine.test_engine import finished, request
 
 pytestmark = pytest.mark.slow
@@ -77,18 +77,8 @@ def _wait_for(port: int) -> None:
 @pytest.fixture
 def settings(address: str, base: BaseModel, tmp_path: Path, migrated_file: Path) -> Settings:
     shutil.copyfile(migrated_file, tmp_path / "reactune.db")
-    return load_settings(
-        environment={
-            "REACTUNE_DATA__DIRECTORY": str(tmp_path),
-            "REACTUNE_MODEL__ENGINE": "remote",
-            "REACTUNE_MODEL__DTYPE": "float32",
-            "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
-            "REACTUNE_MODEL__THREADS": "1",
-            "REACTUNE_REMOTE__URL": f"{address}/v1/",
-            "REACTUNE_REMOTE__KIND": "openai",
-            "REACTUNE_REMOTE__MODEL": str(base.path),
-        }
-    )
+    local = {"model__dtype": "float32", "model__threads": 1}
+    return settings_for(tmp_path, f"{address}/v1/", kind="openai", model=base.path, **local)
 
 
 @pytest.fixture
