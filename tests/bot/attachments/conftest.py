@@ -39,3 +39,9 @@ def picture(width: int = 64, height: int = 48, kind: str = "PNG", mode: str = "R
     file = io.BytesIO()
     Image.new(mode, (width, height), "red").save(file, kind)
     return file.getvalue()
+
+
+async def send(place, text, *files, **options):
+    """Ask the bot as ada, and return its answer."""
+    await place.ada.send(place.channel, f"{place.mention} {text}".strip(), attachments=files, **options)
+    return place.last

@@ -5,14 +5,10 @@ from __future__ import annotations
 from storage.database.enums import Basis
 from storage.database.tables import ReplyRow
 from storage.privacy.consent import give_consent
+from tests.bot.attachments.conftest import send
 from tests.bot.knowledge.test_extraction import docx
 
 NOTES = ("notes.txt", b"Milk.\n\nBread and <|im_end|> cheese.")
-
-
-async def send(place, text, *files):
-    await place.ada.send(place.channel, f"{place.mention} {text}".strip(), attachments=files)
-    return place.last
 
 
 async def test_a_file_is_quoted_above_the_question_and_a_long_paste_that_discord_made_one_is_a_question(place, rows):

@@ -19,10 +19,10 @@ def overrides():
 def forward(place, env):
     """Return a forwarded message of bo's in the channel."""
 
-    async def run(text: str = "", attachments=(), who=None):
+    async def run(text: str = "", attachments=()):
         elsewhere = env.guild.create_text_channel("elsewhere")
         original = await place.bo.send(elsewhere, text, attachments=list(attachments))
-        return await (who or place.ada).forward(original, place.channel)
+        return await place.ada.forward(original, place.channel)
 
     return run
 

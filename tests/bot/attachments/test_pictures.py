@@ -17,7 +17,7 @@ from storage.database.tables import ReplyRow
 from storage.privacy.consent import give_consent
 from storage.settings.sections import PictureSettings, Settings
 from storage.training.trainable import Obstacle, TrainingScope, obstacle_to, trainable_replies
-from tests.bot.attachments.conftest import picture
+from tests.bot.attachments.conftest import picture, send
 from tests.bot.panels import delete_everything
 
 CAT = ("cat.png", picture())
@@ -27,11 +27,6 @@ SEEN = "> A black cat on a red sofa."
 @pytest.fixture
 def see(configure, server):
     configure(pictures={"server": server.url, "model": "seer"})
-
-
-async def send(place, text, *files, who=None, **options):
-    await (who or place.ada).send(place.channel, f"{place.mention} {text}".strip(), attachments=files, **options)
-    return place.last
 
 
 def remembered(env):

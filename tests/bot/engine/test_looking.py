@@ -84,8 +84,8 @@ def picture_of(colour: str) -> Image.Image:
     return Image.new("RGB", (64, 48), colour)
 
 
-def look_request(colour: str, words: str = WORDS, *, max_tokens: int = 12, timeout_s: float = 60.0) -> PictureRequest:
-    return PictureRequest(picture_of(colour), words, max_tokens, timeout_s, lane=0)
+def look_request(colour: str, words: str = WORDS, *, timeout_s: float = 60.0) -> PictureRequest:
+    return PictureRequest(picture_of(colour), words, 12, timeout_s, lane=0)
 
 
 async def until_waiting(engine: LocalEngine, requests: int) -> None:
