@@ -169,15 +169,6 @@ def _standing(session: Session, reply_ids: Collection[int], user_ids: Collection
     return {(reply_id, Thumb(*thumb)) for reply_id, *thumb in session.execute(query)}
 
 
-def current_votes(session: Session, personality_id: int | None = None) -> dict[int, dict[int, Vote]]:
-    """Return {reply id: {user id: vote}} of all votes that were not withdrawn."""
-    query = _current(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
-    if personality_id is not None:
-        replies = select(ReplyRow.id).where(ReplyRow.personality_id == personality_id)
-        query = query.where(VoteEventRow.reply_id.in_(replies))
-    return _votes(session, query)
-
-
 def votes_on(session: Session, reply_id: int) -> dict[int, Vote]:
     """Return {user id: vote} for one reply."""
     query = _current(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)

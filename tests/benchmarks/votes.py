@@ -16,7 +16,10 @@ from sqlalchemy import insert, select
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.tables import ReplyRow, VoteEventRow
-from storage.votes.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
+from storage.personalities.personalities import ensure_personality
+from storage.settings.sections import VoteSettings
+from storage.votes.votes import Thumb, VoteEvent, append_events, votes_on
+from storage.votes.weights import read_weighted_votes
 from tests.benchmarks import votes_used
 from tests.benchmarks.databases import POSTGRES, SQLITE, Opened, analyze, databases
 from tests.benchmarks.report import Row, notes, report
@@ -124,7 +127,8 @@ def _row(reply_id: int, member: int, emoji: str, *, added: bool) -> Row:
 
 
 def _read_all(filled: Filled) -> Row:
-    times_ms = [_read_ms(filled, current_votes) for _ in range(READS)]
+    personality_id = filled.database.call(ensure_personality)
+    times_ms = [_read_ms(filled, read_weighted_votes, personality_id, VoteSettings()) for _ in range(READS)]
     return _report(filled, READ_ALL, "ms", statistics.median(times_ms), repeats=READS)
 
 

@@ -24,7 +24,6 @@ from storage.database.enums import Outcome
 from storage.database.tables import AlertRow, ReplyRow
 from storage.errors import DataDirectoryInUse, TokenInUse
 from storage.runtime.processes import BOT, sole_process, sole_token
-from storage.votes.votes import current_votes
 from tests.bot.environment import Env
 
 TOKEN = "not.a.token"
@@ -270,7 +269,8 @@ def killed_while_streaming(settings) -> None:
 
 
 async def test_a_bot_killed_while_streaming_loses_no_vote_and_marks_the_answer(
-    killed_while_streaming, env, rows, query
+    killed_while_streaming, env, rows, votes
 ):
     assert [row.outcome for row in rows(ReplyRow)] == [Outcome.COMPLETE, Outcome.INTERRUPTED]
-    assert list(query(current_votes)) == [1]
+    assert votes(1)
+    assert not votes(2)

@@ -25,7 +25,7 @@ from storage.training.feedback import read_replies
 from storage.training.trainable import Obstacle, TrainingScope
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause
-from storage.votes.votes import Tally, Vote, current_votes
+from storage.votes.votes import Tally, Vote, votes_on
 from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import (
@@ -426,6 +426,6 @@ class TestHistory:
             for said in moves:
                 vote(session, replies[0], user_id, said)
         vote(session, replies[0], ALICE, UP, added=False)
-        current = current_votes(session)[replies[0]]
+        current = votes_on(session, replies[0])
         for user_id in (ALICE, BOB, CAROL):
             assert outcomes(session, user_id)[0].vote is current[user_id]

@@ -39,7 +39,7 @@ from storage.training.rounds import ManifestPair, claim_round, find_round, finis
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, votes_on
 from tests.past import add_version, quarantine
 from tests.seeding import (
     ALICE,
@@ -145,7 +145,7 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
 
     session.expire_all()
     assert session.scalars(select(ReplyRow.id)).all() == [others]
-    assert current_votes(session) == {others: {BOB: Vote.DOWN}}
+    assert votes_on(session, others) == {BOB: Vote.DOWN}
     assert count(session, VoteEventRow) == 1
     assert session.scalars(select(CorrectionRow.id)).all() == [kept]
     assert count(session, ReplyMessageRow) == 1

@@ -48,7 +48,7 @@ from storage.training.rounds import ManifestPair, claim_round, find_round, names
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
 from tests.storage.privacy.test_consent import marked, train_on
 
@@ -242,7 +242,8 @@ def test_a_member_is_deleted_from_one_server_only(session: Session) -> None:
     assert kept(session) == {his, elsewhere, asked_again}
     assert not {hers, shared} & kept(session)
     assert session.get_one(ReplyRow, asked_again).author_id == NOBODY
-    assert current_votes(session) == {his: {BOB: Vote.UP}, elsewhere: {ALICE: Vote.UP, BOB: Vote.UP}}
+    assert votes_on(session, his) == {BOB: Vote.UP}
+    assert votes_on(session, elsewhere) == {ALICE: Vote.UP, BOB: Vote.UP}
     assert consenting(session, [ALICE]) == {ALICE}
 
 

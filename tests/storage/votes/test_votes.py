@@ -29,7 +29,6 @@ from storage.votes.votes import (
     VoteEvent,
     append_events,
     current_thumbs,
-    current_votes,
     meanings,
     read_emoji_weights,
     votes_on,
@@ -207,25 +206,6 @@ def test_a_vote_on_a_deleted_reply_is_skipped_and_blocks_no_other(database: Data
 # Many replies and members
 
 
-def test_current_votes_hold_every_standing_vote_and_no_other(database: Database) -> None:
-    with database.transaction() as session:
-        first, second, third = (add_reply(session) for _ in range(3))
-    withdrawn = set_thumb(third, BOB, "👍")
-    append(database, set_thumb(first, ALICE, "👍"), set_thumb(first, BOB, "👎"), set_thumb(second, ALICE, "👎"))
-    append(database, withdrawn, take(withdrawn), set_thumb(third, CAROL, "👍"), set_thumb(third, CAROL, "👎"))
-    with database.snapshot() as session:
-        assert current_votes(session) == {first: {ALICE: Vote.UP, BOB: Vote.DOWN}, second: {ALICE: Vote.DOWN}}
-
-
-def test_votes_are_read_by_personality(database: Database) -> None:
-    with database.transaction() as session:
-        pirate = ensure_personality(session, "pirate")
-        mine, other = add_reply(session), add_reply(session, personality_id=pirate)
-    append(database, set_thumb(mine, ALICE, "👍"), set_thumb(other, ALICE, "👎"))
-    with database.snapshot() as session:
-        assert current_votes(session, pirate) == {other: {ALICE: Vote.DOWN}}
-
-
 def test_votes_on_versions(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
         version = add_version(session, personality_id=personality_id)
@@ -332,7 +312,6 @@ def test_votes_depend_only_on_which_reactions_stand(
         events = [VoteEvent(reply_id, *pair) for i, pair in enumerate(heard) for _ in range(1 + (i in repeats))]
         stored = [len(append_events(session, batch)) for batch in split(events, sorted(cuts))]
         assert votes_on(session, reply_id) == expected_votes(current)
-        assert current_votes(session).get(reply_id, {}) == expected_votes(current)
         tallies = votes.read_version_votes(session, ensure_personality(session)).by_version
         assert tallies.get(None, Tally()) == votes.tally(expected_votes(current).values())
         assert current_thumbs(session, [reply_id]) == current
@@ -369,7 +348,7 @@ def test_eight_writers_lose_nothing(database: Database) -> None:
 
     together(8, write)
     with database.snapshot() as session:
-        assert sum(len(v) for v in current_votes(session).values()) == 8 * 6
+        assert sum(len(votes_on(session, reply_id)) for reply_id in replies) == 8 * 6
         assert count_events(session) == 8 * 6
 
 
