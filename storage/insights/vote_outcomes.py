@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from math import prod
 from typing import Any
 
 from sqlalchemy import Select, func, or_, select
@@ -258,7 +257,7 @@ def vote_outcomes(
         uses, factual = _read_uses(session, whose.id, voted, own, quarantines), wrong_facts(session, whose.id)
         for reply_id, answer, guild_id, basis in replies:
             history, obstacle = histories[reply_id], obstacles.get(reply_id)
-            weight = prod(weights.weights(home_of(guild_id, basis), user_id, history.last_set_at))
+            weight = weights.weight(home_of(guild_id, basis), user_id, history.last_set_at)
             void = _void_status(history.now, weight, quarantines.get(reply_id, ()))
             taste = TasteUse.VOID if void else silent or TasteUse.COUNTS
             if taste is TasteUse.COUNTS and history.now is Vote.DOWN:

@@ -337,10 +337,10 @@ def _of_members(
     left_out: Counter[LeftOut] = Counter()
     weighed = []
     for choice in choices:
-        account, membership = weights.weights(choice.home, choice.user_id, choice.said_at)
+        weight = weights.weight(choice.home, choice.user_id, choice.said_at)
         reason = LeftOut.OPTED_OUT if choice.user_id in silent else choice.left_out
-        if reason is None and account * membership > 0:
-            weighed.append((choice, account * membership))
+        if reason is None and weight > 0:
+            weighed.append((choice, weight))
         elif choice.won is not None:
             left_out[reason or LeftOut.NEW] += 1
     units = _units(session, [choice for choice, _ in weighed])
@@ -368,8 +368,7 @@ def _voices_lately(session: Session, personality_id: int, admins: Collection[int
     weights = VoteWeights(session, settings, people)
     heaviest: dict[int, float] = {}
     for home, user in people:
-        account, membership = weights.weights(home, user, now)
-        heaviest[user] = max(heaviest.get(user, 0.0), account * membership)
+        heaviest[user] = max(heaviest.get(user, 0.0), weights.weight(home, user, now))
     return sum(heaviest.values())
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
-from typing import Protocol
+from typing import Any
 
-from sqlalchemy import Select, func, or_, select, true
+from sqlalchemy import Row, Select, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from storage.conversations.example_turns import without_examples
@@ -150,7 +149,7 @@ def read_corrections(
             row.reply_id,
             None,
             pseudonyms.of(row.author_id),
-            weight=prod(weights.weights(home, row.author_id, row.created_at)),
+            weight=weights.weight(home, row.author_id, row.created_at),
         )
         for row, home in homes
     ]
@@ -183,15 +182,7 @@ def read_texts(
     return found
 
 
-class AnsweredPrompt(Protocol):
-    """A row with an answer's prompt."""
-
-    prompt: str
-    base_revision: str
-    messages: list[dict[str, str]]
-
-
-def prompt_to_learn(row: AnsweredPrompt, base_revision: str, render: Render) -> str:
+def prompt_to_learn(row: Row[*tuple[Any, ...]], base_revision: str, render: Render) -> str:
     """Return the prompt without members' IDs: as it was served, or its messages rendered for this base.
 
     Examples and an order are left out, because a version is asked without them: it learns the answers of the base that

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from math import prod
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -320,10 +321,8 @@ def counted_votes_on(
     )
     disliked = {reply_id for (reply_id, _), history in histories.items() if history.now is Vote.DOWN}
     factual = wrong_facts(session, personality_id, disliked) if disliked else set()
-    weights, emoji = (
-        VoteWeights(session, settings, {(homes[id_], user) for id_, user in histories}),
-        vote_emoji_of(session),
-    )
+    weights = VoteWeights(session, settings, {(homes[id_], user) for id_, user in histories})
+    emoji = vote_emoji_of(session)
     for (reply_id, user_id), history in histories.items():
         said = history.now
         if said is None or (said is Vote.DOWN and (reply_id, user_id) in factual):
@@ -391,6 +390,10 @@ class VoteWeights:
             joined_at = self._memberships.since(home, user_id, given_at)
         return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
 
+    def weight(self, home: int | None, user_id: int, given_at: datetime) -> float:
+        """Return the product of `weights`."""
+        return prod(self.weights(home, user_id, given_at))
+
 
 def weigh_by_account(
     session: Session, settings: VoteSettings, rows: Iterable[Row[*tuple[Any, ...]]]
@@ -402,9 +405,8 @@ def weigh_by_account(
     homes = [(row, home_of(row.guild_id, row.basis)) for row in rows]
     weights = VoteWeights(session, settings, {(home, row.user_id) for row, home in homes})
     for row, home in homes:
-        account, membership = weights.weights(home, row.user_id, row.created_at)
-        if account * membership > 0:
-            yield row, account * membership
+        if (weight := weights.weight(home, row.user_id, row.created_at)) > 0:
+            yield row, weight
 
 
 def weigh_votes(
