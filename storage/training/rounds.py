@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
-from storage.database.rows import any_row, changed_rows, database_now, from_row, read_all, read_first
+from storage.database.rows import any_row, changed_rows, count_rows, database_now, from_row, read_all, read_first
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
 from storage.errors import LeaseExpired, RoundConflict
 from storage.members import Pseudonym
@@ -177,9 +177,9 @@ def names_deleted(session: Session, pairs: Sequence[ManifestPair]) -> bool:
     """Return whether an answer or a correction of these pairs was deleted."""
     replies = {id_ for pair in pairs for id_ in (pair.chosen_reply_id, pair.rejected_reply_id)} - {None}
     corrections = {pair.correction_id for pair in pairs} - {None}
-    there = select(func.count()).select_from(ReplyRow).where(ReplyRow.id.in_(replies))
-    written = select(func.count()).select_from(CorrectionRow).where(CorrectionRow.id.in_(corrections))
-    return session.scalar(there) != len(replies) or session.scalar(written) != len(corrections)
+    there = count_rows(session, select(ReplyRow.id).where(ReplyRow.id.in_(replies)))
+    written = count_rows(session, select(CorrectionRow.id).where(CorrectionRow.id.in_(corrections)))
+    return there < len(replies) or written < len(corrections)
 
 
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:

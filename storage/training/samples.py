@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from storage.conversations.example_turns import without_examples
 from storage.conversations.replies import (
     FINISHED_WHOLE,
-    NO_SOURCES,
     FinishedReply,
     NewReply,
     digest_prompt,
@@ -20,6 +19,7 @@ from storage.conversations.replies import (
     store_reply,
 )
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
+from storage.database.rows import any_row
 from storage.database.tables import CorrectionRow, ReplyMeasuresRow, ReplyRow
 from storage.members import anonymous, without_mentions
 from storage.personalities.personalities import lock_personalities
@@ -159,26 +159,13 @@ def record_samples(
         source = find_reply(session, asked.reply_id) if asked.reply_id else None
         if asked.reply_id and source is None:
             continue
-        as_served = source if source and digest_prompt(source.prompt) == asked.digest else None
-        sample = NewReply(
-            personality_id=personality_id,
-            version_id=version_id,
-            base_revision=base_revision,
-            prompt=as_served.prompt if as_served else asked.prompt,
-            messages=as_served.messages if as_served else asked.messages,
-            sampling=sampling,
-            seed=seed,
-            prompt_tokens=as_served.prompt_tokens if as_served else 0,
-            dropped_turns=as_served.dropped_turns if as_served else 0,
-            guild_id=source.guild_id if source else None,
-            channel_id=source.channel_id if source else NOBODY,
-            author_id=NOBODY,
-            source_message_id=None,
-            basis=source.basis if source else Basis.PROMPT_BANK,
-            speakers=source.speakers if source else (),
-            origin=Origin.SAMPLE,
-            sources=source.sources if source else NO_SOURCES,
-        )
+        unseen = _unseen(personality_id, base_revision, asked, Basis.PROMPT_BANK)
+        sample = replace(unseen, version_id=version_id, sampling=sampling, seed=seed, origin=Origin.SAMPLE)
+        if source:
+            shared = ("guild_id", "channel_id", "basis", "speakers", "sources")
+            if digest_prompt(source.prompt) == asked.digest:
+                shared += ("prompt", "messages", "prompt_tokens", "dropped_turns")
+            sample = replace(sample, **{name: getattr(source, name) for name in shared})
         outcome = Outcome.LENGTH if answer.is_cut else Outcome.COMPLETE
         store_reply(session, sample, FinishedReply(answer=answer.text, outcome=outcome))
         stored += 1
@@ -200,32 +187,29 @@ def add_local_pair(session: Session, personality_id: int, base_revision: str, pa
     if _is_known(session, personality_id, pair):
         return False
     rejected = FinishedReply(answer=pair.rejected, outcome=Outcome.COMPLETE)
-    reply_id = store_reply(session, _as_reply(personality_id, base_revision, pair), rejected)
+    reply_id = store_reply(session, _unseen(personality_id, base_revision, pair, Basis.LOCAL), rejected)
     suggest(session, reply_id, NOBODY, pair.chosen, Basis.LOCAL)
     return True
 
 
 def _is_known(session: Session, personality_id: int, pair: LocalPair) -> bool:
-    known = (
-        select(CorrectionRow.id)
-        .join(ReplyRow)
-        .where(
-            ReplyRow.personality_id == personality_id,
-            ReplyRow.prompt_digest == digest_prompt(pair.prompt),
-            ReplyRow.answer == pair.rejected,
-            CorrectionRow.text == pair.chosen,
-        )
+    same = (
+        ReplyRow.personality_id == personality_id,
+        ReplyRow.prompt_digest == digest_prompt(pair.prompt),
+        ReplyRow.answer == pair.rejected,
+        CorrectionRow.text == pair.chosen,
     )
-    return session.scalar(known.limit(1)) is not None
+    return any_row(session, select(CorrectionRow.id).join(ReplyRow).where(*same))
 
 
-def _as_reply(personality_id: int, base_revision: str, pair: LocalPair) -> NewReply:
+def _unseen(personality_id: int, base_revision: str, asked: AskedPrompt | LocalPair, basis: Basis) -> NewReply:
+    """Return an answer that no member asked for."""
     return NewReply(
         personality_id=personality_id,
         version_id=None,
         base_revision=base_revision,
-        prompt=pair.prompt,
-        messages=pair.messages,
+        prompt=asked.prompt,
+        messages=asked.messages,
         sampling={},
         seed=0,
         prompt_tokens=0,
@@ -234,6 +218,6 @@ def _as_reply(personality_id: int, base_revision: str, pair: LocalPair) -> NewRe
         channel_id=NOBODY,
         author_id=NOBODY,
         source_message_id=None,
-        basis=Basis.LOCAL,
+        basis=basis,
         speakers=(),
     )
