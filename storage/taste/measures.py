@@ -60,6 +60,9 @@ class Text:
     def count(self, pattern: re.Pattern[str]) -> int:
         return len(pattern.findall(self.lower))
 
+    def has(self, pattern: re.Pattern[str]) -> bool:
+        return pattern.search(self.lower) is not None
+
     def share(self, pattern: re.Pattern[str]) -> float:
         """Return the share of its words that match."""
         return self.count(pattern) / max(1, len(self.words))
@@ -179,11 +182,7 @@ MEASURES: tuple[Measure, ...] = (
         lambda t: t.whole[:1].isupper(),
     ),
     Measure(
-        "whole ending",
-        Group.FORM,
-        "a finished last sentence",
-        "an open end",
-        lambda t: t.whole.endswith(WHOLE_ENDINGS),
+        "whole ending", Group.FORM, "a finished last sentence", "an open end", lambda t: t.whole.endswith(WHOLE_ENDINGS)
     ),
     Measure(
         "exclamation marks",
@@ -193,11 +192,7 @@ MEASURES: tuple[Measure, ...] = (
         lambda t: math.log1p(t.whole.count("!")),
     ),
     Measure(
-        "any exclamation mark",
-        Group.PUNCTUATION,
-        "exclamation marks",
-        "no exclamation marks",
-        lambda t: "!" in t.whole,
+        "any exclamation mark", Group.PUNCTUATION, "exclamation marks", "no exclamation marks", lambda t: "!" in t.whole
     ),
     Measure("question marks", Group.PUNCTUATION, "questions", "no questions", lambda t: math.log1p(t.whole.count("?"))),
     Measure(
@@ -209,13 +204,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure("emoji", Group.PUNCTUATION, "many emoji", "few emoji", lambda t: math.log1p(t.emoji)),
     Measure("any emoji", Group.PUNCTUATION, "emoji", "no emoji", lambda t: t.emoji > 0),
-    Measure(
-        "commas",
-        Group.PUNCTUATION,
-        "many commas",
-        "few commas",
-        lambda t: t.whole.count(",") / max(1, t.length),
-    ),
+    Measure("commas", Group.PUNCTUATION, "many commas", "few commas", lambda t: t.whole.count(",") / max(1, t.length)),
     Measure("ellipses", Group.PUNCTUATION, "dots…", "no dots…", lambda t: "..." in t.whole or "…" in t.whole),
     Measure(
         "quotation marks",
@@ -234,67 +223,25 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure("first person", Group.REGISTER, "“I” and “my”", "little “I” and “my”", lambda t: t.share(FIRST_PERSON)),
     Measure("second person", Group.REGISTER, "saying “you” often", "little “you”", lambda t: t.share(SECOND_PERSON)),
-    Measure(
-        "speaks to you",
-        Group.REGISTER,
-        "speaking to you",
-        "not speaking to you",
-        lambda t: SECOND_PERSON.search(t.lower) is not None,
-    ),
-    Measure(
-        "we",
-        Group.REGISTER,
-        "“we” and “let's”",
-        "no “we”",
-        lambda t: FIRST_PERSON_PLURAL.search(t.lower) is not None,
-    ),
-    Measure(
-        "hedging",
-        Group.REGISTER,
-        "“maybe” and “perhaps”",
-        "no “maybe”",
-        lambda t: HEDGES.search(t.lower) is not None,
-    ),
-    Measure("warmth", Group.REGISTER, "warm words", "no warm words", lambda t: WARM.search(t.lower) is not None),
+    Measure("speaks to you", Group.REGISTER, "speaking to you", "not speaking to you", lambda t: t.has(SECOND_PERSON)),
+    Measure("we", Group.REGISTER, "“we” and “let's”", "no “we”", lambda t: t.has(FIRST_PERSON_PLURAL)),
+    Measure("hedging", Group.REGISTER, "“maybe” and “perhaps”", "no “maybe”", lambda t: t.has(HEDGES)),
+    Measure("warmth", Group.REGISTER, "warm words", "no warm words", lambda t: t.has(WARM)),
     Measure("much warmth", Group.REGISTER, "many warm words", "few warm words", lambda t: t.share(WARM)),
-    Measure(
-        "apologies",
-        Group.REGISTER,
-        "apologies",
-        "no apologies",
-        lambda t: APOLOGIES.search(t.lower) is not None,
-    ),
-    Measure(
-        "refusals",
-        Group.REGISTER,
-        "“I can't” and “I don't know”",
-        "no “I can't”",
-        lambda t: REFUSALS.search(t.lower) is not None,
-    ),
-    Measure("thanks", Group.REGISTER, "thanks", "no thanks", lambda t: THANKS.search(t.lower) is not None),
-    Measure(
-        "greetings",
-        Group.REGISTER,
-        "greetings",
-        "no greetings",
-        lambda t: GREETINGS.search(t.lower) is not None,
-    ),
+    Measure("apologies", Group.REGISTER, "apologies", "no apologies", lambda t: t.has(APOLOGIES)),
+    Measure("refusals", Group.REGISTER, "“I can't” and “I don't know”", "no “I can't”", lambda t: t.has(REFUSALS)),
+    Measure("thanks", Group.REGISTER, "thanks", "no thanks", lambda t: t.has(THANKS)),
+    Measure("greetings", Group.REGISTER, "greetings", "no greetings", lambda t: t.has(GREETINGS)),
     Measure("intensifiers", Group.REGISTER, "“very” and “really”", "no “very”", lambda t: t.share(INTENSIFIERS)),
     Measure("negations", Group.REGISTER, "“not” and “never”", "little “not”", lambda t: t.share(NEGATIONS)),
     Measure("contractions", Group.REGISTER, "“it's” and “don't”", "no “it's”", lambda t: t.share(CONTRACTIONS)),
-    Measure("laughs", Group.REGISTER, "laughs", "no laughs", lambda t: LAUGHS.search(t.lower) is not None),
-    Measure("slang", Group.REGISTER, "slang", "no slang", lambda t: SLANG.search(t.lower) is not None),
-    Measure(
-        "examples",
-        Group.REGISTER,
-        "examples",
-        "no examples",
-        lambda t: EXAMPLES.search(t.lower) is not None,
-    ),
+    Measure("laughs", Group.REGISTER, "laughs", "no laughs", lambda t: t.has(LAUGHS)),
+    Measure("slang", Group.REGISTER, "slang", "no slang", lambda t: t.has(SLANG)),
+    Measure("examples", Group.REGISTER, "examples", "no examples", lambda t: t.has(EXAMPLES)),
     Measure("advice", Group.REGISTER, "advice", "no advice", lambda t: t.share(ADVICE)),
     Measure("reasons", Group.REGISTER, "reasons", "no reasons", lambda t: t.share(REASONS)),
     Measure("certainty", Group.REGISTER, "“always” and “of course”", "no “always”", lambda t: t.share(CERTAINTY)),
-    Measure("requests", Group.REGISTER, "“please”", "no “please”", lambda t: PLEASE.search(t.lower) is not None),
+    Measure("requests", Group.REGISTER, "“please”", "no “please”", lambda t: t.has(PLEASE)),
     *map(_band, BANDS, (gettext_noop("31 to 60 words"), gettext_noop("61 to 120 words"))),
 )
 
@@ -306,7 +253,7 @@ def measure_named(name: str) -> Measure:
 def dodges(answer: str) -> bool:
     """Return whether the answer apologises, refuses or says that it does not know."""
     text = Text(answer)
-    return text.count(APOLOGIES) + text.count(REFUSALS) > 0
+    return text.has(APOLOGIES) or text.has(REFUSALS)
 
 
 def measure_style(answer: str) -> list[float]:
