@@ -148,7 +148,7 @@ def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckRe
     """Check for answers that are broken, alike or copied."""
     found, base = evaluation.degenerate_share, evaluation.degenerate_share_base
     most = _most("broken", MAX_BROKEN_EXCESS, settings)
-    values = {"share": _share(found), "base": _share(base), "limit": _share(most)}
+    values = _shares(found, base, most)
     sentence = Sentence("{share} of answers are broken (base {base}; limit +{limit})", **values)
     if evaluation.real_messages:
         sentence = Sentence(
@@ -163,19 +163,14 @@ def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckRe
     found, base = evaluation.alike_share, evaluation.alike_share_base
     most = _most("variety", MAX_ALIKE_EXCESS, settings)
     sentence = Sentence(
-        "{share} of answers resemble another one (base {base}; limit +{limit})",
-        share=_share(found),
-        base=_share(base),
-        limit=_share(most),
+        "{share} of answers resemble another one (base {base}; limit +{limit})", **_shares(found, base, most)
     )
     yield _limit(Sentence("variety"), found - base, most, sentence)
 
     found, base, most = evaluation.repeated_share, evaluation.repeated_share_base, MAX_REPEATED_EXCESS
     sentence = Sentence(
         "{share} of answers repeat examples of other messages word for word (base {base}; limit +{limit})",
-        share=_share(found),
-        base=_share(base),
-        limit=_share(most),
+        **_shares(found, base, most),
     )
     yield _limit(Sentence("repeated examples"), found - base, most, sentence)
 
@@ -250,15 +245,17 @@ def _length(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckRes
     found, base = evaluation.cut_share, evaluation.cut_share_base
     sentence = Sentence(
         "{share} of answers are cut off at the length limit (base {base}; limit +{limit})",
-        share=_share(found),
-        base=_share(base),
-        limit=_share(MAX_CUT_EXCESS),
+        **_shares(found, base, MAX_CUT_EXCESS),
     )
     yield _limit(Sentence("endings"), found - base, MAX_CUT_EXCESS, sentence)
 
 
 def _share(share: float) -> Figure:
     return Figure(share, ".0%")
+
+
+def _shares(found: float, base: float, most: float) -> dict[str, Figure]:
+    return {"share": _share(found), "base": _share(base), "limit": _share(most)}
 
 
 def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
