@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +31,6 @@ from trainer.round_context import Learner
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
-RenderPrompt = Callable[[str | list[dict[str, str]]], tuple[str, list[dict[str, str]]]]
-"""Returns what `render_prompt` does."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,7 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
         whose = open_personality(session, settings, personality)
         own = settings_of(settings, whose.card)
         chat = load_chat_format(base.path, own.model.template_options)
-        render = partial(render_prompt, chat=chat, system_prompt=own.chat.system_prompt)
-        lines = list(_read(file, render))
+        lines = list(_read(file, chat, own.chat.system_prompt))
         if not lines:
             raise SettingsError(
                 f"{file} has no pairs: write a JSON object with prompt, chosen and rejected on each line"
@@ -121,7 +118,7 @@ def render_prompt(
     return chat.render(messages), messages
 
 
-def _read(file: Path, render: RenderPrompt) -> Iterator[LocalPair]:
+def _read(file: Path, chat: ChatFormat, system_prompt: str) -> Iterator[LocalPair]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -131,7 +128,7 @@ def _read(file: Path, render: RenderPrompt) -> Iterator[LocalPair]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield _parse(json.loads(line), render)
+                yield _parse(json.loads(line), chat, system_prompt)
             except json.JSONDecodeError as error:
                 raise SettingsError(
                     f"{file}, line {number} is not valid JSON ({error.msg} at character {error.colno}): "
@@ -143,7 +140,7 @@ def _read(file: Path, render: RenderPrompt) -> Iterator[LocalPair]:
                 ) from error
 
 
-def _parse(record: Any, render: RenderPrompt) -> LocalPair:
+def _parse(record: Any, chat: ChatFormat, system_prompt: str) -> LocalPair:
     if not isinstance(record, dict) or not all(key in record for key in KEYS):
         raise ValueError("prompt, chosen or rejected is missing")
     chosen, rejected = (_answer(record[key]) for key in ("chosen", "rejected"))
@@ -151,7 +148,7 @@ def _parse(record: Any, render: RenderPrompt) -> LocalPair:
         raise ValueError("chosen and rejected must be two different, non-empty answers")
     if not _is_prompt(record["prompt"]):
         raise ValueError("prompt must be text or a list of messages, each with a role and a content")
-    prompt, messages = render(record["prompt"])
+    prompt, messages = render_prompt(record["prompt"], chat, system_prompt)
     stored = tuple({"role": said["role"], "content": _storable(said["content"])} for said in messages)
     return LocalPair(_storable(prompt), chosen, rejected, stored)
 
