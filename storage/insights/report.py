@@ -139,13 +139,13 @@ def read_report(session: Session, personality_id: int, now: datetime, settings: 
     )
 
 
-def votes_by_day(session: Session, personality_id: int, now: datetime, days: int = DAYS) -> tuple[DayOfVotes, ...]:
+def votes_by_day(session: Session, personality_id: int, now: datetime) -> tuple[DayOfVotes, ...]:
     """Return the votes by the UTC day on which they last changed, for every day, oldest first.
 
     Like the approval, they exclude arenas, sittings and quarantined votes.
     """
     today = now.astimezone(UTC).date()
-    first = today - timedelta(days=days - 1)
+    first = today - timedelta(days=DAYS - 1)
     # A vote can depend on an earlier thumb, so read the whole history of every vote that changed in this period.
     moved = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id)
@@ -159,7 +159,7 @@ def votes_by_day(session: Session, personality_id: int, now: datetime, days: int
     histories = read_histories(session, tuple_(VoteEventRow.reply_id, VoteEventRow.user_id).in_(moved))
     held = quarantined(session, personality_id)
     cast = Counter((history.since.date(), history.now) for whose, history in histories.items() if whose not in held)
-    every_day = [first + timedelta(days=i) for i in range(days)]
+    every_day = [first + timedelta(days=i) for i in range(DAYS)]
     return tuple(DayOfVotes(day, Tally(cast[day, Vote.UP], cast[day, Vote.DOWN])) for day in every_day)
 
 

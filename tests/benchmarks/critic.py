@@ -38,7 +38,8 @@ class Critic:
 
 def describe_fits(fits: Sequence[Fit]) -> dict[str, float]:
     """Return the share of answers whose own message is the likeliest of six, and the mean fit in nats."""
-    return {"fit_share": fmean(fit.is_likeliest for fit in fits), "fit_nats": fmean(fit.nats for fit in fits)}
+    likeliest = fmean(fit.own > max(fit.others) for fit in fits)
+    return {"fit_share": likeliest, "fit_nats": fmean(fit.nats for fit in fits)}
 
 
 def gain_of(before: Sequence[float], after: Sequence[float]) -> dict[str, float]:

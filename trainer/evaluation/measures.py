@@ -284,15 +284,6 @@ class Fit:
         best = max(self.own, *self.others)
         return exp(self.own - best) / sum(exp(one - best) for one in (self.own, *self.others))
 
-    @property
-    def is_likeliest(self) -> bool:
-        """True if the answer is likelier after its own message than after each other one.
-
-        That holds for a sixth of answers to another message, and for up to half of "Yay. That's amazing.", which is
-        likelier after most messages than after these others.
-        """
-        return self.own > max(self.others)
-
 
 def measure_fits(exchanges: Sequence[Exchange], read: ReadAnswers) -> list[Fit]:
     """Return the fit of each answer to its message, in order."""

@@ -12,12 +12,6 @@ from trainer.evaluation.measures import OTHER_MESSAGES, OTHERS, Exchange, Fit, m
 def test_fit_is_what_an_answer_gains_from_its_own_message():
     fit = Fit(own=-20.0, others=(-24.0, -31.0, -26.0, -27.0, -22.0))
     assert fit.nats == pytest.approx(6.0)
-    assert fit.is_likeliest
-
-
-@pytest.mark.parametrize("rival", [-22.0, -20.0])
-def test_an_answer_that_is_as_likely_after_another_message_is_not_its_own(rival):
-    assert not Fit(own=-22.0, others=(-24.0, -31.0, rival, -27.0, -26.0)).is_likeliest
 
 
 def read_shared_words(exchanges: Sequence[Exchange]) -> list[float]:
@@ -34,8 +28,8 @@ def test_each_answer_is_read_after_its_own_message_and_five_others():
         return read_shared_words(exchanges)
 
     fitting, strange = measure_fits([("Does it rain?", "It does."), ("Tea or milk?", "Goals!")], read)
-    assert (fitting.own, fitting.nats, fitting.is_likeliest) == (-3.0, 1.0, True)
-    assert (strange.nats, strange.is_likeliest) == (0.0, False)
+    assert (fitting.own, fitting.nats) == (-3.0, 1.0)
+    assert strange.nats == 0.0
     assert asked[:6] == [("Does it rain?", "It does."), *((other, "It does.") for other in OTHER_MESSAGES[:OTHERS])]
     assert len(asked) == 2 * (1 + OTHERS)
 
@@ -54,7 +48,7 @@ def test_one_of_the_other_messages_is_compared_with_the_rest(message):
 
 def test_an_empty_answer_fits_nothing():
     (fit,) = measure_fits([("Does it rain?", "")], read_shared_words)
-    assert (fit.nats, fit.is_likeliest) == (0.0, False)
+    assert fit.nats == 0.0
 
 
 def test_nothing_is_read_without_answers():
