@@ -38,7 +38,7 @@ from tests.benchmarks.served import ServedBot
 from tests.past import add_version
 from trainer.base import RoundBase
 from trainer.data.pairs import Pair
-from trainer.data.plan import PlanLimits, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.prepare import candidate_waits
 from trainer.data.survey import ReadTexts, Survey, survey_votes
 from trainer.round_context import Learner
@@ -135,8 +135,7 @@ class StandIn:
             learner = Learner(self._personality, RoundBase(self.base, self._settings.model), self._settings)
             survey = survey_votes(session, learner)
             champion = read_alias(session, self._personality).version
-            limits = PlanLimits.of(self._settings)
-            plan = make_plan(self._with_fresh(survey, champion), limits, lambda _pair: True)
+            plan = make_plan(self._with_fresh(survey, champion), self._settings, lambda _pair: True)
             digest = digest_manifest(plan.manifest)
             if plan.pairs < self._settings.training.min_pairs or digest == self._trained_on:
                 return

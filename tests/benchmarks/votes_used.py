@@ -27,7 +27,7 @@ from tests.benchmarks.filled_server import MEMBERS, VOTES_PER_ANSWER, fill_serve
 from tests.benchmarks.report import Row
 from tests.seeding import BASE_REVISION, message_of
 from trainer.base import RoundBase
-from trainer.data.plan import PlanLimits, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.survey import survey_votes
 from trainer.round_context import Learner
 
@@ -92,7 +92,7 @@ def prepare(url: str, tell: TellRow) -> None:
             most = settings.pairs.ranked_prompts
             prompts = newest_prompts(session, learner.scope, most, render=learner.base.render)
             survey = survey_votes(session, learner, prompts)
-            plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
+            plan = make_plan(survey, settings, lambda _pair: True)
         tell(
             {
                 "value": round(time.perf_counter() - began_s, 2),

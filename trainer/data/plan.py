@@ -16,7 +16,7 @@ from typing import Any
 from storage.database.enums import Split
 from storage.releases.versions import StartingPoint
 from storage.sentences import counted
-from storage.settings.sections import Settings
+from storage.settings.sections import Settings, TrainingSettings
 from storage.training.feedback import Texts
 from storage.training.rounds import ManifestPair, RoundVoter
 from trainer.data.pairs import Pair, RoundFeedback, Rows, example_of, pair_by_people
@@ -58,49 +58,24 @@ class TrainingPlan:
         return [_pair_line(pair, split) for pairs, split in parts for pair in pairs]
 
 
-@dataclass(frozen=True)
-class PlanLimits:
-    """What the settings say about a round's pairs."""
-
-    max_pairs: int
-    max_tokens: int
-    """Maximum length of a pair."""
-    max_voter_share: float
-    min_probability: float
-    """Minimum probability that the better one of two ranked answers is better."""
-    ranks: bool
-    """True if the taste should rank answers."""
-    validates: bool
-    """True if training may stop early, by validation pairs."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> PlanLimits:
-        return cls(
-            settings.training.max_pairs,
-            settings.training.max_tokens,
-            settings.votes.max_voter_share,
-            settings.pairs.min_probability,
-            ranks=settings.pairs.ranked_prompts > 0,
-            validates=settings.training.patience > 0,
-        )
-
-
-def make_plan(survey: Survey, limits: PlanLimits, fits: Fits) -> TrainingPlan:
-    """Choose a round's pairs; equal surveys, texts and limits give equal plans.
+def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
+    """Choose a round's pairs; equal surveys, texts and settings give equal plans.
 
     The survey's session must still be open, because only the texts of chosen pairs are read.
     """
-    most = limits.max_pairs
+    most = settings.training.max_pairs
     choose = partial(choose_pairs, fits=fits, read=survey.read)
     of_people = choose(survey.feedback.by_prompt(), pair_by_people, _heavy_and_newest, most)
     fresh = RoundFeedback(survey.ranked if survey.taste.may_rank else ()).by_prompt()
-    rank = partial(rank_by_taste, survey.taste, survey.measures, survey.relevance, limits.min_probability)
+    rank = partial(rank_by_taste, survey.taste, survey.measures, survey.relevance, settings.pairs.min_probability)
     of_taste = choose(fresh, rank, _surest, most)
     said = of_people.pairs
     weighed = weigh_by_taste(survey.taste, said, of_people.feedback) if survey.taste.may_teach else said
     uncapped, ranked = _share_room(weighed, of_taste.pairs, most)
-    capped = cap_voters(uncapped, limits.max_voter_share)
-    train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, limits)
+    capped = cap_voters(uncapped, settings.votes.max_voter_share)
+    train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, settings.training)
+    contradicted, too_long = len(of_people.pairs) - len(weighed), of_people.too_long + of_taste.too_long
+    notes = _notes(survey, settings, contradicted=contradicted, too_long=too_long)
     return TrainingPlan(
         train=tuple(train),
         validation=tuple(validation),
@@ -109,11 +84,7 @@ def make_plan(survey: Survey, limits: PlanLimits, fits: Fits) -> TrainingPlan:
         evidence=_evidence(uncapped, capped, ranked, survey)
         | {
             "pairs_by_source": dict(Counter(pair.source for pair in train)),
-            "notes": [
-                *_notes(survey, limits),
-                *_contradicted(len(of_people.pairs) - len(weighed)),
-                *_too_long(of_people.too_long + of_taste.too_long, limits.max_tokens),
-            ],
+            "notes": list(notes),
         },
         start=survey.start,
     )
@@ -145,12 +116,14 @@ def _influential(chosen: ChosenPairs, most: int) -> Iterable[RoundFeedback]:
     return [chosen.feedback[prompt] for prompt in dict.fromkeys(pair.prompt for pair in chosen.pairs)]
 
 
-def _watched(of_people: Sequence[Pair], ranked: Sequence[Pair], limits: PlanLimits) -> tuple[list[Pair], list[Pair]]:
+def _watched(
+    of_people: Sequence[Pair], ranked: Sequence[Pair], settings: TrainingSettings
+) -> tuple[list[Pair], list[Pair]]:
     """Return (pairs to train on, validation pairs). Only people's pairs validate, and only if training may stop early.
 
     A hash of the prompt decides, so that no pair moves when others come.
     """
-    if not limits.validates:
+    if not settings.patience:
         return [*of_people, *ranked], []
     watched = [pair for pair in of_people if _rank(pair.prompt) % VALIDATED == 0]
     train = [*(pair for pair in of_people if _rank(pair.prompt) % VALIDATED), *ranked]
@@ -177,8 +150,8 @@ def _evidence(
     }
 
 
-def _notes(survey: Survey, limits: PlanLimits) -> Iterator[str]:
-    """Yield sentences about unused feedback and the reasons."""
+def _notes(survey: Survey, settings: Settings, *, contradicted: int, too_long: int) -> Iterator[str]:
+    """Yield sentences about unused feedback and the reasons; the last two are numbers of pairs."""
     if survey.start.note:
         yield survey.start.note
     if unheard := sum(correction.weight == 0 for correction in survey.feedback.corrections):
@@ -187,26 +160,20 @@ def _notes(survey: Survey, limits: PlanLimits) -> Iterator[str]:
             "{count} suggested answers by new accounts or new members not counted",
             unheard,
         )
-    if limits.ranks and not survey.taste.may_rank:
+    if settings.pairs.ranked_prompts and not survey.taste.may_rank:
         yield survey.taste.why_unsure
-
-
-def _contradicted(number: int) -> Iterator[str]:
-    if number:
+    if contradicted:
         yield counted(
             "{count} pair of people left out, because all other votes say the opposite",
             "{count} pairs of people left out, because all other votes say the opposite",
-            number,
+            contradicted,
         )
-
-
-def _too_long(number: int, max_tokens: int) -> Iterator[str]:
-    if number:
+    if too_long:
         yield counted(
             "{count} pair longer than training.max_tokens = {tokens} left out",
             "{count} pairs longer than training.max_tokens = {tokens} left out",
-            number,
-            tokens=str(max_tokens),
+            too_long,
+            tokens=str(settings.training.max_tokens),
         )
 
 

@@ -30,7 +30,7 @@ from storage.votes.weights import RULES, read_weighted_votes
 from storage.wording import LEAST_SHOWN_SHARE
 from trainer.data.dataset import Skip, length_check
 from trainer.data.drawing import ask_champion
-from trainer.data.plan import VOTER_CAP, PlanLimits, TrainingPlan, make_plan
+from trainer.data.plan import VOTER_CAP, TrainingPlan, make_plan
 from trainer.data.survey import Survey, survey_votes
 from trainer.round_context import RoundContext
 
@@ -64,14 +64,14 @@ def prepare_votes(context: RoundContext, round_: Round) -> TrainingPlan | Skip:
     # 2) Draw answers for the taste to rank.
     prompts = ask_champion(context)
     fits = length_check(context.base.chat, settings.training.max_tokens)
-    limits, deciding = PlanLimits.of(settings), deciding_settings(settings)
+    deciding = deciding_settings(settings)
     for _ in range(MAX_PLANS):
         # 3) Collect what people said, and plan the pairs.
         with database.snapshot() as session:
             agreed = read_agreement(session, personality_id)
             survey = survey_votes(session, context, prompts)
             last = last_trained(session, personality_id)
-            plan = make_plan(survey, limits, fits)
+            plan = make_plan(survey, settings, fits)
         if plan.pairs < settings.training.min_pairs:
             return _too_few(plan, survey, settings.training.min_pairs, settings.privacy)
         if is_scheduled and last is not None and _is_repeated(last, plan, deciding):

@@ -56,7 +56,7 @@ from tests.seeding import (
     vote,
 )
 from trainer.base import RoundBase
-from trainer.data.plan import PlanLimits, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
 from trainer.round_context import Learner
@@ -325,7 +325,7 @@ def planner(database: Database) -> Callable[[Session], object]:
     with database.snapshot() as session:
         agreed = read_agreement(session, round_.personality_id)
         survey = survey_votes(session, Learner(round_.personality_id, RoundBase(base, settings.model), settings))
-        plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
+        plan = make_plan(survey, settings, lambda _pair: True)
     assert plan.manifest
     return lambda session: write_plan(session, round_, plan, {}, agreed)
 

@@ -42,7 +42,7 @@ from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
 from tests.trainer.contexts import learner_of
-from trainer.data.plan import PlanLimits, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
 from trainer.exchange import export_file
@@ -291,7 +291,7 @@ def test_a_closed_basis_closes_what_was_open(
     closed = permitted.model_copy(update={"privacy": type(permitted.privacy)()})
     with database.snapshot() as session:
         survey = survey_votes(session, learner_of(closed, tiny_base, personality))
-        plan = make_plan(survey, PlanLimits.of(closed), lambda _pair: True)
+        plan = make_plan(survey, closed, lambda _pair: True)
     said = require_nobody((survey.feedback, plan))
     assert CANARY not in said
     assert f"{ALLOWED} bank" in said
@@ -305,7 +305,7 @@ def test_a_round_and_its_manifest_name_nobody(
     with database.transaction() as session:
         agreed = read_agreement(session, personality)
         survey = survey_votes(session, learner_of(permitted, tiny_base, personality))
-        plan = make_plan(survey, PlanLimits.of(permitted), lambda _pair: True)
+        plan = make_plan(survey, permitted, lambda _pair: True)
         assert write_plan(session, round_, plan, {}, agreed)
         pseudonyms = pseudonyms_of(session, *MEMBERS)
     assert CANARY not in require_nobody((survey.feedback, plan, agreed))

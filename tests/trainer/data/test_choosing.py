@@ -24,7 +24,7 @@ from tests.seeding import ALICE, BASE_REVISION, BOB, add_correction, add_reply, 
 from tests.trainer.contexts import learner_of
 from tests.trainer.rated import ANN, BEN, corrections, crowd, rated, reader, replies
 from trainer.data.pairs import MAX_PAIRS_PER_PROMPT, Pair, RoundFeedback, pair_by_people
-from trainer.data.plan import PlanLimits, TrainingPlan, choose_pairs, make_plan
+from trainer.data.plan import TrainingPlan, choose_pairs, make_plan
 from trainer.data.survey import ReadTexts, survey_votes
 
 BASE = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
@@ -50,7 +50,7 @@ def plan(database: Database, *prompts: AskedPrompt, max_pairs: int) -> tuple[Tra
             was_read.update(replies)
             return survey.read(replies=replies, corrections=corrections)
 
-        return make_plan(replace(survey, read=read), PlanLimits.of(settings), lambda _pair: True), was_read
+        return make_plan(replace(survey, read=read), settings, lambda _pair: True), was_read
 
 
 def test_a_round_reads_the_texts_of_no_more_pairs_than_it_may_train_on(database: Database) -> None:

@@ -25,7 +25,7 @@ from storage.training.feedback import RatedReply, WrittenCorrection
 from storage.votes.weights import WeightedVotes
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, rated, reader, replies, sample, written
 from trainer.data.pairs import Pair, RoundFeedback
-from trainer.data.plan import PlanLimits, TrainingPlan, make_plan
+from trainer.data.plan import TrainingPlan, make_plan
 from trainer.data.survey import Survey
 from trainer.training.rows import PreferencePair
 
@@ -86,7 +86,7 @@ def survey(
 def plan_of(
     found: Survey, configured: Settings | None = None, fits: Callable[[PreferencePair], bool] = lambda _pair: True
 ) -> TrainingPlan:
-    return make_plan(found, PlanLimits.of(configured or settings()), fits)
+    return make_plan(found, configured or settings(), fits)
 
 
 def siblings(count: int, first: int = 1) -> list[RatedReply]:

@@ -32,7 +32,7 @@ from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, read_manif
 from tests.trainer.contexts import context_of, learner_of
 from tests.trainer.rounds.quick import approve, train_quickly
 from trainer.data.dataset import TrainingSet, prepare_examples
-from trainer.data.plan import PlanLimits, make_plan
+from trainer.data.plan import make_plan
 from trainer.data.survey import survey_votes
 from trainer.rounds.round import run_round
 
@@ -76,7 +76,7 @@ def learn(session: Session, pairs: list[Pair], parent: Version | None, *, crowne
 def planned(session: Session, settings: Settings, base: BaseModel) -> tuple[str | None, set[Pair], list[str]]:
     """Return starter, pairs and notes of the round that would be planned now."""
     survey = survey_votes(session, learner_of(settings, base, ensure_personality(session)))
-    plan = make_plan(survey, PlanLimits.of(settings), lambda _pair: True)
+    plan = make_plan(survey, settings, lambda _pair: True)
     pairs = {(line.chosen_reply_id or 0, line.rejected_reply_id or 0) for line in plan.manifest}
     return (plan.start.starter.name if plan.start.starter else None), pairs, plan.evidence["notes"]
 
