@@ -22,7 +22,7 @@ from tests.benchmarks.report import Row, notes
 from tests.benchmarks.training_sides import ANSWER_TOKENS, SEED, build_trl
 from trainer.base import RoundBase
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import load_evaluation_models
+from trainer.evaluation.evaluate import evaluate, load_evaluation_models
 from trainer.evaluation.sampling import Serving
 from trainer.progress import Phase, RoundProgress
 from trainer.rounds.judging import RoundJudge
@@ -94,7 +94,13 @@ def _judge(plan: Round, metrics: TrainingMetrics, watch: Watch) -> Row:
     models = load_evaluation_models(settings.gate, settings.data.directory)
     store = AdapterStore(plan.output.parent)
     serving = Serving.of(settings, RoundBase(plan.base, settings.model))
-    judge = RoundJudge(serving, models, ServedContext(), settings.gate, TrainingSource.VOTES, store, watch)
+    judge = RoundJudge(
+        serving,
+        settings.gate,
+        TrainingSource.VOTES,
+        store,
+        lambda adapter: evaluate(serving, adapter, models, ServedContext(), watch),
+    )
     trained = judge.judge(plan.output, metrics)
     return {
         "what": "judging",

@@ -18,17 +18,13 @@ from storage.releases.versions import read_alias
 from storage.settings.sections import GateSettings
 from storage.taste.examples import NO_EXAMPLES, Examples
 from trainer.base import ShownExamples, ask_alone
-from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import EvaluationModels, evaluate
 from trainer.evaluation.gate import NOT_A_NUMBER, Verdict, decide
 from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Serving, open_adapter
-from trainer.progress import Phase, ReportProgress, begin_phase
+from trainer.progress import Phase, begin_phase
 from trainer.round_context import RoundContext
 from trainer.training.strength import MILDER, record_effect, save_weaker
 from trainer.training.train import TrainingMetrics
-
-Evaluate = Callable[[Serving, AdapterRef, EvaluationModels, ServedContext, ReportProgress], Evaluation]
 
 log = logging.getLogger(__name__)
 
@@ -62,19 +58,15 @@ class RoundJudge:
     """Puts the adapters of one round through the gate."""
 
     serving: Serving
-    models: EvaluationModels
-    context: ServedContext
     gate: GateSettings
     learns_from: TrainingSource
     store: AdapterStore
-    report: ReportProgress
-    evaluate: Evaluate = evaluate
+    evaluate: Callable[[AdapterRef], Evaluation]
 
     def judge(self, staging: Path, metrics: TrainingMetrics) -> Trained:
         """Put the adapter through the gate, after freeing the model of its training or of the last judgement."""
         free_unused_models()
-        adapter = AdapterRef(self.store.seal(staging), staging)
-        evaluation = self.evaluate(self.serving, adapter, self.models, self.context, self.report)
+        evaluation = self.evaluate(AdapterRef(self.store.seal(staging), staging))
         verdict = decide(metrics.train_loss, evaluation, self.gate, learns_from=self.learns_from)
         return Trained(staging, verdict, metrics, evaluation)
 

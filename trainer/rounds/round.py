@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from functools import partial
 
+from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
 from storage.database.database import Database, open_database
 from storage.database.enums import PairSource, TrainingSource
@@ -24,14 +25,15 @@ from trainer.data.flattery import pairs_against_flattery
 from trainer.data.plan import TrainingPlan
 from trainer.data.prepare import prepare_votes
 from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import evaluate, load_evaluation_models
-from trainer.evaluation.sampling import open_adapter
+from trainer.evaluation.evaluate import EvaluationModels, evaluate, load_evaluation_models
+from trainer.evaluation.results import Evaluation
+from trainer.evaluation.sampling import Serving, open_adapter
 from trainer.gpu_room import shares_gpu
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.round_context import RoundContext
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.ending import FORESEEN, Failed, Judged, Rejected, Result, Skipped, end_leased_round, end_round
-from trainer.rounds.judging import Evaluate, RoundJudge, ask_before
+from trainer.rounds.judging import RoundJudge, ask_before
 from trainer.rounds.readiness import other_base, plan_memory, ready_base
 from trainer.training.rows import PreferencePair
 from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
@@ -40,6 +42,7 @@ RETRY_S = 1.0
 RENEWAL_S = 3 * HEARTBEAT_S
 
 Train = Callable[[TrainingJob, ReportProgress], TrainingMetrics]
+Evaluate = Callable[[Serving, AdapterRef, EvaluationModels, ServedContext, ReportProgress], Evaluation]
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +113,10 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
         metrics = train_on_all(partial(train, job), settings, report)
 
         # 5) Judge, at a lower strength if it goes too far.
-        judge = RoundJudge(context.serving, models, served, own.gate, prepared.learns_from, store, report, evaluate)
+        serving = context.serving
+        judge = RoundJudge(
+            serving, own.gate, prepared.learns_from, store, lambda one: evaluate(serving, one, models, served, report)
+        )
         kept = judge.mend(judge.judge(staging, metrics), starter, stages)
         numbers = kept.numbers | {"memory": asdict(prepared.memory) if prepared.memory else None}
         if not kept.verdict.publishable:

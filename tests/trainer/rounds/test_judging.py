@@ -15,8 +15,6 @@ from storage.models.base_model import BaseModel, load_on_device
 from storage.settings.sections import Settings
 from tests.trainer.contexts import quiet, serving_of
 from tests.trainer.training.test_dpo import PAIRS, SETTINGS
-from trainer.evaluation.context import ServedContext
-from trainer.evaluation.evaluate import EvaluationModels
 from trainer.rounds.distributed import train_on_all
 from trainer.rounds.judging import RoundJudge
 from trainer.training.recipes import DPO, TrainingSplit
@@ -44,16 +42,7 @@ def test_the_trained_model_is_gone_before_the_gate_loads_its_own(
     monkeypatch.setattr("trainer.training.train.load_on_device", load_followed)
     settings = Settings(training=SETTINGS)
     store = AdapterStore(tmp_path / "adapters")
-    judge = RoundJudge(
-        serving_of(settings, tiny_base),
-        EvaluationModels((), None),
-        ServedContext(),
-        settings.gate,
-        TrainingSource.VOTES,
-        store,
-        quiet,
-        evaluate,
-    )
+    judge = RoundJudge(serving_of(settings, tiny_base), settings.gate, TrainingSource.VOTES, store, evaluate)
     with store.stage() as staging:
         job = TrainingJob(DPO, TrainingSplit(tuple(PAIRS[:2])), SETTINGS, tiny_base, staging)
         with pytest.raises(Judged) as reached:

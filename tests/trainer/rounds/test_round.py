@@ -76,8 +76,7 @@ from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
 from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Sampler
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
-from trainer.rounds.judging import Evaluate
-from trainer.rounds.round import Train, run_round
+from trainer.rounds.round import Evaluate, Train, run_round
 from trainer.training.train import TrainingJob, train_adapter
 
 WORKER = "here"
