@@ -8,16 +8,15 @@ from safetensors.torch import load_file
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterStore
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
-from storage.models.base_model import BaseModel, load_model, load_on_device, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, load_model, load_on_device, load_tokenizer
 from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.hardware import cpu_threads
 from storage.settings.sections import TrainingSettings
-from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import micro_batch
-from trainer.training.recipes import DPO, MOST_PASSES, TrainingSplit, warmup_share
+from trainer.training.recipes import DPO, MOST_PASSES, TrainingSplit, for_so_many, warmup_share
 from trainer.training.rows import PreferencePair, pair_row
 from trainer.training.train import FEWEST_WATCHED, TrainingJob, TrainingMetrics, thin, train_adapter
 
@@ -26,12 +25,6 @@ PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
 PAIRS = [
     PreferencePair(PROMPT.format(name), "Yes, of course.", "No, sorry.") for name in ("Ana", "Bo", "Cy", "Di", "Eve")
 ]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> BaseModel:
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 def train(
@@ -69,21 +62,17 @@ def margin(base: BaseModel, policy: Path, reference: Path | None, pair: Preferen
     return SETTINGS.beta * (chosen - rejected)
 
 
-def test_adapter_moves_and_the_base_does_not(base, tmp_path):
+def test_the_adapter_moves_and_can_be_published_and_the_base_stays(base, tmp_path):
     before = (base.path / "model.safetensors").read_bytes()
-    train(base, tmp_path / "out")
-    weights = load_file(tmp_path / "out" / WEIGHTS_FILE)
-    assert all("lora_" in name for name in weights)
-    assert all(tensor.abs().sum() > 0 for name, tensor in weights.items() if "lora_B" in name)
-    assert (base.path / "model.safetensors").read_bytes() == before
-
-
-def test_only_the_trained_adapter_is_written_and_can_be_published(base, tmp_path):
     store = AdapterStore(tmp_path / "store")
     with store.stage() as staging:
         train(base, staging)
         digest = store.publish(staging)
     require_base(store.path(digest), base)  # it raises otherwise
+    weights = load_file(store.path(digest) / WEIGHTS_FILE)
+    assert all("lora_" in name for name in weights)
+    assert all(tensor.abs().sum() > 0 for name, tensor in weights.items() if "lora_B" in name)
+    assert (base.path / "model.safetensors").read_bytes() == before
 
 
 def test_adapter_does_not_fit_another_base(base, trained):
@@ -191,7 +180,7 @@ def one_pass(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("patience", "steps"), [(1, 2), (2, 3), (9, 4)])
+@pytest.mark.parametrize(("patience", "steps"), [(2, 3), (9, 4)])
 def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base, one_pass, tmp_path, patience, steps):
     """Every pass makes pairs that ask for the opposite worse, so the first pass is the best."""
     long = SETTINGS.model_copy(update={"epochs": 4, "sft_weight": 0, "patience": patience})
@@ -203,12 +192,11 @@ def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base
 
 
 def test_a_few_pairs_get_enough_steps(base, tmp_path):
-    metrics = train(base, tmp_path / "out", settings=SETTINGS.model_copy(update={"epochs": 1, "min_steps": 6}))
+    few = SETTINGS.model_copy(update={"epochs": 1, "min_steps": 6})
+    metrics = train(base, tmp_path / "out", settings=few)
     assert (metrics.pairs, metrics.steps, metrics.epochs_trained) == (4, 6, 6.0)
-    more = train(base, tmp_path / "more", settings=SETTINGS.model_copy(update={"epochs": 8, "min_steps": 6}))
-    assert more.steps == 8
-    no_end = train(base, tmp_path / "no end", settings=SETTINGS.model_copy(update={"epochs": 1, "min_steps": 48}))
-    assert no_end.epochs_trained == MOST_PASSES
+    assert for_so_many(4, few.model_copy(update={"epochs": 8})).epochs == 8
+    assert for_so_many(4, few.model_copy(update={"min_steps": 48})).epochs == MOST_PASSES
 
 
 def test_pairs_of_our_own_are_trained_on_and_counted_apart(base, tmp_path):
@@ -227,6 +215,7 @@ def test_peoples_pairs_choose_the_strength(base, trained, tmp_path, wanted, stre
     """The validation pairs ask for more of what was learned, or for its opposite."""
     metrics = train(base, tmp_path / "out", validation=wanted)
     assert metrics.strength == strength
+    assert (metrics.steps, metrics.epochs_trained) == (3, 3.0), "without patience, training runs to its end"
     sign = 1 if strength > 1 else -1
     kept = sign * margin(base, tmp_path / "out", None, PAIRS[4])
     assert metrics.validation_margin == pytest.approx(kept, abs=1e-4)
@@ -238,10 +227,6 @@ def test_pairs_that_disagree_choose_no_strength(base, tmp_path):
     assert train(base, tmp_path / "out", validation=[*ENOUGH[:3], *AGAINST[:1] * 5]).strength == 1.0
 
 
-def test_too_few_pairs_choose_no_strength(base, tmp_path):
-    assert train(base, tmp_path / "out", validation=AGAINST[1:]).strength == 1.0
-
-
 def test_training_continues_while_validation_improves(base, trained, tmp_path):
     patient = SETTINGS.model_copy(update={"patience": 1})
     metrics = train(base, tmp_path / "b", validation=ENOUGH, settings=patient)
@@ -249,19 +234,12 @@ def test_training_continues_while_validation_improves(base, trained, tmp_path):
     torch.testing.assert_close(learned(tmp_path / "b", metrics.strength), learned(trained))
 
 
-@pytest.mark.parametrize(("patience", "validation"), [(0, AGAINST), (1, []), (1, AGAINST[1:])])
-def test_without_patience_or_enough_validation_pairs_training_runs_to_its_end(base, tmp_path, patience, validation):
-    settings = SETTINGS.model_copy(update={"patience": patience})
+@pytest.mark.parametrize("validation", [[], AGAINST[1:]])
+def test_too_few_validation_pairs_neither_end_training_nor_choose_a_strength(base, tmp_path, validation):
+    settings = SETTINGS.model_copy(update={"patience": 1})
     metrics = train(base, tmp_path / "out", validation=validation, settings=settings)
-    assert (metrics.steps, metrics.epochs_trained) == (3, 3.0)
-
-
-def test_validation_pairs_are_counted_without_those_that_are_too_long(base, tmp_path):
-    long = PreferencePair(PAIRS[0].prompt, "Yes. " * 400, "No.")
-    turned = PreferencePair(PAIRS[4].prompt, PAIRS[4].rejected, PAIRS[4].chosen)
-    metrics = train(base, tmp_path / "out", validation=[turned, long, PAIRS[4]])
-    assert (metrics.validation_pairs, metrics.validation_accuracy, metrics.left_out) == (2, 0.5, 1)
-    assert metrics.validation_margin == pytest.approx(0.0, abs=1e-4)
+    assert (metrics.steps, metrics.epochs_trained, metrics.strength) == (3, 3.0, 1.0)
+    assert metrics.validation_accuracy == (0.0 if validation else None)
 
 
 def test_the_curve_holds_the_loss_of_every_step(plain):
@@ -298,26 +276,19 @@ def test_completions_get_the_log_probabilities_of_the_plain_model(base):
     assert torch.allclose(scored, of_trl, atol=1e-5)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
-def test_weight_scales_a_pairs_loss(base, tmp_path, weight):
-    settings = SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0})
-    pair = PreferencePair(PAIRS[0].prompt, PAIRS[0].chosen, PAIRS[0].rejected, weight=weight)
-    assert train(base, tmp_path / "out", train=[pair], settings=settings).train_loss == pytest.approx(
-        weight * 0.6931, abs=1e-4
-    )
-
-
-def test_answer_that_brings_its_end_token_trains_the_same(base, trained, tmp_path):
-    ended = [PreferencePair(p.prompt, f"{p.chosen}<|im_end|>", f"{p.rejected}<|im_end|>") for p in PAIRS[:4]]
-    train(base, tmp_path / "b", train=ended)
-    assert (trained / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+def test_an_answer_that_brings_its_end_token_trains_the_same(base):
+    chat, pair = load_chat_format(base.path, NO_OPTIONS), PAIRS[0]
+    ended = PreferencePair(pair.prompt, f"{pair.chosen}<|im_end|>", f"{pair.rejected}<|im_end|>")
+    assert pair_row(ended, chat) == pair_row(pair, chat)
 
 
 def test_pairs_longer_than_the_limit_are_left_out_and_counted(base, tmp_path):
     long = PreferencePair(PAIRS[0].prompt, "Yes. " * 400, "No.")
-    metrics = train(base, tmp_path / "out", train=[*PAIRS[:2], long], validation=[long])
-    assert (metrics.pairs, metrics.validation_pairs, metrics.left_out) == (2, 0, 2)
-    assert metrics.validation_accuracy is None
+    turned = PreferencePair(PAIRS[4].prompt, PAIRS[4].rejected, PAIRS[4].chosen)
+    metrics = train(base, tmp_path / "out", train=[*PAIRS[:2], long], validation=[turned, long, PAIRS[4]])
+    assert (metrics.pairs, metrics.validation_pairs, metrics.left_out) == (2, 2, 2)
+    assert metrics.validation_accuracy == 0.5
+    assert metrics.validation_margin == pytest.approx(0.0, abs=1e-4)
 
 
 def test_round_in_which_no_pair_fits_is_refused(base, tmp_path):
@@ -332,7 +303,7 @@ def test_nan_loss_stops_at_once_and_writes_no_adapter(base, tmp_path):
     assert not (tmp_path / "out" / CONFIG_FILE).exists()
 
 
-def test_progress_goes_through_the_phases(base, tmp_path):
+def test_progress_goes_through_the_phases_and_training_prints_nothing(base, tmp_path, capfd):
     said: list[RoundProgress] = []
     train(base, tmp_path / "out", validation=PAIRS[4:], report=said.append)
     of_phase = {phase: [progress for progress in said if progress.phase is phase] for phase in Phase}
@@ -342,10 +313,6 @@ def test_progress_goes_through_the_phases(base, tmp_path):
     assert [(each.step, each.steps) for each in of_phase[Phase.REFERENCE]] == [(0, 4), (4, 4), (0, 1), (1, 1)]
     assert [(each.step, each.steps) for each in of_phase[Phase.TRAINING]] == [(step, 3) for step in range(4)]
     assert [(each.step, each.steps) for each in of_phase[Phase.VALIDATING]] == [(0, 1), (1, 1)]
-
-
-def test_training_prints_nothing(base, tmp_path, capfd):
-    train(base, tmp_path / "out", validation=PAIRS[4:])
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 

@@ -6,15 +6,15 @@ import torch
 from safetensors.torch import load_file
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
-from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, RoundProgress
 from trainer.training.memory_plan import SMALLER
 from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
-from trainer.training.rows import Demonstration
+from trainer.training.rows import Demonstration, demonstration_row
 from trainer.training.train import TrainingJob, TrainingMetrics, train_adapter
 
 SETTINGS = TrainingSettings(
@@ -31,12 +31,6 @@ NAMES = ("Ana", "Bo", "Cy", "Di", "Eve", "Flo")
 SHOWN = [Demonstration(PROMPT.format(name), "Yes, of course.") for name in NAMES]
 TURNED = [Demonstration(PROMPT.format(name), "No, sorry, I do not know that one.") for name in NAMES]
 LONG = Demonstration(PROMPT.format("Ana"), "Yes. " * 400)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> BaseModel:
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 def train(
@@ -67,28 +61,25 @@ def loss(base: BaseModel, adapter: Path | None, *shown: Demonstration) -> float:
     return -total / sum(tokens(base, each) for each in shown)
 
 
-def test_demonstrations_become_likelier_than_with_the_starter(base, tmp_path):
-    train(base, tmp_path / "starter")
-    train(base, tmp_path / "child", starter=tmp_path / "starter")
-    for output, parent in (("starter", None), ("child", tmp_path / "starter")):
-        assert log_ratio(base, tmp_path / output, parent, SHOWN[4].prompt, SHOWN[4].answer) > 0.01
+@pytest.fixture(scope="module")
+def trained(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of the four demonstrations, which no test changes."""
+    folder = tmp_path_factory.mktemp("trained") / "out"
+    train(base, folder)
+    return folder
+
+
+def test_demonstrations_become_likelier_than_with_the_starter(base, trained, tmp_path):
+    train(base, tmp_path / "child", starter=trained)
+    for output, parent in ((trained, None), (tmp_path / "child", trained)):
+        assert log_ratio(base, output, parent, SHOWN[4].prompt, SHOWN[4].answer) > 0.01
     assert sorted(path.name for path in (tmp_path / "child").iterdir() if path.is_dir()) == []
 
 
-def test_the_adapter_moves_and_the_base_does_not(base, tmp_path):
-    before = (base.path / "model.safetensors").read_bytes()
-    train(base, tmp_path / "out")
-    weights = load_file(tmp_path / "out" / WEIGHTS_FILE)
-    assert {name.rsplit(".", 2)[1] for name in weights} == {"lora_A", "lora_B"}
-    assert all(weight.abs().sum() > 0 for weight in weights.values())
-    assert (base.path / "model.safetensors").read_bytes() == before
-
-
-def test_a_child_starts_where_its_starter_ended(base, tmp_path):
-    train(base, tmp_path / "starter")
+def test_a_child_starts_where_its_starter_ended(base, trained, tmp_path):
     still = SETTINGS.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
-    train(base, tmp_path / "child", starter=tmp_path / "starter", settings=still)
-    starter, child = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("starter", "child"))
+    train(base, tmp_path / "child", starter=trained, settings=still)
+    starter, child = (load_file(folder / WEIGHTS_FILE) for folder in (trained, tmp_path / "child"))
     assert all(torch.allclose(starter[name], child[name], atol=1e-9) for name in starter)
 
 
@@ -112,10 +103,10 @@ def test_loss_does_not_depend_on_how_many_are_computed_at_once(base, tmp_path):
     assert apart.train_loss == pytest.approx(together.train_loss, abs=1e-5)
 
 
-def test_answer_that_brings_its_end_token_trains_the_same(base, tmp_path):
-    train(base, tmp_path / "a")
-    train(base, tmp_path / "b", train=[Demonstration(each.prompt, f"{each.answer}<|im_end|>") for each in SHOWN[:4]])
-    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+def test_an_answer_that_brings_its_end_token_trains_the_same(base):
+    chat = load_chat_format(base.path, NO_OPTIONS)
+    ended = Demonstration(SHOWN[0].prompt, f"{SHOWN[0].answer}<|im_end|>")
+    assert demonstration_row(ended, chat) == demonstration_row(SHOWN[0], chat)
 
 
 def test_margins_of_demonstrations_are_per_token(base, tmp_path):
@@ -130,12 +121,11 @@ def test_margins_of_demonstrations_are_per_token(base, tmp_path):
     assert metrics.validation_margin == pytest.approx(sum(expected) / 2, abs=1e-4)
 
 
-def test_same_demonstrations_and_seed_give_the_same_bytes(base, tmp_path):
-    train(base, tmp_path / "a")
+def test_same_demonstrations_and_seed_give_the_same_bytes(base, trained, tmp_path):
     torch.rand(3)  # earlier random numbers must not matter
     train(base, tmp_path / "b")
     train(base, tmp_path / "c", settings=SETTINGS.model_copy(update={"seed": 18}))
-    first, again, other = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "abc")
+    first, again, other = ((folder / WEIGHTS_FILE).read_bytes() for folder in (trained, tmp_path / "b", tmp_path / "c"))
     assert first == again != other
 
 

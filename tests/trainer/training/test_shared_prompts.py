@@ -29,10 +29,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from storage.models.base_model import load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, load_tokenizer
 from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
-from tests.tiny_model import build_tiny_base
 from trainer.training.memory_plan import USUAL, TrainingMemoryPlan
 from trainer.training.recipes import DPO
 from trainer.training.rows import Row, TokenTree, split_by_tokens
@@ -91,9 +90,8 @@ NOT_SERVED = {
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("base")
-    return load_tokenizer(resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data").path)
+def tokenizer(base: BaseModel) -> Any:
+    return load_tokenizer(base.path)
 
 
 def rows() -> list[Row]:

@@ -7,18 +7,18 @@ import torch
 from safetensors.torch import load_file
 
 from storage.adapters.folder_store import WEIGHTS_FILE
-from tests.tiny_model import build_tiny_base, save_adapter
+from storage.models.base_model import BaseModel
+from tests.tiny_model import save_adapter
 from trainer.training.strength import save_weaker
 
 SHARE = 0.25
 
 
 @pytest.fixture(scope="module")
-def adapters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def adapters(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two adapters of one base."""
     folder = tmp_path_factory.mktemp("adapters")
-    base = build_tiny_base(folder / "base")
-    return save_adapter(base, folder / "starter", seed=1).path, save_adapter(base, folder / "learned", seed=2).path
+    return tuple(save_adapter(base.path, folder / str(seed), seed=seed).path for seed in (1, 2))
 
 
 def weakened(adapters: tuple[Path, Path], folder: Path, *, continues: bool) -> dict[str, torch.Tensor]:
