@@ -8,14 +8,13 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import BaseModelError, SettingsError
-from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.chat_format import NO_OPTIONS, ChatFormat, load_chat_format
-from storage.models.hardware import cpu_threads, silence_transformers
+from storage.models.hardware import cpu_threads
 from storage.settings.sections import (
     DataSettings,
     GateSettings,
@@ -56,19 +55,6 @@ def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) ->
             model(input_ids=ids, labels=labels).loss.backward()
             optimiser.step()
             optimiser.zero_grad()
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> BaseModel:
-    """A tiny model that answers in a whole sentence; the untaught one babbles."""
-    folder = tmp_path_factory.mktemp("base")
-    tiny = build_tiny_base(folder / "tiny")
-    with silence_transformers():
-        model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(tiny)
-        teach(model, tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
-        model.save_pretrained(tiny)
-    return resolve_base_model(str(tiny), folder / "data")
 
 
 def new_adapter(base: BaseModel) -> PeftModel:
@@ -198,15 +184,6 @@ def test_divergence_is_that_of_the_whole_distributions(base, adapter):
     assert mean_divergence(model, [ScoredPassage([1, 40], [50, 60, 70])]) == pytest.approx(expected, rel=1e-3)
 
 
-def test_equal_seeds_give_equal_judgements(base, adapter, usual, tmp_path):
-    assert judged(base, adapter, tmp_path) == usual
-
-
-def test_greedy_answers_can_be_judged(base, adapter, shared_data):
-    judgement = judged(base, adapter, shared_data, temperature=0.0)
-    assert 0.0 < judgement.answer_tokens <= 64
-
-
 def test_judgement_fits_into_json(usual):
     restored = json.loads(json.dumps(asdict(usual)))
     assert restored["divergence"] == usual.divergence
@@ -239,28 +216,18 @@ def test_adapter_of_no_numbers_is_never_published(base, adapter, tmp_path, share
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
 
 
-def test_findings_about_the_base_are_kept_for_later_rounds(base, adapter, tmp_path):
-    first = judged(base, adapter, tmp_path)
-    (file,) = findings(tmp_path)
-    kept = json.loads(file.read_text())
-    assert sum(kept["answers"]["tokens"]) / MESSAGES == first.answer_tokens_base
-    file.write_text(json.dumps(kept | {"answers": kept["answers"] | {"tokens": [11] * MESSAGES}}))
-    assert judged(base, adapter, tmp_path).answer_tokens_base == 11
-    assert findings(tmp_path) == [file]
-
-
-def test_other_questions_are_asked_again(base, adapter, tmp_path):
-    judged(base, adapter, tmp_path)
-    judged(base, adapter, tmp_path, seed=18)
-    judged(base, adapter, tmp_path, temperature=0.2)
-    assert len(findings(tmp_path)) == 3
-
-
-def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base, adapter, tmp_path):
+def test_findings_about_the_base_are_kept_for_later_rounds_and_equal_seeds_give_equal_ones(
+    base, adapter, usual, tmp_path
+):
     first: list[RoundProgress] = []
     again: list[RoundProgress] = []
-    judged(base, adapter, tmp_path, report=first.append)
-    judged(base, adapter, tmp_path, report=again.append)
+    assert judged(base, adapter, tmp_path, report=first.append) == usual
+    (file,) = findings(tmp_path)
+    kept = json.loads(file.read_text())
+    assert sum(kept["answers"]["tokens"]) / MESSAGES == usual.answer_tokens_base
+    file.write_text(json.dumps(kept | {"answers": kept["answers"] | {"tokens": [11] * MESSAGES}}))
+    assert judged(base, adapter, tmp_path, report=again.append).answer_tokens_base == 11
+    assert findings(tmp_path) == [file]
     of_version = [Phase.JUDGING, Phase.ANSWERING, Phase.COHERENCE, Phase.DIVERGENCE]
     assert list(dict.fromkeys(each.phase for each in first)) == [
         *of_version,
@@ -279,33 +246,29 @@ def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base
         assert (counted[0].step, counted[-1].step) == (0, steps)
 
 
+def test_other_questions_are_asked_again(base, adapter, usual, shared_data):
+    known = len(findings(shared_data))
+    judged(base, adapter, shared_data, seed=18)
+    greedy = judged(base, adapter, shared_data, temperature=0.0)
+    assert 0.0 < greedy.answer_tokens <= 64
+    assert len(findings(shared_data)) == known + 2
+
+
 def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
     chat = load_chat_format(base.path, NO_OPTIONS)
     return [ServedMessage(chat.render([{"role": "user", "content": message}]), message) for message in messages]
 
 
 def test_members_messages_are_answered_too_and_never_kept(base, adapter, usual, tmp_path):
-    both = judged(base, adapter, tmp_path, real=members(base, "What do you think of the ferry?", "Soup again?"))
+    reported: list[RoundProgress] = []
+    real = members(base, "What do you think of the ferry?", "Soup again?")
+    both = judged(base, adapter, tmp_path, real=real, report=reported.append)
     assert (usual.messages, usual.real_messages) == (MESSAGES, 0)
     assert (both.messages, both.real_messages) == (MESSAGES + 2, 2)
     assert both.coherence_ratio != usual.coherence_ratio
     assert (both.divergence, both.suites) == (usual.divergence, usual.suites)
     (file,) = findings(tmp_path)
     assert len(json.loads(file.read_text())["answers"]["whole"]) == MESSAGES
-
-
-def test_liked_answers_are_repeated_whole_and_those_of_the_card_in_pieces():
-    shown = (("Hi", "It is good to have you. What brought you here?"),)
-    asked = ["I like soup.", "I am bored."]
-    answers = ["It is good to have you! What brought you here?", "It is good to have you. Bored again?"]
-    assert ServedContext(of_card=shown).repeated_share(asked, answers) == 1.0
-    assert ServedContext(liked_answers=shown).repeated_share(asked, answers) == 0.5
-    assert ServedContext(of_card=shown).repeated_share(["hi", "hi!"], answers) == 0.0
-
-
-def test_progress_says_when_members_messages_are_answered(base, adapter, tmp_path):
-    reported: list[RoundProgress] = []
-    judged(base, adapter, tmp_path, real=members(base, "Soup?"), report=reported.append)
     assert list(dict.fromkeys(each.phase for each in reported)) == [
         Phase.JUDGING,
         Phase.ANSWERING,
@@ -318,18 +281,27 @@ def test_progress_says_when_members_messages_are_answered(base, adapter, tmp_pat
     ]
 
 
+def test_liked_answers_are_repeated_whole_and_those_of_the_card_in_pieces():
+    shown = (("Hi", "It is good to have you. What brought you here?"),)
+    asked = ["I like soup.", "I am bored."]
+    answers = ["It is good to have you! What brought you here?", "It is good to have you. Bored again?"]
+    assert ServedContext(of_card=shown).repeated_share(asked, answers) == 1.0
+    assert ServedContext(liked_answers=shown).repeated_share(asked, answers) == 0.5
+    assert ServedContext(of_card=shown).repeated_share(["hi", "hi!"], answers) == 0.0
+
+
 def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, usual, tmp_path):
     (tmp_path / "base").write_text("a file in its place")
     assert judged(base, adapter, tmp_path) == usual
 
 
-def test_the_operators_suite_is_judged_too_and_the_base_is_asked_again(base, adapter, tmp_path):
-    judged(base, adapter, tmp_path)
+def test_the_operators_suite_is_judged_too_and_the_base_is_asked_again(base, adapter, usual, shared_data, tmp_path):
+    known = len(findings(shared_data))
     file = tmp_path / "house.jsonl"
     file.write_text('{"id": "thanks", "prompt": "How are you today?", "must": ["thank you"]}\n')
-    result = judged(base, adapter, tmp_path, suites=(file,)).suites[-1]
+    result = judged(base, adapter, shared_data, suites=(file,)).suites[-1]
     assert (result.suite, result.cases, result.base_passes) == ("house", 1, 1)
-    assert len(findings(tmp_path)) == 2
+    assert len(findings(shared_data)) == known + 1
 
 
 def test_suite_that_does_not_fit_is_refused(base, adapter, tmp_path):

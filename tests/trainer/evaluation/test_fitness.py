@@ -11,7 +11,6 @@ import pytest
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.hardware import silence_transformers
-from tests.tiny_model import build_tiny_base
 from trainer.evaluation.gate import MAX_FIT_LOSS
 from trainer.evaluation.measures import Exchange, Fit, answer_log_probabilities, measure_fits
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
@@ -85,11 +84,9 @@ def losses_of_sense(judge: Judge, styles: Sequence[str]) -> tuple[dict[str, floa
     return ({what: one.clear_loss for what, one in of.items()} for of in (sound, lost))
 
 
-def test_an_untaught_model_finds_nothing_lost(tmp_path):
+def test_an_untaught_model_finds_nothing_lost(tiny_base):
     """It tells no message from another, so that it must not fail anything."""
-    sound, lost = losses_of_sense(
-        judge_of(resolve_base_model(str(build_tiny_base(tmp_path / "tiny")), tmp_path)), STYLES
-    )
+    sound, lost = losses_of_sense(judge_of(tiny_base), STYLES)
     assert max({**sound, **lost}.values()) < MAX_FIT_LOSS
 
 

@@ -14,7 +14,6 @@ from storage.models.chat_format import NO_OPTIONS, load_chat_format
 from storage.models.memory import NumberFormat
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 from tests.seeding import tiny_settings
-from tests.tiny_model import build_tiny_base
 from tests.trainer.contexts import quiet, serving_of
 from tests.trainer.evaluation.test_evaluate import new_adapter, teach
 from tests.verdicts import trust_graphs
@@ -30,18 +29,6 @@ WARM = GREEDY.model_copy(update={"temperature": 1.0})
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("graphs")
-
-
-@pytest.fixture(scope="module")
-def base(folder: Path) -> BaseModel:
-    """A tiny base that answers in a whole sentence."""
-    tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(
-        RoundBase(resolve_base_model(str(tiny), folder / "first"), ModelSettings()), None, NumberFormat("float32")
-    )
-    teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
-    sampler.model.save_pretrained(tiny)
-    return resolve_base_model(str(tiny), folder / "data")
 
 
 @pytest.fixture(scope="module")

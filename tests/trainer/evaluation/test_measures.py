@@ -10,8 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
-from tests.tiny_model import build_tiny_base
+from storage.models.base_model import load_model, load_tokenizer
 from trainer.evaluation.measures import (
     MAX_LOGITS,
     ScoredPassage,
@@ -36,12 +35,6 @@ PASSAGES = [
     ScoredPassage([3], [8, 2, 6, 300, 12]),
     ScoredPassage([1, 2, 3, 4, 5, 6], [11]),
 ]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 @pytest.fixture(scope="module")
