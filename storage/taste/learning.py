@@ -73,22 +73,32 @@ class TasteData:
     def voters(self) -> int:
         return len(self.names)
 
-    def before(self, votes: int) -> TasteData:
-        """Return the first `votes` votes."""
-        thumbs = int(self.order[:votes].sum())
-        return self._part(slice(0, thumbs), slice(0, votes - thumbs), slice(0, votes))
-
     def between(self, first: int, last: int) -> TasteData:
         """Return the votes from `first` up to `last`, which is not included."""
+        mine, ends = self.choices, np.append(self.choices.starts, len(self.choices.x))
         start, end = (int(self.order[:votes].sum()) for votes in (first, last))
-        return self._part(slice(start, end), slice(first - start, last - end), slice(first, last))
+        choices = slice(first - start, last - end)
+        answers = slice(ends[choices.start], ends[choices.stop])
+        return TasteData(
+            Thumbs(*(column[start:end] for column in vars(self.thumbs).values())),
+            Choices(
+                mine.x[answers],
+                mine.starts[choices] - answers.start,
+                mine.share[answers],
+                mine.weight[choices],
+                mine.in_order[choices],
+            ),
+            self.order[first:last],
+            self.names,
+            self.about[first:last],
+        )
 
     def without(self, reply_ids: Collection[int]) -> TasteData:
         """Return the votes on other answers than these."""
         kept = np.array([about.isdisjoint(reply_ids) for about in self.about], dtype=bool)
         thumbs, choices = kept[self.order], kept[~self.order]
-        answers, sizes = np.repeat(choices, self.choices.sizes), self.choices.sizes[choices]
         mine = self.choices
+        answers, sizes = np.repeat(choices, mine.sizes), mine.sizes[choices]
         return TasteData(
             Thumbs(*(column[thumbs] for column in vars(self.thumbs).values())),
             Choices(
@@ -96,28 +106,11 @@ class TasteData:
                 np.cumsum(sizes) - sizes,
                 mine.share[answers],
                 mine.weight[choices],
-                None if mine.in_order is None else mine.in_order[choices],
+                mine.in_order[choices],
             ),
             self.order[kept],
             self.names,
             tuple(compress(self.about, kept)),
-        )
-
-    def _part(self, thumbs: slice, choices: slice, votes: slice) -> TasteData:
-        mine, ends = self.thumbs, np.append(self.choices.starts, len(self.choices.x))
-        answers = slice(ends[choices.start], ends[choices.stop])
-        return TasteData(
-            Thumbs(*(column[thumbs] for column in vars(mine).values())),
-            Choices(
-                self.choices.x[answers],
-                self.choices.starts[choices] - ends[choices.start],
-                self.choices.share[answers],
-                self.choices.weight[choices],
-                None if self.choices.in_order is None else self.choices.in_order[choices],
-            ),
-            self.order[votes],
-            self.names,
-            self.about[votes],
         )
 
     def with_thumbs(self, opinions: Sequence[Opinion], x: Floats) -> TasteData:
@@ -166,7 +159,6 @@ class LearnedTaste:
     is_on: bool = True
     """True if an admin lets the taste act."""
     opinions: TasteOpinions = NO_OPINIONS
-    """The opinions that it was learned from."""
 
     @property
     def counts(self) -> FeedbackCounts:
@@ -289,7 +281,7 @@ def _bet(bettor: Bettor, data: TasteData) -> Bettor:
     now = replace(bettor, with_measures=with_measures, without=without)
     while True:
         if now.seen == now.fits_at <= len(data):
-            now = _look_again(now, data.before(now.seen))
+            now = _look_again(now, data.between(0, now.seen))
         if now.seen >= len(data):
             return now
         soon = min(len(data), now.fits_at)

@@ -65,8 +65,8 @@ class Choices:
     """Each answer's share of its choice, (M,): 1 and 0, or equal shares for "about the same"."""
     weight: Floats
     """Weight of each choice, (C,)."""
-    in_order: NDArray[np.bool_] | None = None
-    """True for each choice whose first answer was shown first, (C,); None if that is unknown for all."""
+    in_order: NDArray[np.bool_]
+    """True for each choice whose first answer is known to have been shown first, (C,)."""
 
     @property
     def bare(self) -> Choices:
@@ -77,8 +77,7 @@ class Choices:
     def shown_first(self) -> Floats:
         """1 for each answer that was shown first, else 0, (M,)."""
         first = np.zeros(len(self.x))
-        if self.in_order is not None:
-            first[self.starts[self.in_order]] = 1
+        first[self.starts[self.in_order]] = 1
         return first
 
     @property

@@ -202,6 +202,7 @@ def _learn(pairs: Sequence[Pair]) -> Floats:
         np.arange(0, len(sides), 2),
         np.tile([1.0, 0.0], len(pairs)),
         weights / weights.mean(),  # AdamW's steps do not depend on the scale of the loss
+        np.zeros(len(pairs), dtype=bool),
     )
     nothing = Thumbs(sides[:0], np.zeros(0), np.zeros(0, dtype=np.intp), np.zeros(0))
     return fit(nothing, choices, GROUPS, prior(GROUPS)).mean

@@ -247,9 +247,8 @@ def test_what_came_before_and_what_comes_are_the_parts_of_the_whole(
     cut = data.draw(st.integers(0, len(votes)))
     end = data.draw(st.integers(cut, len(votes)))
     assert len(whole) == len(votes)
-    assert equal(whole.before(len(votes)), whole)
-    assert equal(whole.before(cut), whole.between(0, cut))
-    for part, of_part in ((whole.before(cut), votes[:cut]), (whole.between(cut, end), votes[cut:end])):
+    assert equal(whole.between(0, len(votes)), whole)
+    for part, of_part in ((whole.between(0, cut), votes[:cut]), (whole.between(cut, end), votes[cut:end])):
         alone = arrange(of_part, POOL_MEASURES)
         voters = list(dict.fromkeys(one.voter for one in votes if isinstance(one, Opinion)))
         places = [voters.index(one.voter) for one in of_part if isinstance(one, Opinion)]

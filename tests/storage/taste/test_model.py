@@ -74,6 +74,7 @@ def choices_of(*choices: tuple[Floats, Sequence[float]], size: int = len(GROUPS)
         np.cumsum(sizes) - sizes,
         np.array([part for _, share in choices for part in share], dtype=float),
         np.ones(len(choices)),
+        np.zeros(len(choices), dtype=bool),
     )
 
 
