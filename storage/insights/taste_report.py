@@ -208,7 +208,7 @@ def _read_examples(
 
     def ranked(reply_ids: Collection[int]) -> list[str]:
         which = (ReplyRow.id.in_(sorted(reply_ids)[-SEARCHED:]), *may_be_seen)
-        return [shown.text for shown in examples_of(session, taste, personality_id, SEARCHED, *which)]
+        return examples_of(session, taste, personality_id, SEARCHED, *which)
 
     liked = ranked({reply_id for reply_id, net in liking.items() if net > 0})[:EXAMPLES]
     disliked = ranked({reply_id for reply_id, net in liking.items() if net < 0})[::-1]

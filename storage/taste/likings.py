@@ -154,17 +154,9 @@ def _correlation(x: Floats) -> Floats:
     return found
 
 
-@dataclass(frozen=True)
-class ShownAnswer:
-    """One of the bot's own answers, as an example of liked or disliked traits."""
-
-    text: str
-    utility: float
-
-
 def examples_of(
-    session: Session, taste: LearnedTaste, personality_id: int, newest: int = 300, *which: ColumnElement[bool]
-) -> list[ShownAnswer]:
+    session: Session, taste: LearnedTaste, personality_id: int, newest: int, *which: ColumnElement[bool]
+) -> list[str]:
     """Return the bot's newest answers that `which` selects, from the best liked to the least, by the taste.
 
     Answers to members who opted out are left out.
@@ -176,9 +168,7 @@ def examples_of(
         *which,
     )
     answers = list(dict.fromkeys(session.scalars(rows.order_by(ReplyRow.id.desc()).limit(newest))))
-    utilities = taste.score(answers).tolist() if answers else []
-    found = [ShownAnswer(answer, utility) for answer, utility in zip(answers, utilities, strict=True)]
-    return sorted(found, key=lambda shown: -shown.utility)
+    return [answers[place] for place in np.argsort(-taste.score(answers), kind="stable")]
 
 
 @dataclass(frozen=True)
