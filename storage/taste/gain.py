@@ -38,14 +38,7 @@ class CandidateChoice:
 def record_choice(session: Session, reply_id: int, choice: CandidateChoice) -> None:
     """Store the choice among an answer's candidates, unless the answer was deleted in the meantime."""
     if lock_replies(session, {reply_id}):
-        session.merge(
-            ReplyChoiceRow(
-                reply_id=reply_id,
-                utilities=list(choice.utilities),
-                shown=choice.shown,
-                propensity=choice.propensity,
-            )
-        )
+        session.merge(ReplyChoiceRow(reply_id=reply_id, **vars(choice)))
 
 
 @dataclass(frozen=True)
@@ -97,12 +90,13 @@ def estimate_gain(shown: Sequence[ShownVote]) -> CandidateGain | None:
     """Weigh each vote by each rule's probability of showing its answer over the actual one (Owen 2013, section 9.2)."""
     best = [1 / one.propensity if one.is_best else 0.0 for one in shown]
     chance = [one.share / one.propensity for one in shown]
-    if not sum(best) or all(one.is_best for one in shown):
+    all_best, all_chance = sum(best), sum(chance)
+    if not all_best or all(one.is_best for one in shown):
         return None  # nothing was left to chance yet
     liked = [float(one.liked) for one in shown]
     chosen, random = _mean(liked, best), _mean(liked, chance)
     errors = [
-        (like - chosen) * of_best / sum(best) - (like - random) * of_chance / sum(chance)
+        (like - chosen) * of_best / all_best - (like - random) * of_chance / all_chance
         for like, of_best, of_chance in zip(liked, best, chance, strict=True)
     ]
     return CandidateGain(len(shown), chosen, random, sqrt(sum(error**2 for error in errors)))
