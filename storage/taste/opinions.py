@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import NOBODY, Origin
+from storage.database.rows import any_row
 from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow, OptOutRow, ReplyRow
 from storage.members import Pseudonym, Pseudonyms, read_pseudonyms
 from storage.settings.sections import Settings, VoteSettings
@@ -117,7 +118,7 @@ def read_taste_opinions(session: Session, personality_id: int, settings: Setting
     return TasteOpinions(
         tuple(sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))),
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
-        _factors((*opinions, *choices), settings.votes.max_voter_share),
+        cap_factors(weight_by_voter((*opinions, *choices)), settings.votes.max_voter_share),
     )
 
 
@@ -125,7 +126,7 @@ def read_thumbs_on(
     session: Session, personality_id: int, settings: VoteSettings, reply_ids: Collection[int]
 ) -> list[Opinion] | None:
     """Return the votes on these answers that count, oldest first; None if some of them are choices, as in arenas."""
-    if session.scalar(select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(reply_ids)).limit(1)):
+    if any_row(session, select(ArenaAnswerRow.reply_id).where(ArenaAnswerRow.reply_id.in_(reply_ids))):
         return None
     pseudonyms = read_pseudonyms(session)
     opinions = [
@@ -135,11 +136,11 @@ def read_thumbs_on(
     return sorted(opinions, key=lambda one: (one.given_at, one.reply_id, one.voter))
 
 
-def _factors(said: Iterable[Opinion | Preference], max_share: float) -> dict[Pseudonym, float]:
+def weight_by_voter(said: Iterable[Opinion | Preference]) -> dict[Pseudonym, float]:
     totals: dict[Pseudonym, float] = defaultdict(float)
     for one in said:
         totals[one.voter] += one.weight
-    return cap_factors(totals, max_share)
+    return totals
 
 
 def _opinions(session: Session, votes: Sequence[CurrentVote], pseudonyms: Pseudonyms) -> list[Opinion]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +14,7 @@ from storage.members import Pseudonym
 from storage.releases.versions import StartingPoint, starting_point
 from storage.taste.learning import LearnedTaste, learn_taste, read_measures
 from storage.taste.model import Floats
-from storage.taste.opinions import Opinion, Preference, TasteOpinions
+from storage.taste.opinions import Preference, TasteOpinions, weight_by_voter
 from storage.taste.relevance import read_relevance
 from storage.training.feedback import RatedReply, Texts, read_answers_to, read_corrections, read_replies, read_texts
 from storage.training.samples import AskedPrompt
@@ -72,7 +71,7 @@ def survey_votes(session: Session, learner: Learner, prompts: Sequence[AskedProm
         votes=votes,
         start=starting_point(session, personality_id),
         taste=taste,
-        taste_weights=_weights(opinions),
+        taste_weights=weight_by_voter((*opinions.opinions, *opinions.choices)),
         read=learned.read,
         ranked=ranked,
         measures=read_measures(session, {answer.id for answer in ranked}),
@@ -91,14 +90,6 @@ def _with_weaker_signs(
         if not one.liked and all(vote.voter != one.voter for vote in given):
             found[one.reply_id] = (*given, WeightedVote(one.voter, Vote.DOWN, one.weight))
     return found
-
-
-def _weights(opinions: TasteOpinions) -> dict[Pseudonym, float]:
-    weights: dict[Pseudonym, float] = defaultdict(float)
-    said: Iterable[Opinion | Preference] = (*opinions.opinions, *opinions.choices)
-    for one in said:
-        weights[one.voter] += one.weight
-    return weights
 
 
 @dataclass(frozen=True)
