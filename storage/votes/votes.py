@@ -153,12 +153,12 @@ def _erased(session: Session, events: Collection[VoteEvent]) -> set[VoteEvent]:
     return {event for event in reread if (event.reply_id, event.thumb.user_id) in deleted}
 
 
-def current_thumbs(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[Thumb]:
-    """Return the thumbs that are under the replies now, of these users or of everyone."""
-    return {thumb for _, thumb in _standing(session, reply_ids, user_ids)}
+def current_thumbs(session: Session, reply_ids: Collection[int]) -> set[Thumb]:
+    """Return the thumbs that are under the replies now."""
+    return {thumb for _, thumb in _standing(session, reply_ids)}
 
 
-def _standing(session: Session, reply_ids: Collection[int], user_ids: Collection[int]) -> set[tuple[int, Thumb]]:
+def _standing(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[tuple[int, Thumb]]:
     """Return (reply ID, thumb), because answers that were never on Discord all have message ID 0."""
     if not reply_ids:
         return set()

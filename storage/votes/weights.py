@@ -273,6 +273,7 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     picks = set(session.scalars(select(ArenaAnswerRow.reply_id)))
     total = given = in_part = 0
     uncounted: Counter[str] = Counter()
+    weighted = lru_cache(maxsize=65_536)(WeightedVote)  # most votes of a member are equal
     for vote, rule in _ruled_votes(session, personality_id, settings):
         weight = vote.weight
         total += 1
@@ -282,7 +283,7 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
             removed[ACCOUNT_AGE] += 1.0 - vote.account
             removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
         if rule is None and weight > 0.0:
-            by_reply[vote.reply_id].append(_weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
+            by_reply[vote.reply_id].append(weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
         if vote.reply_id not in picks:
             given += 1
             if rule is not None or not weight:
@@ -348,11 +349,6 @@ def _ruled_votes(
             yield vote, WRONG_FACT
         else:
             yield vote, None
-
-
-@lru_cache(maxsize=65_536)  # most votes of a member are equal
-def _weighted(voter: Pseudonym, vote: Vote, weight: float) -> WeightedVote:
-    return WeightedVote(voter, vote, weight)
 
 
 def quarantined(session: Session, personality_id: int) -> set[tuple[int, int]]:
