@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
+    ArenaAnswerRow,
+    ArenaRow,
     QuarantinedVoteRow,
     QuarantineRow,
     RoundPairRow,
@@ -100,6 +102,17 @@ def add_version(
         "metrics": {},
     }
     return register(session, personality_id, NewVersion(**new | more))
+
+
+def add_arena(session: Session, replies: Sequence[int], **columns: Any) -> int:
+    """Add an arena with these answers, in order; `columns` says what is different."""
+    usual = {"personality_id": 1, "channel_id": 1, "prompt": "?", "started_by": "me", "closes_at": day(9)}
+    row = ArenaRow(**usual | columns)
+    session.add(row)
+    session.flush()
+    session.add_all(ArenaAnswerRow(arena_id=row.id, position=i, reply_id=id_) for i, id_ in enumerate(replies, 1))
+    session.flush()
+    return row.id
 
 
 def quarantine(

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from bot.text.lineage import as_plain_text, outcome_lines
 from bot.text.splitting import fit_lines
 from storage.database.enums import AuditOutcome, GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
-from storage.database.tables import ArenaAnswerRow, ArenaRow, AuditRow, ReplyRow
+from storage.database.tables import AuditRow, ReplyRow
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteOutcome, VoteStatus, VoteUse
 from storage.releases.promotion import promote
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
-from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
+from tests.past import add_arena, add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import add_correction, add_reply, message_of
 
 UP, DOWN = Vote.UP, Vote.DOWN
@@ -198,20 +198,11 @@ class TestMyVotes:
         message = await place.bo.send(place.channel, "stands for an arena's message")
 
         def write(session):
-            arena = ArenaRow(
-                personality_id=1,
-                channel_id=place.channel.id,
-                message_id=message.id,
-                prompt="q",
-                started_by="me",
-                closes_at=day(9),
-            )
-            session.add(arena)
             version = add_version(session, None)
-            for position, said in enumerate((UP, DOWN), start=1):
-                reply = add_reply(session, answer=f"blind {position}", version_id=version.id)
-                session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply))
-                thumb_on(session, position, reply, place.ada.id, said)
+            replies = [add_reply(session, answer=f"blind {i}", version_id=version.id) for i in (1, 2)]
+            add_arena(session, replies, channel_id=place.channel.id, message_id=message.id)
+            for reply, said in zip(replies, (UP, DOWN), strict=True):
+                thumb_on(session, 1, reply, place.ada.id, said)
 
         query(write)
         shown = (await place.ada.context_menu(place.channel, "What became of my vote?", message)).response

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from storage.database.enums import Basis, Cause, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
-from storage.database.tables import ArenaAnswerRow, ArenaRow, ComparisonRow, ReplyMessageRow, ReplyRow
+from storage.database.tables import ComparisonRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights.lineage import read_lineage
 from storage.insights.vote_outcomes import PairRole, TasteUse, VoteStatus, replies_on_message, vote_outcomes
@@ -27,7 +27,7 @@ from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, votes_on
 from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
-from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
+from tests.past import add_arena, add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import (
     ALICE,
     BASE_REVISION,
@@ -147,11 +147,7 @@ class TestVotesBehind:
         compare(session, replies[0], replies[1], ALICE, Better.FIRST)
         compare(session, replies[0], replies[1], BOB, Better.SECOND)
         compare(session, replies[0], replies[1], CAROL, Better.SAME)
-        arena = ArenaRow(personality_id=1, guild_id=5, channel_id=6, prompt="q", started_by="me", closes_at=day(9))
-        session.add(arena)
-        session.flush()
-        for position, reply_id in enumerate(replies[2:]):
-            session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply_id))
+        add_arena(session, replies[2:])
         thumb_on(session, 0, replies[2], CAROL, UP)
         for choice in session.scalars(select(ComparisonRow)):
             choice.created_at = day(0)
@@ -174,14 +170,9 @@ class TestVotesBehind:
     def test_links_lead_to_the_first_message_of_an_answer_and_to_its_arena(self, session, replies):
         session.add(ReplyMessageRow(message_id=99, reply_id=replies[0], channel_id=CHANNEL, position=1))
         session.get_one(ReplyRow, replies[0]).guild_id = 5
-        arena = ArenaRow(
-            personality_id=1, guild_id=5, channel_id=6, message_id=77, prompt="q", started_by="me", closes_at=day(9)
-        )
-        session.add(arena)
-        session.flush()
         for row in session.scalars(select(ReplyMessageRow).where(ReplyMessageRow.reply_id == replies[1])):
             session.delete(row)
-        session.add(ArenaAnswerRow(arena_id=arena.id, position=1, reply_id=replies[1]))
+        add_arena(session, [replies[1]], guild_id=5, channel_id=6, message_id=77)
         version = add_version(session, add_round(session, 1, [pair(*replies[:2]), pair(replies[2], replies[3])]))
         pairs = read_lineage(session, version.id).rounds[0].pairs
         assert pairs[0].chosen.link == f"https://discord.com/channels/5/{CHANNEL}/{message_of(replies[0])}"
@@ -367,11 +358,7 @@ class TestVoteOutcomes:
         liked, withdrawn, held, factual, picked, unpicked = (
             add_reply(session, prompt=f"{i}", answer="Yes.") for i in range(6)
         )
-        arena = ArenaRow(personality_id=personality_id, channel_id=1, prompt="?", started_by="me", closes_at=day(9))
-        session.add(arena)
-        session.flush()
-        for position, reply_id in enumerate((picked, unpicked), start=1):
-            session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply_id))
+        add_arena(session, [picked, unpicked])
         said = {liked: UP, withdrawn: UP, held: UP, factual: DOWN, picked: UP, unpicked: DOWN}
         for reply_id, value in said.items():
             vote(session, reply_id, BOB, value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bot.text.taste import SWITCHED_OFF, describe_finding, describe_now, taste_text
 from storage.database.enums import Basis, Origin
-from storage.database.tables import ArenaAnswerRow, ArenaRow
 from storage.insights.taste_report import read_answering_now, read_taste_report
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
@@ -12,7 +11,7 @@ from storage.settings.sections import GenerationSettings, PrivacySettings, Setti
 from storage.taste.acting import switch_taste
 from storage.taste.likings import Sureness
 from storage.votes.votes import FeedbackCounts, Vote
-from tests.past import add_version, day
+from tests.past import add_arena, add_version
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, add_taste, vote
 from tests.storage.taste.test_orders import END, try_order
 
@@ -79,14 +78,9 @@ def test_an_answer_is_never_an_example_of_both(session, personality_id):
 
 def test_choices_alone_count_from_even(session, personality_id):
     for i in range(30):
-        arena = ArenaRow(personality_id=personality_id, channel_id=1, prompt=str(i), started_by="me", closes_at=day(9))
-        session.add(arena)
-        session.flush()
         said = (f"Yes {i}.", "And more. " * 9)
         replies = [add_reply(session, answer=answer, origin=Origin.ARENA) for answer in said]
-        for position, reply_id in enumerate(replies, start=1):
-            session.add(ArenaAnswerRow(arena_id=arena.id, reply_id=reply_id, position=position))
-        session.flush()
+        add_arena(session, replies, prompt=str(i))
         vote(session, replies[0], CAROL, UP)
     report = read_taste_report(session, personality_id, SETTINGS)
     assert (report.counts.votes, report.counts.choices) == (0, 30)

@@ -11,11 +11,9 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import GateVerdict, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
     AliasMoveRow,
-    QuarantinedVoteRow,
-    QuarantineRow,
     RoundPairRow,
     RoundRow,
     VersionRow,
@@ -32,7 +30,7 @@ from storage.releases.promotion import conclude, promote, roll_back
 from storage.releases.versions import AliasMove, Version, find_version, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
-from tests.past import add_version
+from tests.past import add_version, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
 from tests.storage.together import together
 
@@ -194,20 +192,7 @@ def test_a_story_does_not_count_quarantined_votes(server: Server, status: Quaran
     for user_id in (ALICE, BOB, CAROL):
         vote(server.session, reply_id, user_id, Vote.UP)
     for _ in range(2):  # a vote in two quarantines is left out once
-        row = QuarantineRow(
-            personality_id=server.personality_id,
-            rule=QuarantineRule.VERSION,
-            subject_id=reply_id,
-            vote=Vote.UP,
-            first_vote_at=utc_now(),
-            last_vote_at=utc_now(),
-            status=status,
-        )
-        server.session.add(row)
-        server.session.flush()
-        for user_id in (BOB, CAROL):
-            server.session.add(QuarantinedVoteRow(quarantine_id=row.id, reply_id=reply_id, user_id=user_id))
-    server.session.flush()
+        quarantine(server.session, 0, [(reply_id, BOB), (reply_id, CAROL)], status=status)
     server.promote(server.add())
     assert server.story().votes == votes
 

@@ -12,14 +12,11 @@ from sqlalchemy.orm import Session
 from bot.text.contests import what_decides
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, GateVerdict, Origin, QuarantineRule
+from storage.database.enums import ArenaStatus, GateVerdict, Origin
 from storage.database.tables import (
-    ArenaAnswerRow,
     ArenaRow,
     ComparisonRow,
     OptOutRow,
-    QuarantinedVoteRow,
-    QuarantineRow,
     ReplyRow,
     ReplySourceRow,
     VersionRow,
@@ -35,12 +32,13 @@ from storage.releases.contests import (
     read_contest,
 )
 from storage.releases.promotion import conclude, promote, roll_back
-from storage.releases.versions import Version, ask_gate, find_version, read_alias
+from storage.releases.versions import Version, ask_gate, find_version, id_of, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.sittings.sittings import choose_two
 from storage.statistics import DECISIVE, e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
+from tests import past
 from tests.past import add_version
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, ask_twice, choose, vote
 from tests.storage.together import together
@@ -304,30 +302,9 @@ def test_whoever_always_presses_one_button_decides_nothing(session: Session, v1:
 
 def add_arena(session: Session, personality_id: int, *versions: Version | None) -> list[int]:
     """Add a closed arena with an answer of each version, and return their ids."""
-    prompt = f"arena {utc_now()}"
-    arena = ArenaRow(
-        personality_id=personality_id,
-        channel_id=1,
-        prompt=prompt,
-        status=ArenaStatus.CLOSED,
-        started_by="grace",
-        closes_at=utc_now(),
-        closed_at=utc_now(),
-    )
-    session.add(arena)
-    session.flush()
-    found = []
-    for position, version in enumerate(versions, start=1):
-        reply_id = add_reply(
-            session,
-            prompt=prompt,
-            version_id=version.id if version else None,
-            personality_id=personality_id,
-            origin=Origin.ARENA,
-        )
-        session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply_id))
-        found.append(reply_id)
-    session.flush()
+    asked = {"personality_id": personality_id, "prompt": f"arena {utc_now()}"}
+    found = [add_reply(session, version_id=id_of(version), origin=Origin.ARENA, **asked) for version in versions]
+    past.add_arena(session, found, status=ArenaStatus.CLOSED, closed_at=utc_now(), **asked)
     return found
 
 
@@ -434,19 +411,7 @@ def test_with_a_third_version_or_unequal_parts_a_pick_says_nothing(
 def test_picks_in_quarantine_do_not_count(session: Session, personality_id: int, v1: Version) -> None:
     (picked, _) = add_arena(session, personality_id, v1, None)
     vote(session, picked, ALICE, Vote.UP)
-    now = utc_now()
-    row = QuarantineRow(
-        personality_id=personality_id,
-        rule=QuarantineRule.REPLY,
-        subject_id=picked,
-        vote=Vote.UP,
-        first_vote_at=now,
-        last_vote_at=now,
-    )
-    session.add(row)
-    session.flush()
-    session.add(QuarantinedVoteRow(quarantine_id=row.id, reply_id=picked, user_id=ALICE))
-    session.flush()
+    past.quarantine(session, 0, [(picked, ALICE)])
     assert evidence_of(session, v1) == Standing(left_out={LeftOut.QUARANTINED: 1})
 
 

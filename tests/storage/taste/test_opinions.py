@@ -21,9 +21,10 @@ from storage.votes.arenas import PickGesture, open_arena, pick, read_arena_answe
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause, withdraw
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
+from tests.past import quarantine
 from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, message_of, pseudonyms_of, vote
 from tests.storage.votes.test_arenas import opened, prepare, rows_of
-from tests.storage.votes.test_weights import NO_RULES, NOON, quarantine, vote_at
+from tests.storage.votes.test_weights import NO_RULES, NOON, vote_at
 
 QUESTION = 4_711
 EVERYONE = Settings(votes=NO_RULES)
@@ -135,7 +136,7 @@ def test_votes_in_quarantine_do_not_count_until_an_admin_counts_them(
 ) -> None:
     reply_id = add_reply(session)
     vote(session, reply_id, BOB, Vote.UP)
-    quarantine(session, personality_id, status, (reply_id, BOB))
+    quarantine(session, 0, [(reply_id, BOB)], status=status)
     assert bool(opinions(session, personality_id)) is counts
 
 
@@ -223,7 +224,7 @@ def test_a_pick_in_quarantine_does_not_count(session: Session, personality_id: i
     for user_id in (BOB, CAROL):
         pick_in_arena(session, arena.id, user_id, 1)
     picked = read_arena_answers(session, arena.id)[0].reply_id
-    quarantine(session, personality_id, QuarantineStatus.OPEN, (picked, BOB))
+    quarantine(session, 0, [(picked, BOB)])
     assert [choice.voter for choice in read(session, personality_id).choices] == pseudonyms_of(session, CAROL)
 
 
@@ -339,7 +340,7 @@ def test_a_vote_in_quarantine_does_not_come_back_as_a_suggestion(session: Sessio
     vote(session, reply_id, BOB, Vote.DOWN)
     add_correction(session, reply_id, "better")
     answer_to_question(session, BOB)
-    quarantine(session, personality_id, QuarantineStatus.OPEN, (reply_id, BOB))
+    quarantine(session, 0, [(reply_id, BOB)])
     assert read(session, personality_id) == NOTHING
 
 

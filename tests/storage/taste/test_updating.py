@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.database.enums import QuarantineStatus
 from storage.database.tables import ReplyRow
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import withdraw_consent
@@ -19,10 +18,11 @@ from storage.taste.learning import MANY, UNJUDGED, arrange, learn, learn_more
 from storage.taste.updating import KnownTaste, learn_all, learn_votes_on
 from storage.votes.arenas import PickGesture, pick, read_arena_answers
 from storage.votes.votes import Vote
+from tests.past import quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
 from tests.storage.taste.test_learning import EVERYONE, POOL, brief, choices_by, equal, later, measures_of, votes_by
 from tests.storage.votes.test_arenas import opened
-from tests.storage.votes.test_weights import quarantine, vote_at
+from tests.storage.votes.test_weights import vote_at
 
 VOTES = 60
 
@@ -142,7 +142,7 @@ def vote_before(session: Session, _personality_id: int, replies: list[int]) -> i
 
 def vote_in_quarantine(session: Session, personality_id: int, replies: list[int]) -> int:
     vote_at(session, replies[27], CAROL, Vote.UP, later(40))
-    quarantine(session, personality_id, QuarantineStatus.OPEN, (replies[27], CAROL))
+    quarantine(session, 0, [(replies[27], CAROL)])
     return replies[27]
 
 

@@ -13,12 +13,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import Basis, QuarantineRule, QuarantineStatus
+from storage.database.enums import Basis, QuarantineStatus
 from storage.database.tables import (
     CorrectionRow,
     MemberRow,
-    QuarantinedVoteRow,
-    QuarantineRow,
     ReplyRow,
     VoteEventRow,
 )
@@ -39,6 +37,7 @@ from storage.votes.weights import (
     read_weighted_votes,
     weights_of,
 )
+from tests.past import quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, pseudonyms_of, vote
 from tests.storage.together import together
 
@@ -77,23 +76,6 @@ def vote_at(
     vote(session, reply_id, user_id, value, added=added)
     last = select(func.max(VoteEventRow.id)).scalar_subquery()
     session.execute(update(VoteEventRow).where(VoteEventRow.id == last).values(created_at=at))
-
-
-def quarantine(session: Session, personality_id: int, status: QuarantineStatus, *votes: tuple[int, int]) -> int:
-    row = QuarantineRow(
-        personality_id=personality_id,
-        rule=QuarantineRule.REPLY,
-        subject_id=votes[0][0],
-        vote="up",
-        first_vote_at=NOON,
-        last_vote_at=NOON,
-        status=status,
-    )
-    session.add(row)
-    session.flush()
-    session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=r, user_id=u) for r, u in votes)
-    session.flush()
-    return row.id
 
 
 # One vote
@@ -208,7 +190,7 @@ def test_removed_and_counted_shares_add_up_to_the_total(session: Session, person
     note_members(session, GUILD, {half_old: NOON - days(3.5), new: NOON, ALICE: NOON - days(90), BOB: NOON - days(90)})
     for user in (half_old, new, ALICE, BOB):
         vote_at(session, reply_id, user, Vote.UP)
-    quarantine(session, personality_id, QuarantineStatus.OPEN, (reply_id, BOB))
+    quarantine(session, 0, [(reply_id, BOB)])
     ballots = read_weighted_votes(session, personality_id, MONTH_AND_WEEK)
     found = ballots_by_user(session, ballots, ALICE, BOB, half_old, new)
     assert found == {reply_id: {ALICE: (Vote.UP, 1.0), half_old: (Vote.UP, 0.25)}}
@@ -341,7 +323,7 @@ def test_a_vote_in_quarantine_counts_when_an_admin_says_so(
     reply_id, other = add_reply(session), add_reply(session)
     for reply, user in ((reply_id, BOB), (reply_id, CAROL), (other, BOB)):
         vote(session, reply, user, Vote.UP)
-    quarantine(session, personality_id, status, (reply_id, BOB))
+    quarantine(session, 0, [(reply_id, BOB)], status=status)
     by_reply = read_weighted_votes(session, personality_id, NO_RULES).by_reply
     counted = pseudonyms_of(session, *((BOB, CAROL) if counts else (CAROL,)))
     assert {ballot.voter for ballot in by_reply[reply_id]} == set(counted)
@@ -351,7 +333,7 @@ def test_a_vote_in_quarantine_counts_when_an_admin_says_so(
 def test_a_quarantined_vote_stays_quarantined_when_it_changes(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     vote(session, reply_id, BOB, Vote.UP)
-    quarantine(session, personality_id, QuarantineStatus.EXCLUDED, (reply_id, BOB))
+    quarantine(session, 0, [(reply_id, BOB)], status=QuarantineStatus.EXCLUDED)
     vote(session, reply_id, BOB, Vote.UP, added=False)
     vote(session, reply_id, BOB, Vote.DOWN)
     ballots = read_weighted_votes(session, personality_id, NO_RULES)
@@ -364,7 +346,7 @@ def test_deleted_answers_and_members_leave_nothing_behind(session: Session, pers
         for user in (ALICE, CAROL):
             vote_at(session, reply_id, user, Vote.UP)
     note_members(session, GUILD, {ALICE: NOON - days(99), CAROL: NOON - days(99)})
-    quarantine(session, personality_id, QuarantineStatus.OPEN, (gone, ALICE), (kept, ALICE), (kept, CAROL))
+    quarantine(session, 0, [(gone, ALICE), (kept, ALICE), (kept, CAROL)])
     delete_member(session, BOB)
     delete_member(session, CAROL)
     ballots = read_weighted_votes(session, personality_id, MONTH_AND_WEEK)
