@@ -168,22 +168,6 @@ def test_rolling_back_asks_no_gate(session: Session, personality_id: int) -> Non
 # Rolling back
 
 
-def test_roll_back_returns_to_the_champion_before(session: Session, personality_id: int) -> None:
-    first, second, third = add_chain(session, personality_id, 3)
-    for version in (first, third):
-        make_champion(session, personality_id, version)
-    assert back(session, personality_id) == "v1"
-    assert second.parent_id == first.id
-
-
-def test_a_second_roll_back_walks_to_the_parent_and_a_third_to_the_base(session: Session, personality_id: int) -> None:
-    for version in add_chain(session, personality_id, 3):
-        make_champion(session, personality_id, version)
-    assert [back(session, personality_id) for _ in range(3)] == ["v2", "v1", "base"]
-    with pytest.raises(NothingToRollBack, match="the base model is already in use"):
-        back(session, personality_id)
-
-
 def test_roll_back_from_a_champion_that_was_called_good_walks_to_its_parent(
     session: Session, personality_id: int
 ) -> None:
@@ -228,17 +212,8 @@ def test_roll_backs_undo_the_last_promotion_and_then_walk_to_the_base(
         else:
             make_champion(session, personality_id, version_named(session, personality_id, name))
     assert [back(session, personality_id) for _ in answers] == answers
-    with pytest.raises(NothingToRollBack):
+    with pytest.raises(NothingToRollBack, match="the base model is already in use"):
         back(session, personality_id)
-
-
-def test_a_rolled_back_version_can_be_promoted_again(session: Session, personality_id: int) -> None:
-    for version in (chain := add_chain(session, personality_id, 2)):
-        make_champion(session, personality_id, version)
-    back(session, personality_id)
-    make_champion(session, personality_id, chain[1])
-    assert read_alias(session, personality_id).target == "v2"
-    assert back(session, personality_id) == "v1"
 
 
 # Two admins at once
@@ -255,10 +230,10 @@ def test_a_move_from_a_stale_view_is_refused(session: Session, personality_id: i
     assert read_alias(session, personality_id).version == first
 
 
-@pytest.mark.parametrize("admins", [2, 6])
 def test_one_of_several_simultaneous_promotions_wins_and_the_others_fail(
-    database: Database, personality_id: int, admins: int
+    database: Database, personality_id: int
 ) -> None:
+    admins = 6
     with database.transaction() as session:
         versions = [add(session, personality_id) for _ in range(admins)]
     won, lost = [], []
