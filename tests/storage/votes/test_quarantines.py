@@ -136,13 +136,7 @@ suspects = st.builds(
 @given(votes=st.lists(suspects, max_size=40), data=st.data())
 def test_the_order_in_which_votes_are_read_does_not_matter(votes: list[SuspectVote], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(votes))
-    assert by_content(find_bursts(shuffled, THREE_IN_TEN_MINUTES)) == by_content(
-        find_bursts(votes, THREE_IN_TEN_MINUTES)
-    )
-
-
-def by_content(bursts: list[Burst]) -> set[Burst]:
-    return set(bursts)
+    assert set(find_bursts(shuffled, THREE_IN_TEN_MINUTES)) == set(find_bursts(votes, THREE_IN_TEN_MINUTES))
 
 
 @given(votes=st.lists(suspects, max_size=40))
@@ -274,20 +268,24 @@ def test_personalities_are_kept_apart(session: Session, personality_id: int) -> 
 # Checking again
 
 
-def test_looking_again_changes_nothing(session: Session, personality_id: int) -> None:
-    let_vote(session, LURKERS[:3], add_reply(session))
+@pytest.fixture
+def held_reply(session: Session, personality_id: int) -> int:
+    """An answer whose three likes are on hold."""
+    reply_id = add_reply(session)
+    let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
+    return reply_id
+
+
+def test_looking_again_changes_nothing(session: Session, personality_id: int, held_reply: int) -> None:
     assert new_bursts(session, personality_id, THREE_IN_TEN_MINUTES) == []
     assert quarantines(session, personality_id) == []
     assert session.scalar(select(func.count()).select_from(QuarantinedVoteRow)) == 3
 
 
-def test_latecomers_are_added_to_an_open_burst(session: Session, personality_id: int) -> None:
-    reply_id = add_reply(session)
-    let_vote(session, LURKERS[:3], reply_id)
-    quarantines(session, personality_id)
-    let_vote(session, LURKERS[3:5], reply_id, at=NOON + minutes(5))
-    assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503, 504, 505])]
+def test_latecomers_are_added_to_an_open_burst(session: Session, personality_id: int, held_reply: int) -> None:
+    let_vote(session, LURKERS[3:5], held_reply, at=NOON + minutes(5))
+    assert quarantines(session, personality_id) == [(REPLY, held_reply, [501, 502, 503, 504, 505])]
     (held,) = open_quarantines(session, [personality_id])
     assert held.last_vote_at == NOON + minutes(5) + timedelta(seconds=1)
 
@@ -297,35 +295,32 @@ def decide(session: Session, personality_id: int, status: QuarantineStatus) -> Q
     return decide_quarantine(session, held.id, status, "grace (1)", "they are friends of mine")
 
 
-def test_counted_votes_count_and_are_never_quarantined_again(session: Session, personality_id: int) -> None:
-    reply_id = add_reply(session)
-    let_vote(session, LURKERS[:3], reply_id)
-    quarantines(session, personality_id)
+def test_counted_votes_count_and_are_never_quarantined_again(
+    session: Session, personality_id: int, held_reply: int
+) -> None:
     decide(session, personality_id, QuarantineStatus.COUNTED)
-    let_vote(session, LURKERS[3:5], reply_id, at=NOON + minutes(1))
+    let_vote(session, LURKERS[3:5], held_reply, at=NOON + minutes(1))
     assert quarantines(session, personality_id) == []
-    assert len(read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply[reply_id]) == 5
+    assert len(read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply[held_reply]) == 5
 
 
-def test_counted_votes_that_all_change_at_once_are_a_new_burst(session: Session, personality_id: int) -> None:
-    reply_id = add_reply(session)
-    let_vote(session, LURKERS[:3], reply_id)
-    quarantines(session, personality_id)
+def test_counted_votes_that_all_change_at_once_are_a_new_burst(
+    session: Session, personality_id: int, held_reply: int
+) -> None:
     decide(session, personality_id, QuarantineStatus.COUNTED)
     for user in LURKERS[:3]:
-        vote_at(session, reply_id, user, Vote.UP, added=False)
-    let_vote(session, LURKERS[:3], reply_id, Vote.DOWN)
-    assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503])]
+        vote_at(session, held_reply, user, Vote.UP, added=False)
+    let_vote(session, LURKERS[:3], held_reply, Vote.DOWN)
+    assert quarantines(session, personality_id) == [(REPLY, held_reply, [501, 502, 503])]
     assert read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
 
 
-def test_latecomers_to_an_excluded_burst_wait_for_a_decision_too(session: Session, personality_id: int) -> None:
-    reply_id = add_reply(session)
-    let_vote(session, LURKERS[:3], reply_id)
-    quarantines(session, personality_id)
+def test_latecomers_to_an_excluded_burst_wait_for_a_decision_too(
+    session: Session, personality_id: int, held_reply: int
+) -> None:
     decide(session, personality_id, QuarantineStatus.EXCLUDED)
-    let_vote(session, LURKERS[3:4], reply_id, at=NOON + minutes(1))
-    assert quarantines(session, personality_id) == [(REPLY, reply_id, [504])]
+    let_vote(session, LURKERS[3:4], held_reply, at=NOON + minutes(1))
+    assert quarantines(session, personality_id) == [(REPLY, held_reply, [504])]
     assert quarantines(session, personality_id) == []
 
 
@@ -371,9 +366,7 @@ def test_two_checks_at_once_quarantine_every_vote_once(database: Database, perso
 # Deciding
 
 
-def test_a_decision_keeps_who_when_and_why(session: Session, personality_id: int) -> None:
-    let_vote(session, LURKERS[:3], add_reply(session))
-    quarantines(session, personality_id)
+def test_a_decision_keeps_who_when_and_why(session: Session, personality_id: int, held_reply: int) -> None:
     decided = decide(session, personality_id, QuarantineStatus.EXCLUDED)
     assert (decided.status, decided.decided_by, decided.reason) == (
         QuarantineStatus.EXCLUDED,
@@ -386,9 +379,7 @@ def test_a_decision_keeps_who_when_and_why(session: Session, personality_id: int
 
 
 @pytest.mark.threat("T79")
-def test_the_second_decision_is_refused_in_a_sentence(session: Session, personality_id: int) -> None:
-    let_vote(session, LURKERS[:3], add_reply(session))
-    quarantines(session, personality_id)
+def test_the_second_decision_is_refused_in_a_sentence(session: Session, personality_id: int, held_reply: int) -> None:
     decided = decide(session, personality_id, QuarantineStatus.COUNTED)
     with pytest.raises(QuarantineConflict, match=r"these votes were already counted by grace \(1\)"):
         decide_quarantine(session, decided.id, QuarantineStatus.EXCLUDED, "bob (2)", "")
@@ -431,14 +422,11 @@ def test_the_latest_decisions_come_first(session: Session, personality_id: int) 
     assert [q.id for q in recent_decisions(session, [personality_id], limit=1)] == [first.id]
 
 
-def test_a_burst_of_withdrawn_votes_needs_no_decision(session: Session, personality_id: int) -> None:
-    reply_id = add_reply(session)
-    let_vote(session, LURKERS[:3], reply_id)
-    quarantines(session, personality_id)
-    vote_at(session, reply_id, LURKERS[0], Vote.UP, added=False)
+def test_a_burst_of_withdrawn_votes_needs_no_decision(session: Session, personality_id: int, held_reply: int) -> None:
+    vote_at(session, held_reply, LURKERS[0], Vote.UP, added=False)
     (held,) = open_quarantines(session, [personality_id])
     assert (held.votes, held.remaining) == (3, 2)
-    session.delete(session.get_one(ReplyRow, reply_id))
+    session.delete(session.get_one(ReplyRow, held_reply))
     session.flush()
     assert open_quarantines(session, [personality_id]) == []
 
