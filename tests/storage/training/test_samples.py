@@ -33,6 +33,11 @@ def record(session: Session, *answers: DrawnSample, version_id: int | None = Non
     return record_samples(session, answers, **rows, sampling=SAMPLING, seed=17)
 
 
+def newest(session: Session, personality_id: int, limit: int = 9) -> list[AskedPrompt]:
+    scope = TrainingScope(personality_id, PrivacySettings(), BASE_REVISION)
+    return newest_prompts(session, scope, limit, render=render_plainly)
+
+
 def samples(session: Session, personality_id: int, privacy: PrivacySettings = PERMITTED) -> list[RatedReply]:
     replies = read_replies(session, TrainingScope(personality_id, privacy, BASE_REVISION), {})
     return [reply for reply in replies if reply.is_sample]
@@ -127,20 +132,15 @@ def test_the_newest_prompts_with_an_open_basis_are_asked_again(session: Session,
     add_reply(session, prompt="c", basis=None)
     add_reply(session, prompt="d", basis=Basis.LIVE_CHAT)
     add_reply(session, prompt="e", basis=Basis.PROMPT_BANK)
-    scope = TrainingScope(personality_id, PrivacySettings(), BASE_REVISION)
-    assert [(asked.prompt, asked.reply_id) for asked in newest_prompts(session, scope, 9, render=render_plainly)] == [
-        ("a", again),
-        ("b", newer),
-    ]
-    assert [asked.reply_id for asked in newest_prompts(session, scope, 1, render=render_plainly)] == [again]
+    found = [(asked.prompt, asked.reply_id) for asked in newest(session, personality_id)]
+    assert found == [("a", again), ("b", newer)]
+    assert [asked.reply_id for asked in newest(session, personality_id, 1)] == [again]
     assert older < newer
 
 
 def test_a_members_prompt_comes_with_its_messages_and_names_nobody(session: Session, personality_id: int) -> None:
     add_reply(session, prompt=f"Ask <@{ALICE}>, not me.")
-    (asked,) = newest_prompts(
-        session, TrainingScope(personality_id, PrivacySettings(), BASE_REVISION), 9, render=render_plainly
-    )
+    (asked,) = newest(session, personality_id)
     assert asked.prompt == "Ask @somebody, not me."
     assert asked.messages == ({"role": "user", "content": "Ask @somebody, not me."},)
 
@@ -148,9 +148,7 @@ def test_a_members_prompt_comes_with_its_messages_and_names_nobody(session: Sess
 def test_a_prompt_of_another_base_is_asked_in_the_words_of_this_one(session: Session, personality_id: int) -> None:
     said = [{"role": "user", "content": "Tea?"}]
     old = add_reply(session, prompt="<|user|>Tea?<|bot|>", messages=said, base_revision=OTHER_REVISION)
-    (asked,) = newest_prompts(
-        session, TrainingScope(personality_id, PrivacySettings(), BASE_REVISION), 9, render=render_plainly
-    )
+    (asked,) = newest(session, personality_id)
     assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), old, tuple(said))
     where = {"personality_id": personality_id, "base_revision": BASE_REVISION, "version_id": None}
     drawn = [DrawnSample(asked, "Please.", is_cut=False), DrawnSample(asked, "No.", is_cut=False)]
@@ -165,9 +163,7 @@ def test_the_base_is_asked_again_as_it_answered_members_and_a_version_without_ex
     shown = [{"role": "user", "content": "Hi", "shown_as": "example of the card"}]
     served = "[user] Hi\n[user] Tea?\n"
     reply = add_reply(session, prompt=served, messages=[*shown, *said])
-    (asked,) = newest_prompts(
-        session, TrainingScope(personality_id, PrivacySettings(), BASE_REVISION), 9, render=render_plainly
-    )
+    (asked,) = newest(session, personality_id)
     as_served = AskedPrompt(served, digest_prompt(served), reply)
     assert asked == AskedPrompt("[user] Tea?\n", digest_prompt("[user] Tea?\n"), reply, tuple(said), as_served)
     assert (asked.to(7), asked.to(None)) == (asked, as_served)
