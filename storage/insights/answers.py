@@ -87,7 +87,6 @@ class ListedAnswer:
     answer: str
     votes: Tally
     link: str | None = None
-    """Link to its message on Discord."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,6 @@ class VersionList:
     versions: list[Version]
     """The versions, newest first."""
     contest: Contest | None
-    """The comparison of the champion with a newer version."""
     votes: VersionVotes
     now: AnsweringNow
 
@@ -115,7 +114,6 @@ class ModelStatus:
     now: AnsweringNow
     last_good: Alias
     contest: Contest | None
-    """The comparison of the champion with a newer version."""
     compared: int
     """Number of versions that people have compared with the champion."""
     said_weekly: float
@@ -273,7 +271,6 @@ class Week:
     champion: str
     """The name of the version in use, or of the base."""
     rival: Version | None
-    """The version that people compare with the champion now."""
     newest: Version | None
     """The newest version, unless it is the champion or older."""
     first_choices_left: int | None

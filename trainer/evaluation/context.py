@@ -32,7 +32,6 @@ class ServedContext:
     model_answers: tuple[Exchange, ...] = ()
     """The newest liked answers, or the card's examples, with their messages."""
     of_card: tuple[Exchange, ...] = ()
-    """All examples of the card."""
     liked_answers: tuple[Exchange, ...] = ()
     """The newest answers that people liked."""
     examples: Examples = NO_EXAMPLES
