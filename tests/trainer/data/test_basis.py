@@ -33,7 +33,7 @@ from storage.runtime.processes import GpuUse
 from storage.settings.sections import Settings
 from storage.taste.learning import learn_taste
 from storage.taste.opinions import read_taste_opinions
-from storage.training.rounds import Round, claim_round, request_round, require_round
+from storage.training.rounds import Round, require_round
 from storage.training.samples import AskedPrompt, DrawnSample, LocalPair
 from storage.training.trainable import TrainingScope
 from storage.votes.corrections import withdraw
@@ -41,7 +41,7 @@ from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
-from tests.trainer.contexts import learner_of
+from tests.trainer.contexts import begin_round, learner_of
 from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
@@ -266,10 +266,7 @@ def require_nobody(value: Any) -> str:
 
 def start(database: Database, personality: int) -> Round:
     with database.transaction() as session:
-        request_round(session, personality, "schedule")
-        round_ = claim_round(session, "here")
-    assert round_ is not None
-    return round_
+        return begin_round(session, personality, "schedule")
 
 
 def test_every_database_function_of_the_trainer_gives_only_what_has_a_basis_and_names_nobody(

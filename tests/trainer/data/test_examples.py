@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
-from sqlalchemy.orm import Session
 
 from bot.text.rounds import describe_metrics
-from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
-from storage.database.tables import RoundRow
 from storage.models.base_model import BaseModel
 from storage.models.chat_format import ChatFormat, Messages
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, create_personality, personality_named
-from storage.releases.promotion import promote
-from storage.releases.versions import Version, list_versions, read_alias
+from storage.releases.versions import Version, list_versions
 from storage.settings.sections import DemonstrationSettings, Settings, TrainingSettings
-from storage.training.rounds import Round, claim_round, request_round, require_round
-from tests.trainer.contexts import context_of
+from storage.training.rounds import Round, require_round
+from tests.trainer.contexts import begin_round, context_of
 from trainer.data.dataset import TrainingSet, prepare_examples, render_dialogue, split_examples
 from trainer.rounds.round import run_round
 from trainer.training.recipes import TrainingSplit
@@ -38,14 +33,14 @@ class Templates(ChatFormat):
         return " / ".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def split(*dialogues: tuple[str, ...], share: float, patience: int = 1, seed: int = 0) -> TrainingSplit:
+def split(*dialogues: tuple[str, ...], patience: int = 1, seed: int = 0) -> TrainingSplit:
     card = Card(examples=tuple(Example(dialogue=dialogue) for dialogue in dialogues))
     training = TrainingSettings(patience=patience, seed=seed)
-    return split_examples(card, "Be brief.", Templates(), training, share)
+    return split_examples(card, "Be brief.", Templates(), training)
 
 
 def test_every_answer_of_a_dialogue_is_shown_after_all_that_was_said() -> None:
-    parts = split(("Hi", "Hello.", "Tea?", "Yes, please."), share=0.0)
+    parts = split(("Hi", "Hello.", "Tea?", "Yes, please."))
     assert parts.train == (
         Demonstration("system: Be brief. / user: Hi", "Hello."),
         Demonstration("system: Be brief. / user: Hi / assistant: Hello. / user: Tea?", "Yes, please."),
@@ -55,42 +50,24 @@ def test_every_answer_of_a_dialogue_is_shown_after_all_that_was_said() -> None:
 
 def test_a_dialogue_stays_on_one_side_of_the_split() -> None:
     dialogues = [(f"{n}", f"first {n}", "and?", f"second {n}") for n in range(20)]
-    parts = split(*dialogues, share=0.2, seed=3)
+    parts = split(*dialogues, seed=3)
     sides = (parts.train, parts.validation)
     assert [len(part) for part in sides] == [2 * 16, 2 * 4]
     for part in sides:
         said = {shown.answer for shown in part}
         assert {answer.replace("first", "second") for answer in said} <= said
     assert len({shown.answer for part in sides for shown in part}) == 40
-    assert parts == split(*dialogues, share=0.2, seed=3)
+    assert parts == split(*dialogues, seed=3)
 
 
 def test_without_early_stopping_all_examples_are_trained_on() -> None:
-    assert split(("Hi", "Hello."), ("Hey", "Hello."), share=0.5, patience=0).validation == ()
+    assert split(*((f"{n}", "Hello.") for n in range(5)), patience=0).validation == ()
 
 
-EXAMPLES = tuple(
-    Example(dialogue=(f"How are you, {name}?", "Yes, of course."))
-    for name in (
-        "Ana",
-        "Bo",
-        "Cy",
-        "Di",
-        "Eve",
-        "Flo",
-        "Gus",
-        "Hal",
-        "Ida",
-        "Jo",
-        "Kit",
-        "Lou",
-        "Max",
-        "Ned",
-        "Ola",
-        "Pia",
-    )
-)
-
+NAMES = (
+    "Ana", "Bo", "Cy", "Di", "Eve", "Flo", "Gus", "Hal", "Ida", "Jo", "Kit", "Lou", "Max", "Ned", "Ola", "Pia"
+)  # fmt: skip
+EXAMPLES = tuple(Example(dialogue=(f"How are you, {name}?", "Yes, of course.")) for name in NAMES)
 
 pytestmark = pytest.mark.usefixtures("few_questions")
 
@@ -100,9 +77,7 @@ def test_a_card_that_is_edited_during_a_round_is_not_mixed_in(
 ) -> None:
     with database.transaction() as session:
         keeper = create_personality(session, "keeper", Card(examples=EXAMPLES), by="grace")
-        request_round(session, keeper.id, "grace", TrainingSource.EXAMPLES)
-        round_ = _claim(session)
-    assert round_ is not None
+        round_ = begin_round(session, keeper.id, "grace", TrainingSource.EXAMPLES)
     context = context_of(database, settings, tiny_base, keeper.id)
     with database.transaction() as session:
         edited = tuple(Example(dialogue=(one.dialogue[0], "Never.")) for one in EXAMPLES)
@@ -120,9 +95,7 @@ def train(database: Database, settings: Settings) -> Callable[..., Round]:
         own = lenient(settings)
         with database.transaction() as session:
             keeper = create_personality(session, "keeper", card, by="grace")
-            request_round(session, keeper.id, "grace", TrainingSource.EXAMPLES)
-            round_ = _claim(session)
-        assert round_ is not None
+            round_ = begin_round(session, keeper.id, "grace", TrainingSource.EXAMPLES)
         run_round(own, round_.id)
         with database.snapshot() as session:
             return require_round(session, round_.id)
@@ -155,21 +128,6 @@ def test_a_card_becomes_a_first_version_that_needs_no_choices_of_members(
     )
 
 
-def test_examples_are_always_learned_from_the_base(
-    database: Database, train: Callable[..., Round], settings: Settings
-) -> None:
-    train(Card(system_prompt="You keep a lighthouse.", examples=EXAMPLES))
-    [first] = versions(database)
-    with database.transaction() as session:
-        generation = read_alias(session, first.personality_id).generation
-        promote(session, first.personality_id, first, expected_generation=generation, by="grace", reason="nice")
-        request_round(session, first.personality_id, "grace", TrainingSource.EXAMPLES)
-        round_ = _claim(session)
-    assert round_ is not None
-    run_round(lenient(settings), round_.id)
-    assert versions(database)[0].parent_id is None
-
-
 @pytest.mark.parametrize("examples", [0, 1, 7])
 def test_too_few_examples_are_reported_with_a_remedy(
     database: Database, train: Callable[..., Round], examples: int
@@ -184,11 +142,3 @@ def test_too_few_examples_are_reported_with_a_remedy(
 def test_a_blank_system_prompt_is_none_as_where_the_prompt_is_served() -> None:
     assert render_dialogue(["Hi"], " ", Templates()) == "user: Hi"
     assert render_dialogue(["Hi"], "Be brief.", Templates()) == "system: Be brief. / user: Hi"
-
-
-def _claim(session: Session) -> Round:
-    round_ = claim_round(session, "here")
-    assert round_ is not None
-    # No trainer renews it here, however slow the machine is.
-    session.get_one(RoundRow, round_.id).lease_until = utc_now() + timedelta(hours=1)
-    return round_

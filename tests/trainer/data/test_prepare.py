@@ -37,12 +37,9 @@ from storage.taste.learning import learn_taste
 from storage.taste.orders import FEWEST_PROMPTS, TRIED_ANSWERS, orders_to_try
 from storage.training.rounds import (
     Round,
-    claim_round,
     digest_manifest,
     finish_round,
     latest_round,
-    request_round,
-    require_round,
 )
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.comparisons import Better, compare
@@ -66,7 +63,7 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from tests.trainer.contexts import context_of, serving_of
+from tests.trainer.contexts import begin_round, context_of, serving_of
 from trainer.base import RoundBase, ShownExamples
 from trainer.data import drawing
 from trainer.data.dataset import Skip
@@ -115,10 +112,7 @@ def prepare(database: Database, personality: int, settings: Settings, tiny_base:
 
 def start(database: Database, personality: int, requested_by: str = "admin") -> Round:
     with database.transaction() as session:
-        request_round(session, personality, requested_by)
-        round_ = claim_round(session, "here")
-    assert round_ is not None
-    return round_
+        return begin_round(session, personality, requested_by)
 
 
 def planned(plan: TrainingPlan | Skip) -> TrainingPlan:
@@ -195,16 +189,6 @@ def test_the_manifest_holds_all_of_the_plan(
     assert "schedule" not in round_.settings["training"]
 
 
-def test_equal_votes_give_an_equal_digest(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
-) -> None:
-    seed(database, lambda session: add_lone_votes(session, tiny_base))
-    prepare(ranking)
-    first = last_round(database, personality).manifest_digest
-    prepare(ranking)
-    assert last_round(database, personality).manifest_digest == first is not None
-
-
 def test_a_round_that_was_ended_in_the_meantime_gets_no_manifest(
     database: Database, personality: int, tiny_base: BaseModel, settings: Settings
 ) -> None:
@@ -239,19 +223,10 @@ def test_single_thumbs_make_pairs_of_the_champions_answers_to_members_and_bank_p
     assert {row.author_id for row in rows} == {NOBODY}
     assert {row.id for row in rows if row.answer} <= measured
     bank = {prompt.text for prompt in read_bank("").prompts}
-    assert {row.messages[-1]["content"] for row in rows if row.basis is Basis.PROMPT_BANK} <= bank
+    of_bank = [row for row in rows if row.basis is Basis.PROMPT_BANK]
+    assert {row.messages[-1]["content"] for row in of_bank} <= bank
+    assert all(ranking.chat.system_prompt.split("\n")[0] in row.prompt for row in of_bank)
     assert [(voter.pseudonym, voter.share) for voter in voters] == [(bob, pytest.approx(1.0))]
-
-
-def test_the_system_prompt_of_the_personality_precedes_the_banks_prompts(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
-) -> None:
-    seed(database, lambda session: add_lone_votes(session, tiny_base))
-    prepare(ranking)
-    with database.snapshot() as session:
-        of_bank = session.scalars(select(ReplyRow.prompt).where(ReplyRow.basis == Basis.PROMPT_BANK)).all()
-    assert of_bank
-    assert all(ranking.chat.system_prompt.split("\n")[0] in prompt for prompt in of_bank)
 
 
 def test_the_base_is_asked_with_and_without_its_cards_examples_and_the_round_learns_both_without_them(
@@ -455,16 +430,18 @@ def test_prompts_that_somebody_added_in_the_console_come_before_those_of_the_ban
 
 
 def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
     first = planned(prepare(ranking))
     drawn = samples(database)
     assert len(drawn) == 21
+    digest = last_round(database, personality).manifest_digest
     phases: list[Phase] = []
     second = planned(prepare(ranking, when=lambda progress: phases.append(progress.phase)))
     assert samples(database) == drawn
     assert second.train == first.train
+    assert last_round(database, personality).manifest_digest == digest is not None
     assert Phase.SAMPLING not in phases
 
 
@@ -558,19 +535,6 @@ def test_a_regenerated_answer_that_nobody_voted_on_is_the_worse_one(
     (pair,) = (pair for pair in plan.train if plan.prompts[pair.prompt] == "p")
     assert pair.rows == (second, first, None)
     assert 1 / 3 < pair.weight < 2 / 3, "surer than against an answer of which nothing is known"
-
-
-def test_a_blind_choice_makes_a_pair(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
-    def choose(session: Session) -> list[int]:
-        rows = {"prompt": "p", "base_revision": tiny_base.revision}
-        first, second = (add_reply(session, answer=answer, **rows) for answer in ("one", "two"))
-        compare(session, first, second, ALICE, Better.SECOND)
-        add_siblings(session, 2, base_revision=tiny_base.revision)
-        return [first, second]
-
-    first, second = seed(database, choose)
-    plan = planned(prepare())
-    assert (PairSource.CHOICE, (second, first, None)) in {(pair.source, pair.rows) for pair in plan.train}
 
 
 # What changes while a round is prepared
@@ -868,7 +832,7 @@ def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: B
 
 
 def test_a_scheduled_round_needs_something_new(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings, prepare: Prepare
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
     planned(prepare(requested_by="schedule", ends=RoundStatus.FAILED))
@@ -878,6 +842,8 @@ def test_a_scheduled_round_needs_something_new(
         f"no new votes or suggestions since round {trained}, which trained on the same pairs"
     )
     planned(prepare(requested_by="admin", ends=RoundStatus.INTERRUPTED))
+    otherwise = tiny_settings(settings.data.directory, tiny_base.path, beta=0.5)
+    planned(prepare(otherwise, requested_by="schedule", ends=RoundStatus.INTERRUPTED))
     seed(database, lambda session: vote(session, 1, CAROL, Vote.UP))
     planned(prepare(requested_by="schedule"))
 
@@ -937,13 +903,3 @@ def test_a_version_that_leads_is_not_replaced_before_people_have_decided(
         )
     else:
         planned(plan)
-
-
-def test_a_round_is_left_running_until_it_is_ended(
-    database: Database, personality: int, tiny_base: BaseModel, settings: Settings
-) -> None:
-    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
-    round_ = start(database, personality)
-    prepare_votes(context_of(database, settings, tiny_base, personality), round_)
-    with database.snapshot() as session:
-        assert require_round(session, round_.id).status is RoundStatus.RUNNING

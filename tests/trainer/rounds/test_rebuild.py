@@ -19,17 +19,15 @@ from storage.settings.sections import Settings
 from storage.training.rounds import (
     ManifestPair,
     Round,
-    claim_round,
     finish_round,
     last_trained,
-    request_round,
     require_round,
     set_manifest,
 )
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, read_manifest, tiny_settings, vote
-from tests.trainer.contexts import context_of, learner_of
+from tests.trainer.contexts import begin_round, context_of, learner_of
 from tests.trainer.rounds.quick import approve, train_quickly
 from trainer.data.dataset import TrainingSet, prepare_examples
 from trainer.data.plan import make_plan
@@ -57,9 +55,7 @@ def add_pair(session: Session, base: BaseModel, number: int, *, speaker: int = A
 def learn(session: Session, pairs: list[Pair], parent: Version | None, *, crowned: bool = True) -> Version:
     """Publish a version that learned these pairs and continues `parent`, and let it answer."""
     personality_id = ensure_personality(session)
-    request_round(session, personality_id, "admin")
-    round_ = claim_round(session, "here")
-    assert round_ is not None
+    round_ = begin_round(session, personality_id)
     manifest = [ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected, chosen) for chosen, rejected in pairs]
     parent_id = parent.id if parent else None
     set_manifest(session, round_.id, manifest, parent_version_id=parent_id, settings={})
@@ -149,9 +145,7 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
 ) -> None:
     def run() -> Round:
         with database.transaction() as session:
-            request_round(session, ensure_personality(session), "admin")
-            round_ = claim_round(session, "here")
-        assert round_ is not None
+            round_ = begin_round(session, ensure_personality(session))
         run_round(settings, round_.id, train=train_quickly, evaluate=approve)
         with database.snapshot() as session:
             return require_round(session, round_.id)
@@ -183,9 +177,7 @@ def test_a_round_on_examples_starts_from_the_base(database: Database, settings: 
     with database.transaction() as session:
         learn(session, [add_pair(session, tiny_base, 1)], None)
         change_card(session, read_personality(session, 1), Card(examples=examples), by="admin")
-        request_round(session, 1, "admin", TrainingSource.EXAMPLES)
-        round_ = claim_round(session, "here")
-    assert round_ is not None
+        round_ = begin_round(session, learns_from=TrainingSource.EXAMPLES)
     prepared = prepare_examples(context_of(database, settings, tiny_base), round_)
     assert isinstance(prepared, TrainingSet)
     assert prepared.start.starter is None

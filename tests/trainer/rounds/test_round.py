@@ -15,43 +15,36 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from bot.text.rounds import describe_metrics
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split, TrainingSource
-from storage.database.tables import ReplyRow, RoundRow
-from storage.models.base_model import BaseModel, resolve_base_model
+from storage.database.enums import GateVerdict, PairSource, RoundStatus, Split, TrainingSource
+from storage.database.tables import RoundRow
+from storage.models.base_model import BaseModel
 from storage.models.free_memory import FreeMemory
-from storage.models.memory import NumberFormat
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
-from storage.privacy.consent import give_consent, withdraw_consent
-from storage.privacy.erasure import delete_member
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
-from storage.settings.sections import ModelSettings, Settings
+from storage.settings.sections import Settings
 from storage.training.rounds import (
     MEMORY_RAN_OUT,
     ManifestPair,
     Round,
-    claim_round,
     digest_manifest,
     finish_round,
     interrupt_rounds,
     renew_lease,
-    request_round,
     require_round,
 )
-from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from tests.few_questions import EVERY
 from tests.seeding import (
-    ALICE,
     BOB,
     CAROL,
     TOLERANT,
@@ -65,21 +58,17 @@ from tests.seeding import (
     vote,
 )
 from tests.tiny_model import build_tiny_base
-from tests.trainer.evaluation.test_evaluate import teach
+from tests.trainer.contexts import begin_round
 from tests.trainer.judgements import JUDGEMENT
 from tests.trainer.rounds.quick import answer_hello, approve, train_endlessly, train_quickly
-from trainer.base import RoundBase
 from trainer.errors import TrainingDiverged
 from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES
 from trainer.evaluation.results import Evaluation
-from trainer.evaluation.sampling import Sampler
 from trainer.progress import Phase, ProgressLog, ReportProgress, RoundProgress
 from trainer.rounds.round import Evaluate, Train, run_round
 from trainer.training.train import TrainingJob, train_adapter
-
-WORKER = "here"
 
 Run = Callable[..., Round]
 
@@ -125,12 +114,7 @@ def learn(run: Run, settings: Settings, kept_for_bases: Path, few_questions: Non
 
 def start(database: Database, requested_by: str = "admin", learns_from: TrainingSource = TrainingSource.VOTES) -> Round:
     with database.transaction() as session:
-        request_round(session, ensure_personality(session), requested_by, learns_from)
-        round_ = claim_round(session, WORKER)
-        assert round_ is not None
-        # No trainer renews it here, however slow the machine is.
-        session.get_one(RoundRow, round_.id).lease_until = utc_now() + timedelta(hours=1)
-    return round_
+        return begin_round(session, ensure_personality(session), requested_by, learns_from)
 
 
 def look(database: Database, round_id: int) -> Round:
@@ -233,52 +217,13 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
     assert sum(voter.share for voter in voters) == pytest.approx(1)
 
 
-def test_the_next_round_starts_from_the_base_again_and_learns_all_that_stands(
-    database: Database, revision: str, run: Run
-) -> None:
+def test_the_champion_answers_beside_the_next_version(database: Database, revision: str, run: Run) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    first = run(train=train_adapter)
+    run(train=train_adapter)
     crown(database, versions(database)[0])
-    seed(database, lambda session: add_more_siblings(session, 4, revision))
-    ended = run(train=train_adapter, evaluate=answer_hello)
+    run(evaluate=answer_hello)
     second, before = versions(database)
     assert second.metrics["before"]["version_id"] == before.id
-    assert ended.parent_version_id is None
-    assert (second.name, second.parent_id) == ("v2", None)
-    assert second.digest != before.digest
-    old, new = ({rows(line) for line in manifest_of(database, each)} for each in (first, ended))
-    assert old < new
-    assert len(new) == 6
-
-
-def rows(line: ManifestPair) -> tuple[int | None, int | None, int | None]:
-    return line.chosen_reply_id, line.rejected_reply_id, line.correction_id
-
-
-def add_more_siblings(session: Session, count: int, revision: str) -> None:
-    for i in range(count):
-        for answer, value in (("a good one", Vote.UP), ("a bad one", Vote.DOWN)):
-            reply = add_reply(session, prompt=f"<|user|>more {i}<|bot|>", answer=answer, base_revision=revision)
-            vote(session, reply, BOB, value)
-
-
-def test_the_same_pairs_and_settings_give_the_same_adapter(database: Database, revision: str, run: Run) -> None:
-    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    first, second = run(train=train_adapter), run(train=train_adapter)
-    assert first.manifest_digest == second.manifest_digest
-    newer, older = versions(database)
-    assert newer.digest == older.digest
-
-
-def test_too_few_pairs_are_skipped_with_the_number_needed(
-    database: Database, revision: str, settings: Settings, run: Run
-) -> None:
-    seed(database, lambda session: add_siblings(session, 1, base_revision=revision))
-    ended = run()
-    assert ended.status is RoundStatus.SKIPPED
-    assert ended.reason.startswith("1 pair to learn from, 2 needed: vote on answers")
-    assert versions(database) == []
-    assert published_folders(settings) == []
 
 
 # The gate
@@ -310,84 +255,58 @@ def test_a_version_that_a_check_vetoes_is_kept_and_never_released_automatically(
     assert champion(database) is None
 
 
-def test_more_passes_go_further_and_the_gate_holds_them_back(
+def test_the_gate_holds_back_what_goes_too_far(
     database: Database, revision: str, settings: Settings, base: Path, learn: Run
 ) -> None:
     seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
-    once = learn(settings)
     further = learn(tiny_settings(settings.data.directory, base, epochs=3.0))
-    limit = 1.1 * once.metrics["divergence"]
+    limit = further.metrics["divergence"] / 2
     held = learn(tiny_settings(settings.data.directory, base, epochs=3.0, max_divergence=limit))
-    assert [ended.metrics["epochs_trained"] for ended in (once, further, held)] == [1.0, 3.0, 3.0]
-    assert (further.metrics["strength"], further.metrics["divergence"] > limit) == (1.0, True)
+    assert [ended.metrics["epochs_trained"] for ended in (further, held)] == [3.0, 3.0]
+    assert (further.metrics["strength"], further.metrics["lowered_for"]) == (1.0, None)
     assert held.metrics["divergence"] <= limit
-    assert (once.metrics["strength"], once.metrics["lowered_for"]) == (1.0, None)
     assert (held.metrics["strength"] < 1.0, held.metrics["lowered_for"]) == (True, "divergence")
     assert (held.status, held.gate["verdict"]) == (RoundStatus.PUBLISHED, GateVerdict.NOT_ENOUGH_EVIDENCE)
     assert f"strength {held.metrics['strength']:g} (a stronger one failed “divergence”)" in describe_metrics(
         held.metrics
     )
-    assert len({version.digest for version in versions(database)}) == 3
+    assert len({version.digest for version in versions(database)}) == 2
 
 
-@pytest.fixture(scope="module")
-def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """A tiny base that answers in a whole sentence."""
-    folder = tmp_path_factory.mktemp("eloquent")
-    tiny = build_tiny_base(folder / "tiny")
-    sampler = Sampler.load(
-        RoundBase(resolve_base_model(str(tiny), folder / "first"), ModelSettings()), None, NumberFormat("float32")
-    )
-    teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
-    sampler.model.save_pretrained(tiny)
-    return resolve_base_model(str(tiny), folder / "data")
-
-
-def test_a_version_that_only_repeats_itself_is_never_kept(
-    database: Database, settings: Settings, eloquent: BaseModel, learn: Run
+@pytest.mark.parametrize(
+    ("found", "stored", "reason"),
+    [
+        ({"degenerate_share": 1.0}, {"degenerate_share": 1.0}, "100% of answers are broken (base 5%; limit +20%)"),
+        ({"retention_loss_ratio": math.nan}, {"retention_loss_ratio": None}, "not a number: "),
+    ],
+    ids=["broken answers", "no numbers"],
+)
+def test_a_broken_version_is_never_kept(
+    database: Database,
+    revision: str,
+    settings: Settings,
+    base: Path,
+    run: Run,
+    found: dict[str, float],
+    stored: dict[str, Any],
+    reason: str,
 ) -> None:
-    def want_repetition(session: Session) -> None:
-        for i in range(12):
-            prompt = f"<|im_start|>user\nHow are you today, {i}?<|im_end|>\n<|im_start|>assistant\n"
-            reply = add_reply(session, prompt=prompt, answer="I am fine, thank you.", base_revision=eloquent.revision)
-            add_correction(session, reply, "warm " * 20, author_id=CAROL)
+    """The last step of all may break the weights, so that no loss tells it any more."""
 
-    seed(database, want_repetition)
-    greedy = tiny_settings(
-        settings.data.directory,
-        eloquent.path,
-        release={"auto_promote": True},
-        gate={"tolerance": {**TOLERANT, "broken": 1.3}},
-        learning_rate=0.02,
-        epochs=16.0,
-    )
-    sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "presence_penalty": 0.0})
-    ended = learn(greedy.model_copy(update={"generation": sampling}))
+    def find_it_broken(*_asked: object) -> Evaluation:
+        return replace(JUDGEMENT, **found)
+
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    gate = {"tolerance": {**TOLERANT, "broken": 1.3}}
+    released = tiny_settings(settings.data.directory, base, release={"auto_promote": True}, gate=gate)
+    ended = run(released, train=train_adapter, evaluate=find_it_broken)
     assert ended.status is RoundStatus.REJECTED
-    assert ended.reason.startswith("the new version is broken and was not kept: ")
-    assert ended.metrics["degenerate_share"] > ended.metrics["degenerate_share_base"] + 0.5
+    assert ended.reason.startswith(f"the new version is broken and was not kept: {reason}")
+    assert stored.items() <= ended.metrics.items()
     assert ended.gate["verdict"] == "fail"
     assert versions(database) == []
     assert published_folders(settings) == []
     assert champion(database) is None
-
-
-def test_a_version_without_numbers_is_not_kept_either(
-    database: Database, revision: str, settings: Settings, base: Path, run: Run
-) -> None:
-    """The last step of all may break the weights, so that no loss tells it any more."""
-
-    def find_no_numbers(*_asked: object) -> Evaluation:
-        return replace(JUDGEMENT, retention_loss_ratio=math.nan)
-
-    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    released = tiny_settings(settings.data.directory, base, release={"auto_promote": True})
-    ended = run(released, evaluate=find_no_numbers)
-    assert ended.status is RoundStatus.REJECTED
-    assert ended.reason.startswith("the new version is broken and was not kept: not a number: ")
-    assert ended.metrics["retention_loss_ratio"] is None
-    assert versions(database) == []
-    assert published_folders(settings) == []
 
 
 def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
@@ -406,25 +325,8 @@ def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
 # What rounds learn from
 
 
-def add_quarrels(session: Session, revision: str) -> None:
-    """Add answers without siblings that one member likes and another dislikes: they make no pair."""
-    for i in range(6):
-        reply = add_reply(session, prompt=f"<|user|>quarrel {i}<|bot|>", base_revision=revision)
-        vote(session, reply, ALICE, Vote.UP)
-        vote(session, reply, CAROL, Vote.DOWN)
-
-
-def test_members_who_agree_on_nothing_do_not_stop_a_round(
-    database: Database, revision: str, settings: Settings, base: Path, run: Run
-) -> None:
-    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
-    seed(database, lambda session: add_quarrels(session, revision))
-    ended = run(tiny_settings(settings.data.directory, base))
-    assert ended.status is RoundStatus.PUBLISHED, ended.reason
-
-
 def test_lone_votes_become_a_version(
-    database: Database, revision: str, settings: Settings, base: Path, learn: Run
+    database: Database, revision: str, settings: Settings, base: Path, run: Run
 ) -> None:
     def vote_on_each(session: Session) -> None:
         for i in range(24):
@@ -434,16 +336,13 @@ def test_lone_votes_become_a_version(
 
     seed(database, vote_on_each)
     pairs = {"ranked_prompts": 8, "ranked_answers": 4, "min_probability": 0.5}
-    ended = learn(tiny_settings(settings.data.directory, base, pairs=pairs))
+    ended = run(tiny_settings(settings.data.directory, base, pairs=pairs))
     assert ended.status is RoundStatus.PUBLISHED, ended.reason
     assert {line.source for line in manifest_of(database, ended)} == {PairSource.TASTE}
     with database.snapshot() as session:
         (voter,) = read_voters(session, ended.id)
         (bob,) = pseudonyms_of(session, BOB)
     assert (voter.pseudonym, voter.share, voter.influence) == (bob, pytest.approx(1.0), pytest.approx(1.0))
-    assert ended.metrics["overshoot"]["liked"] == 12
-    (check,) = (check for check in ended.gate["checks"] if check["name"] == "overshoot")
-    assert check["sentence"].endswith("12 liked answers are too few to judge")
 
 
 def test_a_round_is_judged_by_how_far_its_answers_go_beyond_what_people_liked(
@@ -522,20 +421,6 @@ def test_a_round_that_does_not_fit_is_refused_before_a_model_is_loaded(
 def damage(settings: Settings, version: Version) -> None:
     weights = settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-
-
-def test_a_damaged_champion_does_not_stop_a_round_that_starts_from_the_base(
-    database: Database, revision: str, settings: Settings, run: Run
-) -> None:
-    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    run()
-    [version] = versions(database)
-    crown(database, version)
-    damage(settings, version)
-    seed(database, lambda session: add_more_siblings(session, 3, revision))
-    ended = run(evaluate=answer_hello)
-    assert ended.status is RoundStatus.PUBLISHED
-    assert "before" not in ended.metrics, "it could not be asked"
 
 
 def test_a_damaged_starter_stops_the_round(database: Database, revision: str, settings: Settings, run: Run) -> None:
@@ -643,94 +528,6 @@ def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
     assert len(versions(database)) == in_time
 
 
-def test_a_version_whose_round_was_ended_at_the_last_moment_gets_no_row(
-    database: Database, revision: str, run: Run
-) -> None:
-    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    end_it = "CREATE TRIGGER late AFTER INSERT ON versions BEGIN UPDATE rounds SET status = 'interrupted'; END"
-    seed(database, lambda session: session.execute(text(end_it)))
-    run()
-    assert versions(database) == []
-
-
-def test_answers_without_a_basis_are_never_trained_on(database: Database, revision: str, run: Run) -> None:
-    seed(database, lambda session: add_siblings(session, 3, base_revision=revision))
-    with database.transaction() as session:
-        for row in session.scalars(select(ReplyRow)):
-            row.basis = None
-    assert run().reason.startswith("0 pairs")
-
-
-def test_live_chat_is_trained_on_only_with_permission_and_consent(
-    database: Database, revision: str, settings: Settings, base: Path, run: Run
-) -> None:
-    def chat(session: Session) -> None:
-        for i in range(2):
-            prompt = f"<|user|>a private joke {i}<|bot|>"
-            for answer, value in (("ha", Vote.UP), ("no", Vote.DOWN)):
-                reply = add_reply(
-                    session,
-                    prompt=prompt,
-                    answer=answer,
-                    basis=Basis.LIVE_CHAT,
-                    speakers=(ALICE, BOB),
-                    base_revision=revision,
-                )
-                vote(session, reply, CAROL, value)
-
-    seed(database, chat)
-    seed(database, lambda session: give_consent(session, ALICE))
-    seed(database, lambda session: give_consent(session, BOB))
-    permitted = tiny_settings(
-        settings.data.directory, base, discord_training_permission=True, votes={"membership_days": 0}
-    )
-    assert run().reason.startswith("0 pairs")
-    assert run(permitted).status is RoundStatus.PUBLISHED
-    seed(database, lambda session: withdraw_consent(session, BOB))
-    assert run(permitted).reason.startswith("0 pairs")
-
-
-def test_a_withdrawn_correction_is_not_trained_on(database: Database, revision: str, run: Run) -> None:
-    ids: list[int] = []
-
-    def suggest_three(session: Session) -> None:
-        for i in range(3):
-            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer="wrong", base_revision=revision)
-            ids.append(add_correction(session, reply, f"right {i}"))
-
-    seed(database, suggest_three)
-    seed(database, lambda session: withdraw(session, ids[0], BOB))
-    ended = run()
-    manifest = manifest_of(database, ended)
-    assert ended.status is RoundStatus.PUBLISHED
-    assert {line.correction_id for line in manifest} == set(ids[1:])
-
-
-def test_a_version_that_learned_from_deleted_data_is_marked(database: Database, revision: str, run: Run) -> None:
-    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    run()
-    seed(database, lambda session: delete_member(session, BOB))
-    assert [version.trained_on_deleted_data for version in versions(database)] == [True]
-    assert run().reason.startswith("0 pairs")
-
-
-def test_a_scheduled_round_without_anything_new_is_skipped(
-    database: Database, revision: str, settings: Settings, base: Path, run: Run
-) -> None:
-    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    first = run(requested_by="schedule")
-    assert first.status is RoundStatus.PUBLISHED
-    crown(database, versions(database)[0])
-    again = run(requested_by="schedule")
-    assert (again.status, again.reason) == (
-        RoundStatus.SKIPPED,
-        f"no new votes or suggestions since round {first.id}, which trained on the same pairs",
-    )
-    other = tiny_settings(settings.data.directory, base, beta=0.5)
-    assert run(other, requested_by="schedule").status is RoundStatus.PUBLISHED
-    assert run(requested_by="admin").status is RoundStatus.PUBLISHED
-
-
 def test_progress_is_written_by_phase_and_about_once_a_second(database: Database) -> None:
     round_ = start(database)
     report = ProgressLog(database, round_.id)
@@ -752,23 +549,3 @@ def test_a_round_on_a_cards_examples_draws_no_answers_and_has_one_step_less(data
     ProgressLog(database, round_.id)(RoundProgress(Phase.TRAINING, step=1, steps=9))
     written = look(database, round_.id).progress
     assert (written["stage"], written["stages"]) == (2, 4)
-
-
-def test_a_round_says_how_many_pairs_were_too_long(
-    database: Database, revision: str, settings: Settings, base: Path, run: Run
-) -> None:
-    def one_long_answer(session: Session) -> None:
-        add_siblings(session, 5, base_revision=revision)
-        reply = add_reply(session, prompt="<|user|>a long story<|bot|>", base_revision=revision)
-        add_correction(session, reply, "once upon a time " * 40)
-
-    seed(database, one_long_answer)
-    ended = run()
-    assert ended.metrics["pairs"] == 5
-    assert ended.evidence["notes"] == ["1 pair longer than training.max_tokens = 128 left out"]
-    assert len(manifest_of(database, ended)) == 5, "what was not trained on is not in the manifest"
-
-
-def test_votes_on_answers_of_another_base_are_trained_on(database: Database, run: Run) -> None:
-    seed(database, lambda session: add_siblings(session, 6, base_revision="f" * 16))
-    assert run().reason.startswith("v1 learned from 6 pairs")
