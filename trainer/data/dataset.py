@@ -62,13 +62,11 @@ def prepare_examples(context: RoundContext, round_: Round) -> TrainingSet | Skip
     return TrainingSet(SFT, split, training, TrainingSource.EXAMPLES, StartingPoint(None))
 
 
-def split_examples(
-    card: Card, system_prompt: str, chat: ChatFormat, training: TrainingSettings, share: float = VALIDATED_SHARE
-) -> TrainingSplit:
+def split_examples(card: Card, system_prompt: str, chat: ChatFormat, training: TrainingSettings) -> TrainingSplit:
     """Set aside a share of the dialogues for validation; the answers of one dialogue stay together."""
     dialogues = [example.dialogue for example in card.examples]
     dialogues = random.Random(training.seed).sample(dialogues, len(dialogues))
-    watched = round(share * len(dialogues)) if training.patience else 0
+    watched = round(VALIDATED_SHARE * len(dialogues)) if training.patience else 0
     train, validation = (
         tuple(shown for dialogue in part for shown in _demonstrations(dialogue, system_prompt, chat))
         for part in (dialogues[watched:], dialogues[:watched])
