@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ def settings(*, max_voter_share: float = 1.0, pairs: dict[str, Any] | None = Non
     )
 
 
+@cache
 def taste_for_short_answers(votes: int) -> LearnedTaste:
     """Return the taste of a server that likes short answers and no long ones."""
     answers = [(SHORT, LONG)[i % 2][i // 2 % len(SHORT)] for i in range(votes)]

@@ -429,7 +429,7 @@ def test_prompts_that_somebody_added_in_the_console_come_before_those_of_the_ban
     assert sum("our own question" in prompt for prompt in prompts) == int(most * drawing.OWN_SHARE) > 0
 
 
-def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
+def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again_even_if_empty(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
@@ -443,6 +443,10 @@ def test_drawn_answers_outlive_a_failed_round_and_are_not_drawn_again(
     assert second.train == first.train
     assert last_round(database, personality).manifest_digest == digest is not None
     assert Phase.SAMPLING not in phases
+    # An answer that came out empty is kept as a sample without words, of which no pair can be made.
+    seed(database, lambda session: session.execute(update(ReplyRow).where(ReplyRow.id.in_(drawn)).values(answer="")))
+    assert skipped(prepare(ranking)).startswith("0 pairs")
+    assert samples(database) == drawn
 
 
 def test_a_round_that_is_interrupted_while_it_draws_keeps_what_it_drew(
@@ -503,18 +507,6 @@ def test_reactions_that_the_operator_does_not_learn_from_rank_nothing(
     off = ranking.privacy.model_copy(update={"learn_from_reactions": False})
     assert skipped(prepare(ranking.model_copy(update={"privacy": off}))).startswith("0 pairs")
     assert samples(database) == []
-
-
-def test_an_answer_that_came_out_empty_is_not_drawn_again_each_round(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
-) -> None:
-    """The database keeps it as a sample without words, of which no pair can be made."""
-    seed(database, lambda session: add_lone_votes(session, tiny_base))
-    planned(prepare(ranking))
-    drawn = samples(database)
-    seed(database, lambda session: session.execute(update(ReplyRow).where(ReplyRow.id.in_(drawn)).values(answer="")))
-    assert skipped(prepare(ranking)).startswith("0 pairs")
-    assert samples(database) == drawn
 
 
 # What people said
