@@ -98,7 +98,9 @@ class Arenas(
         """Close an arena now and show its results."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         where = as_channel(channel or interaction.channel)
-        arena = await run_audited(interaction, stop_arena, where.id, user_label(interaction.user))
+        arena = await run_audited(
+            interaction, action_of(interaction), stop_arena, where.id, user_label(interaction.user)
+        )
         if arena.status is ArenaStatus.OPEN:
             await self._host.finish(arena.id)
         else:

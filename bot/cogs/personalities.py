@@ -17,7 +17,7 @@ from bot.attachments.files import fetch_file
 from bot.background import retry_until_available
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
-from bot.guards.audit import run_audited
+from bot.guards.audit import action_of, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.knowledge.lorebook import add_lorebook
@@ -170,7 +170,7 @@ class Personalities(
                 set_picture(session, found.id, content)
             return read_personality(session, found.id)
 
-        now = await run_audited(interaction, write)
+        now = await run_audited(interaction, action_of(interaction), write)
         log.info("%s changed the appearance of %s.", by, found.name)
         said = gettext(
             "**{name}** appears {how} from its next answer on. Older messages keep theirs.",
@@ -264,7 +264,7 @@ class Personalities(
             before = bind(session, where, found, guild_id=guild_id, strength=strength, by=by)
             return describe_replaced(session, before)
 
-        replaced = await run_audited(interaction, write)
+        replaced = await run_audited(interaction, action_of(interaction), write)
         log.info("%s bound %s to %s %d at strength %g.", by, found.name, where.scope, where.id, strength)
         said = describe_binding(found, where, strength, replaced)
         await answer_privately(interaction, "\n".join([said, *await read_obstacles(interaction, self.services, found)]))
@@ -285,7 +285,7 @@ class Personalities(
                 raise UserFacingError(NONE_IN_SERVER if where.scope is Scope.SERVER else NONE_IN_PLACE)
             return read_personality(session, before.personality_id).name
 
-        unbound = await run_audited(interaction, write)
+        unbound = await run_audited(interaction, action_of(interaction), write)
         log.info("%s unbound %s from %s %d.", user_label(interaction.user), unbound, where.scope, where.id)
         said = gettext(
             "Unbound **{name}** {where}. To undo this, use `/personality bind {name}`.",

@@ -9,7 +9,7 @@ from discord.ext import commands
 from bot.chat.conversation import find_opener, is_own_thread
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin
-from bot.guards.audit import NOTED, run_audited
+from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import BotCog
 from bot.localization.sentences import gettext
@@ -71,7 +71,7 @@ class Reset(BotCog):
             await self.services.database.run(forget_conversation, channel_id, interaction.id)
             interaction.extras[NOTED] = True  # it needed no admin rights
         else:
-            await run_audited(interaction, forget_conversation, channel_id, interaction.id)
+            await run_audited(interaction, action_of(interaction), forget_conversation, channel_id, interaction.id)
         await answer_privately(interaction, gettext("Done. I no longer use what was said here before."))
 
     async def _is_own(self, interaction: discord.Interaction) -> bool:

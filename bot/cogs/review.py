@@ -17,7 +17,7 @@ from discord import app_commands
 from sqlalchemy.orm import Session
 
 from bot.guards.access import is_admin, require_admin, user_label
-from bot.guards.audit import action_of, record_done, record_outcome, run_audited_as
+from bot.guards.audit import action_of, record_done, record_outcome, run_audited
 from bot.guards.error_handler import answer_privately, member_message
 from bot.guards.interactions import AdminCog, AdminForm, PersistentButton, button_row
 from bot.guards.permissions import visible_channels
@@ -286,7 +286,7 @@ class DecisionForm(AdminForm):
             return [with_links(session, quarantine) for quarantine in decided]
 
         try:
-            decided = await run_audited_as(interaction, audited_action, decide)
+            decided = await run_audited(interaction, audited_action, decide)
         except QuarantineConflict as error:
             await record_outcome(interaction, audited_action, AuditOutcome.REFUSED, sentence(str(error)))
             return member_message(error)
@@ -333,7 +333,7 @@ class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle)
         group = await _reader(interaction, services).find_group(self.key)
         by = user_label(interaction.user)
         action = action_of(interaction, self.action, name_answers(group.reply_ids))
-        await run_audited_as(interaction, action, settle_gaps, group.reply_ids, by)
+        await run_audited(interaction, action, settle_gaps, group.reply_ids, by)
         log.info("%s settled the reports on %s.", by, count(len(group.reply_ids), "answer"))
         note = gettext("Settled without a document: “{question}”.", question=escape_inline(group.question))
         await show_review_page(interaction, services, ReviewKind.FACTS, self.key, note)

@@ -17,7 +17,7 @@ from discord.ext import commands
 from bot.charts.taste import draw_taste
 from bot.chat.taste_news import tell_channel
 from bot.guards.access import is_admin, require_admin
-from bot.guards.audit import action_of, run_audited_as
+from bot.guards.audit import action_of, run_audited
 from bot.guards.error_handler import report_error
 from bot.guards.interactions import BotCog, PersistentButton
 from bot.guards.permissions import visible_channels
@@ -85,7 +85,7 @@ async def switch_as_admin(interaction: discord.Interaction, services: Services, 
     require_admin(interaction.user, services.settings.discord)
     require_administrator(services, interaction.user, whose)
     action = action_of(interaction, SWITCH, f"{'on' if on else 'off'}, of {whose.name}")
-    await run_audited_as(interaction, action, switch_taste, whose.id, on=on)
+    await run_audited(interaction, action, switch_taste, whose.id, on=on)
     return signed(whose, describe_switch(on=on))
 
 

@@ -66,24 +66,13 @@ def _value(value: object) -> str:
 
 async def run_audited(
     interaction: discord.Interaction,
-    work: Callable[Concatenate[Session, P], T],
-    /,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    """Run `work` like `Database.run`, with a line of the audit trail in its transaction."""
-    return await run_audited_as(interaction, action_of(interaction), work, *args, **kwargs)
-
-
-async def run_audited_as(
-    interaction: discord.Interaction,
     audited_action: AuditedAction,
     work: Callable[Concatenate[Session, P], T],
     /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Like `run_audited`, for a button or a form."""
+    """Run `work` like `Database.run`, with a line of the audit trail in its transaction."""
     services = services_of(interaction)
     result = await services.database.run(audited(audited_action, work), *args, **kwargs)
     interaction.extras[NOTED] = True

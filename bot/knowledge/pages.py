@@ -13,7 +13,7 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
-from bot.guards.audit import action_of, record_done, run_audited_as
+from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, list_page
 from bot.knowledge.adding import (
     CuratorForm,
@@ -108,7 +108,7 @@ class RemoveButton(PersistentButton, template=r"reactune:document:remove:(?P<id>
         require_curator(interaction.user, services.settings)
         await interaction.response.defer()
         action = action_of(interaction, self.action, f"document: {self.document_id}")
-        removed = await run_audited_as(interaction, action, remove_document, _guild_id(interaction), self.document_id)
+        removed = await run_audited(interaction, action, remove_document, _guild_id(interaction), self.document_id)
         log.info("%s removed document %d.", user_label(interaction.user), removed.id)
         note = gettext("Removed **{title}**. New answers won't quote it.", title=cite_one(removed.title, ""))
         await answer_with_documents(interaction, services, note=note)

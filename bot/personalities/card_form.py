@@ -12,7 +12,7 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
-from bot.guards.audit import action_of, run_audited_as
+from bot.guards.audit import action_of, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import DraftForm
 from bot.localization.sentences import gettext
@@ -99,7 +99,7 @@ class CardForm(DraftForm):
                 return f"{created} {gettext(NEXT_STEP, name=self._name)}"
             return describe_change(before.name, changed=change_card(session, before, card, by=by))
 
-        outcome = await run_audited_as(interaction, action_of(interaction, self.action, self._name), write)
+        outcome = await run_audited(interaction, action_of(interaction, self.action, self._name), write)
         log.info("%s wrote the card of %s.", by, self._name)
         await answer_privately(interaction, outcome)
 

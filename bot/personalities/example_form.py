@@ -11,7 +11,7 @@ import discord
 from bot.chat.prompting import NO_ORDERS
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
-from bot.guards.audit import action_of, run_audited_as
+from bot.guards.audit import action_of, run_audited
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.guards.interactions import DraftForm, PersistentButton, button_row
 from bot.knowledge.quoting import newest_question, without_quotes
@@ -105,7 +105,7 @@ class ExampleForm(DraftForm):
             raise UserFacingError(REPEATED)
         whose, by = self._personality, user_label(interaction.user)
         action = action_of(interaction, self.action, f"answer {self._reply.id} for {whose.name}")
-        example = await run_audited_as(interaction, action, add_example, whose.id, asked, answered, by=by)
+        example = await run_audited(interaction, action, add_example, whose.id, asked, answered, by=by)
         log.info("%s added an example to the card of %s.", by, whose.name)
         undo = button_row([RemoveExampleButton(whose.id, example.digest)])
         await answer_privately(interaction, gettext(ADDED, name=whose.name), undo)
@@ -161,7 +161,7 @@ class RemoveExampleButton(PersistentButton, template=r"reactune:example:(?P<pers
         require_own(services, whose, {interaction.guild_id or 0})
         action = action_of(interaction, self.action, f"of {whose.name}")
         by = user_label(interaction.user)
-        removed = await run_audited_as(interaction, action, remove_example, whose.id, self.digest, by=by)
+        removed = await run_audited(interaction, action, remove_example, whose.id, self.digest, by=by)
         text = (
             gettext("Removed from the examples of **{name}**.", name=whose.name)
             if removed

@@ -13,7 +13,7 @@ from functools import partial
 import discord
 
 from bot.guards.access import require_admin, user_label
-from bot.guards.audit import action_of, run_audited_as
+from bot.guards.audit import action_of, run_audited
 from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, list_page
 from bot.localization.sentences import gettext
 from bot.personalities.card_form import CardForm
@@ -140,7 +140,7 @@ class CardButton(PersistentButton, template=r"reactune:card:(?P<action>edit|arch
         if archives is (found.archived_at is not None):
             return ""
         action = action_of(interaction, self.action, f"personality: {found.name}")
-        await run_audited_as(interaction, action, archive_personality if archives else restore_personality, found)
+        await run_audited(interaction, action, archive_personality if archives else restore_personality, found)
         log.info("%s used %r on %s.", user_label(interaction.user), self.action, found.name)
         if archives:
             return gettext("Archived **{name}**.", name=found.name)

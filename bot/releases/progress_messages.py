@@ -9,7 +9,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS, is_temporary
-from bot.guards.audit import run_audited_as
+from bot.guards.audit import run_audited
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.personalities.selection import signed
@@ -93,7 +93,7 @@ async def request_shown_round(
 ) -> None:
     """Request a round in answer to a deferred interaction, and show its progress there, or where it is shown."""
     services = services_of(interaction)
-    round_, _ = await run_audited_as(interaction, action, request_round, whose.id, action.actor, learns_from)
+    round_, _ = await run_audited(interaction, action, request_round, whose.id, action.actor, learns_from)
     if round_.progress_channel_id is not None:
         link = message_link(interaction.guild_id, round_.progress_channel_id, round_.progress_message_id)
         await interaction.edit_original_response(content=signed(whose, describe_open(round_, link)))

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin, user_label
-from bot.guards.audit import action_of, record_outcome, run_audited_as
+from bot.guards.audit import action_of, record_outcome, run_audited
 from bot.guards.error_handler import report_error
 from bot.guards.interactions import PersistentButton, begin_interaction, check_access
 from bot.localization.languages import Languages
@@ -139,7 +139,7 @@ class SetupView(Pages):
         with speaking(ENGLISH):
             action = action_of(interaction, ACTION, "; ".join(self._draft.changes()))
         try:
-            await run_audited_as(interaction, action, self._draft.apply, self._guild.id, user_label(interaction.user))
+            await run_audited(interaction, action, self._draft.apply, self._guild.id, user_label(interaction.user))
         except SetupConflict as error:
             await record_outcome(interaction, action, AuditOutcome.REFUSED, str(error))
             await self._show_conflict(interaction, error)
