@@ -17,7 +17,6 @@ from bot.background import BackgroundTasks
 from bot.cogs.arena import Arenas
 from bot.cogs.chat import Chat
 from bot.cogs.choose import Choose
-from bot.cogs.console import ConsoleHost
 from bot.cogs.data_lifecycle import DataLifecycle
 from bot.cogs.deletions import MessageDeletions
 from bot.cogs.feedback import Feedback
@@ -59,7 +58,6 @@ COGS = (
     Arenas,
     Chat,
     Choose,
-    ConsoleHost,
     DataLifecycle,
     MessageDeletions,
     Feedback,

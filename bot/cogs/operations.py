@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP, and one alert for each problem."""
+"""The console, metrics and health over HTTP, and one alert for each problem."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.console.server import open_console
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.interactions import BotCog
 from bot.localization.languages import languages_of
@@ -37,15 +38,17 @@ DELAY_INTERVAL_S = 0.5
 
 
 class Operations(BotCog):
-    """Serves the metrics and health pages, and follows the connection to Discord."""
+    """Serves the console, the metrics and the health pages, and follows the connection to Discord."""
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
+        self._console: web.AppRunner | None = None
         self._pages: web.AppRunner | None = None
         self._due_at: float | None = None
 
     async def cog_load(self) -> None:
         self.services.gateway.watch_logs()
+        self._console = await open_console(self.bot, self.services, self.services.settings.console)
         settings = self.services.settings.metrics
         if not settings.port:
             return
@@ -57,11 +60,12 @@ class Operations(BotCog):
 
     async def cog_unload(self) -> None:
         self.services.gateway.unwatch_logs()
+        if self._console is not None:
+            await self._console.cleanup()
         if self._pages is not None:
             await self._pages.cleanup()
 
     async def _measure_delay(self) -> None:
-        """Record the delay of this turn."""
         now = time.perf_counter()
         if self._due_at is not None:
             self.services.metrics.loop_delay.observe(max(0.0, now - self._due_at))
