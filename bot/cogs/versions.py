@@ -30,12 +30,7 @@ from bot.releases.announcer import ReleaseAnnouncer
 from bot.releases.comparison import choose_prompts, open_two, show_comparison
 from bot.releases.judge import Judge
 from bot.releases.progress_messages import ProgressMessages, request_shown_round
-from bot.releases.status import read_status_blocks
-from bot.releases.version_pages import (
-    ReportButton,
-    answer_with_version,
-    answer_with_version_list,
-)
+from bot.releases.version_pages import ReportButton, answer_with_version, answer_with_version_list, read_status_blocks
 from bot.releases.weekly import WeeklyMessages
 from bot.services import Services
 from bot.text.panels import text_panel

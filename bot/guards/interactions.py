@@ -227,14 +227,15 @@ class PersistentSelect(PersistentItem[discord.ui.Select[discord.ui.View]], templ
         return self.item.values[0]
 
 
-def list_page(known: list[T], page: int) -> tuple[list[T], int | None, int | None]:
-    """Return what stands on a page of a list, and the numbers of the pages before and after it; None if there is none.
+def list_page(known: list[T], page: int, before: str, after: str) -> tuple[list[T], list[tuple[int, str]]]:
+    """Return what stands on a page of a list, and the pages before and after it, each with its number and label.
 
     If others removed so much that the page is gone, it is the last one.
     """
     page = min(page, max(0, len(known) - 1) // ON_PAGE)
     end = (page + 1) * ON_PAGE
-    return known[page * ON_PAGE : end], page - 1 if page else None, page + 1 if len(known) > end else None
+    turns = ([(page - 1, before)] if page else []) + ([(page + 1, after)] if len(known) > end else [])
+    return known[page * ON_PAGE : end], turns
 
 
 def button_row(items: Iterable[PersistentItem[Any]]) -> discord.ui.View:

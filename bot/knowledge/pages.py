@@ -45,11 +45,10 @@ async def answer_with_documents(
 ) -> None:
     """Show a page of the server's documents, newest first, below a note, in place of the page before."""
     known = (await services.database.read(list_documents, _guild_id(interaction)))[::-1]
-    shown, newer, older = list_page(known, page)
+    shown, turns = list_page(known, page, gettext("Newer"), gettext("Older"))
     lines = [describe_document(document) for document in shown] or [gettext(NO_DOCUMENTS)]
     items: list[PersistentSelect | PersistentButton] = [DocumentSelect(shown)] if shown else []
-    turns = (newer, gettext("Newer")), (older, gettext("Older"))
-    items += [DocumentsButton(number, label) for number, label in turns if number is not None]
+    items += [DocumentsButton(*turn) for turn in turns]
     text = fit_lines([*filter(None, [note]), *lines], f"-# {gettext('… and {left} more: choose them below')}")
     await interaction.edit_original_response(content=text, attachments=[], view=button_row(items) if items else None)
 

@@ -42,13 +42,12 @@ async def answer_with_personality_list(interaction: discord.Interaction, service
     guild_id = interaction.guild_id or 0
     known = await services.database.read(list_personalities, guild_id, archived=None)
     known.sort(key=lambda one: one.archived_at is not None)
-    shown, before, after = list_page(known, page)
+    shown, turns = list_page(known, page, gettext("Back"), gettext("Next"))
     lines = await services.database.read(list_lines, shown, guild_id, services.settings)
-    pages = (before, gettext("Back")), (after, gettext("Next"))
-    turns = [PersonalityListButton(number, label) for number, label in pages if number is not None]
+    buttons = [PersonalityListButton(*turn) for turn in turns]
     select = PersonalitySelect({one.name: one.card.description for one in shown})
     await interaction.edit_original_response(
-        content=fit_lines(lines, "…"), attachments=[], view=button_row([select, *turns])
+        content=fit_lines(lines, "…"), attachments=[], view=button_row([select, *buttons])
     )
 
 

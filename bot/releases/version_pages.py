@@ -1,4 +1,4 @@
-"""The pages of `/version show`: the list of versions, and one of them with its history; the report's picture.
+"""`/version` in pages: the status, the list of versions, and one of them with its history; the report's picture.
 
 A page replaces the one before it in the admin's private message, and works after a restart too.
 """
@@ -23,12 +23,30 @@ from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.panels import text_panel
 from bot.text.releases import before_after_embeds, describe_base, describe_version, describe_versions, outcome_words
 from bot.text.splitting import MAX_MESSAGE_CHARS, answer_in_full, fit_lines
+from bot.text.status import describe_status
 from storage.database.columns import utc_now
 from storage.insights.lineage import lineage_of
-from storage.insights.model_status import read_version, read_versions
+from storage.insights.model_status import read_model_status, read_version, read_versions
 from storage.insights.report import read_report
 from storage.personalities.personalities import Personality, read_personality
 from storage.wording import BASE_NAME
+
+
+async def read_status_blocks(services: Services, personality_id: int, viewer_id: int | None = None) -> list[str]:
+    """Return the blocks of the status; an admin who views it sees their own choices beside the members'."""
+    await services.releases.current(personality_id)  # finds out whether the champion's files are sound
+    status = await services.database.read(
+        read_model_status, personality_id, services.settings, base_revision=services.base.revision
+    )
+    return describe_status(
+        status,
+        services.settings,
+        base_name=services.base.name,
+        engine=services.engine.state(),
+        problem=services.releases.problem_of(personality_id),
+        learns_from_all=services.fixed_basis is not None,
+        viewer_id=viewer_id,
+    )
 
 
 async def answer_with_version_list(
@@ -36,16 +54,15 @@ async def answer_with_version_list(
 ) -> None:
     """Show a page of the personality's versions, newest first, in place of the deferred answer or the page before."""
     found = await services.database.read(read_versions, whose.id, services.settings)
-    versions, newer, older = list_page(found.versions, page)
+    versions, turns = list_page(found.versions, page, gettext("Newer"), gettext("Older"))
     shown = replace(found, versions=versions)
     about = {version.name: outcome_words(version) for version in shown.versions} | {BASE_NAME: ""}
-    pages = (newer, gettext("Newer")), (older, gettext("Older"))
-    turns = [VersionListButton(whose.id, number, label) for number, label in pages if number is not None]
+    buttons = [VersionListButton(whose.id, *turn) for turn in turns]
     lines = signed(whose, describe_versions(shown)).split("\n")
     await interaction.edit_original_response(
         content=fit_lines(lines, "…"),
         embeds=[],
-        view=button_row([VersionSelect(whose.id, about), *turns, ReportButton(whose.id)]),
+        view=button_row([VersionSelect(whose.id, about), *buttons, ReportButton(whose.id)]),
     )
 
 

@@ -20,7 +20,7 @@ from bot.console.page import Here, get, post
 from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
-from bot.releases.status import read_status_blocks
+from bot.releases.version_pages import read_status_blocks
 from bot.text.contests import describe_contest
 from bot.text.releases import describe_verdict
 from bot.text.rounds import HEADLINES, describe_first_version, describe_progress
