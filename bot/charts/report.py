@@ -26,7 +26,7 @@ from bot.charts.frame import (
 )
 from bot.charts.rounds import curve_words, draw_curve, draw_gate, draw_pairs, gate_words, pairs_words
 from bot.charts.taste import draw_likings, liking_words
-from bot.localization import sentences
+from bot.localization.sentences import day, day_of_year, gettext, ngettext, number, percent
 from bot.text.releases import describe_left_out
 from storage.database.enums import Cause
 from storage.insights.report import Report, VersionApproval
@@ -44,30 +44,24 @@ MOST_LABELLED, MOST_COUNTED = 8, 4
 
 
 def version_label(version: str) -> str:
-    return sentences.gettext("The base") if version == BASE_NAME else version
+    return gettext("The base") if version == BASE_NAME else version
 
 
 def approval_words(report: Report) -> Words:
     """Compare the champion with the base; claim a difference only if their intervals do not overlap."""
     champion, base = report.approval_of(report.champion), report.approvals[0]
     if not report.has_votes:
-        return Words(
-            sentences.gettext("No votes yet"),
-            sentences.gettext("Members vote with the thumbs under an answer."),
-            is_empty=True,
-        )
+        return Words(gettext("No votes yet"), gettext("Members vote with the thumbs under an answer."), is_empty=True)
     left_out = len(report.approvals) - len(_shown_versions(report.approvals))
-    caption = sentences.gettext("Share of thumbs up in chat, with its 95% interval; ◆ version in use, ■ base")
+    caption = gettext("Share of thumbs up in chat, with its 95% interval; ◆ version in use, ■ base")
     if left_out:
-        older = sentences.ngettext("{count} older version not shown", "{count} older versions not shown", left_out)
+        older = ngettext("{count} older version not shown", "{count} older versions not shown", left_out)
         caption += f"; {older}"
     name = version_label(champion.version)
     if champion.share is None:
-        return Words(sentences.gettext("No votes yet on {version}, which answers now", version=name), caption)
+        return Words(gettext("No votes yet on {version}, which answers now", version=name), caption)
     if champion is base or base.share is None:
-        up = sentences.gettext(
-            "{version}: {share} of votes are up", version=name, share=sentences.percent(champion.share)
-        )
+        up = gettext("{version}: {share} of votes are up", version=name, share=percent(champion.share))
         return Words(up, caption)
     return Words(_comparison(champion, base), caption)
 
@@ -76,18 +70,12 @@ def _comparison(champion: VersionApproval, base: VersionApproval) -> str:
     (low, high), (base_low, base_high) = champion.interval, base.interval
     assert champion.share is not None
     assert base.share is not None
-    shares = sentences.gettext(
-        "{share} to {other}", share=sentences.percent(champion.share), other=sentences.percent(base.share)
-    )
+    shares = gettext("{share} to {other}", share=percent(champion.share), other=percent(base.share))
     if low > base_high:
-        return sentences.gettext(
-            "{version} is liked more than the base: {shares}", version=champion.version, shares=shares
-        )
+        return gettext("{version} is liked more than the base: {shares}", version=champion.version, shares=shares)
     if high < base_low:
-        return sentences.gettext(
-            "{version} is liked less than the base: {shares}", version=champion.version, shares=shares
-        )
-    return sentences.gettext("No clear difference from the base: {shares}", shares=shares)
+        return gettext("{version} is liked less than the base: {shares}", version=champion.version, shares=shares)
+    return gettext("No clear difference from the base: {shares}", shares=shares)
 
 
 def draw_approvals(axes: Axes, report: Report) -> None:
@@ -101,7 +89,7 @@ def draw_approvals(axes: Axes, report: Report) -> None:
     centre, reach = (len(shown) - 1) / 2, max(0.55 * len(shown), 2.5)
     axes.set_xlim(centre - reach, centre + reach)
     axes.set_ylim(-0.05, 1.25)  # with space for points at 0% and for labels above 100%
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], [sentences.percent(quarter / 4) for quarter in range(5)])
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], [percent(quarter / 4) for quarter in range(5)])
     thin_ticks(axes, [approval.version for approval in shown], most=MOST_LABELLED)
 
 
@@ -123,9 +111,9 @@ def _draw_approval(axes: Axes, at: tuple[int, float], approval: VersionApproval,
 
 def _label(approval: VersionApproval, among: int) -> str:
     """Return a point's share with the number of votes, or less if there are many points."""
-    share = sentences.percent(approval.share or 0)
+    share = percent(approval.share or 0)
     if among <= MOST_COUNTED:
-        return sentences.gettext("{share}\nof {votes}", share=share, votes=approval.votes.total)
+        return gettext("{share}\nof {votes}", share=share, votes=approval.votes.total)
     if among <= MOST_LABELLED:
         return share
     return f"{approval.version}\n{share}" if approval.is_champion else ""
@@ -135,17 +123,17 @@ def days_words(report: Report) -> Words:
     up, down = (sum(getattr(day.votes, side) for day in report.days) for side in ("up", "down"))
     days = len(report.days)
     if not report.has_recent_votes:
-        soon = sentences.gettext("Votes in chat will appear here, day by day.")
+        soon = gettext("Votes in chat will appear here, day by day.")
         hint = causes_text(report.causes) if report.causes else soon
-        return Words(sentences.gettext("No votes in the last {days} days", days=days), hint, is_empty=True)
-    title = sentences.ngettext(
+        return Words(gettext("No votes in the last {days} days", days=days), hint, is_empty=True)
+    title = ngettext(
         "{count} vote in {days} days, {share} up",
         "{count} votes in {days} days, {share} up",
         up + down,
         days=days,
-        share=sentences.percent(up / (up + down)),
+        share=percent(up / (up + down)),
     )
-    return Words(title, sentences.gettext("Votes in chat by UTC day, thumbs up above the line"))
+    return Words(title, gettext("Votes in chat by UTC day, thumbs up above the line"))
 
 
 def draw_days(axes: Axes, report: Report) -> None:
@@ -154,22 +142,20 @@ def draw_days(axes: Axes, report: Report) -> None:
     axes.bar(places, [-day.votes.down for day in report.days], color=DOWN, width=0.8)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.locator_params(axis="y", nbins=4, integer=True, min_n_ticks=2)
-    axes.yaxis.set_major_formatter(lambda votes, _: sentences.number(abs(votes)))
+    axes.yaxis.set_major_formatter(lambda votes, _: number(abs(votes)))
     axes.use_sticky_edges = False  # so that the label of 0 stays clear of the last date if all votes are up
     axes.margins(x=0.01, y=0.1)
-    thin_ticks(axes, [sentences.day_of_year(one.day) for one in report.days], most=5)
+    thin_ticks(axes, [day_of_year(one.day) for one in report.days], most=5)
     if report.causes:
-        note = sentences.gettext("wrong facts are kept out of training") if Cause.WRONG_FACT in report.causes else ""
+        note = gettext("wrong facts are kept out of training") if Cause.WRONG_FACT in report.causes else ""
         said = "; ".join(filter(None, (causes_text(report.causes), note)))
         text = wrapped(axes, said, SMALL_PT)
         axes.set_xlabel(text, loc="left", color=MUTED, size=SMALL_PT)
 
 
 def causes_text(causes: Mapping[Cause, int]) -> str:
-    counted = ", ".join(
-        f"{sentences.number(times)} {sentences.gettext(cause.value)}" for cause, times in causes.items()
-    )
-    return sentences.gettext("Reasons for thumbs down: {causes}", causes=counted)
+    counted = ", ".join(f"{number(times)} {gettext(cause.value)}" for cause, times in causes.items())
+    return gettext("Reasons for thumbs down: {causes}", causes=counted)
 
 
 HEIGHT_IN = WIDTH_IN * 5 / 8
@@ -190,9 +176,9 @@ def draw_report(report: Report, personality: str) -> bytes:
 
 
 def build_figure(report: Report, personality: str) -> Figure:
-    whose = sentences.gettext("personality {personality}", personality=personality)
-    header = sentences.gettext("{version} answers now", version=version_label(report.champion))
-    page = open_page(HEIGHT_IN, header, f"{whose} · {sentences.day(report.days[-1].day)}")
+    whose = gettext("personality {personality}", personality=personality)
+    header = gettext("{version} answers now", version=version_label(report.champion))
+    page = open_page(HEIGHT_IN, header, f"{whose} · {day(report.days[-1].day)}")
     grid = page.add_gridspec(
         2, 10, height_ratios=(1.06, 1), wspace=10 * GAP_IN / WIDTH_IN, hspace=2 * GAP_IN / HEIGHT_IN
     )
@@ -209,6 +195,6 @@ def describe_report(report: Report) -> str:
     causes = [causes_text(report.causes)] if report.causes else []
     liked = [liking_words(report).title] if report.likings else []
     findings = [approval_words(report).title, days_words(report).title, *causes, *liked, gate_words(report).title]
-    now = sentences.gettext("{version} answers now", version=f"**{version_label(report.champion)}**")
+    now = gettext("{version} answers now", version=f"**{version_label(report.champion)}**")
     left_out = describe_left_out(report.votes_given, report.votes_left_out)
     return f"{'. '.join([now, *findings])}. {left_out}".rstrip()

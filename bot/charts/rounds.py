@@ -57,12 +57,9 @@ def pairs_words(report: Report) -> Words:
     most = max(last.by_source, key=lambda source: last.by_source[source])
     total = sum(last.by_source.values())
     title = ngettext("Round {round}: {count} pair", "Round {round}: {count} pairs", total, round=str(last.round_id))
-    source = gettext(SOURCE_WORDS[most])
-    mostly, largest = (
-        gettext("Most from {source}", source=source),
-        gettext("Largest share from {source}", source=source),
-    )
-    return Words(title, mostly if 2 * last.by_source[most] > total else largest)
+    is_most = 2 * last.by_source[most] > total
+    claim = gettext_noop("Most from {source}") if is_most else gettext_noop("Largest share from {source}")
+    return Words(title, gettext(claim, source=gettext(SOURCE_WORDS[most])))
 
 
 def draw_pairs(axes: Axes, report: Report) -> None:

@@ -68,10 +68,7 @@ def draw_taste(report: TasteReport, personality: str, now: datetime) -> bytes:
 
 
 def build_taste_figure(report: TasteReport, personality: str, now: datetime) -> Figure:
-    header, date = (
-        gettext("What the people of {personality} like", personality=personality),
-        day(now),
-    )
+    header, date = gettext("What the people of {personality} like", personality=personality), day(now)
     if report.is_empty:
         page = open_page(EMPTY_HEIGHT_IN, header, date)
         add_panel(page, page.add_gridspec(1, 1)[0], empty_words(report))
@@ -240,8 +237,7 @@ def question_words(report: TasteReport) -> Words:
         return Words(gettext("What it can't know"), gettext(STYLE_ONLY))
     asked = listing([gettext(question) for question in report.open_questions], "or")
     return Words(
-        gettext("Not known yet"),
-        f"{gettext('Whether they like {asked}.', asked=asked)} {gettext(STYLE_ONLY)}",
+        gettext("Not known yet"), f"{gettext('Whether they like {asked}.', asked=asked)} {gettext(STYLE_ONLY)}"
     )
 
 
