@@ -14,7 +14,7 @@ import discord
 from discord import app_commands
 
 from bot.discord_errors import DISCORD_ERRORS
-from bot.servers.setups import ServerSetups
+from bot.servers.setups import ServerSetups, places_around
 from storage.runtime.shards import Shards
 from storage.settings.sections import (
     EVERY_SERVER,
@@ -148,11 +148,10 @@ class AccessPolicy:
     def _requester(
         self, user: discord.User | discord.Member | None, guild_id: int, channel: object, channel_id: int = 0
     ) -> Requester:
-        around = (getattr(channel, name, None) for name in ("id", "parent_id", "category_id"))
         member = user if isinstance(user, discord.Member) else None
         return Requester(
             server_id=guild_id,
-            channel_ids=frozenset(id_ for id_ in (channel_id, *around) if id_),
+            channel_ids=frozenset(id_ for id_ in (channel_id, *places_around(channel)) if id_),
             role_ids=frozenset(role.id for role in member.roles) if member else None,
             is_admin=member is not None and is_admin(member, self._discord),
         )
