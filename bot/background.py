@@ -44,11 +44,7 @@ class BackgroundTasks:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` in the background; `finish` waits for it, `cancel` ends it."""
-        task = self._start(work, name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_log_failure)
-        return task
+        return self._start_among(self._tasks, work, name)
 
     def restart(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run `work` in the background, in place of the task that still runs under this name.
@@ -59,10 +55,7 @@ class BackgroundTasks:
         for task in self._disposable:
             if task.get_name() == name:
                 task.cancel()
-        task = self._start(work, name)
-        self._disposable.add(task)
-        task.add_done_callback(self._disposable.discard)
-        task.add_done_callback(_log_failure)
+        self._start_among(self._disposable, work, name)
 
     def repeat(self, work: Work, interval_s: float, what: str) -> asyncio.Task[None]:
         """Await `work()` every `interval_s` seconds in the background, until it is cancelled.
@@ -70,9 +63,7 @@ class BackgroundTasks:
         It uses the event loop's clock, so changes to the system's time do not affect it. An error is logged as a
         failure to do `what`, and the work runs again at its next turn.
         """
-        task = self._start(_periodic(work, interval_s, what, self.pause), what)
-        self._repeating.add(task)
-        return task
+        return self._start_among(self._repeating, _periodic(work, interval_s, what, self.pause), what)
 
     async def finish(self, timeout_s: float | None = None) -> None:
         """Wait for the tasks that `spawn` started, and for those that they start."""
@@ -85,6 +76,15 @@ class BackgroundTasks:
         """Cancel all tasks, except the one that calls this."""
         for task in (self._tasks | self._disposable | self._repeating) - {asyncio.current_task()}:
             task.cancel()
+
+    def _start_among(
+        self, others: set[asyncio.Task[None]], work: Coroutine[Any, Any, None], name: str
+    ) -> asyncio.Task[None]:
+        task = self._start(work, name)
+        others.add(task)
+        task.add_done_callback(others.discard)
+        task.add_done_callback(_log_failure)
+        return task
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task; the demo starts its tasks in a context of their own."""
