@@ -61,7 +61,6 @@ class Services:
     rate_limiter: RateLimiter
     metrics: Metrics
     gateway: Gateway
-    """Knows whether Discord is connected."""
     deletions: Deletions
     tasks: BackgroundTasks
     shards: Shards

@@ -261,9 +261,7 @@ def read_hints(session: Session, changes: Sequence[VoteEvent]) -> Hints:
     new = Counter(event.thumb.user_id for event in changes)
     firsts = {event.thumb.user_id: event.thumb for event in reversed(added)}
     histories = read_histories(
-        session,
-        VoteEventRow.reply_id.in_({event.reply_id for event in added}),
-        VoteEventRow.user_id.in_(members),
+        session, VoteEventRow.reply_id.in_({event.reply_id for event in added}), VoteEventRow.user_id.in_(members)
     )
     standing = {key: history.standing for key, history in histories.items()}
     return Hints(

@@ -79,9 +79,7 @@ class Feedback(BotCog):
     async def myvotes(self, interaction: discord.Interaction) -> None:
         """See what became of your votes: waiting, trained on, and in which version."""
         await interaction.response.defer(ephemeral=True)
-        read, user_id = self.services.database.read, interaction.user.id
-        outcomes = await read(self._outcomes, user_id)
-        lines = outcome_lines(outcomes)
+        lines = outcome_lines(await self.services.database.read(self._outcomes, interaction.user.id))
         await answer_in_full(interaction, lines, as_plain_text(lines), "my-votes.txt")
 
     async def show_vote(self, interaction: discord.Interaction, message: discord.Message) -> None:

@@ -9,17 +9,9 @@ from discord.ext import commands
 from bot.errors import UserFacingError
 from bot.guards.audit import action_of, record_done
 from bot.guards.interactions import AdminCog
-from bot.knowledge.adding import (
-    DocumentForm,
-    DocumentRequest,
-    require_curator,
-    store_document,
-    warn_about_search,
-)
+from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document, warn_about_search
 from bot.knowledge.found import describe_found, explain_decision
-from bot.knowledge.pages import (
-    answer_with_documents,
-)
+from bot.knowledge.pages import answer_with_documents
 from bot.localization.sentences import gettext
 from bot.personalities.selection import active_personality, offer_personalities
 from bot.services import Services
@@ -112,11 +104,7 @@ class TextForm(DocumentForm):
     action = "knowledge text"
 
     def __init__(
-        self,
-        services: Services,
-        request: DocumentRequest,
-        channel_id: int | None,
-        personality_id: int | None,
+        self, services: Services, request: DocumentRequest, channel_id: int | None, personality_id: int | None
     ) -> None:
         super().__init__(
             services, title=request.title, label=gettext("Text"), help_text=gettext("Markdown; # starts a heading.")

@@ -34,26 +34,16 @@ from bot.personalities.binding import (
 from bot.personalities.card_files import export_card, import_attachment, version_file
 from bot.personalities.card_form import CardForm
 from bot.personalities.descriptions import describe_appearance
-from bot.personalities.pages import (
-    answer_with_personality,
-    answer_with_personality_list,
-    read_obstacles,
-)
+from bot.personalities.pages import answer_with_personality, answer_with_personality_list, read_obstacles
 from bot.personalities.selection import offer_personalities, require_own
 from bot.text.rounds import describe_import
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import answer_in_full
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
-from storage.models.personality_imports import ImportedPersonality
 from storage.personalities.bindings import MAX_STRENGTH, BindingPlace, bind, unbind
 from storage.personalities.cards import MAX_DISPLAY_NAME_CHARS, renamed, require_name
-from storage.personalities.personalities import (
-    Personality,
-    change_card,
-    personality_named,
-    read_personality,
-)
+from storage.personalities.personalities import Personality, change_card, personality_named, read_personality
 from storage.personalities.pictures import MAX_PICTURE_FILE_BYTES, ONE_COLOUR, clean_picture, set_picture
 from storage.wording import gettext_noop
 
@@ -80,10 +70,7 @@ Somewhere = (
 
 
 class Personalities(
-    AdminCog,
-    commands.GroupCog,
-    group_name="personality",
-    group_description="Personalities of the bot",
+    AdminCog, commands.GroupCog, group_name="personality", group_description="Personalities of the bot"
 ):
     # Deleted places
 
@@ -183,8 +170,7 @@ class Personalities(
 
     @app_commands.command(name="export")
     @app_commands.describe(
-        personality="The personality to export",
-        version="A version such as v3, to export with its adapter",
+        personality="The personality to export", version="A version such as v3, to export with its adapter"
     )
     @app_commands.autocomplete(personality=offer_personalities)
     async def export_personality(
@@ -224,16 +210,9 @@ class Personalities(
         log.info("%s imported %s into %s.", user_label(interaction.user), file.filename, imported.personality.name)
         lines = [describe_import(imported), *(escape_inline(translated(note)) for note in imported.notes)]
         if imported.lorebook:
-            lines.append(await self._add_lorebook(interaction, imported))
+            by, guild_id = user_label(interaction.user), interaction.guild_id or 0
+            lines.append(await add_lorebook(self.services.library, imported, guild_id=guild_id, added_by=by))
         await answer_in_full(interaction, lines, "\n".join(lines), "import.txt")
-
-    async def _add_lorebook(self, interaction: discord.Interaction, imported: ImportedPersonality) -> str:
-        return await add_lorebook(
-            self.services.library,
-            imported,
-            guild_id=interaction.guild_id or 0,
-            added_by=user_label(interaction.user),
-        )
 
     # Places
 

@@ -34,7 +34,6 @@ from storage.personalities.personalities import Personality, read_personality
 from storage.taste.acting import switch_taste
 
 SWITCH = "taste switch"
-"""The taste switch's name in the audit trail."""
 
 
 class Taste(BotCog):

@@ -45,10 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class VersionCommands(
-    AdminCog,
-    commands.GroupCog,
-    group_name="version",
-    group_description="Watch, train, promote and roll back",
+    AdminCog, commands.GroupCog, group_name="version", group_description="Watch, train, promote and roll back"
 ):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import discord
 
@@ -79,24 +80,11 @@ class ExampleForm(DraftForm):
         question = without_quotes(newest_question(reply.messages)).strip() if is_free else ""
         asked, answered = draft or (question, reply.answer)
         question_help = None if is_free else gettext(OWN_WORDS)
-        self._asked = self._ask(
-            "asked",
-            gettext("What a person says"),
-            question_help,
-            limit=FIELD_CHARS,
-            default=asked,
-            long=True,
-            required=True,
-        )
-        self._answered = self._ask(
-            "answered",
-            gettext("What {name} answers", name=personality.name),
-            None if is_free else gettext(ANSWER_HELP),
-            limit=FIELD_CHARS,
-            default=answered,
-            long=True,
-            required=True,
-        )
+        answer_help = None if is_free else gettext(ANSWER_HELP)
+        ask = partial(self._ask, limit=FIELD_CHARS, long=True, required=True)
+        self._asked = ask("asked", gettext("What a person says"), question_help, default=asked)
+        answers = gettext("What {name} answers", name=personality.name)
+        self._answered = ask("answered", answers, answer_help, default=answered)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)

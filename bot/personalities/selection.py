@@ -20,9 +20,6 @@ from storage.wording import BASE_NAME, gettext_noop
 
 CHOICES = 25  # Discord's limit
 WHOSE = gettext_noop("A personality; without it, the one that answers here")
-
-
-VERSION = gettext_noop("A version such as v3")
 VERSION_OR_BASE = gettext_noop("A version such as v3, or base")
 REASON = gettext_noop("Why; stored in the audit trail")
 

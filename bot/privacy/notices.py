@@ -54,12 +54,9 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
     stored = gettext("I store about you: {things}.", things=things) if things else gettext("I store nothing about you.")
     if data.oldest:
         stored += " " + gettext("The oldest entry is from {date}.", date=format_dt(data.oldest, "D"))
-    used = (
-        describe_training(data, settings)
-        if on_discord
-        else f"{_describe_choice(data)} {_describe_reactions(data, settings)} {gettext(OUTSIDE_DISCORD)}"
-    )
-    return f"{stored} {_describe_deletion_by_age(settings, on_discord=on_discord)}\n{used}"
+    deleted = _describe_deletion_by_age(settings, on_discord=on_discord)
+    training = _describe_training(settings) if on_discord else gettext(OUTSIDE_DISCORD)
+    return f"{stored} {deleted}\n{_describe_choice(data)} {_describe_reactions(data, settings)} {training}"
 
 
 def _describe_deletion_by_age(settings: PrivacySettings, *, on_discord: bool) -> str:
@@ -90,16 +87,13 @@ def _describe_reactions(data: MemberDataSummary, settings: PrivacySettings) -> s
     )
 
 
-def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
-    choice = f"{_describe_choice(data)} {_describe_reactions(data, settings)}"
+def _describe_training(settings: PrivacySettings) -> str:
     if settings.discord_training_permission:
-        used = gettext("An answer may be used for training if everyone whose messages are in its prompt allows it.")
-    else:
-        used = gettext(
-            "Messages on Discord are not used for training here: Discord forbids it without its permission, which the "
-            "operator does not have."
-        )
-    return f"{choice} {used}"
+        return gettext("An answer may be used for training if everyone whose messages are in its prompt allows it.")
+    return gettext(
+        "Messages on Discord are not used for training here: Discord forbids it without its permission, which the "
+        "operator does not have."
+    )
 
 
 def describe_deletion(deleted: Deletion) -> str:

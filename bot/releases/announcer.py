@@ -38,7 +38,6 @@ from storage.taste.learning import learn_taste
 from storage.taste.likings import Effect, likings
 
 log = logging.getLogger(__name__)
-CHOSEN_IN = "/setup, or release.announce_channel"
 
 
 async def send_with(embeds: Sequence[discord.Embed], send: Callable[..., Awaitable[object]], text: str) -> None:
@@ -58,7 +57,6 @@ class News:
     personality: Personality
     describe: Callable[[], str]
     compared: BeforeAfter | None
-    """Answers to show below."""
 
 
 class NewsChannels:
@@ -82,10 +80,9 @@ class NewsChannels:
             if channel_id not in self._closed:
                 log.error(
                     "Releases cannot be announced in channel %d (%s): let the bot see it and send messages there, or "
-                    "choose another channel in %s.",
+                    "choose another channel in /setup, or release.announce_channel.",
                     channel_id,
                     error,
-                    CHOSEN_IN,
                 )
             self._closed.add(channel_id)
         return True

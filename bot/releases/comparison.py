@@ -153,9 +153,7 @@ async def _listen(generation: Generation) -> str:
 
 
 def lay_side_by_side(
-    contestants: Sequence[Contestant],
-    comparisons: Sequence[Comparison],
-    output: OutputSettings,
+    contestants: Sequence[Contestant], comparisons: Sequence[Comparison], output: OutputSettings
 ) -> discord.Embed:
     """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
     names = [contestant.name for contestant in contestants]

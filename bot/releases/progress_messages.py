@@ -112,7 +112,6 @@ async def _text_of(services: Services, round_: Round) -> str:
 
 
 def _next_step(session: Session, round_: Round) -> str:
-    """Return an admin's next step for the round, if there is one."""
     if round_.is_open:
         return (
             ""

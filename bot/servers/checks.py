@@ -70,7 +70,6 @@ def lacking_to_appear(draft: SetupDraft, settings: Settings, channels: Channels,
 
 
 def _speaks_in(channel: discord.abc.GuildChannel, draft: SetupDraft, settings: Settings, me: discord.Member) -> bool:
-    """Return whether the chosen personality answers in the channel."""
     to_write = TO_POST_IN_THREADS if isinstance(channel, discord.ForumChannel) else TO_POST
     around, allowed = places_around(channel), settings.access.channels
     return (

@@ -51,7 +51,6 @@ LANGUAGE = gettext_noop(
 )
 AUTOMATIC = "automatic"
 PREFIX = "setup:"
-"""Prefix of all custom IDs."""
 MOST_CHOICES = 25  # Discord's limit
 MOST_CHARS = 3_600  # Discord's limit for all texts of a message is 4,000
 
@@ -181,10 +180,7 @@ def thread_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
 
 def role_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     shown = [id_ for id_ in sorted(draft.choices.roles) if guild.get_role(id_)][:MOST_CHOICES]
-    return [
-        ui.TextDisplay(gettext(ROLES)),
-        _row(RoleChoice(shown, lambda ids: draft.choose(roles=frozenset(ids)))),
-    ]
+    return [ui.TextDisplay(gettext(ROLES)), _row(RoleChoice(shown, lambda ids: draft.choose(roles=frozenset(ids))))]
 
 
 def personality_rows(settings: Settings, draft: SetupDraft, guild: discord.Guild) -> Rows:
@@ -217,9 +213,7 @@ def own_rows(draft: SetupDraft, guild: discord.Guild) -> Rows:
     announce = _existing(guild, NEWS_PLACES, [draft.choices.announce_channel])
     return [
         ui.TextDisplay(f"**{gettext('Arenas')}**\n{gettext(ARENAS)}"),
-        _row(
-            OneChoice("arenas", options, lambda time: draft.choose(arena_schedule=time if time != "off" else "")),
-        ),
+        _row(OneChoice("arenas", options, lambda time: draft.choose(arena_schedule=time if time != "off" else ""))),
         _row(_one_channel("arena-channel", arena, lambda id_: draft.choose(arena_channel=id_), ARENA_PLACES)),
         ui.TextDisplay(f"**{gettext('Releases')}**\n{gettext(RELEASES)}"),
         _row(_one_channel("announce", announce, lambda id_: draft.choose(announce_channel=id_), NEWS_PLACES)),
