@@ -191,8 +191,7 @@ class Arenas(
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         arena_id = self._host.unfinished.get(payload.message_id)
-        by_a_bot = payload.member is not None and payload.member.bot
-        if arena_id is not None and not by_a_bot and self.services.access.may_react(payload):
+        if arena_id is not None and self.services.access.may_react(payload):
             self._numbers.observe(arena_id, payload, PickGesture.REACTED)
 
     @commands.Cog.listener()

@@ -84,7 +84,7 @@ class Chat(BotCog):
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         is_mine = self.services.webhooks.may_have_written(payload.message_author_id)
-        if str(payload.emoji) != REGENERATE or not is_mine or _by_a_bot(payload, self.bot):
+        if str(payload.emoji) != REGENERATE or not is_mine:
             return
         is_silent = self._calls.is_silent_in(self.bot.get_channel(payload.channel_id))
         if self.services.access.may_react(payload) and not is_silent:
@@ -165,8 +165,3 @@ class Chat(BotCog):
         self.services.metrics.count_refusal("cooldown")
         if self.services.rate_limiter.should_notify(member_id, channel.id):
             await send_notice(channel, member_message(error))
-
-
-def _by_a_bot(payload: discord.RawReactionActionEvent, bot: commands.AutoShardedBot) -> bool:
-    own = bot.user is not None and payload.user_id == bot.user.id
-    return own or (payload.member is not None and payload.member.bot)

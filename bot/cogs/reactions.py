@@ -52,8 +52,7 @@ class Reactions(BotCog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        by_a_bot = payload.member is not None and payload.member.bot
-        if not by_a_bot and self.services.webhooks.may_have_written(payload.message_author_id):
+        if self.services.webhooks.may_have_written(payload.message_author_id):
             self._observe(payload, added=True)
 
     @commands.Cog.listener()

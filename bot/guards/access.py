@@ -116,8 +116,13 @@ class AccessPolicy:
         return denial_of(requester, self._access, self._setups.of(requester.server_id).roles)
 
     def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
-        """Return whether a reaction counts; in direct messages every answer was given to an allowed member."""
-        return self.is_open(payload.guild_id, payload.channel_id, payload.member)
+        """Return whether an added reaction counts, which bots' never do.
+
+        In direct messages every answer was given to an allowed member.
+        """
+        me = self._client.user
+        by_a_bot = (me is not None and payload.user_id == me.id) or (payload.member is not None and payload.member.bot)
+        return not by_a_bot and self.is_open(payload.guild_id, payload.channel_id, payload.member)
 
     def serves_several_servers(self) -> bool:
         """Return whether a change to something shared also affects another server."""
