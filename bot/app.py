@@ -145,8 +145,8 @@ class ReactuneBot(ServicesBot):
         await super().start(token, reconnect=reconnect)
 
     async def setup_hook(self) -> None:
-        arena_trigger(self.settings.arena)  # refuse a bad schedule before anything is opened
-        self._languages = Languages(self, self.settings.discord, self._language_in)  # and a bad translation
+        arena_trigger(self.settings.arena)  # refuse a bad schedule, or a bad translation, before anything is opened
+        self._languages = Languages(self, self.settings.discord, lambda id_: self.services.setups.of(id_).language)
         await self.tree.set_translator(self._languages)
         self.activity = self._custom_activity(LOADING)
         database = await self._open_database()
@@ -176,10 +176,6 @@ class ReactuneBot(ServicesBot):
         self.services.tastes.watch()
         self._to_close.callback(self.services.tastes.close)
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
-
-    def _language_in(self, guild_id: int) -> str:
-        """Return the language that a server's admins chose, or an empty text."""
-        return self.services.setups.of(guild_id).language
 
     async def _open_database(self) -> Database:
         """Open it, and take this process's shards."""

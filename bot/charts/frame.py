@@ -117,7 +117,8 @@ def hide_axes(axes: Axes) -> None:
 def wrapped(axes: Axes, text: str, size_pt: float, indent: float = 0.0, most_lines: int | None = None) -> str:
     """Return the text without undrawable characters, in lines that fit the card; `indent` is a share of its width."""
     room = (72 * axes.figure.bbox.width / DPI * (1 - indent) - 144 * PADDING_IN) / size_pt
-    lines = _fill(drawable(text).split(), room)
+    drawable = "".join(letter for letter in text if ord(letter) in _glyphs())
+    lines = _fill(drawable.split(), room)
     if most_lines is not None and len(lines) > most_lines:
         last = _start(lines[most_lines - 1] + " ", room - _width(MORE))
         lines[most_lines - 1 :] = [(last.rpartition(" ")[0] or last) + MORE]
@@ -156,11 +157,6 @@ def _letter_width(letter: str) -> float:
     font = get_font(findfont("DejaVu Sans"))
     font.set_size(100, 72)
     return ROUNDED_UP * float(font.load_char(ord(letter)).linearHoriAdvance) / 65_536 / 100
-
-
-def drawable(text: str) -> str:
-    """Return the text without characters that the font lacks."""
-    return "".join(letter for letter in text if ord(letter) in _glyphs())
 
 
 def spell_emoji(text: str) -> str:

@@ -50,13 +50,9 @@ def may_read(channel: discord.abc.GuildChannel | discord.Thread, member: discord
     A private thread needs Manage Threads: Discord does not tell every bot who is in it.
     """
     if isinstance(channel, discord.Thread):
-        return channel.parent is not None and _may_read_thread(channel, channel.parent, member)
+        if channel.parent is None:
+            return False
+        manages = channel.parent.permissions_for(member).manage_threads
+        return may_read(channel.parent, member) and (manages or not channel.is_private())
     rights = channel.permissions_for(member)
     return rights.view_channel and rights.read_message_history and (rights.connect or not isinstance(channel, CALLS))
-
-
-def _may_read_thread(
-    thread: discord.Thread, parent: discord.ForumChannel | discord.TextChannel, member: discord.Member
-) -> bool:
-    manages = parent.permissions_for(member).manage_threads
-    return may_read(parent, member) and (manages or not thread.is_private())
