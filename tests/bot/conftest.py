@@ -28,6 +28,7 @@ from storage.models.base_model import BaseModel
 from storage.models.bundled import Encoder
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, Version, id_of, read_alias, register
+from storage.servers import ServerChoices, apply_setup, find_setup
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import LimitSettings, Settings
 from storage.votes.votes import Vote, votes_on
@@ -104,12 +105,17 @@ def new_bot(
     base: BaseModel,
     fixed_basis: Basis | None,
     load_encoder: Callable[[], Encoder],
-) -> Callable[[], ReactuneBot]:
-    return lambda: ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
+) -> Callable[..., ReactuneBot]:
+    """Make a bot, with other settings if some are given."""
+
+    def make(settings: Settings = settings) -> ReactuneBot:
+        return ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
+
+    return make
 
 
 @pytest_asyncio.fixture
-async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[Env]:
+async def env(new_bot: Callable[..., ReactuneBot]) -> AsyncIterator[Env]:
     running = Env(new_bot())
     await running.start()
     yield running
@@ -144,6 +150,13 @@ class Place:
         self.env.backend.create_thread(self.channel.id, "t", self.ada.id, message_id=started.id)
         await self.env.settle()
         return next(thread for thread in self.channel.threads if thread.id == started.id)
+
+    async def take_roles(self, who: Any) -> None:
+        """Take all roles from a member."""
+        guild_id = self.channel.guild.id
+        for role_id in list(self.env.backend.guilds[guild_id].members[who.id].role_ids):
+            self.env.backend.remove_member_role(guild_id, who.id, role_id)
+        await self.env.settle()
 
     @property
     def last(self) -> discord.Message:
@@ -219,23 +232,27 @@ def lock_database(settings: Settings, env: Env) -> Iterator[Callable[[], None]]:
 def add_version(settings, base, query):
     """Publish an adapter and register it as the next version."""
 
-    def make(value: float, verdict: GateVerdict = GateVerdict.PASS, metrics: dict[str, Any] | None = None) -> Version:
+    def make(
+        value: float = 1.0,
+        verdict: GateVerdict = GateVerdict.PASS,
+        metrics: dict[str, Any] | None = None,
+        *,
+        whose: int = 1,
+        round_id: int | None = None,
+    ) -> Version:
         digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
 
         def write(session):
-            return register(
-                session,
-                1,
-                NewVersion(
-                    digest=digest,
-                    base_name=base.name,
-                    base_revision=base.revision,
-                    parent_id=id_of(read_alias(session, 1).version),
-                    round_id=None,
-                    metrics=metrics or {},
-                    verdict=verdict,
-                ),
+            new = NewVersion(
+                digest=digest,
+                base_name=base.name,
+                base_revision=base.revision,
+                parent_id=id_of(read_alias(session, whose).version),
+                round_id=round_id,
+                metrics=metrics or {},
+                verdict=verdict,
             )
+            return register(session, whose, new)
 
         return query(write)
 
@@ -252,12 +269,12 @@ def waiting(add_version):
 def release(add_version, query):
     """Add a version and make it champion."""
 
-    def make(value: float) -> Version:
-        version = add_version(value)
+    def make(value: float = 1.0, whose: int = 1) -> Version:
+        version = add_version(value, whose=whose)
 
         def write(session):
-            generation = read_alias(session, 1).generation
-            promote(session, 1, version, expected_generation=generation, by="test", reason="")
+            generation = read_alias(session, whose).generation
+            promote(session, whose, version, expected_generation=generation, by="test", reason="")
 
         query(write)
         return version
@@ -266,7 +283,26 @@ def release(add_version, query):
 
 
 @pytest.fixture
-def online(new_bot: Callable[[], ReactuneBot], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def server_chooses(env: Env, place: Place, query: Callable[[Callable[[Session], Any]], Any]) -> Callable[..., Any]:
+    """Store choices of a server, as `/setup` does, and return the server's ID."""
+
+    async def store(guild: Any = None, **choices: Any) -> int:
+        guild_id = (guild or place.channel.guild).id
+
+        def write(session: Session) -> None:
+            before = find_setup(session, guild_id)
+            generation = before.generation if before else 0
+            apply_setup(session, guild_id, ServerChoices(**choices), None, expected_generation=generation, by="test")
+
+        query(write)
+        await env.bot.services.setups.load()
+        return guild_id
+
+    return store
+
+
+@pytest.fixture
+def online(new_bot: Callable[..., ReactuneBot], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run a bot against a Discord over the wire."""
 
     async def at_once(*_: object, **__: object) -> None:

@@ -17,6 +17,7 @@ from bot.engine import RenderedPrompt, selection
 from bot.errors import EngineClosed, EngineStopped
 from bot.runner import run_bot
 from storage.settings.sections import Settings
+from tests.bot.environment import changed
 from tests.bot.scripted_engine import ScriptedEngine
 
 WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
@@ -95,11 +96,7 @@ class Connected(ReactuneBot):
 
 
 def test_without_a_model_the_bot_ends_and_says_why(settings: Settings, base) -> None:
-    quiet = settings.model_copy(
-        update={
-            "discord_token": SecretStr("a.token"),
-            "discord": settings.discord.model_copy(update={"sync_commands": False}),
-        }
-    )
+    with_token = settings.model_copy(update={"discord_token": SecretStr("a.token")})
+    quiet = changed(with_token, "discord", sync_commands=False)
     with pytest.raises(EngineStopped, match="it is a cake"):
         run_bot(quiet, lambda settings: Connected(settings, engine=BrokenEngine(), base=base, fixed_basis=None))

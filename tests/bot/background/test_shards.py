@@ -26,10 +26,8 @@ async def test_each_process_serves_its_own_servers(env, rows, query, new_bot):
     assert [row.guild_id for row in rows(ReplyRow)] == [mine.id]
     others = query(lambda session: add_reply(session, guild_id=(3_000 + 1) << 22))
     query(lambda session: session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING)))
-    old = env.bot
     await env.restart_bot(new_bot())
     assert {row.id: row.outcome for row in rows(ReplyRow)} == {1: Outcome.INTERRUPTED, others: Outcome.STREAMING}
-    await old.close()
 
 
 async def test_signs_of_life_are_given_as_long_as_the_process_lives(env, rows):

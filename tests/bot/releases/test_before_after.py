@@ -8,10 +8,8 @@ from sqlalchemy import update
 
 from storage.database.enums import RoundStatus
 from storage.database.tables import VersionRow
-from storage.personalities.personalities import ensure_personality, read_personality
 from storage.releases.contests import read_contest
 from storage.releases.promotion import conclude
-from storage.servers import ServerChoices, apply_setup
 from storage.training.rounds import claim_round, finish_round
 from tests.seeding import choose, compared_metrics
 
@@ -35,17 +33,10 @@ def compared(add_version):
 
 
 @pytest.fixture
-async def news(place, env, query):
+async def news(place, server_chooses):
     """Let the server hear of releases in a channel of their own."""
     channel = place.channel.guild.create_text_channel("news")
-    choices = ServerChoices(announce_channel=channel.id)
-
-    def write(session):
-        default = read_personality(session, ensure_personality(session))
-        apply_setup(session, channel.guild.id, choices, default, expected_generation=0, by="test")
-
-    query(write)
-    await env.bot.services.setups.load()
+    await server_chooses(announce_channel=channel.id)
     return channel
 
 
@@ -122,26 +113,13 @@ async def test_a_long_answer_ends_after_a_word_and_nothing_in_it_pings_or_breaks
     assert "<@" not in value
     assert "@everyone" not in value
     assert len(value) <= 1024
-
-
-async def test_an_empty_answer_is_called_so(place, add_version):
     add_version(1.0, metrics=compared_metrics("", said_before="hm"))
-    (embed,) = (await place.grace.slash(place.channel, "version show", version="v1")).response.embeds
-    assert embed.fields[0].value == "**base:** hm\n**v1:** empty answer"
+    (embed,) = (await place.grace.slash(place.channel, "version show", version="v2")).response.embeds
+    assert embed.fields[0].value == "**base:** hm\n**v2:** empty answer"
 
 
-async def test_a_german_server_reads_it_in_german(place, env, news, compared, query):
-    query(
-        lambda session: apply_setup(
-            session,
-            news.guild.id,
-            ServerChoices(announce_channel=news.id, language="de"),
-            None,
-            expected_generation=1,
-            by="test",
-        )
-    )
-    await env.bot.services.setups.load()
+async def test_a_german_server_reads_it_in_german(place, env, news, compared, server_chooses):
+    await server_chooses(announce_channel=news.id, language="de")
     compared()
     await place.grace.slash(place.channel, "version promote", version="v1")
     await env.advance_time(4)

@@ -71,10 +71,9 @@ async def test_only_the_strength_that_was_refused_gives_way(place, release, engi
     assert (await place.ask("hi")).content.endswith("-# v1")
 
 
-async def test_admins_read_it_in_the_status_and_as_an_alert(place, env, settings, release, refuse):
+async def test_admins_read_it_in_the_status_and_as_an_alert(place, env, release, refuse):
     channel = env.guild.create_text_channel("admins")
-    alerts = settings.alerts.model_copy(update={"channel": channel.id, "min_free_gb": 0.0})
-    env.change_settings(settings.model_copy(update={"alerts": alerts}))
+    env.change_section("alerts", channel=channel.id, min_free_gb=0.0)
     refuse(release(1.0))
     await place.ask("hi")
     status = said((await place.grace.slash(place.channel, "version status")).response)

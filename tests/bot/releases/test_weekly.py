@@ -7,16 +7,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from bot.app import ReactuneBot
 from bot.localization.sentences import day_of_year
 from bot.releases.weekly import OF_OPERATOR
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.database.tables import AliasMoveRow, ComparisonRow, ScheduleRow, ServerRow, VersionRow, VoteEventRow
 from storage.insights.model_status import WEEK, week_trigger
-from storage.personalities.personalities import ensure_personality, read_personality
 from storage.runtime.schedules import begin_schedule
-from storage.servers import ServerChoices, apply_setup
+from tests.bot.environment import changed
 from tests.bot.panels import said
 from tests.bot.servers.test_setup import Wizard
 from tests.seeding import add_taste, choose
@@ -31,18 +29,11 @@ def ends():
 
 
 @pytest.fixture
-async def news(place, env, query):
+async def news(place, query, server_chooses):
     """Let the server hear of each week in a channel of their own, the next one being due now."""
     channel = place.channel.guild.create_text_channel("news")
-    choices = ServerChoices(announce_channel=channel.id, weekly=True)
-
-    def write(session):
-        default = read_personality(session, ensure_personality(session))
-        apply_setup(session, channel.guild.id, choices, default, expected_generation=0, by="test")
-        session.execute(update(ScheduleRow).values(seen_until=utc_now() - 3 * WEEK))
-
-    query(write)
-    await env.bot.services.setups.load()
+    await server_chooses(announce_channel=channel.id, weekly=True)
+    query(lambda session: session.execute(update(ScheduleRow).values(seen_until=utc_now() - 3 * WEEK)))
     return channel
 
 
@@ -107,17 +98,15 @@ async def test_a_week_in_which_nothing_happened_is_not_told(env, news, query, ro
 
 
 async def test_after_three_weeks_away_one_is_told_and_after_a_restart_none_again(
-    env, news, query, in_last_week, engine, base
+    env, news, query, in_last_week, new_bot
 ):
     query(lambda session: add_taste(session, 20))
     in_last_week()
-    await env.advance_time(3 * MINUTE_S)
+    await env.advance_time(2 * MINUTE_S)
     assert len(news.history()) == 1
-    old = env.bot
-    await env.restart_bot(ReactuneBot(old.services.settings, engine=engine, base=base))
-    await env.advance_time(3 * MINUTE_S)
+    await env.restart_bot(new_bot())
+    await env.advance_time(MINUTE_S)
     assert len(news.history()) == 1
-    await old.close()
 
 
 async def test_while_discord_has_trouble_it_waits(env, news, query, in_last_week):
@@ -126,8 +115,7 @@ async def test_while_discord_has_trouble_it_waits(env, news, query, in_last_week
     env.inject_error("POST", f"/channels/{news.id}/messages", status=503, times=2)
     await env.advance_time(MINUTE_S)
     assert news.history() == []
-    for _ in range(4):
-        await env.advance_time(MINUTE_S)
+    await env.advance_time(3 * MINUTE_S)
     assert len(news.history()) == 1
 
 
@@ -135,34 +123,30 @@ async def test_a_channel_in_which_it_may_not_write_is_named_in_the_log(env, news
     query(lambda session: add_taste(session, 20))
     in_last_week()
     env.inject_error("POST", f"/channels/{news.id}/messages", status=403, times=5)
-    await env.advance_time(3 * MINUTE_S)
+    await env.advance_time(2 * MINUTE_S)
     assert news.history() == []
     assert f"Releases cannot be announced in channel {news.id}" in caplog.text
 
 
 async def test_the_operators_channel_hears_of_it_if_one_line_says_so(
-    place, env, settings, query, waiting, in_last_week, engine, base
+    place, env, settings, query, waiting, in_last_week, new_bot
 ):
     waiting(1.0)
     in_last_week()
     query(lambda session: begin_schedule(session, OF_OPERATOR, utc_now() - WEEK))
-    release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
-    old = env.bot
-    await env.restart_bot(ReactuneBot(settings.model_copy(update={"release": release}), engine=engine, base=base))
+    weekly = changed(settings, "release", announce_channel=place.channel.id, weekly=True)
+    await env.restart_bot(new_bot(weekly))
     await env.advance_time(MINUTE_S)
     assert "A new version was made: v1." in place.last.content
-    await old.close()
 
 
-async def test_switching_it_on_tells_no_week_that_is_over(place, env, settings, waiting, in_last_week, engine, base):
+async def test_switching_it_on_tells_no_week_that_is_over(place, env, settings, waiting, in_last_week, new_bot):
     waiting(1.0)
     in_last_week()
-    release = settings.release.model_copy(update={"announce_channel": place.channel.id, "weekly": True})
-    old = env.bot
-    await env.restart_bot(ReactuneBot(settings.model_copy(update={"release": release}), engine=engine, base=base))
+    weekly = changed(settings, "release", announce_channel=place.channel.id, weekly=True)
+    await env.restart_bot(new_bot(weekly))
     await env.advance_time(MINUTE_S)
     assert place.channel.history() == []
-    await old.close()
 
 
 async def test_setup_switches_it_on(place, env, rows):
