@@ -92,25 +92,19 @@ class TestNobodyNamed:
     def overrides(self) -> dict[str, str]:
         return {"REACTUNE_ACCESS__SERVERS": ""}
 
-    @pytest.mark.threat("T2")
+    @pytest.mark.threat("T2", "T7")
     async def test_a_mention_is_refused_once_in_an_hour_and_leaves_no_row(self, place, engine, rows):
         await place.ada.send(place.channel, f"{place.mention} hi")
         await place.bo.send(place.channel, f"{place.mention} hello?")
         await place.ada.send(place.channel, "nobody is asked")
         assert place.contents.count(DenialReason.SERVER.value) == 1
+        await place.ada.send_dm("hi")
         assert rows(ReplyRow) == []
         assert engine.requests == []
-
-    async def test_commands_and_menus_are_refused_but_not_those_for_ones_own_data(self, place, rows):
         refused = await place.grace.slash(place.channel, "version status")
         assert refused.response.content == DenialReason.SERVER.value
         shown = await place.ada.slash(place.channel, "privacy")
-        assert "I store nothing about you" in shown.response.content
-
-    @pytest.mark.threat("T7")
-    async def test_direct_messages_of_strangers_are_refused(self, place, engine):
-        await place.ada.send_dm("hi")
-        assert engine.requests == []
+        assert "I store nothing about you" in shown.response.content, "a command for one's own data"
 
     async def test_the_operator_reads_which_line_to_add(self, place, env, caplog):
         with caplog.at_level(logging.WARNING):
@@ -145,14 +139,13 @@ class TestRoles:
         await env.restart_bot(new_bot())
         assert {row.user_id for row in rows(VoteEventRow)} == {place.grace.id}
 
-    async def test_a_direct_message_needs_the_role_as_well(self, place, engine):
+    async def test_a_direct_message_needs_the_role_as_well_and_another_answer_the_membership(
+        self, place, env, engine, new_bot
+    ):
         await place.ada.send_dm("hi")
         assert engine.requests == []
         await place.grace.send_dm("hi")
         assert len(engine.requests) == 1
-
-    async def test_a_member_who_left_gets_no_other_answer_in_direct_messages(self, place, env, engine, new_bot):
-        await place.grace.send_dm("hi")
         await env.restart_bot(new_bot())  # which remembers nobody's membership
         place.channel.guild.remove_member(place.grace)
         await place.grace.user.set_reaction(place.grace.user.dm_channel.last_message, "🔁", reacted=True)
