@@ -82,30 +82,30 @@ def of(rows, who) -> list[SittingPairRow]:
     return [row for row in rows(SittingPairRow) if row.sitting_id in sittings]
 
 
-@pytest.mark.parametrize("label", LABELS)
-async def test_a_press_is_a_choice_and_the_next_pair_comes_in_the_same_message(place, rows, query, label):
+async def test_a_press_is_a_choice_and_the_next_pair_comes_in_the_same_message(place, rows, query):
     shown = await choose(place)
     assert shown.flags.ephemeral
-    first = said(shown)
-    assert "1 of 10 · only you see this" in first
-    assert "### Left\nanswer" in first
-    assert "### Right\nanswer" in first
-    after = await press(place.ada, shown, label)
-    assert "2 of 10" in said(after)
-    assert said(after) != first
-    pair = of(rows, place.ada)[0]
-    (chosen,) = rows(ComparisonRow)
-    better = {"Left": pair.first_id, "Right": pair.second_id}.get(label)
-    assert (pair.label, chosen.better_id, chosen.user_id) == (LABELS[label], better, place.ada.id)
-    assert not chosen.by_admin
-    answers = [row for row in rows(ReplyRow) if row.id in (pair.first_id, pair.second_id)]
+    assert "1 of 10 · only you see this" in said(shown)
+    assert "### Left\nanswer" in said(shown)
+    assert "### Right\nanswer" in said(shown)
+    for number, label in enumerate(LABELS, start=2):
+        before = said(shown)
+        shown = await press(place.ada, shown, label)
+        assert f"{number} of 10" in said(shown)
+        assert said(shown) != before
+    pairs = of(rows, place.ada)[: len(LABELS)]
+    left, right, good, bad = pairs
+    assert [pair.label for pair in pairs] == list(LABELS.values())
+    assert [row.better_id for row in rows(ComparisonRow)] == [left.first_id, right.second_id, None, None]
+    assert {(row.user_id, row.by_admin) for row in rows(ComparisonRow)} == {(place.ada.id, False)}
+    compared = {answer_id for pair in pairs for answer_id in (pair.first_id, pair.second_id)}
+    answers = [row for row in rows(ReplyRow) if row.id in compared]
     assert {(row.basis, row.origin, row.author_id) for row in answers} == {(Basis.PROMPT_BANK, Origin.SITTING, NOBODY)}
     assert [row.user_id for row in rows(MemberRow)] == [place.ada.id], "since when she is here weighs her choice"
     taste = query(lambda session: read_taste_opinions(session, 1, Settings()))
-    assert len(taste.choices) == 1
-    both = {"Both good": True, "Both bad": False}
-    liked = [(answer, both[label]) for answer in sorted((pair.first_id, pair.second_id)) if label in both]
-    assert sorted((opinion.reply_id, opinion.liked) for opinion in taste.opinions) == liked
+    assert len(taste.choices) == len(LABELS)
+    liked = {good.first_id: True, good.second_id: True, bad.first_id: False, bad.second_id: False}
+    assert {opinion.reply_id: opinion.liked for opinion in taste.opinions} == liked
 
 
 async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(place, rows):
@@ -202,9 +202,12 @@ async def test_two_people_get_two_pairs_and_nobody_gets_a_prompt_twice(place, ro
     assert firsts[0] != firsts[1]
 
 
-async def test_a_busy_engine_is_said_and_the_button_tries_again(place, rows, engine):
-    engine.full = True
+async def test_a_broken_or_busy_engine_is_said_and_the_button_tries_again(place, engine):
+    engine.failure = GenerationFailed("out of memory")
     shown = await choose(place)
+    assert "The model failed: the operator finds the reason in the log." in said(shown)
+    engine.failure, engine.full = None, True
+    shown = await press(place.ada, shown, "Try again")
     assert "busy" in said(shown)
     engine.full = False
     assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
@@ -218,12 +221,11 @@ async def test_who_is_faster_than_the_engine_reads_that_pairs_are_being_drawn(pl
     assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
 
 
-async def test_without_a_free_prompt_it_says_who_can_add_more(place, env, settings, tmp_path, query):
+async def test_without_a_free_prompt_it_says_who_can_add_more(place, env, tmp_path, query):
     bank = tmp_path / "prompts.txt"
     bank.write_text("Tea?\n")
     query(lambda session: session.query(OwnPromptRow).delete())
-    arena = settings.arena.model_copy(update={"prompts": bank})
-    env.change_settings(settings.model_copy(update={"arena": arena}))
+    env.change_section("arena", prompts=bank)
     shown = await choose(place)
     assert "Tea?" in said(shown)
     shown = await press(place.ada, shown, "Left")
@@ -242,7 +244,6 @@ async def test_a_pair_that_stands_in_two_messages_counts_once(place, rows):
 
 async def test_buttons_work_after_a_restart(place, rows, env, new_bot):
     shown = await choose(place)
-    await env.bot.close()
     await env.restart_bot(new_bot())
     after = await press(place.ada, shown, "Right")
     assert "2 of 10" in said(after)
@@ -251,29 +252,23 @@ async def test_buttons_work_after_a_restart(place, rows, env, new_bot):
 
 async def test_who_opted_out_is_told_that_it_would_not_count(place, rows, query):
     query(lambda session: withdraw_consent(session, place.ada.id))
+    assert "There is no personality 'owl'" in (await choose(place, personality="owl")).content
     result = await place.ada.slash(place.channel, "choose")
     assert OPTED_OUT in [message.content for message in (result.response, *result.followups) if message]
     assert rows(SittingRow) == []
 
 
 async def test_what_somebody_chose_is_exported_and_deleted_with_them(place, rows, query):
-    await press(place.ada, await choose(place), "Left")
+    shown = await press(place.ada, await choose(place), "Left")
     pair = of(rows, place.ada)[0]
     told = str(query(lambda session: export_member(session, place.ada.id)))
     assert pair.prompt in told
     query(lambda session: delete_member(session, place.ada.id))
-    assert rows(ComparisonRow) == []
-    assert {row.user_id for row in rows(SittingRow)} == {NOBODY}
-    result = await place.bo.slash(place.channel, "choose")
-    assert "1 of 10" in said(result.response)
-
-
-async def test_a_pair_that_was_deleted_is_not_chosen(place, rows, query):
-    shown = await choose(place)
-    query(lambda session: delete_member(session, place.ada.id))
     clicked = await place.ada.click(shown, label="Left")
     assert "That pair is gone." in clicked.followups[-1].content
     assert rows(ComparisonRow) == []
+    assert {row.user_id for row in rows(SittingRow)} == {NOBODY}
+    assert "1 of 10" in said(await choose(place, place.bo))
 
 
 async def test_after_the_card_was_edited_pairs_are_of_the_new_one(place, rows, query):
@@ -320,14 +315,6 @@ async def test_ten_accounts_of_one_evening_change_nothing(place, rows, env, quer
     assert "0 of 10 choices count, the others not: 10 by new accounts or members." in status
 
 
-async def test_a_broken_engine_is_said_and_the_button_tries_again(place, engine):
-    engine.failure = GenerationFailed("out of memory")
-    shown = await choose(place)
-    assert "The model failed: the operator finds the reason in the log." in said(shown)
-    engine.failure = None
-    assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
-
-
 async def test_a_choice_stands_if_discord_no_longer_lets_the_private_message_change(place, rows, env, caplog):
     """After 15 minutes, or where the machine slept: a press on what is still there goes on."""
     shown = await choose(place)
@@ -339,11 +326,6 @@ async def test_a_choice_stands_if_discord_no_longer_lets_the_private_message_cha
     after = await press(place.ada, shown, "Right")
     assert said(after) != first
     assert [row.label for row in of(rows, place.ada) if row.label] == [Label.SECOND]
-
-
-async def test_a_personality_of_another_server_is_refused(place):
-    result = await place.ada.slash(place.channel, "choose", personality="owl")
-    assert "There is no personality 'owl'" in result.response.content
 
 
 async def test_it_speaks_german(place, env):

@@ -17,7 +17,7 @@ MENU = "What is wrong with it?"
 
 
 class TestSuggestions:
-    async def test_the_menu_opens_a_form_with_the_answer_and_stores_what_is_written(self, place, rows):
+    async def test_the_menu_opens_a_form_with_the_answer_and_stores_what_is_written(self, place, env, rows):
         answer = await place.ask("hi")
         form = await place.bo.context_menu(place.channel, "Suggest a better answer", answer)
         assert form.modal is not None
@@ -31,6 +31,13 @@ class TestSuggestions:
             1,
             Basis.LOCAL,
         )
+        (member,) = rows(MemberRow)
+        joined_at = env.backend.guilds[env.guild.id].members[place.bo.id].joined_at
+        assert (member.guild_id, member.user_id, member.joined_at.isoformat()) == (
+            env.guild.id,
+            place.bo.id,
+            joined_at,
+        )
 
     async def test_a_newcomer_learns_that_a_suggestion_is_not_trained_on_yet(self, place, env, rows):
         await place.ask("hi")
@@ -40,43 +47,32 @@ class TestSuggestions:
         assert "your account or membership is too new." in done.response.content
         assert [row.text for row in rows(CorrectionRow)] == ["better"]
 
-    async def test_suggest_takes_the_latest_answer(self, place, rows):
+    async def test_suggest_takes_another_answer_than_the_latest(self, place, rows):
+        result = await place.ada.slash(place.channel, "suggest")
+        assert "haven't answered anything" in result.response.content
         await place.ask("one")
         await place.ask("two")
+        for text, problem in (("x", "2 to 2,000 characters"), ("answer 2", "answer I already gave")):
+            form = await place.ada.slash(place.channel, "suggest")
+            done = await place.ada.submit_modal(form, {"text": text})
+            assert problem in done.response.content
+        form = await place.ada.slash(place.channel, "suggest")
+        (field,) = form.modal["components"]
+        assert field["description"] == "To: “two”"
+        with pytest.raises(SetupError, match="2000"):
+            await place.ada.submit_modal(form, {"text": "x" * 2001})
+        assert rows(CorrectionRow) == []
         form = await place.ada.slash(place.channel, "suggest")
         await place.ada.submit_modal(form, {"text": "better"})
         assert rows(CorrectionRow)[0].reply_id == 2
 
-    async def test_suggest_without_an_answer_says_so(self, place):
-        result = await place.ada.slash(place.channel, "suggest")
-        assert "haven't answered anything" in result.response.content
-
-    @pytest.mark.parametrize(("text", "said"), [("x", "2 to 2,000 characters"), ("answer 1", "answer I already gave")])
-    async def test_what_is_too_short_or_the_same_answer_again_is_refused(self, place, rows, text, said):
+    async def test_a_second_suggestion_replaces_the_first_and_leaves_nothing_that_waits(self, place, rows):
         await place.ask("hi")
-        form = await place.ada.slash(place.channel, "suggest")
-        done = await place.ada.submit_modal(form, {"text": text})
-        assert said in done.response.content
-        assert rows(CorrectionRow) == []
-
-    async def test_the_form_says_which_question_it_is_about(self, place):
-        await place.ask("hi")
-        form = await place.ada.slash(place.channel, "suggest")
-        (field,) = form.modal["components"]
-        assert field["description"] == "To: “hi”"
-
-    async def test_the_form_itself_holds_no_more_than_is_allowed(self, place, rows):
-        await place.ask("hi")
-        form = await place.ada.slash(place.channel, "suggest")
-        with pytest.raises(SetupError, match="2000"):
-            await place.ada.submit_modal(form, {"text": "x" * 2001})
-        assert rows(CorrectionRow) == []
-
-    async def test_a_second_suggestion_replaces_the_first(self, place, rows):
-        await place.ask("hi")
+        before = len(asyncio.all_tasks())
         for text in ("first try", "second try"):
             form = await place.ada.slash(place.channel, "suggest")
             await place.ada.submit_modal(form, {"text": text})
+        assert len(asyncio.all_tasks()) <= before
         first, second = rows(CorrectionRow)
         assert first.withdrawn_at is not None
         assert (second.text, second.withdrawn_at) == ("second try", None)
@@ -85,20 +81,10 @@ class TestSuggestions:
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")
         done = await place.ada.submit_modal(form, {"text": "better"})
-        old = env.bot
         await env.restart_bot(new_bot())
         clicked = await place.ada.click(done.response, label="Withdraw")
         assert "withdrawn" in clicked.response.content
         assert rows(CorrectionRow)[0].withdrawn_at is not None
-        await old.close()
-
-    async def test_its_button_leaves_nothing_that_waits(self, place):
-        await place.ask("hi")
-        before = len(asyncio.all_tasks())
-        for number in range(3):
-            form = await place.bo.slash(place.channel, "suggest")
-            await place.bo.submit_modal(form, {"text": f"hello, my friend {number}"})
-        assert len(asyncio.all_tasks()) <= before
 
     async def test_its_author_finds_it_again_in_the_menu_of_the_answer_and_withdraws_it(self, place, rows):
         answer = await place.ask("hi")
@@ -115,14 +101,6 @@ class TestSuggestions:
         assert rows(CorrectionRow)[0].withdrawn_at is not None
         again = await place.ada.click(second, label="Withdraw")
         assert again.response.content == "That suggestion was withdrawn already."
-
-    async def test_a_suggestion_shows_since_when_its_author_is_a_member(self, place, env, rows):
-        await place.ask("hi")
-        form = await place.bo.slash(place.channel, "suggest")
-        await place.bo.submit_modal(form, {"text": "Hello there!"})
-        (row,) = rows(MemberRow)
-        joined_at = env.backend.guilds[env.guild.id].members[place.bo.id].joined_at
-        assert (row.guild_id, row.user_id, row.joined_at.isoformat()) == (env.guild.id, place.bo.id, joined_at)
 
 
 class TestConsent:
@@ -146,26 +124,16 @@ async def choose(place, answer, cause, member=None, **more):
 
 
 class TestCauses:
-    async def test_a_thumb_down_gets_its_cause(self, place, rows):
+    async def test_a_thumb_down_is_asked_for_and_gets_its_latest_cause(self, place, rows):
         answer = await place.ask("how high is the tower?")
+        done = await choose(place, answer, "Wrong fact")
+        assert "gap in what I know" in done.response.content
+        assert "Add a 👎 to the answer too" in done.response.content
         await place.ada.react(answer, "👎")
         done = await choose(place, answer, "Too long")
         assert done.response.content == "Noted: too long."
         (row,) = rows(VoteCauseRow)
         assert (row.reply_id, row.user_id, row.cause.value) == (1, place.ada.id, "too long")
-
-    async def test_without_a_thumb_down_it_is_asked_for(self, place, rows):
-        answer = await place.ask("how high is the tower?")
-        done = await choose(place, answer, "Wrong fact")
-        assert "gap in what I know" in done.response.content
-        assert "Add a 👎 to the answer too" in done.response.content
-
-    async def test_a_later_choice_replaces_the_first(self, place, rows):
-        answer = await place.ask("how high is the tower?")
-        await place.ada.react(answer, "👎")
-        await choose(place, answer, "Other")
-        await choose(place, answer, "Unsafe")
-        assert [row.cause.value for row in rows(VoteCauseRow)] == ["unsafe"]
 
     async def test_other_messages_have_no_cause(self, place, rows):
         message = await place.ada.send(place.channel, "just talking")

@@ -138,12 +138,10 @@ class TestSwitch:
     ):
         query(lambda session: switch_taste(session, 1, on=False))
         assert await self.asked(place, engine, rows) == (1, False)
-        old = env.bot
         await env.restart_bot(new_bot())
         await self.asked(place, engine, rows)
         await env.settle()
         assert await self.asked(place, engine, rows) == (1, False)
-        await old.close()
 
     async def test_a_member_is_refused_and_that_is_recorded(self, place, rows):
         refused = await place.ada.slash(place.channel, "taste", switch="off")
