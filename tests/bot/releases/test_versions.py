@@ -5,79 +5,32 @@ from __future__ import annotations
 import asyncio
 import shutil
 
-import discord
 import pytest
 from sqlalchemy import update
 
-from bot.app import ReactuneBot
-from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
+from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.database.columns import utc_now
 from storage.database.enums import AuditOutcome, Cause, RoundStatus
 from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow, ReplyRow, RoundRow, VersionRow
 from storage.privacy.consent import withdraw_consent
 from storage.releases.promotion import promote
-from storage.releases.versions import NewVersion, read_alias, register, version_named
+from storage.releases.versions import version_named
 from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from storage.votes.corrections import give_cause
+from tests.bot.environment import changed
 from tests.bot.panels import labels, offered, said
 from tests.seeding import add_taste
-from tests.storage.adapters.test_folder_store import publish
 
 METRICS = {"pairs": 12, "validation_pairs": 3, "validation_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
 
 
-@pytest.fixture
-def make_version(settings, base, query):
-    """Publish an adapter and register it as the next version, made from the champion."""
-
-    def make(value: float = 1.0, round_id: int | None = None):
-        digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
-
-        def write(session):
-            champion = read_alias(session, 1).version
-            return register(
-                session,
-                1,
-                NewVersion(
-                    digest=digest,
-                    base_name=base.name,
-                    base_revision=base.revision,
-                    parent_id=champion.id if champion else None,
-                    round_id=round_id,
-                    metrics=METRICS,
-                ),
-            )
-
-        return query(write)
-
-    return make
-
-
-class TestWhoMayDoIt:
-    @pytest.mark.parametrize("command", ["status", "train", "show", "rollback"])
-    async def test_members_are_refused_by_discord(self, place, command):
-        with pytest.raises(Exception, match="version"):
-            await place.ada.slash(place.channel, f"version {command}")
-
-    @pytest.mark.parametrize("command", ["status", "train", "show", "rollback"])
-    async def test_members_are_refused_by_the_bot_even_if_discord_allows_them(self, place, env, command, rows):
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
-        root.update(default_member_permissions=None)
-        result = await place.ada.slash(place.channel, f"version {command}")
-        assert "Only admins can do this" in result.response.content
-        assert rows(RoundRow) == []
-
-    async def test_a_configured_role_may(self, place, env, settings, engine, base):
-        helpers = place.ada.guild.create_role("helpers")
-        helper = env.guild.add_member(env.create_user("hel"), roles=[helpers])
-        with_role = settings.discord.model_copy(update={"admin_roles": (helpers.id,)})
-        old = env.bot
-        await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
-        root.update(default_member_permissions=None)
-        assert "Version in use" in said((await helper.slash(place.channel, "version status")).response)
-        await old.close()
+async def test_a_configured_role_may_do_what_admins_may(place, env, settings, new_bot):
+    helpers = place.ada.guild.create_role("helpers")
+    helper = env.guild.add_member(env.create_user("hel"), roles=[helpers])
+    await env.restart_bot(new_bot(changed(settings, "discord", admin_roles=(helpers.id,))))
+    env.show_all_commands()
+    assert "Version in use" in said((await helper.slash(place.channel, "version status")).response)
 
 
 class TestStatus:
@@ -134,8 +87,8 @@ class TestDeletedData:
     """A champion that learned from what a member has deleted is marked wherever versions are shown."""
 
     @pytest.fixture
-    async def marked(self, place, make_version, query):
-        version = make_version()
+    async def marked(self, place, add_version, query):
+        version = add_version()
         await place.grace.slash(place.channel, "version promote", version="v1")
         query(lambda session: session.execute(update(VersionRow).values(trained_on_deleted_data=True)))
         return version
@@ -159,8 +112,8 @@ class TestDeletedData:
         assert "The next round learns without that data." in shown
         assert "UTC: it learned from data that was deleted since." in shown
 
-    async def test_a_withdrawn_version_is_refused_in_a_sentence(self, place, make_version, query, rows):
-        make_version()
+    async def test_a_withdrawn_version_is_refused_in_a_sentence(self, place, add_version, query, rows):
+        add_version()
         withdrawn = {"withdrawn_at": utc_now(), "withdrawn_because": "it is older than the newest 2"}
         query(lambda session: session.execute(update(VersionRow).values(**withdrawn)))
         for command, options in (("promote", {"version": "v1"}), ("compare", {"a": "v1", "b": "base", "prompt": "hi"})):
@@ -171,22 +124,19 @@ class TestDeletedData:
 
 
 class TestTrain:
-    async def test_it_asks_for_a_round_and_warns_without_a_trainer(self, place, rows):
-        result = await place.grace.slash(place.channel, "version train")
-        assert "No trainer is running" in result.response.content
-        assert rows(RoundRow)[0].status is RoundStatus.REQUESTED
-        assert "grace" in rows(RoundRow)[0].requested_by
-
-    async def test_a_second_request_joins_the_first(self, place, rows):
+    async def test_it_asks_for_a_round_which_a_second_request_joins_and_warns_without_a_trainer(self, place, rows):
         first = await place.grace.slash(place.channel, "version train")
+        assert "No trainer is running" in first.response.content
         second = await place.grace.slash(place.channel, "version train")
         (row,) = rows(RoundRow)
+        assert row.status is RoundStatus.REQUESTED
+        assert "grace" in row.requested_by
         assert row.progress_message_id == first.response.id
         assert second.response.content.startswith("Round 1 is already requested. Its progress: https://discord.com/")
         assert second.response.content.endswith(f"/{first.response.id}")
 
     async def test_progress_shows_the_step_of_the_round_and_the_time_left_then_the_outcome(
-        self, place, env, query, make_version
+        self, place, env, query, add_version
     ):
         query(lambda session: record_heartbeat(session, TRAINER, "here"))
         shown = (await place.grace.slash(place.channel, "version train")).response
@@ -202,7 +152,7 @@ class TestTrain:
             "**Training a new version** (round 1)\n"
             "`███░░░░░░░░░` **Step 3 of 5:** Training the new version · about 43 s left"
         )
-        make_version(round_id=1)
+        add_version(metrics=METRICS, round_id=1)
         assert place.last.embeds == []
         query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))
         final = await text()
@@ -230,14 +180,12 @@ class TestTrain:
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
         query(lambda session: record_heartbeat(session, TRAINER, "here"))
         shown = (await place.grace.slash(place.channel, "version train")).response
-        old = env.bot
         await env.restart_bot(new_bot())
         query(lambda session: claim_round(session, "here"))
         query(lambda session: finish_round(session, 1, RoundStatus.SKIPPED, "2 pairs, 8 needed"))
         await env.advance_time(2)
         message = await env.bot.get_channel(place.channel.id).fetch_message(shown.id)
         assert "2 pairs, 8 needed" in message.content
-        await old.close()
 
     async def test_an_outcome_that_discord_refuses_for_now_is_shown_later(self, place, env, query, rows):
         shown = (await place.grace.slash(place.channel, "version train")).response
@@ -265,8 +213,8 @@ class TestTrain:
 
 
 class TestReleases:
-    async def test_promote_and_roll_back_take_effect_with_the_next_answer(self, place, make_version, engine, rows):
-        version = make_version()
+    async def test_promote_and_roll_back_take_effect_with_the_next_answer(self, place, add_version, engine, rows):
+        version = add_version()
         promoted = await place.grace.slash(place.channel, "version promote", version="v1", reason="it is kinder")
         assert promoted.response.content.startswith("**v1** answers from now on (before: base)")
         assert (await place.ask("hi")).content.endswith("-# v1")
@@ -283,15 +231,15 @@ class TestReleases:
         ]
         assert all("grace" in m.moved_by for m in moves)
 
-    async def test_a_rollback_says_what_still_acts_and_so_does_the_status(self, place, make_version, query):
-        make_version()
+    async def test_a_rollback_says_what_still_acts_and_offers_to_switch_it_off(self, place, add_version, query, rows):
+        add_version()
         await place.grace.slash(place.channel, "version promote", version="v1")
         query(lambda session: add_taste(session, 60))
         chooses = "I begin several answers and finish the one that people would like best."
         status = said((await place.grace.slash(place.channel, "version status")).response)
         assert chooses in status
-        back = (await place.grace.slash(place.channel, "version rollback")).response.content
-        assert back == (
+        back = (await place.grace.slash(place.channel, "version rollback")).response
+        assert back.content == (
             "Rolled back: **base** answers again. `/version promote v1` brings v1 back. What people's votes "
             f"taught still acts: {chooses}"
         )
@@ -300,12 +248,6 @@ class TestReleases:
         assert acts in status
         assert "not learned" not in status
         assert (await place.grace.slash(place.channel, "version show")).response.content.startswith(acts)
-
-    async def test_a_rollback_offers_to_switch_off_what_still_acts(self, place, make_version, query, rows):
-        make_version()
-        await place.grace.slash(place.channel, "version promote", version="v1")
-        query(lambda session: add_taste(session, 60))
-        back = (await place.grace.slash(place.channel, "version rollback")).response
         refused = await place.ada.click(back, label="Switch that off too")
         assert "Only admins can do this" in refused.followups[-1].content
         assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
@@ -321,14 +263,14 @@ class TestReleases:
         assert "An admin has switched the taste off" in status
         assert "The taste ranks no answers: an admin has switched it off." in status
 
-    async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, make_version):
-        make_version()
+    async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, add_version):
+        add_version()
         await place.grace.slash(place.channel, "version promote", version="v1")
         back = (await place.grace.slash(place.channel, "version rollback")).response.content
         assert back == "Rolled back: **base** answers again. `/version promote v1` brings v1 back."
 
-    async def test_list_and_show(self, place, make_version):
-        make_version()
+    async def test_list_and_show(self, place, add_version):
+        add_version(metrics=METRICS)
         await place.grace.slash(place.channel, "version promote", version="1")
         answer = await place.ask("hi")
         await place.ada.react(answer, "👎")
@@ -340,12 +282,14 @@ class TestReleases:
         assert "12 pairs trained on · 3 for validation" in shown
         assert ") put it in use" in shown
 
-    async def test_a_version_is_opened_from_the_list_and_the_list_from_it(self, place, make_version, env, new_bot):
-        make_version()
+    async def test_a_version_is_opened_from_the_list_and_the_list_from_it(self, place, add_version, env, new_bot):
+        add_version()
+        choices = await place.grace.autocomplete(place.channel, "version promote", "version", "")
+        assert [choice["value"] for choice in choices] == ["v1", "base"]
+        assert await place.grace.autocomplete(place.channel, "version promote", "version", "v1") == []
         listed = await place.grace.slash(place.channel, "version show")
         assert listed.ephemeral
         assert offered(listed.response) == ["v1", "base"]
-        old = env.bot
         await env.restart_bot(new_bot())
         opened = await place.grace.select(listed.response, ["v1"])
         assert opened.response.id == listed.response.id
@@ -355,7 +299,10 @@ class TestReleases:
         base = await place.grace.select(again.response, ["base"])
         assert base.response.content == "**base** · tiny (0123456789abcdef), without an adapter."
         assert labels(base.response) == ["All versions"]
-        await old.close()
+        again = await place.grace.click(base.response, label="All versions")
+        await place.take_roles(place.grace)
+        refused = await place.grace.select(again.response, ["v1"])
+        assert "Only admins can do this" in refused.response.content
 
     async def test_a_long_list_has_pages(self, place, waiting):
         for number in range(12):
@@ -369,43 +316,23 @@ class TestReleases:
         assert "**v3**" not in older.content
         assert offered((await place.grace.click(older, label="Newer")).response)[0] == "v12"
 
-    async def test_an_admin_who_lost_the_right_opens_nothing(self, place, make_version, env):
-        make_version()
-        listed = (await place.grace.slash(place.channel, "version show")).response
-        (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
-        env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
-        await env.settle()
-        refused = await place.grace.select(listed, ["v1"])
-        assert "Only admins can do this" in refused.response.content
-        assert "from base" not in listed.content
-
-    async def test_versions_are_offered_while_typing(self, place, make_version):
-        make_version()
-        choices = await place.grace.autocomplete(place.channel, "version promote", "version", "")
-        assert [choice["value"] for choice in choices] == ["v1", "base"]
-        assert await place.grace.autocomplete(place.channel, "version promote", "version", "v1") == []
-
-    @pytest.mark.parametrize("name", ["v9", "nonsense", "v", "-1", "v" + "9" * 30])
-    async def test_an_unknown_version_is_named(self, place, name):
-        result = await place.grace.slash(place.channel, "version promote", version=name)
-        assert f"There is no version {name}" in result.followups[-1].content
-
-    async def test_nothing_to_roll_back_is_a_sentence(self, place):
+    async def test_what_changes_nothing_is_a_sentence(self, place, add_version, rows):
+        for name in ("v9", "nonsense", "v", "-1", "v" + "9" * 30):
+            result = await place.grace.slash(place.channel, "version promote", version=name)
+            assert f"There is no version {name}" in result.followups[-1].content
         result = await place.grace.slash(place.channel, "version rollback")
         assert "no earlier version to roll back to" in result.followups[-1].content
-
-    async def test_promoting_the_champion_again_changes_nothing(self, place, make_version, rows):
-        make_version()
+        add_version()
         await place.grace.slash(place.channel, "version promote", version="v1")
         again = await place.grace.slash(place.channel, "version promote", version="v1")
         assert "v1 is already in use" in again.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_one_of_two_simultaneous_admins_wins_and_the_other_gets_a_message(
-        self, place, make_version, env, rows, query
+        self, place, add_version, env, rows, query
     ):
-        make_version(1.0)
-        make_version(2.0)
+        add_version(1.0)
+        add_version(2.0)
         real = env.bot.services.releases.open
 
         def slow_open(target):
@@ -417,24 +344,17 @@ class TestReleases:
         assert "omeone else just changed the version in use" in result.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
-    async def test_undo_after_promoting_the_base_brings_the_version_back(self, place, make_version):
-        make_version()
-        await place.grace.slash(place.channel, "version promote", version="v1")
-        await place.grace.slash(place.channel, "version promote", version="base")
-        back = await place.grace.slash(place.channel, "version rollback")
-        assert back.response.content.startswith("Rolled back: **v1** answers again")
-
-    async def test_a_damaged_version_is_not_promoted(self, place, make_version, settings, rows):
-        version = make_version()
+    async def test_a_damaged_version_is_not_promoted(self, place, add_version, settings, rows):
+        version = add_version()
         (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).unlink()
         result = await place.grace.slash(place.channel, "version promote", version="v1")
         assert "is missing" in result.followups[-1].content
         assert rows(AliasMoveRow) == []
 
-    async def test_a_champion_whose_files_vanish_gives_way_and_status_says_so(self, place, make_version, settings):
-        first, second = make_version(1.0), None
+    async def test_a_champion_whose_files_vanish_gives_way_and_status_says_so(self, place, add_version, settings):
+        first, second = add_version(1.0), None
         await place.grace.slash(place.channel, "version promote", version="v1")
-        second = make_version(2.0)
+        second = add_version(2.0)
         await place.grace.slash(place.channel, "version promote", version="v2")
         store = settings.data.directory / "adapters"
         (store / second.digest / WEIGHTS_FILE).write_bytes(b"altered")
@@ -444,8 +364,8 @@ class TestReleases:
         status = said((await place.grace.slash(place.channel, "version status")).response)
         assert "⚠️ v2 cannot answer" in status
 
-    async def test_an_answer_keeps_the_version_it_began_with(self, place, make_version, engine, env, query, rows):
-        make_version()
+    async def test_an_answer_keeps_the_version_it_began_with(self, place, add_version, engine, env, query, rows):
+        add_version()
 
         async def promote_meanwhile() -> None:
             engine.interlude = None
@@ -459,8 +379,3 @@ class TestReleases:
         assert (await place.ask("hi")).content.endswith("-# base")
         assert rows(ReplyRow)[0].version_id is None
         assert (await place.ask("again")).content.endswith("-# v1")
-
-
-async def test_commands_are_for_servers_and_managers_by_default(env):
-    root = next(c for c in env.backend.commands[None].values() if c["name"] == "version")
-    assert int(root["default_member_permissions"]) == discord.Permissions(manage_guild=True).value
