@@ -9,6 +9,8 @@ from bot.app import ReactuneBot
 from bot.engine import EngineState
 from bot.localization.languages import languages_of
 from storage.errors import SettingsError
+from tests.bot.environment import changed
+from tests.bot.panels import labels
 
 DENIED = "Das dürfen nur Admins: Es braucht „Server verwalten“ oder eine Rolle, die der Betreiber erlaubt hat."
 
@@ -19,12 +21,17 @@ def overrides(tmp_path):
 
 
 async def test_two_members_of_one_server_read_two_languages(place, env):
-    for root in env.backend.commands[None].values():
-        root.update(default_member_permissions=None)
+    env.show_all_commands()
     env.locales[place.ada.id] = "de"
     for _ in range(2):  # a language does not stay with the next one
         assert (await place.ada.slash(place.channel, "version status")).response.content == DENIED
         assert "Only admins can do this" in (await place.bo.slash(place.channel, "version status")).response.content
+    page = await place.ada.slash(place.channel, "privacy")
+    assert labels(page.response) == ["Lernen verbieten", "Meine Daten holen", "Alles löschen …"]
+    asked = await place.ada.click(page.response, label="Alles löschen …")
+    assert asked.response.content.startswith("Alles löschen, was ich über dich gespeichert habe")
+    page = await place.bo.slash(place.channel, "privacy")
+    assert labels(page.response) == ["Forbid learning", "Get my data", "Delete everything …"]
 
 
 async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
@@ -38,29 +45,9 @@ async def test_what_everybody_sees_is_in_the_servers_language(env, add_version):
     refused = await cleo.slash(channel, "version promote", version=version.name)
     # A refusal is hers alone.
     assert refused.followups[0].content == "v1 is already in use: nothing was changed."
-
-
-async def test_sizes_are_written_as_the_language_writes_numbers(env):
-    german = env.create_guild("Verein", preferred_locale="de")
-    channel = german.create_text_channel("allgemein")
-    cleo = german.add_member(env.create_user("cleo"))
-    file = ("gross.txt", bytes(12_500_000))
-    await cleo.send(channel, f"{env.bot.user.mention}", attachments=[file])
+    await cleo.send(channel, f"{env.bot.user.mention}", attachments=[("gross.txt", bytes(12_500_000))])
+    # Sizes are written as the language writes numbers.
     assert channel.last_message.content.startswith("Ich konnte gross.txt nicht öffnen: Die Datei hat 12,5 MB")
-
-
-async def test_buttons_are_in_the_members_language(env, place):
-    env.locales[place.ada.id] = "de"
-    page = await place.ada.slash(place.channel, "privacy")
-    assert _labels(page) == ["Lernen verbieten", "Meine Daten holen", "Alles löschen …"]
-    asked = await place.ada.click(page.response, label="Alles löschen …")
-    assert asked.response.content.startswith("Alles löschen, was ich über dich gespeichert habe")
-    page = await place.bo.slash(place.channel, "privacy")
-    assert _labels(page) == ["Forbid learning", "Get my data", "Delete everything …"]
-
-
-def _labels(asked):
-    return [button["label"] for button in asked.response.components[0]["components"]]
 
 
 async def test_direct_messages_remember_the_members_language(env, place):
@@ -92,9 +79,7 @@ def _nodes(node):
 
 
 async def test_a_setting_chooses_the_language_of_every_server(settings, engine, base):
-    chosen = settings.model_copy(
-        update={"discord": settings.discord.model_copy(update={"language": "tlh"})},
-    )
+    chosen = changed(settings, "discord", language="tlh")
     with pytest.raises(
         SettingsError, match=r"discord\.language: there is no translation into 'tlh': choose one of en, de"
     ):

@@ -112,22 +112,16 @@ async def test_what_is_in_the_way_is_said_with_what_to_do(keeper, say, env):
     assert "delete one of the channel's 15 webhooks" in await say("show")
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
+async def test_a_name_that_discord_refuses_is_refused_with_the_reason(say, env, keeper):
+    for name, reason in (
         ("Discord Helper", "must not contain 'discord'"),
         ("everyone", "must not be 'everyone'"),
         ("＠here", "must not contain '@'"),
         ("\u202eebba", "turn the direction of writing"),
         ("\u200b\u2060", "must have letters that people can see"),
-    ],
-)
-async def test_a_name_that_discord_refuses_is_refused_with_the_reason(say, name, reason):
-    assert reason in await say("appearance", name=name)
+    ):
+        assert reason in await say("appearance", name=name)
     assert "**Appears** as the bot itself" in await say("show")
-
-
-async def test_a_german_admin_reads_in_german_why_a_name_is_refused(say, env, keeper):
     env.locales[keeper.grace.id] = "de"
     assert await say("appearance", name="\u200b") == "Der Name braucht Buchstaben, die man sehen kann."
     assert (
@@ -141,13 +135,12 @@ async def test_a_file_that_is_no_picture_is_refused(say, rows):
     assert rows(PictureRow) == []
 
 
-@pytest.mark.parametrize("command", ["personality appearance", "personality import"])
-async def test_a_file_that_is_gone_from_discord_has_a_sentence(keeper, env, command, rows):
+async def test_a_file_that_is_gone_from_discord_has_a_sentence(keeper, env, rows):
     env.backend.cdn.get = lambda _url: None
     face = ("face.png", portrait("PNG"))
-    options = {"file": face} if command.endswith("import") else {"personality": "keeper", "picture": face}
-    done = await keeper.grace.slash(keeper.channel, command, **options)
-    assert "I couldn't get face.png from Discord. Please send it again." in done.response.content
+    for command, options in (("appearance", {"personality": "keeper", "picture": face}), ("import", {"file": face})):
+        done = await keeper.grace.slash(keeper.channel, f"personality {command}", **options)
+        assert "I couldn't get face.png from Discord. Please send it again." in done.response.content
     assert rows(PictureRow) == []
 
 

@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 
 from bot.guards.interactions import HELP_CHARS, LABEL_CHARS
 from bot.localization.languages import read_catalogues
-from bot.personalities.card_form import (
-    FIELD_WORDS,
-    card_from_form,
-    format_examples,
-    parse_examples,
-    parse_sampling,
-)
+from bot.personalities.card_form import FIELD_WORDS, card_from_form, format_examples, parse_examples, parse_sampling
 from bot.personalities.descriptions import format_sampling
 from storage.errors import CardError
 from storage.personalities.cards import Card, CardSampling, Example

@@ -102,18 +102,15 @@ async def test_a_long_greeting_is_posted_in_several_messages(place, bring):
     assert sum(content.count("Evening to you.") for content in place.contents) == 200
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
+async def test_what_is_no_card_is_refused_in_a_sentence(bring, rows):
+    for name, content, said in (
         ("a.png", b"no picture", "a.png is neither a PNG picture nor JSON, whatever its name says"),
         ("a.json", b'{"spec": "lorebook_v3"}', "A.json is JSON, but not a character card"),
         ("a.webp", b"RIFF", "a.webp is neither a card (.toml, .json, .png) nor an export (.zip)."),
         ("a.json", b" " * 4_000_001, "a.json is larger than 4,000 kB, the limit for a card. Shorten it."),
         ("夜猫.json", card_of(name="夜猫"), "is not a valid personality name"),
-    ],
-)
-async def test_what_is_no_card_is_refused_in_a_sentence(bring, rows, name, content, said):
-    refused = await bring(name, content)
-    assert said.lower() in refused.lower()
-    assert len(refused) < 400
+    ):
+        refused = await bring(name, content)
+        assert said.lower() in refused.lower()
+        assert len(refused) < 400
     assert [row.name for row in rows(PersonalityRow)] == ["default"]

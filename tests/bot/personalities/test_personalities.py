@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bot.app import ReactuneBot
-from storage.adapters.folder_store import AdapterStore
 from storage.database.enums import AuditOutcome, Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
-from storage.personalities.cards import Card, Example, format_card
+from storage.personalities.cards import Card, CardSampling, Example, format_card
 from storage.personalities.personalities import archive_personality, create_personality, personality_named
-from storage.releases.promotion import promote
-from storage.releases.versions import NewVersion, read_alias, register
+from tests.bot.environment import changed
 from tests.bot.panels import labels, offered, said
-from tests.storage.adapters.test_folder_store import publish
 
 FIELDS = {
     "description": "A keeper of few words.",
@@ -54,22 +50,13 @@ class TestCreate:
         (revision,) = rows(CardRevisionRow)
         assert revision.changed_by.startswith("grace")
 
-    async def test_a_name_that_is_taken_makes_nothing(self, place, rows):
-        form = await place.grace.slash(place.channel, "personality create", name="default")
-        done = await place.grace.submit_modal(form, FIELDS)
-        assert "The name default is taken" in done.response.content
-        assert len(rows(PersonalityRow)) == 1
-
-    async def test_an_invalid_name_opens_no_form(self, place, rows):
+    async def test_a_refused_name_or_form_makes_nothing(self, place, rows):
         refused = await place.grace.slash(place.channel, "personality create", name="Night Owl")
         assert refused.modal is None
         assert "is not a valid personality name" in refused.response.content
-        assert len(rows(PersonalityRow)) == 1
-
-    async def test_a_mistake_in_the_form_is_named(self, place, rows):
-        form = await place.grace.slash(place.channel, "personality create", name="keeper")
-        done = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})
-        assert "sampling.temperature is not valid" in done.response.content
+        form = await place.grace.slash(place.channel, "personality create", name="default")
+        done = await place.grace.submit_modal(form, FIELDS)
+        assert "The name default is taken" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
     async def test_a_german_admin_reads_the_mistake_in_german(self, place, env):
@@ -87,19 +74,14 @@ class TestCreate:
     async def test_a_form_with_a_mistake_opens_again_with_its_text(self, place, rows):
         form = await place.grace.slash(place.channel, "personality create", name="keeper")
         refused = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})
+        assert "sampling.temperature is not valid" in refused.response.content
+        assert len(rows(PersonalityRow)) == 1
         again = await place.grace.click(refused.followups[-1], label="Edit again")
         held = {label["component"]["custom_id"]: label["component"]["value"] for label in again.modal["components"]}
         assert held == FIELDS | {"sampling": "temperature = 9"}
         await place.grace.submit_modal(again, held | {"sampling": "temperature = 0.9"})
         (row,) = [row for row in rows(PersonalityRow) if row.name == "keeper"]
         assert row.card["sampling"] == {"temperature": 0.9}
-
-    async def test_members_are_refused_even_if_discord_allows_them(self, place, env, rows):
-        root = next(c for c in env.backend.commands[None].values() if c["name"] == "personality")
-        root.update(default_member_permissions=None)
-        refused = await place.ada.slash(place.channel, "personality create", name="keeper")
-        assert "Only admins can do this" in refused.response.content
-        assert len(rows(PersonalityRow)) == 1
 
 
 class TestEdit:
@@ -127,11 +109,6 @@ class TestEdit:
         await place.grace.submit_modal(form, fields)
         assert query(lambda session: personality_named(session, "keeper").card.examples) == many.examples
 
-    async def test_a_personality_of_another_server_is_unknown(self, place, make):
-        make(guild_id=1)
-        refused = await place.grace.slash(place.channel, "personality edit", personality="keeper")
-        assert "There is no personality 'keeper'" in refused.response.content
-
 
 class TestServers:
     """The operator's personalities are used in every server, so an admin of one must not change them for all."""
@@ -153,48 +130,41 @@ class TestServers:
         assert len(rows(CardRevisionRow)) == 1
         assert [row.archived_at for row in rows(PersonalityRow)] == [None, None]
 
-    @pytest.mark.parametrize(
-        ("command", "options"),
-        [
+    @pytest.mark.threat("T77")
+    async def test_a_single_server_neither_decides_which_version_answers_everywhere_nor_sees_the_voters_of_others(
+        self, place, elsewhere, rows
+    ):
+        for command, options in (
             ("version promote", {"version": "base"}),
             ("version rollback", {}),
             ("version train", {}),
-        ],
-    )
-    @pytest.mark.threat("T77")
-    async def test_a_single_server_neither_decides_which_version_answers_everywhere_nor_sees_the_voters_of_others(
-        self, place, elsewhere, rows, command, options
-    ):
-        refused = await place.grace.slash(place.channel, command, **options)
-        assert "**default** answers in other servers too" in (refused.response or refused.followups[-1]).content
+        ):
+            refused = await place.grace.slash(place.channel, command, **options)
+            assert "**default** answers in other servers too" in (refused.response or refused.followups[-1]).content
+            assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].outcome) == (command, AuditOutcome.REFUSED)
         assert rows(RoundRow) == []
-        (line,) = rows(AuditRow)
-        assert (line.action, line.outcome) == (command, "refused")
 
     async def test_a_server_decides_about_its_own_and_the_operators_roles_about_all(
-        self, place, make, env, elsewhere, rows, settings, engine, base
+        self, place, make, env, elsewhere, rows, settings, new_bot
     ):
         server = env.bot.get_guild(place.channel.guild.id)
         make("own", guild_id=server.id)
         await place.grace.slash(place.channel, "version train", personality="own")
         named = tuple(role.id for role in server.roles if role.name == "admins")
-        discord = settings.discord.model_copy(update={"admin_roles": named})
-        await env.restart_bot(ReactuneBot(settings.model_copy(update={"discord": discord}), engine=engine, base=base))
+        await env.restart_bot(new_bot(changed(settings, "discord", admin_roles=named)))
         await place.grace.slash(place.channel, "version train")
         assert len(rows(RoundRow)) == 2
 
-    async def test_an_import_does_not_overwrite_it(self, place, make, elsewhere, query):
+    async def test_an_import_overwrites_only_a_servers_own(self, place, make, elsewhere, env, query):
         make()
+        make("own", guild_id=env.guild.id)
         file = ("keeper.toml", b"system_prompt = 'Insult everybody.'")
         refused = await place.grace.slash(place.channel, "personality import", file=file)
         assert "belongs to the operator" in refused.response.content
         assert query(lambda session: personality_named(session, "keeper").card) == KEEPER
-
-    async def test_a_server_changes_its_own(self, place, make, elsewhere, env):
-        make(guild_id=env.guild.id)
-        form = await place.grace.slash(place.channel, "personality edit", personality="keeper")
+        form = await place.grace.slash(place.channel, "personality edit", personality="own")
         done = await place.grace.submit_modal(form, FIELDS)
-        assert done.response.content.startswith("Changed the card of **keeper**.")
+        assert done.response.content.startswith("Changed the card of **own**.")
 
     async def test_a_server_that_the_bot_leaves_keeps_its_bindings_until_its_data_is_deleted(
         self, place, make, env, rows
@@ -208,8 +178,9 @@ class TestServers:
 
 class TestBind:
     async def test_the_next_answer_is_the_personalitys(self, place, make, engine, rows):
-        made = make(card=Card(system_prompt="You keep a lighthouse.", sampling={"temperature": 0.2}))
+        made = make(card=KEEPER.model_copy(update={"sampling": CardSampling(temperature=0.2)}))
         assert "**keeper** answers in" in await bind(place, "keeper")
+        assert place.last.content == "Evening.", "its greeting"
         answer = await place.ask("hi")
         assert answer.content.endswith("-# keeper base")
         (request,) = engine.requests
@@ -217,11 +188,6 @@ class TestBind:
         assert (request.sampling.temperature, request.lane) == (0.2, made.id)
         (reply,) = rows(ReplyRow)
         assert (reply.personality_id, reply.strength) == (made.id, 1.0)
-
-    async def test_it_greets_in_the_channel(self, place, make):
-        make()
-        await bind(place, "keeper")
-        assert place.last.content == "Evening."
 
     async def test_the_most_specific_place_decides_and_unbinding_undoes_it(self, place, env, make, engine):
         make("keeper", Card(system_prompt="Keeper."))
@@ -249,27 +215,9 @@ class TestBind:
         await place.ada.send(thread, f"{place.mention} hi")
         assert engine.requests[-1].prompt.startswith("<system>Owl.")
 
-    async def test_the_strength_is_served_shown_and_recorded(self, place, make, engine, rows, settings, base, query):
+    async def test_the_strength_is_served_shown_and_recorded(self, place, make, engine, rows, release):
         made = make()
-        digest = publish(AdapterStore(settings.data.directory / "adapters"), value=1.0)
-
-        def release(session):
-            version = register(
-                session,
-                made.id,
-                NewVersion(
-                    digest=digest,
-                    base_name=base.name,
-                    base_revision=base.revision,
-                    parent_id=None,
-                    round_id=None,
-                    metrics={},
-                ),
-            )
-            generation = read_alias(session, made.id).generation
-            promote(session, made.id, version, expected_generation=generation, by="test", reason="test")
-
-        query(release)
+        release(whose=made.id)
         assert "at strength 0.5" in await bind(place, "keeper", strength=0.5)
         answer = await place.ask("hi")
         assert answer.content.endswith("-# keeper v1 at strength 0.5")
@@ -287,18 +235,14 @@ class TestBind:
         assert "personality **keeper**" in said(here.response)
         assert "**Version in use:** v1" in said(here.response)
 
-    async def test_a_binding_survives_a_restart(self, place, make, env, new_bot, engine):
+    async def test_a_servers_binding_survives_a_restart_and_leaves_direct_messages_to_the_default(
+        self, place, make, env, new_bot, engine
+    ):
         make()
-        await bind(place, "keeper")
-        old = env.bot
+        await bind(place, "keeper", server=True)
         await env.restart_bot(new_bot())
         await place.ask("hi")
         assert engine.requests[-1].prompt.startswith("<system>You keep a lighthouse.")
-        await old.close()
-
-    async def test_a_direct_message_is_answered_by_the_default(self, place, make, engine):
-        make()
-        await bind(place, "keeper", server=True)
         await place.ada.send_dm("hi")
         assert "lighthouse" not in engine.requests[-1].prompt
 
@@ -326,6 +270,8 @@ class TestShow:
         assert f"**default** · {base} · answers wherever no other is bound" in text
         assert f"**keeper** · {base} · bound in <#{place.channel.id}> at strength 0.5" in text
         assert "far" not in text
+        refused = await place.grace.slash(place.channel, "personality edit", personality="far")
+        assert "There is no personality 'far'" in refused.response.content
 
     async def test_a_long_list_has_pages_with_archived_ones_last(self, place, make, query):
         for number in range(10):
@@ -342,18 +288,20 @@ class TestShow:
     async def test_one_is_opened_from_the_list_and_the_list_from_it(self, place, make, env, new_bot):
         make()
         listed = (await place.grace.slash(place.channel, "personality show")).response
-        old = env.bot
         await env.restart_bot(new_bot())
         opened = await place.grace.select(listed, ["keeper"])
         assert opened.response.id == listed.id
         assert "**System prompt:** You keep a lighthouse." in opened.response.content
         again = await place.grace.click(opened.response, label="All personalities")
         assert offered(again.response) == ["default", "keeper"]
-        await old.close()
 
-    async def test_the_card_is_edited_from_its_page(self, place, make, query):
-        make()
-        form = await place.grace.click(await show(place, "keeper"), label="Edit the card")
+    async def test_the_card_is_shown_and_edited_from_its_page(self, place, make, query):
+        make(card=KEEPER.model_copy(update={"examples": (Example(dialogue=("Hi", "Evening.")),)}))
+        shown = await show(place, "keeper")
+        assert "Not bound to any channel." in shown.content
+        assert "**System prompt:** You keep a lighthouse." in shown.content
+        assert "> Hi\nEvening." in shown.content
+        form = await place.grace.click(shown, label="Edit the card")
         await place.grace.submit_modal(form, FIELDS | {"system_prompt": "You keep two lighthouses."})
         assert query(lambda s: personality_named(s, "keeper").card.system_prompt) == "You keep two lighthouses."
 
@@ -368,20 +316,11 @@ class TestShow:
     async def test_an_admin_who_lost_the_right_changes_nothing(self, place, make, env, rows):
         make()
         opened = await show(place, "keeper")
-        (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
-        env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
-        await env.settle()
+        await place.take_roles(place.grace)
         refused = await place.grace.click(opened, label="Archive")
         assert "Only admins can do this" in refused.response.content
         assert [row.archived_at for row in rows(PersonalityRow)] == [None, None]
         assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].outcome) == ("personality archive", AuditOutcome.REFUSED)
-
-    async def test_show_has_the_card(self, place, make):
-        make(card=Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),)))
-        text = (await show(place, "keeper")).content
-        assert "Not bound to any channel." in text
-        assert "**System prompt:** You keep a lighthouse." in text
-        assert "> Hi\nEvening." in text
 
 
 class TestInGerman:
@@ -442,13 +381,11 @@ class TestArchive:
         other = place.channel.guild.create_text_channel("other")
         for channel in (place.channel, other):
             await place.grace.slash(channel, "personality bind", personality="keeper")
-        old = env.bot
-        env.backend.subscribers.remove(env._gateway_feed)
-        env.backend.delete_channel(other.id)
+        with env.gap():
+            env.backend.delete_channel(other.id)
         await env.restart_bot(new_bot())
         await env.settle()
         assert [row.place_id for row in rows(BindingRow)] == [place.channel.id]
-        await old.close()
 
 
 class TestFiles:
@@ -466,25 +403,18 @@ class TestFiles:
         assert len(told) == 1
         assert "owl.toml: system_promt is not a key of a card" in told[0]
 
-    async def test_an_exported_card_is_imported_elsewhere(self, place, rows, query):
+    async def test_an_exported_card_is_imported_elsewhere_and_an_invalid_one_refused(self, place, rows, query):
         sent = await place.grace.slash(place.channel, "personality export", personality="keeper")
         (file,) = sent.response.attachments
         assert file.filename == "keeper.toml"
-        content = await file.read()
-        done = await place.grace.slash(
-            place.channel,
-            "personality import",
-            file=("keeper.toml", content),
-            name="copy",
-        )
+        again = ("keeper.toml", await file.read())
+        done = await place.grace.slash(place.channel, "personality import", file=again, name="copy")
         assert "**copy** was created" in done.response.content
         assert query(lambda session: personality_named(session, "copy").card) == KEEPER
-
-    async def test_an_invalid_card_is_refused(self, place, rows):
         bad = ("bad.toml", b"system_promt = 'x'")
         done = await place.grace.slash(place.channel, "personality import", file=bad)
         assert "bad.toml: system_promt is not a key of a card" in done.response.content
-        assert [row.name for row in rows(PersonalityRow)] == ["default", "keeper"]
+        assert [row.name for row in rows(PersonalityRow)] == ["default", "keeper", "copy"]
 
 
 def test_scopes_are_in_order_of_how_specific_they_are():
