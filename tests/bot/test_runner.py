@@ -24,7 +24,7 @@ from storage.database.enums import Outcome
 from storage.database.tables import AlertRow, ReplyRow
 from storage.errors import DataDirectoryInUse, TokenInUse
 from storage.runtime.processes import BOT, sole_process, sole_token
-from tests.bot.environment import Env
+from tests.bot.environment import Env, changed
 
 TOKEN = "not.a.token"
 
@@ -122,8 +122,7 @@ def test_a_missing_intent_is_reported_and_the_bot_serves_without_it(with_token, 
     ],
 )
 def test_the_members_intent_is_given_up_first(with_token, refused, attempts, caplog, lacks, tried):
-    discord_settings = with_token.discord.model_copy(update={"members_intent": True})
-    settings = with_token.model_copy(update={"discord": discord_settings})
+    settings = changed(with_token, "discord", members_intent=True)
     run_bot(settings, refused(discord.PrivilegedIntentsRequired(None), lacks))
     assert attempts == tried
     assert "departures are noticed only once a day" in caplog.text
@@ -143,9 +142,8 @@ def test_a_second_bot_with_the_token_is_refused(with_token, refused):
         run_bot(with_token, refused(None))
 
 
-async def test_without_the_intent_mentions_and_direct_messages_are_served(settings, engine, base):
-    discord_settings = settings.discord.model_copy(update={"message_content_intent": False})
-    bot = ReactuneBot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+async def test_without_the_intent_mentions_and_direct_messages_are_served(settings, engine, new_bot):
+    bot = new_bot(changed(settings, "discord", message_content_intent=False))
     approved = discord.Intents.all()
     approved.message_content = False
     env = Env(bot, approved_intents=approved)
@@ -198,27 +196,30 @@ class Idle(ReactuneBot):
 
 def create(settings):
     base = BaseModel("tiny", Path("unused"), "0" * 16, "LlamaForCausalLM")
-    settings = settings.model_copy(
-        update={"discord": settings.discord.model_copy(update={"sync_commands": False})}
-    )
     return Idle(settings, engine=ScriptedEngine(), base=base, fixed_basis=None)
 
-run_bot(load_settings(), create)
-print("stopped", flush=True)
+for _ in range(2):
+    run_bot(load_settings(), create)
+    print("stopped", flush=True)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_bot_in_order(tmp_path, number):
-    environment = os.environ | {"REACTUNE_DATA__DIRECTORY": str(tmp_path), "DISCORD_TOKEN": f"token-{os.getpid()}"}
+def test_a_signal_ends_the_bot_in_order(tmp_path):
+    """One process serves twice, because it imports for seconds."""
+    environment = os.environ | {
+        "REACTUNE_DATA__DIRECTORY": str(tmp_path),
+        "REACTUNE_DISCORD__SYNC_COMMANDS": "false",
+        "DISCORD_TOKEN": f"token-{os.getpid()}",
+    }
     process = subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, text=True, env=environment)
     # A bot that hangs must not hang the tests.
     watchdog = threading.Timer(300, process.kill)
     watchdog.start()
     assert process.stdout is not None
-    assert process.stdout.readline() == "serving\n"
-    process.send_signal(number)
-    assert process.stdout.read() == "stopped\n"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        assert process.stdout.readline() == "serving\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "stopped\n"
     assert process.wait() == 0
     watchdog.cancel()
     process.stdout.close()

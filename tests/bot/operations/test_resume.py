@@ -149,17 +149,15 @@ async def test_what_was_asked_while_the_bot_was_off_is_answered_if_it_is_new(onl
     assert [len(wire.answers_to(question)) for question in (hour_old, first, second)] == [0, 0, 1]
 
 
-@pytest.mark.parametrize("minutes_ago", [0, 3])
 @pytest.mark.parametrize("crashed", [False, True])
-async def test_an_answer_that_was_deleted_before_a_restart_is_not_given_again(
-    online, read, settings, minutes_ago, crashed
-):
+async def test_an_answer_that_was_deleted_before_a_restart_is_not_given_again(online, read, settings, crashed):
     wire = RecordedDiscord()
     async with wire.serving():
         async with online(wire):
-            question = await wire.say(ADA, f"{ASK}is it warm?", minutes_ago=minutes_ago)
-            await until(lambda: wire.is_answered(question))
-            await wire.delete(wire.answers_to(question)[0])
+            for minutes_ago in (3, 0):
+                question = await wire.say(ADA, f"{ASK}is it warm?", minutes_ago=minutes_ago)
+                await until(lambda: wire.is_answered(question))  # noqa: B023  (waited for in this turn)
+                await wire.delete(wire.answers_to(question)[0])
             await until(lambda: read(lambda session: session.scalars(select(ReplyRow.id)).all()) == [])
         if crashed:
             with closing(open_database(settings)) as database, database.transaction() as session:
