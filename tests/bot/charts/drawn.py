@@ -25,7 +25,7 @@ def effect(words: str, sureness: Sureness, gain: float, *, before: float = 0.6) 
 def words_of(figure: Figure) -> list[tuple[str, Bbox]]:
     """Return every visible text of the picture with its box, and check that it lies within its card."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     undrawn = _undrawn(figure)
     texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in undrawn]
     shown = []
