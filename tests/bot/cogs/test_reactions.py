@@ -336,7 +336,7 @@ class TestBothThumbs:
         assert f"<@{place.bo.id}>" in place.last.content
 
     async def test_thumbs_on_two_messages_of_one_answer_count_together(self, place, engine):
-        engine.answers = [" ".join(["word"] * 600)]
+        engine.answers = [" ".join(["word" * 225] * 3)]
         await place.ask("long please")
         first, last = (m for m in place.channel.history() if m.author.bot)
         await place.ada.react(first, "👍")

@@ -268,10 +268,10 @@ class TestEarlierDecisions:
         assert latest.endswith(" · “a raid”")
         assert before.endswith(" · “friends”")
 
-    async def test_more_than_a_message_holds_is_cut_at_a_line(self, place, query):
-        for number in range(10):
+    async def test_more_than_a_message_holds_is_cut_at_a_line(self, place):
+        for _ in range(10):
             await burst(place)
-            await decide(place, await review(place), "Count them", f"{number} " + "x" * 190)
+        await decide(place, await review(place), "Count all of them", "x" * 190)
         *lines, end = (await earlier(place, await review(place))).splitlines()
         assert 4 < len(lines) < 10
         assert end == "…"

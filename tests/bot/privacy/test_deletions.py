@@ -71,7 +71,7 @@ class TestDeletions:
         assert ids(rows(ReplyRow)) == [3]
 
     async def test_deleting_any_message_of_an_answer_deletes_it(self, place, engine, rows):
-        engine.answers = [" ".join(["word"] * 600)]
+        engine.answers = [" ".join(["word" * 225] * 3)]
         await place.ask("long please")
         first, _ = (m for m in place.channel.history() if m.author.bot and "Hello" not in m.content)
         await place.grace.send(place.channel, "go on", reply_to=first)
