@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from bot.chat.ask import Prompts
 from bot.chat.prompting import ChatMessage
@@ -15,23 +13,13 @@ from bot.errors import UserFacingError
 from bot.localization.sentences import gettext, sentence
 from bot.services import Services
 from storage.conversations.control_tokens import sanitize
-from storage.conversations.prompt_bank import BankPrompt, read_bank
+from storage.conversations.prompt_bank import order_by_use, read_bank
 from storage.errors import SettingsError
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
 from storage.votes.arenas import last_used
 
 log = logging.getLogger(__name__)
-
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-def order_by_use(
-    prompts: Sequence[BankPrompt], last_used: Mapping[str, datetime], rng: random.Random
-) -> list[BankPrompt]:
-    """Return the prompts in the order to use them: unused ones in random order, then the least recently used."""
-    shuffled = rng.sample(prompts, len(prompts))
-    return sorted(shuffled, key=lambda prompt: last_used.get(prompt.text, LONG_AGO))
 
 
 def bank_messages(system_prompt: str, prompt: str) -> list[ChatMessage]:
@@ -68,11 +56,12 @@ async def describe_bank(services: Services, personality: Personality) -> str:
 async def _next_prompt(services: Services, personality: Personality) -> tuple[str, Prompts]:
     bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
     used = await services.database.read(last_used, personality.id)
-    for candidate in order_by_use(bank.prompts, used, random.Random()):
-        rendered = await render_bank_prompt(services, candidate.text, personality)
+    lines = {prompt.text: prompt.line for prompt in bank.prompts}
+    for prompt in order_by_use(lines, used, random.Random()):
+        rendered = await render_bank_prompt(services, prompt, personality)
         if rendered is not None:
-            return candidate.text, rendered
-        log.warning("Skipped line %d of %s: it is too long for the context.", candidate.line, bank.source)
+            return prompt, rendered
+        log.warning("Skipped line %d of %s: it is too long for the context.", lines[prompt], bank.source)
     raise UserFacingError(
         "Every prompt in the bank is too long for the model's context: shorten them, or raise model.context_tokens."
     )

@@ -17,22 +17,20 @@ from bot.guards.error_handler import member_message
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.prompt_bank import read_bank
-from storage.database.enums import Origin, PairChoice
+from storage.database.enums import NOBODY, Origin, PairChoice
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality, read_personality
 from storage.releases.contests import find_rival
-from storage.sittings.prompts import order_prompts, read_prompts
+from storage.sittings.prompts import prompts_left
 from storage.sittings.sittings import (
     Answer,
     Sitting,
     add_pair,
     add_shared_pair,
-    asked_prompts,
-    begin_spares,
+    begin_sitting,
     choose_two,
     count_drawn_ahead,
     drop_outdated,
-    last_asked,
     take_spare,
 )
 from storage.taste.examples import Examples
@@ -77,7 +75,7 @@ class PairDrawer:
     async def _draw_spares(self, personality_id: int) -> None:
         """Draw spare pairs; a failure is only logged, because the next person who waits for a pair will see it."""
         try:
-            spares = await self._services.database.run(begin_spares, personality_id)
+            spares = await self._services.database.run(begin_sitting, personality_id, NOBODY)
             await self._fill(spares, SPARES, self._draw_fresh)
         except Exception as error:
             log.info("Spare pairs of personality %d were not drawn: %s", personality_id, error)
@@ -135,18 +133,14 @@ class PairDrawer:
 
     async def _next_prompts(self, sitting: Sitting) -> Sequence[str]:
         """Return the prompts to try, of those that the person was not asked yet; raises UserFacingError if none is."""
-        services = self._services
-        bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
-        own = await services.database.read(read_prompts, sitting.personality_id)
-        used = await services.database.read(last_asked, sitting.personality_id)
-        asked = await services.database.read(asked_prompts, sitting)
-        free = [prompt for prompt in order_prompts(own.texts, bank, used, self._rng) if prompt not in asked]
-        if not free:
+        bank = await asyncio.to_thread(read_bank, self._services.settings.arena.prompts)
+        left = await self._services.database.read(prompts_left, sitting, bank, self._rng)
+        if not left:
             raise UserFacingError(
                 "You have compared answers to every prompt that there is. An admin can add more in the console "
                 "(Choose)."
             )
-        return free[:TRIES]
+        return left[:TRIES]
 
     async def _add(
         self, sitting: Sitting, personality: Personality, text: str, prompts: Prompts, contenders: list[Release]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 from storage.conversations.control_tokens import sanitize
 from storage.errors import SettingsError
@@ -15,6 +17,7 @@ log = logging.getLogger(__name__)
 
 MAX_PROMPT_CHARS = 1_000
 SHIPPED = Path(__file__).with_name("prompts.txt")
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,17 @@ def parse_bank(text: str, source: str) -> PromptBank:
         else:
             prompts[_key(prompt)] = BankPrompt(line, prompt)
     return PromptBank(source, tuple(prompts.values()), tuple(repeated), tuple(oversized))
+
+
+def order_by_use(
+    prompts: Collection[str], used: Mapping[str, datetime], rng: Random, first: Collection[str] = ()
+) -> list[str]:
+    """Return the prompts in the order to use them: unused ones in random order, then the least recently used.
+
+    `used` is when each was last used. Of the unused ones, those of `first` come first.
+    """
+    shuffled = rng.sample([*prompts], len(prompts))
+    return sorted(shuffled, key=lambda prompt: (used.get(prompt, LONG_AGO), prompt not in first))
 
 
 def _key(prompt: str) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from random import Random
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.prompt_bank import PromptBank
+from storage.conversations.prompt_bank import PromptBank, order_by_use
 from storage.database.rows import changed_rows, upsert
-from storage.database.tables import OwnPromptRow
+from storage.database.tables import OwnPromptRow, ReplyRow, SittingPairRow
+from storage.sittings.sittings import Sitting, asked_prompts
 
 ROWS_AT_ONCE = 1_000
 """Rows in one statement: SQLite accepts 32,766 parameters."""
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,20 @@ def _digest(text: str) -> str:
     return hashlib.sha256(" ".join(text.split()).casefold().encode()).hexdigest()
 
 
-def order_prompts(own: Sequence[str], bank: PromptBank, used: Mapping[str, datetime], rng: Random) -> list[str]:
-    """Return the prompts in the order to use them: the least recently used first, people's own before the bank's."""
-    texts = [*dict.fromkeys((*own, *(prompt.text for prompt in bank.prompts)))]
-    mine = set(own)
-    return sorted(rng.sample(texts, len(texts)), key=lambda text: (used.get(text, LONG_AGO), text not in mine))
+def prompts_left(session: Session, sitting: Sitting, bank: PromptBank, rng: Random) -> list[str]:
+    """Return the prompts that the person was not asked yet, in the order to use them, those of the bank last."""
+    own, asked = read_prompts(session, sitting.personality_id).texts, asked_prompts(session, sitting)
+    every = dict.fromkeys((*own, *(prompt.text for prompt in bank.prompts)))
+    left = [prompt for prompt in every if prompt not in asked]
+    return order_by_use(left, _last_asked(session, sitting.personality_id), rng, first=frozenset(own))
+
+
+def _last_asked(session: Session, personality_id: int) -> dict[str, datetime]:
+    """Return the time when each prompt was last used in a sitting of the personality."""
+    rows = session.execute(
+        select(SittingPairRow.prompt, func.max(ReplyRow.created_at))
+        .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
+        .where(ReplyRow.personality_id == personality_id)
+        .group_by(SittingPairRow.prompt)
+    )
+    return dict(rows.all())

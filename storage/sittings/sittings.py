@@ -86,16 +86,17 @@ class SittingProgress:
 
 def open_sitting(session: Session, personality_id: int, user_id: int) -> Sitting | None:
     """Return the person's unfinished sitting with the personality, or None."""
-    unfinished = select(SittingRow).where(
-        SittingRow.personality_id == personality_id, SittingRow.user_id == user_id, SittingRow.ended_at.is_(None)
-    )
-    return read_first(session, Sitting, unfinished.order_by(SittingRow.id.desc()))
+    return read_first(session, Sitting, _newest(personality_id, user_id).where(SittingRow.ended_at.is_(None)))
 
 
 def last_sitting(session: Session, personality_id: int, user_id: int) -> Sitting | None:
     """Return the person's newest sitting with the personality, or None."""
-    theirs = select(SittingRow).where(SittingRow.personality_id == personality_id, SittingRow.user_id == user_id)
-    return read_first(session, Sitting, theirs.order_by(SittingRow.id.desc()))
+    return read_first(session, Sitting, _newest(personality_id, user_id))
+
+
+def _newest(personality_id: int, user_id: int) -> Select[SittingRow]:
+    theirs = SittingRow.personality_id == personality_id, SittingRow.user_id == user_id
+    return select(SittingRow).where(*theirs).order_by(SittingRow.id.desc())
 
 
 def begin_sitting(session: Session, personality_id: int, user_id: int) -> Sitting:
@@ -109,20 +110,14 @@ def begin_sitting(session: Session, personality_id: int, user_id: int) -> Sittin
     return from_row(Sitting, row)
 
 
-def begin_spares(session: Session, personality_id: int) -> Sitting:
-    """Return the sitting of pairs that are drawn ahead for the next visitor."""
-    return begin_sitting(session, personality_id, NOBODY)
-
-
 def find_sitting(session: Session, pair_id: int) -> Sitting | None:
     """Return the sitting of a pair; None if the pair was deleted."""
     return read_first(session, Sitting, select(SittingRow).join(SittingPairRow).where(SittingPairRow.id == pair_id))
 
 
-def end_sitting(session: Session, sitting_id: int) -> bool:
-    """End the sitting; return whether it was open."""
-    ended = update(SittingRow).where(SittingRow.id == sitting_id, SittingRow.ended_at.is_(None))
-    return changed_rows(session.execute(ended.values(ended_at=utc_now()))) == 1
+def end_sitting(session: Session, sitting_id: int) -> None:
+    open_one = update(SittingRow).where(SittingRow.id == sitting_id, SittingRow.ended_at.is_(None))
+    session.execute(open_one.values(ended_at=utc_now()))
 
 
 def add_pair(
@@ -220,9 +215,11 @@ def _outdated(session: Session, sitting: Sitting) -> list[int]:
     contenders = {id_of(champion), rival.id if rival else id_of(champion)}
     revisions = select(func.max(CardRevisionRow.changed_at)).where(CardRevisionRow.personality_id == personality_id)
     changed_at = session.scalar(revisions)
+    drawn = [reply_id for row in waiting for reply_id in (row.first_id, row.second_id)]
+    replies = {reply.id: reply for reply in session.scalars(select(ReplyRow).where(ReplyRow.id.in_(drawn)))}
     outdated = []
     for row in waiting:
-        answers = session.scalars(select(ReplyRow).where(ReplyRow.id.in_((row.first_id, row.second_id)))).all()
+        answers = replies[row.first_id], replies[row.second_id]
         # Even by a clock that was set back, an answer of the waiting version is no older than the version.
         compares = {reply.version_id for reply in answers} == contenders
         if any(
@@ -250,7 +247,13 @@ def _asked(sitting: Sitting) -> Select[str]:
 def next_pair(session: Session, sitting: Sitting) -> SittingPair | None:
     """Return the pair that the person should compare now; None if none is drawn yet."""
     current = _waiting(sitting.id).where(SittingPairRow.id.not_in(_outdated(session, sitting)))
-    return _read_pair(session, current.order_by(SittingPairRow.id).limit(1))
+    row = session.scalar(current.order_by(SittingPairRow.id).limit(1))
+    if row is None:
+        return None
+    answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_((row.first_id, row.second_id)))
+    texts = dict(session.execute(answers).all())
+    sides = (Side(reply_id, texts[reply_id]) for reply_id in (row.first_id, row.second_id))
+    return SittingPair(row.id, row.prompt, row.chosen_by, *sides)
 
 
 def count_drawn_ahead(session: Session, sitting_id: int) -> int:
@@ -259,16 +262,6 @@ def count_drawn_ahead(session: Session, sitting_id: int) -> int:
 
 def _waiting(sitting_id: int) -> Select[SittingPairRow]:
     return select(SittingPairRow).where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_(None))
-
-
-def _read_pair(session: Session, which: Select[SittingPairRow]) -> SittingPair | None:
-    row = session.scalar(which)
-    if row is None:
-        return None
-    answers = select(ReplyRow.id, ReplyRow.answer).where(ReplyRow.id.in_((row.first_id, row.second_id)))
-    texts = dict(session.execute(answers).all())
-    sides = (Side(reply_id, texts[reply_id]) for reply_id in (row.first_id, row.second_id))
-    return SittingPair(row.id, row.prompt, row.chosen_by, *sides)
 
 
 def label_pair(
@@ -329,17 +322,6 @@ def read_progress(session: Session, sitting_id: int) -> SittingProgress:
     ).all()
     counts = {label: labels.count(label) for label in Label if label in labels}
     return SittingProgress(len(labels), counts, count_drawn_ahead(session, sitting_id))
-
-
-def last_asked(session: Session, personality_id: int) -> dict[str, datetime]:
-    """Return the time when each prompt was last used in a sitting of the personality."""
-    rows = session.execute(
-        select(SittingPairRow.prompt, func.max(ReplyRow.created_at))
-        .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
-        .where(ReplyRow.personality_id == personality_id)
-        .group_by(SittingPairRow.prompt)
-    )
-    return dict(rows.all())
 
 
 def choose_two(texts: Sequence[str], taste: LearnedTaste | None, rng: Random) -> tuple[tuple[int, int], PairChoice]:

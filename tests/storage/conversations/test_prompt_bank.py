@@ -1,15 +1,24 @@
-"""The prompt bank: reading a file of prompts, and errors."""
+"""The prompt bank: reading a file of prompts, errors, and the order of use."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, SHIPPED, BankPrompt, parse_bank, read_bank
+from storage.conversations.prompt_bank import (
+    MAX_PROMPT_CHARS,
+    SHIPPED,
+    BankPrompt,
+    order_by_use,
+    parse_bank,
+    read_bank,
+)
 from storage.errors import SettingsError
 
 
@@ -88,3 +97,14 @@ def test_a_bank_that_cannot_be_used_is_refused_by_its_setting(tmp_path: Path) ->
             read_bank(str(path))
         assert what in str(refusal.value)
         assert str(path) in str(refusal.value)
+
+
+def test_unused_prompts_come_first_then_the_least_recently_used() -> None:
+    noon = datetime(2026, 11, 4, 12, tzinfo=UTC)
+    used = {"a": noon, "b": noon - timedelta(days=2), "d": noon - timedelta(days=1)}
+    assert order_by_use("abcd", used, Random(1)) == ["c", "b", "d", "a"]
+
+
+def test_unused_prompts_come_in_random_order() -> None:
+    firsts = {order_by_use("abcd", {}, Random(seed))[0] for seed in range(50)}
+    assert firsts == {"a", "b", "c", "d"}

@@ -6,11 +6,16 @@ from datetime import timedelta
 from random import Random
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.conversations.prompt_bank import parse_bank
 from storage.database.columns import utc_now
-from storage.sittings.prompts import add_prompts, order_prompts, read_prompts, remove_prompts
+from storage.database.tables import ReplyRow
+from storage.sittings.prompts import add_prompts, prompts_left, read_prompts, remove_prompts
+from storage.sittings.sittings import begin_sitting
+from tests.seeding import ALICE, BOB
+from tests.storage.sittings.test_sittings import draw
 
 pytestmark = pytest.mark.both_databases
 
@@ -31,14 +36,19 @@ def test_a_long_list_is_stored_whole(session: Session, personality_id: int) -> N
     assert add_prompts(session, personality_id, [f"prompt {i}" for i in range(7_001)], "grace") == 7_001
 
 
-def test_own_prompts_come_first_and_used_ones_last() -> None:
-    moment = utc_now()
-    used = {"mine": moment, "tea?": moment - timedelta(days=1)}
-    order = order_prompts(["mine", "mine too"], BANK, used, Random(0))
-    assert order[0] == "mine too"
-    assert set(order[1:3]) == {"rain?", "hello"}
-    assert order[3:] == ["tea?", "mine"]
+def test_own_prompts_come_before_the_banks_and_none_twice(session: Session, personality_id: int) -> None:
+    add_prompts(session, personality_id, ["mine", "tea?"], "grace")
+    sitting = begin_sitting(session, personality_id, ALICE)
+    order = prompts_left(session, sitting, BANK, Random(0))
+    assert (set(order[:2]), set(order[2:])) == ({"mine", "tea?"}, {"rain?", "hello"})
 
 
-def test_a_prompt_that_the_bank_has_too_is_asked_once() -> None:
-    assert sorted(order_prompts(["tea?"], BANK, {}, Random(0))) == ["hello", "rain?", "tea?"]
+def test_what_others_were_asked_comes_last_and_what_the_person_was_asked_not_at_all(
+    session: Session, personality_id: int
+) -> None:
+    add_prompts(session, personality_id, ["mine"], "grace")
+    sitting, other = (begin_sitting(session, personality_id, person) for person in (ALICE, BOB))
+    draw(session, other, "mine", "tea?")
+    session.execute(update(ReplyRow).where(ReplyRow.answer == "tea? yes").values(created_at=utc_now() - timedelta(1)))
+    draw(session, sitting, "hello")
+    assert prompts_left(session, sitting, BANK, Random(0)) == ["rain?", "tea?", "mine"]

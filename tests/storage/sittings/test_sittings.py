@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import OPERATOR, Basis, GateVerdict, Label, Origin, Outcome, PairChoice
+from storage.database.enums import NOBODY, OPERATOR, Basis, GateVerdict, Label, Origin, Outcome, PairChoice
 from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow, VersionRow
 from storage.errors import SittingConflict
 from storage.members import DIRECT
@@ -30,7 +30,6 @@ from storage.sittings.sittings import (
     add_shared_pair,
     asked_prompts,
     begin_sitting,
-    begin_spares,
     count_drawn_ahead,
     drop_outdated,
     end_sitting,
@@ -98,8 +97,7 @@ def label(session: Session, sitting: Sitting, said: Label) -> int:
 def test_a_person_has_one_open_sitting_with_a_personality(session: Session, sitting: Sitting) -> None:
     assert begin_sitting(session, 1, OPERATOR) == sitting == open_sitting(session, 1, OPERATOR)
     assert begin_sitting(session, 1, BOB) != sitting
-    assert end_sitting(session, sitting.id)
-    assert not end_sitting(session, sitting.id)
+    end_sitting(session, sitting.id)
     assert open_sitting(session, 1, OPERATOR) is None
     assert last_sitting(session, 1, OPERATOR).id == sitting.id
     assert begin_sitting(session, 1, OPERATOR).id != sitting.id
@@ -267,7 +265,7 @@ def test_deleting_an_admin_deletes_their_sittings_and_choices(session: Session, 
 def test_two_people_at_once_take_two_pairs(database: Database) -> None:
     with database.transaction() as session:
         personality_id = ensure_personality(session)
-        draw(session, begin_spares(session, personality_id), "a", "b", "c", "d")
+        draw(session, begin_sitting(session, personality_id, NOBODY), "a", "b", "c", "d")
         sittings = [begin_sitting(session, personality_id, user) for user in (ALICE, BOB)]
     taken = []
 
@@ -286,7 +284,7 @@ def test_nobody_gets_a_prompt_twice(session: Session, sitting: Sitting) -> None:
     label(session, sitting, Label.FIRST)
     end_sitting(session, sitting.id)
     again = begin_sitting(session, 1, OPERATOR)
-    draw(session, begin_spares(session, 1), "a", "b")
+    draw(session, begin_sitting(session, 1, NOBODY), "a", "b")
     assert take_spare(session, again)
     assert not take_spare(session, again)
     assert asked_prompts(session, again) == {"a", "b"}
