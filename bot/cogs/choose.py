@@ -67,12 +67,10 @@ class Choose(BotCog):
 
     async def show_pair(self, interaction: discord.Interaction, personality_id: int, done: int) -> None:
         """Show the person's next pair in their message, or why there is none now."""
-        if await self.services.database.read(has_opted_out, interaction.user.id):
-            raise UserFacingError(OPTED_OUT)
-        sitting = await self.services.database.run(begin_sitting, personality_id, interaction.user.id)
+        sitting, pair = await self.services.database.run(_sit_down, personality_id, interaction.user.id)
         self.drawer.keep_ahead(sitting)
         self.drawer.keep_spares(personality_id)
-        pair, problem = await self._next_pair(sitting)
+        pair, problem = (pair, None) if pair else await self._wait_for_pair(sitting)
         if pair is not None:
             news = await tell_privately(self.services, personality_id, self.services.tastes.of(personality_id))
             view = self._pair_view(pair, done, news)
@@ -80,7 +78,7 @@ class Choose(BotCog):
             view = _text_view(problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done))
         await interaction.edit_original_response(view=view)
 
-    async def _next_pair(self, sitting: Sitting) -> tuple[SittingPair | None, str | None]:
+    async def _wait_for_pair(self, sitting: Sitting) -> tuple[SittingPair | None, str | None]:
         """Return the pair, or why none could be drawn; neither of the two if that takes long."""
         for _ in range(round(WAIT_S / LOOK_EVERY_S)):
             if pair := await self.services.database.read(next_pair, sitting):
@@ -118,6 +116,14 @@ class Choose(BotCog):
         await interaction.edit_original_response(view=view)
 
 
+def _sit_down(session: Session, personality_id: int, user_id: int) -> tuple[Sitting, SittingPair | None]:
+    """Return the person's sitting, and the pair that comes next if one is drawn."""
+    if has_opted_out(session, user_id):
+        raise UserFacingError(OPTED_OUT)
+    sitting = begin_sitting(session, personality_id, user_id)
+    return sitting, next_pair(session, sitting)
+
+
 def _answer(label: Label, text: str) -> discord.ui.Container[discord.ui.LayoutView]:
     return discord.ui.Container(discord.ui.TextDisplay(f"### {gettext(BUTTONS[label])}\n{text}"))
 
@@ -126,9 +132,10 @@ def _text_view(text: str, button: MorePairsButton) -> discord.ui.LayoutView:
     return panel(discord.ui.TextDisplay(text), action_row(button))
 
 
-def _cog_of(interaction: discord.Interaction) -> Choose:
-    assert isinstance(interaction.client, ServicesBot)
-    cog = interaction.client.get_cog(Choose.__name__)
+def choose_of(bot: discord.Client) -> Choose:
+    """Return the cog, whose drawer also draws for the console: nobody has pairs drawn in two places at once."""
+    assert isinstance(bot, ServicesBot)
+    cog = bot.get_cog(Choose.__name__)
     assert isinstance(cog, Choose)
     return cog
 
@@ -164,9 +171,9 @@ class ChooseButton(
         done = await database.run(store)
         await services.tastes.refresh(sitting.personality_id)
         if done < PAIRS:
-            await _cog_of(interaction).show_pair(interaction, sitting.personality_id, done)
+            await choose_of(interaction.client).show_pair(interaction, sitting.personality_id, done)
         else:
-            await _cog_of(interaction).show_learned(interaction, sitting.personality_id)
+            await choose_of(interaction.client).show_learned(interaction, sitting.personality_id)
 
 
 class MorePairsButton(PersistentButton, template=r"reactune:choose:next:(?P<personality>\d+):(?P<done>\d)"):
@@ -180,4 +187,4 @@ class MorePairsButton(PersistentButton, template=r"reactune:choose:next:(?P<pers
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer()
         personality = await services.database.read(read_personality, self.personality_id)
-        await _cog_of(interaction).show_pair(interaction, personality.id, self.done)
+        await choose_of(interaction.client).show_pair(interaction, personality.id, self.done)

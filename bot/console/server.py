@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 from discord.ext import commands
 
+from bot.cogs.choose import choose_of
 from bot.console import access, signin
 from bot.console.addresses import ADDRESSES, addresses_of, origin_of
 from bot.console.admins import AdminLookup
@@ -30,7 +31,6 @@ from bot.console.pages import (
 )
 from bot.console.talks import Talks
 from bot.services import Services
-from bot.sittings.drawer import PairDrawer
 from storage.operations.console_sessions import LOOPBACK, digest_of
 from storage.settings.sections import ConsoleSettings, Settings
 
@@ -105,7 +105,7 @@ async def open_console(
     app[access.BOT], app[access.SERVICES], app[ADDRESSES] = bot, services, addresses_of(settings)
     app[access.ADMINS], app[access.LIMITS] = AdminLookup(bot, services.settings), ConsoleLimits()
     signin.prepare_sign_in(app, bot, services.settings)
-    app[DRAWER], app[TALKS] = PairDrawer(services), Talks(services)
+    app[DRAWER], app[TALKS] = choose_of(bot).drawer, Talks(services)
     app[NAVIGATION], app[access.START] = PLACES, OVERVIEW
     app.add_routes([web.get("/alive", _alive), web.static("/static", STATIC)])
     app.add_routes([*access.ROUTES, *signin.ROUTES, *ROUTES])
