@@ -190,15 +190,13 @@ class AnswerDelivery:
 
     async def _try_to_finish(self, reply_id: int, stream: MessageStream) -> Outcome | None:
         # Read for each attempt: the answer may have been deleted while Discord refused it.
-        undelivered = await self._database.read(find_undelivered, reply_id)
-        if undelivered is None:
+        reply = await self._database.read(find_undelivered, reply_id)
+        if reply is None:
             await stream.take_back()
             return None
-        reply = undelivered.reply
-        outcome: Outcome = reply.outcome
-        words = WITHOUT_WORDS.get(outcome)
-        await stream.finish(reply.answer or (gettext(words) if words else ""), undelivered.small_print)
-        return None if reply.origin is Origin.FIXED else outcome
+        words = reply.answer or gettext(WITHOUT_WORDS.get(reply.outcome, ""))
+        await stream.finish(words, reply.undelivered or "")
+        return None if reply.origin is Origin.FIXED else reply.outcome
 
 
 async def _add_reactions(message: SentMessage, emoji: Sequence[str]) -> Sequence[str]:

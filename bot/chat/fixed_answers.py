@@ -83,10 +83,10 @@ class FixedAnswers:
             return None
         personality = (await active_personality(self._services, message.channel)).personality
         if asked is None:
-            return FixedAnswer(said, " ".join(history.notes), gettext(SMALL_PRINT), personality)
+            return FixedAnswer(said, " ".join(history.notes), fixed_small_print(), personality)
         with speaking(languages_of(self._client).find(asked.language)):
             words = self._introduce(personality, own_name, asked.about)
-            return FixedAnswer(said, words, gettext(SMALL_PRINT), personality)
+            return FixedAnswer(said, words, fixed_small_print(), personality)
 
     async def say(self, answer: FixedAnswer, message: discord.Message, asked_at: datetime) -> None:
         """Answer with the fixed sentence; raises the same errors as `Answerer.say`."""
@@ -108,14 +108,14 @@ class FixedAnswers:
             sources=Sources({message.id: own}),
         )
         ask = await move_to_own_thread(self._services.setups, message, answer.to, ask)
-        await self._services.answerer.say(ask, answer.words, f"-# {answer.small_print}")
+        await self._services.answerer.say(ask, answer.words, answer.small_print)
 
     async def _asked(self, said: str, own_name: str, message: discord.Message) -> Asked | None:
         if asked := asks_about_itself(said, own_name):
             return asked
         if not doubts_it(said):
             return None
-        newest = await self._services.database.read(newest_replies, [message.channel.id], MOST_DOUBTS)
+        newest = await self._services.database.read(newest_replies, message.channel.id, MOST_DOUBTS)
         return _doubted(newest, message.author.id, own_name)
 
     def _introduce(self, personality: Personality, own_name: str, about: About) -> str:

@@ -46,8 +46,7 @@ class Recovery:
         """Find the interrupted and undelivered answers; call this before this run writes anything."""
         services = self._services
         self._interrupted = await services.database.read(find_unfinished, services.shards)
-        waiting = await services.database.read(list_undelivered, services.shards)
-        self._undelivered = [undelivered.reply for undelivered in waiting]
+        self._undelivered = await services.database.read(list_undelivered, services.shards)
 
     async def complete(self) -> None:
         """Mark and deliver them, as soon as Discord accepts it."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Select, delete, func, literal, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
@@ -131,14 +131,8 @@ class Reply:
     sources: Sources
     has_outside_text: bool
     edited_at: datetime | None
-
-
-@dataclass(frozen=True)
-class UndeliveredReply:
-    """A finished reply whose end Discord has not accepted yet."""
-
-    reply: Reply
-    small_print: str
+    undelivered: str | None
+    """The small print of an answer whose end Discord has not accepted yet."""
 
 
 @dataclass(frozen=True)
@@ -247,21 +241,19 @@ def store_reply(session: Session, new: NewReply, finished: FinishedReply) -> int
     return reply_id
 
 
-def find_undelivered(session: Session, reply_id: int) -> UndeliveredReply | None:
+def find_undelivered(session: Session, reply_id: int) -> Reply | None:
     """Return the reply if its end still has to be delivered; None if it was delivered or deleted."""
-    found = _undelivered(session, ReplyRow.id == reply_id)
-    return found[0] if found else None
+    return next(iter(_undelivered(session, ReplyRow.id == reply_id)), None)
 
 
-def list_undelivered(session: Session, shards: Shards = ALL) -> list[UndeliveredReply]:
+def list_undelivered(session: Session, shards: Shards = ALL) -> list[Reply]:
     """Return the shards' replies whose end still has to be delivered, oldest first."""
     return _undelivered(session, shards.of(ReplyRow.guild_id))
 
 
-def _undelivered(session: Session, which: ColumnElement[bool]) -> list[UndeliveredReply]:
+def _undelivered(session: Session, which: ColumnElement[bool]) -> list[Reply]:
     rows = session.scalars(select(ReplyRow).where(ReplyRow.undelivered.is_not(None), which).order_by(ReplyRow.id)).all()
-    replies = _replies(session, rows)
-    return [UndeliveredReply(reply, row.undelivered or "") for reply, row in zip(replies, rows, strict=True)]
+    return _replies(session, rows)
 
 
 def mark_delivered(session: Session, reply_id: int) -> None:
@@ -339,17 +331,7 @@ def origins_of(session: Session, reply_ids: Collection[int]) -> dict[int, tuple[
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
     """Return the newest complete answer to a member in the channel, or None."""
-    rows = session.scalars(
-        select(ReplyRow)
-        .where(
-            ReplyRow.channel_id == channel_id,
-            ReplyRow.outcome.in_(FINISHED_WHOLE),
-            ReplyRow.origin.in_(SAID_IN_CHAT),
-        )
-        .order_by(ReplyRow.id.desc())
-        .limit(1)
-    ).all()
-    return next(iter(_replies(session, rows)), None)
+    return next(iter(newest_replies(session, channel_id, 1, SAID_IN_CHAT)), None)
 
 
 def count_siblings(session: Session, reply: Reply, prompt: str) -> int:
@@ -409,9 +391,11 @@ def recent_messages(session: Session, since: datetime, shards: Shards = ALL) -> 
     return [ReplyMessage(*row) for row in rows]
 
 
-def newest_replies(session: Session, channel_ids: Collection[int], limit: int) -> list[Reply]:
-    """Return the newest complete answers in these channels, newest first."""
-    complete = (ReplyRow.channel_id.in_(channel_ids), ReplyRow.outcome.in_(FINISHED_WHOLE))
+def newest_replies(
+    session: Session, channel_id: int, limit: int, origins: Collection[Origin] = tuple(Origin)
+) -> list[Reply]:
+    """Return the newest complete answers of these origins in the channel, newest first."""
+    complete = ReplyRow.channel_id == channel_id, ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.origin.in_(origins)
     rows = session.scalars(select(ReplyRow).where(*complete).order_by(ReplyRow.id.desc()).limit(limit)).all()
     return _replies(session, rows)
 
@@ -419,33 +403,34 @@ def newest_replies(session: Session, channel_ids: Collection[int], limit: int) -
 def _replies(session: Session, rows: Sequence[ReplyRow]) -> list[Reply]:
     """Return the rows' replies in the same order, with four queries for all of them."""
     ids = [row.id for row in rows]
-    messages, speakers = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
-    sources = defaultdict[int, dict[int, int]](dict)
-    carried = select(ReplyMessageRow.reply_id, ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id.in_(ids))
-    for reply_id, message_id in session.execute(carried.order_by(ReplyMessageRow.position)):
-        messages[reply_id].append(message_id)
-    spoken = select(ReplySpeakerRow.reply_id, ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id.in_(ids))
-    for reply_id, user_id in session.execute(spoken.order_by(ReplySpeakerRow.user_id)):
-        speakers[reply_id].append(user_id)
-    quoted = select(ReplySourceRow.reply_id, ReplySourceRow.message_id, ReplySourceRow.user_id)
-    for reply_id, message_id, user_id in session.execute(quoted.where(ReplySourceRow.reply_id.in_(ids))):
-        sources[reply_id][message_id] = user_id
-    notes = defaultdict[int, set[int]](set)
-    for reply_id, note_id in session.execute(
-        select(ReplyNoteRow.reply_id, ReplyNoteRow.note_id).where(ReplyNoteRow.reply_id.in_(ids))
-    ):
-        notes[reply_id].add(note_id)
+    messages = _grouped(session, ids, ReplyMessageRow.reply_id, ReplyMessageRow.position, ReplyMessageRow.message_id)
+    speakers = _grouped(session, ids, ReplySpeakerRow.reply_id, ReplySpeakerRow.user_id)
+    sources = _grouped(session, ids, ReplySourceRow.reply_id, ReplySourceRow.message_id, ReplySourceRow.user_id)
+    notes = _grouped(session, ids, ReplyNoteRow.reply_id, ReplyNoteRow.note_id)
     return [
         from_row(
             Reply,
             row,
-            message_ids=tuple(messages[row.id]),
-            speakers=tuple(speakers[row.id]),
+            message_ids=tuple(message_id for _, message_id in messages[row.id]),
+            speakers=tuple(user_id for (user_id,) in speakers[row.id]),
             retrieved=tuple(Retrieved(**passage) for passage in row.retrieved),
-            sources=Sources(sources[row.id], _summary_of(row), frozenset(notes[row.id])),
+            sources=Sources(dict(sources[row.id]), _summary_of(row), frozenset(id_ for (id_,) in notes[row.id])),
         )
         for row in rows
     ]
+
+
+def _grouped(
+    session: Session,
+    reply_ids: Collection[int],
+    reply_id: InstrumentedAttribute[int],
+    *columns: InstrumentedAttribute[int],
+) -> Mapping[int, list[Any]]:
+    """Return {reply id: values of the columns}, in the order of the values."""
+    found = defaultdict[int, list[Any]](list)
+    for id_, *values in session.execute(select(reply_id, *columns).where(reply_id.in_(reply_ids)).order_by(*columns)):
+        found[id_].append(values)
+    return found
 
 
 def _summary_of(row: ReplyRow) -> tuple[int, int] | None:

@@ -40,6 +40,7 @@ REPLY = Reply(
     sources=NO_SOURCES,
     has_outside_text=False,
     edited_at=None,
+    undelivered=None,
 )
 QUESTION = Post(10, ADA, "ada", "what is red?")
 ANSWER = (Post(11, NOBODY, "", "", is_own=True), Post(12, NOBODY, "", "", is_own=True))

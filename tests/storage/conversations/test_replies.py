@@ -117,9 +117,9 @@ def test_an_answer_waits_for_delivery_until_it_is_marked(session: Session, new: 
     assert finish_reply(session, delivered, FinishedReply("Here.", Outcome.COMPLETE))
     assert finish_reply(session, waiting, FinishedReply("There.", Outcome.LENGTH), undelivered="-# base")
     assert find_undelivered(session, delivered) is None
-    (found_,) = list_undelivered(session)
-    assert (found_.reply.id, found_.reply.answer, found_.small_print) == (waiting, "There.", "-# base")
-    assert find_undelivered(session, waiting) == found_
+    (reply,) = list_undelivered(session)
+    assert (reply.id, reply.answer, reply.undelivered) == (waiting, "There.", "-# base")
+    assert find_undelivered(session, waiting) == reply
     mark_delivered(session, waiting)
     session.expire_all()
     assert list_undelivered(session) == []
@@ -176,11 +176,11 @@ def test_siblings_without_a_question_are_counted_too(session: Session, new: NewR
     assert count_siblings(session, found(session, first), new.prompt) == 2
 
 
-def test_the_newest_complete_replies_of_some_channels_come_newest_first(session: Session) -> None:
+def test_the_newest_complete_replies_of_a_channel_come_newest_first(session: Session) -> None:
     _, middle, new_ = (add_reply(session) for _ in range(3))
     add_reply(session, channel_id=CHANNEL + 1)
     add_reply(session, outcome=Outcome.FAILED)
-    found = newest_replies(session, {CHANNEL}, 2)
+    found = newest_replies(session, CHANNEL, 2)
     assert [reply.id for reply in found] == [new_, middle]
     assert (found[0].message_ids, found[0].speakers) == ((message_of(new_),), (ALICE,))
 
