@@ -26,7 +26,7 @@ from bot.knowledge.gaps import GapGroup, GapReader, describe_group, name_answers
 from bot.localization.sentences import gettext, listing, ngettext, sentence
 from bot.personalities.selection import may_administer
 from bot.services import Services
-from bot.text.quarantines import LinkedQuarantine, describe_decision, describe_held, read_decisions, with_links
+from bot.text.quarantines import describe_decision, describe_decisions, describe_held
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.enums import AuditOutcome, QuarantineStatus
@@ -177,8 +177,8 @@ class EarlierButton(PersistentButton, template=r"reactune:review:earlier"):
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer(ephemeral=True, thinking=True)
-        recent = await services.database.read(read_decisions, await _administered(interaction, services))
-        lines = [f"- {describe_decision(shown)}" for shown in recent] or [gettext("No decisions on votes yet.")]
+        recent = await services.database.read(describe_decisions, await _administered(interaction, services))
+        lines = [f"- {said}" for said in recent] or [gettext("No decisions on votes yet.")]
         await answer_privately(interaction, fit_lines(lines, "…"))
 
 
@@ -273,7 +273,7 @@ class DecisionForm(AdminForm):
         which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
         audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
 
-        def decide(session: Session) -> list[LinkedQuarantine]:
+        def decide(session: Session) -> tuple[list[Quarantine], list[str]]:
             decided = decide_quarantines(
                 session,
                 self._choice.concerns(session, personality_ids),
@@ -283,15 +283,15 @@ class DecisionForm(AdminForm):
                 reason=reason,
                 personality_ids=personality_ids,
             )
-            return [with_links(session, quarantine) for quarantine in decided]
+            return decided, [describe_decision(session, quarantine) for quarantine in decided]
 
         try:
-            decided = await run_audited(interaction, audited_action, decide)
+            decided, described = await run_audited(interaction, audited_action, decide)
         except QuarantineConflict as error:
             await record_outcome(interaction, audited_action, AuditOutcome.REFUSED, sentence(str(error)))
             return member_message(error)
-        _log_decision(by, self._choice.status, [shown.quarantine for shown in decided])
-        return fit_lines([describe_decision(shown) for shown in decided], "…", NOTE_CHARS)
+        _log_decision(by, self._choice.status, decided)
+        return fit_lines(described, "…", NOTE_CHARS)
 
 
 def _log_decision(by: str, status: QuarantineStatus, decided: list[Quarantine]) -> None:

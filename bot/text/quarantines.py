@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from discord.utils import format_dt
 from sqlalchemy import select
@@ -22,31 +21,12 @@ SHOWN_VOTERS = 10
 SHOWN_LINKS = 3
 
 
-@dataclass(frozen=True)
-class LinkedQuarantine:
-    """A quarantine with links to some of the answers that were voted on."""
-
-    quarantine: Quarantine
-    links: tuple[str, ...]
-
-
-def read_decisions(session: Session, personality_ids: Collection[int]) -> list[LinkedQuarantine]:
-    """Return the latest decisions, newest first."""
-    return [with_links(session, quarantine) for quarantine in recent_decisions(session, personality_ids)]
-
-
-def with_links(session: Session, quarantine: Quarantine) -> LinkedQuarantine:
-    replies = select(QuarantinedVoteRow.reply_id).where(QuarantinedVoteRow.quarantine_id == quarantine.id)
-    links = message_links(session, replies)
-    return LinkedQuarantine(quarantine, tuple(links[reply_id] for reply_id in sorted(links))[:SHOWN_LINKS])
-
-
 def describe_held(session: Session, held: Quarantine) -> str:
     """Return the suspicious votes, and the known facts about their voters."""
     voters = voters_in(session, held)
     rest = len(voters) - SHOWN_VOTERS
     lines = [
-        f"**{_describe_burst(with_links(session, held))}** {_accounts(held)} {_span(held)}",
+        f"**{_describe_burst(session, held)}** {_accounts(held)} {_span(held)}",
         " ".join(
             filter(None, [gettext("These votes don't count until you decide."), _withdrawn(held), gettext("Members:")])
         ),
@@ -56,23 +36,28 @@ def describe_held(session: Session, held: Quarantine) -> str:
     return "\n".join(lines)
 
 
-def describe_decision(shown: LinkedQuarantine) -> str:
+def describe_decisions(session: Session, personality_ids: Collection[int]) -> list[str]:
+    """Return the latest decisions, newest first."""
+    return [describe_decision(session, held) for held in recent_decisions(session, personality_ids)]
+
+
+def describe_decision(session: Session, held: Quarantine) -> str:
     """Return the decision, its votes, its author, its time and its reason."""
-    held = shown.quarantine
     decision = gettext("Counted") if held.status is QuarantineStatus.COUNTED else gettext("Left out")
     when = f", {format_dt(held.decided_at, 'f')}" if held.decided_at else ""
     why = f" · “{sanitize_reason(held.reason)}”" if held.reason else ""
     who = gettext("decided by {admin}", admin=held.decided_by)
-    return f"**{decision}:** {_describe_burst(shown)} {_accounts(held)} · {who}{when}{why}"
+    return f"**{decision}:** {_describe_burst(session, held)} {_accounts(held)} · {who}{when}{why}"
 
 
 def _accounts(held: Quarantine) -> str:
     return ngettext("by {count} account", "by {count} accounts", len(held.voters))
 
 
-def _describe_burst(shown: LinkedQuarantine) -> str:
-    """Return the number and kind of the votes, and their subject, with links to the answers."""
-    held, links = shown.quarantine, shown.links
+def _describe_burst(session: Session, held: Quarantine) -> str:
+    """Return the number and kind of the votes, and their subject, with links to some of the answers."""
+    replies = select(QuarantinedVoteRow.reply_id).where(QuarantinedVoteRow.quarantine_id == held.id)
+    links = [link for _, link in sorted(message_links(session, replies).items())][:SHOWN_LINKS]
     votes = f"{held.votes} {SIGNS[held.vote]}"
     if held.rule is QuarantineRule.REPLY:
         return gettext(
