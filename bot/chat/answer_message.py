@@ -125,7 +125,7 @@ class MessageAnswerer:
             most = self._services.settings.chat.history_messages
             read = most if conversation.is_full else len(conversation.turns)
             kept = max(1, (read - prompt.dropped) // 2)
-            work = self._summaries.bring_up_to_date(channel, channel.id, kept_messages=kept)
+            work = self._summaries.bring_up_to_date(channel, kept)
             self._services.tasks.spawn(work, f"summary of {channel.id}")
 
 

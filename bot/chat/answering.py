@@ -158,7 +158,7 @@ class Answerer:
             is_kept = await self._recorder.finish(reply_id, end, attempt.generation, is_delivered=is_delivered)
         if not is_delivered:
             self.delivery.finish_later(reply_id, stream)
-        elif is_kept and end.finished.outcome in FINISHED_WHOLE and not end.is_fixed:
+        elif is_kept and end.finished.outcome in FINISHED_WHOLE and end.finished.origin is not Origin.FIXED:
             await self.delivery.add_reactions(stream)
         return end.finished
 

@@ -115,11 +115,6 @@ class AnswerEnd:
     text: str = ""
     small_print: str = ""
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether a document's line replaces the model's words."""
-        return self.finished.origin is Origin.FIXED
-
 
 def request_answer(
     prompt: RenderedPrompt, release: Release, settings: GenerationSettings, *, lane: int = 0

@@ -252,18 +252,18 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
         raise UserFacingError(EDITED)
     asked_at = utc_now()
     prompt = await _prompt_again(services, reply)
-    rows = await services.database.read(_read_again, reply, prompt.text)
-    if rows.siblings >= MOST_SIBLINGS:
+    siblings, personality, candidates, citations = await services.database.read(_read_again, reply, prompt.text)
+    if siblings >= MOST_SIBLINGS:
         raise UserFacingError(
             "That question already has {limit} answers, and that is the most I give.", limit=MOST_SIBLINGS
         )
-    if rows.personality.archived_at is not None:
-        raise UserFacingError("{name} is not in use any more. Please ask again.", name=rows.personality.name)
+    if personality.archived_at is not None:
+        raise UserFacingError("{name} is not in use any more. Please ask again.", name=personality.name)
     return Ask(
         prompts=Prompts(prompt),
-        personality=rows.personality,
+        personality=personality,
         strength=reply.strength,
-        release=await services.releases.choose(rows.candidates, strength=reply.strength),
+        release=await services.releases.choose(candidates, strength=reply.strength),
         channel=channel,
         channel_id=reply.channel_id,
         guild_id=reply.guild_id,
@@ -272,27 +272,18 @@ async def gather_again(services: Services, reply: Reply, channel: discord.abc.Me
         asked_at=asked_at,
         source_message_id=reply.source_message_id,
         retrieved=reply.retrieved,
-        citations=rows.citations,
+        citations=citations,
         sources=reply.sources,
         has_outside_text=reply.has_outside_text,
     )
 
 
-@dataclass(frozen=True)
-class _RowsAgain:
-    siblings: int
-    personality: Personality
-    candidates: ReleaseCandidates
-    citations: tuple[Citation, ...]
-
-
-def _read_again(session: Session, reply: Reply, prompt: str) -> _RowsAgain:
-    return _RowsAgain(
-        siblings=count_siblings(session, reply, prompt),
-        personality=read_personality(session, reply.personality_id),
-        candidates=read_candidates(session, reply.personality_id),
-        citations=tuple(citations_of(session, reply)),
-    )
+def _read_again(
+    session: Session, reply: Reply, prompt: str
+) -> tuple[int, Personality, ReleaseCandidates, tuple[Citation, ...]]:
+    """Return the number of answers so far, who gives another, the versions to choose from, and the quoted lines."""
+    siblings, personality = count_siblings(session, reply, prompt), read_personality(session, reply.personality_id)
+    return siblings, personality, read_candidates(session, personality.id), tuple(citations_of(session, reply))
 
 
 async def _prompt_again(services: Services, reply: Reply) -> RenderedPrompt:

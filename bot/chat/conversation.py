@@ -298,13 +298,7 @@ def is_own_thread(channel: object, bot: discord.ClientUser | None) -> bool:
 
 async def find_start(thread: discord.Thread) -> discord.Message | None:
     """Return the message of the channel from which the thread was made; None if there is none."""
-    parent = thread.parent
-    if not isinstance(parent, discord.TextChannel):
-        return None
-    try:
-        return await parent.fetch_message(thread.id)
-    except DISCORD_ERRORS:
-        return None
+    return await _fetch(thread.parent, thread.id) if isinstance(thread.parent, discord.TextChannel) else None
 
 
 async def find_opener(thread: discord.Thread) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
 import discord
@@ -61,34 +60,26 @@ class SuggestionForm(Form):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        suggestion = Suggestion(self._reply_id, self._text.value)
-        correction_id, thanks = await store_suggestion(interaction, self._services, suggestion)
+        correction_id, thanks = await _suggest(interaction, self._services, self._reply_id, self._text.value)
         await answer_privately(interaction, thanks, button_row([WithdrawButton(correction_id)]))
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """A better answer, as the member wrote it."""
-
-    reply_id: int
-    text: str
-    is_about_facts: bool = False
-    """A suggestion about facts is never trained on, because facts go out of date."""
-
-
-async def store_suggestion(
-    interaction: discord.Interaction, services: Services, suggestion: Suggestion
+async def _suggest(
+    interaction: discord.Interaction, services: Services, reply_id: int, suggested: str, *, about_facts: bool = False
 ) -> tuple[int, str]:
-    """Store the suggestion, and return its ID and thanks that say whether it counts; raises CorrectionRefused."""
+    """Store the suggestion, and return its ID and thanks that say whether it counts; raises CorrectionRefused.
+
+    One about facts is never trained on, because facts go out of date.
+    """
     author, settings = interaction.user, services.settings
 
     def store(session: Session) -> tuple[int, list[WrittenCorrection]]:
-        reply = find_reply(session, suggestion.reply_id)
+        reply = find_reply(session, reply_id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
-        text = corrections.check_correction(sanitize(suggestion.text), reply.answer)
+        text = corrections.check_correction(sanitize(suggested), reply.answer)
         speakers = {*reply.speakers, author.id}
-        basis = None if suggestion.is_about_facts else services.fixed_basis or basis_of_chat(session, speakers)
+        basis = None if about_facts else services.fixed_basis or basis_of_chat(session, speakers)
         if isinstance(author, discord.Member) and author.joined_at is not None:
             # Before the reply is locked, in the same order as votes and deletions.
             note_members(session, author.guild.id, {author.id: author.joined_at})
@@ -97,7 +88,7 @@ async def store_suggestion(
         return id_, read_corrections(session, scope, settings.votes, only=id_)
 
     correction_id, usable = await services.database.run(store)
-    if suggestion.is_about_facts:
+    if about_facts:
         return correction_id, gettext(FACTS)
     return correction_id, gettext(NOT_TRAINED if not usable else THANKS if usable[0].weight else TOO_NEW)
 
@@ -134,16 +125,16 @@ class CauseForm(Form):
         if self._text is None or not self._text.value.strip():
             await answer_privately(interaction, noted)
             return
-        suggestion = Suggestion(self._reply_id, self._text.value, is_about_facts=cause is Cause.WRONG_FACT)
         try:
-            correction_id, thanks = await store_suggestion(interaction, self._services, suggestion)
+            correction_id, thanks = await _suggest(
+                interaction, self._services, self._reply_id, self._text.value, about_facts=cause is Cause.WRONG_FACT
+            )
         except CorrectionRefused as error:  # the cause is stored all the same
             await answer_privately(interaction, f"{noted}\n{member_message(error)}")
             return
         await answer_privately(interaction, f"{noted}\n{thanks}", button_row([WithdrawButton(correction_id)]))
 
     async def _note(self, interaction: discord.Interaction, cause: Cause) -> str:
-        """Store the cause, and return the reply to the member."""
         user_id = interaction.user.id
         counts = await self._services.database.run(corrections.give_cause, self._reply_id, user_id, cause)
         if counts is None:

@@ -169,4 +169,4 @@ def _is_slip(word: str, meant: str) -> bool:
     )
     rest, expected = word[start:], meant[start:]
     swapped = rest[1:2] + rest[:1] + rest[2:]
-    return expected in (rest[1:], swapped) or rest in (expected[1:],) or rest[1:] == expected[1:]
+    return expected in (rest[1:], swapped) or expected[1:] in (rest, rest[1:])

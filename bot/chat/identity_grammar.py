@@ -37,13 +37,13 @@ SPELLINGS = {
     **dict.fromkeys(("youre", "yer"), "you are"),
     **dict.fromkeys(("ru", "areyou", "areu"), "are you"),
     **dict.fromkeys(("arent", "aint"), "are not"),
-    **dict.fromkeys(("isnt",), "is not"),
-    **dict.fromkeys(("im",), "i am"),
-    **dict.fromkeys(("id",), "i would"),
-    **dict.fromkeys(("its",), "it is"),
-    **dict.fromkeys(("thats",), "that is"),
+    "isnt": "is not",
+    "im": "i am",
+    "id": "i would",
+    "its": "it is",
+    "thats": "that is",
     **dict.fromkeys(("whats", "wats", "wat"), "what is"),
-    **dict.fromkeys(("whos",), "who is"),
+    "whos": "who is",
     **dict.fromkeys(("tho", "thou"), "though"),
     **dict.fromkeys(("rly", "realy", "rlly"), "really"),
     **dict.fromkeys(("biste", "bisd"), "bist du"),
@@ -83,27 +83,20 @@ TYPED_WRONGLY = (
 FILLERS = {
     QuestionLanguage.ENGLISH: (
         "or something( else| like that)?|or what|or not|by any chance|(a )?(quick|serious|honest|random|"
-        "weird) (question|q)|out of curiosity|"
-        "just curious|for real|to be honest|i mean|i guess|right now|this time|the truth|hey|hi|hiya|hello|yo|so|"
-        "wait|ok|"
-        "okay|um|umm|uh|hm|hmm|hmmm|lol|lmao|haha|hahaha|omg|wow|well|but|and|actually|actual|really|honestly|"
-        "seriously|"
-        "just|like|maybe|please|pls|plz|though|bro|dude|mate|buddy|then|now|again|even|truly|literally|genuinely|"
-        "also|"
-        "btw|tbh|fr|ngl|anyway|still|exactly|here|secretly|probably|obviously|clearly|totally|def|deff|surely|"
-        "completely|lowkey|highkey|definitely|only|oh|ah|basically|perhaps|"
+        "weird) (question|q)|out of curiosity|just curious|for real|to be honest|i mean|i guess|right now|this time|"
+        "the truth|hey|hi|hiya|hello|yo|so|wait|ok|okay|um|umm|uh|hm|hmm|hmmm|lol|lmao|haha|hahaha|omg|wow|well|but|"
+        "and|actually|actual|really|honestly|seriously|just|like|maybe|please|pls|plz|though|bro|dude|mate|buddy|then|"
+        "now|again|even|truly|literally|genuinely|also|btw|tbh|fr|ngl|anyway|still|exactly|here|secretly|probably|"
+        "obviously|clearly|totally|def|deff|surely|completely|lowkey|highkey|definitely|only|oh|ah|basically|perhaps|"
         "today|ever|rn|atm|answer (?:me )?(?:honestly|truthfully)|be (?:honest|real)(?: with me)?|deadass|lowkey|"
-        "straight up|legit|"
-        "hold on|hold up|nah|listen|(?:answer )?yes or no|or nah"
+        "straight up|legit|hold on|hold up|nah|listen|(?:answer )?yes or no|or nah"
     ),
     QuestionLanguage.GERMAN: (
         "ja oder nein|oder (?:et)?was anderes|oder was|oder so|oder nicht|oder wie|kurze frage|nicht wahr|"
-        "ehrlich gesagt|mal ehrlich|im ernst|hey|hallo|hi|"
-        "na|ey|sag|mal|ehrlich|eigentlich|jetzt|bitte|denn|überhaupt|wohl|ja|doch|halt|so|also|aber|und|etwa|"
-        "vielleicht|"
-        "gerade|grad|grade|hier|nun|digga|alter|bro|lol|haha|stimmts|gell|nur|bloß|bloss|wirklich|tatsächlich|"
-        "genau|moment|warte|ok|okay|nämlich|sicher|bestimmt|offensichtlich|eindeutig|garantiert|eben|einfach|du da|"
-        "(?:oder|ne)$"
+        "ehrlich gesagt|mal ehrlich|im ernst|hey|hallo|hi|na|ey|sag|mal|ehrlich|eigentlich|jetzt|bitte|denn|überhaupt|"
+        "wohl|ja|doch|halt|so|also|aber|und|etwa|vielleicht|gerade|grad|grade|hier|nun|digga|alter|bro|lol|haha|"
+        "stimmts|gell|nur|bloß|bloss|wirklich|tatsächlich|genau|moment|warte|ok|okay|nämlich|sicher|bestimmt|"
+        "offensichtlich|eindeutig|garantiert|eben|einfach|du da|(?:oder|ne)$"
     ),
 }
 
@@ -116,16 +109,14 @@ def _any(*words: str) -> str:
 _MAKER = "(?:chat ?gpt|gpt(?: ?\\d\\w*)*|claude|gemini|llama|copilot|openai|bard|siri|alexa|deepseek|qwen|mistral|grok)"
 _IS_BOT = (
     "(?:(?:bot|robot|chatbot|chat bot|ai|machine|program)s?|a i|artificial intelligence|computer|computer program|"
-    "software|"
-    "script|algorithm|llm|(?:large )?language model|neural net(?:work)?|android|cyborg|npc|app|automated|(?:ai|"
-    "computer|machine) generated|artificial|"
+    "software|script|algorithm|llm|(?:large )?language model|neural net(?:work)?|android|cyborg|npc|app|automated|"
+    "(?:ai|computer|machine) generated|artificial|"
     f"(?:virtual |digital )?assistant|simulation|{_MAKER})"
 )
 _IS_PERSON = "(?:human|human being|human beings|humans|human person|person|living being|living thing)"
 _IS = (
     f"(?:{_IS_BOT}|{_IS_PERSON}|real|man|woman|guy|girl|boy|male|female|alive|sentient|conscious|self aware|fake|"
-    f"legit|"
-    "automated (?:reply|answer|response|message|account|system)|bot account|someone|somebody|anyone|anybody)"
+    "legit|automated (?:reply|answer|response|message|account|system)|bot account|someone|somebody|anyone|anybody)"
 )
 _A = "(?:(?:a|an|the|some|any|another|no|not|of|kind|sort|type|your|my|one|those|these) )*"
 _REAL = (
@@ -153,9 +144,8 @@ _OBJECT = (
 _SAYING = "(?:typing|writing|answering|replying|responding|talking)"
 _WORDS = "(?:account|chat|bot|messages?|answers?|replies|reply|response|user|profile)"
 _WHAT_MODEL = (
-    f"(?:what|which)(?: (?:kind|sort|type|version) of)?(?: large| language| ai| base| underlying|"
-    f" {_MAKER})* (?:model|llm|ai|"
-    f"chatbot|bot|version|thing|being|creature|{_MAKER})"
+    f"(?:what|which)(?: (?:kind|sort|type|version) of)?(?: large| language| ai| base| underlying| {_MAKER})* "
+    f"(?:model|llm|ai|chatbot|bot|version|thing|being|creature|{_MAKER})"
 )
 _WHICH_AI = (
     f"(?:what|which) (?:(?:kind|sort|type|version) of )?(?:(?:(?:large|language|ai|{_MAKER}) )+(?:model|version)|"
@@ -210,13 +200,11 @@ _HERE_EN = _any(
 )
 _ASKED_TO_SAY_EN = (
     "(?:(?:can|could|may|might) (?:i|you) (?:ask|tell|say|know|confirm)(?: you| me)?(?: if| whether| that)?|"
-    "tell me(?: if| whether| that)?|answer me|be honest(?: with me)?|i (?:want|would|need|wanted)(?: like)? to know"
-    "(?: if| whether)?|i wonder(?: if| whether)?|i am wondering(?: if| whether)?|do you (?:know|swear|promise|"
-    "think|admit)"
-    "(?: that| if)?|admit(?: it)?(?: that)?|confess(?: that)?|say(?: that)?|prove(?: to me)?(?: that)?|"
-    "are you sure(?: that)?|"
-    "i (?:think|bet|believe|know|swear|suspect|heard|thought|feel)(?: that)?|how do i know(?: that)?|"
-    "is it true that) "
+    "tell me(?: if| whether| that)?|answer me|be honest(?: with me)?|i (?:want|would|need|"
+    "wanted)(?: like)? to know(?: if| whether)?|i wonder(?: if| whether)?|i am wondering(?: if| whether)?|"
+    "do you (?:know|swear|promise|think|admit)(?: that| if)?|admit(?: it)?(?: that)?|confess(?: that)?|say(?: that)?|"
+    "prove(?: to me)?(?: that)?|are you sure(?: that)?|i (?:think|bet|believe|know|swear|suspect|heard|thought|"
+    "feel)(?: that)?|how do i know(?: that)?|is it true that) "
 )
 # German, likewise.
 _IS_DE = (
@@ -290,8 +278,7 @@ _HERE_DE = _any(
 )
 _ASKED_TO_SAY_DE = (
     "(?:gibs? zu(?: dass)?|sag(?: mir)?(?: ob| dass)?|ich (?:glaube?|denke?|wette|vermute|weiß)(?: dass)?|"
-    "(?:kannst du mir sagen|darf ich fragen|kann ich fragen|ich (?:will|möchte|würde gerne?) wissen|"
-    "ich frage mich) ob|"
+    "(?:kannst du mir sagen|darf ich fragen|kann ich fragen|ich (?:will|möchte|würde gerne?) wissen|ich frage mich) ob|"
     "beweise?(?: mir)?(?: dass)?|bist du dir? ?sicher dass|schwör(?: mir)?(?: dass)?|stimmt es dass|dass|ob) "
 )
 WHO = {
@@ -328,11 +315,9 @@ USE = {
     QuestionLanguage.ENGLISH: re.compile(
         f"(?:{_GREETING} )?(?:help|(?:can you )?tell me what you (?:can )?do|what (?:can|could|do) you do|"
         "what are you (?:good )?for|what are you (?:able to do|capable of)|what (?:can|should|could) i (?:ask|"
-        "do with) "
-        "you|what can you help(?: me)?(?: with)?|how do (?:you|i use you) work|how do i use you|"
+        "do with) you|what can you help(?: me)?(?: with)?|how do (?:you|i use you) work|how do i use you|"
         "how does this (?:bot|chat) work|what is this bot (?:for|about)|what does this bot do|"
-        "what are your (?:features|functions|skills|abilities))"
-        "(?: for (?:me|us))?"
+        "what are your (?:features|functions|skills|abilities))(?: for (?:me|us))?"
     ),
     QuestionLanguage.GERMAN: re.compile(
         f"(?:{_GREETING} )?(?:hilfe|was kannst du(?: alles| machen| tun| für mich tun)*|was machst du(?: alles)|"
@@ -361,9 +346,8 @@ DOUBT = re.compile(
     f"(?:{_OF_THAT}|"
     "really|seriously|for real|no way|sure|are you sure|you sure|honestly|are you serious|prove it|come on|"
     "(?:i )?(?:dont|do not) believe (?:you|that|it)|(?:are )?you (?:are )?lying|liar|stop lying|do not lie|"
-    "no you are not|you are not|is that true|true|truly|promise|swear|you sound too good|"
-    "echt|wirklich|ernsthaft|im ernst|sicher|bist du (?:dir )?sicher|ehrlich|glaube? ich (?:dir )?nicht|"
-    "ich glaube? (?:dir|es|das) nicht|du lügst|lüg nicht|stimmt das|kein scherz|quatsch|niemals|"
-    "aber du klingst .{0,30})"
+    "no you are not|you are not|is that true|true|truly|promise|swear|you sound too good|echt|wirklich|ernsthaft|"
+    "im ernst|sicher|bist du (?:dir )?sicher|ehrlich|glaube? ich (?:dir )?nicht|ich glaube? (?:dir|es|das) nicht|"
+    "du lügst|lüg nicht|stimmt das|kein scherz|quatsch|niemals|aber du klingst .{0,30})"
 )
 DOUBT_FILLERS = re.compile(r"\b(?:but|and|so|ach|na|oh|hm+|lol|haha|bro|dude|man|digga|jetzt|then)\b")

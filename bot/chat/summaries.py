@@ -48,21 +48,21 @@ class Summaries:
         self._reader = reader
         self._busy: set[int] = set()
 
-    async def bring_up_to_date(self, channel: discord.abc.Messageable, channel_id: int, *, kept_messages: int) -> None:
+    async def bring_up_to_date(self, channel: discord.abc.MessageableChannel, kept_messages: int) -> None:
         """Extend the summary to all but the newest `kept_messages`, which prompts hold word for word."""
-        if channel_id in self._busy:
+        if channel.id in self._busy:
             return
-        self._busy.add(channel_id)
+        self._busy.add(channel.id)
         try:
-            await self._summarize(channel, channel_id, kept_messages)
+            await self._summarize(channel, kept_messages)
         except (BotError, *DISCORD_ERRORS) as error:
-            log.warning("The conversation in %d cannot be summarized now: %s", channel_id, error)
+            log.warning("The conversation in %d cannot be summarized now: %s", channel.id, error)
         finally:
-            self._busy.discard(channel_id)
+            self._busy.discard(channel.id)
 
-    async def _summarize(self, channel: discord.abc.Messageable, channel_id: int, kept_messages: int) -> None:
+    async def _summarize(self, channel: discord.abc.MessageableChannel, kept_messages: int) -> None:
         started_at = utc_now()
-        before = await self._database.read(read_memory, channel_id)
+        before = await self._database.read(read_memory, channel.id)
         said = await self._read_after(channel, before.begins_after)
         old = said[: max(0, len(said) - kept_messages)]
         for start in range(0, len(old), TURNS_AT_ONCE):
@@ -74,7 +74,7 @@ class Summaries:
                 before.speakers.union(*(one.people for one in part)),
                 before.summarised_from or min(part[0].messages),
             )
-            if not await self._database.run(self._write, channel_id, before, after, started_at):
+            if not await self._database.run(self._write, channel.id, before, after, started_at):
                 return  # forgotten or deleted in the meantime, or written by another process
             before = after
 

@@ -31,7 +31,7 @@ class Tastes:
         database: Database,
         settings: Settings,
         tasks: BackgroundTasks,
-        on_learned: Callable[[int, int], object] = lambda _personality_id, _reply_id: None,
+        on_learned: Callable[[int, int], object],
     ) -> None:
         """`on_learned` gets a personality and one of its answers after the opinions about it have been learned."""
         self._on_learned = on_learned

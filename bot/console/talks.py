@@ -19,13 +19,12 @@ from bot.errors import EngineStopped, UserFacingError
 from bot.guards.error_handler import member_message
 from bot.releases.resolver import Release
 from bot.services import Services
-from storage.conversations.replies import FINISHED_WHOLE
+from storage.conversations.replies import FINISHED_WHOLE, store_reply
 from storage.database.enums import OPERATOR, Basis, Origin
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.runtime.requests import current_request, working_on
-from storage.sittings.talks import store_answers
 
 NO_ANSWER = "No version answered: the operator finds the reason in the log. Ask again."
 
@@ -130,8 +129,7 @@ class Talks:
         basis = Basis.LOCAL if author.member is None else basis_of_chat(session, speakers)
         about = {"origin": Origin.PLAYGROUND, "basis": basis, "author_id": author.user_id, "speakers": speakers}
         rows = [reply_row(self._services, question.personality, one, guild_id=None) for one in drawn]
-        answers = [(replace(row, **about), one.finished) for row, one in zip(rows, drawn, strict=True)]
-        return store_answers(session, answers)
+        return [store_reply(session, replace(row, **about), one.finished) for row, one in zip(rows, drawn, strict=True)]
 
 
 def favourite(services: Services, personality: Personality, texts: Sequence[str]) -> int | None:

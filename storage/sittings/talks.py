@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.tables import ReplyRow
 from storage.emoji import DISLIKE, LIKE, THUMBS
 from storage.insights.answers import in_talks_of
@@ -59,11 +58,6 @@ def read_talk(session: Session, personality_id: int, user_id: int, chosen_ids: S
         )
         for reply in chosen
     ]
-
-
-def store_answers(session: Session, answers: Sequence[tuple[NewReply, FinishedReply]]) -> list[int]:
-    """Store the answers to one question, and return their ids."""
-    return [store_reply(session, *answer) for answer in answers]
 
 
 def turn_thumb(session: Session, personality_id: int, user_id: int, reply_id: int, emoji: str, *, home: Home) -> bool:
