@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +123,19 @@ async def env(new_bot: Callable[..., ReactuneBot]) -> AsyncIterator[Env]:
     await running.shutdown()
     # The simulator also notes the errors that the bot turned into a sentence.
     assert [error for error in running.errors if not is_expected(error)] == []
+
+
+@pytest.fixture
+def restart(env: Env, engine: ScriptedEngine, new_bot: Callable[[], ReactuneBot]) -> Callable[..., Awaitable[None]]:
+    """Return a function that starts the bot anew, or another one in its place."""
+
+    async def run(bot: ReactuneBot | None = None) -> None:
+        old = env.bot
+        await env.restart_bot(bot or new_bot())
+        await old.close()
+        engine.closed = False  # the old bot closed it
+
+    return run
 
 
 @dataclass

@@ -14,12 +14,9 @@ from storage.database.tables import ReplyChoiceRow, ReplyRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, read_personality
 from storage.taste.learning import FEWEST
-from storage.votes.votes import Vote
 from storage.words import count_words
-from tests.seeding import add_reply, vote
+from tests.bot.chat.conftest import CALM, LOUD
 
-CALM = "That sounds fine to me."
-LOUD = "Wow! That is great! So great!"
 LONG = "".join(f"word{number} " for number in range(3 * DECIDING_WORDS))
 BROKEN = f"{CALM} {'la ' * 20}"
 
@@ -36,21 +33,10 @@ def overrides():
 
 
 @pytest.fixture
-async def calm_people(place, env, query):
+async def calm_people(like_calm_answers, env):
     """Members who like answers without exclamation marks, as their votes have shown."""
-
-    def seed(session):
-        for number in range(FEWEST):
-            answer, value = (LOUD, Vote.DOWN) if number % 2 else (CALM, Vote.UP)
-            said = [{"role": "user", "content": "hi"}]
-            reply_id = add_reply(session, answer=f"{answer} {number}", messages=said, channel_id=place.channel.id)
-            vote(session, reply_id, place.bo.id, value)
-
-    query(seed)
-    tastes = env.bot.services.tastes
-    await tastes.refresh(1)
-    await tastes.settle()
-    taste = tastes.of(1)
+    await like_calm_answers()
+    taste = env.bot.services.tastes.of(1)
     assert taste is not None
     assert len(taste.data) == FEWEST
     assert taste.score([CALM])[0] > taste.score([LOUD])[0]
@@ -64,7 +50,7 @@ async def test_without_votes_there_is_one_candidate(place, engine, rows):
 
 @pytest.mark.usefixtures("calm_people")
 class TestChoice:
-    async def test_the_best_of_four_is_shown_and_recorded(self, place, engine, rows):
+    async def test_the_best_of_four_is_shown_and_recorded_and_the_others_are_kept(self, place, engine, rows):
         engine.answers = [LOUD, LOUD, CALM, LOUD]
         answer = await place.ask("hi")
         assert answer.content.startswith(CALM)
@@ -74,52 +60,47 @@ class TestChoice:
         assert (choice.reply_id, choice.shown, choice.propensity) == (shown.id, 2, 1.0)
         assert max(choice.utilities) == choice.utilities[2]
         assert shown.seed == engine.requests[2].seed
-
-    async def test_long_ones_are_compared_by_their_beginnings_and_only_the_chosen_one_is_finished(self, place, engine):
-        engine.answers = [f"{LOUD} {LONG}", f"{CALM} {LONG}", f"{LOUD} {LONG}", f"{LOUD} {LONG}"]
-        answer = await place.ask("hi")
-        assert answer.content.startswith(f"{CALM} {LONG.strip()}")
-        stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
-        assert [len(text.split()) for text in stopped] == [DECIDING_WORDS + 1] * 3
-
-    async def test_beginnings_are_as_long_in_a_script_without_spaces(self, place, engine):
-        long = "猫がねこじゃらしで遊ぶ。" * 20
-        engine.answers = [f"{LOUD} {long}", f"{CALM} {long}", f"{LOUD} {long}", f"{LOUD} {long}"]
-        answer = await place.ask("hi")
-        assert answer.content.startswith(f"{CALM} {long}")
-        stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
-        assert all(DECIDING_WORDS < count_words(text) <= DECIDING_WORDS + 6 for text in stopped), "a sentence more"
-
-    async def test_once_one_has_ended_the_others_are_compared_by_shorter_beginnings(self, place, engine):
-        engine.answers = [CALM, f"{LOUD} {LONG}", f"{LOUD} {LONG}", f"{LOUD} {LONG}"]
-        assert (await place.ask("hi")).content.startswith(CALM)
-        stopped = [g.cancelled_after for g in engine.generations if not g.completion.text.startswith(CALM)]
-        assert [len(text.split()) for text in stopped] == [ENOUGH_WORDS + 1] * 3
-
-    async def test_what_was_not_shown_is_kept_as_unseen_answers(self, place, engine, rows):
-        engine.answers = [CALM, LOUD, LOUD, LOUD]
-        await place.ask("hi")
         unseen = [row for row in rows(ReplyRow) if row.origin is Origin.SAMPLE]
         assert [(row.answer, row.basis) for row in unseen] == [(LOUD, Basis.LOCAL)] * 3
 
-    async def test_an_empty_candidate_is_not_shown(self, place, engine):
-        engine.answers = ["", LOUD, "", ""]
-        assert (await place.ask("hi")).content.startswith(LOUD)
+    async def test_long_ones_are_compared_by_their_beginnings_and_only_the_chosen_one_is_finished(self, place, engine):
+        def stopped():
+            return [g.cancelled_after for g in engine.generations[-4:] if not g.completion.text.startswith(CALM)]
 
-    async def test_a_broken_candidate_is_not_shown_however_much_people_like_its_style(self, place, engine, rows):
+        engine.answers = [f"{LOUD} {LONG}", f"{CALM} {LONG}", f"{LOUD} {LONG}", f"{LOUD} {LONG}"]
+        assert (await place.ask("hi")).content.startswith(f"{CALM} {LONG.strip()}")
+        assert [len(text.split()) for text in stopped()] == [DECIDING_WORDS + 1] * 3
+        without_spaces = "猫がねこじゃらしで遊ぶ。" * 20
+        engine.answers = [f"{said} {without_spaces}" for said in (LOUD, CALM, LOUD, LOUD)]
+        assert (await place.ask("hi")).content.startswith(f"{CALM} {without_spaces}")
+        assert all(DECIDING_WORDS < count_words(text) <= DECIDING_WORDS + 6 for text in stopped()), "a sentence more"
+        # Once one has ended, the others need not get as far.
+        engine.answers = [CALM, f"{LOUD} {LONG}", f"{LOUD} {LONG}", f"{LOUD} {LONG}"]
+        assert (await place.ask("hi")).content.startswith(CALM)
+        assert [len(text.split()) for text in stopped()] == [ENOUGH_WORDS + 1] * 3
+
+    async def test_an_empty_or_broken_one_is_not_shown_however_much_people_like_its_style(self, place, engine, rows):
         engine.answers = [BROKEN, LOUD, BROKEN, BROKEN]
         assert (await place.ask("hi")).content.startswith(LOUD)
         assert {row.answer for row in rows(ReplyRow) if row.origin is Origin.SAMPLE} == {BROKEN.strip()}
+        engine.answers = ["", LOUD, "", ""]
+        assert (await place.ask("hi")).content.startswith(LOUD)
+        engine.answers = [BROKEN] * 4
+        assert (await place.ask("hi")).content.startswith(CALM), "if all are broken, one of them is shown"
 
-    async def test_a_candidate_that_repeats_an_example_of_another_message_is_not_shown(self, place, engine, query):
-        give_examples(query, ("How is the sea?", "It sounds fine to me."), ("hi", "Hello, nice of you to come."))
+    async def test_one_that_repeats_an_example_of_another_message_is_not_shown_unless_it_is_short(
+        self, place, engine, query
+    ):
+        repeated = (
+            ("How is the sea?", "It sounds fine to me."),
+            ("hi", "Hello, nice of you to come."),
+            ("How is the wind?", "Fine for now."),
+        )
+        give_examples(query, *repeated)
         engine.answers = ["it sounds  fine to me!", LOUD, LOUD, LOUD]
         assert (await place.ask("hi")).content.startswith(LOUD)
         engine.answers = [LOUD, LOUD, "Hello, nice of you to come.", LOUD]
         assert (await place.ask("hi")).content.startswith("Hello, nice"), "this is its message"
-
-    async def test_short_examples_may_be_repeated(self, place, engine, query):
-        give_examples(query, ("How is the sea?", "Fine for now."))
         engine.answers = ["Fine for now.", LOUD, LOUD, LOUD]
         assert (await place.ask("hi")).content.startswith("Fine for now.")
 
@@ -129,10 +110,6 @@ class TestChoice:
         about_cats = "Wow! Your cat is so great! Play with your cat!"
         engine.answers = [CALM, about_cats, CALM, f"{about_cats} Cats love to play!"]
         assert (await place.ask("How do I play with my cat?")).content.startswith(about_cats)
-
-    async def test_if_all_are_broken_one_of_them_is_shown(self, place, engine):
-        engine.answers = [BROKEN] * 4
-        assert (await place.ask("hi")).content.startswith(CALM)
 
     async def test_a_candidate_that_ran_out_of_time_is_not_shown(self, place, engine, rows):
         engine.answers = [CALM, LOUD, LOUD, LOUD]
@@ -243,12 +220,10 @@ class TestSecondAnswer:
         first, second = [row.answer for row in rows(ReplyRow) if row.origin is not Origin.SAMPLE][-2:]
         assert (first, second) == (CALM, "Is it? Why do you ask?")
         assert rows(ReplyChoiceRow) == []
-
-    @pytest.mark.usefixtures("calm_people", "asked_twice")
-    async def test_long_ones_are_compared_by_their_beginnings(self, place, engine):
-        engine.answers = [f"{CALM} {LONG}", f"{CALM} {LONG}", f"{LOUD} {LONG}", f"{CALM} {LONG}", f"{CALM} {LONG}"]
+        await place.ask("and now?")  # this one comes alone
+        engine.answers = [f"{said} {LONG}" for said in (CALM, CALM, LOUD, CALM, CALM)]
         await place.ask("hi")
-        assert place.last.content.startswith(LOUD)
+        assert place.last.content.startswith(LOUD), "long ones are compared by their beginnings"
 
     @pytest.mark.usefixtures("calm_people", "asked_twice")
     async def test_between_two_versions_nothing_is_selected(self, place, engine, waiting):
@@ -267,15 +242,11 @@ class TestExploration:
         monkeypatch.setattr("bot.chat.candidates.random.randrange", lambda _most: 1)
         engine.answers = [CALM, LOUD, CALM, CALM]
         assert (await place.ask("hi")).content.startswith(LOUD)
-        choices = rows(ReplyChoiceRow)
-        assert (choices[-1].shown, choices[-1].propensity) == (1, 0.25)
-
-    @pytest.mark.usefixtures("calm_people")
-    async def test_equal_ones_are_shown_as_likely_as_all_of_them_together(self, place, engine, rows, monkeypatch):
-        monkeypatch.setattr("bot.chat.candidates.random.randrange", lambda _most: 2)
-        engine.answers = [LOUD, CALM, CALM, CALM]
+        choice = rows(ReplyChoiceRow)[-1]
+        assert (choice.shown, choice.propensity) == (1, 0.25)
+        engine.answers = [CALM, CALM, CALM, LOUD]
         assert (await place.ask("hi")).content.startswith(CALM)
-        assert rows(ReplyChoiceRow)[-1].propensity == 0.75
+        assert rows(ReplyChoiceRow)[-1].propensity == 0.75, "equal ones are as likely as all of them together"
 
 
 class TestSwitchedOff:

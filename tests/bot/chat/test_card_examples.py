@@ -40,26 +40,22 @@ def last_of(rows) -> list[dict[str, str]]:
     return rows(ReplyRow)[-1].messages
 
 
-async def test_the_base_sees_whole_dialogues_before_the_conversation_and_says_so(place, engine, rows, give_card):
+async def test_the_base_sees_whole_dialogues_before_the_conversation_and_says_so(place, engine, rows, env, give_card):
     give_card(HELLO, LONG, SEA)
-    await place.ask("How are you?")
+    answer = await place.ask("How are you?")
     system, *turns, question = last_of(rows)
     assert system["content"].startswith("Few words.")
     assert turns == turns_of(HELLO, SEA), "the long one would take more than a quarter of the context"
     assert question == {"role": "user", "content": "How are you?"}
     assert "<user>Hi\n<assistant>Evening.\n<user>How is the sea?" in engine.requests[-1].prompt
     assert f"-# base · {NOT_LEARNED}" in place.last.content
-
-
-async def test_another_answer_has_the_same_prompt(place, rows, env, give_card):
-    give_card(HELLO)
-    await place.ada.react(await place.ask("How are you?"), "🔁")
+    await place.ada.react(answer, "🔁")
     await env.settle()
     first, second = rows(ReplyRow)
     assert first.prompt == second.prompt
 
 
-async def test_the_first_answer_in_a_channel_says_that_it_has_not_learned_yet(place, rows, env, new_bot, give_card):
+async def test_the_first_answer_in_a_channel_says_that_it_has_not_learned_yet(place, rows, restart, give_card):
     give_card(HELLO)
     assert (await place.ask("How are you?")).content.endswith(f"-# base · {NOT_LEARNED}")
     assert (await place.ask("And later?")).content.endswith("-# base")
@@ -67,8 +63,7 @@ async def test_the_first_answer_in_a_channel_says_that_it_has_not_learned_yet(pl
     thread = await place.open_thread(place.last)
     await place.ada.send(thread, f"{place.mention} And here?")
     assert NOT_LEARNED in thread.last_message.content
-    await env.bot.close()
-    await env.restart_bot(new_bot())
+    await restart()
     assert NOT_LEARNED in (await place.ask("And now?")).content
 
 

@@ -7,11 +7,8 @@ from types import SimpleNamespace
 
 import discord
 import pytest
-import pytest_asyncio
-from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from bot.chat.delivery import FORBIDDEN_PAUSE_S
 from bot.chat.message_stream import CURSOR, is_slowed_down
 from bot.chat.recorder import DELETED
 from bot.discord_errors import RATE_LIMIT_PAUSE_S, SLOW_MODE, retry_after_s
@@ -82,28 +79,24 @@ class TestRefusedEnd:
         assert reactions(place.last) == ["👍", "👎", "🔁"]
         assert rows(ReplyRow)[0].undelivered is None
 
-    async def test_it_is_delivered_after_a_restart(self, place, refuse, env, rows, new_bot):
+    async def test_it_is_delivered_after_a_restart(self, place, refuse, env, rows, restart):
         await refuse(times=None)
-        old = env.bot
         env.backend.faults.clear()
-        await env.restart_bot(new_bot())
+        await restart()
         assert place.last.content == "one two three\n-# base"
         assert reactions(place.last) == ["👍", "👎", "🔁"]
         assert [(row.outcome, row.undelivered) for row in rows(ReplyRow)] == [(Outcome.COMPLETE, None)]
-        await old.close()
 
-    async def test_a_long_one_gets_its_further_messages_after_a_restart(self, place, engine, env, rows, new_bot):
+    async def test_a_long_one_gets_its_further_messages_after_a_restart(self, place, engine, env, rows, restart):
         engine.answers = ["word " * 900]
         env.inject_error(*EDITS, status=429, times=None)
         await place.ask("a long story")
-        old = env.bot
         env.backend.faults.clear()
-        await env.restart_bot(new_bot())
+        await restart()
         own = [message for message in place.channel.history() if message.author.bot]
         assert [row.message_id for row in rows(ReplyMessageRow)] == [message.id for message in own]
         assert len(own) == 3
         assert not any(CURSOR in message.content for message in own)
-        await old.close()
 
     async def test_an_answer_whose_first_message_is_refused_is_sent_later(self, place, env, rows):
         env.inject_error(*SENDS, status=429, times=1)
@@ -122,11 +115,10 @@ class TestRefusedEnd:
         await env.advance_time(RATE_LIMIT_PAUSE_S)
         assert place.contents == []
 
-    @pytest.mark.parametrize("restarts", [False, True])
     async def test_after_a_permission_was_taken_away_it_is_delivered_when_that_is_back(
-        self, place, engine, env, rows, new_bot, restarts
+        self, place, engine, env, rows, restart, monkeypatch
     ):
-        old = env.bot
+        monkeypatch.setattr("bot.chat.delivery.FORBIDDEN_PAUSE_S", RATE_LIMIT_PAUSE_S)
         engine.answers = ["one two three"]
         env.inject_error(*EDITS, status=403, code=50013, times=None)
         answer = await place.ask("hi")
@@ -134,26 +126,24 @@ class TestRefusedEnd:
         (row,) = rows(ReplyRow)
         assert (row.answer, row.outcome, row.undelivered) == ("one two three", Outcome.COMPLETE, "-# base")
         tried = edits(env)
-        if restarts:
-            await env.restart_bot(new_bot())
-            assert edits(env) > tried
-        else:
-            await env.advance_time(FORBIDDEN_PAUSE_S)
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        assert edits(env) > tried
+        tried = edits(env)
+        await restart()
+        assert edits(env) > tried
         assert place.last.content == f"one{CURSOR}"
         env.backend.faults.clear()
-        await env.advance_time(FORBIDDEN_PAUSE_S)
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
         assert place.last.content == "one two three\n-# base"
         assert reactions(place.last) == ["👍", "👎", "🔁"]
         assert [(row.outcome, row.undelivered) for row in rows(ReplyRow)] == [(Outcome.COMPLETE, None)]
-        if restarts:
-            await old.close()
 
     async def test_a_permanent_refusal_ends_it(self, place, refuse, env, rows):
         await refuse(times=1)
         env.inject_error(*EDITS, status=400, code=50035, times=None)
         await env.advance_time(RATE_LIMIT_PAUSE_S)
         tried = edits(env)
-        await env.advance_time(10 * RATE_LIMIT_PAUSE_S)
+        await env.advance_time(2 * RATE_LIMIT_PAUSE_S)
         assert edits(env) == tried
         assert rows(ReplyRow)[0].undelivered is None
 
@@ -177,14 +167,14 @@ class TestSlowMode:
     async def test_the_rest_of_an_answer_comes_later_and_the_log_names_the_permission(
         self, place, engine, slow_down, env, rows, caplog
     ):
-        engine.answers = ["word " * 700]
+        engine.answers = [f"{'word' * 9} " * 95]
         slow_down(times=2)
         await place.ada.send(place.channel, f"{place.mention} tell me")
         assert len(place.contents) == 2
         for _ in range(3):
             await env.advance_time(RATE_LIMIT_PAUSE_S)
         own = [message for message in place.channel.history() if message.author.bot]
-        assert " ".join(" ".join(message.content for message in own).split()) == "word " * 700 + "-# base"
+        assert " ".join(" ".join(message.content for message in own).split()) == f"{'word' * 9} " * 95 + "-# base"
         assert reactions(place.last) == ["👍", "👎", "🔁"]
         assert [row.message_id for row in rows(ReplyMessageRow)] == [message.id for message in own]
         said = [record.getMessage() for record in caplog.records if "Bypass Slowmode" in record.getMessage()]
@@ -255,18 +245,6 @@ class TestDeletedQuestion:
 
 
 class TestInterrupted:
-    @pytest_asyncio.fixture
-    async def interrupt(self, env, query, new_bot):
-        """Return a function that restarts the bot as if it had been killed while it answered."""
-        killed = env.bot
-
-        async def kill_and_restart(**changes):
-            query(lambda session: session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING, **changes)))
-            await env.restart_bot(new_bot())
-
-        yield kill_and_restart
-        await killed.close()
-
     @pytest.fixture
     def cut(self, place, env):
         """Return an answer as it was when the bot was killed: with a cursor, without reactions."""
@@ -280,41 +258,39 @@ class TestInterrupted:
 
         return ask_and_cut
 
-    async def test_it_offers_another_answer_with_the_reaction_that_gives_one(self, place, cut, interrupt, engine):
+    async def test_it_offers_another_answer_with_the_reaction_that_gives_one(self, place, cut, kill, engine):
         await cut()
-        await interrupt()
+        await kill()
         assert place.last.content == f"answer\n{TRY_AGAIN}"
         assert reactions(place.last) == ["🔁"]
         await place.ada.react(place.last, "🔁")
         assert place.last.content == "answer 2\n-# base"
 
-    async def test_it_offers_none_where_reactions_are_refused(self, place, cut, interrupt, env):
+    async def test_it_offers_none_where_reactions_are_refused(self, place, cut, kill, env):
         await cut()
         env.inject_error("PUT", "/channels/*/messages/*/reactions/*", status=403, times=None)
-        await interrupt()
+        await kill()
         assert place.last.content == f"answer\n{INTERRUPTED}"
 
-    async def test_it_offers_none_to_an_answer_of_another_base_model(self, place, cut, interrupt):
+    async def test_it_offers_none_to_an_answer_of_another_base_model(self, place, cut, kill):
         await cut()
-        await interrupt(base_revision="f" * 16)
+        await kill(base_revision="f" * 16)
         assert place.last.content == f"answer\n{INTERRUPTED}"
         assert reactions(place.last) == []
 
     async def test_a_second_restart_before_discord_accepts_the_mark_loses_nothing(
-        self, place, cut, interrupt, env, rows, new_bot
+        self, place, cut, kill, env, rows, restart
     ):
         await cut()
         env.inject_error(*EDITS, status=429, times=None)
-        await interrupt()
+        await kill()
         assert rows(ReplyRow)[0].outcome is Outcome.STREAMING
-        second = env.bot
         env.backend.faults.clear()
-        await env.restart_bot(new_bot())
+        await restart()
         assert place.last.content == f"answer\n{TRY_AGAIN}"
         assert rows(ReplyRow)[0].outcome is Outcome.INTERRUPTED
-        await second.close()
 
-    async def test_it_is_marked_when_the_database_is_back(self, place, cut, interrupt, env, settings, monkeypatch):
+    async def test_it_is_marked_when_the_database_is_back(self, place, cut, kill, env, settings, monkeypatch):
         await cut()
         waits = iter([OperationalError("", None, Exception("away"))])
 
@@ -324,14 +300,14 @@ class TestInterrupted:
             return find_reply(*args)
 
         monkeypatch.setattr("bot.chat.recovery.find_reply", find)
-        await interrupt()
+        await kill()
         await env.advance_time(RATE_LIMIT_PAUSE_S)
         assert place.last.content == f"answer\n{TRY_AGAIN}"
 
-    async def test_it_is_marked_when_discord_accepts_that(self, place, cut, interrupt, env):
+    async def test_it_is_marked_when_discord_accepts_that(self, place, cut, kill, env):
         await cut()
         env.inject_error(*EDITS, status=429, times=1)
-        await interrupt()
+        await kill()
         assert place.last.content.endswith(CURSOR)
         await env.advance_time(RATE_LIMIT_PAUSE_S)
         assert place.last.content == f"answer\n{TRY_AGAIN}"

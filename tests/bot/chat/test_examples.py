@@ -46,33 +46,31 @@ class TestTurns:
     def overrides(self):
         return {"REACTUNE_GENERATION__CANDIDATES": "1", "REACTUNE_CHAT__COOLDOWN_S": "0"}
 
-    async def test_the_base_gets_them_between_the_system_prompt_and_the_conversation(self, place, engine, rows):
-        await place.ask("How are you?")
+    async def test_the_base_gets_them_between_the_system_prompt_and_the_conversation_also_for_another_answer(
+        self, place, engine, rows, env
+    ):
+        answer = await place.ask("How are you?")
         system, *turns, question = last_of(rows)
         assert (system["role"], turns, question["content"]) == ("system", EXAMPLE, "How are you?")
         (request,) = engine.requests
         assert request.prompt == rows(ReplyRow)[-1].prompt
         assert f"<user>{MESSAGE}\n<assistant>{LIKED}\n<user>How are you?" in request.prompt
         assert "did not fit" not in place.last.content
-
-    async def test_another_answer_has_the_same_ones(self, place, rows, env):
-        answer = await place.ask("How are you?")
         await place.ada.react(answer, "🔁")
         await env.settle()
         first, second = rows(ReplyRow)[-2:]
         assert first.prompt == second.prompt
         assert EXAMPLE[1] in second.messages
 
-    async def test_a_version_gets_none(self, place, release, rows):
-        release(1.0)
-        await place.ask("How are you?")
-        assert EXAMPLE[0] not in last_of(rows)
-
-    async def test_they_make_room_for_a_long_question(self, place, engine, rows):
+    async def test_they_make_room_for_a_long_question_and_a_version_gets_none(self, place, engine, release, rows):
         engine.window = 45
         await place.ask("word " * 25)
         assert [message["role"] for message in last_of(rows)] == ["system", "user"]
         assert "did not fit" not in place.last.content
+        engine.window = 10_000
+        release(1.0)
+        await place.ask("How are you?")
+        assert EXAMPLE[0] not in last_of(rows)
 
 
 @pytest.mark.usefixtures("liked_question")
@@ -81,7 +79,9 @@ class TestBlindPair:
     def overrides(self):
         return {"REACTUNE_CHAT__SECOND_ANSWERS": "1"}
 
-    async def test_the_base_is_compared_with_a_version_as_each_of_them_answers(self, place, waiting, rows):
+    async def test_chat_and_an_arena_compare_the_base_with_a_version_as_each_of_them_answers(
+        self, place, waiting, rows, env
+    ):
         version = waiting(1.0)
         await place.ask("How are you?")
         both = {row.version_id: row.messages for row in rows(ReplyRow)[-2:]}
@@ -89,9 +89,6 @@ class TestBlindPair:
         assert EXAMPLE[0] not in both[version.id]
         await place.bo.click(place.last, label="First")
         assert len(rows(ComparisonRow)) == 1
-
-    async def test_an_arena_asks_both_as_chat_does(self, place, waiting, rows, env):
-        version = waiting(1.0)
         await place.grace.slash(place.channel, "arena start", prompt="Tea or coffee?")
         await env.settle()
         both = {row.version_id: row.messages for row in rows(ReplyRow) if row.origin is Origin.ARENA}
@@ -118,7 +115,9 @@ class TestOrder:
         await env.bot.services.tastes.refresh()
         await env.bot.services.tastes.settle()
 
-    async def test_the_base_is_told_what_people_like_and_taste_says_so(self, place, engine, rows):
+    async def test_the_base_is_told_what_people_like_and_taste_says_so_and_a_version_is_not(
+        self, place, engine, release, rows
+    ):
         await place.ask("How are you?")
         system = last_of(rows)[0]
         assert system["shown_as"] == "its last line is an order, for what people like"
@@ -128,8 +127,6 @@ class TestOrder:
         for command in ("taste", "version status"):
             shown = await place.grace.slash(place.channel, command)
             assert f"I follow one order, because it brings what people like: “{END}”" in said(shown.response)
-
-    async def test_a_version_is_not_told(self, place, release, rows, engine):
         release(1.0)
         await place.ask("How are you?")
         assert "shown_as" not in last_of(rows)[0]

@@ -26,42 +26,36 @@ def lie(engine):
 
 @pytest.mark.usefixtures("lie")
 class TestWhatItIs:
-    async def test_the_truth_is_said_without_the_model(self, place, engine, rows):
+    async def test_the_truth_is_said_without_the_model_and_not_voted_on_repeated_or_improved(self, place, engine, rows):
         answer = await place.ask("are you a bot?")
         assert answer.content == f"{SAID}\n{SMALL_PRINT}"
-        assert engine.requests == []
         reply = rows(ReplyRow)[0]
         assert (reply.origin, reply.outcome, reply.answer) == (Origin.FIXED, Outcome.COMPLETE, SAID)
         assert (reply.basis, reply.version_id, reply.prompt, reply.undelivered) == (None, None, "", None)
-
-    async def test_votes_on_it_do_not_exist(self, place, rows):
-        answer = await place.ask("are you a bot?")
         assert answer.reactions == []
         await place.ada.react(answer, "👎")
         assert rows(VoteEventRow) == []
-
-    async def test_it_is_not_repeated_or_improved(self, place, engine):
-        answer = await place.ask("are you a bot?")
         await place.ada.react(answer, "🔁")
         assert place.last.content == FIXED
-        assert engine.requests == []
-
-    async def test_nothing_is_wrong_with_it(self, place, rows):
-        answer = await place.ask("are you a bot?")
         refused = await place.ada.context_menu(place.channel, MENU, answer)
         assert refused.response.content == FIXED
+        assert engine.requests == []
 
     async def test_a_german_question_gets_a_german_answer(self, place):
         answer = await place.ask("Bist du ein Mensch?")
         said = "Ich bin TestBot, ein Bot und kein Mensch. Meine Antworten schreibt ein Sprachmodell (tiny)."
         assert answer.content == f"{said}\n-# ein fester Satz, nicht vom Modell geschrieben · Stimmen ändern ihn nicht"
 
-    async def test_doubts_get_the_same_answer(self, place, engine):
+    async def test_doubts_get_the_same_answer_and_the_model_is_told_what_was_said(self, place, engine):
         await place.ada.send_dm("are you human?")
         await place.ada.send_dm("really?")
         await place.ada.send_dm("no way")
         assert place.ada.user.dm_channel.last_message.content == f"{SAID}\n{SMALL_PRINT}"
         assert engine.requests == []
+        await place.ada.send_dm("how does that feel?")
+        assert f"<assistant>{SAID}" in engine.requests[0].prompt
+        await place.ada.send_dm("really?")
+        assert len(engine.requests) == 2, "a doubt about something else is left to the model"
 
     async def test_doubts_are_answered_in_the_language_of_the_question(self, place):
         for said in ("Bist du ein Bot?", "Wirklich?", "Echt?", "no way"):
@@ -75,17 +69,6 @@ class TestWhatItIs:
         await place.ada.send_dm("Is it an app?")
         assert place.ada.user.dm_channel.last_message.content == f"{SAID}\n{SMALL_PRINT}"
         assert len(engine.requests) == 1
-
-    async def test_doubts_about_something_else_are_left_to_the_model(self, place, engine):
-        await place.ada.send_dm("are you human?")
-        await place.ada.send_dm("the moon is made of cheese")
-        await place.ada.send_dm("really?")
-        assert len(engine.requests) == 2
-
-    async def test_the_model_is_told_what_was_said(self, place, engine):
-        await place.ada.send_dm("are you human?")
-        await place.ada.send_dm("how does that feel?")
-        assert f"<assistant>{SAID}" in engine.requests[0].prompt
 
     async def test_a_character_says_that_it_is_played(self, place, query):
         def move_in(session):
@@ -140,15 +123,12 @@ class TestAddresses:
 
 
 class TestWhatItCannotSee:
-    async def test_a_question_about_a_picture_gets_that_and_nothing_else(self, place, engine, rows):
-        await place.ada.send(place.channel, f"{place.mention} What is in this picture?", attachments=[CAT])
-        assert place.last.content == f"{BLIND}\n{SMALL_PRINT}"
+    async def test_a_question_about_pictures_gets_that_and_not_how_many_were_opened(self, place, engine, rows):
+        for which, pictures in (("this picture", [CAT]), ("these pictures", [CAT] * 5)):
+            await place.ada.send(place.channel, f"{place.mention} What is in {which}?", attachments=pictures)
+            assert place.last.content == f"{BLIND}\n{SMALL_PRINT}"
         assert engine.requests == []
         assert rows(ReplyRow)[0].origin is Origin.FIXED
-
-    async def test_nothing_is_said_of_how_many_were_opened_if_none_was(self, place):
-        await place.ada.send(place.channel, f"{place.mention} What is in these pictures?", attachments=[CAT] * 5)
-        assert place.last.content == f"{BLIND}\n{SMALL_PRINT}"
 
     async def test_a_question_beside_a_picture_is_answered(self, place, engine):
         await place.ada.send(place.channel, f"{place.mention} how are you?", attachments=[CAT])

@@ -21,15 +21,8 @@ PIECES = st.sampled_from(
     (
         *("word ", "end. ", "\n", "\n\n", "- item\n", "> quote\n", "**bold** ", "[a](https://a.example) ", "`a || b` "),
         *("```py\nx = 1\n```\n", "```", "\n```\n", "||", "||secret|| ", "`", "\\", "# ", "-# ", "<@1>", "@everyone "),
-        *(
-            "| a | b |\n|---|---|\n| 1 | 2 |\n",
-            "| 3 | 4 |\n",
-            "filler " * 60,
-            "x" * 700,
-            "code = 1\n" * 90,
-            "👨‍👩‍👧",
-            "漢字",
-        ),
+        *("| a | b |\n|---|---|\n| 1 | 2 |\n", "| 3 | 4 |\n", "filler " * 60, "x" * 700, "code = 1\n" * 90),
+        *("👨‍👩‍👧", "漢字"),
     )
 )
 ANSWERS = st.lists(PIECES, max_size=25).map("".join) | st.text(max_size=60)

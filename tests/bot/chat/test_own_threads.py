@@ -6,11 +6,9 @@ import logging
 
 import discord
 import pytest
-from sqlalchemy import delete, update
 
 from bot.chat.own_threads import NAME_CHARS, UNNAMED, thread_name
 from storage.conversations.memory import read_memory
-from storage.database.enums import Outcome
 from storage.database.tables import MemberNoteRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.servers import ServerChoices, apply_setup
@@ -39,6 +37,15 @@ def own_threads(choose):
 
 
 @pytest.fixture
+async def thread(place, own_threads):
+    """The thread in which ada's first question is answered."""
+    await own_threads()
+    await place.ada.send(place.channel, f"{place.mention} what is red?")
+    (thread,) = place.channel.threads
+    return thread
+
+
+@pytest.fixture
 def unmanaged(place):
     """Return a channel whose threads the bot does not manage."""
     guild = place.channel.guild
@@ -46,10 +53,7 @@ def unmanaged(place):
     return guild.create_text_channel("unmanaged", overwrites=lacking)
 
 
-async def test_a_call_in_a_channel_is_answered_in_a_thread_and_goes_on_there(place, own_threads, engine, rows, votes):
-    await own_threads()
-    await place.ada.send(place.channel, f"{place.mention} what is red?")
-    (thread,) = place.channel.threads
+async def test_a_call_in_a_channel_is_answered_in_a_thread_and_goes_on_there(place, thread, engine, rows, votes):
     assert thread.name == "what is red?"
     assert thread.last_message.content == "answer 1\n-# base"
     typing = [one.path for one in place.env.http_requests if one.path.endswith("/typing")]
@@ -66,10 +70,7 @@ async def test_a_call_in_a_channel_is_answered_in_a_thread_and_goes_on_there(pla
     assert [row.user_id for row in rows(VoteEventRow)] == [place.bo.id]
 
 
-async def test_its_first_answer_has_another_one_too(place, own_threads, engine):
-    await own_threads()
-    await place.ada.send(place.channel, f"{place.mention} what is red?")
-    (thread,) = place.channel.threads
+async def test_its_first_answer_has_another_one_too(place, thread, engine):
     await place.ada.react(thread.last_message, "🔁")
     assert len(engine.requests) == 2
     assert thread.last_message.content == "answer 2\n-# base"
@@ -85,53 +86,47 @@ async def test_whether_to_remember_something_is_asked_there(place, own_threads, 
     assert [row.text for row in rows(MemberNoteRow)] == ["I keep bees"]
 
 
-async def test_deleting_the_question_removes_its_answer_and_the_thread_lives_on(place, own_threads, engine, rows):
-    await own_threads()
-    question = await place.ada.send(place.channel, f"{place.mention} what is red?")
-    (thread,) = place.channel.threads
+async def test_deleting_the_question_removes_its_answer_and_the_thread_lives_on(place, thread, engine, rows):
     await place.ada.send(thread, "and blue?")
-    await place.ada.delete(question)
+    await place.ada.delete(place.channel.history()[0])
     assert rows(ReplyRow) == []  # both prompts held the question
     await place.ada.send(thread, "and green?")
     assert "what is red?" not in engine.requests[-1].prompt
     assert len(rows(ReplyRow)) == 1
 
 
-async def test_only_whoever_it_was_opened_for_may_start_it_over(place, own_threads, query):
-    await own_threads()
-    await place.ada.send(place.channel, f"{place.mention} what is red?")
-    (thread,) = place.channel.threads
+async def test_only_whoever_it_was_opened_for_may_start_it_over(place, thread, query):
     refused = await place.bo.slash(thread, "reset")
     assert "Only admins can do this here" in refused.response.content
     await place.ada.slash(thread, "reset")
     assert query(lambda session: read_memory(session, thread.id)).forgotten_to > 0
 
 
-@pytest.mark.parametrize("lacks", ["create_public_threads", "send_messages_in_threads"])
-async def test_without_a_permission_it_answers_in_the_channel_and_names_it(place, env, choose, lacks):
+async def test_without_a_permission_it_answers_in_the_channel_and_names_it(place, choose):
     guild = place.channel.guild
-    lacking = {guild.default_role: discord.PermissionOverwrite(**{lacks: False})}
-    channel = guild.create_text_channel("talk", overwrites=lacking)
-    await choose(thread_channels=[channel.id])
-    await place.ada.send(channel, f"{place.mention} what is red?")
-    assert channel.threads == []
-    name = lacks.replace("_", " ").title().replace(" In ", " in ")
-    assert channel.last_message.content == f"answer 1\n-# base · for a thread of its own I need {name} here"
+    lacking = ("create_public_threads", "send_messages_in_threads")
+    channels = [
+        guild.create_text_channel(lacks, overwrites={guild.default_role: discord.PermissionOverwrite(**{lacks: False})})
+        for lacks in lacking
+    ]
+    await choose(thread_channels=[channel.id for channel in channels])
+    for channel, name in zip(channels, ("Create Public Threads", "Send Messages in Threads"), strict=True):
+        await place.ada.send(channel, f"{place.mention} what is red?")
+        assert channel.threads == []
+        assert channel.last_message.content.endswith(f"\n-# base · for a thread of its own I need {name} here")
 
 
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [(160006, "the server has as many open threads as Discord allows"), (30033, "Discord refused it")],
-)
-async def test_where_discord_refuses_a_thread_it_answers_in_the_channel(place, env, own_threads, code, why, caplog):
+async def test_where_discord_refuses_a_thread_it_answers_in_the_channel(place, env, own_threads, caplog):
     await own_threads()
     route = f"/channels/{place.channel.id}/messages/*/threads"
-    env.inject_error("POST", route, status=400, code=code, message="no")
-    with caplog.at_level(logging.WARNING):
-        await place.ada.send(place.channel, f"{place.mention} what is red?")
-    assert place.channel.threads == []
-    assert place.last.content == f"answer 1\n-# base · not in a thread of its own: {why}"
-    assert "No thread could be made" in caplog.text
+    for code, why in ((160006, "the server has as many open threads as Discord allows"), (30033, "Discord refused it")):
+        env.inject_error("POST", route, status=400, code=code, message="no")
+        with caplog.at_level(logging.WARNING):
+            await place.ada.send(place.channel, f"{place.mention} what is red?")
+        assert place.channel.threads == []
+        assert place.last.content.endswith(f"\n-# base · not in a thread of its own: {why}")
+        assert "No thread could be made" in caplog.text
+        caplog.clear()
 
 
 @pytest.mark.parametrize("is_locked", [False, True])
@@ -181,31 +176,17 @@ async def test_threads_and_direct_messages_get_none(place, env, own_threads, eng
     assert len(place.channel.threads) == 1
 
 
-async def test_after_a_restart_the_thread_is_still_the_bots(place, env, own_threads, new_bot, engine):
-    await own_threads()
-    await place.ada.send(place.channel, f"{place.mention} what is red?")
-    (thread,) = place.channel.threads
-    old = env.bot
-    await env.restart_bot(new_bot())
+async def test_after_a_restart_the_thread_is_still_the_bots(place, thread, restart, engine):
+    await restart()
     await place.bo.send(thread, "and blue?")
     assert len(engine.requests) == 2
-    await old.close()
 
 
-async def test_an_answer_that_a_killed_bot_did_not_record_is_found_in_its_thread(
-    place, env, own_threads, query, new_bot, rows
-):
-    await own_threads()
-    await place.ada.send(place.channel, f"{place.mention} what is red?")
-    (thread,) = place.channel.threads
+async def test_an_answer_that_a_killed_bot_did_not_record_is_found_in_its_thread(place, thread, kill, rows):
     answer = thread.last_message
-    query(lambda session: session.execute(delete(ReplyMessageRow)))
-    query(lambda session: session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING)))
-    killed = env.bot
-    await env.restart_bot(new_bot())
+    await kill(answer)
     assert [row.message_id for row in rows(ReplyMessageRow)] == [answer.id]
     assert [message.id for message in thread.history() if message.author.bot] == [answer.id]
-    await killed.close()
 
 
 class TestAfterAGap:
@@ -213,26 +194,20 @@ class TestAfterAGap:
     def fixed_basis(self):
         return None
 
-    async def test_the_question_is_looked_for_in_its_channel(self, place, env, own_threads, new_bot, rows):
-        await own_threads()
-        question = await place.ada.send(place.channel, f"{place.mention} what is red?")
-        first = env.bot
-        await env.restart_bot(new_bot())
+    async def test_the_question_is_looked_for_in_its_channel(self, place, env, thread, restart, rows):
+        question = place.channel.history()[0]
+        await restart()
         await env.settle()
         assert len(rows(ReplyRow)) == 1
         feed = env._gateway_feed
         env.backend.subscribers.remove(feed)
         env.backend.delete_message(place.channel.id, question.id)
         env.backend.subscribers.append(feed)
-        second = env.bot
-        await env.restart_bot(new_bot())
+        await restart()
         await env.settle()
         assert rows(ReplyRow) == []
-        (thread,) = place.channel.threads
         await place.ada.send(thread, "and blue?")
         assert len(rows(ReplyRow)) == 1
-        await first.close()
-        await second.close()
 
 
 class TestThread:

@@ -9,10 +9,10 @@ from storage.database.tables import OwnPromptRow, PersonalityRow
 from storage.servers import ServerChoices, apply_setup
 from storage.taste.acting import switch_taste
 from storage.taste.learning import FEWEST
+from tests.bot.chat.conftest import CALM, LOUD
 from tests.bot.panels import said
 from tests.seeding import add_reply, add_taste
 
-CALM, LOUD = "That sounds fine to me.", "Wow! That is great! So great!"
 FROM_NOW = "From now on, I begin several answers and finish the one that you'd like best. `/taste` says more."
 
 
@@ -21,14 +21,17 @@ def overrides():
     return {"REACTUNE_GENERATION__EXPLORATION": "0", "REACTUNE_CHAT__COOLDOWN_S": "0"}
 
 
-async def vote_calmly(place, engine, count: int = FEWEST, channel=None) -> None:
-    """Let bo like calm answers and dislike loud ones."""
-    there = channel or place.channel
-    for number in range(count):
-        engine.answers = [f"{LOUD} {number}" if number % 2 else f"{CALM} {number}"] * 4
-        await place.ada.send(there, f"{place.mention} hi")
-        await place.bo.react(there.last_message, "👎" if number % 2 else "👍")
+@pytest.fixture
+def vote_calmly(place, engine):
+    """Let bo like the next answer in a channel if it is calm, or dislike it if it is `loud`."""
+
+    async def vote(channel=place.channel, *, loud: bool = False) -> None:
+        engine.answers = [LOUD if loud else CALM] * 4
+        await place.ada.send(channel, f"{place.mention} hi")
+        await place.bo.react(channel.last_message, "👎" if loud else "👍")
         await place.env.settle()
+
+    return vote
 
 
 def news_in(channel) -> list[str]:
@@ -36,31 +39,30 @@ def news_in(channel) -> list[str]:
 
 
 class TestInTheChannel:
-    async def test_the_vote_that_begins_it_is_answered_once_and_never_again(self, place, engine, rows, env, new_bot):
-        await vote_calmly(place, engine, FEWEST - 1)
+    async def test_the_vote_that_begins_it_is_answered_once_and_never_again(
+        self, place, like_calm_answers, vote_calmly, rows, restart
+    ):
+        await like_calm_answers(FEWEST - 2)
+        await vote_calmly()
         assert news_in(place.channel) == []
-        await vote_calmly(place, engine, 1)
+        await vote_calmly(loud=True)
         (news,) = news_in(place.channel)
         assert news.startswith(f"After {FEWEST} votes, I begin to see what you like: no “very” (")
         assert news.endswith(FROM_NOW)
         assert "<@" not in news
         assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
-        await vote_calmly(place, engine, 2)
-        old = env.bot
-        await env.restart_bot(new_bot())
-        await vote_calmly(place, engine, 2)
+        await vote_calmly()
+        await restart()
+        await vote_calmly(loud=True)
         assert len(news_in(place.channel)) == 1
-        await old.close()
 
-    async def test_after_a_restart_a_vote_on_an_older_answer_is_enough(self, place, engine, env, new_bot):
-        await vote_calmly(place, engine, FEWEST - 1)
+    async def test_after_a_restart_a_vote_on_an_older_answer_is_enough(self, place, like_calm_answers, env, restart):
+        await like_calm_answers(FEWEST - 1)
         answer = await place.ask("hi")
-        old = env.bot
-        await env.restart_bot(new_bot())
+        await restart()
         await place.bo.react(answer, "👍")
         await env.settle()
         assert len(news_in(place.channel)) == 1
-        await old.close()
 
     async def test_the_news_that_it_teaches_comes_when_the_votes_are_clear(self, place, engine, query, rows, env):
         query(lambda session: add_taste(session, 60))
@@ -77,9 +79,11 @@ class TestInTheChannel:
         assert "Until one answers, I follow answers of my own in that style." in teaches
         assert [(row.told_of_choosing, row.told_of_teaching) for row in rows(PersonalityRow)] == [(True, True)]
 
-    async def test_where_the_bot_may_not_write_another_channel_hears_it(self, place, engine, rows):
+    async def test_where_the_bot_may_not_write_another_channel_hears_it(
+        self, place, like_calm_answers, vote_calmly, rows
+    ):
         other = place.channel.guild.create_text_channel("other")
-        await vote_calmly(place, engine, FEWEST - 1)
+        await like_calm_answers(FEWEST - 1)
         answer = await place.ask("hi")
         channel = place.env.bot.get_channel(place.channel.id)
         await channel.set_permissions(channel.guild.me, send_messages=False)
@@ -87,21 +91,23 @@ class TestInTheChannel:
         await place.env.settle()
         assert news_in(place.channel) == []
         assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
-        await vote_calmly(place, engine, 1, other)
+        await vote_calmly(other)
         assert len(news_in(other)) == 1
 
-    async def test_news_that_discord_refuses_are_told_after_the_next_vote(self, place, engine, rows, env):
-        await vote_calmly(place, engine, FEWEST - 1)
+    async def test_news_that_discord_refuses_are_told_after_the_next_vote(
+        self, place, like_calm_answers, vote_calmly, rows, env
+    ):
+        await like_calm_answers(FEWEST - 1)
         answer = await place.ask("hi")
         env.inject_error("POST", "/channels/*/messages", status=403, times=1)
         await place.bo.react(answer, "👎")
         await env.settle()
         assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
-        await vote_calmly(place, engine, 1)
+        await vote_calmly()
         assert len(news_in(place.channel)) == 1
 
-    async def test_nothing_is_said_where_admins_chose_silence(self, place, engine, query, env):
-        await vote_calmly(place, engine, FEWEST - 1)
+    async def test_nothing_is_said_where_admins_chose_silence(self, place, like_calm_answers, query, env):
+        await like_calm_answers(FEWEST - 1)
         answer = await place.ask("hi")
         choices = ServerChoices(rules={place.channel.id: Rule.NEVER})
         query(lambda s: apply_setup(s, place.channel.guild.id, choices, None, expected_generation=0, by="grace"))
@@ -110,19 +116,21 @@ class TestInTheChannel:
         await env.settle()
         assert news_in(place.channel) == []
 
-    async def test_nothing_is_said_while_the_taste_is_off(self, place, engine, query, rows):
+    async def test_nothing_is_said_while_the_taste_is_off(self, place, like_calm_answers, vote_calmly, query, rows):
         query(lambda session: switch_taste(session, 1, on=False))
-        await vote_calmly(place, engine)
+        await like_calm_answers(FEWEST - 1)
+        await vote_calmly(loud=True)
         assert news_in(place.channel) == []
         query(lambda session: switch_taste(session, 1, on=True))
-        await vote_calmly(place, engine, 1)
+        await vote_calmly()
         assert len(news_in(place.channel)) == 1
 
-    async def test_in_german_where_the_server_speaks_it(self, place, engine, query, env):
+    async def test_in_german_where_the_server_speaks_it(self, place, like_calm_answers, vote_calmly, query, env):
         choices = ServerChoices(language="de")
         query(lambda s: apply_setup(s, place.channel.guild.id, choices, None, expected_generation=0, by="grace"))
         await env.bot.services.setups.load()
-        await vote_calmly(place, engine)
+        await like_calm_answers(FEWEST - 1)
+        await vote_calmly(loud=True)
         assert any(text.startswith(f"Nach {FEWEST} Stimmen") for text in place.contents)
 
 
@@ -131,8 +139,9 @@ class TestInQuietHours:
     def overrides(self):
         return {"REACTUNE_CHAT__QUIET_HOURS": "00:00-23:59", "REACTUNE_CHAT__COOLDOWN_S": "0"}
 
-    async def test_the_bot_starts_no_message_of_its_own(self, place, engine, rows):
-        await vote_calmly(place, engine, FEWEST + 1)
+    async def test_the_bot_starts_no_message_of_its_own(self, place, like_calm_answers, vote_calmly, rows):
+        await like_calm_answers()
+        await vote_calmly()
         assert news_in(place.channel) == []
         assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
 
@@ -142,8 +151,9 @@ class TestWithOneAnswer:
     def overrides(self):
         return {"REACTUNE_GENERATION__CANDIDATES": "1", "REACTUNE_CHAT__COOLDOWN_S": "0"}
 
-    async def test_nothing_is_said_of_what_it_does_not_do(self, place, engine):
-        await vote_calmly(place, engine, FEWEST + 1)
+    async def test_nothing_is_said_of_what_it_does_not_do(self, place, like_calm_answers, vote_calmly):
+        await like_calm_answers()
+        await vote_calmly()
         assert news_in(place.channel) == []
 
 
@@ -172,17 +182,12 @@ class TestInPrivate:
 
 
 class TestSmallPrint:
-    async def test_it_says_what_the_taste_chose_the_answer_for(self, place, engine):
-        await vote_calmly(place, engine)
+    async def test_it_says_what_the_taste_chose_the_answer_for(self, place, engine, like_calm_answers):
+        await like_calm_answers()
         engine.answers = [LOUD, CALM, LOUD, LOUD]
-        answer = await place.ask("hi")
-        last = answer.content.splitlines()[-1]
-        assert last == "-# base · chosen for: few warm words"
-
-    async def test_equal_answers_were_chosen_for_nothing(self, place, engine):
-        await vote_calmly(place, engine)
+        assert (await place.ask("hi")).content.splitlines()[-1] == "-# base · chosen for: few warm words"
         engine.answers = [CALM] * 4
-        assert (await place.ask("hi")).content.endswith("-# base")
+        assert (await place.ask("hi")).content.endswith("-# base"), "equal answers were chosen for nothing"
 
     async def test_it_says_that_examples_are_followed(self, place, query, env):
         def seed(session):

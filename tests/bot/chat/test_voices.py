@@ -95,17 +95,8 @@ class TestAnswer:
         assert answer.author == place.env.bot.user
         assert rows(WebhookRow) == []
 
-    async def test_one_webhook_serves_all_answers_also_after_a_restart(self, named, env, new_bot):
-        answers = [await named.ask("one"), await named.ask("two")]
-        old = env.bot
-        await env.restart_bot(new_bot())
-        answers.append(await named.ask("three"))
-        await old.close()
-        assert len({answer.webhook_id for answer in answers}) == 1
-        assert len(requests(named, "POST", "/webhooks")) == 1
-
     async def test_a_long_one_opens_once_and_every_message_fits(self, named, engine, rows):
-        engine.answers = ["word " * 790]
+        engine.answers = [f"{'word' * 9} " * 107]
         await named.ask("a long story")
         question, *parts = named.channel.history()
         assert all(len(part.content) <= 2_000 for part in parts)
@@ -143,15 +134,16 @@ class TestAnswer:
 
 
 class TestAfterwards:
-    async def test_votes_count_also_after_a_restart(self, named, env, new_bot, votes):
-        answer = await named.ask("hi")
-        await named.ada.react(answer, "👍")
+    async def test_one_webhook_serves_all_answers_and_votes_count_also_after_a_restart(self, named, restart, votes):
+        answers = [await named.ask("one"), await named.ask("two")]
+        await named.ada.react(answers[0], "👍")
         assert votes(1) == {named.ada.id: Vote.UP}
-        old = env.bot
-        await env.restart_bot(new_bot())
-        await old.close()
-        await named.bo.react(answer, "👎")
-        await named.ada.unreact(answer, "👍")
+        await restart()
+        answers.append(await named.ask("three"))
+        assert len({answer.webhook_id for answer in answers}) == 1
+        assert len(requests(named, "POST", "/webhooks")) == 1
+        await named.bo.react(answers[0], "👎")
+        await named.ada.unreact(answers[0], "👍")
         assert votes(1) == {named.bo.id: Vote.DOWN}
 
     async def test_another_answer_has_the_same_name(self, named, rows):
@@ -224,16 +216,12 @@ class TestSecondAnswer:
 
 
 class TestRestart:
-    async def test_an_interrupted_answer_is_marked(self, named, kill):
-        await named.ask("hi")
-        await kill()
-        assert named.last.content.endswith(f"-# base\n{TRY_AGAIN}")
-        assert named.last.author.name == "Ebba"
-
-    async def test_a_message_without_its_row_is_taken_up_with_its_votes(self, named, kill, rows, votes):
+    async def test_an_interrupted_answer_is_marked_and_taken_up_with_its_votes(self, named, kill, rows, votes):
         answer = await named.ask("hi")
         await named.bo.react(answer, "👍")
         await kill(answer)
+        assert named.last.content.endswith(f"-# base\n{TRY_AGAIN}")
+        assert named.last.author.name == "Ebba"
         assert [row.message_id for row in rows(ReplyMessageRow)] == [answer.id]
         assert votes(1) == {named.bo.id: Vote.UP}
 
@@ -256,20 +244,17 @@ class TestRestart:
         evidence = query(lambda session: read_taste_opinions(session, 1, settings))
         assert [vote.liked for vote in evidence.opinions] == [True]
         assert len(query(lambda session: read_taste_data(session, evidence))) == 0
-        engine.closed = False  # the old bot closed it
         await named.bo.send(named.channel, "What did you promise?", reply_to=named.last)
         assert "What did you promise?" in engine.requests[-1].prompt
         assert "gold" not in engine.requests[-1].prompt
 
-    async def test_a_refused_end_is_delivered(self, named, engine, env, new_bot):
+    async def test_a_refused_end_is_delivered(self, named, engine, env, restart):
         engine.answers = ["one two three"]
         env.inject_error(*EDITS, status=429, times=None)
         await named.ask("hi")
         assert named.last.content.endswith(f"one{CURSOR}")
         env.backend.faults.clear()
-        old = env.bot
-        await env.restart_bot(new_bot())
-        await old.close()
+        await restart()
         assert named.last.content == f"{opening(named.channel.history()[0], named.ada)}one two three\n-# base"
         assert reactions(named.last) == list(SEEDS)
 
