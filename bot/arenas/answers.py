@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
-from bot.chat.ask import Prompts, finished_reply, request_answer
+from bot.chat.ask import Prompts, finished_reply, request_answer, submit_all
 from bot.chat.prompting import stored_messages
-from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
+from bot.engine import Completion, Engine, Generation, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release, ReleaseResolver
 from bot.services import Services
@@ -104,11 +104,10 @@ async def _complete(
     engine: Engine, requests: Mapping[int, GenerationRequest]
 ) -> AsyncGenerator[tuple[int, Completion]]:
     """Submit all requests at once, and yield each completion with its position, in order of positions."""
-    generations = {}
+    generations: Sequence[Generation] = ()
     try:
-        for position, request in requests.items():
-            generations[position] = engine.submit(request)
-        for position, generation in generations.items():
+        generations = submit_all(engine, [*requests.values()])
+        for position, generation in zip(requests, generations, strict=True):
             async for _ in generation:
                 pass
             yield position, generation.completion
@@ -116,7 +115,7 @@ async def _complete(
         log.exception("An answer for an arena failed.")
         raise ArenaFailed("the model failed: the operator finds the reason in the log") from error
     finally:
-        for generation in generations.values():
+        for generation in generations:
             generation.cancel()
 
 

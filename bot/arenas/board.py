@@ -131,12 +131,6 @@ def outcome(answers: Sequence[ArenaAnswer]) -> str:
     )
 
 
-def outcome_in_english(answers: Sequence[ArenaAnswer]) -> str:
-    """Return the sentence about the winner for the log."""
-    with speaking(ENGLISH):
-        return outcome(answers)
-
-
 def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
     """Return the answers with the most picks; none if nobody chose."""
     most = max((answer.picks for answer in answers), default=0)

@@ -18,7 +18,7 @@ from bot.arenas.answers import answer_arena, reply_row
 from bot.arenas.board import (
     blind_board,
     cancelled_board,
-    outcome_in_english,
+    outcome,
     preparing,
     reason_of,
     results_board,
@@ -31,7 +31,7 @@ from bot.errors import UserFacingError
 from bot.guards.access import is_quiet
 from bot.guards.permissions import lacking_to_post
 from bot.localization.languages import languages_of
-from bot.localization.sentences import speaking
+from bot.localization.sentences import ENGLISH, speaking
 from bot.personalities.selection import active_personality
 from bot.services import Services
 from storage.database.columns import utc_now
@@ -61,7 +61,6 @@ log = logging.getLogger(__name__)
 COMPARED_ANSWERS = 3
 """Answers of an arena, unless its starter says otherwise: a glance still compares three."""
 OPEN_MINUTES = 60.0
-"""Duration of an arena, unless its starter says otherwise."""
 Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread
 
 
@@ -98,9 +97,8 @@ class ArenaHost:
         _require_permissions(plan.channel)
         personality = (await active_personality(self._services, plan.channel)).personality
         prompt, prompts = await choose_arena_prompt(self._services, plan.prompt, personality)
-        prepare = prepare_arena
         arena = await self._services.database.run(
-            audited(plan.audited_action, prepare) if plan.audited_action else prepare,
+            audited(plan.audited_action, prepare_arena) if plan.audited_action else prepare_arena,
             personality_id=personality.id,
             guild_id=plan.channel.guild.id,
             channel_id=plan.channel.id,
@@ -179,7 +177,8 @@ class ArenaHost:
             else:
                 await self._services.database.run(close_arena, arena_id)
                 self.unfinished.pop(arena.message_id or 0, None)
-                log.info("Arena %d is closed. %s", arena_id, outcome_in_english(answers))
+                with speaking(ENGLISH):
+                    log.info("Arena %d is closed. %s", arena_id, outcome(answers))
 
     async def on_refusal(self, arena: Arena, error: Exception) -> None:
         """Fail an arena whose message Discord will never accept."""
@@ -243,7 +242,6 @@ def as_channel(channel: object) -> Channel:
 
 
 def _require_permissions(channel: Channel) -> None:
-    """Raise UserFacingError, with the missing permissions, if the bot cannot post an arena."""
     if missing := lacking_to_post(channel):
         raise UserFacingError(
             "I can't post an arena in {channel}: give me {permissions} there.",
@@ -267,19 +265,20 @@ def arena_trigger(settings: ArenaSettings) -> BaseTrigger | None:
 
 
 class ArenaSchedule:
+    """The operator's schedule, and the servers' own, which replace it there."""
+
     INTERVAL_S = 10.0
 
     def __init__(self, services: Services, host: ArenaHost) -> None:
         self._services = services
         self._host = host
-        self._settings = services.settings.arena
-        self._trigger = arena_trigger(self._settings)
+        self._channel_id = services.settings.arena.channel
+        self._trigger = arena_trigger(services.settings.arena)
         # Every process polls for itself: only Discord can say which one serves the channel.
         self._name = f"arenas of {services.shards.names[0]}"
-
-    @property
-    def is_set(self) -> bool:
-        return self._trigger is not None
+        self._due = DueTimes(services.database)
+        self._broken: set[tuple[int, int]] = set()
+        """Servers whose schedule the log has named, with the generation of their choices."""
 
     async def begin(self) -> None:
         """Watch the schedule from now on; a time missed since the last scheduled arena is still due."""
@@ -287,38 +286,23 @@ class ArenaSchedule:
         def begin(session: Session) -> None:
             begin_schedule(session, self._name, last_scheduled(session))
 
-        if self.is_set:
+        if self._trigger is not None:
             await self._services.database.run(begin)
-
-    async def start_due(self) -> None:
-        """Start an arena that is due; in quiet hours it waits for their end."""
-        if is_quiet(self._services.settings.chat, utc_now()):
-            return
-        if self._trigger and await self._services.database.run(take_due, self._name, self._trigger):
-            # A task of its own, so that unloading the cog does not cancel it.
-            self._services.tasks.spawn(self.start_arena(), "scheduled arena")
-
-    async def start_arena(self) -> None:
-        await self._host.start_scheduled(self._settings.channel, by_server=False)
-
-
-class ServerSchedules:
-    def __init__(self, services: Services, host: ArenaHost) -> None:
-        self._services = services
-        self._host = host
-        self._due = DueTimes(services.database)
-        self._broken: set[tuple[int, int]] = set()
-        """Servers whose schedule the log has named, with the generation of their choices."""
 
     async def start_due(self) -> None:
         """Start the arenas that are due; in quiet hours they wait for their end."""
         services = self._services
         if is_quiet(services.settings.chat, utc_now()):
             return
+        if self._trigger and await services.database.run(take_due, self._name, self._trigger):
+            self._start(self._channel_id, by_server=False)
         for setup in services.setups.all():
             if services.shards.serve(setup.guild_id) and await self._is_due(setup):
-                start = self._host.start_scheduled(setup.choices.arena_channel, by_server=True)
-                services.tasks.spawn(start, "scheduled arena")
+                self._start(setup.choices.arena_channel, by_server=True)
+
+    def _start(self, channel_id: int, *, by_server: bool) -> None:
+        # A task of its own, so that unloading the cog does not cancel it.
+        self._services.tasks.spawn(self._host.start_scheduled(channel_id, by_server=by_server), "scheduled arena")
 
     async def _is_due(self, setup: ServerSetup) -> bool:
         if (setup.guild_id, setup.generation) in self._broken:

@@ -14,7 +14,6 @@ from bot.arenas.host import (
     ArenaPlan,
     ArenaSchedule,
     Channel,
-    ServerSchedules,
     as_channel,
 )
 from bot.arenas.latest import ArenasButton
@@ -49,7 +48,6 @@ class Arenas(
         super().__init__(bot, services)
         self._host = ArenaHost(bot, services)
         self._schedule = ArenaSchedule(services, self._host)
-        self._server_schedules = ServerSchedules(services, self._host)
         self._numbers = NumberReactions(bot, services)
         self._unprepared: list[Arena] = []
         """Arenas that a previous run of the bot was preparing."""
@@ -135,12 +133,8 @@ class Arenas(
             if not self._has_resumed:
                 self._has_resumed = True
                 self.services.tasks.repeat(self._close_due, CLOSING_INTERVAL_S, "close arenas")
-                self._watch_schedules()
-
-    def _watch_schedules(self) -> None:
-        of_operator = [self._schedule.start_due] if self._schedule.is_set else []
-        for start_due in (*of_operator, self._server_schedules.start_due):
-            self.services.tasks.repeat(start_due, ArenaSchedule.INTERVAL_S, "start scheduled arenas")
+                start_due = self._schedule.start_due
+                self.services.tasks.repeat(start_due, ArenaSchedule.INTERVAL_S, "start scheduled arenas")
 
     async def _resume_one(self, arena_id: int) -> None:
         async with self._host.editing:
