@@ -103,26 +103,17 @@ class TestCompare:
         await place.grace.react(shown, "👍")
         assert rows(VoteEventRow) == []
 
-    @pytest.mark.parametrize(("a", "b", "name"), [("v1", "1", "v1"), ("base", "BASE", "base")])
-    async def test_the_same_version_twice_is_refused(self, place, version, engine, a, b, name):
-        shown = await compare(place, a, b)
-        assert shown.content == f"Both are {name}: choose two different versions to compare."
-        assert engine.requests == []
-
-    async def test_an_unknown_version_is_named(self, place, version):
+    async def test_what_cannot_be_compared_is_refused_with_the_reason(self, place, version, settings, engine):
+        for a, b, name in (("v1", "1", "v1"), ("base", "BASE", "base")):
+            shown = await compare(place, a, b)
+            assert shown.content == f"Both are {name}: choose two different versions to compare."
         assert "There is no version v9" in (await compare(place, "v1", "v9")).content
-
-    async def test_a_damaged_version_is_a_sentence(self, place, version, settings, engine):
+        assert "That prompt is empty" in (await compare(place, "v1", "base", prompt="  ")).content
+        engine.window = 3
+        assert "too long for the model's context" in (await compare(place, "v1", "base", prompt="a b c d")).content
         (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).unlink()
         assert "is missing" in (await compare(place, "v1", "base")).content
         assert engine.requests == []
-
-    async def test_a_blank_prompt_is_refused(self, place, version):
-        assert "That prompt is empty" in (await compare(place, "v1", "base", prompt="  ")).content
-
-    async def test_a_prompt_that_does_not_fit_is_refused(self, place, version, engine):
-        engine.window = 3
-        assert "too long for the model's context" in (await compare(place, "v1", "base", prompt="a b c d")).content
 
     async def test_a_busy_engine_is_a_sentence(self, place, version, engine):
         engine.full = True
