@@ -22,7 +22,7 @@ from bot.text.panels import MAX_PANEL_CHARS, action_row, panel
 from bot.text.sanitize import sanitize_markdown
 from bot.text.tables import show_tables
 from bot.text.taste import describe_liked
-from storage.database.enums import Label
+from storage.database.enums import NOBODY, Label
 from storage.errors import SittingConflict
 from storage.insights.taste_report import shown_effects
 from storage.personalities.personalities import read_personality
@@ -67,9 +67,9 @@ class Choose(BotCog):
 
     async def show_pair(self, interaction: discord.Interaction, personality_id: int, done: int) -> None:
         """Show the person's next pair in their message, or why there is none now."""
-        sitting, pair = await self.services.database.run(_sit_down, personality_id, interaction.user.id)
+        sitting, spares, pair = await self.services.database.run(_sit_down, personality_id, interaction.user.id)
         self.drawer.keep_ahead(sitting)
-        self.drawer.keep_spares(personality_id)
+        self.drawer.keep_ahead(spares)
         pair, problem = (pair, None) if pair else await self._wait_for_pair(sitting)
         if pair is not None:
             news = await tell_privately(self.services, personality_id, self.services.tastes.of(personality_id))
@@ -116,12 +116,12 @@ class Choose(BotCog):
         await interaction.edit_original_response(view=view)
 
 
-def _sit_down(session: Session, personality_id: int, user_id: int) -> tuple[Sitting, SittingPair | None]:
-    """Return the person's sitting, and the pair that comes next if one is drawn."""
+def _sit_down(session: Session, personality_id: int, user_id: int) -> tuple[Sitting, Sitting, SittingPair | None]:
+    """Return the person's sitting, that of spares for the next person, and the pair that comes next if one is drawn."""
     if has_opted_out(session, user_id):
         raise UserFacingError(OPTED_OUT)
-    sitting = begin_sitting(session, personality_id, user_id)
-    return sitting, next_pair(session, sitting)
+    sitting, spares = (begin_sitting(session, personality_id, whose) for whose in (user_id, NOBODY))
+    return sitting, spares, next_pair(session, sitting)
 
 
 def _answer(label: Label, text: str) -> discord.ui.Container[discord.ui.LayoutView]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usable, reply_row
 from bot.arenas.prompts import render_bank_prompt
@@ -27,7 +27,6 @@ from storage.sittings.sittings import (
     Sitting,
     add_pair,
     add_shared_pair,
-    begin_sitting,
     choose_two,
     count_drawn_ahead,
     drop_outdated,
@@ -55,50 +54,39 @@ class PairDrawer:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._drawing: set[int] = set()
-        """People for whom pairs are being drawn: one sitting at a time, so that nobody occupies the model alone."""
+        """People for whom pairs are being drawn: one sitting at a time, so that nobody occupies the model alone.
+
+        Personalities whose spares are being drawn have negative numbers.
+        """
         self._problems: dict[int, str] = {}
         self._rng = random.Random()
 
     def keep_ahead(self, sitting: Sitting) -> None:
-        """Draw the missing pairs, in the background."""
-        if sitting.user_id not in self._drawing:
-            self._drawing.add(sitting.user_id)
+        """Draw the missing pairs in the background; those of a sitting of NOBODY are for the next person."""
+        whose = -sitting.personality_id if sitting.user_id == NOBODY else sitting.user_id
+        if whose not in self._drawing:
+            self._drawing.add(whose)
             self._problems.pop(sitting.id, None)  # it may be over by now
-            self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
-
-    def keep_spares(self, personality_id: int) -> None:
-        """Draw the missing pairs for the next person, in the background."""
-        if -personality_id not in self._drawing:
-            self._drawing.add(-personality_id)
-            self._services.tasks.spawn(self._draw_spares(personality_id), f"draw spare pairs of {personality_id}")
-
-    async def _draw_spares(self, personality_id: int) -> None:
-        """Draw spare pairs; a failure is only logged, because the next person who waits for a pair will see it."""
-        try:
-            spares = await self._services.database.run(begin_sitting, personality_id, NOBODY)
-            await self._fill(spares, SPARES, self._draw_fresh)
-        except Exception as error:
-            log.info("Spare pairs of personality %d were not drawn: %s", personality_id, error)
-        finally:
-            self._drawing.discard(-personality_id)
+            self._services.tasks.spawn(self._draw_ahead(sitting, whose), f"draw pairs for sitting {sitting.id}")
 
     def take_problem(self, sitting: Sitting) -> str | None:
         """Return the reason why no pair could be drawn last time, once."""
         return self._problems.pop(sitting.id, None)
 
-    async def _draw_ahead(self, sitting: Sitting) -> None:
+    async def _draw_ahead(self, sitting: Sitting, whose: int) -> None:
+        database, is_spare = self._services.database, sitting.user_id == NOBODY
+        number, draw = (SPARES, self._draw_fresh) if is_spare else (AHEAD, self._draw)
         try:
-            await self._fill(sitting, AHEAD, self._draw)
+            await database.run(drop_outdated, sitting)
+            while await database.read(count_drawn_ahead, sitting.id) < number:
+                await draw(sitting)
         except Exception as error:
-            self._problems[sitting.id] = member_message(error)
+            if is_spare:  # the next person who waits for a pair will see it
+                log.info("Spare pairs of personality %d were not drawn: %s", sitting.personality_id, error)
+            else:
+                self._problems[sitting.id] = member_message(error)
         finally:
-            self._drawing.discard(sitting.user_id)
-
-    async def _fill(self, sitting: Sitting, number: int, draw: Callable[[Sitting], Awaitable[None]]) -> None:
-        database = self._services.database
-        await database.run(drop_outdated, sitting)
-        while await database.read(count_drawn_ahead, sitting.id) < number:
-            await draw(sitting)
+            self._drawing.discard(whose)
 
     async def _draw(self, sitting: Sitting) -> None:
         """Add one pair; raises UserFacingError if that was not possible."""

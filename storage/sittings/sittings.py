@@ -75,8 +75,6 @@ class SittingProgress:
     labelled: int
     """Number of labelled pairs, skipped ones included."""
     counts: dict[Label, int]
-    waiting: int
-    """Number of pairs that are drawn and not labelled yet."""
 
     @property
     def useful(self) -> int:
@@ -321,7 +319,7 @@ def read_progress(session: Session, sitting_id: int) -> SittingProgress:
         select(SittingPairRow.label).where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_not(None))
     ).all()
     counts = {label: labels.count(label) for label in Label if label in labels}
-    return SittingProgress(len(labels), counts, count_drawn_ahead(session, sitting_id))
+    return SittingProgress(len(labels), counts)
 
 
 def choose_two(texts: Sequence[str], taste: LearnedTaste | None, rng: Random) -> tuple[tuple[int, int], PairChoice]:

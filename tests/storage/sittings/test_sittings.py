@@ -202,7 +202,7 @@ def test_progress_counts_what_was_said_without_what_was_skipped(session: Session
         label(session, sitting, said)
     progress = read_progress(session, sitting.id)
     assert progress.counts == {Label.FIRST: 2, Label.SKIPPED: 1}
-    assert (progress.labelled, progress.useful, progress.waiting) == (3, 2, 1)
+    assert (progress.labelled, progress.useful) == (3, 2)
 
 
 class TestAgreement:
