@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from bot.cogs.choose import OPTED_OUT, STILL_DRAWING
 from bot.engine import GenerationFailed
-from bot.sittings.drawer import AHEAD, SPARES
+from bot.sittings.drawer import AHEAD
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Basis, GateVerdict, Label, Origin, PairChoice
 from storage.database.tables import (
@@ -33,6 +33,7 @@ from storage.settings.sections import Settings, VoteSettings
 from storage.taste.opinions import read_taste_opinions
 from tests.bot.panels import said
 
+SPARES = 3
 LABELS = {
     "Left": Label.FIRST,
     "Right": Label.SECOND,
@@ -44,6 +45,12 @@ LABELS = {
 @pytest.fixture
 def fixed_basis():
     return None
+
+
+@pytest.fixture(autouse=True)
+def few_spares(monkeypatch):
+    """Each pair for the next person takes four answers."""
+    monkeypatch.setattr("bot.sittings.drawer.SPARES", SPARES)
 
 
 @pytest.fixture(autouse=True)
