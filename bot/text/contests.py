@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from bot.localization.sentences import gettext, ngettext, translated
+from collections.abc import Mapping
+from typing import TypeVar
+
+from bot.localization.sentences import gettext, ngettext, number, translated
 from storage.database.enums import GateVerdict
 from storage.releases.contests import Contest, LeftOut, Standing
 from storage.releases.versions import Version, name_of
 from storage.wording import gettext_noop
 
+Reason = TypeVar("Reason")
 LEFT_OUT = {
     LeftOut.NEW: gettext_noop("by new accounts or members"),
     LeftOut.REPEATED: gettext_noop("on a question that was decided before"),
@@ -115,8 +119,13 @@ def _left_out(evidence: Standing) -> str:
         "{counted} of {all} choices count, the others not: {reasons}.",
         counted=counted,
         all=counted + others,
-        reasons=", ".join(f"{left_out[why]} {gettext(words)}" for why, words in LEFT_OUT.items() if why in left_out),
+        reasons=count_reasons(left_out, LEFT_OUT),
     )
+
+
+def count_reasons(numbers: Mapping[Reason, int], words: Mapping[Reason, str]) -> str:
+    """Return for example "3 on hold, 2 by new accounts or members", in the order of the words."""
+    return ", ".join(f"{number(numbers[why])} {gettext(said)}" for why, said in words.items() if why in numbers)
 
 
 def _verdicts(contest: Contest, viewer_id: int | None) -> str:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import discord
 
-from bot.localization.sentences import gettext, ngettext, number, reasoned, sentence, translated
-from bot.text.contests import describe_contest
+from bot.localization.sentences import gettext, ngettext, reasoned, sentence, translated
+from bot.text.contests import count_reasons, describe_contest
 from bot.text.lineage import name_actor
 from bot.text.rounds import describe_metrics, describe_pairs, describe_votes
 from bot.text.sanitize import escape_inline, quote_plainly, sanitize_reason
@@ -71,9 +71,7 @@ def describe_left_out(given: int, left_out: Mapping[NotOnVersion, int]) -> str:
         "Of {given} votes given, {count} are not shown here: {reasons}.",
         sum(left_out.values()),
         given=given,
-        reasons=", ".join(
-            f"{number(left_out[why])} {gettext(words)}" for why, words in NOT_ON_VERSION.items() if why in left_out
-        ),
+        reasons=count_reasons(left_out, NOT_ON_VERSION),
     )
 
 
@@ -286,7 +284,6 @@ def before_after_text(found: BeforeAfter | None) -> str:
 
 
 def _compared_rows(found: BeforeAfter, escaped: Callable[[str], str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each message with both answers."""
     for one in found.answers:
         sides = ((found.before, one.before), (found.after, one.after))
         yield one.message, [f"**{name}:** {escaped(_cut(answer))}" for name, answer in sides]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.engine import EngineState
-from bot.localization.sentences import day, decimal, gettext, listing, ngettext, number, sentence, translated
-from bot.text.contests import describe_contest, describe_luck, how_to_choose, what_decides
+from bot.localization.sentences import day, decimal, gettext, listing, ngettext, sentence, translated
+from bot.text.contests import count_reasons, describe_contest, describe_luck, how_to_choose, what_decides
 from bot.text.releases import details_hint, promote_hint, with_reason
 from bot.text.rounds import describe_round, describe_trainers
 from bot.text.taste import describe_choosing, describe_counts, describe_now
@@ -27,7 +27,6 @@ UNCOUNTED = {
     WRONG_FACT: gettext_noop("about a wrong fact"),
     OPT_OUT: gettext_noop("by people who forbade learning"),
 }
-"""Reasons why a vote does not count."""
 
 
 def describe_status(
@@ -120,7 +119,6 @@ def _next_version(status: ModelStatus, viewer_id: int | None) -> str:
 
 
 def _next_round(status: ModelStatus, settings: Settings) -> str:
-    """Return the data that the next round could learn from."""
     feedback = status.outlook.pairs
     parts = [
         ngettext(
@@ -175,11 +173,7 @@ def describe_counted(outlook: Outlook) -> str:
                 "Of {given} votes given, {count} do not count: {reasons}.",
                 votes.given - votes.counted,
                 given=votes.given,
-                reasons=", ".join(
-                    f"{number(votes.uncounted[rule])} {gettext(why)}"
-                    for rule, why in UNCOUNTED.items()
-                    if rule in votes.uncounted
-                ),
+                reasons=count_reasons(votes.uncounted, UNCOUNTED),
             )
         )
     if votes.in_part:

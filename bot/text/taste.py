@@ -65,10 +65,6 @@ def what_acts(now: AnsweringNow) -> list[str]:
     return said
 
 
-def taste_lines(report: TasteReport) -> list[str]:
-    return _taste_lines(report, escape_inline)
-
-
 def describe_picture(report: TasteReport) -> str:
     """Return the picture's content in words, for people who cannot see it."""
     said = describe_finding(report)
@@ -77,10 +73,10 @@ def describe_picture(report: TasteReport) -> str:
 
 def taste_text(report: TasteReport) -> str:
     """Return the same for a terminal."""
-    return "\n".join(_taste_lines(report, str))
+    return "\n".join(taste_lines(report, str))
 
 
-def _taste_lines(report: TasteReport, escaped: Callable[[str], str]) -> list[str]:
+def taste_lines(report: TasteReport, escaped: Callable[[str], str] = escape_inline) -> list[str]:
     lines = [describe_finding(report)]
     if not report.is_learning:
         return lines
