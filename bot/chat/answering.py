@@ -81,7 +81,6 @@ class Answerer:
         self._introduced: set[tuple[int, int]] = set()
         """(channel id, personality id) where members have read since the start that it has not learned yet."""
         self.at_work = 0
-        """The number of answers that are being written."""
 
     async def answer(self, ask: Ask) -> AnswerResult:
         """Answer, and return the end of the answer.

@@ -82,11 +82,9 @@ class Ask:
     origin: Origin = Origin.CHAT
     asked_at: datetime = field(default_factory=utc_now)
     retrieved: tuple[Retrieved, ...] = ()
-    """The passages that the prompt quotes."""
     citations: tuple[Citation, ...] = ()
     """Quoted lines, shown under a complete answer."""
     sources: Sources = NO_SOURCES
-    """The Discord messages whose words the prompt holds."""
     notes: tuple[str, ...] = ()
     """Sentences for the small print about attachments of the question."""
     has_outside_text: bool = False

@@ -68,7 +68,6 @@ class Context:
     is_greeted: bool
     """The member has received the privacy notice."""
     rival: Version | None
-    """The version whose answers people compare with the champion's."""
     pair_share: float
     """Share of answers like this one that come with a second one."""
     unsure: str = ""
@@ -157,7 +156,6 @@ class _Rows:
     is_greeted: bool
     has_documents: bool
     decision: ReplyDecision = NOTHING
-    """The documents' part in the reply."""
 
 
 async def _read_rows(services: Services, history: History, message: discord.Message) -> _Rows:

@@ -35,7 +35,6 @@ class Post:
     """A person's words; empty if the message is not part of a conversation, and for the bot's own messages."""
     is_own: bool = False
     files: tuple[discord.Attachment, ...] = ()
-    """Files that a person attached."""
     materials: tuple[Material, ...] = ()
     """Texts about these files and linked web pages, and the text of a forwarded message."""
     is_forwarded: bool = False
@@ -118,11 +117,9 @@ class Conversation:
     turns: tuple[Turn, ...]
     speakers: frozenset[int]
     summary: str = ""
-    """The channel's summary of earlier turns, if it has one."""
     is_full: bool = False
     """The limit of earlier messages was reached, so there may be more."""
     sources: Sources = NO_SOURCES
-    """The Discord messages whose words the turns and the summary hold."""
     has_outside_text: bool = False
     """A turn holds a description of a picture, a web page, or a message that was forwarded."""
 

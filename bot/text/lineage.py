@@ -86,7 +86,6 @@ PARTS = frozenset({CHOICES, GATE, SCHEDULE})
 
 
 _MARKDOWN = re.compile(r"\\(?P<escaped>[^\w\s]|_)|\[(?P<text>[^]]*)\]\(<(?P<url>[^>]*)>\)|<@(?P<user>\d+)>|\*\*")
-"""The parts of Discord's Markdown in these texts."""
 
 
 def as_plain_text(lines: Iterable[str]) -> str:
