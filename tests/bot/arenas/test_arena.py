@@ -262,7 +262,7 @@ def _plan(env: simcord.Env, place) -> ArenaPlan:
 
 
 class TestPrompts:
-    async def test_without_a_prompt_one_of_the_bank_is_asked_and_none_twice(self, place, rows, tmp_path):
+    async def test_without_a_prompt_one_of_the_bank_is_asked_and_none_twice(self, place, rows):
         for _ in range(3):
             await place.grace.slash(place.channel, "arena start")
             await place.grace.slash(place.channel, "arena stop")
@@ -386,7 +386,7 @@ class TestNumberReactions:
 
 
 class TestThread:
-    async def test_an_arena_does_not_call_the_bot_into_a_thread(self, place, env, engine, rows):
+    async def test_an_arena_does_not_call_the_bot_into_a_thread(self, place, engine):
         started = await place.ada.send(place.channel, "let us talk")
         thread = await place.open_thread(started)
         await place.grace.slash(thread, "arena start", prompt="Tea?")

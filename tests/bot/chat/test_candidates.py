@@ -176,7 +176,7 @@ class TestChoice:
         await place.ask("hi")
         assert len(engine.requests) == 1
 
-    async def test_a_vote_that_is_taken_back_is_unlearned_and_a_new_one_added(self, place, engine, env):
+    async def test_a_vote_that_is_taken_back_is_unlearned_and_a_new_one_added(self, place, env):
         tastes = env.bot.services.tastes
         answer = await place.ask("hi")
         await place.bo.react(answer, "👍")

@@ -170,7 +170,7 @@ class TestCooldown:
     def overrides(self):
         return {"REACTUNE_CHAT__COOLDOWN_S": "60"}
 
-    async def test_a_member_in_cooldown_is_asked_to_wait_and_others_are_not(self, place, engine):
+    async def test_a_member_in_cooldown_is_asked_to_wait_and_others_are_not(self, place):
         await place.ask("one")
         before = len(place.env.http_requests)
         refused = await place.ask("two")
@@ -226,7 +226,7 @@ async def test_data_deleted_while_the_answer_is_made_leaves_the_answer_and_no_ro
     assert rows(ReplyRow) == rows(ReplyMessageRow) == []
 
 
-async def test_a_question_deleted_before_the_answer_is_neither_answered_nor_kept(place, engine, env, rows):
+async def test_a_question_deleted_before_the_answer_is_neither_answered_nor_kept(place, env, rows):
     question = env.backend.create_message(place.channel.id, place.ada.id, f"{place.mention} hi")
     env.backend.delete_message(place.channel.id, question.id)
     await env.settle()
@@ -242,7 +242,7 @@ async def test_trouble_while_editing_does_not_lose_the_answer(place, engine, env
         assert answer.content == "one two three\n-# base"
 
 
-async def test_a_channel_where_the_bot_may_not_write_is_left_in_peace(place, engine, env, rows):
+async def test_a_channel_where_the_bot_may_not_write_is_left_in_peace(place, env, rows):
     env.inject_error("POST", "/channels/*/messages", status=403, code=50013, times=None)
     await place.ada.send(place.channel, f"{place.mention} hi")
     assert place.contents == [f"{place.mention} hi"]
@@ -290,7 +290,7 @@ class TestAnotherAnswer:
         assert "edited since" in result.response.content
         assert place.last.content == "answer 2\n-# base"
 
-    async def test_while_the_database_is_unreachable_the_reaction_gets_a_notice(self, place, engine, monkeypatch):
+    async def test_while_the_database_is_unreachable_the_reaction_gets_a_notice(self, place, monkeypatch):
         answer = await place.ask("hi")
 
         def fail(*_args):
@@ -324,7 +324,7 @@ class TestAnotherAnswer:
         assert "answer 1" not in engine.requests[-1].prompt
 
 
-async def test_two_people_at_once_get_their_own_answers(place, engine, env, rows):
+async def test_two_people_at_once_get_their_own_answers(place, env, rows):
     env.backend.create_message(place.channel.id, place.bo.id, f"{place.mention} second")
     await place.ada.send(place.channel, f"{place.mention} first")
     assert len(rows(ReplyRow)) == 2

@@ -74,7 +74,7 @@ class TestTrips:
         assert "-# Rules: “The pool opens at nine.”" in answer.content
         assert trips() == ANSWERED
 
-    async def test_the_first_question_to_documents_that_another_process_added(self, place, trips, encoder):
+    async def test_the_first_question_to_documents_that_another_process_added(self, place, trips):
         await place.ask("hi")
         await place.grace.slash(place.channel, "knowledge add", text="The pool opens at nine.", title="Rules")
         place.env.bot.services.library._encoder._encoder = None  # as in a process that has not loaded it

@@ -144,7 +144,7 @@ class TestRole:
         assert place.last.content == "answer 1\n-# base"
         assert "<user>what is red?\n" in engine.requests[0].prompt
 
-    async def test_its_mention_without_words_gets_a_hint(self, place, engine, role):
+    async def test_its_mention_without_words_gets_a_hint(self, place, role):
         await place.ada.send(place.channel, role.mention)
         assert "I don't see a question" in place.last.content
 

@@ -258,7 +258,7 @@ class TestInterrupted:
 
         return ask_and_cut
 
-    async def test_it_offers_another_answer_with_the_reaction_that_gives_one(self, place, cut, kill, engine):
+    async def test_it_offers_another_answer_with_the_reaction_that_gives_one(self, place, cut, kill):
         await cut()
         await kill()
         assert place.last.content == f"answer\n{TRY_AGAIN}"
@@ -290,7 +290,7 @@ class TestInterrupted:
         assert place.last.content == f"answer\n{TRY_AGAIN}"
         assert rows(ReplyRow)[0].outcome is Outcome.INTERRUPTED
 
-    async def test_it_is_marked_when_the_database_is_back(self, place, cut, kill, env, settings, monkeypatch):
+    async def test_it_is_marked_when_the_database_is_back(self, place, cut, kill, env, monkeypatch):
         await cut()
         waits = iter([OperationalError("", None, Exception("away"))])
 

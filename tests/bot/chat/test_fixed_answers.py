@@ -81,7 +81,7 @@ class TestWhatItIs:
         answer = await place.ask("are you human?")
         assert "I'm a bot and not a person. Here I play pirate." in answer.content
 
-    async def test_a_picture_may_be_meant(self, place, engine):
+    async def test_a_picture_may_be_meant(self, place):
         await place.ada.send(place.channel, f"{place.mention} is this AI?", attachments=[CAT])
         assert "I can't see pictures here" in place.last.content
         assert "a bot and not a person" not in place.last.content
@@ -130,7 +130,7 @@ class TestWhatItCannotSee:
         assert engine.requests == []
         assert rows(ReplyRow)[0].origin is Origin.FIXED
 
-    async def test_a_question_beside_a_picture_is_answered(self, place, engine):
+    async def test_a_question_beside_a_picture_is_answered(self, place):
         await place.ada.send(place.channel, f"{place.mention} how are you?", attachments=[CAT])
         assert place.last.content == f"answer 1\n-# base · {BLIND}"
 

@@ -53,7 +53,7 @@ def unmanaged(place):
     return guild.create_text_channel("unmanaged", overwrites=lacking)
 
 
-async def test_a_call_in_a_channel_is_answered_in_a_thread_and_goes_on_there(place, thread, engine, rows, votes):
+async def test_a_call_in_a_channel_is_answered_in_a_thread_and_goes_on_there(place, thread, engine, rows):
     assert thread.name == "what is red?"
     assert thread.last_message.content == "answer 1\n-# base"
     typing = [one.path for one in place.env.http_requests if one.path.endswith("/typing")]
@@ -211,7 +211,7 @@ class TestAfterAGap:
 
 
 class TestThread:
-    async def test_it_opens_one_in_which_no_mention_is_needed(self, place, choose, engine):
+    async def test_it_opens_one_in_which_no_mention_is_needed(self, place, choose):
         await choose(elsewhere="mention")
         result = await place.ada.slash(place.channel, "thread", topic="Bees @everyone")
         (thread,) = place.channel.threads

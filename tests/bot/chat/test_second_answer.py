@@ -116,7 +116,7 @@ class TestSecondAnswer:
         await place.ask("hi", who=place.bo)
         assert [row.basis for row in rows(ReplyRow)] == [None, None, Basis.LIVE_CHAT, Basis.LIVE_CHAT]
 
-    async def test_the_first_answer_is_whole_before_the_second_is_asked_for(self, place, engine, env):
+    async def test_the_first_answer_is_whole_before_the_second_is_asked_for(self, place, engine):
         seen = []
 
         async def look() -> None:
@@ -140,7 +140,7 @@ class TestSecondAnswer:
         assert answer.content.endswith("-# base · ran out of time")
         assert len(rows(ReplyRow)) == 1
 
-    async def test_if_the_second_answer_fails_the_first_is_kept(self, place, engine, env):
+    async def test_if_the_second_answer_fails_the_first_is_kept(self, place, engine):
         async def fill() -> None:
             engine.full = True
 
@@ -213,7 +213,7 @@ class TestChoice:
         assert pressed.response.content == GONE
         assert rows(ComparisonRow) == []
 
-    async def test_deleting_their_data_deletes_what_a_member_chose(self, place, second, query, rows):
+    async def test_deleting_their_data_deletes_what_a_member_chose(self, place, second, query):
         await place.bo.click(second, label="First")
         query(lambda session: delete_member(session, place.bo.id))
         assert query(lambda session: session.scalars(select(ComparisonRow)).all()) == []

@@ -64,7 +64,7 @@ class TestInTheChannel:
         await env.settle()
         assert len(news_in(place.channel)) == 1
 
-    async def test_the_news_that_it_teaches_comes_when_the_votes_are_clear(self, place, engine, query, rows, env):
+    async def test_the_news_that_it_teaches_comes_when_the_votes_are_clear(self, place, query, rows, env):
         query(lambda session: add_taste(session, 60))
         await env.bot.services.tastes.refresh()
         await env.bot.services.tastes.settle()
@@ -116,7 +116,7 @@ class TestInTheChannel:
         await env.settle()
         assert news_in(place.channel) == []
 
-    async def test_nothing_is_said_while_the_taste_is_off(self, place, like_calm_answers, vote_calmly, query, rows):
+    async def test_nothing_is_said_while_the_taste_is_off(self, place, like_calm_answers, vote_calmly, query):
         query(lambda session: switch_taste(session, 1, on=False))
         await like_calm_answers(FEWEST - 1)
         await vote_calmly(loud=True)

@@ -226,7 +226,7 @@ class TestRestart:
         assert votes(1) == {named.bo.id: Vote.UP}
 
     async def test_a_forged_message_in_its_place_teaches_nothing_and_is_quoted_nowhere(
-        self, named, kill, rows, query, settings, engine
+        self, named, kill, query, settings, engine
     ):
         answer = await named.ask("How is the sea?")
         (ready,) = named.env.bot.services.webhooks._ready.values()
