@@ -22,5 +22,6 @@ def ask_few_questions(monkeypatch: pytest.MonkeyPatch, every: int = EVERY) -> No
 
 
 def run_short_round(settings: Settings, round_id: int, log_level: int) -> None:
-    ask_few_questions(pytest.MonkeyPatch(), every=4 * EVERY)
+    # Three everyday messages stay: they show people the change.
+    ask_few_questions(pytest.MonkeyPatch(), every=2 * EVERY)
     _run_in_process(settings, round_id, log_level)

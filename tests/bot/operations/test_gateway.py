@@ -88,10 +88,10 @@ async def test_over_the_wire_an_outage_and_a_stop_are_three_lines_without_a_trac
             bot = subprocess.Popen(command, stderr=file, env=environment | wire.environment)  # noqa: ASYNC220
         try:
             await until(lambda: "Connected to Discord" in log.read_text())
-            wire.hold_silent(silent=True)
+            wire.is_silent = True
             await wire.drop(forget=True)
             await until(lambda: "unreachable" in log.read_text())
-            wire.hold_silent(silent=False)
+            wire.is_silent = False
             await until(lambda: "reachable again" in log.read_text())
             bot.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(bot.wait, HANG_S) == 0
