@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import combinations
-from math import isnan
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -47,10 +46,8 @@ def read_rater_agreement(session: Session, personality_id: int) -> RaterAgreemen
 
 def measure_agreement(labels: list[tuple[str, str]]) -> RaterAgreement:
     """Return the agreement of two people from their labels of the same pairs. Pure."""
-    from sklearn.metrics import cohen_kappa_score
-
-    ones, others = zip(*labels, strict=True)
-    known = sorted({*ones, *others})
-    kappa = float(cohen_kappa_score(ones, others)) if len(known) > 1 else float("nan")
     share = sum(one == other for one, other in labels) / len(labels)
-    return RaterAgreement(len(labels), share, None if isnan(kappa) else kappa)
+    ones, others = (Counter(said) for said in zip(*labels, strict=True))
+    by_chance = sum(ones[label] * others[label] for label in ones) / len(labels) ** 2
+    kappa = (share - by_chance) / (1 - by_chance) if by_chance < 1 else None
+    return RaterAgreement(len(labels), share, kappa)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 from bot.engine import EngineState, Finish, GenerationRequest
@@ -18,8 +17,6 @@ from storage.models.hardware import broken_library, serving_format
 from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.verifier import Graphs, Verifier
 from storage.settings.sections import GenerationSettings, ModelSettings
-
-log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine(QueueingEngine[QueuedGeneration]):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax
-from sklearn.linear_model import LogisticRegression
 
 from storage.taste.measures import FARTHEST, MEASURES
 from storage.taste.model import (
@@ -183,6 +182,8 @@ def test_the_covariance_is_the_inverse_curvature_with_the_voters_integrated_out(
 
 
 def test_choices_between_two_answers_are_scikit_learns_logistic_regression() -> None:
+    from sklearn.linear_model import LogisticRegression  # it takes a second to import
+
     random = np.random.default_rng(7)
     first, second = random.normal(size=(2, 80, len(GROUPS)))
     is_first = random.random(80) < expit((first - second) @ TRUTH)
