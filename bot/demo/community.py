@@ -122,8 +122,8 @@ class Answered:
     answers: tuple[str, ...]
 
 
-def read_community_answers() -> list[Answered]:
-    lines = map(json.loads, ANSWERS.read_text(encoding="utf-8").splitlines())
+def read_community_answers(path: Path = ANSWERS) -> list[Answered]:
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return [Answered(line["message"], tuple(line["answers"])) for line in lines]
 
 
