@@ -34,7 +34,7 @@ READS = 3
 READS_PER_REPLY = 200
 DURABILITY = {SQLITE: "WAL, synchronous FULL", POSTGRES: "fsync and synchronous_commit on"}
 
-READ_ALL, READ_REPLY, WRITE = "read every current vote", "read one reply's votes", "store votes"
+READ_ALL, READ_REPLY, WRITE = "read all votes as a round does", "read one reply's votes", "store votes"
 
 
 @dataclass(frozen=True)
