@@ -33,7 +33,8 @@ from storage.settings.sections import Settings, VoteSettings
 from storage.taste.opinions import read_taste_opinions
 from tests.bot.panels import said
 
-SPARES = 3
+SPARES = 2 * AHEAD
+HANG_S = 60.0
 LABELS = {
     "Left": Label.FIRST,
     "Right": Label.SECOND,
@@ -49,7 +50,7 @@ def fixed_basis():
 
 @pytest.fixture(autouse=True)
 def few_spares(monkeypatch):
-    """Each pair for the next person takes four answers."""
+    """Draw few, because each takes four answers; but more than the first person may take while they are drawn."""
     monkeypatch.setattr("bot.sittings.drawer.SPARES", SPARES)
 
 
@@ -76,12 +77,14 @@ async def press(who, message, label):
 
 async def drawn(rows, waiting: int = SPARES) -> None:
     """Wait until the pairs for whoever comes next are there."""
-    for _ in range(500):
+
+    def are_there() -> bool:
         spares = [row.id for row in rows(SittingRow) if row.user_id == NOBODY]
-        if sum(row.sitting_id in spares for row in rows(SittingPairRow)) >= waiting:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the pairs were not drawn")
+        return sum(row.sitting_id in spares for row in rows(SittingPairRow)) >= waiting
+
+    async with asyncio.timeout(HANG_S):
+        while not are_there():  # noqa: ASYNC110  (a row has no event)
+            await asyncio.sleep(0.01)
 
 
 def of(rows, who) -> list[SittingPairRow]:
