@@ -89,6 +89,7 @@ def test_an_impossible_option_is_refused_in_a_sentence(options: dict[str, Any]) 
         bases.run(**options)
 
 
+@pytest.mark.slow
 def test_vllm_is_started_asked_under_two_versions_and_ended(base: BaseModel, tmp_path: Path, vllm: str) -> None:
     versions = tuple(write_random_adapter(base.path, tmp_path / str(seed), seed) for seed in (1, 2))
     rows: list[Row] = []

@@ -204,6 +204,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_bot_in_order(tmp_path):
     """One process serves twice, because it imports for seconds."""
     environment = os.environ | {
@@ -269,6 +270,7 @@ def killed_while_streaming(settings) -> None:
     assert killed.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 async def test_a_bot_killed_while_streaming_loses_no_vote_and_marks_the_answer(
     killed_while_streaming, env, rows, votes
 ):

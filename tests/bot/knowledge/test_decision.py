@@ -50,6 +50,7 @@ def test_the_evaluation_is_large_enough() -> None:
     assert len(messages) - len(asked) >= 200
 
 
+@pytest.mark.slow
 def test_real_ways_of_asking_get_the_right_line_and_nothing_else_is_made_up() -> None:
     # On servers that nobody had read who wrote rules and weights: 68 questions with an answer, 32 without, 60 others.
     shares = shares_of(decide_all(InEnglish(SharedEncoder())))

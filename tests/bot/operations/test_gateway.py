@@ -75,6 +75,7 @@ def test_discord_py_still_reports_attempts_in_these_words():
     assert [words for words in ATTEMPTS if f"'{words}" not in source] == []
 
 
+@pytest.mark.slow
 async def test_over_the_wire_an_outage_and_a_stop_are_three_lines_without_a_traceback(tmp_path: Path):
     wire, log = WireDiscord(), tmp_path / "log"
     environment = os.environ | {
