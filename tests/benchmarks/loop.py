@@ -41,8 +41,9 @@ QUESTION = "Tell me a long story about the sea, a lighthouse and a cat."
 def run(*, base: str = "bundled", conversations: int = 8, answers: int = 3, new_tokens: int = 64) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `answers` are given one after another by each conversation."""
     with tempfile.TemporaryDirectory() as folder:
-        # An epoch ends later than the measurement, which ends the round.
-        settings = settings_in(Path(folder), base, new_tokens, training__schedule="", training__epochs=50)
+        # Training begins at once, without fresh answers, and would take longer than the measurement, which ends it.
+        quick = {"training__schedule": "", "training__epochs": 50, "pairs__ranked_prompts": 0}
+        settings = settings_in(Path(folder), base, new_tokens, **quick)
         notes.print("Getting the base model ready …")
         resolve_base_model(settings.model.base, settings.data.directory)
         rows = asyncio.run(_measure(settings, conversations, answers))
