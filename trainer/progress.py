@@ -228,7 +228,7 @@ class Forecast:
         self._recent[self._now.phase] = seconds + passed, done + steps
 
     def _pace(self) -> float:
-        """Return the ratio of the time that this round's recent steps took to their usual time."""
+        """Return how slow this round's recent steps were: their time divided by the usual time."""
         rated = [(self._usual[phase], recent) for phase, recent in self._recent.items() if phase in self._usual]
         known = [(usual, recent) for usual, recent in rated if usual.steps and usual.seconds]
         expected = sum(usual.seconds / usual.steps * done for usual, (_, done) in known)

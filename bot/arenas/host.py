@@ -265,7 +265,7 @@ def arena_trigger(settings: ArenaSettings) -> BaseTrigger | None:
 
 
 class ArenaSchedule:
-    """The operator's schedule, and the servers' own, which replace it there."""
+    """Starts scheduled arenas: a server's own schedule replaces the operator's."""
 
     INTERVAL_S = 10.0
 

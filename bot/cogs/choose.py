@@ -133,7 +133,7 @@ def _text_view(text: str, button: MorePairsButton) -> discord.ui.LayoutView:
 
 
 def choose_of(bot: discord.Client) -> Choose:
-    """Return the cog, whose drawer also draws for the console: nobody has pairs drawn in two places at once."""
+    """Return the cog; the console shares its drawer, so that one person's pairs are never drawn twice at once."""
     assert isinstance(bot, ServicesBot)
     cog = bot.get_cog(Choose.__name__)
     assert isinstance(cog, Choose)

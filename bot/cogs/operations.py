@@ -1,4 +1,4 @@
-"""The console, metrics and health over HTTP, and one alert for each problem."""
+"""Serves the console, metrics and health over HTTP, and alerts admins to each problem."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ async def run_audited(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Run `work` like `Database.run`, with a line of the audit trail in its transaction."""
+    """Run `work` like `Database.run`, and write the audit line in the same transaction."""
     services = services_of(interaction)
     result = await services.database.run(audited(audited_action, work), *args, **kwargs)
     interaction.extras[NOTED] = True

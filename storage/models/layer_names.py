@@ -45,7 +45,7 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
 
 
 def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the weights in a model's files, by their names there; raises like `read_header`."""
+    """Return {name: shape} of the weights in a model's files; raises like `read_header`."""
     headers = (read_header(file)[0] for file in weight_files(folder))
     return {name: tuple(entry["shape"]) for header in headers for name, entry in header.items()}
 

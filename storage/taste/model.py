@@ -66,7 +66,7 @@ class Choices:
     weight: Floats
     """Weight of each choice, (C,)."""
     in_order: NDArray[np.bool_]
-    """True for each choice whose first answer is known to have been shown first, (C,)."""
+    """True where we know that the first answer was shown first, (C,)."""
 
     @property
     def bare(self) -> Choices:

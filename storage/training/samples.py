@@ -162,10 +162,22 @@ def record_samples(
         unseen = _unseen(personality_id, base_revision, asked, Basis.PROMPT_BANK)
         sample = replace(unseen, version_id=version_id, sampling=sampling, seed=seed, origin=Origin.SAMPLE)
         if source:
-            shared = ("guild_id", "channel_id", "basis", "speakers", "sources")
-            if digest_prompt(source.prompt) == asked.digest:
-                shared += ("prompt", "messages", "prompt_tokens", "dropped_turns")
-            sample = replace(sample, **{name: getattr(source, name) for name in shared})
+            sample = replace(
+                sample,
+                guild_id=source.guild_id,
+                channel_id=source.channel_id,
+                basis=source.basis,
+                speakers=source.speakers,
+                sources=source.sources,
+            )
+        if source and digest_prompt(source.prompt) == asked.digest:
+            sample = replace(
+                sample,
+                prompt=source.prompt,
+                messages=source.messages,
+                prompt_tokens=source.prompt_tokens,
+                dropped_turns=source.dropped_turns,
+            )
         outcome = Outcome.LENGTH if answer.is_cut else Outcome.COMPLETE
         store_reply(session, sample, FinishedReply(answer=answer.text, outcome=outcome))
         stored += 1

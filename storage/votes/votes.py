@@ -159,7 +159,7 @@ def current_thumbs(session: Session, reply_ids: Collection[int]) -> set[Thumb]:
 
 
 def _standing(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[tuple[int, Thumb]]:
-    """Return (reply ID, thumb), because answers that were never on Discord all have message ID 0."""
+    """Return (reply ID, thumb) of each; the message ID is not enough, as it is 0 if an answer was never on Discord."""
     if not reply_ids:
         return set()
     row = VoteEventRow

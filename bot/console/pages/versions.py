@@ -56,7 +56,7 @@ class ShownContest:
 
 
 def show_contest(session: Session, here: Here) -> ShownContest | None:
-    """Return the comparison that goes on; None if there is none."""
+    """Return the present comparison; None if there is none."""
     contest = read_contest(session, here.personality.id, here.services.settings.votes)
     if contest is None:
         return None
