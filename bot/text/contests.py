@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from bot.localization.sentences import gettext, ngettext, number, translated
-from storage.database.enums import GateVerdict
 from storage.releases.contests import Contest, LeftOut, Standing
 from storage.releases.versions import Version, name_of
 from storage.wording import gettext_noop
@@ -137,9 +136,7 @@ def _verdicts(contest: Contest, viewer_id: int | None) -> str:
         for admin, own in sorted(contest.admins.items(), key=lambda one: one[0] != viewer_id)
     ]
     verdicts.append(gettext("members {score}", score=_score(contest.evidence)))
-    is_members = not contest.has_few_members and any(
-        own.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE for own in contest.admins.values()
-    )
+    is_members = not contest.has_few_members and any(own.is_decided for own in contest.admins.values())
     said = gettext(
         "{version} against {champion}: {verdicts}.",
         version=contest.rival.name,

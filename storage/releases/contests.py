@@ -82,7 +82,7 @@ class Bet(NamedTuple):
 
     said_at: datetime
     amount: float
-    """The stake that was won; negative for a loss."""
+    """The stake that was won, negative for a loss; of "about the same", the stake."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,15 @@ class Standing:
     """The choices between a version and the champion; each question or conversation counts once."""
 
     bets: tuple[Bet, ...] = ()
-    """The bets, oldest first."""
-    ties: int = 0
-    """Number of questions where nobody liked one answer better."""
+    """The wins and losses, oldest first."""
+    tied: tuple[Bet, ...] = ()
+    """The questions where nobody liked one answer better."""
     people: int = 0
     """Number of people whose choices made the wins and losses."""
     voices: float = 0.0
     """The weights of the same people, at most 1 each, added up."""
+    voices_with_ties: float = 0.0
+    """The same, of everybody whose choices count."""
     needs_people: bool = False
     """True if the choices would decide, but come from too few of the people who vote."""
     left_out: Mapping[LeftOut, int] = field(default_factory=dict)
@@ -110,6 +112,10 @@ class Standing:
     def losses(self) -> int:
         return len(self.bets) - self.wins
 
+    @property
+    def ties(self) -> int:
+        return len(self.tied)
+
     @cached_property
     def better(self) -> float:
         """Return the e-value for "people like the version better"."""
@@ -122,7 +128,7 @@ class Standing:
     @cached_property
     def as_good(self) -> float:
         """Return the e-value for "people like the version better at most AS_GOOD less often than the champion"."""
-        return e_value([*(amount + AS_GOOD * abs(amount) for amount in self._amounts), *[AS_GOOD] * self.ties])
+        return e_value(self._leniently)
 
     @cached_property
     def choices_left(self) -> int | None:
@@ -138,6 +144,10 @@ class Standing:
         return GateVerdict.FAIL if self.worse >= DECISIVE else GateVerdict.NOT_ENOUGH_EVIDENCE
 
     @property
+    def is_decided(self) -> bool:
+        return self.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE
+
+    @property
     def score(self) -> sentences.Sentence:
         """Return the score in words, as in "14 to 6 in blind comparisons (4 about the same)"."""
         said = sentences.Sentence("{wins} to {losses} in blind comparisons", wins=self.wins, losses=self.losses)
@@ -151,18 +161,23 @@ class Standing:
         names = ("wins", "losses", "ties", "people", "needs_people", "better", "worse", "choices_left")
         return {name: getattr(self, name) for name in names} | {"left_out": dict(self.left_out)}
 
-    def dead_end(self, begun_at: datetime, ends_at: datetime) -> str:
+    def dead_end(self, begun_at: datetime, ends_at: datetime, *, is_first: bool) -> str:
         """Return why the remaining time cannot decide, or "" if it can.
 
         It cannot if even `HASTE` times the daily choices so far, as one-sided as those allow, would not. One more
-        choice than there were is counted, because somebody may still choose even if nobody has so far.
+        choice than there were is counted, because somebody may still choose even if nobody has so far. A first version
+        may also become as good as the base.
         """
         now, day = utc_now(), timedelta(days=1)
         passed, left = (now - begun_at) / day, (ends_at - now) / day
         if passed < FIRST_DAYS or left <= 0:
             return ""
-        choices = sum(bet.said_at >= begun_at for bet in self.bets)
-        if could_decide(self._amounts, HASTE * (choices + 1) / passed * left):
+        decided, tied = (sum(bet.said_at >= begun_at for bet in of) for of in (self.bets, self.tied))
+        choices, most = decided + tied, HASTE / passed * left
+        if could_decide(self._amounts, (decided + 1) * most):
+            return ""
+        needed = bets_left(self._leniently) if is_first else None
+        if needed is not None and needed <= (choices + 1) * most:
             return ""
         return sentences.Sentence(
             "{pace}, {time} cannot decide",
@@ -173,6 +188,12 @@ class Standing:
     @property
     def _amounts(self) -> list[float]:
         return [bet.amount for bet in self.bets]
+
+    @property
+    def _leniently(self) -> list[float]:
+        """The bets on "at most AS_GOOD less often"."""
+        lenient = [bet.amount + AS_GOOD * abs(bet.amount) for bet in self.bets]
+        return [*lenient, *(AS_GOOD * bet.amount for bet in self.tied)]
 
 
 @dataclass(frozen=True)
@@ -211,10 +232,9 @@ class Contest:
 
     @property
     def _deciding(self) -> Standing:
-        decided = [own for own in self.admins.values() if own.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE]
+        decided = [own for own in self.admins.values() if own.is_decided]
         agree = len({own.verdict for own in decided}) == 1
-        waits = self.evidence.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
-        return decided[0] if waits and self.has_few_members and agree else self.evidence
+        return decided[0] if not self.evidence.is_decided and self.has_few_members and agree else self.evidence
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -236,7 +256,7 @@ class Contest:
     def dead_end(self) -> str:
         """Return why the days until a scheduled round replaces the version cannot decide; "" if they can."""
         made = self.rival.created_at
-        ends = [standing.dead_end(made, made + WAITING) for standing in self.standings]
+        ends = [standing.dead_end(made, made + WAITING, is_first=self.champion is None) for standing in self.standings]
         return ends[0] if all(ends) else ""
 
     @property
@@ -320,13 +340,14 @@ def contest_between(session: Session, version: Version, champion: Version | None
         admin: _of_admin(session, [choice for choice in choices if choice.user_id == admin])
         for admin in sorted(admins - silent)
     }
-    is_decided = [own for own in (found, *verdicts.values()) if own.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE]
-    if not is_decided:
+    is_decided = any(own.is_decided for own in (found, *verdicts.values()))
+    if not is_decided and found.as_good < DECISIVE:
         return Contest(version, champion, found, verdicts)
     has_few = _voices_lately(session, version.personality_id, admins, settings) < VOICES
-    if found.voices < VOICES and not has_few:
-        # The server in which a person is most active must not decide for all.
-        found = replace(found, needs_people=found.verdict is not GateVerdict.NOT_ENOUGH_EVIDENCE)
+    # The server in which a person is most active must not decide for all.
+    if found.is_decided or found.as_good >= DECISIVE:
+        voices = found.voices if found.is_decided else found.voices_with_ties
+        found = replace(found, needs_people=voices < VOICES and not has_few)
     return Contest(version, champion, found, verdicts, has_few)
 
 
@@ -480,40 +501,59 @@ def _weigh(
     at every look: it is the weight of the choice's author, or less if that would exceed their share of all stakes so
     far.
     """
-    decided: set[int] = set()
-    level: set[int] = set()
-    staked: dict[int, float] = defaultdict(float)
-    heaviest: dict[int, float] = {}
-    bets = []
+    stakes = _Stakes(max_share)
+    settled: set[int] = set()
+    bets: list[Bet] = []
+    tied: list[Bet] = []
     for unit, together in _questions(choices, units):
-        if unit in decided:
+        if unit in settled:
             left_out[LeftOut.REPEATED] += len(together)
             continue
-        for choice, weight in together:
-            heaviest[choice.user_id] = max(heaviest.get(choice.user_id, 0.0), weight)
-        people = sum(heaviest.values()) / max(heaviest.values())
-        largest = largest_share(people, max_share)
-        stake, whole = max(weight for _, weight in together), sum(weight for _, weight in together)
-        shares = [(choice, stake * weight / whole) for choice, weight in together]
-        total = sum(staked.values()) + stake
-        parts = [
-            (choice, min(share, _room(staked[choice.user_id], total - share, largest))) for choice, share in shares
-        ]
+        parts = stakes.place(together)
         left_out[LeftOut.BEYOND_SHARE] += sum(not part for _, part in parts)
         if not any(part for _, part in parts):  # somebody else may decide this one
             continue
-        decided.add(unit)
-        for choice, part in parts:
-            staked[choice.user_id] += part
+        settled.add(unit)
         amount = round(sum(part if choice.won else -part for choice, part in parts), 9)
-        if amount:
-            bets.append(Bet(together[0][0].said_at, amount))
-        else:
-            level.add(unit)
-    ties = {unit for (choice, _), unit in zip(choices, units, strict=True) if choice.won is None} - decided | level
-    deciding = [user for user, part in staked.items() if part > 0]
-    voices = sum(heaviest[user] for user in deciding)
-    return Standing(tuple(bets), len(ties), len(deciding), voices, left_out=dict(+left_out))
+        bet = Bet(together[0][0].said_at, amount or sum(part for _, part in parts))
+        (bets if amount else tied).append(bet)
+    people, voices = len(stakes.placed), stakes.voices
+    # Last, because the unit that somebody finds equal may be decided by somebody else.
+    for (choice, weight), unit in zip(choices, units, strict=True):
+        if choice.won is None and unit not in settled and (stake := stakes.place([(choice, weight)])[0][1]):
+            settled.add(unit)
+            tied.append(Bet(choice.said_at, stake))
+    return Standing(tuple(bets), tuple(tied), people, voices, stakes.voices, left_out=dict(+left_out))
+
+
+@dataclass
+class _Stakes:
+    """What each person has staked so far, which limits what they may stake next."""
+
+    max_share: float
+    placed: Counter[int] = field(default_factory=Counter)
+    """The sum of a person's stakes, by user; only people with one."""
+    _heaviest: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def voices(self) -> float:
+        """The weights of the people who have a stake, added up."""
+        return sum(self._heaviest[user] for user in self.placed)
+
+    def place(self, together: Sequence[tuple[_Choice, float]]) -> list[tuple[_Choice, float]]:
+        """Stake the choices of one question, whose weights share the heaviest one; return each choice's stake."""
+        for choice, weight in together:
+            self._heaviest[choice.user_id] = max(self._heaviest.get(choice.user_id, 0.0), weight)
+        people = sum(self._heaviest.values()) / max(self._heaviest.values())
+        largest = largest_share(people, self.max_share)
+        stake, whole = max(weight for _, weight in together), sum(weight for _, weight in together)
+        total = sum(self.placed.values()) + stake
+        parts = []
+        for choice, weight in together:
+            share = stake * weight / whole
+            parts.append((choice, min(share, _room(self.placed[choice.user_id], total - share, largest))))
+        self.placed += Counter({choice.user_id: part for choice, part in parts})
+        return parts
 
 
 def _questions(

@@ -23,6 +23,7 @@ from storage.database.tables import (
 )
 from storage.errors import AliasConflict, GateNotPassed
 from storage.releases.contests import (
+    AS_GOOD,
     Contest,
     LeftOut,
     Standing,
@@ -466,6 +467,8 @@ def contest_after(session: Session, version: Version, passed: float) -> Contest:
         ({"wins": 4, "losses": 4}, 23.5, "at 0.3 choices a day, the 5 days left cannot decide"),
         ({"wins": 40, "losses": 38}, 3.1, ""),
         ({"wins": 40, "losses": 38}, 26.5, "at 2.9 choices a day, the 2 days left cannot decide"),
+        ({"ties": 40}, 20, ""),
+        ({"ties": 4}, 24, "at 0.2 choices a day, the 4 days left cannot decide"),
     ],
     ids=str,
 )
@@ -496,6 +499,29 @@ def test_a_version_that_people_prefer_is_ready_and_needs_no_override(
     assert not ask_gate(session, ready, override=False, reason="")
     assert read_alias(session, personality_id).target == "base"
     assert find_rival(session, personality_id) is None
+
+
+@pytest.mark.parametrize("others", [(), (BOB, CAROL)], ids=["alone", "with two others"])
+def test_one_member_who_finds_all_equal_does_not_prove_a_version_as_good(
+    session: Session, personality_id: int, v1: Version, others: tuple[int, ...]
+) -> None:
+    for voter in (BOB, CAROL, 1_000):
+        vote(session, add_reply(session), voter, Vote.UP)
+    for number in range(60):
+        choose_one(session, v1, ALICE, SAME)
+        for other in others:
+            choose_one(session, v1, other, SAME if number % 2 else OLD)
+    found = contest_of(session, v1)
+    assert found.evidence.needs_people is not others
+    assert not found.is_as_good
+    assert not found.leads
+
+
+def test_new_accounts_that_find_all_equal_stake_as_little_as_when_they_choose(session: Session, v1: Version) -> None:
+    choose_one(session, v1, account(days_old=15), SAME)
+    found = evidence_of(session, v1)
+    assert found.ties == 1
+    assert found.as_good == pytest.approx(e_value([AS_GOOD * 0.5]), abs=1e-3)
 
 
 @pytest.mark.parametrize(
