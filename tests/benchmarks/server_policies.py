@@ -129,7 +129,7 @@ class StandIn:
         return chance.choice(answers)
 
     def train(self) -> None:
-        if candidate_waits(self._database, self._personality, self._settings.votes):
+        if candidate_waits(self._database, self._personality, self._settings):
             return
         with self._database.transaction() as session:
             learner = Learner(self._personality, RoundBase(self.base, self._settings.model), self._settings)

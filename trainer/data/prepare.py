@@ -15,7 +15,8 @@ from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.releases.contests import WAITING, read_contest
 from storage.releases.versions import id_of
-from storage.settings.sections import PrivacySettings, Settings, VoteSettings
+from storage.settings.sections import PrivacySettings, Settings
+from storage.taste.opinions import read_taste_opinions
 from storage.training.rounds import (
     SCHEDULE,
     Round,
@@ -26,7 +27,8 @@ from storage.training.rounds import (
     set_manifest,
 )
 from storage.votes.quarantines import quarantine_bursts
-from storage.votes.weights import RULES, read_weighted_votes
+from storage.votes.votes import FeedbackCounts
+from storage.votes.weights import RULES
 from storage.wording import LEAST_SHOWN_SHARE
 from trainer.data.dataset import Skip, length_check
 from trainer.data.drawing import ask_champion
@@ -35,7 +37,7 @@ from trainer.data.survey import Survey, survey_votes
 from trainer.round_context import RoundContext
 
 GROWN = 2
-"""A scheduled round replaces a version that does not lead once there are this many times its votes."""
+"""A scheduled round replaces a version that does not lead once there are this many times its votes and choices."""
 MAX_PLANS = 10
 """Maximum plans that one round makes: a member who keeps taking something back must not occupy the trainer forever."""
 TAKEN_BACK = sentences.Sentence(
@@ -59,7 +61,7 @@ def prepare_votes(context: RoundContext, round_: Round) -> TrainingPlan | Skip:
     is_scheduled = round_.requested_by == SCHEDULE
     # 1) Set suspicious votes aside.
     quarantine_bursts(database, personality_id, settings.votes)
-    if is_scheduled and (reason := candidate_waits(database, personality_id, settings.votes)):
+    if is_scheduled and (reason := candidate_waits(database, personality_id, settings)):
         return reason
     # 2) Draw answers for the taste to rank.
     prompts = ask_champion(context)
@@ -85,16 +87,16 @@ def prepare_votes(context: RoundContext, round_: Round) -> TrainingPlan | Skip:
     return TAKEN_BACK
 
 
-def candidate_waits(database: Database, personality_id: int, votes: VoteSettings) -> Skip | None:
+def candidate_waits(database: Database, personality_id: int, settings: Settings) -> Skip | None:
     """Return why a scheduled round should not replace the version that people now compare with the champion.
 
-    A version that leads keeps its choices. Twice the votes make a better one than a version that does not lead.
+    A version that leads keeps its choices. Twice the votes and choices make a better one than a version that does not.
     """
     with database.snapshot() as session:
-        contest = read_contest(session, personality_id, votes)
+        contest = read_contest(session, personality_id, settings.votes)
         version = contest.rival if contest else None
         made_by = find_round(session, version.round_id) if version and version.round_id else None
-        voted = read_weighted_votes(session, personality_id, votes).total
+        said = read_taste_opinions(session, personality_id, settings).counts
     if contest is None or version is None or made_by is None or contest.dead_end:
         return None
     if contest.is_old or version.trained_on_deleted_data:
@@ -106,14 +108,15 @@ def candidate_waits(database: Database, personality_id: int, votes: VoteSettings
             "their decision or {days} days",
             **values,
         )
-    enough = GROWN * made_by.evidence.get("votes", 0)
-    if voted >= enough:
+    learned = FeedbackCounts(**made_by.evidence.get("counts", {}))
+    enough = GROWN * (learned.votes + learned.choices)
+    if said.votes + said.choices >= enough:
         return None
     return sentences.counted(
         "members are comparing {version} with the version in use: the next scheduled round waits for {count} vote "
-        "or {days} days",
+        "or choice, or {days} days",
         "members are comparing {version} with the version in use: the next scheduled round waits for {count} votes "
-        "or {days} days",
+        "and choices, or {days} days",
         enough,
         **values,
     )

@@ -841,8 +841,9 @@ def test_a_scheduled_round_needs_something_new(
 
 
 def add_compared_version(session: Session, personality: int, days: float) -> Version:
-    """Add a version of that age that learned from 8 votes and waits for people's choices."""
-    round_id = add_round(session, 0, personality_id=personality, evidence={"votes": 8})
+    """Add a version of that age that learned from 3 votes and 5 choices and waits for people's choices."""
+    counts = {"votes": 3, "choices": 5}
+    round_id = add_round(session, 0, personality_id=personality, evidence={"counts": counts})
     version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
     made_at = utc_now() - timedelta(days=days)
     session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
@@ -850,24 +851,36 @@ def add_compared_version(session: Session, personality: int, days: float) -> Ver
 
 
 @pytest.mark.parametrize(
-    ("days", "votes", "waits"), [(1, 0, True), (8, 7, True), (8, 8, False), (10, 0, False), (29, 0, False)], ids=str
+    ("days", "votes", "choices", "waits"),
+    [(1, 0, 0, True), (8, 0, 7, True), (8, 7, 0, True), (8, 7, 1, False), (10, 0, 0, False), (29, 0, 0, False)],
+    ids=str,
 )
 def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, votes: int, waits: bool
+    database: Database,
+    personality: int,
+    tiny_base: BaseModel,
+    prepare: Prepare,
+    days: int,
+    votes: int,
+    choices: int,
+    waits: bool,
 ) -> None:
-    """It learned from 8 votes; nobody has chosen yet, so that after ten days the 18 left cannot decide."""
+    """Eight votes are there. Nobody has compared it yet, so that after ten days the 18 left cannot decide."""
 
     def write(session: Session) -> None:
         add_siblings(session, 4, base_revision=tiny_base.revision)
         add_compared_version(session, personality, days)
         for _ in range(votes):
             vote(session, add_reply(session, base_revision=tiny_base.revision), CAROL, Vote.UP)
+        for _ in range(choices):
+            compare(session, *ask_twice(session, None, None), CAROL, Better.FIRST)
 
     seed(database, write)
     plan = prepare(requested_by="schedule")
     if waits:
         assert skipped(plan) == (
-            "members are comparing v1 with the version in use: the next scheduled round waits for 16 votes or 28 days"
+            "members are comparing v1 with the version in use: the next scheduled round waits for 16 votes and "
+            "choices, or 28 days"
         )
     else:
         planned(plan)
