@@ -71,11 +71,13 @@ async def draw_answers(
 ) -> list[DrawnAnswer]:
     """Return whole answers that all differ, one of each release to its prompt; the first is the champion's.
 
-    An empty or repeated answer is sampled again, and dropped after the last attempt. Raises ArenaFailed if the
-    champion's is dropped, if fewer than two are left, or if the engine fails or times out; EngineBusy and EngineClosed
-    as the engine does.
+    An empty or repeated answer is sampled again, and dropped after the last attempt. If two releases give the same
+    answer, both are sampled again: one that only makes way for the other would give rarer answers. Raises ArenaFailed
+    if the champion's is dropped, if fewer than two are left, or if the engine fails or times out; EngineBusy and
+    EngineClosed as the engine does.
     """
     drawn: dict[int, DrawnAnswer] = {}
+    is_alike = False
     for _ in range(ATTEMPTS):
         requests = {
             position: request_answer(prompt, release, generation, lane=lane)
@@ -88,14 +90,19 @@ async def draw_answers(
                 finished = finished_reply(completion, prompt)
                 if finished.outcome not in FINISHED_WHOLE:
                     raise ArenaFailed("the model timed out or was stopped: try again later")
-                if finished.answer not in {"", *(other.finished.answer for other in drawn.values())}:
+                same = [at for at, other in drawn.items() if other.finished.answer == finished.answer]
+                if finished.answer and not same:
                     drawn[position] = DrawnAnswer(release, prompt, requests[position], finished)
                     if report:
                         await report(len(drawn))
-    if 0 not in drawn:
+                for at in same:
+                    if asked[at][0] != release:
+                        del drawn[at]
+                        is_alike = True
+    if 0 not in drawn and not is_alike:
         name = asked[0][0].name
         raise ArenaFailed("the version in use ({version}) gave an empty answer: try another prompt", version=name)
-    if len(drawn) < FEWEST_ANSWERS:
+    if 0 not in drawn or len(drawn) < FEWEST_ANSWERS:
         raise ArenaFailed("all answers are the same: raise generation.temperature, or try another prompt")
     return [drawn[position] for position in sorted(drawn)]
 

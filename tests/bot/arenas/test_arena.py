@@ -183,6 +183,17 @@ class TestStart:
         await start()
         assert {row.answer for row in rows(ReplyRow)[2:]} == {"milk", "water", "juice"}
 
+    async def test_of_two_versions_with_the_same_answer_both_are_sampled_again(self, place, engine, rows, waiting):
+        """Else the version that makes way would give rarer answers than the other one."""
+        version = waiting(1.0)
+        engine.answers = ["tea", "tea", "coffee", "milk"]
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?", answers=2)
+        assert {row.answer: row.version_id for row in rows(ReplyRow)} == {"coffee": None, "milk": version.id}
+        await place.grace.slash(place.channel, "arena stop")
+        engine.answers = ["tea"] * 20
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?", answers=2)
+        assert "All answers are the same" in said(shown(place))
+
     async def test_an_answer_that_takes_too_long_fails_it_without_another_wait(self, place, engine, rows):
         engine.finish = Finish.TIMEOUT
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
