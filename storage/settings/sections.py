@@ -292,7 +292,7 @@ class OutputSettings(Section):
     """Links that the bot's messages can contain."""
 
     allow_masked_links: bool = False
-    """Allow links hidden behind other text, [text](address); off also shows the address."""
+    """Allow links hidden behind other text, `[text](address)`; off also shows the address."""
     allow_invites: bool = False
     """Allow invitations to Discord servers; off removes them."""
 

@@ -51,13 +51,15 @@ def menus(tree: app_commands.CommandTree) -> list[str]:
 
 
 def shell_commands(group: TyperGroup, words: str = "reactune") -> Iterator[tuple[str, str]]:
-    """Yield each command with its arguments and options, and the first paragraph of its help."""
+    """Yield each command with its arguments and visible options, and the first paragraph of its help."""
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from shell_commands(command, f"{words} {name}")
             continue
         options = [
-            param.opts[0] if isinstance(param, TyperOption) else (param.name or "").upper() for param in command.params
+            param.opts[0] if isinstance(param, TyperOption) else (param.metavar or param.name or "").upper()
+            for param in command.params
+            if not (isinstance(param, TyperOption) and param.hidden)
         ]
         shown = " ".join([words, name, *(option for option in options if option not in COMMON)])
         yield f"`{shown}`", " ".join((command.help or "").split("\n\n")[0].split())
