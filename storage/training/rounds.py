@@ -34,7 +34,8 @@ MEMORY_RAN_OUT = Sentence(
     "other programs, lower training.max_tokens or choose a smaller model.base"
 )
 """The reason, or its ending, of a round in which memory ran out."""
-REMEMBERED_ROUNDS = 10
+REMEMBERED_ROUNDS = 30
+"""Rounds in which a lack of memory is remembered: a month of nights, then a larger plan may cost one."""
 SCHEDULE = gettext_noop("schedule")
 """`requested_by` of a scheduled round."""
 MIN_EXAMPLES = 8

@@ -213,7 +213,8 @@ class RoundWorker:
     def _settle(self, round_id: int, failure: str) -> None:
         """End a round whose process failed to end it, with this failure, and log the end."""
         with suppress(RoundConflict), self._database.transaction() as session:  # another trainer may have ended it
-            if self._stop.is_set():
+            # systemd may stop the trainer because its round was killed for memory, which the next round must know.
+            if self._stop.is_set() and not failure.endswith(MEMORY_RAN_OUT):
                 finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
             else:
                 finish_round(session, round_id, RoundStatus.FAILED, failure)

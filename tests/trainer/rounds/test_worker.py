@@ -52,7 +52,7 @@ from tests.storage.adapters.test_folder_store import publish
 from tests.trainer.rounds.quick import run_endlessly, run_quickly
 from trainer.progress import Phase
 from trainer.rounds import worker
-from trainer.rounds.worker import describe_exit, run_trainer, train_now
+from trainer.rounds.worker import RoundWorker, describe_exit, run_trainer, train_now
 
 TRAIN = partial(request_round, requested_by="command line")
 ROOT = Path(__file__).parents[3]
@@ -291,6 +291,32 @@ def test_a_round_whose_process_is_killed_fails_and_the_next_one_runs(database: D
     )
     assert database.fetch(memory_failures, round_.personality_id) == 0
     assert look(database, waiting).status is RoundStatus.INTERRUPTED
+
+
+@pytest.mark.usefixtures("endlessly")
+def test_a_round_killed_for_memory_counts_even_if_the_trainer_is_stopped_for_that(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default systemd stops a service of which the kernel killed a process."""
+    killed = [0]
+    monkeypatch.setattr(worker, "oom_kills", lambda: killed[0])
+    stop = threading.Event()
+
+    def kill_for_memory() -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        killed[0] += 1
+        stop.set()
+
+    round_id = request(database)
+    RoundWorker(settings, database, stop, kill_for_memory).run_next()
+    round_ = look(database, round_id)
+    assert (round_.status, round_.reason) == (
+        RoundStatus.FAILED,
+        f"the round's process was killed by the kernel because {MEMORY_RAN_OUT}",
+    )
+    assert database.fetch(memory_failures, round_.personality_id) == 1
 
 
 def test_a_second_trainer_on_the_data_folder_is_refused(database: Database, settings: Settings) -> None:
