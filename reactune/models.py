@@ -17,19 +17,16 @@ from storage.models.free_memory import FreeMemory, free_disk, free_gpus, free_me
 from storage.models.gguf import ARCHITECTURES as GGUF_ARCHITECTURES
 from storage.models.hardware import serving_format, training_format, usable_cores
 from storage.models.known_bases import KnownBase, configured_base, known_bases
-from storage.models.memory import NumberFormat, graph_bytes, graph_serving_bytes, serving_bytes
+from storage.models.memory import answering_bytes, graph_bytes, round_bytes
 from storage.models.openvino.graph_cache import GRAPHS
 from storage.models.openvino.recipes import GraphVerdict
 from storage.models.openvino.support import why_unsupported
-from storage.models.openvino.verifier import newest_verdict, prefers_graphs
-from storage.models.seeing import full_load
+from storage.models.openvino.verifier import is_served_as_graph, newest_verdict, prefers_graphs
 from storage.models.shape import ModelShape
 from storage.releases.base_change import begin_base
 from storage.releases.bases import ConfiguredBase, base_in_use
 from storage.settings.sections import Settings
 from storage.wording import count, format_bytes
-from trainer.errors import TooLittleMemory
-from trainer.training.memory_plan import RoundMemory, longest_pair
 
 DISK_BYTES = 2
 """Bytes of a number on disk: bfloat16, as nearly all bases are published."""
@@ -116,9 +113,8 @@ def candidates(settings: Settings, machine: Machine) -> list[Candidate]:
 
 
 def _examine(base: KnownBase, settings: Settings, machine: Machine, *, configured: bool) -> Candidate:
-    is_graph = is_served_as_graph(base.shape, settings)
-    serve = serving_need(base.shape, settings, machine, as_graph=is_graph)
-    train, at_4_bits = (_train(base.shape, settings, machine, quantization) for quantization in ("", "4bit"))
+    is_graph = is_served_as_graph(base.shape.config, settings.model)
+    serve, train, at_4_bits = memory_needs(base.shape, settings)
     graph = graph_bytes(base.shape) if is_graph else 0
     disk = DISK_BYTES * base.shape.parameters + graph
     return Candidate(
@@ -132,7 +128,7 @@ def _examine(base: KnownBase, settings: Settings, machine: Machine, *, configure
         disk=round(disk),
         serve=round(serve),
         serve_format="8 bits" if is_graph else serving_format(settings.model),
-        train=train,
+        train=round(train),
         train_format=settings.training.quantization or training_format(settings.training),
         fits=QUANTISED
         if base.shape.config.get("quantization_config")
@@ -148,29 +144,12 @@ def _engines(base: KnownBase, settings: Settings) -> tuple[str, ...]:
     return tuple(name for name, is_able in serves.items() if is_able)
 
 
-def is_served_as_graph(shape: ModelShape, settings: Settings) -> bool:
-    return prefers_graphs(settings.model) and not why_unsupported(shape.config, settings.model)
-
-
-def serving_need(shape: ModelShape, settings: Settings, machine: Machine, *, as_graph: bool) -> float:
-    """Return the bytes for answering with one version as this machine would; servers elsewhere need none here."""
-    if settings.model.engine == "remote":
-        return 0.0
-    load = full_load(settings)
-    if as_graph:
-        return graph_serving_bytes(shape, load)
-    format_ = NumberFormat(serving_format(settings.model), settings.model.quantization)
-    return serving_bytes(shape, format_, load, on_gpu=machine.memory.is_gpu)
-
-
-def _train(shape: ModelShape, settings: Settings, machine: Machine, quantization: str) -> int:
-    """Return the bytes for training with the fastest plan that fits, or with the smallest one."""
-    training = settings.training.model_copy(update={"quantization": quantization or settings.training.quantization})
-    pair = longest_pair(training.max_tokens, settings.generation.max_new_tokens)
-    try:
-        return RoundMemory(shape, training, machine.memory).choose([pair]).needed
-    except TooLittleMemory as error:
-        return round(error.needed)
+def memory_needs(shape: ModelShape, settings: Settings) -> tuple[float, float, float]:
+    """Return the bytes for answering, for a round, and for a round with weights in 4 bits."""
+    trained = settings.training, settings.training.model_copy(update={"quantization": "4bit"})
+    usual, at_4_bits = (round_bytes(shape, settings.model, training) for training in trained)
+    is_graph = is_served_as_graph(shape.config, settings.model)
+    return answering_bytes(shape, settings, as_graph=is_graph), usual, at_4_bits
 
 
 def _verdict(machine: Machine, *, disk: float, serve: float, train: float, at_4_bits: float) -> str:
@@ -189,9 +168,8 @@ def _verdict(machine: Machine, *, disk: float, serve: float, train: float, at_4_
 def describe_memory(shape: ModelShape, settings: Settings) -> str:
     """Return the memory that answering and a round need with a base, and this machine's; nothing is loaded."""
     machine = Machine.here(settings.data.directory)
-    serve = serving_need(shape, settings, machine, as_graph=is_served_as_graph(shape, settings))
-    train = _train(shape, settings, machine, settings.training.quantization)
-    fits = _verdict(machine, disk=0, serve=serve, train=train, at_4_bits=_train(shape, settings, machine, "4bit"))
+    serve, train, at_4_bits = memory_needs(shape, settings)
+    fits = _verdict(machine, disk=0, serve=serve, train=train, at_4_bits=at_4_bits)
     return (
         f"Memory: about {format_bytes(serve)} to answer and {format_bytes(train)} for a round, of "
         f"{format_bytes(machine.memory.free)} free {machine.memory.kind}. {SENTENCES.get(fits, 'It does not fit.')}"

@@ -32,19 +32,18 @@ class TrainingDiverged(TrainerError):
 class TooLittleMemory(TrainerError):
     def __init__(self, needed: float, free: FreeMemory, settings: TrainingSettings) -> None:
         plain = gettext_noop(
-            "a round needs about {needed} of {memory}, {free} free: stop other programs, lower training.max_tokens "
-            "({tokens}) or choose a smaller model.base"
+            "a round needs about {needed} of {memory}, {free} free: stop other programs, train on a larger machine or "
+            "choose a smaller model.base"
         )
         quantizing = gettext_noop(
             "a round needs about {needed} of {memory}, {free} free: stop other programs, set training.quantization = "
-            '"4bit", lower training.max_tokens ({tokens}) or choose a smaller model.base'
+            '"4bit", train on a larger machine or choose a smaller model.base'
         )
         super().__init__(
             quantizing if free.is_gpu and not settings.quantization else plain,
             needed=format_bytes(needed),
             memory=Sentence(free.kind),
             free=format_bytes(free.free),
-            tokens=str(settings.max_tokens),
         )
         self.needed = needed
         self.free = free

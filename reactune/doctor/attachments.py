@@ -15,8 +15,10 @@ from bot.errors import BotError
 from bot.model_server import ServerError, problem_of
 from reactune.doctor.findings import Hint, Problem
 from reactune.doctor.models import find_base
-from reactune.models import Machine, is_served_as_graph, serving_need
+from reactune.models import Machine
 from storage.models.base_model import BaseModel
+from storage.models.memory import answering_bytes
+from storage.models.openvino.verifier import is_served_as_graph
 from storage.models.seeing import can_see, may_see
 from storage.models.shape import shape_of
 from storage.settings.sections import PICTURES_KEY_VARIABLE, VOICE_KEY_VARIABLE, Settings
@@ -41,11 +43,11 @@ def _check_base(settings: Settings) -> str:
     base = find_base(settings)
     if not can_see(base.path):
         return f"off (pictures.server is empty, and {base.name} does not see): {off}"
-    if not may_see(base.path, settings) or is_served_as_graph(shape_of(base.path), settings):
+    if not may_see(base.path, settings) or is_served_as_graph(shape_of(base.path).config, settings.model):
         needs = 'model.engine = "transformers" and no model.quantization'
         return f"off (pictures.server is empty, and {base.name} sees only with {needs}): {off}"
     shape, machine = shape_of(base.path), Machine.here(settings.data.directory)
-    if serving_need(shape, settings, machine, as_graph=False) > machine.memory.free:
+    if answering_bytes(shape, settings, as_graph=False) > machine.memory.free:
         raise Hint(f"{base.name} sees; no picture was tried, because there is too little free memory to load it again")
     try:
         asyncio.run(_show_base(base, settings))

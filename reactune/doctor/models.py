@@ -14,7 +14,7 @@ from bot.model_server import Refused, Server, ServerError, connect, problem_of, 
 from bot.operations.alerts import FALLBACK
 from bot.text.status import describe_spend
 from reactune.doctor.findings import Hint, Problem
-from reactune.models import Machine, is_served_as_graph, serving_need
+from reactune.models import Machine
 from reactune.shared import notes, reading
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.stores import open_store
@@ -34,8 +34,9 @@ from storage.models.bundled import resolve_coherence_model
 from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.hardware import describe_serving_format, describe_training_format, describe_unlike
 from storage.models.layer_names import LayerNames, has_experts
+from storage.models.memory import answering_bytes
 from storage.models.openvino.support import UnsupportedModel
-from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.models.openvino.verifier import Verifier, is_served_as_graph, prefers_graphs
 from storage.models.shape import shape_of
 from storage.operations.alerts import open_alert
 from storage.operations.token_spend import is_used_up, spent_on
@@ -49,7 +50,7 @@ from storage.wording import count, format_bytes
 from trainer.base import RoundBase
 from trainer.errors import TooLittleMemory
 from trainer.gpu_room import shares_gpu
-from trainer.rounds.readiness import check_round_memory
+from trainer.rounds.readiness import check_round_memory, memory_of_round
 
 
 def check_base_model(settings: Settings) -> str:
@@ -187,7 +188,7 @@ def check_memory(settings: Settings) -> str:
     memory = machine.memory
     try:
         shape = shape_of(base.path)
-        needed = serving_need(shape, settings, machine, as_graph=is_served_as_graph(shape, settings))
+        needed = answering_bytes(shape, settings, as_graph=is_served_as_graph(shape.config, settings.model))
     except KeyError as error:
         raise Hint(f"what {base.name} needs cannot be estimated, because its config.json lacks {error}") from error
     if needed > memory.free:
@@ -217,15 +218,15 @@ def check_training(settings: Settings) -> str:
 
 
 def _describe_memory(settings: Settings, base: BaseModel) -> str:
+    training = settings.training
+    with closing(open_database(settings)) as database:
+        engine_leaves = shares_gpu(database, training.processes)
+    memory = memory_of_round(training, engine_leaves=engine_leaves)
     try:
-        return check_round_memory(
-            RoundBase(base, settings.model), settings.training, settings.generation.max_new_tokens
-        )
+        needs = check_round_memory(RoundBase(base, settings.model), training, memory)
     except TooLittleMemory as error:
-        with closing(open_database(settings)) as database:
-            if shares_gpu(database, settings.training.processes):
-                return "takes the GPU from the bot's engine, which steps aside"
         raise Problem(str(error)) from error
+    return f"{needs} when the bot's engine has stepped aside" if engine_leaves else needs
 
 
 def _examine_server(settings: Settings, champions: Sequence[AdapterRef]) -> str:

@@ -60,11 +60,6 @@ def free_gpus() -> list[FreeMemory]:
     return [gpu_memory(number) for number in range(gpu_count())]
 
 
-def memory_left(device: Any) -> int:
-    """Return the bytes that models on that PyTorch device can still take."""
-    return (gpu_memory(device) if device.type == "cuda" else free_memory()).free
-
-
 def memory_for_training() -> FreeMemory:
     """Return the memory that this process can train in: its GPU's, or the machine's, including its present share."""
     if has_gpu():

@@ -11,7 +11,6 @@ from storage.files import read_json_object
 from storage.models.base_model import CONFIG_FILE, load_weights, require_full_weights, require_numbers
 from storage.models.hardware import MODEL_LIBRARIES, torch_device
 from storage.models.layer_names import LayerNames
-from storage.models.memory import ServingLoad
 from storage.settings.sections import Settings
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -39,17 +38,6 @@ def is_base_to_look(settings: Settings) -> bool:
     """Return whether transformers may use a seeing base for pictures: it is not quantised, and no server is set."""
     is_local = settings.model.engine in ("auto", "transformers")
     return is_local and not settings.model.quantization and not settings.pictures.server
-
-
-def full_load(settings: Settings) -> ServingLoad:
-    """Return an engine's largest load with one version, including pictures if its base looks at them."""
-    return ServingLoad(
-        answers=settings.generation.batch_size,
-        tokens=settings.model.context_tokens,
-        versions=1,
-        rank=settings.training.lora_rank,
-        looks=is_base_to_look(settings),
-    )
 
 
 def load_seeing(path: Path, dtype: str) -> tuple[Any, Any]:

@@ -40,21 +40,11 @@ SCALE_BYTES = 8
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder's sizes; the mean where layers differ."""
+    """A decoder's sizes."""
 
     parameters: int
     matrices: int
-    """Weights of linear layers, without embeddings and head: 4 bits shrink them; LoRA adapts them except experts."""
-    hidden: int
-    layers: int
-    intermediate: int
-    """Width of the feed-forward layers; in a mixture of experts, of all experts together that process one token."""
-    heads: int
-    query_width: int
-    """Attention heads times the size of a head."""
-    adapted_width: int
-    """Inputs plus outputs of all linear layers of one layer."""
-    vocabulary: int
+    """Weights of linear layers, without embeddings and head: 4 bits shrink them."""
     config: Mapping[str, Any]
     senses: int = 0
     """Weights that see or hear, besides `parameters`; 0 if unknown."""
@@ -70,7 +60,6 @@ class ModelShape:
         vocabulary = vocabulary or int(text["vocab_size"])
         query, keys = int(text["num_attention_heads"]) * head_size(text), prod(_kv_heads(text, "sliding_attention"))
         experts, width = _feed_forward(text)
-        used = int(text.get("num_experts_per_tok") or text.get("top_k_experts") or 1) if experts > 1 else 1
         attention = 2 * hidden * (query + keys)
         embedding = vocabulary * hidden * (1 if _is_tied(text) else 2)
         matrices = layers * (attention + experts * 3 * hidden * width)
@@ -78,13 +67,6 @@ class ModelShape:
         return cls(
             parameters=known,
             matrices=min(matrices, known - embedding) if parameters else matrices,
-            hidden=hidden,
-            layers=layers,
-            intermediate=used * width,
-            heads=int(text["num_attention_heads"]),
-            query_width=query,
-            adapted_width=4 * hidden + 2 * (query + keys) + (0 if experts > 1 else 3 * (hidden + width)),
-            vocabulary=vocabulary,
             config=config,
             senses=senses,
         )

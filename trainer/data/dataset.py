@@ -19,7 +19,6 @@ from trainer.base import with_system_prompt
 from trainer.data.pairs import example_of
 from trainer.data.plan import Fits, TrainingPlan
 from trainer.round_context import RoundContext
-from trainer.training.memory_plan import PlannedMemory
 from trainer.training.recipes import DPO, SFT, Recipe, TrainingSplit, as_demonstrated
 from trainer.training.rows import Demonstration, PreferencePair, pair_row, row_tokens
 
@@ -95,15 +94,15 @@ class TrainingSet:
     start: StartingPoint
     sources: tuple[str, ...] = ()
     """Numbers of examples by source, in words."""
-    memory: PlannedMemory | None = None
-    """The memory plan; None before planning, and if the base's size is unknown."""
+    memory_failures: int = 0
+    """Earlier rounds in which memory ran out: each made the plan of the recipe a step smaller."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         """Return the round's examples in words, as in "from 12 pairs", given the round's metrics."""
         parts = list(self.sources)
         if left_out := metrics["left_out"]:
             parts.append(sentences.Sentence("{number} longer than training.max_tokens left out", number=left_out))
-        if self.memory and self.memory.failures:
+        if self.memory_failures:
             parts.append(sentences.Sentence("fewer at once, because memory ran out in an earlier round"))
         learned = self._count(metrics["pairs"])
         notes = sentences.joined(", ", parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,13 +12,11 @@ from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_adapter, load_on_device
 from storage.models.chat_format import ChatFormat
-from storage.models.free_memory import memory_left
 from storage.models.hardware import serving_format, silence_transformers, training_format
 from storage.models.memory import NumberFormat
 from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Graphs, Verifier, prefers_graphs
-from storage.models.shape import kv_bytes_per_token
 from storage.releases.versions import Version
 from storage.settings.sections import GenerationSettings, Settings, TrainingSettings
 from trainer.base import RoundBase, expected_tokens
@@ -30,9 +27,8 @@ if TYPE_CHECKING:
 
 BATCH_PROMPTS = 64
 BATCH_TOKENS = 32_768
-"""Maximum number of tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model."""
-CACHE_SHARE = 0.4
-"""Largest share of the free memory for a batch's keys and values: reading the prompts takes about as much again."""
+"""Maximum number of tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model. Halved
+for each earlier round in which memory ran out."""
 NO_WINDOW = 2**31
 """The window when only the model's own positions limit an answer."""
 GRAPH_PROMPTS = 32
@@ -157,7 +153,7 @@ class Sampler:
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
             expected = expected_tokens(self.chat, generation)
-            for batch in split_by_memory(lengths, expected, batch_tokens(self.model, self._memory_failures)):
+            for batch in split_by_memory(lengths, expected, max(1, BATCH_TOKENS >> self._memory_failures)):
                 found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
                 answers.update(zip(batch, found, strict=True))
                 advance(len(answers))
@@ -202,18 +198,6 @@ class Sampler:
             stopping_criteria=StoppingCriteriaList([are_done]),
         )
         return [answer.sample() for answer in answers]
-
-
-def batch_tokens(model: Any, memory_failures: int = 0) -> int:
-    """Return the most tokens of a batch: BATCH_TOKENS, halved until their keys and values fit into the free memory.
-
-    Halving keeps the batches, and so the answers, equal when the free memory changes a little. Each earlier round in
-    which memory ran out halves them once more.
-    """
-    number = str(model.dtype).removeprefix("torch.")
-    room = CACHE_SHARE * memory_left(model.device) / max(1, kv_bytes_per_token(model.config.to_dict(), number))
-    halvings = max(0, ceil(log2(BATCH_TOKENS / max(1.0, room))))
-    return max(1, BATCH_TOKENS >> halvings + memory_failures)
 
 
 def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:

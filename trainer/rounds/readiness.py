@@ -1,4 +1,4 @@
-"""Checks that this machine can run a round, and plans its memory when the examples are known."""
+"""Checks that this machine can run a round, and chooses how much it computes at once."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from storage.models.base_model import BaseModel, require_full_weights, resolve_base_model
+from storage.models.free_memory import FreeMemory, memory_for_training
 from storage.models.hardware import require_training
+from storage.models.memory import MARGIN, round_bytes
 from storage.releases.bases import base_in_use
 from storage.sentences import Sentence
 from storage.settings.sections import Settings, TrainingSettings
 from storage.wording import format_bytes
 from trainer.base import RoundBase
 from trainer.data.dataset import TrainingSet
-from trainer.training.memory_plan import PlannedMemory, RoundMemory, longest_pair
-from trainer.training.train import tokenise
+from trainer.errors import TooLittleMemory
+from trainer.training.memory_plan import plan_after
 
 NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
+MAY_FAIL_ONCE = "if memory runs out, the next round computes less at once"
+ROOMY_TIMES = 6
+"""Multiple of a round's memory from which a GPU computes long trees. With the known bases these took 2 to 6 times as
+much, by formulas of activations that are gone; no GPU was measured."""
 
 log = logging.getLogger(__name__)
 
 
-def ready_base(settings: Settings, *, checks_memory: bool = True) -> RoundBase:
-    """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory.
-
-    While a bot's engine is on the GPU, its free memory says nothing. Then only `plan_memory` checks it, once the engine
-    has left.
-    """
+def ready_base(settings: Settings, *, engine_leaves: bool) -> RoundBase:
+    """Return the base if this machine can train it; raises BaseModelError, SettingsError and TooLittleMemory."""
     require_training(settings.training)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     require_full_weights(base.path)
     ready = RoundBase(base, settings.model)
-    if checks_memory:
-        log.info("A round %s.", check_round_memory(ready, settings.training, settings.generation.max_new_tokens))
+    memory = memory_of_round(settings.training, engine_leaves=engine_leaves)
+    log.info("A round %s.", check_round_memory(ready, settings.training, memory))
     return ready
 
 
@@ -51,35 +53,44 @@ def other_base(session: Session, base: BaseModel) -> Sentence | None:
     )
 
 
-def check_round_memory(base: RoundBase, training: TrainingSettings, answer_tokens: int) -> str:
-    """Return a sentence on the memory that a round needs and that is free, or that it cannot be estimated.
+def memory_of_round(training: TrainingSettings, *, engine_leaves: bool) -> FreeMemory:
+    """Return the memory that one training process may use.
 
-    The longest pair that training.max_tokens allows decides; its answers have at most `answer_tokens`. Raises
-    TooLittleMemory if not even that pair alone fits.
+    With `engine_leaves`, a bot's engine is on the GPU and steps aside for the round, so all of its memory counts.
+    """
+    memory = memory_for_training()
+    # Each process has a GPU of its own; on a CPU all share the memory.
+    shares = 1 if memory.is_gpu else training.processes
+    return replace(memory, free=(memory.total if engine_leaves else memory.free) // shares)
+
+
+def check_round_memory(base: RoundBase, training: TrainingSettings, memory: FreeMemory) -> str:
+    """Return a sentence on the memory that a round needs, or that it cannot be estimated.
+
+    Raises TooLittleMemory if the estimate does not even fit without its margin.
     """
     if base.shape is None:
         return NO_ESTIMATE
-    pair = longest_pair(training.max_tokens, answer_tokens)
-    return describe_need(RoundMemory.here(base.shape, training).choose([pair]))
+    needed = round_bytes(base.shape, base.served, training)
+    if needed / MARGIN > memory.free:
+        raise TooLittleMemory(needed / MARGIN, memory, training)
+    said = f"needs about {format_bytes(needed)} of {memory.kind}, {format_bytes(memory.free)} free"
+    return said if needed <= memory.free else f"{said}: {MAY_FAIL_ONCE}"
 
 
 def plan_memory(training_set: TrainingSet, base: RoundBase, failures: int) -> TrainingSet:
-    """Return the training set with its memory plan; unchanged if the base's size is unknown.
+    """Return the training set with the plan after so many rounds in which memory ran out.
 
-    Each of the `failures`, earlier rounds in which memory ran out, makes the plan a step smaller. Raises
-    TooLittleMemory.
+    Call it when engines have left the GPU.
     """
-    training, recipe = training_set.settings, training_set.recipe
-    split = training_set.split
-    examples = split.train + split.validation + split.ours
-    rows = [row for row in tokenise(examples, recipe, base.chat, training.max_tokens) if row is not None]
-    if base.shape is None or not rows:
-        return training_set
-    planned = RoundMemory.here(base.shape, training).choose(rows, failures)
-    log.info("The training %s; it computes %s.", describe_need(planned), planned.plan.describe())
-    return replace(training_set, recipe=replace(recipe, plan=planned.plan), memory=planned)
+    training = training_set.settings
+    plan = plan_after(failures, is_roomy=is_roomy(base, training, memory_of_round(training, engine_leaves=False)))
+    log.info("The training computes %s.", plan.describe())
+    return replace(training_set, recipe=replace(training_set.recipe, plan=plan), memory_failures=failures)
 
 
-def describe_need(planned: PlannedMemory) -> str:
-    """Return "needs about 9.1 GB of memory, 11.3 GB free"."""
-    return f"needs about {format_bytes(planned.needed)} of {planned.kind}, {format_bytes(planned.free)} free"
+def is_roomy(base: RoundBase, training: TrainingSettings, memory: FreeMemory) -> bool:
+    """Return whether this is a GPU with enough memory for long trees."""
+    if base.shape is None or not memory.is_gpu:
+        return False
+    return memory.free >= ROOMY_TIMES * round_bytes(base.shape, base.served, training)

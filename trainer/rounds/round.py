@@ -76,7 +76,7 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
 
     # 1) Read what is fixed. The gate's models are loaded first: a mistake must not show up after an hour of training.
     models = load_evaluation_models(settings.gate, settings.data.directory)
-    base = ready_base(settings, checks_memory=not shares_gpu(database, settings.training.processes))
+    base = ready_base(settings, engine_leaves=shares_gpu(database, settings.training.processes))
     store = open_store(settings)
     with database.transaction() as session:
         load_cards(session, settings)
@@ -118,7 +118,7 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
             serving, own.gate, prepared.learns_from, store, lambda one: evaluate(serving, one, models, served, report)
         )
         kept = judge.mend(judge.judge(staging, metrics), starter, stages)
-        numbers = kept.numbers | {"memory": asdict(prepared.memory) if prepared.memory else None}
+        numbers = kept.numbers | {"memory": {"plan": asdict(prepared.recipe.plan), "failures": failures}}
         if not kept.verdict.publishable:
             return Rejected(kept.verdict, numbers)
 

@@ -28,7 +28,6 @@ from storage.models.chat_format import load_chat_format
 from storage.models.effect import EffectCheck, WrongEffect, log_probabilities
 from storage.models.hardware import serving_format, silence_transformers, usable_cores
 from storage.models.layer_names import LayerNames
-from storage.models.memory import MAX_MERGED_BYTES
 from storage.models.seeing import load_seeing
 from storage.settings.sections import ModelSettings
 
@@ -37,6 +36,8 @@ log = logging.getLogger(__name__)
 
 MERGE_AFTER = 4
 """An adapter is merged after this many batches in a row, until another one is requested."""
+MAX_MERGED_BYTES = 2 * 2**30
+"""Largest size of merged layers: in larger models an adapter costs relatively less time, and a copy more memory."""
 FEW_TOKENS = 2
 """Up to this many tokens at once, PyTorch's bfloat16 products are faster than oneDNN's: twice as fast for one token."""
 

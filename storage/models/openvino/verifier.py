@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -23,7 +25,7 @@ from storage.models.free_memory import free_memory, oom_kills
 from storage.models.hardware import has_gpu, import_error_in, serving_format
 from storage.models.openvino.graph_cache import GRAPHS, graph_folder, verdict_file
 from storage.models.openvino.recipes import RECIPES, GraphRecipe, GraphVerdict, read_verdict, write_verdict
-from storage.models.openvino.support import UnloadableModel, UnsupportedModel, unsupported_because
+from storage.models.openvino.support import UnloadableModel, UnsupportedModel, unsupported_because, why_unsupported
 from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings, Settings
 from storage.wording import format_bytes
@@ -44,6 +46,11 @@ KILLED = -9
 def prefers_graphs(settings: ModelSettings) -> bool:
     """Return whether OpenVINO should answer if possible; "auto" leaves a GPU to transformers."""
     return settings.engine == "openvino" or (settings.engine == "auto" and not has_gpu())
+
+
+def is_served_as_graph(config: Mapping[str, Any], settings: ModelSettings) -> bool:
+    """Return whether OpenVINO answers with a base with this config.json, unless the comparison refuses it."""
+    return prefers_graphs(settings) and not why_unsupported(config, settings)
 
 
 @dataclass(frozen=True)

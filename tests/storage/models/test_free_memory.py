@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from storage.models.free_memory import free_disk, free_memory, group_limits, memory_left, oom_kills
+from storage.models.free_memory import free_disk, free_memory, group_limits, oom_kills
 
 MIB = 2**20
 
@@ -46,7 +45,7 @@ def test_a_system_without_groups_has_its_own_memory(tmp_path):
 
 def test_models_on_a_cpu_get_what_the_container_leaves(monkeypatch):
     monkeypatch.setattr("storage.models.free_memory.group_limits", lambda *_folders: [(MIB, 2 * MIB)])
-    assert memory_left(SimpleNamespace(type="cpu")) == MIB
+    assert free_memory().free == MIB
 
 
 def test_the_kernel_counts_whom_it_kills_for_memory(tmp_path):

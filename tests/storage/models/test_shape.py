@@ -66,7 +66,6 @@ def test_what_gemma_3_leaves_out_is_what_transformers_assumes():
     architecture = "Gemma3ForConditionalGeneration"
     shape = ModelShape.of({"architectures": [architecture], "text_config": text | {"model_type": "gemma3_text"}})
     (known,) = (base.shape for base in known_bases() if base.name == "google/gemma-3-4b-it")
-    assert (shape.vocabulary, shape.heads, shape.query_width) == (262_208, 8, 8 * 256)
     assert shape.kv_bytes_per_token("bfloat16") == known.kv_bytes_per_token("bfloat16")
 
 
@@ -74,7 +73,7 @@ def test_the_stored_embedding_tells_the_vocabulary(tmp_path):
     sizes = {key: size for key, size in TINY.items() if key != "vocab_size"}
     (tmp_path / "config.json").write_text(json.dumps({"text_config": sizes}))
     save_file({"language_model.model.embed_tokens.weight": np.zeros((7, 64))}, tmp_path / "model.safetensors")
-    assert shape_of(tmp_path).vocabulary == vocabulary_of(tmp_path) == 7
+    assert vocabulary_of(tmp_path) == 7
 
 
 def test_a_cache_in_8_bits_has_a_scale_and_an_offset_for_each_head():

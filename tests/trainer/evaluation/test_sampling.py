@@ -12,15 +12,7 @@ from storage.models.memory import NumberFormat
 from storage.settings.sections import GenerationSettings, ModelSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.base import RoundBase
-from trainer.evaluation.sampling import (
-    BATCH_PROMPTS,
-    BATCH_TOKENS,
-    CACHE_SHARE,
-    Sample,
-    Sampler,
-    batch_tokens,
-    split_by_memory,
-)
+from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, split_by_memory
 from trainer.training.recipes import DPO, TrainingSplit
 from trainer.training.rows import PreferencePair
 from trainer.training.train import TrainingJob, train_adapter
@@ -114,22 +106,18 @@ def test_a_prompt_is_rendered_as_it_is_served(sampler: Sampler) -> None:
     assert sampler.chat.render([{"role": "user", "content": "Hi"}]) == SHORT
 
 
-def test_batches_shrink_to_the_free_memory(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two keys and values of 4 bytes for each layer, head and dimension of the tiny model."""
-    config = sampler.model.config
-    size = config.hidden_size // config.num_attention_heads
-    each = 2 * config.num_hidden_layers * config.num_key_value_heads * size * 4
-    free = {"bytes": 2**34}
-    monkeypatch.setattr("trainer.evaluation.sampling.memory_left", lambda _device: free["bytes"])
-    assert batch_tokens(sampler.model) == BATCH_TOKENS
-    free["bytes"] = int(1_000 * each / CACHE_SHARE)
-    assert batch_tokens(sampler.model) == 512
-    assert batch_tokens(sampler.model, memory_failures=1) == 256
-    free["bytes"] = 0
-    assert batch_tokens(sampler.model) == 1
+@pytest.mark.parametrize(("memory_failures", "at_once"), [(0, 8), (11, 1)])
+def test_batches_shrink_after_rounds_in_which_memory_ran_out(
+    sampler: Sampler, memory_failures: int, at_once: int
+) -> None:
+    """Each halves BATCH_TOKENS: after 11 of them, 16 are left, fewer than a prompt and its answer have."""
+    less = Sampler(sampler.model, sampler.chat, memory_failures=memory_failures)
     counted: list[float] = []
-    sampler.answer([LONG] * 3, WARM, seed=1, advance=counted.append)
-    assert {1, 2, 3} <= set(counted), "one by one"
+    less.answer([LONG] * 8, WARM, seed=1, advance=counted.append)
+    ends = {0.0, *range(at_once, 9, at_once)}
+    assert ends <= set(counted)
+    assert counted[-1] == 8
+    assert (1 in counted) == (at_once == 1)
 
 
 def test_long_prompts_are_answered_in_smaller_batches():

@@ -407,12 +407,12 @@ def test_a_round_that_does_not_fit_is_refused_before_a_model_is_loaded(
     database: Database, revision: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
-    monkeypatch.setattr("trainer.training.memory_plan.memory_for_training", lambda: FreeMemory(10**8, 10**9))
+    monkeypatch.setattr("trainer.rounds.readiness.memory_for_training", lambda: FreeMemory(10**8, 10**9))
     ended = run()
     assert ended.status is RoundStatus.FAILED
     assert re.fullmatch(
-        r"a round needs about \d+ MB of memory, 100 MB free: stop other programs, lower training\.max_tokens "
-        r"\(\d+\) or choose a smaller model\.base",
+        r"a round needs about \d\.\d GB of memory, 100 MB free: stop other programs, train on a larger machine or "
+        r"choose a smaller model\.base",
         ended.reason,
     )
     assert ended.progress["phase"] == Phase.GATHERING
