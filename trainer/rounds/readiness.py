@@ -22,8 +22,8 @@ from trainer.training.memory_plan import plan_after
 
 NO_ESTIMATE = "needs an amount of memory that cannot be estimated for this base model"
 MAY_FAIL_ONCE = "if memory runs out, the next round computes less at once"
-ROOMY_TIMES = 6
-"""Multiple of a round's memory from which a GPU computes long trees. With the known bases these took 2 to 6 times as
+ROOMY_TIMES = 8
+"""Multiple of a round's memory from which a GPU computes long trees. With the known bases these took at most 7 times as
 much, by formulas of activations that are gone; no GPU was measured."""
 
 log = logging.getLogger(__name__)

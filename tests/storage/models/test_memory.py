@@ -20,7 +20,10 @@ ROUNDING = 0.05 * GIB
 
 @dataclass(frozen=True)
 class Measured:
-    """Peaks in GiB, from tests/benchmarks/results/bases.md, 28 November 2026. Two count the graph's mapped file."""
+    """Peaks in GiB, from tests/benchmarks/results/bases.md, 28 November 2026.
+
+    `graph` and `judging` count a graph's mapped file.
+    """
 
     size: str
     graph: float
