@@ -27,7 +27,7 @@ ANSWERING_WORK = 4 * 10**8
 ROUND_WORK = 18 * 10**8
 """Bytes of libraries, training and judging in a round."""
 JUDGED_GRAPHS = 2
-"""Multiple of a graph in 8 bits that a round takes beside its model where OpenVINO answers; fitted to measured peaks."""
+"""Number of graphs in 8 bits that a round takes beside its model where OpenVINO answers; fitted to measured peaks."""
 
 
 @dataclass(frozen=True)
