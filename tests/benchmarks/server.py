@@ -219,12 +219,19 @@ def run(
         | {"gains": life.gains, "votes": life.votes}
         for number, life in lives.items()
     ]
-    made = [{"seed": number} | asdict(one) for number, life in lives.items() for one in life.versions]
+    made = [{"seed": number} | _row(one) for number, life in lives.items() for one in life.versions]
     asked = {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "sitting": sitting}
     asked["policy"] = "real model" if real else "stand-in"
     summary = summary_of(list(lives.values()), weeks) | {"seconds": time.monotonic() - began}
     packages = "numpy", "sqlalchemy", *(("torch", "transformers", "trl", "peft") if real else ())
     return report(made + servers, summary, *packages, server=asked)
+
+
+def _row(made: Candidacy) -> dict[str, Any]:
+    """Return a version's row, with a column for each number."""
+    row = asdict(made)
+    tallies = {f"{who}_{what}": number for who in ("members", "admin") for what, number in row.pop(who).items()}
+    return row | tallies
 
 
 def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from bot.demo.community import warm
 from storage.database.database import open_database
 from storage.settings.sections import DataSettings, Settings
-from tests.benchmarks.server import Life, Profile, UnknownProfile, live, profile_of, summary_of
+from tests.benchmarks.server import Life, Profile, UnknownProfile, live, profile_of, run, summary_of
 from tests.benchmarks.server_policies import StandIn
 
 pytestmark = pytest.mark.slow
@@ -110,6 +110,13 @@ def test_the_summary_counts_servers_that_never_got_a_version_as_one_week_too_man
     assert (summary["promotions"], summary["harmful_promotions_share"]) == (2, 0.5)
     assert summary["promoted_share"] == pytest.approx(2 / 3)
     assert summary["questions_left_unanswered"] == 0.25
+
+
+def test_a_row_has_a_column_for_each_number_of_members_and_admin() -> None:
+    found = run(profile="village", weeks=1, seeds=1, sitting=True)
+    first = found["rows"][0]
+    assert first["version"] == "v1"
+    assert {f"{who}_{what}" for who in ("members", "admin") for what in ("won", "tied", "lost", "e_value")} < set(first)
 
 
 def test_equal_seeds_give_equal_lives() -> None:
