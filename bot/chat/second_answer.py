@@ -33,6 +33,8 @@ from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
+REMEMBERED = 10_000
+"""Members whose last answer is remembered."""
 FIRST_LABEL = gettext_noop("first answer")
 SECOND_LABEL = gettext_noop("second answer · which one is better?")
 BUTTONS = {
@@ -52,20 +54,24 @@ GONE = gettext_noop("One of those answers was deleted, so there is nothing to ch
 class SecondAnswers:
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._just_asked: set[int] = set()
-        """Members whose last answer came with a second one."""
+        self._last_was_pair: dict[int, bool] = {}
+        """By member: whether their last answer came with a second one."""
 
     def is_due(self, member_id: int, share: float) -> bool:
-        """Return whether this member's next answer comes with a second one: by chance, and never twice in a row."""
-        if member_id in self._just_asked:
-            self._just_asked.remove(member_id)
-            return False
+        """Return whether this member's next answer comes with a second one: by chance, and never twice in a row.
+
+        So often that `share` of the answers do, a member's only answer and the hundredth alike; at most half of them.
+        """
+        last_was_pair = self._last_was_pair.pop(member_id, None)
+        # Pairs, a share s of all answers, come only after those that came alone, a share 1 - s.
+        chance = share if last_was_pair is None else share / max(share, 1 - share)
         is_busy = self._services.answerer.at_work > 0 or self._services.engine.waiting > 0
         is_unwelcome = is_busy or is_quiet(self._services.settings.chat, utc_now())
-        if is_unwelcome or random.random() >= share:
-            return False
-        self._just_asked.add(member_id)
-        return True
+        is_due = not last_was_pair and not is_unwelcome and random.random() < chance
+        self._last_was_pair[member_id] = is_due
+        if len(self._last_was_pair) > REMEMBERED:
+            del self._last_was_pair[next(iter(self._last_was_pair))]
+        return is_due
 
     async def answer_twice(self, ask: Ask, rival: Version | None) -> None:
         """Answer as the champion and its rival, in random order.

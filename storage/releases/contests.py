@@ -220,7 +220,7 @@ class Contest:
     @property
     def decision(self) -> Decision | None:
         """The decision; None if there is none yet."""
-        standing = self._deciding
+        standing = self.deciding
         names = {"version": self.rival.name, "champion": name_of(self.champion), "score": standing.score}
         if standing.verdict is GateVerdict.PASS:
             reason = sentences.Sentence("people prefer {version} to {champion}: {score}", **names)
@@ -231,7 +231,8 @@ class Contest:
         return Decision(standing.verdict, reason)
 
     @property
-    def _deciding(self) -> Standing:
+    def deciding(self) -> Standing:
+        """The members' choices, or those of an admin whose verdict decides."""
         decided = [own for own in self.admins.values() if own.is_decided]
         agree = len({own.verdict for own in decided}) == 1
         return decided[0] if not self.evidence.is_decided and self.has_few_members and agree else self.evidence

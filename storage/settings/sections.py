@@ -384,7 +384,7 @@ class ChatSettings(Section):
     edit_interval_s: Annotated[float, Field(ge=0.0)] = 1.0
     """Minimum seconds between two edits of a message while its answer is written."""
     second_answers: Share = 0.1
-    """Share of answers with a blind second one to choose from; while choices decide, 0.2 or 0.3 at least. 0: none."""
+    """Share of answers with a blind second one, at most half; at least 0.2 or 0.3 while choices decide. 0: none."""
     drain_s: Annotated[float, Field(ge=0.0)] = 20.0
     """Seconds that a shutdown waits for unfinished answers."""
     channel_rules: ChannelRules = {}

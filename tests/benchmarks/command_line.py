@@ -110,14 +110,17 @@ def bench_humans(
 def bench_server(
     *,
     profile: Annotated[
-        str, typer.Option(help="small (10 members), medium (40), large (200) or module:object.")
+        str, typer.Option(help="village (4 members), small (10), medium (40), large (200) or module:object.")
     ] = "small",
     taste: Taste = "warm",
     weeks: Annotated[int, typer.Option(min=1, help="Simulated weeks.")] = 8,
     seeds: Annotated[int, typer.Option(min=1, help="Servers to simulate.")] = 12,
     seed: Seed = 0,
     real: Annotated[bool, typer.Option("--real", help="Answer and train with the model: hours.")] = False,
-    sitting: Annotated[bool, typer.Option("--sitting", help="An admin labels 40 pairs on day one.")] = False,
+    sitting: Annotated[
+        bool,
+        typer.Option("--sitting", help="An admin labels 40 pairs on day one, and judges each version in up to 30."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate small servers for months, with a stand-in for the model. Takes about 20 seconds a server and month."""

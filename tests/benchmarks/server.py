@@ -30,19 +30,28 @@ from storage.conversations.degenerate import is_degenerate
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import UtcDateTime, utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import NOBODY, OPERATOR, Basis, GateVerdict, Origin, Outcome
+from storage.database.enums import NOBODY, OPERATOR, Basis, GateVerdict, Origin, Outcome, PairChoice
 from storage.database.migrate import PSEUDONYM_KEY_BYTES
 from storage.database.tables import Base, PseudonymKeyRow
 from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.retention import past_replies, prune_replies, read_expiry
-from storage.releases.contests import find_rival, read_contest
+from storage.releases.contests import Standing, find_rival, read_contest
 from storage.releases.pair_share import read_pair_share
 from storage.releases.promotion import conclude
 from storage.releases.versions import Version, id_of, list_versions, read_alias
 from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings
-from storage.sittings.sittings import Answer, add_pair, begin_sitting, choose_two, end_sitting, label_pair, next_pair
+from storage.sittings.sittings import (
+    Answer,
+    Sitting,
+    add_pair,
+    begin_sitting,
+    choose_two,
+    end_sitting,
+    label_pair,
+    next_pair,
+)
 from storage.taste.learning import LearnedTaste
 from storage.taste.updating import learn_all
 from storage.training.rounds import require_round
@@ -54,8 +63,8 @@ from tests.benchmarks.community import settings_of_bench, workshop
 from tests.benchmarks.night import HOME
 from tests.benchmarks.people import likes, say
 from tests.benchmarks.report import report
-from tests.benchmarks.served import served_bot
-from tests.benchmarks.server_policies import Policy, RealModel, StandIn, pool
+from tests.benchmarks.served import Served, served_bot
+from tests.benchmarks.server_policies import Policy, RealModel, StandIn, served_answers
 
 CHOOSING_SHARE = 0.5
 """Of the blind pairs that are shown, those that somebody chooses in."""
@@ -69,8 +78,8 @@ PICKERS = 4
 FIRST_MEMBER = 1 << 40
 """Accounts as old as Discord."""
 GUILD, CHANNEL = 7, 1
-SITTING = 40
-"""Pairs that an admin labels on day one."""
+SITTING, SITTING_JUDGED = 40, 30
+"""Pairs that an admin labels on day one, and blind pairs with each version that waits, unless fewer decide."""
 JUDGED = 400
 """Answers by which the true utility of a version is measured."""
 DAYS = 7
@@ -102,6 +111,7 @@ SHARED = {"vote_share": 0.15, "regenerate_share": 0.1, "suggest_share": 0.01, "n
 SECONDS_END = 1 + len("2026-01-01 00:00:00")
 """Where the microseconds of a moment begin in SQLite's text of it."""
 PROFILES: dict[str, dict[str, Any]] = {
+    "village": {"members": 4, "answers_per_week": 33, "like_share": 0.85, "opt_in_share": 0.0, "arena_per_week": 0.0},
     "small": {"members": 10, "answers_per_week": 267, "like_share": 0.85, "opt_in_share": 0.0, "arena_per_week": 0.0},
     "medium": {"members": 40, "answers_per_week": 1_000, "like_share": 0.85, "opt_in_share": 0.2, "arena_per_week": 1},
     "large": {"members": 200, "answers_per_week": 4_000, "like_share": 0.88, "opt_in_share": 0.2, "arena_per_week": 2},
@@ -127,6 +137,20 @@ def profile_of(name: str, taste: str) -> Profile:
         raise UnknownProfile(name) from error
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How people chose between a version and what was served."""
+
+    won: int = 0
+    tied: int = 0
+    lost: int = 0
+    e_value: float = 1.0
+
+    @classmethod
+    def of(cls, standing: Standing) -> Tally:
+        return cls(standing.wins, standing.ties, standing.losses, standing.better)
+
+
 @dataclass
 class Candidacy:
     """A version, and how people took it."""
@@ -134,20 +158,22 @@ class Candidacy:
     version: str
     day: int
     """On which it was made."""
-    votes: float
-    """Behind its round, by weight."""
+    votes: int
+    """Behind its round."""
     pairs: int
     strength: float
     utility: float
     """Mean of its answers, each a single one, by the true taste."""
     utility_before: float
     """The same of what was served when it was made."""
+    fit_share: float | None
+    """Share of its answers whose own message is the likeliest of six; None of a stand-in."""
+    fit_share_before: float | None
     shown: int = 0
-    """Blind pairs with it."""
-    won: int = 0
-    tied: int = 0
-    lost: int = 0
-    e_value: float = 1.0
+    """Blind pairs with it in chat."""
+    members: Tally = Tally()
+    admin: Tally = Tally()
+    decided_by: str | None = None
     ended: str = "waits"
 
 
@@ -183,7 +209,7 @@ def run(
 ) -> dict[str, Any]:
     """Let several servers live, and return machine, versions, a row per version and per server, and the summary.
 
-    With `sitting`, an admin labels pairs on day one.
+    With `sitting`, an admin labels pairs on day one, and judges each version that waits.
     """
     began = time.monotonic()
     community = profile_of(profile, taste)
@@ -193,12 +219,19 @@ def run(
         | {"gains": life.gains, "votes": life.votes}
         for number, life in lives.items()
     ]
-    made = [{"seed": number} | asdict(one) for number, life in lives.items() for one in life.versions]
+    made = [{"seed": number} | _row(one) for number, life in lives.items() for one in life.versions]
     asked = {"profile": profile, "taste": taste, "weeks": weeks, "seeds": seeds, "sitting": sitting}
     asked["policy"] = "real model" if real else "stand-in"
     summary = summary_of(list(lives.values()), weeks) | {"seconds": time.monotonic() - began}
     packages = "numpy", "sqlalchemy", *(("torch", "transformers", "trl", "peft") if real else ())
     return report(made + servers, summary, *packages, server=asked)
+
+
+def _row(made: Candidacy) -> dict[str, Any]:
+    """Return a version's row, with a column for each number."""
+    row = asdict(made)
+    tallies = {f"{who}_{what}": number for who in ("members", "admin") for what, number in row.pop(who).items()}
+    return row | tallies
 
 
 def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:
@@ -239,6 +272,10 @@ def _policy(seed: int, *, real: bool) -> Iterator[tuple[Settings, Database, Poli
                 yield settings, database, StandIn(database, settings, database.call(ensure_personality))
 
 
+Drawn = tuple[Version | None, Served]
+"""An answer and whose it is."""
+
+
 class _Server:
     _session: Session
     """Of the day that is being lived."""
@@ -250,15 +287,19 @@ class _Server:
         self._policy = policy
         self._profile = profile
         self._random = random.Random(seed)
-        self._likes = cache(lambda answer: profile.taste("", answer))
+        self._likes = cache(lambda one: profile.taste(one.message, one.text))
         self._leniency = [self._random.gauss(0, 1) for _ in range(profile.members)]
         self._activity = [1 / rank for rank in range(1, profile.members + 1)]
+        self._known = [one for answers in served_answers().values() for one in answers]
+        """Answers of the base."""
         self._intercept = self._find_intercept()
-        self._good = [answer for answer in pool() if self._likes(answer) >= 0.5]
+        self._good = [one.text for one in self._known if self._likes(one) >= 0.5]
         self._opted_in = set(range(round(profile.members * profile.opt_in_share)))
         self._taste: LearnedTaste | None = None
         self._questions = self._day = 0
         self._versions: dict[int, Candidacy] = {}
+        self._judged: set[int] = set()
+        """Versions that the admin has judged."""
         self._life = Life()
 
     def live(self, weeks: int, *, sitting: bool = False) -> Life:
@@ -272,6 +313,8 @@ class _Server:
             for _ in range(DAYS):
                 self._day += 1
                 with self._database.transaction() as self._session:
+                    if sitting:
+                        self._judge_as_admin()
                     seen += self._live_a_day()
                 self._policy.train()
                 with self._database.transaction() as self._session:
@@ -313,22 +356,42 @@ class _Server:
         sitting = begin_sitting(self._session, self._personality, OPERATOR)
         for _ in range(SITTING):
             self._learn()
-            texts = [self._draw(None) for _ in range(self._settings.generation.candidates)]
-            places, chosen_by = choose_two(texts, self._taste, self._random)
-            question = self._new("question")
-            shown = [self._labelled(question, texts[place]) for place in places]
-            add_pair(self._session, sitting.id, question, (*shown,), chosen_by=chosen_by)
-            self._session.flush()
-            pair = next_pair(self._session, sitting)
-            assert pair is not None, "it was just added"
-            liked = [
-                likes(self._likes(side.text), self._profile.noise, self._random) for side in (pair.first, pair.second)
-            ]
-            label_pair(self._session, sitting, pair.id, say(*liked), HOME, by_admin=True)
+            drawn = self._policy.draw_to_teach(self._message(), self._random)
+            places, chosen_by = choose_two([one.text for one in drawn], self._taste, self._random)
+            first, second = (drawn[place] for place in places)
+            self._label(sitting, (None, first), (None, second), chosen_by)
         end_sitting(self._session, sitting.id)
 
-    def _labelled(self, question: str, answer: str) -> Answer:
-        of_chat = self._reply(0, question, None, Origin.SITTING, Basis.PROMPT_BANK)
+    def _judge_as_admin(self) -> None:
+        """Let the same admin judge a version that waits blind, once."""
+        rival = find_rival(self._session, self._personality)
+        if rival is None or rival.id in self._judged:
+            return
+        self._judged.add(rival.id)
+        champion = read_alias(self._session, self._personality).version
+        sitting = begin_sitting(self._session, self._personality, OPERATOR)
+        for _ in range(SITTING_JUDGED):
+            both = self._two_versions(champion, rival)
+            while both[0][1].text == both[1][1].text:  # the bot takes another prompt too
+                both = self._two_versions(champion, rival)
+            self._label(sitting, *both, PairChoice.RIVALS)
+            self._judge()
+            if find_rival(self._session, self._personality) != rival:
+                break
+        end_sitting(self._session, sitting.id)
+
+    def _label(self, sitting: Sitting, first: Drawn, second: Drawn, chosen_by: PairChoice) -> None:
+        question = self._new("question")
+        shown = self._labelled(question, *first), self._labelled(question, *second)
+        add_pair(self._session, sitting.id, question, shown, chosen_by=chosen_by)
+        self._session.flush()
+        pair = next_pair(self._session, sitting)
+        assert pair is not None, "it was just added"
+        liked = [likes(self._likes(answer), self._profile.noise, self._random) for _, answer in (first, second)]
+        label_pair(self._session, sitting, pair.id, say(*liked), HOME, by_admin=True)
+
+    def _labelled(self, question: str, version: Version | None, answer: Served) -> Answer:
+        of_chat = self._reply(0, question, version, Origin.SITTING, Basis.PROMPT_BANK)
         return replace(of_chat, guild_id=None, channel_id=NOBODY, author_id=NOBODY, speakers=()), _finished(answer)
 
     def _note_version(self) -> None:
@@ -339,6 +402,7 @@ class _Server:
             for waiting in self._versions.values():
                 waiting.ended = "replaced" if waiting.ended == "waits" else waiting.ended
             round_ = require_round(self._session, version.round_id)
+            champion = read_alias(self._session, self._personality).version
             self._versions[version.id] = Candidacy(
                 version=version.name,
                 day=self._day,
@@ -346,7 +410,9 @@ class _Server:
                 pairs=sum(round_.evidence["pairs_by_source"].values()),
                 strength=round_.metrics.get("strength", 1.0),
                 utility=self._utility(version),
-                utility_before=self._utility(read_alias(self._session, self._personality).version),
+                utility_before=self._utility(champion),
+                fit_share=self._policy.fit_share(version),
+                fit_share_before=self._policy.fit_share(champion),
                 ended="failed the gate" if version.verdict is GateVerdict.FAIL else "waits",
             )
 
@@ -364,7 +430,10 @@ class _Server:
         """Return a whole number that is `mean` on average."""
         return math.floor(mean) + (self._random.random() < mean % 1)
 
-    def _talk(self) -> str:
+    def _message(self, *, is_judged: bool = False) -> str:
+        return self._random.choice(self._policy.messages(is_judged=is_judged))
+
+    def _talk(self) -> Served:
         """Answer a question, and return the answer that its member saw last."""
         member = self._someone()
         champion = read_alias(self._session, self._personality).version
@@ -372,60 +441,72 @@ class _Server:
         second_answers = self._settings.chat.second_answers
         if self._random.random() < read_pair_share(self._session, self._personality, rival, second_answers):
             return self._ask_twice(member, champion, rival)
-        answer = self._choose(champion)
+        message, question = self._message(), self._new("question")
+        answer = self._choose(champion, message)
         is_liked = self._likes(answer) > self._random.random()
         if not is_liked and self._random.random() < self._profile.regenerate_share:
-            question = self._new("question")
             self._store(member, answer, champion, question)
-            answer = self._choose(champion)
+            answer = self._choose(champion, message, after=answer)
             self._vote(member, answer, self._store(member, answer, champion, question))
         elif not is_liked and self._random.random() < self._profile.suggest_share and self._good:
-            self._suggest(member, self._store(member, answer, champion, self._new("question")))
+            self._suggest(member, self._store(member, answer, champion, question))
         elif self._random.random() < self._profile.vote_share:
-            self._vote(member, answer, self._store(member, answer, champion, self._new("question")))
+            self._vote(member, answer, self._store(member, answer, champion, question))
         return answer
 
     def _someone(self) -> int:
         return self._random.choices(range(self._profile.members), self._activity)[0]
 
-    def _choose(self, version: Version | None, beside: str | None = None) -> str:
-        """Return the one of several candidates that is shown, by itself or as the second of two by one version."""
+    def _choose(
+        self, version: Version | None, message: str, *, after: Served | None = None, beside: Served | None = None
+    ) -> Served:
+        """Return the one of several candidates that is shown, by itself, after another or as the second of two."""
         if self._taste is None or not self._taste.may_choose:
-            return self._draw(version)
-        drawn = [self._draw(version) for _ in range(self._settings.generation.candidates)]
-        sound = [answer for answer in drawn if not is_degenerate(answer)] or drawn
-        begun = [beginning_of(answer) for answer in sound]
+            return self._draw(version, message, 1, after or beside)[0]
+        drawn = self._draw(version, message, self._settings.generation.candidates, after or beside)
+        sound = [one for one in drawn if not is_degenerate(one.text)] or drawn
+        begun = [beginning_of(one.text) for one in sound]
         if beside is not None:
-            return sound[choose_beside(beginning_of(beside), begun, self._taste)]
+            return sound[choose_beside(beginning_of(beside.text), begun, self._taste)]
         if self._random.random() < self._settings.generation.exploration:
             return self._random.choice(sound)
         return sound[choose_liked(begun, self._taste, exploration=0.0).shown]
 
-    def _draw(self, version: Version | None, *, is_judged: bool = False) -> str:
-        return self._policy.draw(version, self._random, is_judged=is_judged)
+    def _draw(
+        self, version: Version | None, message: str, number: int = 1, other_than: Served | None = None
+    ) -> list[Served]:
+        drawn = self._policy.draw(version, message, number + (other_than is not None), self._random)
+        return [one for one in drawn if one != other_than][:number] or drawn
 
-    def _ask_twice(self, member: int, champion: Version | None, rival: Version | None) -> str:
-        """Show two blind answers: the champion's and the waiting version's, or two of the champion's."""
-        both = [champion, rival or champion]
+    def _two_versions(self, champion: Version | None, rival: Version) -> list[Drawn]:
+        """Return one answer of each to one message, in random order."""
+        message = self._message(is_judged=True)
+        both = [(version, *self._draw(version, message)) for version in (champion, rival)]
         self._random.shuffle(both)
+        return both
+
+    def _ask_twice(self, member: int, champion: Version | None, rival: Version | None) -> Served:
+        """Show two blind answers: the champion's and the waiting version's, or two of the champion's."""
         if rival:
-            answers = [self._draw(version, is_judged=True) for version in both]
+            both = self._two_versions(champion, rival)
             self._versions[rival.id].shown += 1
         else:
-            first = self._draw(champion)
-            answers = [first, self._choose(champion, beside=first)]
+            message = self._message()
+            first = self._draw(champion, message)[0]
+            both = [(champion, first), (champion, self._choose(champion, message, beside=first))]
+        (first_version, first), (second_version, second) = both
         self._life.asked += 1
-        if self._random.random() >= CHOOSING_SHARE or answers[0] == answers[1]:
+        if self._random.random() >= CHOOSING_SHARE or first.text == second.text:
             self._life.unanswered += 1
-            return answers[1]
+            return second
         question = self._new("question")
-        first_id = self._store(member, answers[0], both[0], question)
-        second_id = self._store(member, answers[1], both[1], question, Origin.ALTERNATIVE)
-        compare(self._session, first_id, second_id, FIRST_MEMBER + member, self._prefer(*answers))
+        first_id = self._store(member, first, first_version, question)
+        second_id = self._store(member, second, second_version, question, Origin.ALTERNATIVE)
+        compare(self._session, first_id, second_id, FIRST_MEMBER + member, self._prefer(first, second))
         self._judge()
-        return answers[1]
+        return second
 
-    def _prefer(self, first: str, second: str) -> Better:
+    def _prefer(self, first: Served, second: Served) -> Better:
         better = self._likes(first) - self._likes(second)
         if abs(better) < 0.5:
             return Better.SAME if self._random.random() < SAME_SHARE else self._random.choice(list(Better)[:2])
@@ -436,21 +517,22 @@ class _Server:
         """Let some members pick the best of four answers: half of them are the rival's, if there is one."""
         champion = read_alias(self._session, self._personality).version
         rival = find_rival(self._session, self._personality)
-        both = [champion, champion, *([rival] * 2 if rival else [champion] * 2)]
-        self._random.shuffle(both)
-        answers = [self._draw(version, is_judged=rival is not None) for version in both]
+        message = self._message(is_judged=rival is not None)
+        drawn = [(champion, one) for one in self._draw(champion, message, 2 if rival else 4)]
+        drawn += [(rival, one) for one in self._draw(rival, message, 2)] if rival else []
+        self._random.shuffle(drawn)
         soon = utc_now() + timedelta(hours=1)
         where = {"personality_id": self._personality, "guild_id": GUILD, "channel_id": CHANNEL, "closes_at": soon}
         arena = prepare_arena(self._session, prompt=self._new("arena"), started_by="the simulation", **where)
         place_arena(self._session, arena.id, 10**12 + arena.id)
         rows = [
             (self._reply(0, arena.prompt, version, Origin.ARENA, Basis.PROMPT_BANK), _finished(answer))
-            for version, answer in zip(both, answers, strict=True)
+            for version, answer in drawn
         ]
         open_arena(self._session, arena.id, rows, soon)
         for member in sorted({self._someone() for _ in range(PICKERS)}):
-            best = max(range(len(answers)), key=lambda place: (self._likes(answers[place]), self._random.random()))
-            place = self._random.randrange(len(answers)) if self._random.random() < self._profile.noise else best
+            best = max(range(len(drawn)), key=lambda place: (self._likes(drawn[place][1]), self._random.random()))
+            place = self._random.randrange(len(drawn)) if self._random.random() < self._profile.noise else best
             pick(self._session, arena.id, FIRST_MEMBER + member, place + 1, PickGesture.PRESSED)
         close_arena(self._session, arena.id)
         self._judge()
@@ -460,11 +542,13 @@ class _Server:
         contest = read_contest(self._session, self._personality, self._settings.votes)
         if contest is None:
             return
-        judged, found = self._versions[contest.rival.id], contest.evidence
-        judged.won, judged.tied, judged.lost = found.wins, found.ties, found.losses
-        judged.e_value = found.better
+        judged = self._versions[contest.rival.id]
+        judged.members = Tally.of(contest.evidence)
+        if OPERATOR in contest.admins:
+            judged.admin = Tally.of(contest.admins[OPERATOR])
         if contest.decision is None:
             return
+        judged.decided_by = "members" if contest.deciding is contest.evidence else "admin"
         conclude(self._session, contest, contest.decision, self._settings.release)
         judged.ended = "dropped"
         if contest.decision.verdict is GateVerdict.PASS:
@@ -475,19 +559,21 @@ class _Server:
 
     def _utility(self, version: Version | None) -> float:
         chance = random.Random(0)
-        return fmean(self._likes(self._policy.draw(version, chance, is_judged=True)) for _ in range(JUDGED))
+        messages = self._policy.messages(is_judged=True)
+        drawn = (self._policy.draw(version, chance.choice(messages), 1, chance) for _ in range(JUDGED))
+        return fmean(self._likes(one) for (one,) in drawn)
 
     def _find_intercept(self) -> float:
         """Return the server's log odds of a 👍 under what it does not like, so that `like_share` of all are 👍."""
         low, high = -10.0, 10.0
-        liked = [self._likes(answer) for answer in pool()]
+        liked = [self._likes(one) for one in self._known]
         while high - low > 1e-3:
             middle = (low + high) / 2
             share = fmean(_logistic(middle + TASTE_STRENGTH * one) for one in liked)
             low, high = (middle, high) if share < self._profile.like_share else (low, middle)
         return low
 
-    def _vote(self, member: int, answer: str, reply_id: int) -> None:
+    def _vote(self, member: int, answer: Served, reply_id: int) -> None:
         odds = self._intercept + self._leniency[member] + TASTE_STRENGTH * self._likes(answer)
         emoji = "👍" if self._random.random() < _logistic(odds) else "👎"
         thumb = Thumb(10**9 + reply_id, FIRST_MEMBER + member, emoji)
@@ -501,7 +587,7 @@ class _Server:
         return Basis.LIVE_CHAT if member in self._opted_in else None
 
     def _store(
-        self, member: int, answer: str, version: Version | None, question: str, origin: Origin = Origin.CHAT
+        self, member: int, answer: Served, version: Version | None, question: str, origin: Origin = Origin.CHAT
     ) -> int:
         """Store an answer and return its id."""
         reply_id = start_reply(self._session, self._reply(member, question, version, origin, self._basis_of(member)))
@@ -532,8 +618,8 @@ class _Server:
         )
 
 
-def _finished(answer: str) -> FinishedReply:
-    return FinishedReply(answer=answer, outcome=Outcome.COMPLETE)
+def _finished(answer: Served) -> FinishedReply:
+    return FinishedReply(answer=answer.text, outcome=Outcome.COMPLETE)
 
 
 def _grow_older(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -13,14 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.demo.community import read_community_answers
+from bot.demo.community import Answered, read_community_answers
 from storage.conversations.prompt_bank import read_bank
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
-from storage.taste.examples import Examples
+from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.learning import GROUPS, LearnedTaste, style_of
 from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
@@ -34,7 +35,8 @@ from storage.training.rounds import (
     request_round,
     set_manifest,
 )
-from tests.benchmarks.served import ServedBot
+from tests.benchmarks.critic import Critic, describe_fits
+from tests.benchmarks.served import Served, ServedBot
 from tests.past import add_version
 from trainer.base import RoundBase
 from trainer.data.pairs import Pair
@@ -51,8 +53,9 @@ SERVED_ANSWERS = Path(__file__).with_name("served_answers.jsonl")
 and settings, 30 November 2026: 58 % short, 28 % with a question at the end, 15 % warm, 96 % calm, 7 % of middle length.
 Without the card's examples it answers at more length: 25, 26, 28, 78 and 25 %.
 """
-DRAWN = 8
-"""Answers of which a version of a stand-in gives one."""
+REACH = 4
+"""Answers to other messages among those of which a stand-in's version, or its base beside liked answers, gives one, as
+both say what the base seldom says to a message, and only four of its answers are stored."""
 DRAWN_BESIDE_EXAMPLES = 3
 """Answers of which the base of a stand-in gives the best while it is shown liked ones: about as much as the model gains
 from them (results/learning.md)."""
@@ -66,37 +69,59 @@ ASKED_SEED = 1
 class Policy(Protocol):
     base: BaseModel
 
+    def messages(self, *, is_judged: bool) -> Sequence[str]:
+        """Return what is asked.
+
+        Answers that are judged against another version's are to other messages than those that members vote on.
+        """
+        ...
+
     def learned(self, known: KnownTaste) -> None:
         """Serve from now on as a bot does that knows this taste."""
         ...
 
-    def draw(self, version: Version | None, chance: random.Random, *, is_judged: bool = False) -> str:
-        """Return one answer of the version, or of the base, as it is served.
+    def draw(self, version: Version | None, message: str, number: int, chance: random.Random) -> list[Served]:
+        """Return different answers of the version, or of the base, as it is served, up to this number."""
+        ...
 
-        Answers that are judged against another version's are to other messages than those that members vote on.
-        """
+    def draw_to_teach(self, message: str, chance: random.Random) -> list[Served]:
+        """Return answers of the base for a pair that teaches the taste: half of them plain, half beside the card."""
         ...
 
     def train(self) -> None:
         """Run the scheduled round, which may find that it has to wait."""
         ...
 
-
-@cache
-def pool(*, is_judged: bool = False) -> tuple[str, ...]:
-    """Return the served answers to one half of the messages."""
-    half = read_community_answers(SERVED_ANSWERS)[is_judged::2]
-    return tuple(answer for answered in half for answer in answered.answers if answer)
+    def fit_share(self, version: Version | None) -> float | None:
+        """Return the share of its answers whose own message is the likeliest of six; None of a stand-in."""
+        ...
 
 
 @cache
-def _pool_styles(is_judged: bool) -> Floats:
-    return style_of(pool(is_judged=is_judged))
+def served_answers(*, is_judged: bool = False) -> dict[str, tuple[Served, ...]]:
+    """Return the served answers to one half of the messages, by message."""
+    return _by_message(read_community_answers(SERVED_ANSWERS)[is_judged::2])
+
+
+@cache
+def _plain_answers() -> tuple[tuple[Served, ...], ...]:
+    """Return the demo community's answers, which the base gave without examples, to messages that are not judged."""
+    found = _by_message(read_community_answers())
+    return tuple(said for message, said in found.items() if message not in served_answers(is_judged=True))
+
+
+def _by_message(answered: Sequence[Answered]) -> dict[str, tuple[Served, ...]]:
+    return {one.message: tuple(Served(one.message, text) for text in one.answers if text) for one in answered}
 
 
 @cache
 def _measures_of(answer: str) -> Floats:
     return np.array(measure_style(answer))
+
+
+@cache
+def _style_of(answer: str) -> Floats:
+    return style_of([answer])[0]
 
 
 class StandIn:
@@ -118,15 +143,25 @@ class StandIn:
     def learned(self, known: KnownTaste) -> None:
         self._known = known
 
-    def draw(self, version: Version | None, chance: random.Random, *, is_judged: bool = False) -> str:
-        answers, styles = pool(is_judged=is_judged), _pool_styles(is_judged)
+    def messages(self, *, is_judged: bool) -> Sequence[str]:
+        return tuple(served_answers(is_judged=is_judged))
+
+    def draw(self, version: Version | None, message: str, number: int, chance: random.Random) -> list[Served]:
         if version is not None:
-            places = chance.sample(range(len(answers)), DRAWN)
-            utility = SHARPNESS * styles[places] @ self._weights[version.id]
-            return answers[chance.choices(places, np.exp(utility - utility.max()))[0]]
+            weights, answers = SHARPNESS * self._weights[version.id], _within_reach(message, chance)
+            utilities = {one: float(_style_of(one.text) @ weights) + _gumbel(chance) for one in answers}
+            return sorted(answers, key=utilities.__getitem__, reverse=True)[:number]
         if self._known is not None and self._known.taste.may_teach and self._trained_on:
-            return _draw_beside_examples(self._known.taste, chance, is_judged=is_judged)
-        return chance.choice(answers)
+            return _draw_beside_liked(self._known.taste, message, number, chance)
+        answers = _half_of(message)[message]
+        return chance.sample(answers, min(number, len(answers)))
+
+    def draw_to_teach(self, message: str, chance: random.Random) -> list[Served]:
+        """The plain ones are to another message: few messages have stored answers of both kinds."""
+        return [*chance.sample(_half_of(message)[message], 2), *chance.sample(chance.choice(_plain_answers()), 2)]
+
+    def fit_share(self, version: Version | None) -> None:
+        return None
 
     def train(self) -> None:
         if candidate_waits(self._database, self._personality, self._settings):
@@ -159,28 +194,60 @@ class StandIn:
     def _with_fresh(self, survey: Survey, version: Version | None) -> Survey:
         """Return the survey with the version's answers to the prompts of the bank.
 
-        Half of the base's are drawn beside liked examples, which in a first round are chosen from the other half.
+        Half of the base's are plain, and half drawn beside liked ones.
         """
-        pairs, drawn = self._settings.pairs, self._draw_fresh(survey.taste, version)
+        pairs, chance = self._settings.pairs, random.Random(id_of(version) or 0)
+        drawn = [
+            (f"bank {prompt}", answer)
+            for prompt in range(pairs.ranked_prompts)
+            for answer in self._draw_fresh(survey.taste, version, pairs.ranked_answers, chance)
+        ]
         fresh = tuple(
-            RatedReply(10**6 + number, f"bank {number // pairs.ranked_answers}", next(drawn), is_sample=True)
-            for number in range(pairs.ranked_prompts * pairs.ranked_answers)
+            RatedReply(10**6 + number, prompt, answer.text, is_sample=True)
+            for number, (prompt, answer) in enumerate(drawn)
         )
         texts = Texts({one.prompt: one.prompt for one in fresh}, {one.id: one.answer or "" for one in fresh})
         measures = {id_: _measures_of(answer) for id_, answer in texts.answers.items()}
         return replace(survey, ranked=fresh, measures=measures, read=_reading(survey.read, texts))
 
-    def _draw_fresh(self, taste: LearnedTaste, version: Version | None) -> Iterator[str]:
-        chance = random.Random(id_of(version) or 0)
-        while True:
-            yield self.draw(version, chance) if version else chance.choice(pool())
-            yield self.draw(version, chance) if version else _draw_beside_examples(taste, chance)
+    def _draw_fresh(
+        self, taste: LearnedTaste, version: Version | None, number: int, chance: random.Random
+    ) -> Iterator[Served]:
+        message = chance.choice(self.messages(is_judged=False))
+        for place in range(number):
+            if version is not None:
+                yield from self.draw(version, message, 1, chance)
+            elif place % 2:
+                yield from _draw_beside_liked(taste, message, 1, chance)
+            else:
+                yield chance.choice(chance.choice(_plain_answers()))
 
 
-def _draw_beside_examples(taste: LearnedTaste, chance: random.Random, *, is_judged: bool = False) -> str:
-    answers = pool(is_judged=is_judged)
-    places = chance.sample(range(len(answers)), DRAWN_BESIDE_EXAMPLES)
-    return answers[places[int(taste.posterior.score(_pool_styles(is_judged)[places]).argmax())]]
+def _half_of(message: str) -> dict[str, tuple[Served, ...]]:
+    return served_answers(is_judged=message in served_answers(is_judged=True))
+
+
+def _within_reach(message: str, chance: random.Random) -> list[Served]:
+    """Return the answers to the message and some to others of its half."""
+    half = _half_of(message)
+    others = chance.sample([other for other in half if other != message], REACH)
+    return [*half[message], *(chance.choice(half[other]) for other in others)]
+
+
+def _draw_beside_liked(taste: LearnedTaste, message: str, number: int, chance: random.Random) -> list[Served]:
+    """Return different answers, each the best of some by the taste."""
+    left, drawn = _within_reach(message, chance), []
+    while left and len(drawn) < number:
+        some = chance.sample(left, min(DRAWN_BESIDE_EXAMPLES, len(left)))
+        scores = taste.posterior.score(np.array([_style_of(one.text) for one in some]))
+        drawn.append(some[int(scores.argmax())])
+        left.remove(drawn[-1])
+    return drawn
+
+
+def _gumbel(chance: random.Random) -> float:
+    """Return noise with which the highest sum is a sample of the softmax."""
+    return -math.log(chance.expovariate(1.0))
 
 
 def _reading(stored: ReadTexts, fresh: Texts) -> ReadTexts:
@@ -214,26 +281,49 @@ class RealModel:
     def __init__(self, bot: ServedBot) -> None:
         self.base = bot.services.base
         self._bot = bot
-        self._answers: dict[tuple[int | None, Examples | None], list[list[str]]] = {}
-        """To each half of the messages, by who answers and by what the base is shown."""
+        self._critic = Critic(self.base, bot.services.settings)
+        self._messages = tuple(one.text for one in random.Random(ASKED_SEED).sample(read_bank("").prompts, ASKED))
+        self._answers: dict[tuple[int | None, Examples | None], dict[str, list[Served]]] = {}
+        """To each message, by who answers and by what the base is shown."""
+
+    def messages(self, *, is_judged: bool) -> Sequence[str]:
+        return self._messages[is_judged::2]
 
     def learned(self, known: KnownTaste) -> None:
         self._bot.learn()
 
-    def draw(self, version: Version | None, chance: random.Random, *, is_judged: bool = False) -> str:
-        key = id_of(version), None if version else self._bot.services.tastes.examples_of(self._bot.personality)
-        if key not in self._answers:
-            self._answers[key] = self._ask(version)
-        return chance.choice(self._answers[key][is_judged])
+    def draw(self, version: Version | None, message: str, number: int, chance: random.Random) -> list[Served]:
+        answers = self._answers_of(version, self._shown(version))[message]
+        return chance.sample(answers, min(number, len(answers)))
+
+    def draw_to_teach(self, message: str, chance: random.Random) -> list[Served]:
+        of_card = Examples.of(self._bot.services.settings, self._bot.personality.card)
+        return [
+            one
+            for shown in (NO_EXAMPLES, of_card)
+            for one in chance.sample(self._answers_of(None, shown)[message], EACH // 2)
+        ]
 
     def train(self) -> None:
         request = partial(request_round, requested_by=SCHEDULE)
         settings = self._bot.services.settings
         self._bot.beside(partial(train_now, settings, "default", request, lambda _round: None, threading.Event()))
 
-    def _ask(self, version: Version | None) -> list[list[str]]:
-        """Return the version's answers to messages of the bank, which were chosen by chance."""
-        prompts = random.Random(ASKED_SEED).sample(read_bank("").prompts, ASKED)
-        asked = [prompt.text for prompt in prompts for _ in range(EACH)]
-        said = self._bot.answer(asked, version, candidates=1)
-        return [[one.text for one in half if one.text] for half in (said[: len(said) // 2], said[len(said) // 2 :])]
+    def fit_share(self, version: Version | None) -> float:
+        answers = self._answers_of(version, self._shown(version))
+        firsts = [answers[message][0] for message in self.messages(is_judged=True)]
+        return describe_fits(self._critic.fits([(one.message, one.text) for one in firsts]))["fit_share"]
+
+    def _shown(self, version: Version | None) -> Examples | None:
+        return None if version else self._bot.services.tastes.examples_of(self._bot.personality)
+
+    def _answers_of(self, version: Version | None, shown: Examples | None) -> dict[str, list[Served]]:
+        """Return the answers to each message; these are empty only where the model says nothing."""
+        key = id_of(version), shown
+        if key not in self._answers:
+            asked = [message for message in self._messages for _ in range(EACH)]
+            said = self._bot.answer(asked, version, shown=shown, candidates=1)
+            self._answers[key] = {
+                one.message: said[start : start + EACH] for start, one in enumerate(said) if start % EACH == 0
+            }
+        return self._answers[key]

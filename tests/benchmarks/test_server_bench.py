@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bot.demo.community import warm
-from tests.benchmarks.server import Life, Profile, UnknownProfile, live, profile_of, summary_of
+from storage.database.database import open_database
+from storage.settings.sections import DataSettings, Settings
+from tests.benchmarks.server import Life, Profile, UnknownProfile, live, profile_of, run, summary_of
+from tests.benchmarks.server_policies import StandIn
 
 pytestmark = pytest.mark.slow
 
-VILLAGE = replace(profile_of("small", "warm"), members=4, answers_per_week=33)
+VILLAGE = profile_of("village", "warm")
 """Five votes a week."""
+OWN_WORD = "tests.benchmarks.unseen_tastes:own_word"
 
 
 def test_a_small_server_gets_a_version_that_people_prefer_within_weeks() -> None:
@@ -24,6 +31,35 @@ def test_a_small_server_gets_a_version_that_people_prefer_within_weeks() -> None
     assert life.gains[-1] > life.gains[0] > 0, "the candidates help from the first week on, and a version helps more"
 
 
+def test_where_few_members_choose_the_admin_who_taught_a_version_also_decides() -> None:
+    life = live(profile_of("village", "question"), weeks=1, seed=0, sitting=True)
+    first, *_ = life.versions
+    assert (first.ended, first.decided_by) == ("promoted", "admin")
+    assert first.admin.won > first.admin.lost
+    assert first.admin.e_value >= 20
+    assert first.members.e_value < 20
+    for version in life.versions:
+        assert version.admin.won + version.admin.tied + version.admin.lost <= 30
+
+
+def test_a_taste_may_depend_on_the_message() -> None:
+    life = live(profile_of("village", OWN_WORD), weeks=1, seed=0, sitting=True)
+    assert all(0.2 < version.utility < 0.9 for version in life.versions)
+
+
+def test_answers_to_choose_between_are_to_one_message_and_half_of_those_that_teach_are_plain(
+    tmp_path: Path,
+) -> None:
+    settings, chance = Settings(data=DataSettings(directory=tmp_path)), random.Random(0)
+    with closing(open_database(settings)) as database:
+        policy = StandIn(database, settings, 1)
+    message = policy.messages(is_judged=False)[0]
+    assert {one.message for one in policy.draw(None, message, 4, chance)} == {message}
+    taught = policy.draw_to_teach(message, chance)
+    assert [one.message == message for one in taught] == [True, True, False, False]
+    assert len(set(taught)) == 4
+
+
 def test_every_version_has_a_row_that_says_how_it_ended() -> None:
     """Nobody labels: a version is made from the first votes and choices, and people compare it until it is promoted."""
     life = live(profile_of("small", "question"), weeks=2, seed=0)
@@ -31,7 +67,8 @@ def test_every_version_has_a_row_that_says_how_it_ended() -> None:
     assert (first.version, first.ended) == ("v1", "promoted")
     assert life.ready_week == 2
     assert first.utility > first.utility_before
-    assert first.shown >= first.won + first.tied + first.lost > 0
+    assert first.shown >= first.members.won + first.members.tied + first.members.lost > 0
+    assert first.decided_by == "members"
     assert last.votes > first.votes
     assert last.ended in ("waits", "replaced", "promoted", "dropped")
 
@@ -52,7 +89,7 @@ def test_members_who_suggest_answers_and_pick_in_arenas_do_not_end_the_progress(
     busy = replace(profile_of("small", "question"), suggest_share=0.1, opt_in_share=1.0, arena_per_week=2)
     life = live(busy, weeks=2, seed=0)
     assert life.gains[-1] > 0.3
-    assert life.versions[-1].won > life.versions[-1].lost
+    assert life.promotions >= 1
     assert life.harmful == 0
 
 
@@ -75,6 +112,13 @@ def test_the_summary_counts_servers_that_never_got_a_version_as_one_week_too_man
     assert summary["questions_left_unanswered"] == 0.25
 
 
+def test_a_row_has_a_column_for_each_number_of_members_and_admin() -> None:
+    found = run(profile="village", weeks=1, seeds=1, sitting=True)
+    first = found["rows"][0]
+    assert first["version"] == "v1"
+    assert {f"{who}_{what}" for who in ("members", "admin") for what in ("won", "tied", "lost", "e_value")} < set(first)
+
+
 def test_equal_seeds_give_equal_lives() -> None:
     lives = [live(VILLAGE, weeks=2, seed=3) for _ in range(2)]
     assert lives[0] == lives[1]
@@ -83,5 +127,12 @@ def test_equal_seeds_give_equal_lives() -> None:
 def test_a_profile_can_come_from_a_module() -> None:
     assert profile_of(f"{__name__}:VILLAGE", "calm") == VILLAGE
     for name in ("tiny", "nowhere:VILLAGE", f"{__name__}:TOWN", f"{__name__}:warm"):
-        with pytest.raises(UnknownProfile, match="choose small, medium, large, or write module:object"):
+        with pytest.raises(UnknownProfile, match="choose village, small, medium, large, or write module:object"):
             profile_of(name, "calm")
+
+
+def test_the_models_own_answers_take_the_place_of_stored_ones_and_say_how_well_they_fit(tiny: None) -> None:
+    life = live(profile_of("village", "random"), weeks=1, seed=0, real=True, sitting=True)
+    shares = [share for version in life.versions for share in (version.fit_share, version.fit_share_before)]
+    assert shares
+    assert all(share is not None and 0 <= share <= 1 for share in shares)

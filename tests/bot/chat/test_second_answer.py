@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import fmean
+
 import pytest
 from sqlalchemy import select
 
-from bot.chat.second_answer import GONE
+from bot.chat.second_answer import GONE, SecondAnswers
 from bot.engine import Finish
 from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.database.enums import Basis, Origin
@@ -167,6 +170,18 @@ class TestSecondAnswer:
             await place.ask("hi")
         origins = [row.origin for row in rows(ReplyRow)][1:]
         assert origins == [Origin.CHAT, Origin.ALTERNATIVE, Origin.CHAT] * 2
+
+
+@pytest.mark.parametrize(
+    ("share", "of_many", "of_one"), [(0.1, 0.1, 0.1), (0.3, 0.3, 0.3), (0.5, 0.5, 0.5), (1, 0.5, 1)]
+)
+async def test_as_many_answers_come_as_pairs_as_the_share_says_but_at_most_half(env, share, of_many, of_one) -> None:
+    second_answers = SecondAnswers(env.bot.services)
+    to_one_member = [second_answers.is_due(1, share) for _ in range(20_000)]
+    assert fmean(to_one_member) == pytest.approx(of_many, abs=0.02)
+    assert (True, True) not in set(pairwise(to_one_member))
+    to_new_members = [second_answers.is_due(member, share) for member in range(2, 20_002)]
+    assert fmean(to_new_members) == pytest.approx(of_one, abs=0.02)
 
 
 class TestChoice:
