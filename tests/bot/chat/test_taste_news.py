@@ -193,7 +193,8 @@ class TestSmallPrint:
         def seed(session):
             add_taste(session, 60)
             asked = "What kind of tea do you like best?"
-            add_reply(session, prompt="I like tea.", answer=asked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+            drawn = {"origin": Origin.SAMPLE, "basis": Basis.PROMPT_BANK, "base_revision": env.bot.services.base.revision}
+            add_reply(session, prompt="I like tea.", answer=asked, **drawn)
 
         query(seed)
         await env.bot.services.tastes.refresh()
