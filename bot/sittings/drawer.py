@@ -151,7 +151,8 @@ class PairDrawer:
         unshown = [self._row(personality, answer, Origin.SAMPLE) for answer in drawn if answer not in shown]
         if is_contest:
             chosen_by = PairChoice.RIVALS
-        await services.database.run(add_pair, sitting.id, text, (first, second), chosen_by=chosen_by, unshown=unshown)
+        about = {"card": personality.card, "chosen_by": chosen_by, "unshown": unshown}
+        await services.database.run(add_pair, sitting, text, (first, second), **about)
 
     async def _to_teach(
         self, personality: Personality, plain: RenderedPrompt, champion: Release

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import combinations
 from random import Random
 
-from sqlalchemy import Select, delete, func, select, true, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.degenerate import is_degenerate
@@ -19,10 +19,11 @@ from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, NOBODY, Label, PairChoice
 from storage.database.rows import changed_rows, count_rows, from_row, read_first
-from storage.database.tables import CardRevisionRow, ComparisonRow, ReplyRow, SittingPairRow, SittingRow
+from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
 from storage.errors import SittingConflict
-from storage.personalities.personalities import lock_personality
-from storage.releases.bases import base_in_use
+from storage.personalities.cards import Card
+from storage.personalities.personalities import lock_personality, read_personality, under_present_card
+from storage.releases.bases import of_base_in_use
 from storage.releases.contests import find_rival
 from storage.releases.versions import id_of, read_alias
 from storage.taste.learning import LearnedTaste
@@ -120,17 +121,24 @@ def end_sitting(session: Session, sitting_id: int) -> None:
 
 def add_pair(
     session: Session,
-    sitting_id: int,
+    sitting: Sitting,
     prompt: str,
     answers: tuple[Answer, Answer],
     *,
+    card: Card,
     chosen_by: PairChoice,
     unshown: Sequence[Answer] = (),
 ) -> None:
-    """Store two fresh answers for the person to compare, and the unchosen ones that were drawn with them."""
+    """Store two fresh answers for the person to compare, and the unchosen ones that were drawn with them.
+
+    Nothing is stored if the card with which they were drawn was changed in the meantime.
+    """
+    lock_personality(session, sitting.personality_id)
+    if read_personality(session, sitting.personality_id).card != card:
+        return
     first_id, second_id, *_ = [store_reply(session, *answer) for answer in (*answers, *unshown)]
     row = SittingPairRow(
-        sitting_id=sitting_id, prompt=prompt, first_id=first_id, second_id=second_id, chosen_by=chosen_by
+        sitting_id=sitting.id, prompt=prompt, first_id=first_id, second_id=second_id, chosen_by=chosen_by
     )
     session.add(row)
 
@@ -138,12 +146,12 @@ def add_pair(
 def add_shared_pair(session: Session, sitting: Sitting) -> bool:
     """Ask about a pair that somebody else labelled lately and this person did not; return whether there was one.
 
-    Only answers of the model in use: labels of others no longer matter. There is none while a version waits.
+    Only answers of the model in use, under its present card: labels of others no longer matter. There is none while a
+    version waits.
     """
     if find_rival(session, sitting.personality_id):
         return False
     champion = read_alias(session, sitting.personality_id, CHAMPION).version
-    base = base_in_use(session)
     second = aliased(ReplyRow)
     candidates = (
         select(SittingPairRow)
@@ -157,7 +165,8 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
             SittingPairRow.label != Label.SKIPPED,
             ReplyRow.version_id.is_not_distinct_from(id_of(champion)),
             second.version_id.is_not_distinct_from(id_of(champion)),
-            ReplyRow.base_revision == base.revision if base else true(),
+            of_base_in_use(session, ReplyRow),
+            under_present_card(session, sitting.personality_id),
             SittingPairRow.prompt.not_in(_asked(sitting)),
         )
         .order_by(SittingPairRow.id.desc())
@@ -209,21 +218,20 @@ def _outdated(session: Session, sitting: Sitting) -> list[int]:
         return []
     personality_id = sitting.personality_id
     champion = read_alias(session, personality_id, CHAMPION).version
-    rival, base = find_rival(session, personality_id), base_in_use(session)
+    rival = find_rival(session, personality_id)
     contenders = {id_of(champion), rival.id if rival else id_of(champion)}
-    revisions = select(func.max(CardRevisionRow.changed_at)).where(CardRevisionRow.personality_id == personality_id)
-    changed_at = session.scalar(revisions)
-    drawn = [reply_id for row in waiting for reply_id in (row.first_id, row.second_id)]
-    replies = {reply.id: reply for reply in session.scalars(select(ReplyRow).where(ReplyRow.id.in_(drawn)))}
+    drawn = ReplyRow.id.in_([reply_id for row in waiting for reply_id in (row.first_id, row.second_id)])
+    replies = {reply.id: reply for reply in session.scalars(select(ReplyRow).where(drawn))}
+    as_now = of_base_in_use(session, ReplyRow), under_present_card(session, personality_id)
+    current = set(session.scalars(select(ReplyRow.id).where(drawn, *as_now)))
     outdated = []
     for row in waiting:
         answers = replies[row.first_id], replies[row.second_id]
         # Even by a clock that was set back, an answer of the waiting version is no older than the version.
         compares = {reply.version_id for reply in answers} == contenders
         if any(
-            reply.version_id not in contenders
-            or (base and reply.base_revision != base.revision)
-            or (changed_at and reply.created_at < changed_at)
+            reply.id not in current
+            or reply.version_id not in contenders
             or (rival and not compares and reply.created_at < rival.created_at)
             for reply in answers
         ):
