@@ -203,8 +203,15 @@ def take_spare(session: Session, sitting: Sitting) -> bool:
 
 
 def drop_outdated(session: Session, sitting: Sitting) -> None:
-    """Drop unlabelled pairs whose comparison no longer matters."""
-    session.execute(delete(SittingPairRow).where(SittingPairRow.id.in_(_outdated(session, sitting))))
+    """Drop unlabelled pairs whose comparison no longer matters.
+
+    In a person's own sitting they stay, skipped at no time: the person may have seen them, and gets no prompt twice.
+    """
+    outdated = SittingPairRow.id.in_(_outdated(session, sitting))
+    if sitting.user_id == NOBODY:
+        session.execute(delete(SittingPairRow).where(outdated))
+    else:
+        session.execute(update(SittingPairRow).where(outdated).values(label=Label.SKIPPED))
 
 
 def _outdated(session: Session, sitting: Sitting) -> list[int]:
@@ -240,7 +247,7 @@ def _outdated(session: Session, sitting: Sitting) -> list[int]:
 
 
 def asked_prompts(session: Session, sitting: Sitting) -> set[str]:
-    """Return every prompt of the personality for which the person has been shown a pair."""
+    """Return every prompt of the personality for which the person has a pair, shown already or drawn ahead."""
     return set(session.scalars(_asked(sitting)))
 
 
@@ -309,7 +316,7 @@ def undo_label(session: Session, sitting: Sitting) -> None:
     """Take back the last label, so that its pair comes next again; raises SittingConflict if there is none."""
     newest = (
         select(SittingPairRow)
-        .where(SittingPairRow.sitting_id == sitting.id, SittingPairRow.label.is_not(None))
+        .where(SittingPairRow.sitting_id == sitting.id, SittingPairRow.labelled_at.is_not(None))
         .order_by(SittingPairRow.labelled_at.desc(), SittingPairRow.id.desc())
         .limit(1)
     )
@@ -324,7 +331,9 @@ def undo_label(session: Session, sitting: Sitting) -> None:
 
 def read_progress(session: Session, sitting_id: int) -> SittingProgress:
     labels = session.scalars(
-        select(SittingPairRow.label).where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_not(None))
+        select(SittingPairRow.label).where(
+            SittingPairRow.sitting_id == sitting_id, SittingPairRow.labelled_at.is_not(None)
+        )
     ).all()
     counts = {label: labels.count(label) for label in Label if label in labels}
     return SittingProgress(len(labels), counts)

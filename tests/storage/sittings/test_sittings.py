@@ -326,6 +326,30 @@ def test_pairs_that_no_longer_ask_what_matters_are_dropped(session: Session, sit
     assert count_drawn_ahead(session, sitting.id) == 0
 
 
+def test_a_person_who_saw_an_outdated_pair_never_gets_its_prompt_again(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "a")
+    choice = label(session, sitting, Label.FIRST)
+    draw(session, sitting, "b")
+    assert next_pair(session, sitting) is not None, "the person sees it"
+    edit_card(session)
+    drop_outdated(session, sitting)
+    draw(session, begin_sitting(session, 1, NOBODY), "b")
+    assert not take_spare(session, sitting)
+    assert asked_prompts(session, sitting) == {"a", "b"}
+    progress = read_progress(session, sitting.id)
+    assert (progress.labelled, progress.counts) == (1, {Label.FIRST: 1}), "the person skipped none"
+    undo_label(session, sitting)
+    assert session.get_one(SittingPairRow, choice).label is None
+
+
+def test_outdated_pairs_that_nobody_saw_leave_their_prompts_free(session: Session, sitting: Sitting) -> None:
+    spares = begin_sitting(session, 1, NOBODY)
+    draw(session, spares, "a")
+    edit_card(session)
+    drop_outdated(session, spares)
+    assert asked_prompts(session, spares) == set()
+
+
 def test_answers_from_before_the_card_was_edited_are_not_compared(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "a")
     edit_card(session)
