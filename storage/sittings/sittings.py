@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import combinations
 from random import Random
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.degenerate import is_degenerate
@@ -281,10 +281,14 @@ def label_pair(
     session: Session, sitting: Sitting, pair_id: int, label: Label, home: Home | None, *, by_admin: bool = False
 ) -> None:
     """Store the person's label of a pair; raises SittingConflict if it already has a label, or is gone."""
+    now, newest = utc_now(), select(func.max(SittingPairRow.labelled_at))
+    last = session.scalar(newest.where(SittingPairRow.sitting_id == sitting.id))
+    # Later than all others, even by a clock that was set back, so that `undo_label` finds the last one.
+    at = max(now, last + timedelta(microseconds=1)) if last else now
     labelled = (
         update(SittingPairRow)
         .where(SittingPairRow.id == pair_id, SittingPairRow.sitting_id == sitting.id, SittingPairRow.label.is_(None))
-        .values(label=label, labelled_at=utc_now())
+        .values(label=label, labelled_at=at)
     )
     if changed_rows(session.execute(labelled)) != 1:
         raise SittingConflict(

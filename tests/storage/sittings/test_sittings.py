@@ -190,6 +190,16 @@ def test_the_last_label_can_be_taken_back(session: Session, sitting: Sitting, sa
     assert [choice.shares for choice in read_taste_opinions(session, 1, Settings()).choices] == [[1, 0], [0, 1]]
 
 
+def test_the_last_label_is_taken_back_after_the_clock_was_set_back(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "tea?", "rain?")
+    first = label(session, sitting, Label.FIRST)
+    ahead = utc_now() + timedelta(hours=3)
+    session.execute(update(SittingPairRow).where(SittingPairRow.id == first).values(labelled_at=ahead))
+    second = label(session, sitting, Label.FIRST)
+    undo_label(session, sitting)
+    assert next_pair(session, sitting).id == second
+
+
 def test_without_a_label_there_is_nothing_to_undo(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "tea?")
     with pytest.raises(SittingConflict, match="nothing to undo"):
