@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import discord
 from discord import app_commands
@@ -11,6 +12,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.arenas.board import fit_fairly
+from bot.background import retry_until_available
 from bot.chat.taste_news import tell_privately
 from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog, PersistentButton
@@ -153,27 +155,30 @@ class ChooseButton(
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer()
-        user, database = interaction.user, services.database
-        sitting = await database.read(find_sitting, self.pair_id)
+        store = partial(self._store, interaction.user, services)
+        personality_id, done = await retry_until_available(store, "A choice between two answers")
+        await services.tastes.refresh(personality_id)
+        if done < PAIRS:
+            await choose_of(interaction.client).show_pair(interaction, personality_id, done)
+        else:
+            await choose_of(interaction.client).show_learned(interaction, personality_id)
+
+    async def _store(self, user: discord.User | discord.Member, services: Services) -> tuple[int, int]:
+        """Store the choice; return the personality, and the number of finished pairs of these ten.
+
+        A second press for the same pair changes nothing.
+        """
+        sitting = await services.database.read(find_sitting, self.pair_id)
         if sitting is None or sitting.user_id != user.id:
             raise UserFacingError("That pair is gone. `/choose` shows you others.")
         home = (user.guild.id, user.joined_at) if isinstance(user, discord.Member) and user.joined_at else None
         by_admin = await chooses_as_admin(services, user, sitting.personality_id)
-
-        def store(session: Session) -> int:
-            """Return the number of finished pairs of these ten; a second press for the same pair changes nothing."""
-            try:
-                label_pair(session, sitting, self.pair_id, self.label, home, by_admin=by_admin)
-            except SittingConflict:
-                return self.done
-            return self.done + 1
-
-        done = await database.run(store)
-        await services.tastes.refresh(sitting.personality_id)
-        if done < PAIRS:
-            await choose_of(interaction.client).show_pair(interaction, sitting.personality_id, done)
-        else:
-            await choose_of(interaction.client).show_learned(interaction, sitting.personality_id)
+        label = partial(label_pair, home=home, by_admin=by_admin)
+        try:
+            await services.database.run(label, sitting, self.pair_id, self.label)
+        except SittingConflict:
+            return sitting.personality_id, self.done
+        return sitting.personality_id, self.done + 1
 
 
 class MorePairsButton(PersistentButton, template=r"reactune:choose:next:(?P<personality>\d+):(?P<done>\d)"):

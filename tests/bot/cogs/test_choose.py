@@ -338,6 +338,14 @@ async def test_a_choice_stands_if_discord_no_longer_lets_the_private_message_cha
     assert [row.label for row in of(rows, place.ada) if row.label] == [Label.SECOND]
 
 
+async def test_a_choice_waits_until_the_database_takes_it(place, rows, lock_database):
+    shown = await choose(place)
+    await drawn(rows)
+    lock_database()
+    assert "2 of 10" in said(await press(place.ada, shown, "Left"))
+    assert of(rows, place.ada)[0].label is Label.FIRST
+
+
 async def test_it_speaks_german(place, env):
     env.locales[place.ada.id] = "de"
     shown = await choose(place)
