@@ -22,7 +22,7 @@ from storage.database.tables import (
     VersionRow,
 )
 from storage.personalities.cards import Card
-from storage.personalities.personalities import change_card, read_personality
+from storage.personalities.personalities import change_card, create_personality, read_personality
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member
@@ -229,6 +229,25 @@ async def test_who_is_faster_than_the_engine_reads_that_pairs_are_being_drawn(pl
         shown = await choose(place)
     assert said(shown) == STILL_DRAWING
     assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
+
+
+async def test_nobody_waits_for_one_personality_because_pairs_of_another_are_being_drawn(
+    place, query, engine, env, monkeypatch
+):
+    card, render, go_on = Card(system_prompt="You are an owl."), engine.render, asyncio.Event()
+    query(lambda session: create_personality(session, "owl", card, by="grace", guild_id=place.channel.guild.id))
+
+    async def render_the_owl_first(messages):
+        if messages[0]["content"] != card.system_prompt:
+            await env.external_wait(go_on.wait(), reason="the model is slow")
+        return await render(messages)
+
+    engine.render = render_the_owl_first
+    with monkeypatch.context() as hurried:
+        hurried.setattr("bot.cogs.choose.WAIT_S", 0.0)
+        assert said(await choose(place)) == STILL_DRAWING
+    assert "1 of 10" in said(await choose(place, personality="owl"))
+    go_on.set()
 
 
 async def test_without_a_free_prompt_it_says_who_can_add_more(place, env, tmp_path, query):
