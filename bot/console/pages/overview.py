@@ -203,7 +203,7 @@ def _about_training(session: Session, personality: Personality) -> Iterator[Wait
     elif left and left < FIRST_CHOICES:
         words = f"**Choose:** {count(left, 'more choice')} {'makes' if left == 1 else 'make'} a good first round."
         yield WaitingItem(personality, words, "/label", "Choose the better answers")
-    elif examples := offered_examples(session, personality):
+    if examples := offered_examples(session, personality):
         words = describe_first_version(personality.name, examples)
         yield WaitingItem(personality, words, "/rounds", "Make a first version", {"from_examples": "on"})
 
