@@ -74,7 +74,8 @@ class Choose(BotCog):
         self.drawer.keep_ahead(spares)
         pair, problem = (pair, None) if pair else await self._wait_for_pair(sitting)
         if pair is not None:
-            news = await tell_privately(self.services, personality_id, self.services.tastes.of(personality_id))
+            taste = self.services.tastes.of(personality_id)
+            news = await tell_privately(self.services, personality_id, interaction.user.id, taste)
             view = self._pair_view(pair, done, news)
         else:
             view = _text_view(problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done))
@@ -111,7 +112,7 @@ class Choose(BotCog):
             # The taste in memory may lag behind the tenth choice.
             taste = await self.services.database.read(learn_taste, personality_id, self.services.settings)
             liked = describe_liked(taste.counts, shown_effects(taste, likings(taste)))
-            said += await tell_privately(self.services, personality_id, taste) or [liked]
+            said += await tell_privately(self.services, personality_id, interaction.user.id, taste) or [liked]
         if await self.services.database.read(find_rival, personality_id):
             said.append(gettext("Your choices help decide whether the new version takes over."))
         view = _text_view("\n".join(said), MorePairsButton(personality_id, 0, gettext("Ten more")))

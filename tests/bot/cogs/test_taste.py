@@ -100,7 +100,11 @@ class TestSwitch:
 
         def seed(session):
             add_taste(session, 60)
-            drawn = {"origin": Origin.SAMPLE, "basis": Basis.PROMPT_BANK, "base_revision": env.bot.services.base.revision}
+            drawn = {
+                "origin": Origin.SAMPLE,
+                "basis": Basis.PROMPT_BANK,
+                "base_revision": env.bot.services.base.revision,
+            }
             add_reply(session, prompt="I like tea.", answer=TEA, **drawn)
 
         query(seed)
