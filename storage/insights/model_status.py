@@ -27,6 +27,7 @@ from storage.database.tables import (
 from storage.insights.taste_report import AnsweringNow, answering_with, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
 from storage.personalities.personalities import list_personalities
+from storage.releases.bases import of_base_in_use
 from storage.releases.before_after import BeforeAfter, compare_with_before
 from storage.releases.contests import LATELY, Contest, count_compared, find_rival, read_contest
 from storage.releases.pair_share import first_choices_left
@@ -121,7 +122,7 @@ class ModelStatus:
     first_choices_left: int | None
     """Number of choices that the first round should still have; None once it made a version."""
     newest: Version | None
-    """The newest version, unless it is the champion or older."""
+    """The newest version since the champion."""
     gain: CandidateGain | None
     outlook: Outlook
     latest_round: rounds.Round | None
@@ -172,9 +173,16 @@ def count_said_weekly(session: Session, personality_id: int) -> float:
 
 
 def newest_after(session: Session, personality_id: int, champion: Version | None) -> Version | None:
-    """Return the newest version, unless it is the champion or older."""
+    """Return the newest version since the champion; None if there is none.
+
+    Versions of another base, without their files, or that were rolled back are no longer decided on.
+    """
     newer = select(VersionRow).where(
-        VersionRow.personality_id == personality_id, VersionRow.number > (champion.number if champion else 0)
+        VersionRow.personality_id == personality_id,
+        VersionRow.number > (champion.number if champion else 0),
+        VersionRow.withdrawn_at.is_(None),
+        VersionRow.id.not_in(_rolled_back(session, personality_id)),
+        of_base_in_use(session),
     )
     return read_first(session, Version, newer.order_by(VersionRow.number.desc()))
 
@@ -272,7 +280,7 @@ class Week:
     """The name of the version in use, or of the base."""
     rival: Version | None
     newest: Version | None
-    """The newest version, unless it is the champion or older."""
+    """The newest version since the champion."""
     first_choices_left: int | None
     """Number of choices that the first round should still have; None once it made a version."""
 

@@ -185,7 +185,7 @@ def _about_versions(session: Session, here: Here, personality: Personality) -> I
     if contest := read_contest(session, personality.id, here.services.settings.votes):
         words = whose + describe_contest(contest, here.visitor.user_id)
         yield WaitingItem(personality, words, "/label", f"Compare {contest.rival.name} now", {})
-    elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
+    elif newest and newest.verdict is GateVerdict.PASS:
         words = sentence(f"{newest.name}: {describe_verdict(newest)}")
         yield WaitingItem(personality, whose + words, "/versions", "Promote it")
     if said := describe_marked_champion(champion):
