@@ -22,14 +22,15 @@ from bot.services import Services, ServicesBot
 from bot.sittings.drawer import PairDrawer
 from bot.text.panels import MAX_PANEL_CHARS, action_row, panel
 from bot.text.sanitize import sanitize_markdown
+from bot.text.status import what_decides_next
 from bot.text.tables import show_tables
 from bot.text.taste import describe_liked
 from storage.database.enums import NOBODY, Label
 from storage.errors import SittingConflict
+from storage.insights.model_status import read_next_decision
 from storage.insights.taste_report import shown_effects
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import has_opted_out
-from storage.releases.contests import find_rival
 from storage.sittings.sittings import Sitting, SittingPair, begin_sitting, find_sitting, label_pair, next_pair
 from storage.taste.learning import learn_taste
 from storage.taste.likings import likings
@@ -113,9 +114,12 @@ class Choose(BotCog):
             taste = await self.services.database.read(learn_taste, personality_id, self.services.settings)
             liked = describe_liked(taste.counts, shown_effects(taste, likings(taste)))
             said += await tell_privately(self.services, personality_id, interaction.user.id, taste) or [liked]
-        if await self.services.database.read(find_rival, personality_id):
+        decision = await self.services.database.read(read_next_decision, personality_id, self.services.settings)
+        if await chooses_as_admin(self.services, interaction.user, personality_id):
+            said.append(what_decides_next(decision))
+        elif decision.contest:
             said.append(gettext("Your choices help decide whether the new version takes over."))
-        view = _text_view("\n".join(said), MorePairsButton(personality_id, 0, gettext("Ten more")))
+        view = _text_view("\n".join(filter(None, said)), MorePairsButton(personality_id, 0, gettext("Ten more")))
         await interaction.edit_original_response(view=view)
 
 

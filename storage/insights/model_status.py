@@ -111,18 +111,33 @@ def read_version(session: Session, personality_id: int, name: str, settings: Set
 
 
 @dataclass(frozen=True)
-class ModelStatus:
-    now: AnsweringNow
-    last_good: Alias
+class NextDecision:
+    """What decides about the next version."""
+
     contest: Contest | None
-    compared: int
-    """Number of versions that people have compared with the champion."""
     said_weekly: float
     """Recent number of people's votes and choices per week."""
     first_choices_left: int | None
     """Number of choices that the first round should still have; None once it made a version."""
     newest: Version | None
     """The newest version since the champion."""
+
+
+def read_next_decision(session: Session, personality_id: int, settings: Settings) -> NextDecision:
+    return NextDecision(
+        contest=read_contest(session, personality_id, settings.votes),
+        said_weekly=count_said_weekly(session, personality_id),
+        first_choices_left=first_choices_left(session, personality_id),
+        newest=newest_after(session, personality_id, read_alias(session, personality_id).version),
+    )
+
+
+@dataclass(frozen=True)
+class ModelStatus(NextDecision):
+    now: AnsweringNow
+    last_good: Alias
+    compared: int
+    """Number of versions that people have compared with the champion."""
     gain: CandidateGain | None
     outlook: Outlook
     latest_round: rounds.Round | None
@@ -135,15 +150,11 @@ class ModelStatus:
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
     outlook = look_ahead(session, personality_id, settings, base_revision)
-    now = answering_with(session, personality_id, settings, outlook.taste)
     return ModelStatus(
-        now=now,
+        **vars(read_next_decision(session, personality_id, settings)),
+        now=answering_with(session, personality_id, settings, outlook.taste),
         last_good=read_alias(session, personality_id, LAST_GOOD),
-        contest=read_contest(session, personality_id, settings.votes),
         compared=count_compared(session, personality_id),
-        said_weekly=count_said_weekly(session, personality_id),
-        first_choices_left=first_choices_left(session, personality_id),
-        newest=newest_after(session, personality_id, now.champion),
         gain=read_gain(session, personality_id, settings.votes),
         outlook=outlook,
         latest_round=rounds.latest_round(session, personality_id),

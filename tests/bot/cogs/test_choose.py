@@ -132,6 +132,17 @@ async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(plac
     assert len(rows(SittingRow)) == 2, "the person's, and nobody's"
 
 
+async def test_after_ten_pairs_an_admin_reads_what_is_left_as_in_the_status(place):
+    for who, is_told in ((place.grace, True), (place.ada, False)):
+        shown = await choose(place, who)
+        for _ in range(10):
+            shown = await press(who, shown, "Left")
+        status = said((await place.grace.slash(place.channel, "version status")).response)
+        left = status.splitlines()[0]
+        assert left.endswith("a good first round: `/choose` shows ten comparisons.")
+        assert (left in said(shown)) is is_told
+
+
 async def test_an_admins_choices_are_marked_and_shown_as_theirs(place, rows, waiting):
     waiting(1.0)
     shown = await choose(place, place.grace)
