@@ -15,6 +15,8 @@ def gettext_noop(message: str, /) -> str:
     return message
 
 
+SCHEDULE = gettext_noop("schedule")
+"""`requested_by` of a scheduled round."""
 WHOLE_NUMBER = gettext_noop("it must be a whole number")
 NUMBER = gettext_noop("it must be a number")
 TRUE_OR_FALSE = gettext_noop("it must be true or false")

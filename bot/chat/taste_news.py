@@ -1,10 +1,9 @@
-"""Tells people once that their taste acts now: in the channel of the deciding vote, or to the person who chose."""
+"""Tells people once that their taste acts now: in the channel of a vote, and privately whoever compares answers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import discord
@@ -30,22 +29,18 @@ from storage.taste.learning import LearnedTaste
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[TasteRole], Awaitable[bool]]
-"""Returns False if the news could not be told."""
 
-
-async def tell_privately(services: Services, personality_id: int, taste: LearnedTaste | None) -> list[str]:
-    """Return the news for the reply to a private choice; they count as told then."""
-    news: list[str] = []
-
-    async def tell(role: TasteRole) -> bool:
-        assert taste is not None
-        news.append(await _describe(services, personality_id, taste, role))
-        return True
-
-    if taste is not None and taste.may_choose:
-        await _tell_all(services, personality_id, taste, tell)
-    return news
+async def tell_privately(
+    services: Services, personality_id: int, user_id: int, taste: LearnedTaste | None
+) -> list[str]:
+    """Return the news that the person has not read yet; a channel still hears them after the next vote there."""
+    if taste is None or not taste.may_choose:
+        return []
+    untold = await services.database.read(untold_roles, personality_id, taste, services.settings)
+    read = services.tastes.read_privately
+    unread = [news.content for news in untold if (user_id, personality_id, news.content) not in read]
+    read.update((user_id, personality_id, role) for role in unread)
+    return [await _describe(services, personality_id, taste, role) for role in unread]
 
 
 async def tell_channel(bot: commands.AutoShardedBot, services: Services, personality_id: int, reply_id: int) -> None:
@@ -53,7 +48,8 @@ async def tell_channel(bot: commands.AutoShardedBot, services: Services, persona
     taste = services.tastes.of(personality_id)
     if taste is None or not taste.may_choose or is_quiet(services.settings.chat, utc_now()):
         return
-    if not await services.database.read(untold_roles, personality_id, taste, services.settings):
+    find = partial(untold_roles, personality_id=personality_id, taste=taste, settings=services.settings)
+    if not await services.database.read(find):
         return
     reply = await services.database.read(find_reply, reply_id)
     if reply is None or not _may_write(bot, services, reply):
@@ -71,15 +67,9 @@ async def tell_channel(bot: commands.AutoShardedBot, services: Services, persona
             return False
         return True
 
-    await _tell_all(services, personality_id, taste, tell)
-
-
-async def _tell_all(services: Services, personality_id: int, taste: LearnedTaste, tell: Tell) -> None:
-    find = partial(untold_roles, personality_id=personality_id, taste=taste, settings=services.settings)
-    if await services.database.read(find):
-        # The bot waits for this task when it closes: what is marked as told must be sent.
-        telling = services.tasks.spawn(announce_waiting(services.database, find, tell), "tell what people like")
-        await asyncio.shield(telling)
+    # The bot waits for this task when it closes: what is marked as told must be sent.
+    telling = services.tasks.spawn(announce_waiting(services.database, find, tell), "tell what people like")
+    await asyncio.shield(telling)
 
 
 async def _describe(services: Services, personality_id: int, taste: LearnedTaste, role: TasteRole) -> str:

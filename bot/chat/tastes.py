@@ -14,6 +14,7 @@ from bot.vote_queue import StoredVote
 from storage.database.database import Database
 from storage.personalities.personalities import Personality
 from storage.settings.sections import Settings
+from storage.taste.acting import TasteRole
 from storage.taste.examples import Examples
 from storage.taste.learning import LearnedTaste
 from storage.taste.updating import KnownTaste, learn_all, learn_votes_on, served_examples
@@ -44,6 +45,8 @@ class Tastes:
         """The answers with new votes, by personality; None means that everything must be learned again."""
         self._said_of: dict[int, int] = {}
         """The answer that people spoke of last, by personality, until that is learned."""
+        self.read_privately: set[tuple[int, int, TasteRole]] = set()
+        """(person, personality, effect of the taste) of news that were read privately; a restart forgets them."""
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._rests_until = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import discord
 from discord import app_commands
@@ -11,6 +12,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.arenas.board import fit_fairly
+from bot.background import retry_until_available
 from bot.chat.taste_news import tell_privately
 from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog, PersistentButton
@@ -20,14 +22,15 @@ from bot.services import Services, ServicesBot
 from bot.sittings.drawer import PairDrawer
 from bot.text.panels import MAX_PANEL_CHARS, action_row, panel
 from bot.text.sanitize import sanitize_markdown
+from bot.text.status import what_decides_next
 from bot.text.tables import show_tables
 from bot.text.taste import describe_liked
 from storage.database.enums import NOBODY, Label
 from storage.errors import SittingConflict
+from storage.insights.model_status import read_next_decision
 from storage.insights.taste_report import shown_effects
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import has_opted_out
-from storage.releases.contests import find_rival
 from storage.sittings.sittings import Sitting, SittingPair, begin_sitting, find_sitting, label_pair, next_pair
 from storage.taste.learning import learn_taste
 from storage.taste.likings import likings
@@ -72,7 +75,8 @@ class Choose(BotCog):
         self.drawer.keep_ahead(spares)
         pair, problem = (pair, None) if pair else await self._wait_for_pair(sitting)
         if pair is not None:
-            news = await tell_privately(self.services, personality_id, self.services.tastes.of(personality_id))
+            taste = self.services.tastes.of(personality_id)
+            news = await tell_privately(self.services, personality_id, interaction.user.id, taste)
             view = self._pair_view(pair, done, news)
         else:
             view = _text_view(problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done))
@@ -109,10 +113,13 @@ class Choose(BotCog):
             # The taste in memory may lag behind the tenth choice.
             taste = await self.services.database.read(learn_taste, personality_id, self.services.settings)
             liked = describe_liked(taste.counts, shown_effects(taste, likings(taste)))
-            said += await tell_privately(self.services, personality_id, taste) or [liked]
-        if await self.services.database.read(find_rival, personality_id):
+            said += await tell_privately(self.services, personality_id, interaction.user.id, taste) or [liked]
+        decision = await self.services.database.read(read_next_decision, personality_id, self.services.settings)
+        if await chooses_as_admin(self.services, interaction.user, personality_id):
+            said.append(what_decides_next(decision))
+        elif decision.contest:
             said.append(gettext("Your choices help decide whether the new version takes over."))
-        view = _text_view("\n".join(said), MorePairsButton(personality_id, 0, gettext("Ten more")))
+        view = _text_view("\n".join(filter(None, said)), MorePairsButton(personality_id, 0, gettext("Ten more")))
         await interaction.edit_original_response(view=view)
 
 
@@ -153,27 +160,30 @@ class ChooseButton(
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer()
-        user, database = interaction.user, services.database
-        sitting = await database.read(find_sitting, self.pair_id)
+        store = partial(self._store, interaction.user, services)
+        personality_id, done = await retry_until_available(store, "A choice between two answers")
+        await services.tastes.refresh(personality_id)
+        if done < PAIRS:
+            await choose_of(interaction.client).show_pair(interaction, personality_id, done)
+        else:
+            await choose_of(interaction.client).show_learned(interaction, personality_id)
+
+    async def _store(self, user: discord.User | discord.Member, services: Services) -> tuple[int, int]:
+        """Store the choice; return the personality, and the number of finished pairs of these ten.
+
+        A second press for the same pair changes nothing.
+        """
+        sitting = await services.database.read(find_sitting, self.pair_id)
         if sitting is None or sitting.user_id != user.id:
             raise UserFacingError("That pair is gone. `/choose` shows you others.")
         home = (user.guild.id, user.joined_at) if isinstance(user, discord.Member) and user.joined_at else None
         by_admin = await chooses_as_admin(services, user, sitting.personality_id)
-
-        def store(session: Session) -> int:
-            """Return the number of finished pairs of these ten; a second press for the same pair changes nothing."""
-            try:
-                label_pair(session, sitting, self.pair_id, self.label, home, by_admin=by_admin)
-            except SittingConflict:
-                return self.done
-            return self.done + 1
-
-        done = await database.run(store)
-        await services.tastes.refresh(sitting.personality_id)
-        if done < PAIRS:
-            await choose_of(interaction.client).show_pair(interaction, sitting.personality_id, done)
-        else:
-            await choose_of(interaction.client).show_learned(interaction, sitting.personality_id)
+        label = partial(label_pair, home=home, by_admin=by_admin)
+        try:
+            await services.database.run(label, sitting, self.pair_id, self.label)
+        except SittingConflict:
+            return sitting.personality_id, self.done
+        return sitting.personality_id, self.done + 1
 
 
 class MorePairsButton(PersistentButton, template=r"reactune:choose:next:(?P<personality>\d+):(?P<done>\d)"):

@@ -54,26 +54,22 @@ class PairDrawer:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._drawing: set[int] = set()
-        """People for whom pairs are being drawn: one sitting at a time, so that nobody occupies the model alone.
-
-        Personalities whose spares are being drawn have negative numbers.
-        """
+        """Sittings for which pairs are being drawn."""
         self._problems: dict[int, str] = {}
         self._rng = random.Random()
 
     def keep_ahead(self, sitting: Sitting) -> None:
         """Draw the missing pairs in the background; those of a sitting of NOBODY are for the next person."""
-        whose = -sitting.personality_id if sitting.user_id == NOBODY else sitting.user_id
-        if whose not in self._drawing:
-            self._drawing.add(whose)
+        if sitting.id not in self._drawing:
+            self._drawing.add(sitting.id)
             self._problems.pop(sitting.id, None)  # it may be over by now
-            self._services.tasks.spawn(self._draw_ahead(sitting, whose), f"draw pairs for sitting {sitting.id}")
+            self._services.tasks.spawn(self._draw_ahead(sitting), f"draw pairs for sitting {sitting.id}")
 
     def take_problem(self, sitting: Sitting) -> str | None:
         """Return the reason why no pair could be drawn last time, once."""
         return self._problems.pop(sitting.id, None)
 
-    async def _draw_ahead(self, sitting: Sitting, whose: int) -> None:
+    async def _draw_ahead(self, sitting: Sitting) -> None:
         database, is_spare = self._services.database, sitting.user_id == NOBODY
         number, draw = (SPARES, self._draw_fresh) if is_spare else (AHEAD, self._draw)
         try:
@@ -86,7 +82,7 @@ class PairDrawer:
             else:
                 self._problems[sitting.id] = member_message(error)
         finally:
-            self._drawing.discard(whose)
+            self._drawing.discard(sitting.id)
 
     async def _draw(self, sitting: Sitting) -> None:
         """Add one pair; raises UserFacingError if that was not possible."""
@@ -151,7 +147,8 @@ class PairDrawer:
         unshown = [self._row(personality, answer, Origin.SAMPLE) for answer in drawn if answer not in shown]
         if is_contest:
             chosen_by = PairChoice.RIVALS
-        await services.database.run(add_pair, sitting.id, text, (first, second), chosen_by=chosen_by, unshown=unshown)
+        about = {"card": personality.card, "chosen_by": chosen_by, "unshown": unshown}
+        await services.database.run(add_pair, sitting, text, (first, second), **about)
 
     async def _to_teach(
         self, personality: Personality, plain: RenderedPrompt, champion: Release

@@ -167,8 +167,17 @@ def _time(moment: datetime) -> str:
 def describe_announcement(announcement: Announcement, liked: Sequence[Effect] = ()) -> str:
     """Return the news; those about a new version include people's likings, `liked`."""
     if isinstance(announcement, Version):
-        return _decision(announcement)
+        return _decision(announcement) if announcement.decided_at else _made(announcement)
     return _return(announcement) if announcement.is_return else _promotion(announcement, liked)
+
+
+def _made(version: Version) -> str:
+    said = gettext(
+        "🌱 I made {version} from what you taught me. You compare it now: `/choose` shows ten blind comparisons, and "
+        "your choices decide.",
+        version=f"**{version.name}**",
+    )
+    return f"{said} {details_hint(version.name)}."
 
 
 def _decision(version: Version) -> str:

@@ -11,7 +11,7 @@ from bot.text.releases import details_hint, promote_hint, with_reason
 from bot.text.rounds import describe_round, describe_trainers
 from bot.text.taste import describe_choosing, describe_counts, describe_now
 from storage.database.enums import GateVerdict
-from storage.insights.model_status import ModelStatus
+from storage.insights.model_status import ModelStatus, NextDecision
 from storage.operations.token_spend import Spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.versions import Version, name_of
@@ -44,7 +44,7 @@ def describe_status(
     `problem` is why the champion cannot answer; `learns_from_all` is true outside Discord, where nobody has to opt in.
     """
     answers = [
-        _what_decides(status),
+        what_decides_next(status),
         gettext(
             "**Version in use:** {version} on {base} (previous version: {previous})",
             version=name_of(status.now.champion),
@@ -85,7 +85,8 @@ def describe_marked_champion(champion: Version | None) -> str:
     )
 
 
-def _what_decides(status: ModelStatus) -> str:
+def what_decides_next(status: NextDecision) -> str:
+    """Return what decides about the next version; empty if that waits for nothing that people do."""
     if status.contest is not None:
         return what_decides(status.contest, status.said_weekly)
     if status.newest is not None and status.newest.verdict is GateVerdict.PASS:

@@ -27,6 +27,7 @@ from storage.database.tables import (
 from storage.insights.taste_report import AnsweringNow, answering_with, read_answering_now
 from storage.operations.token_spend import Spend, spent_on
 from storage.personalities.personalities import list_personalities
+from storage.releases.bases import of_base_in_use
 from storage.releases.before_after import BeforeAfter, compare_with_before
 from storage.releases.contests import LATELY, Contest, count_compared, find_rival, read_contest
 from storage.releases.pair_share import first_choices_left
@@ -110,18 +111,33 @@ def read_version(session: Session, personality_id: int, name: str, settings: Set
 
 
 @dataclass(frozen=True)
-class ModelStatus:
-    now: AnsweringNow
-    last_good: Alias
+class NextDecision:
+    """What decides about the next version."""
+
     contest: Contest | None
-    compared: int
-    """Number of versions that people have compared with the champion."""
     said_weekly: float
     """Recent number of people's votes and choices per week."""
     first_choices_left: int | None
     """Number of choices that the first round should still have; None once it made a version."""
     newest: Version | None
-    """The newest version, unless it is the champion or older."""
+    """The newest version since the champion."""
+
+
+def read_next_decision(session: Session, personality_id: int, settings: Settings) -> NextDecision:
+    return NextDecision(
+        contest=read_contest(session, personality_id, settings.votes),
+        said_weekly=count_said_weekly(session, personality_id),
+        first_choices_left=first_choices_left(session, personality_id),
+        newest=newest_after(session, personality_id, read_alias(session, personality_id).version),
+    )
+
+
+@dataclass(frozen=True)
+class ModelStatus(NextDecision):
+    now: AnsweringNow
+    last_good: Alias
+    compared: int
+    """Number of versions that people have compared with the champion."""
     gain: CandidateGain | None
     outlook: Outlook
     latest_round: rounds.Round | None
@@ -134,15 +150,11 @@ class ModelStatus:
 
 def read_model_status(session: Session, personality_id: int, settings: Settings, base_revision: str) -> ModelStatus:
     outlook = look_ahead(session, personality_id, settings, base_revision)
-    now = answering_with(session, personality_id, settings, outlook.taste)
     return ModelStatus(
-        now=now,
+        **vars(read_next_decision(session, personality_id, settings)),
+        now=answering_with(session, personality_id, settings, outlook.taste),
         last_good=read_alias(session, personality_id, LAST_GOOD),
-        contest=read_contest(session, personality_id, settings.votes),
         compared=count_compared(session, personality_id),
-        said_weekly=count_said_weekly(session, personality_id),
-        first_choices_left=first_choices_left(session, personality_id),
-        newest=newest_after(session, personality_id, now.champion),
         gain=read_gain(session, personality_id, settings.votes),
         outlook=outlook,
         latest_round=rounds.latest_round(session, personality_id),
@@ -172,9 +184,16 @@ def count_said_weekly(session: Session, personality_id: int) -> float:
 
 
 def newest_after(session: Session, personality_id: int, champion: Version | None) -> Version | None:
-    """Return the newest version, unless it is the champion or older."""
+    """Return the newest version since the champion; None if there is none.
+
+    Versions of another base, without their files, or that were rolled back are no longer decided on.
+    """
     newer = select(VersionRow).where(
-        VersionRow.personality_id == personality_id, VersionRow.number > (champion.number if champion else 0)
+        VersionRow.personality_id == personality_id,
+        VersionRow.number > (champion.number if champion else 0),
+        VersionRow.withdrawn_at.is_(None),
+        VersionRow.id.not_in(_rolled_back(session, personality_id)),
+        of_base_in_use(session),
     )
     return read_first(session, Version, newer.order_by(VersionRow.number.desc()))
 
@@ -272,7 +291,7 @@ class Week:
     """The name of the version in use, or of the base."""
     rival: Version | None
     newest: Version | None
-    """The newest version, unless it is the champion or older."""
+    """The newest version since the champion."""
     first_choices_left: int | None
     """Number of choices that the first round should still have; None once it made a version."""
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import ALIASES
 from storage.database.rows import changed_rows, from_row
-from storage.database.tables import AliasRow, BindingRow, CardRevisionRow, PersonalityRow
+from storage.database.tables import AliasRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
 from storage.personalities.cards import (
     CARD_SUFFIX,
@@ -148,6 +148,33 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
         )
     _write(session, row, card, by)
     return True
+
+
+def under_present_card(session: Session, personality_id: int) -> ColumnElement[bool]:
+    """Return the condition that an answer is no older than the last change of the card."""
+    changed_at = func.max(CardRevisionRow.changed_at)
+    return _since(session.scalar(select(changed_at).where(CardRevisionRow.personality_id == personality_id)))
+
+
+def in_present_character(session: Session, personality_id: int) -> ColumnElement[bool]:
+    """Return the condition that an answer is no older than the last change of the card's system prompt.
+
+    Rounds do not ask prompts again that are the same after another change, such as an example.
+    """
+    revisions = (
+        select(CardRevisionRow.changed_at, CardRevisionRow.card["system_prompt"].as_string())
+        .where(CardRevisionRow.personality_id == personality_id)
+        .order_by(CardRevisionRow.id)
+    )
+    since, before = None, ""
+    for changed_at, prompt in session.execute(revisions):
+        if (prompt or "") != before:
+            since, before = changed_at, prompt or ""
+    return _since(since)
+
+
+def _since(moment: datetime | None) -> ColumnElement[bool]:
+    return ReplyRow.created_at >= moment if moment else true()
 
 
 def add_example(session: Session, personality_id: int, asked: str, answered: str, *, by: str) -> Example:

@@ -1,4 +1,4 @@
-"""Announcements: each move of the champion, and each version that is ready or dropped, at most once."""
+"""Announcements: moves of the champion, versions that the schedule made, and those that are ready or dropped."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, GateVerdict, PairSource, Split
 from storage.database.rows import any_row, count_rows, from_row
-from storage.database.tables import AliasMoveRow, ReplyRow, RoundPairRow, VersionRow, VoteEventRow
+from storage.database.tables import AliasMoveRow, ReplyRow, RoundPairRow, RoundRow, VersionRow, VoteEventRow
 from storage.operations.outbox import OutboxMessage
 from storage.releases.before_after import BeforeAfter, compare_answers, compare_with_before
+from storage.releases.contests import find_rival
 from storage.releases.versions import AliasMove, Version, failed_checks, find_version, id_of, line_of_parents
 from storage.votes.votes import not_quarantined
+from storage.wording import SCHEDULE
 
 MAX_AGE = timedelta(days=1)
 """Oldest news to announce: older news happened while the bot was offline for too long."""
 Announceable = AliasMove | Version
-"""A version is news once people's choices have decided about it."""
+"""A version is news when a scheduled round made it for people to compare, and when their choices have decided."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ Announcement = PromotionAnnouncement | Version
 
 
 def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Announceable]]:
-    """Return the recent moves and decisions that were not announced yet, oldest first."""
+    """Return the recent moves, decisions and new versions that were not announced yet, oldest first."""
     since = utc_now() - MAX_AGE
     moves = session.scalars(
         select(AliasMoveRow)
@@ -67,10 +69,21 @@ def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Ann
         )
         .order_by(VersionRow.id)
     )
+    made = (
+        select(VersionRow)
+        .join(RoundRow, RoundRow.id == VersionRow.round_id)
+        .where(
+            VersionRow.id == id_of(find_rival(session, personality_id)),
+            VersionRow.announced.is_(False),
+            VersionRow.created_at >= since,
+            RoundRow.requested_by == SCHEDULE,  # whoever asks for a round sees its end
+        )
+    )
     news: list[OutboxMessage[Announceable]] = [
         OutboxMessage(from_row(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves
     ]
-    news += [OutboxMessage(from_row(Version, row), row.id, VersionRow.announced) for row in decided]
+    versions = [*decided, *session.scalars(made)]
+    news += [OutboxMessage(from_row(Version, row), row.id, VersionRow.announced) for row in versions]
     return sorted(news, key=lambda entry: _happened_at(entry.content))
 
 
@@ -98,10 +111,10 @@ def prepare_announcement(session: Session, news: Announceable) -> Announcement:
 
 
 def find_comparison(session: Session, announcement: Announcement) -> BeforeAfter | None:
-    """Return answers before and after a version that was promoted, or that an admin may promote now."""
+    """Return answers before and after a version that was made or promoted, or that an admin may promote now."""
     if isinstance(announcement, Version):
-        is_ready = announcement.verdict is GateVerdict.PASS
-        return compare_with_before(session, announcement) if is_ready else None
+        was_dropped = announcement.verdict is GateVerdict.FAIL
+        return None if was_dropped else compare_with_before(session, announcement)
     return None if announcement.is_return else compare_answers(session, announcement.before, announcement.after)
 
 

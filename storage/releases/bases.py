@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.orm import Session
 
 from storage.database.rows import read_all, read_first
-from storage.database.tables import BaseUseRow, VersionRow
+from storage.database.tables import BaseUseRow, ReplyRow, VersionRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def left_at(session: Session, revision: str) -> datetime | None:
     return next((after.begun_at for after, use in pairwise(uses) if use.revision == revision != after.revision), None)
 
 
-def of_base_in_use(session: Session) -> ColumnElement[bool]:
-    """Return the condition that a version belongs to the base in use."""
+def of_base_in_use(session: Session, table: type[VersionRow | ReplyRow] = VersionRow) -> ColumnElement[bool]:
+    """Return the condition that a version, or an answer, is of the base in use."""
     used = base_in_use(session)
-    return VersionRow.base_revision == used.revision if used else true()
+    return table.base_revision == used.revision if used else true()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import combinations
 from random import Random
 
-from sqlalchemy import Select, delete, func, select, true, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.degenerate import is_degenerate
@@ -19,10 +19,11 @@ from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, NOBODY, Label, PairChoice
 from storage.database.rows import changed_rows, count_rows, from_row, read_first
-from storage.database.tables import CardRevisionRow, ComparisonRow, ReplyRow, SittingPairRow, SittingRow
+from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
 from storage.errors import SittingConflict
-from storage.personalities.personalities import lock_personality
-from storage.releases.bases import base_in_use
+from storage.personalities.cards import Card
+from storage.personalities.personalities import lock_personality, read_personality, under_present_card
+from storage.releases.bases import of_base_in_use
 from storage.releases.contests import find_rival
 from storage.releases.versions import id_of, read_alias
 from storage.taste.learning import LearnedTaste
@@ -120,17 +121,24 @@ def end_sitting(session: Session, sitting_id: int) -> None:
 
 def add_pair(
     session: Session,
-    sitting_id: int,
+    sitting: Sitting,
     prompt: str,
     answers: tuple[Answer, Answer],
     *,
+    card: Card,
     chosen_by: PairChoice,
     unshown: Sequence[Answer] = (),
 ) -> None:
-    """Store two fresh answers for the person to compare, and the unchosen ones that were drawn with them."""
+    """Store two fresh answers for the person to compare, and the unchosen ones that were drawn with them.
+
+    Nothing is stored if the card with which they were drawn was changed in the meantime.
+    """
+    lock_personality(session, sitting.personality_id)
+    if read_personality(session, sitting.personality_id).card != card:
+        return
     first_id, second_id, *_ = [store_reply(session, *answer) for answer in (*answers, *unshown)]
     row = SittingPairRow(
-        sitting_id=sitting_id, prompt=prompt, first_id=first_id, second_id=second_id, chosen_by=chosen_by
+        sitting_id=sitting.id, prompt=prompt, first_id=first_id, second_id=second_id, chosen_by=chosen_by
     )
     session.add(row)
 
@@ -138,12 +146,12 @@ def add_pair(
 def add_shared_pair(session: Session, sitting: Sitting) -> bool:
     """Ask about a pair that somebody else labelled lately and this person did not; return whether there was one.
 
-    Only answers of the model in use: labels of others no longer matter. There is none while a version waits.
+    Only answers of the model in use, under its present card: labels of others no longer matter. There is none while a
+    version waits.
     """
     if find_rival(session, sitting.personality_id):
         return False
     champion = read_alias(session, sitting.personality_id, CHAMPION).version
-    base = base_in_use(session)
     second = aliased(ReplyRow)
     candidates = (
         select(SittingPairRow)
@@ -157,7 +165,8 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
             SittingPairRow.label != Label.SKIPPED,
             ReplyRow.version_id.is_not_distinct_from(id_of(champion)),
             second.version_id.is_not_distinct_from(id_of(champion)),
-            ReplyRow.base_revision == base.revision if base else true(),
+            of_base_in_use(session, ReplyRow),
+            under_present_card(session, sitting.personality_id),
             SittingPairRow.prompt.not_in(_asked(sitting)),
         )
         .order_by(SittingPairRow.id.desc())
@@ -194,8 +203,15 @@ def take_spare(session: Session, sitting: Sitting) -> bool:
 
 
 def drop_outdated(session: Session, sitting: Sitting) -> None:
-    """Drop unlabelled pairs whose comparison no longer matters."""
-    session.execute(delete(SittingPairRow).where(SittingPairRow.id.in_(_outdated(session, sitting))))
+    """Drop unlabelled pairs whose comparison no longer matters.
+
+    In a person's own sitting they stay, skipped at no time: the person may have seen them, and gets no prompt twice.
+    """
+    outdated = SittingPairRow.id.in_(_outdated(session, sitting))
+    if sitting.user_id == NOBODY:
+        session.execute(delete(SittingPairRow).where(outdated))
+    else:
+        session.execute(update(SittingPairRow).where(outdated).values(label=Label.SKIPPED))
 
 
 def _outdated(session: Session, sitting: Sitting) -> list[int]:
@@ -209,21 +225,20 @@ def _outdated(session: Session, sitting: Sitting) -> list[int]:
         return []
     personality_id = sitting.personality_id
     champion = read_alias(session, personality_id, CHAMPION).version
-    rival, base = find_rival(session, personality_id), base_in_use(session)
+    rival = find_rival(session, personality_id)
     contenders = {id_of(champion), rival.id if rival else id_of(champion)}
-    revisions = select(func.max(CardRevisionRow.changed_at)).where(CardRevisionRow.personality_id == personality_id)
-    changed_at = session.scalar(revisions)
-    drawn = [reply_id for row in waiting for reply_id in (row.first_id, row.second_id)]
-    replies = {reply.id: reply for reply in session.scalars(select(ReplyRow).where(ReplyRow.id.in_(drawn)))}
+    drawn = ReplyRow.id.in_([reply_id for row in waiting for reply_id in (row.first_id, row.second_id)])
+    replies = {reply.id: reply for reply in session.scalars(select(ReplyRow).where(drawn))}
+    as_now = of_base_in_use(session, ReplyRow), under_present_card(session, personality_id)
+    current = set(session.scalars(select(ReplyRow.id).where(drawn, *as_now)))
     outdated = []
     for row in waiting:
         answers = replies[row.first_id], replies[row.second_id]
         # Even by a clock that was set back, an answer of the waiting version is no older than the version.
         compares = {reply.version_id for reply in answers} == contenders
         if any(
-            reply.version_id not in contenders
-            or (base and reply.base_revision != base.revision)
-            or (changed_at and reply.created_at < changed_at)
+            reply.id not in current
+            or reply.version_id not in contenders
             or (rival and not compares and reply.created_at < rival.created_at)
             for reply in answers
         ):
@@ -232,7 +247,7 @@ def _outdated(session: Session, sitting: Sitting) -> list[int]:
 
 
 def asked_prompts(session: Session, sitting: Sitting) -> set[str]:
-    """Return every prompt of the personality for which the person has been shown a pair."""
+    """Return every prompt of the personality for which the person has a pair, shown already or drawn ahead."""
     return set(session.scalars(_asked(sitting)))
 
 
@@ -266,10 +281,14 @@ def label_pair(
     session: Session, sitting: Sitting, pair_id: int, label: Label, home: Home | None, *, by_admin: bool = False
 ) -> None:
     """Store the person's label of a pair; raises SittingConflict if it already has a label, or is gone."""
+    now, newest = utc_now(), select(func.max(SittingPairRow.labelled_at))
+    last = session.scalar(newest.where(SittingPairRow.sitting_id == sitting.id))
+    # Later than all others, even by a clock that was set back, so that `undo_label` finds the last one.
+    at = max(now, last + timedelta(microseconds=1)) if last else now
     labelled = (
         update(SittingPairRow)
         .where(SittingPairRow.id == pair_id, SittingPairRow.sitting_id == sitting.id, SittingPairRow.label.is_(None))
-        .values(label=label, labelled_at=utc_now())
+        .values(label=label, labelled_at=at)
     )
     if changed_rows(session.execute(labelled)) != 1:
         raise SittingConflict(
@@ -301,7 +320,7 @@ def undo_label(session: Session, sitting: Sitting) -> None:
     """Take back the last label, so that its pair comes next again; raises SittingConflict if there is none."""
     newest = (
         select(SittingPairRow)
-        .where(SittingPairRow.sitting_id == sitting.id, SittingPairRow.label.is_not(None))
+        .where(SittingPairRow.sitting_id == sitting.id, SittingPairRow.labelled_at.is_not(None))
         .order_by(SittingPairRow.labelled_at.desc(), SittingPairRow.id.desc())
         .limit(1)
     )
@@ -316,7 +335,9 @@ def undo_label(session: Session, sitting: Sitting) -> None:
 
 def read_progress(session: Session, sitting_id: int) -> SittingProgress:
     labels = session.scalars(
-        select(SittingPairRow.label).where(SittingPairRow.sitting_id == sitting_id, SittingPairRow.label.is_not(None))
+        select(SittingPairRow.label).where(
+            SittingPairRow.sitting_id == sitting_id, SittingPairRow.labelled_at.is_not(None)
+        )
     ).all()
     counts = {label: labels.count(label) for label in Label if label in labels}
     return SittingProgress(len(labels), counts)

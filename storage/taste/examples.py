@@ -6,7 +6,7 @@ rounds have drawn, so they contain no member's words. An order can express the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from storage.conversations.example_turns import SHOWN_AS, ShownAs, fewer_and_few
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
 from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import in_present_character, read_personality
+from storage.releases.bases import of_base_in_use
 from storage.settings.sections import ModelSettings, Settings
 from storage.taste.learning import WORDS, LearnedTaste, read_measures
 from storage.taste.liked import read_liked_style
@@ -110,10 +112,13 @@ def choose_examples(session: Session, personality_id: int, taste: LearnedTaste, 
 
 
 def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]:
-    """Return the base's newest complete answers to prompts of the bank, keyed by reply.
+    """Return the newest complete answers of the base in use to prompts of the bank, keyed by reply.
 
-    Answers given after such examples or with an order are left out: they would become ever more alike.
+    Answers given after such examples or with an order are left out: they would become ever more alike. So are those
+    that an earlier card shaped, by its system prompt or its examples.
     """
+    card = read_personality(session, personality_id).card
+    of_card = [said["content"] for said in turns_of([one.dialogue for one in card.examples], ShownAs.CARD)]
     rows = session.execute(
         select(ReplyRow.id, ReplyRow.messages, ReplyRow.answer)
         .where(
@@ -122,6 +127,8 @@ def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]
             ReplyRow.basis == Basis.PROMPT_BANK,
             ReplyRow.origin == Origin.SAMPLE,  # an arena's prompt can be an admin's own
             ReplyRow.outcome == Outcome.COMPLETE,
+            of_base_in_use(session, ReplyRow),
+            in_present_character(session, personality_id),
         )
         .order_by(ReplyRow.id.desc())
         .limit(NEWEST)
@@ -129,8 +136,12 @@ def _read_turns(session: Session, personality_id: int) -> dict[int, ExampleTurn]
     return {
         reply_id: ExampleTurn(messages[-1]["content"], answer)
         for reply_id, messages, answer in rows
-        if all(said.get(SHOWN_AS) not in (ShownAs.LIKED, ShownAs.ORDER) for said in messages)
+        if all(said.get(SHOWN_AS) is None or _is_of_card(said, of_card) for said in messages)
     }
+
+
+def _is_of_card(said: Mapping[str, str], of_card: Collection[str]) -> bool:
+    return said[SHOWN_AS] == ShownAs.CARD and said["content"] in of_card
 
 
 def _says_something(answer: str) -> bool:

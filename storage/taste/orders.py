@@ -18,6 +18,7 @@ from storage.conversations.example_turns import SHOWN_AS, ShownAs, order_in, wit
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ReplyRow
+from storage.personalities.personalities import in_present_character
 from storage.releases.bases import base_in_use
 from storage.settings.sections import GenerationSettings
 from storage.taste.learning import LearnedTaste, read_measures
@@ -127,12 +128,13 @@ Drawn = Mapping[str, Mapping[tuple[str, ...], list[int]]]
 
 
 def _read_drawn(session: Session, personality_id: int, base_revision: str) -> Drawn:
-    """Return this base's answers to prompts of the bank, given without examples."""
+    """Return this base's answers to prompts of the bank, given without examples under the card's system prompt."""
     drawn = (
         select(ReplyRow.id, ReplyRow.messages)
         .where(
             ReplyRow.personality_id == personality_id,
             ReplyRow.base_revision == base_revision,
+            in_present_character(session, personality_id),
             ReplyRow.version_id.is_(None),
             ReplyRow.basis == Basis.PROMPT_BANK,
             ReplyRow.origin == Origin.SAMPLE,

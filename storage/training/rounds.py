@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from storage import wording
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
 from storage.database.rows import any_row, changed_rows, count_rows, database_now, from_row, read_all, read_first
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
@@ -21,7 +22,6 @@ from storage.members import Pseudonym
 from storage.personalities.personalities import Personality, lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
 from storage.sentences import Sentence
-from storage.wording import gettext_noop
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
@@ -36,8 +36,7 @@ MEMORY_RAN_OUT = Sentence(
 """The reason, or its ending, of a round in which memory ran out."""
 REMEMBERED_ROUNDS = 30
 """Rounds in which a lack of memory is remembered: a month of nights, then a larger plan may cost one."""
-SCHEDULE = gettext_noop("schedule")
-"""`requested_by` of a scheduled round."""
+SCHEDULE = wording.SCHEDULE
 MIN_EXAMPLES = 8
 """Minimum examples for a first version: two of them decide when training stops."""
 

@@ -34,7 +34,7 @@ from storage.database.enums import NOBODY, OPERATOR, Basis, GateVerdict, Origin,
 from storage.database.migrate import PSEUDONYM_KEY_BYTES
 from storage.database.tables import Base, PseudonymKeyRow
 from storage.members import note_members
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality, read_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.retention import past_replies, prune_replies, read_expiry
 from storage.releases.contests import Standing, find_rival, read_contest
@@ -383,7 +383,8 @@ class _Server:
     def _label(self, sitting: Sitting, first: Drawn, second: Drawn, chosen_by: PairChoice) -> None:
         question = self._new("question")
         shown = self._labelled(question, *first), self._labelled(question, *second)
-        add_pair(self._session, sitting.id, question, shown, chosen_by=chosen_by)
+        card = read_personality(self._session, self._personality).card
+        add_pair(self._session, sitting, question, shown, card=card, chosen_by=chosen_by)
         self._session.flush()
         pair = next_pair(self._session, sitting)
         assert pair is not None, "it was just added"

@@ -185,7 +185,7 @@ def _about_versions(session: Session, here: Here, personality: Personality) -> I
     if contest := read_contest(session, personality.id, here.services.settings.votes):
         words = whose + describe_contest(contest, here.visitor.user_id)
         yield WaitingItem(personality, words, "/label", f"Compare {contest.rival.name} now", {})
-    elif newest and newest.verdict is GateVerdict.PASS and newest.withdrawn_at is None:
+    elif newest and newest.verdict is GateVerdict.PASS:
         words = sentence(f"{newest.name}: {describe_verdict(newest)}")
         yield WaitingItem(personality, whose + words, "/versions", "Promote it")
     if said := describe_marked_champion(champion):
@@ -203,7 +203,7 @@ def _about_training(session: Session, personality: Personality) -> Iterator[Wait
     elif left and left < FIRST_CHOICES:
         words = f"**Choose:** {count(left, 'more choice')} {'makes' if left == 1 else 'make'} a good first round."
         yield WaitingItem(personality, words, "/label", "Choose the better answers")
-    elif examples := offered_examples(session, personality):
+    if examples := offered_examples(session, personality):
         words = describe_first_version(personality.name, examples)
         yield WaitingItem(personality, words, "/rounds", "Make a first version", {"from_examples": "on"})
 

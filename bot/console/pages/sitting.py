@@ -144,6 +144,8 @@ async def _show_desk(here: Here, sitting: Sitting, corrected: int | None = None)
 async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> dict[str, object]:
     """Return the desk's contents: the pair, the person's progress, and the lessons of their labels."""
     pair, progress, contest, decision = await here.services.database.read(_read_desk, here, sitting)
+    # Without a pair, the next desk comes at once, and nobody could read the news.
+    taste = here.services.tastes.of(here.personality.id) if pair else None
     problem = None if pair else here.drawer.take_problem(sitting)
     if problem is None:
         here.drawer.keep_ahead(sitting)
@@ -153,7 +155,7 @@ async def _desk(here: Here, sitting: Sitting, corrected: int | None = None) -> d
         "contest": contest,
         "decision": decision,
         "learned": _learned(here),
-        "news": await tell_privately(here.services, here.personality.id, here.services.tastes.of(here.personality.id)),
+        "news": await tell_privately(here.services, here.personality.id, here.visitor.user_id, taste),
         "problem": problem,
         "corrected": corrected,
     }

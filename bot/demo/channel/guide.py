@@ -19,7 +19,6 @@ from storage.database.enums import GateVerdict, Label
 from storage.database.rows import count_rows
 from storage.database.tables import ReplyRow, SittingPairRow, SittingRow, VoteEventRow
 from storage.insights.model_status import newest_after
-from storage.releases.bases import base_in_use
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import Version, read_alias
 from storage.training.rounds import latest_round
@@ -87,9 +86,8 @@ def next_step(session: Session, personality_id: int, remembered: Remembered) -> 
     if now.generation:
         words = DONE.format(version=now.version.name) if now.version else UNDONE
         return GuideStep(LAST, words, leads_to="/versions", link="See all versions")
-    newest, base = newest_after(session, personality_id, None), base_in_use(session)
-    is_usable = newest and newest.verdict is not GateVerdict.FAIL and newest.withdrawn_at is None
-    if newest and is_usable and base and newest.base_revision == base.revision:
+    newest = newest_after(session, personality_id, None)
+    if newest and newest.verdict is not GateVerdict.FAIL:
         return _judge(session, personality_id, newest)
     return _teach(session, personality_id) or (_train(session, personality_id) if remembered else LOOK)
 

@@ -28,7 +28,8 @@ async def liked_question(place, query, env, engine):
 
     def seed(session):
         add_taste(session, 60)
-        add_reply(session, prompt=MESSAGE, answer=LIKED, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+        drawn = {"origin": Origin.SAMPLE, "basis": Basis.PROMPT_BANK, "base_revision": env.bot.services.base.revision}
+        add_reply(session, prompt=MESSAGE, answer=LIKED, **drawn)
 
     query(seed)
     await env.bot.services.tastes.refresh()
@@ -152,7 +153,8 @@ async def test_members_are_not_served_what_only_a_round_may_use_yet(place, query
             prompt = f"question {number}"
             better, worse = (add_reply(session, prompt=prompt, answer=said) for said in (LIKED, "Tea is good."))
             compare(session, better, worse, ALICE, Better.FIRST, home=(DIRECT, utc_now() - timedelta(days=400)))
-        add_reply(session, prompt=MESSAGE, answer=LIKED, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+        drawn = {"origin": Origin.SAMPLE, "basis": Basis.PROMPT_BANK, "base_revision": env.bot.services.base.revision}
+        add_reply(session, prompt=MESSAGE, answer=LIKED, **drawn)
 
     query(seed)
     tastes = env.bot.services.tastes

@@ -158,7 +158,9 @@ class TestWithOneAnswer:
 
 
 class TestInPrivate:
-    async def test_a_private_choice_that_begins_it_is_told_to_whoever_chose(self, place, query, rows):
+    async def test_whoever_chose_reads_it_once_and_the_channel_hears_it_after_the_next_vote(
+        self, place, query, rows, vote_calmly
+    ):
         def write(session):
             add_taste(session, FEWEST - 1)
             session.add_all(
@@ -176,9 +178,13 @@ class TestInPrivate:
         assert said(shown).startswith(f"After {FEWEST - 1} votes and ")
         assert shown.flags.ephemeral
         assert news_in(place.channel) == []
-        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
         shown = (await place.ada.click(shown, label="Left")).response or shown
         assert FROM_NOW not in said(shown)
+        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
+        for _ in range(2):
+            await vote_calmly()
+        assert len(news_in(place.channel)) == 1
+        assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
 
 
 class TestSmallPrint:
@@ -193,7 +199,12 @@ class TestSmallPrint:
         def seed(session):
             add_taste(session, 60)
             asked = "What kind of tea do you like best?"
-            add_reply(session, prompt="I like tea.", answer=asked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+            drawn = {
+                "origin": Origin.SAMPLE,
+                "basis": Basis.PROMPT_BANK,
+                "base_revision": env.bot.services.base.revision,
+            }
+            add_reply(session, prompt="I like tea.", answer=asked, **drawn)
 
         query(seed)
         await env.bot.services.tastes.refresh()

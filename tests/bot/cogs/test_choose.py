@@ -22,7 +22,7 @@ from storage.database.tables import (
     VersionRow,
 )
 from storage.personalities.cards import Card
-from storage.personalities.personalities import change_card, read_personality
+from storage.personalities.personalities import change_card, create_personality, read_personality
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member
@@ -132,6 +132,17 @@ async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(plac
     assert len(rows(SittingRow)) == 2, "the person's, and nobody's"
 
 
+async def test_after_ten_pairs_an_admin_reads_what_is_left_as_in_the_status(place):
+    for who, is_told in ((place.grace, True), (place.ada, False)):
+        shown = await choose(place, who)
+        for _ in range(10):
+            shown = await press(who, shown, "Left")
+        status = said((await place.grace.slash(place.channel, "version status")).response)
+        left = status.splitlines()[0]
+        assert left.endswith("a good first round: `/choose` shows ten comparisons.")
+        assert (left in said(shown)) is is_told
+
+
 async def test_an_admins_choices_are_marked_and_shown_as_theirs(place, rows, waiting):
     waiting(1.0)
     shown = await choose(place, place.grace)
@@ -231,6 +242,25 @@ async def test_who_is_faster_than_the_engine_reads_that_pairs_are_being_drawn(pl
     assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
 
 
+async def test_nobody_waits_for_one_personality_because_pairs_of_another_are_being_drawn(
+    place, query, engine, env, monkeypatch
+):
+    card, render, go_on = Card(system_prompt="You are an owl."), engine.render, asyncio.Event()
+    query(lambda session: create_personality(session, "owl", card, by="grace", guild_id=place.channel.guild.id))
+
+    async def render_the_owl_first(messages):
+        if messages[0]["content"] != card.system_prompt:
+            await env.external_wait(go_on.wait(), reason="the model is slow")
+        return await render(messages)
+
+    engine.render = render_the_owl_first
+    with monkeypatch.context() as hurried:
+        hurried.setattr("bot.cogs.choose.WAIT_S", 0.0)
+        assert said(await choose(place)) == STILL_DRAWING
+    assert "1 of 10" in said(await choose(place, personality="owl"))
+    go_on.set()
+
+
 async def test_without_a_free_prompt_it_says_who_can_add_more(place, env, tmp_path, query):
     bank = tmp_path / "prompts.txt"
     bank.write_text("Tea?\n")
@@ -304,7 +334,7 @@ async def test_a_version_that_is_deleted_while_its_pair_is_shown_ends_the_compar
     query(lambda session: session.execute(update(VersionRow).values(withdrawn_at=utc_now())))
     after = await press(place.ada, shown, "Left")
     assert "2 of 10" in said(after)
-    (_, asked, *_) = of(rows, place.ada)
+    asked = next(pair for pair in of(rows, place.ada) if pair.label is None)
     versions = {row.id: row.version_id for row in rows(ReplyRow)}
     assert version.id not in (versions[asked.first_id], versions[asked.second_id])
     assert len(query(lambda session: read_taste_opinions(session, 1, Settings())).choices) == 1
@@ -336,6 +366,14 @@ async def test_a_choice_stands_if_discord_no_longer_lets_the_private_message_cha
     after = await press(place.ada, shown, "Right")
     assert said(after) != first
     assert [row.label for row in of(rows, place.ada) if row.label] == [Label.SECOND]
+
+
+async def test_a_choice_waits_until_the_database_takes_it(place, rows, lock_database):
+    shown = await choose(place)
+    await drawn(rows)
+    lock_database()
+    assert "2 of 10" in said(await press(place.ada, shown, "Left"))
+    assert of(rows, place.ada)[0].label is Label.FIRST
 
 
 async def test_it_speaks_german(place, env):

@@ -100,7 +100,12 @@ class TestSwitch:
 
         def seed(session):
             add_taste(session, 60)
-            add_reply(session, prompt="I like tea.", answer=TEA, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
+            drawn = {
+                "origin": Origin.SAMPLE,
+                "basis": Basis.PROMPT_BANK,
+                "base_revision": env.bot.services.base.revision,
+            }
+            add_reply(session, prompt="I like tea.", answer=TEA, **drawn)
 
         query(seed)
         await env.bot.services.tastes.refresh()

@@ -15,6 +15,7 @@ from storage.database.tables import (
     ComparisonRow,
     CorrectionRow,
     OwnPromptRow,
+    PersonalityRow,
     ReplyRow,
     RoundRow,
     SittingPairRow,
@@ -23,7 +24,7 @@ from storage.database.tables import (
 )
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, read_personality
-from tests.seeding import choose
+from tests.seeding import add_taste, choose
 
 
 @pytest.fixture
@@ -222,6 +223,17 @@ async def test_a_label_that_the_database_does_not_take_can_be_given_again(visito
     assert rows(SittingPairRow)[0].label is None
     await visitor.change(path, label="first")
     assert rows(SittingPairRow)[0].label is Label.FIRST
+
+
+async def test_the_desk_says_once_that_the_taste_acts_and_a_channel_still_hears_it(visitor, desk, env, query, rows):
+    query(lambda session: add_taste(session, 40))
+    tastes = env.bot.services.tastes
+    tastes.of(1)
+    await tastes.refresh()
+    await tastes.settle()
+    assert "From now on, I begin several answers" in (await desk()).text
+    assert "From now on, I begin several answers" not in (await visitor.get("/label")).text
+    assert [row.told_of_choosing for row in rows(PersonalityRow)] == [False]
 
 
 class TestOwnPrompts:

@@ -114,16 +114,18 @@ async def test_a_new_personality_is_offered_its_first_version_and_a_press_asks_f
 
 
 async def test_the_one_thing_to_do_next_follows_the_first_choices(visitor, query):
-    """Whoever has chosen is led to more choices, to a round, and to its progress: not to a first version."""
+    """Whoever has chosen is led to more choices, to a round, and to its progress; a first version stays on offer."""
     shown = tuple(Example(dialogue=(f"How are you, {n}?", "Fine, thank you.")) for n in range(8))
     query(lambda session: change_card(session, read_personality(session, 1), Card(examples=shown), by="test"))
     query(lambda session: compare(session, *ask_twice(session, None, None), ALICE, Better.FIRST))
-    assert "39 more choices make a good first round." in (await visitor.get("/overview/waiting")).text
+    chosen = await visitor.get("/overview/waiting")
+    assert "39 more choices make a good first round." in chosen.text
+    assert "Make a first version" in chosen.text
     assert "The 8 examples on its card make a first version." in (await visitor.get("/rounds")).text
     query(lambda session: [compare(session, *ask_twice(session, None, None), ALICE, Better.FIRST) for _ in range(39)])
     enough = await visitor.get("/overview/waiting")
     assert "40 choices are enough for a first round." in enough.text
-    assert "Make a first version" not in enough.text
+    assert "Make a first version" in enough.text
     await visitor.post("/rounds")
     query(lambda session: claim_round(session, "here"))
     query(lambda session: report_progress(session, 1, PROGRESS))

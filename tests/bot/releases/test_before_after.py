@@ -6,11 +6,11 @@ import discord
 import pytest
 from sqlalchemy import update
 
-from storage.database.enums import RoundStatus
+from storage.database.enums import GateVerdict, RoundStatus
 from storage.database.tables import VersionRow
 from storage.releases.contests import read_contest
 from storage.releases.promotion import conclude
-from storage.training.rounds import claim_round, finish_round
+from storage.training.rounds import SCHEDULE, claim_round, finish_round, request_round
 from tests.seeding import choose, compared_metrics
 
 FIELDS = [
@@ -91,6 +91,20 @@ async def test_under_the_news_that_a_version_is_ready(place, env, news, compared
     await env.advance_time(4)
     assert "✓ **v1** is ready" in news.last_message.content
     assert fields_of(news.last_message) == FIELDS
+
+
+async def test_under_the_news_that_the_schedule_made_a_version_which_are_told_once(
+    place, env, news, add_version, query, new_bot
+):
+    query(lambda session: (request_round(session, 1, SCHEDULE), claim_round(session, "here")))
+    add_version(1.0, GateVerdict.NOT_ENOUGH_EVIDENCE, compared_metrics("Fine! And you?"), round_id=1)
+    query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", {}))
+    await env.advance_time(4)
+    await env.restart_bot(new_bot())
+    await env.advance_time(4)
+    (told,) = news.history()
+    assert told.content.startswith("🌱 I made **v1** from what you taught me. You compare it now: `/choose` shows ten")
+    assert fields_of(told) == FIELDS
 
 
 async def test_under_the_details_of_a_version(place, compared, query):

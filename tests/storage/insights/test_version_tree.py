@@ -5,10 +5,13 @@ from __future__ import annotations
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.database.tables import VersionRow
-from storage.insights.model_status import VersionMark, read_version_tree
+from storage.insights.model_status import VersionMark, newest_after, read_version_tree
+from storage.releases.base_change import begin_base
+from storage.releases.bases import ConfiguredBase
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import read_alias
 from tests.past import add_version
+from tests.seeding import OTHER_REVISION
 
 
 def drawn(session):
@@ -52,3 +55,22 @@ def test_it_says_who_answers_what_is_compared_and_what_was_taken_back(session, p
         "v2": [VersionMark.CHAMPION],
         "v3": [VersionMark.WITHDRAWN],
     }, "v1 was replaced, and not taken back"
+
+
+def test_a_version_is_no_longer_decided_on_once_it_was_rolled_back_withdrawn_or_its_base_left(session, personality_id):
+    def newest():
+        return newest_after(session, 1, read_alias(session, 1).version)
+
+    v1 = add_version(session, None)
+    assert newest() == v1
+    move(session, v1)
+    move(session)
+    assert newest() is None, "v1 was rolled back"
+    v2 = add_version(session, None)
+    assert newest() == v2
+    begin_base(session, ConfiguredBase(setting="another", name="another", revision=OTHER_REVISION), by="grace")
+    assert newest() is None, "v2 is of another base"
+    v3 = add_version(session, None)
+    assert newest() == v3
+    session.get_one(VersionRow, v3.id).withdrawn_at = utc_now()
+    assert newest() is None

@@ -30,6 +30,7 @@ from storage.releases.promotion import conclude, promote, roll_back
 from storage.releases.versions import AliasMove, Version, find_version, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
+from storage.wording import SCHEDULE
 from tests.past import add_version, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
 from tests.storage.together import together
@@ -111,6 +112,19 @@ def test_every_move_of_the_champion_is_news_once_and_in_order(server: Server) ->
     assert [news.reason for news in told if isinstance(news, AliasMove)] == ["kinder", "worse"]
     assert server.next() is None
     assert not server.waiting()
+
+
+def test_a_version_that_the_schedule_made_is_news_once_and_again_when_people_decided(server: Server) -> None:
+    version = server.add(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    assert server.next() is None, "whoever asked for the round sees its end"
+    server.session.execute(update(RoundRow).values(requested_by=SCHEDULE))
+    assert server.next() == version
+    assert server.next() is None
+    server.judge(version, wins=9)
+    decided = server.next()
+    assert isinstance(decided, Version)
+    assert decided.decided_at is not None
+    assert server.next() is None
 
 
 @pytest.mark.parametrize("sides", [{"wins": 9}, {"losses": 9}])

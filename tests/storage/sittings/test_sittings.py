@@ -78,11 +78,19 @@ def sitting(session: Session, personality_id: int) -> Sitting:
     return begin_sitting(session, personality_id, OPERATOR)
 
 
+def card_of(session: Session) -> Card:
+    return read_personality(session, 1).card
+
+
 def draw(session: Session, sitting: Sitting, *prompts: str) -> None:
     for prompt in prompts:
         pair = answer(f"{prompt} yes", prompt=prompt), answer(f"{prompt} no", prompt=prompt)
-        add_pair(session, sitting.id, prompt, pair, chosen_by=PairChoice.CHANCE)
+        add_pair(session, sitting, prompt, pair, card=card_of(session), chosen_by=PairChoice.CHANCE)
     session.flush()
+
+
+def edit_card(session: Session) -> None:
+    change_card(session, read_personality(session, 1), Card(system_prompt="Be brief."), by="grace")
 
 
 def label(session: Session, sitting: Sitting, said: Label) -> int:
@@ -182,6 +190,16 @@ def test_the_last_label_can_be_taken_back(session: Session, sitting: Sitting, sa
     assert [choice.shares for choice in read_taste_opinions(session, 1, Settings()).choices] == [[1, 0], [0, 1]]
 
 
+def test_the_last_label_is_taken_back_after_the_clock_was_set_back(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "tea?", "rain?")
+    first = label(session, sitting, Label.FIRST)
+    ahead = utc_now() + timedelta(hours=3)
+    session.execute(update(SittingPairRow).where(SittingPairRow.id == first).values(labelled_at=ahead))
+    second = label(session, sitting, Label.FIRST)
+    undo_label(session, sitting)
+    assert next_pair(session, sitting).id == second
+
+
 def test_without_a_label_there_is_nothing_to_undo(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "tea?")
     with pytest.raises(SittingConflict, match="nothing to undo"):
@@ -190,7 +208,8 @@ def test_without_a_label_there_is_nothing_to_undo(session: Session, sitting: Sit
 
 def test_what_was_drawn_and_not_shown_stays_as_samples(session: Session, sitting: Sitting) -> None:
     unshown = [answer("maybe", Origin.SAMPLE)]
-    add_pair(session, sitting.id, "tea?", (answer("yes"), answer("no")), chosen_by=PairChoice.LESSON, unshown=unshown)
+    two, how = (answer("yes"), answer("no")), PairChoice.LESSON
+    add_pair(session, sitting, "tea?", two, card=card_of(session), chosen_by=how, unshown=unshown)
     session.flush()
     found = session.execute(select(ReplyRow.answer, ReplyRow.origin).order_by(ReplyRow.id)).all()
     assert found == [("yes", Origin.SITTING), ("no", Origin.SITTING), ("maybe", Origin.SAMPLE)]
@@ -239,6 +258,12 @@ class TestAgreement:
         session.execute(update(VersionRow).where(VersionRow.id == version.id).values(verdict=GateVerdict.FAIL))
         begin_base(session, ConfiguredBase(setting="another", name="another", revision="f" * 64), by="grace")
         assert not add_shared_pair(session, other)
+
+    def test_a_pair_from_before_the_card_was_edited_is_not_shared(self, session: Session, sitting: Sitting) -> None:
+        draw(session, sitting, "tea?")
+        label(session, sitting, Label.FIRST)
+        edit_card(session)
+        assert not add_shared_pair(session, begin_sitting(session, 1, BOB))
 
     def test_kappa_is_one_where_people_agree_and_zero_at_chance(self) -> None:
         agreed = measure_agreement([("first", "first"), ("second", "second"), ("same", "same")])
@@ -311,14 +336,45 @@ def test_pairs_that_no_longer_ask_what_matters_are_dropped(session: Session, sit
     assert count_drawn_ahead(session, sitting.id) == 0
 
 
+def test_a_person_who_saw_an_outdated_pair_never_gets_its_prompt_again(session: Session, sitting: Sitting) -> None:
+    draw(session, sitting, "a")
+    choice = label(session, sitting, Label.FIRST)
+    draw(session, sitting, "b")
+    assert next_pair(session, sitting) is not None, "the person sees it"
+    edit_card(session)
+    drop_outdated(session, sitting)
+    draw(session, begin_sitting(session, 1, NOBODY), "b")
+    assert not take_spare(session, sitting)
+    assert asked_prompts(session, sitting) == {"a", "b"}
+    progress = read_progress(session, sitting.id)
+    assert (progress.labelled, progress.counts) == (1, {Label.FIRST: 1}), "the person skipped none"
+    undo_label(session, sitting)
+    assert session.get_one(SittingPairRow, choice).label is None
+
+
+def test_outdated_pairs_that_nobody_saw_leave_their_prompts_free(session: Session, sitting: Sitting) -> None:
+    spares = begin_sitting(session, 1, NOBODY)
+    draw(session, spares, "a")
+    edit_card(session)
+    drop_outdated(session, spares)
+    assert asked_prompts(session, spares) == set()
+
+
 def test_answers_from_before_the_card_was_edited_are_not_compared(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "a")
-    change_card(session, read_personality(session, 1), Card(system_prompt="Be brief."), by="grace")
+    edit_card(session)
     draw(session, sitting, "b")
     assert (pair := next_pair(session, sitting)) is not None
     assert pair.prompt == "b"
     drop_outdated(session, sitting)
     assert count_drawn_ahead(session, sitting.id) == 1
+
+
+def test_answers_that_were_drawn_while_the_card_was_edited_are_dropped(session: Session, sitting: Sitting) -> None:
+    before = card_of(session)
+    edit_card(session)
+    add_pair(session, sitting, "a", (answer("yes"), answer("no")), card=before, chosen_by=PairChoice.CHANCE)
+    assert count_drawn_ahead(session, sitting.id) == 0
 
 
 def test_a_clock_that_was_set_back_loses_no_pair_of_the_waiting_version(session: Session, sitting: Sitting) -> None:

@@ -12,14 +12,16 @@ from bot.demo.community import read_community_answers
 from storage.conversations.example_turns import ShownAs, turns_of
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyRow
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, ensure_personality, read_personality
+from storage.releases.bases import ConfiguredBase, record_base
 from storage.settings.sections import GenerationSettings, Settings
 from storage.taste.examples import ExampleTurn
 from storage.taste.learning import UNJUDGED
 from storage.taste.relevance import store_relevance
 from storage.taste.updating import learn_all
 from tests.past import add_version
-from tests.seeding import add_reply, add_taste
+from tests.seeding import BASE_REVISION, OTHER_REVISION, add_reply, add_taste
 
 BANK = [ExampleTurn(asked.message, answer) for asked in read_community_answers()[:12] for answer in asked.answers]
 QUESTION = ExampleTurn("I like tea.", "What kind of tea do you like best?")
@@ -121,4 +123,37 @@ def test_an_answer_that_was_cut_or_given_to_a_member_is_no_example(session: Sess
 def test_an_answer_of_a_version_is_no_example(session: Session) -> None:
     version = add_version(session, None, personality_id=ensure_personality(session))
     add_answer(session, QUESTION, version_id=version.id)
+    assert chosen(session) == ()
+
+
+def edit_card(session: Session, card: Card) -> None:
+    change_card(session, read_personality(session, ensure_personality(session)), card, by="grace")
+
+
+@pytest.mark.parametrize(("revision", "turns"), [(BASE_REVISION, (QUESTION,)), (OTHER_REVISION, ())])
+def test_another_bases_answers_are_none_of_the_base_in_use(
+    session: Session, revision: str, turns: tuple[ExampleTurn, ...]
+) -> None:
+    add_answer(session, QUESTION)
+    record_base(session, ConfiguredBase(setting="x", name="x", revision=revision), "start")
+    assert chosen(session) == turns
+
+
+def test_what_the_old_character_said_is_no_example_of_the_new_one(session: Session) -> None:
+    add_answer(session, QUESTION)
+    edit_card(session, Card(system_prompt="You keep a lighthouse."))
+    assert chosen(session) == ()
+    milk = ExampleTurn("I like milk.", "What kind of milk do you like best?")
+    add_answer(session, milk)
+    edit_card(session, Card(system_prompt="You keep a lighthouse.", display_name="Keeper"))
+    assert chosen(session) == (milk,), "another name is no other character: a round would not ask this prompt again"
+
+
+def test_an_answer_after_an_example_that_left_the_card_is_none(session: Session) -> None:
+    example = Example(dialogue=("It rains.", "Do you like rain?"))
+    edit_card(session, Card(examples=(example,)))
+    after = turns_of([example.dialogue], ShownAs.CARD)
+    add_answer(session, QUESTION, messages=[*after, {"role": "user", "content": QUESTION.message}])
+    assert chosen(session) == (QUESTION,)
+    edit_card(session, Card())
     assert chosen(session) == ()

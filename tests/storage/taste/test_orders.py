@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from storage.conversations.example_turns import SHOWN_AS, ShownAs, order_in, turns_of, with_order, without_examples
 from storage.database.enums import Basis, Origin
 from storage.database.tables import ReplyRow
-from storage.personalities.personalities import ensure_personality
+from storage.personalities.cards import Card
+from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.settings.sections import GenerationSettings, Settings
 from storage.taste.learning import FEWEST, LearnedTaste, learn_taste
@@ -123,6 +124,13 @@ def test_another_bases_answers_do_not_count(session: Session, taste: LearnedTast
     try_order(session, base_revision=OTHER_REVISION)
     assert kept(session, taste) == ""
     assert kept(session, taste, OTHER_REVISION) == END
+
+
+def test_what_was_measured_under_another_system_prompt_does_not_count(session: Session, taste: LearnedTaste) -> None:
+    try_order(session)
+    personality = read_personality(session, ensure_personality(session))
+    change_card(session, personality, Card(system_prompt="Be brief."), by="grace")
+    assert kept(session, taste) == ""
 
 
 def test_what_a_version_or_the_base_after_examples_said_does_not_count(session: Session, taste: LearnedTaste) -> None:
