@@ -1,4 +1,4 @@
-"""Who learns in a round: facts that are read once, at its start, and handed on."""
+"""The personality that learns in a round: facts that are read once, at its start, and handed on."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def without_materials(content: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a message's attachments say, as text."""
+    """The contents of a message's attachments, as text."""
 
     materials: tuple[Material, ...] = ()
     heard: str = ""

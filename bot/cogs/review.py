@@ -53,7 +53,7 @@ class ReviewKind(StrEnum):
 
 @dataclass(frozen=True)
 class ReviewQueue:
-    """What one person may decide: suspicious votes, the oldest first, then facts, the most reported first."""
+    """The cases that one person may decide: suspicious votes, the oldest first, then facts, the most reported first."""
 
     held: list[Quarantine]
     reported: list[GapGroup]

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Kept:
-    """What people see of the server, by simcord's models."""
+    """The server as people see it, by simcord's models."""
 
     channels: list[Channel] = field(default_factory=list)
     """Text channels and threads. Direct messages are left out, because everyone has that channel from the start."""
@@ -42,7 +42,7 @@ class ChatFile:
         self._file, self._attachments, self._world = folder / CHAT_FILE, folder / ATTACHMENTS, world
         self._writing = threading.Lock()
         self._saved: object = None
-        """What stands for the newest content of the file."""
+        """The state of the server that the file holds."""
 
     def restore(self, welcome: str) -> None:
         """Put everything back before the bot starts. At the first start, post the welcome in the lounge."""

@@ -13,7 +13,7 @@ PATH = " › "
 CHUNK_TOKENS = 160
 """Maximum length of a passage: the sentence encoder reads 256, and fewer leave room for its title."""
 OVERLAP_TOKENS = 32
-"""What a passage repeats of the previous one: about two sentences, so that "it" has its meaning."""
+"""Tokens repeated from the previous passage: about two sentences, so that "it" has its meaning."""
 SHORT_CHARS = 8_000
 """Documents up to this length, about a hundred lines, are cut by line: rules, prices and dates are one fact a line."""
 MAX_LINE_CHARS = 160

@@ -267,7 +267,7 @@ def _replies_of(round_ids: Collection[int]) -> Select[Any]:
 
 
 class _Said(NamedTuple):
-    """What counted behind some pairs; each item once, though an answer can be in several pairs."""
+    """The feedback that counted behind some pairs; each item once, though an answer can be in several pairs."""
 
     votes: dict[tuple[int, int], Vote]
     """Votes by (reply id, user id)."""

@@ -1,4 +1,4 @@
-"""What people like of a personality's answers, how sure that is, and what it changes in the answers of today."""
+"""The taste in a personality's answers, its certainty, and its effect on the answers of today."""
 
 from __future__ import annotations
 

@@ -529,7 +529,7 @@ def _weigh(
 
 @dataclass
 class _Stakes:
-    """What each person has staked so far, which limits what they may stake next."""
+    """Each person's stakes so far, which limit their next ones."""
 
     max_share: float
     placed: Counter[int] = field(default_factory=Counter)

@@ -32,7 +32,7 @@ class Obstacle(StrEnum):
 
 
 class TrainingScope(NamedTuple):
-    """What decides about a training text: the personality that learns, the privacy settings and the base."""
+    """The grounds on which a text may be trained on: the personality that learns, the privacy settings and the base."""
 
     personality_id: int
     privacy: PrivacySettings

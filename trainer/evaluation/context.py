@@ -35,7 +35,7 @@ class ServedContext:
     liked_answers: tuple[Exchange, ...] = ()
     """The newest answers that people liked."""
     examples: Examples = NO_EXAMPLES
-    """What the base is shown where it answers members."""
+    """The examples that the base is shown where it answers members."""
 
     @classmethod
     def read(cls, round_: RoundContext, learns_from: TrainingSource) -> ServedContext:

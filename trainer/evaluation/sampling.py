@@ -75,7 +75,7 @@ def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) 
 
 @dataclass(frozen=True)
 class Serving:
-    """How the base and its versions answer in a round: as the bot serves them, with the numbers of the training."""
+    """Answers of the base and its versions in a round: as the bot serves them, with the numbers of the training."""
 
     base: RoundBase
     training: TrainingSettings

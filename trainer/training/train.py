@@ -76,7 +76,7 @@ class TrainingMetrics:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What to train, on which examples, and where the adapter goes. It can be pickled for other processes."""
+    """A training: recipe, examples, and the folder of the adapter. It can be pickled for other processes."""
 
     recipe: Recipe
     split: TrainingSplit

@@ -25,7 +25,7 @@ from storage.training.rounds import latest_round
 
 
 class Remembered(StrEnum):
-    """What the browser remembers."""
+    """The browser's memory of the guide, in a cookie."""
 
     NOTHING = ""
     LOOKED = "looked"
