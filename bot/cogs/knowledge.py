@@ -8,8 +8,8 @@ from discord.ext import commands
 
 from bot.errors import UserFacingError
 from bot.guards.audit import action_of, record_done
-from bot.guards.interactions import AdminCog
-from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document, warn_about_search
+from bot.guards.interactions import guild_id_of
+from bot.knowledge.adding import CuratorCog, DocumentForm, DocumentRequest, store_document, warn_about_search
 from bot.knowledge.found import describe_found, explain_decision
 from bot.knowledge.pages import answer_with_documents
 from bot.localization.sentences import gettext
@@ -25,12 +25,9 @@ ONE_SOURCE = gettext_noop("Give me only one source: a text, a file, a message li
 NOTHING_FOUND = gettext_noop("I found nothing about that.")
 
 
-class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"):
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        """Curators are allowed too."""
-        require_curator(interaction.user, self.services.settings)
-        return True
-
+class Knowledge(
+    CuratorCog, commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"
+):
     @app_commands.command()
     @app_commands.describe(
         text="A short text in Markdown; without any source, a form opens",
@@ -65,7 +62,7 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
             raise UserFacingError("Leave out `link`: answers already link to that message or channel.")
         personality_id = None
         if personality is not None:
-            found = await self.services.database.read(personality_named, personality, _guild_id(interaction))
+            found = await self.services.database.read(personality_named, personality, guild_id_of(interaction))
             personality_id = found.id
         if request.sources == 0:
             await interaction.response.send_modal(TextForm(self.services, request, channel_id, personality_id))
@@ -90,7 +87,7 @@ class Knowledge(AdminCog, commands.GroupCog, group_name="knowledge", group_descr
         where = {channel.id} if channel else {interaction.channel_id, getattr(interaction.channel, "parent_id", None)}
         active = await active_personality(self.services, channel or interaction.channel)
         channel_ids = frozenset(id_ for id_ in where if id_)
-        scope = SearchScope(_guild_id(interaction), channel_ids, active.personality.id)
+        scope = SearchScope(guild_id_of(interaction), channel_ids, active.personality.id)
         decision, found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
         limit = f"-# {explain_decision(decision)}"
         lines = [describe_found(one) for one in found]
@@ -118,8 +115,3 @@ class TextForm(DocumentForm):
         added = await store_document(interaction, self._services, request, *self._where)
         await interaction.edit_original_response(content=gettext("Added: {document}", document=added))
         await record_done(interaction, action_of(interaction, self.action, self._title.value))
-
-
-def _guild_id(interaction: discord.Interaction) -> int:
-    assert interaction.guild_id is not None  # guild_only
-    return interaction.guild_id

@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 from bot.guards.access import is_admin, require_admin, user_label
 from bot.guards.audit import action_of, record_done, record_outcome, run_audited
 from bot.guards.error_handler import answer_privately, member_message
-from bot.guards.interactions import AdminCog, AdminForm, PersistentButton, button_row
+from bot.guards.interactions import AdminForm, PersistentButton, button_row
 from bot.guards.permissions import visible_channels
-from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
+from bot.knowledge.adding import CuratorCog, DocumentForm, DocumentRequest, require_curator, store_document
 from bot.knowledge.gaps import GapGroup, GapReader, describe_group, name_answers, question_of
 from bot.localization.sentences import gettext, listing, ngettext, sentence
 from bot.personalities.selection import may_administer
@@ -71,12 +71,7 @@ class ReviewQueue:
         return place % len(self)
 
 
-class Review(AdminCog):
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        """Curators are allowed too."""
-        require_curator(interaction.user, self.services.settings)
-        return True
-
+class Review(CuratorCog):
     @app_commands.command()
     @app_commands.guild_only()
     @app_commands.default_permissions(manage_guild=True)

@@ -67,6 +67,11 @@ async def check_access(interaction: discord.Interaction) -> bool:
     return refusal is None
 
 
+def guild_id_of(interaction: discord.Interaction) -> int:
+    assert interaction.guild_id is not None, "only servers offer it"
+    return interaction.guild_id
+
+
 class BotCog(commands.Cog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from bot.errors import UserFacingError
+from storage.members import DIRECT
 from storage.settings.sections import LimitSettings, Settings
 from storage.wording import Duration
 
@@ -21,8 +22,6 @@ MEMBER_HOUR, CHANNEL_HOUR, SERVER_HOUR = 12, 20, 25
 CHANNELS = 4
 """A server may make as many requests as this many channels: more are seldom busy in the same minute."""
 SWEEP_EVERY = 1_000
-DIRECT = 0
-"""Server ID used for all direct messages together."""
 
 
 class RateLimited(UserFacingError):

@@ -17,7 +17,7 @@ from bot.discord_errors import is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_done
-from bot.guards.interactions import Form
+from bot.guards.interactions import AdminCog, Form
 from bot.guards.permissions import may_read
 from bot.knowledge.extraction import Block, MediaType, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import ReportPassages, Source, require_length
@@ -222,6 +222,14 @@ def require_curator(user: discord.User | discord.Member, settings: Settings) -> 
     """Raise NotAnAdmin unless the user is an admin or has one of knowledge.roles."""
     if not any(role.id in settings.knowledge.roles for role in getattr(user, "roles", ())):
         require_admin(user, settings.discord)
+
+
+class CuratorCog(AdminCog):
+    """A cog whose commands are for curators too."""
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        require_curator(interaction.user, self.services.settings)
+        return True
 
 
 class CuratorForm(Form):

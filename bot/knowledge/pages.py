@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited
-from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, list_page
+from bot.guards.interactions import PersistentButton, PersistentSelect, button_row, guild_id_of, list_page
 from bot.knowledge.adding import (
     CuratorForm,
     describe_document,
@@ -44,7 +44,7 @@ async def answer_with_documents(
     interaction: discord.Interaction, services: Services, page: int = 0, note: str = ""
 ) -> None:
     """Show a page of the server's documents, newest first, below a note, in place of the page before."""
-    known = (await services.database.read(list_documents, _guild_id(interaction)))[::-1]
+    known = (await services.database.read(list_documents, guild_id_of(interaction)))[::-1]
     shown, turns = list_page(known, page, gettext("Newer"), gettext("Older"))
     lines = [describe_document(document) for document in shown] or [gettext(NO_DOCUMENTS)]
     items: list[PersistentSelect | PersistentButton] = [DocumentSelect(shown)] if shown else []
@@ -59,7 +59,7 @@ async def answer_with_document(
     """Show one document with its text, below a note; raises DocumentRefused if it was removed."""
 
     def read(session: Session) -> tuple[Document, str]:
-        found = find_document(session, _guild_id(interaction), document_id)
+        found = find_document(session, guild_id_of(interaction), document_id)
         return found, read_text(session, found.id)
 
     found, text = await services.database.read(read)
@@ -107,7 +107,7 @@ class RemoveButton(PersistentButton, template=r"reactune:document:remove:(?P<id>
         require_curator(interaction.user, services.settings)
         await interaction.response.defer()
         action = action_of(interaction, self.action, f"document: {self.document_id}")
-        removed = await run_audited(interaction, action, remove_document, _guild_id(interaction), self.document_id)
+        removed = await run_audited(interaction, action, remove_document, guild_id_of(interaction), self.document_id)
         log.info("%s removed document %d.", user_label(interaction.user), removed.id)
         note = gettext("Removed **{title}**. New answers won't quote it.", title=cite_one(removed.title, ""))
         await answer_with_documents(interaction, services, note=note)
@@ -126,7 +126,7 @@ class ReadAgainButton(PersistentButton, template=r"reactune:document:again:(?P<i
         require_curator(interaction.user, services.settings)
         assert isinstance(interaction.user, discord.Member)  # only in servers
         await interaction.response.defer()
-        found = await services.database.read(find_document, _guild_id(interaction), self.document_id)
+        found = await services.database.read(find_document, guild_id_of(interaction), self.document_id)
         source = await read_again(found, interaction.user.guild, interaction.user)
         await _refresh(interaction, services, found, source)
 
@@ -140,7 +140,7 @@ class ReplaceButton(PersistentButton, template=r"reactune:document:replace:(?P<i
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_curator(interaction.user, services.settings)
-        found = await services.database.read(find_document, _guild_id(interaction), self.document_id)
+        found = await services.database.read(find_document, guild_id_of(interaction), self.document_id)
         await interaction.response.send_modal(ReplaceForm(services, found))
 
 
@@ -156,7 +156,7 @@ class ReplaceForm(CuratorForm):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
-        found = await self._services.database.read(find_document, _guild_id(interaction), self._document_id)
+        found = await self._services.database.read(find_document, guild_id_of(interaction), self._document_id)
         source = await from_file(self._file.values[0], self._services.settings.knowledge)
         await _refresh(interaction, self._services, found, source)
 
@@ -169,8 +169,3 @@ async def _refresh(interaction: discord.Interaction, services: Services, documen
         note = gettext("**{title}** has not changed.", title=cite_one(document.title, ""))
     await record_done(interaction, action_of(interaction, "knowledge refresh", f"document: {document.id}"))
     await answer_with_document(interaction, services, document.id, note)
-
-
-def _guild_id(interaction: discord.Interaction) -> int:
-    assert interaction.guild_id is not None  # the documents are a server's
-    return interaction.guild_id

@@ -52,6 +52,9 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 }
 """Keys that may have only these values."""
 
+NOT_PLAIN_LORA = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
+"""Keys of adapters whose numbers only PEFT can apply."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
 from storage.errors import AdapterError
+from storage.models.adapter_checks import NOT_PLAIN_LORA
 from storage.models.base_model import BaseModel
 
 ARCHITECTURES = {
@@ -31,7 +32,6 @@ LAYERS = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
 NAME_DIGITS = 16
 
 
@@ -84,7 +84,7 @@ def _heads(base: BaseModel) -> dict[str, int]:
 
 def _alpha(adapter: AdapterRef, config: Mapping[str, Any]) -> float:
     """Return LoRA's alpha, which llama.cpp divides by the rank."""
-    if unknown := [key for key in UNKNOWN_TO_US if config.get(key)]:
+    if unknown := [key for key in NOT_PLAIN_LORA if config.get(key)]:
         raise AdapterError(f"the adapter {adapter.digest[:12]} uses {unknown[0]}, which llama.cpp does not support")
     rank = int(config["r"])
     stabilised = math.sqrt(rank) if config.get("use_rslora") else 1.0

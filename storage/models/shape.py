@@ -11,11 +11,11 @@ from typing import Any
 
 from storage.files import read_json_object
 from storage.models.layer_names import stored_shapes
-from storage.models.openvino.architectures import VARIANTS
+from storage.models.openvino.architectures import FULL, VARIANTS, WINDOWED
 
 log = logging.getLogger(__name__)
 
-GROWING = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+GROWING = frozenset({FULL, WINDOWED, "chunked_attention"})
 """Kinds of layers that keep the keys and values of every token; windowed layers drop those outside the window."""
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 SENSES = frozenset(

@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 
+from storage.models.openvino.architectures import FULL, WINDOWED
 from trainer.training.rows import TokenTree
 
 IGNORED = -100
 """TRL's label of a token that belongs to no completion."""
-WINDOWED = "sliding_attention"
-FULL = "full_attention"
 TOLERANCE_NATS = {torch.float32: 1e-3, torch.float16: 0.0125, torch.bfloat16: 0.1}
 """Largest mean difference between a token's two log-probabilities; rounding causes 1e-6, and 0.02 in bfloat16.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from storage.adapters.folder_store import AdapterRef
+from storage.adapters.folder_store import CHECKSUMS_FILE, AdapterRef
 from storage.errors import StorageError
 from storage.files import sha256_of, sync_to_disk
 from storage.models.base_model import BaseModel
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 GRAPHS = "engine"
 """Folder of all graphs, in the data folder."""
 MODEL_FILE = "openvino_model.xml"
-CHECKSUMS_FILE = "SHA256SUMS"
 STAGING_SUFFIX = ".staging"
 SHOWN_DIGITS = 16
 """Number of digits of an adapter's digest in the name of its graph."""

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
-from storage.models.adapter_checks import AdapterMisfit, is_targeted
+from storage.models.adapter_checks import NOT_PLAIN_LORA, AdapterMisfit, is_targeted
 from storage.models.layer_names import read_header, weight_files
 from storage.models.openvino.support import UnsupportedModel
 
-UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
 LORA_KEY = "base_model.model.{}.lora_{}.weight"
 STORED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 BLOCK_NUMBERS = 2**21
@@ -140,7 +139,7 @@ class _Changes:
     def __init__(self, adapter: AdapterRef) -> None:
         self._adapter = adapter
         config: dict[str, Any] = json.loads((adapter.path / CONFIG_FILE).read_text(encoding="utf-8"))
-        if unknown := [key for key in UNKNOWN_TO_US if config.get(key)]:
+        if unknown := [key for key in NOT_PLAIN_LORA if config.get(key)]:
             raise AdapterMisfit(adapter, f"it uses {unknown[0]}")
         if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
             raise AdapterMisfit(adapter, f"it changes the base itself ({config['init_lora_weights']})")
