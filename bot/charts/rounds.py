@@ -24,7 +24,8 @@ from bot.charts.frame import (
 )
 from bot.localization.sentences import decimal, gettext, ngettext, number
 from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource
-from storage.insights.report import Curve, GateCheck, GateResult, Report
+from storage.insights.report import Curve, GateResult, Report
+from storage.training.rounds import GateCheck
 from storage.wording import gettext_noop
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from storage.settings.sections import Settings
 from storage.statistics import wilson_interval
 from storage.taste.learning import learn_taste
 from storage.taste.likings import likings
+from storage.training.rounds import GateCheck
 from storage.votes.corrections import count_causes
 from storage.votes.votes import NotOnVersion, Tally, Vote, read_version_votes
 from storage.votes.weights import quarantined, read_histories
@@ -70,13 +71,6 @@ class Curve:
     losses: tuple[float, ...]
     """The losses: one per step, or one per equal number of steps."""
     steps: int
-
-
-@dataclass(frozen=True)
-class GateCheck:
-    name: str
-    outcome: GateVerdict
-    sentence: str
 
 
 @dataclass(frozen=True)

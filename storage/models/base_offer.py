@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from storage.errors import BaseModelError, SettingsError
 from storage.files import read_json_object
+from storage.models.adapter_checks import PICKLES
 from storage.models.base_model import (
     BUNDLED,
     BUNDLED_LICENCE,
@@ -36,7 +37,6 @@ from storage.models.shape import ModelShape
 from storage.settings.sections import Settings
 from storage.wording import format_bytes
 
-PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 GGUF = re.compile(r".*\.gguf")
 WELL_KNOWN_LICENCES = frozenset({"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause"})
 
@@ -130,7 +130,7 @@ def _shape_of(folder: Path) -> ModelShape | None:
 def _require_weights(model: HubModel) -> None:
     if model.weight_bytes:
         return
-    if pickles := sorted(name for name in model.others if PICKLES.fullmatch(name)):
+    if pickles := sorted(name for name in model.others if Path(name).suffix.lower() in PICKLES):
         raise BaseModelError(
             f"{model.hub_id} has no safetensors weights, only pickles such as {pickles[0]}, which can run code when "
             "they are loaded: choose a repository with safetensors"

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from storage import wording
-from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
+from storage.database.enums import GateVerdict, PairSource, RoundStatus, Split, TrainingSource
 from storage.database.rows import any_row, changed_rows, count_rows, database_now, from_row, read_all, read_first
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
 from storage.errors import LeaseExpired, RoundConflict
@@ -66,6 +66,14 @@ class Round:
     @property
     def is_open(self) -> bool:
         return self.status in OPEN
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    name: str
+    outcome: GateVerdict
+    sentence: str
+    """The reason, with its numbers."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from storage.database.enums import GateVerdict, TrainingSource
 from storage.sentences import Figure, Sentence, counted, joined
 from storage.settings.sections import GateSettings, TolerantCheck
 from storage.taste.liked import Excess
+from storage.training.rounds import GateCheck
 from trainer.evaluation.results import Evaluation, Overshoot
 from trainer.evaluation.suites import Kind, SuiteResult
 
@@ -72,19 +73,11 @@ OVERSHOOT = Sentence("overshoot")
 
 
 @dataclass(frozen=True)
-class CheckResult:
-    name: str
-    outcome: GateVerdict
-    sentence: str
-    """The reason, with its numbers."""
-
-
-@dataclass(frozen=True)
 class Verdict:
     outcome: GateVerdict
     publishable: bool
     """False if the version is broken: it is then never published, and no admin can override that."""
-    checks: tuple[CheckResult, ...]
+    checks: tuple[GateCheck, ...]
     """Failed checks first, then undecided ones, then passed ones."""
 
     @property
@@ -131,9 +124,9 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Senten
     yield Sentence("the share of answers without an end"), evaluation.cut_share - evaluation.cut_share_base
 
 
-def _people() -> CheckResult:
+def _people() -> GateCheck:
     sentence = Sentence("members have not compared it with the version in use yet")
-    return CheckResult(PEOPLE, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
+    return GateCheck(PEOPLE, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
 
 
 def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
@@ -144,7 +137,7 @@ def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
     )
 
 
-def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[GateCheck]:
     """Check for answers that are broken, alike or copied."""
     found, base = evaluation.degenerate_share, evaluation.degenerate_share_base
     most = _most("broken", MAX_BROKEN_EXCESS, settings)
@@ -175,7 +168,7 @@ def _answers(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckRe
     yield _limit(Sentence("repeated examples"), found - base, most, sentence)
 
 
-def _sense(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+def _sense(evaluation: Evaluation, settings: GateSettings) -> Iterator[GateCheck]:
     """Check, by the coherence model, that answers are language and fit their messages."""
     found, most = evaluation.coherence_ratio, _most("coherence", MAX_COHERENCE_RATIO, settings, of=1.0)
     sentence = Sentence(
@@ -210,7 +203,7 @@ def _sense(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResu
     yield _limit(Sentence("word order"), found, most, sentence)
 
 
-def _distance(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+def _distance(evaluation: Evaluation, settings: GateSettings) -> Iterator[GateCheck]:
     """Check how far the version moved from the base."""
     found, most = evaluation.retention_loss_ratio, _most("retention", MAX_RETENTION_RATIO, settings, of=1.0)
     sentence = Sentence(
@@ -229,7 +222,7 @@ def _distance(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckR
     yield _limit(Sentence("divergence"), found, most, sentence)
 
 
-def _length(evaluation: Evaluation, settings: GateSettings) -> Iterator[CheckResult]:
+def _length(evaluation: Evaluation, settings: GateSettings) -> Iterator[GateCheck]:
     """Check that answers end in time."""
     # Only longer answers fail: members judge how short an answer should be.
     found, base = evaluation.answer_tokens, evaluation.answer_tokens_base
@@ -258,7 +251,7 @@ def _shares(found: float, base: float, most: float) -> dict[str, Figure]:
     return {"share": _share(found), "base": _share(base), "limit": _share(most)}
 
 
-def _overshoot(overshoot: Overshoot, settings: GateSettings) -> CheckResult:
+def _overshoot(overshoot: Overshoot, settings: GateSettings) -> GateCheck:
     """Fail if a measure of style is clearly beyond both the liked answers and the base's answers."""
     most = _most("overshoot", MAX_OVERSHOOT, settings)
     beyond = overshoot.beyond(most)
@@ -283,7 +276,7 @@ def _describe_excess(excess: Excess) -> Sentence:
     return Sentence("{what}: {distance} standard deviations beyond liked answers", what=excess.what, distance=distance)
 
 
-def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
+def _suite(result: SuiteResult, settings: GateSettings) -> GateCheck:
     if result.english_share < LEAST_ENGLISH:
         sentence = Sentence(
             "not judged: only {share} of the answers to {suite} cases are in English",
@@ -306,7 +299,7 @@ def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
     return check
 
 
-def _behaviour(result: SuiteResult, settings: GateSettings) -> CheckResult:
+def _behaviour(result: SuiteResult, settings: GateSettings) -> GateCheck:
     sentence = Sentence(
         "{passed} of {cases} {suite} cases passed (base {base}; {lost}; {gained} gained; limit -{limit})",
         passed=result.version_passes,
@@ -320,7 +313,7 @@ def _behaviour(result: SuiteResult, settings: GateSettings) -> CheckResult:
     return _drop(result, (result.lost - result.gained) / result.cases, sentence, settings)
 
 
-def _knowledge(result: SuiteResult, settings: GateSettings) -> CheckResult:
+def _knowledge(result: SuiteResult, settings: GateSettings) -> GateCheck:
     known = result.base_passes
     values = {"kept": known - result.lost, "known": known, "suite": result.suite}
     if known < MIN_KNOWN_CASES:
@@ -350,7 +343,7 @@ def _lost(result: SuiteResult) -> Sentence:
     return Sentence("{number} lost: {names}", number=result.lost, names=joined(", ", names))
 
 
-def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSettings) -> CheckResult:
+def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSettings) -> GateCheck:
     """Fail beyond the limit, unless chance could easily lose as many cases.
 
     One-sided sign test on the cases that changed (McNemar's exact test): two of two lost can be chance.
@@ -371,13 +364,13 @@ def _most(check: TolerantCheck, usual: float, settings: GateSettings, *, of: flo
     return of + (usual - of) * settings.tolerance.get(check, 1.0)
 
 
-def _limit(name: str, found: float, most: float, sentence: str) -> CheckResult:
+def _limit(name: str, found: float, most: float, sentence: str) -> GateCheck:
     return _passed(name, sentence) if found <= most + ROUNDING else _failed(name, sentence)
 
 
-def _passed(name: str, sentence: str) -> CheckResult:
-    return CheckResult(name, GateVerdict.PASS, sentence)
+def _passed(name: str, sentence: str) -> GateCheck:
+    return GateCheck(name, GateVerdict.PASS, sentence)
 
 
-def _failed(name: str, sentence: str) -> CheckResult:
-    return CheckResult(name, GateVerdict.FAIL, sentence)
+def _failed(name: str, sentence: str) -> GateCheck:
+    return GateCheck(name, GateVerdict.FAIL, sentence)

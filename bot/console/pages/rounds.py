@@ -8,7 +8,7 @@ from aiohttp import web
 from sqlalchemy.orm import Session
 
 from bot.charts.frame import Words
-from bot.charts.rounds import describe_curve, describe_gate
+from bot.charts.rounds import SIGNS, describe_curve, describe_gate
 from bot.console.page import Here, get, post
 from bot.console.pages.versions import ShownContest, show_contest
 from bot.console.rendering import DrawnCurve, lay_out_curve
@@ -24,15 +24,14 @@ from bot.text.rounds import (
     describe_progress,
     describe_votes,
 )
-from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
-from storage.insights.report import Curve, GateCheck, RoundPairs, curve_of, gate_of, pairs_of_rounds
+from storage.database.enums import RoundStatus, TrainingSource
+from storage.insights.report import Curve, RoundPairs, curve_of, gate_of, pairs_of_rounds
 from storage.releases.before_after import BeforeAfter, compare_round
 from storage.releases.versions import Version, version_of_round
 from storage.runtime.processes import TRAINER, is_alive
-from storage.training.rounds import Round, list_rounds, offered_examples, request_round
+from storage.training.rounds import GateCheck, Round, list_rounds, offered_examples, request_round
 
 SHOWN = 20
-SIGNS = {GateVerdict.PASS: "✓", GateVerdict.FAIL: "✗", GateVerdict.NOT_ENOUGH_EVIDENCE: "?"}
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _shown(
         details=describe_notes(one.evidence) if one.is_open else [*filter(None, details)],
         curve=(lay_out_curve(curve.losses), _describe_losses(curve)) if curve else None,
         gate=describe_gate(gate) if gate else None,
-        checks=[(SIGNS[check.outcome], check) for check in gate.checks] if gate else [],
+        checks=[(SIGNS[check.outcome][0], check) for check in gate.checks] if gate else [],
     )
 
 

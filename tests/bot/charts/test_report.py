@@ -16,8 +16,9 @@ from bot.charts.rounds import curve_words, gate_words, pairs_words, smoothed
 from bot.charts.taste import liking_words
 from storage.database.enums import Cause, GateVerdict, PairSource
 from storage.database.tables import AuditRow
-from storage.insights.report import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
+from storage.insights.report import Curve, DayOfVotes, GateResult, Report, RoundPairs, VersionApproval
 from storage.taste.likings import Sureness
+from storage.training.rounds import GateCheck
 from storage.votes.votes import Tally
 from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
 from tests.bot.panels import post_report, said
