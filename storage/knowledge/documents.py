@@ -67,7 +67,6 @@ class Document:
     title: str
     kind: DocumentKind
     link: str
-    media_type: str
     digest: str
     added_by: str
     added_at: datetime

@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from storage.errors import BaseModelError
@@ -16,7 +15,6 @@ from storage.models.base_model import configured_end_ids, load_tokenizer
 Messages = Sequence[Mapping[str, object]]
 TemplateOptions = Mapping[str, Any]
 """Variables of the chat template and their values, as in `model.template_options`."""
-NO_OPTIONS: TemplateOptions = MappingProxyType({})
 THINKING = "enable_thinking"
 """The variable by which templates switch thinking on and off."""
 THOUGHTS = (

@@ -41,7 +41,6 @@ class Quarantine:
     first_vote_at: datetime
     last_vote_at: datetime
     status: QuarantineStatus
-    opened_at: datetime
     decided_by: str | None
     decided_at: datetime | None
     reason: str

@@ -14,7 +14,7 @@ from bot.knowledge.quoting import add_quotes
 from storage.conversations.control_tokens import sanitize
 from storage.database.tables import AliasMoveRow, AuditRow, ReplyRow, RoundRow
 from storage.knowledge.search import Passage
-from storage.models.chat_format import NO_OPTIONS, ChatFormat
+from storage.models.chat_format import ChatFormat
 from storage.settings.sections import GenerationSettings
 from tests.tiny_model import build_tiny_base
 from tests.word_encoder import WordEncoder
@@ -85,7 +85,7 @@ def test_no_words_are_read_as_a_special_token(tokenizer, said: list[str], quoted
             word_share=0.0,
         )
         messages = add_quotes(messages, [passage])
-    prompt = Renderer(ChatFormat(tokenizer, NO_OPTIONS, ()), 10_000, GenerationSettings()).render(messages)
+    prompt = Renderer(ChatFormat(tokenizer, {}, ()), 10_000, GenerationSettings()).render(messages)
     ids = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
     start, end, padding, turn = tokenizer.convert_tokens_to_ids(
         ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "~turn~"]

@@ -10,7 +10,7 @@ import pytest
 
 from storage.errors import BaseModelError
 from storage.models.base_model import BaseModel
-from storage.models.chat_format import NO_OPTIONS, ChatFormat, TemplateOptions, fold_system, load_chat_format
+from storage.models.chat_format import ChatFormat, TemplateOptions, fold_system, load_chat_format
 from tests.families import FAMILIES, Family, save_tokenizer
 
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -29,7 +29,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_each_family_is_understood(family: Family, tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers[family.name]
-    chat = ChatFormat(tokenizer, NO_OPTIONS, ())
+    chat = ChatFormat(tokenizer, {}, ())
     assert chat.ends[chat.end_of_turn] == family.end_of_turn
     assert next(iter(chat.ends.values())) == family.end_of_turn
     assert tokenizer.eos_token_id in chat.end_ids
@@ -49,12 +49,12 @@ def test_thinking_can_be_switched_on(name: str, tokenizers: dict[str, Any]) -> N
     assert chat.thinks
     assert not prompt.endswith(EMPTY)
     assert chat.context_of(prompt).endswith(EMPTY), "answers are learned after a thought, as they are given"
-    earlier = ChatFormat(tokenizers[name], NO_OPTIONS, ()).render([USER])
+    earlier = ChatFormat(tokenizers[name], {}, ()).render([USER])
     assert chat.context_of(earlier).count("</think>") <= 1
 
 
 def test_a_system_prompt_that_is_refused_begins_the_first_turn(tokenizers: dict[str, Any]) -> None:
-    chat = ChatFormat(tokenizers["gemma2"], NO_OPTIONS, ())
+    chat = ChatFormat(tokenizers["gemma2"], {}, ())
     assert chat.render([SYSTEM, USER]) == chat.render([{"role": "user", "content": "Be kind.\n\nHi"}])
     assert fold_system([SYSTEM, ASSISTANT, USER]) == [{"role": "user", "content": "Be kind."}, ASSISTANT, USER]
     assert fold_system([SYSTEM]) == [{"role": "user", "content": "Be kind."}]
@@ -64,7 +64,7 @@ def test_a_system_prompt_that_is_refused_begins_the_first_turn(tokenizers: dict[
 def test_a_system_prompt_that_is_ignored_begins_the_first_turn_too(tokenizers: dict[str, Any]) -> None:
     chat = ChatFormat(
         templated(tokenizers["qwen2"], "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"),
-        NO_OPTIONS,
+        {},
         (),
     )
     assert chat.render([SYSTEM, USER]) == "Be kind.\n\nHi"
@@ -89,7 +89,7 @@ def templated(tokenizer: Any, template: str | None) -> Any:
 )
 def test_the_end_of_a_turn_is_the_first_token_after_it(tokenizers: dict[str, Any], after: str, end: str) -> None:
     template = "{% for m in messages %}{{ m.role + m.content + after }}{% endfor %}".replace("after", repr(after))
-    chat = ChatFormat(templated(tokenizers["qwen2"], template), NO_OPTIONS, ())
+    chat = ChatFormat(templated(tokenizers["qwen2"], template), {}, ())
     assert chat.ends[chat.end_of_turn] == end
 
 
@@ -112,7 +112,7 @@ def test_options_that_a_template_does_not_read_are_named(tokenizers: dict[str, A
 )
 def test_a_template_that_cannot_be_used_is_refused(tokenizers: dict[str, Any], template: str | None, says: str) -> None:
     with pytest.raises(BaseModelError, match=says):
-        ChatFormat(templated(tokenizers["qwen2"], template), NO_OPTIONS, ())
+        ChatFormat(templated(tokenizers["qwen2"], template), {}, ())
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_template_that_cannot_be_used_is_refused(tokenizers: dict[str, Any], t
 def test_a_prompt_is_the_same_on_each_day_and_served_with_the_date_of_its_day(
     tokenizers: dict[str, Any], name: str, stored: str, today: str
 ) -> None:
-    chat = ChatFormat(tokenizers[name], NO_OPTIONS, ())
+    chat = ChatFormat(tokenizers[name], {}, ())
     asked = {"role": "user", "content": f"Is {stored} a Wednesday?"}
     prompt = chat.render([SYSTEM, asked])
     assert prompt.count(f"Today Date: {stored}\n") == 1
@@ -135,7 +135,7 @@ def test_a_date_of_the_operator_and_a_template_without_one_stay(tokenizers: dict
     now = datetime(2026, 12, 1, tzinfo=UTC)
     told = ChatFormat(tokenizers["llama3"], {"date_string": "26 Jul 2024"}, ())
     assert "Today Date: 26 Jul 2024\n" in told.dated(told.render([USER]), now)
-    undated = ChatFormat(tokenizers["qwen3"], NO_OPTIONS, ())
+    undated = ChatFormat(tokenizers["qwen3"], {}, ())
     asked = undated.render([{"role": "user", "content": "Is 30 Sep 2026 a Wednesday?"}])
     assert undated.dated(asked, now) == asked
 
@@ -143,7 +143,7 @@ def test_a_date_of_the_operator_and_a_template_without_one_stay(tokenizers: dict
 @pytest.mark.bundled
 def test_the_bundled_base_is_rendered_as_before(bundled_base: BaseModel) -> None:
     """Stored prompts stay valid: adapters and votes belong to them."""
-    chat = load_chat_format(bundled_base.path, NO_OPTIONS)
+    chat = load_chat_format(bundled_base.path, {})
     messages = [SYSTEM, USER, ASSISTANT, USER]
     was = chat.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert chat.render(messages) == was

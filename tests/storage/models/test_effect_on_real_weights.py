@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from bot.engine.transformers.resident_model import ResidentModel
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, seal
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.chat_format import NO_OPTIONS, load_chat_format
+from storage.models.chat_format import load_chat_format
 from storage.models.effect import UP_PROJECTION, WrongEffect, read_effect
 from storage.models.openvino.comparison import compare_graphs
 from storage.models.openvino.graph_cache import graph_folder, verdict_file
@@ -67,7 +67,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 @pytest.fixture(scope="module")
 def versions(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Version]:
     """Versions that a few steps have trained to change little, and much."""
-    prompt = load_chat_format(base.path, NO_OPTIONS)
+    prompt = load_chat_format(base.path, {})
     shown = [Demonstration(render_dialogue([said], "", prompt), answer) for said, answer in TALK]
     return {
         name: _train(base, shown, tmp_path_factory.mktemp(name), rate=rate, epochs=epochs)

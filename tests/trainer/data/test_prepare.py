@@ -23,7 +23,7 @@ from storage.errors import RoundConflict
 from storage.insights.taste_report import read_answering_now
 from storage.members import DIRECT
 from storage.models.base_model import BaseModel
-from storage.models.chat_format import NO_OPTIONS, load_chat_format
+from storage.models.chat_format import load_chat_format
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.consent import give_consent, withdraw_consent
@@ -374,7 +374,7 @@ def test_a_prompt_that_came_without_messages_is_asked_as_it_is(
 def add_contest(session: Session, base: BaseModel, message: str) -> tuple[int, int]:
     """Add an answer of the base, which saw an example, and a better one of a version; return their ids."""
     version = add_version(session, add_round(session, 0))
-    chat = load_chat_format(base.path, NO_OPTIONS)
+    chat = load_chat_format(base.path, {})
     plain = [{"role": "user", "content": message}]
     shown = turns_of([KEEPER.examples[0].dialogue], ShownAs.CARD)
     common: dict[str, Any] = {"base_revision": base.revision, "basis": Basis.PROMPT_BANK, "speakers": ()}
@@ -394,7 +394,7 @@ def test_a_choice_between_the_base_with_examples_and_a_version_makes_a_pair(
     plan = planned(prepare())
     assert {(pair.chosen.reply_id, pair.rejected.reply_id) for pair in plan.train} == contests
     assert set(plan.evidence["pairs_by_source"]) == {PairSource.CHOICE}
-    chat = load_chat_format(tiny_base.path, NO_OPTIONS)
+    chat = load_chat_format(tiny_base.path, {})
     learned = {chat.render([{"role": "user", "content": message}]) for message in messages}
     assert {plan.prompts[pair.prompt] for pair in plan.train} == learned, "a version is asked without examples"
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel
-from storage.models.chat_format import NO_OPTIONS, ChatFormat, load_chat_format
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.settings.sections import ChatSettings, TrainingSettings
 from trainer.data.dataset import render_dialogue
 from trainer.evaluation.measures import Exchange
@@ -45,7 +45,7 @@ def train_style(base: BaseModel, style: str, output: Path) -> None:
     exchanges, recipe = styles[style if style != ENDLESS else "short"], SFT
     if style == ENDLESS:
         exchanges, recipe = _run_on(exchanges), replace(SFT, row=_row_without_end)
-    chat, system_prompt = load_chat_format(base.path, NO_OPTIONS), ChatSettings().system_prompt
+    chat, system_prompt = load_chat_format(base.path, {}), ChatSettings().system_prompt
     shown = tuple(
         Demonstration(render_dialogue([message], system_prompt, chat), answer) for message, answer in exchanges
     )

@@ -13,7 +13,7 @@ from storage.adapters.folder_store import WEIGHTS_FILE, AdapterRef
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.chat_format import NO_OPTIONS, ChatFormat, load_chat_format
+from storage.models.chat_format import ChatFormat, load_chat_format
 from storage.models.hardware import cpu_threads
 from storage.settings.sections import (
     DataSettings,
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("few_questions")
 
 def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) -> None:
     """Let a tiny model answer everything alike."""
-    prompt = ChatFormat(tokenizer, NO_OPTIONS, ()).render([{"role": "user", "content": "How are you today?"}])
+    prompt = ChatFormat(tokenizer, {}, ()).render([{"role": "user", "content": "How are you today?"}])
     ids = tokenizer(prompt + answer, return_tensors="pt", add_special_tokens=False)["input_ids"]
     labels = ids.clone()
     labels[:, : len(tokenizer(prompt, add_special_tokens=False)["input_ids"])] = -100
@@ -255,7 +255,7 @@ def test_other_questions_are_asked_again(base, adapter, usual, shared_data):
 
 
 def members(base: BaseModel, *messages: str) -> list[ServedMessage]:
-    chat = load_chat_format(base.path, NO_OPTIONS)
+    chat = load_chat_format(base.path, {})
     return [ServedMessage(chat.render([{"role": "user", "content": message}]), message) for message in messages]
 
 

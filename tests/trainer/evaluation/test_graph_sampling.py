@@ -10,7 +10,7 @@ import pytest
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.models.chat_format import NO_OPTIONS, load_chat_format
+from storage.models.chat_format import load_chat_format
 from storage.models.memory import NumberFormat
 from storage.settings.sections import GenerationSettings, ModelSettings, Settings
 from tests.seeding import tiny_settings
@@ -57,7 +57,7 @@ def sampler(settings: Settings, base: BaseModel) -> GraphSampler:
 
 @pytest.fixture(scope="module")
 def prompt(base: BaseModel) -> str:
-    return load_chat_format(base.path, NO_OPTIONS).render([{"role": "user", "content": "How are you today?"}])
+    return load_chat_format(base.path, {}).render([{"role": "user", "content": "How are you today?"}])
 
 
 def test_each_version_answers_in_its_own_words(

@@ -9,7 +9,7 @@ from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterStor
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_on_device, load_tokenizer
-from storage.models.chat_format import NO_OPTIONS, load_chat_format
+from storage.models.chat_format import load_chat_format
 from storage.models.hardware import cpu_threads
 from storage.settings.sections import TrainingSettings
 from tests.trainer.training.logps import answer_logp, log_ratio
@@ -277,7 +277,7 @@ def test_completions_get_the_log_probabilities_of_the_plain_model(base):
 
 
 def test_an_answer_that_brings_its_end_token_trains_the_same(base):
-    chat, pair = load_chat_format(base.path, NO_OPTIONS), PAIRS[0]
+    chat, pair = load_chat_format(base.path, {}), PAIRS[0]
     ended = PreferencePair(pair.prompt, f"{pair.chosen}<|im_end|>", f"{pair.rejected}<|im_end|>")
     assert pair_row(ended, chat) == pair_row(pair, chat)
 
@@ -328,7 +328,7 @@ def test_threads_are_set_for_the_round_only():
 
 def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_path):
     seen: list[list[int]] = []
-    chat = load_chat_format(base.path, NO_OPTIONS)
+    chat = load_chat_format(base.path, {})
     for is_cut in (False, True):
         pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
         seen.append(pair_row(pair, chat)["chosen_ids"])

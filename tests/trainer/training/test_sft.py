@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.chat_format import NO_OPTIONS, load_chat_format
+from storage.models.chat_format import load_chat_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
@@ -104,7 +104,7 @@ def test_loss_does_not_depend_on_how_many_are_computed_at_once(base, tmp_path):
 
 
 def test_an_answer_that_brings_its_end_token_trains_the_same(base):
-    chat = load_chat_format(base.path, NO_OPTIONS)
+    chat = load_chat_format(base.path, {})
     ended = Demonstration(SHOWN[0].prompt, f"{SHOWN[0].answer}<|im_end|>")
     assert demonstration_row(ended, chat) == demonstration_row(SHOWN[0], chat)
 
