@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bot.engine import EngineState
 from bot.localization.sentences import day, decimal, gettext, listing, ngettext, sentence, translated
 from bot.text.contests import count_reasons, describe_contest, describe_luck, how_to_choose, what_decides
@@ -166,7 +164,7 @@ def _trainer(status: ModelStatus, schedule: str) -> str:
 def describe_counted(outlook: Outlook) -> str:
     """Return the numbers of what counts, and of the votes that do not, with the reasons."""
     votes = outlook.votes
-    said = [f"{describe_counts(replace(outlook.taste.counts, votes=votes.counted))}."]
+    said = [f"{describe_counts(outlook.counts)}."]
     if votes.uncounted:
         said.append(
             ngettext(

@@ -21,7 +21,14 @@ from storage.settings.sections import Settings, VoteSettings
 from storage.votes.corrections import wrong_facts
 from storage.votes.voter_caps import cap_factors
 from storage.votes.votes import FeedbackCounts, Vote, read_emoji_weights
-from storage.votes.weights import CurrentVote, counted_votes, counted_votes_on, quarantined, weigh_by_account
+from storage.votes.weights import (
+    CurrentVote,
+    WeightedVotes,
+    counted_votes,
+    counted_votes_on,
+    quarantined,
+    weigh_by_account,
+)
 
 NEWEST_ANSWERS = 10_000
 """Votes on older answers are not read: they say little about today's members."""
@@ -120,6 +127,12 @@ def read_taste_opinions(session: Session, personality_id: int, settings: Setting
         tuple(sorted(choices, key=lambda one: (one.given_at, one.reply_ids, one.voter))),
         cap_factors(weight_by_voter((*opinions, *choices)), settings.votes.max_voter_share),
     )
+
+
+def count_feedback(votes: WeightedVotes, opinions: TasteOpinions) -> FeedbackCounts:
+    """Return the numbers of all that counts, also of the votes from which no taste learns."""
+    people = votes.people.union(one.voter for one in (*opinions.opinions, *opinions.choices))
+    return replace(opinions.counts, votes=votes.counted, people=len(people))
 
 
 def read_thumbs_on(

@@ -20,9 +20,9 @@ from storage.database.tables import ArenaAnswerRow, ComparisonRow, CorrectionRow
 from storage.members import Pseudonym, anonymous, home_of, read_pseudonyms, without_mentions
 from storage.settings.sections import Settings, VoteSettings
 from storage.taste.learning import LearnedTaste, learn_taste
-from storage.taste.opinions import Preference
+from storage.taste.opinions import Preference, count_feedback
 from storage.training.trainable import TrainingScope, trainable_corrections, trainable_replies
-from storage.votes.votes import Vote
+from storage.votes.votes import FeedbackCounts, Vote
 from storage.votes.weights import VoteWeights, WeightedVote, WeightedVotes, read_weighted_votes
 
 Render = Callable[[Sequence[dict[str, str]]], str]
@@ -208,11 +208,15 @@ class PairMaterial:
 
 @dataclass(frozen=True)
 class Outlook:
-    """The feedback and taste that the next round could learn from; `taste.counts` has the numbers of what counts."""
+    """The feedback and taste that the next round could learn from."""
 
     votes: WeightedVotes
     pairs: PairMaterial
     taste: LearnedTaste
+
+    @property
+    def counts(self) -> FeedbackCounts:
+        return count_feedback(self.votes, self.taste.opinions)
 
 
 def look_ahead(session: Session, personality_id: int, settings: Settings, base_revision: str) -> Outlook:

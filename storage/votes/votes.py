@@ -66,7 +66,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class FeedbackCounts:
-    """Numbers of what people said about a personality's answers; every place that shows them means the same."""
+    """Numbers of what people said about a personality's answers; a taste's has votes on the newest answers alone."""
 
     votes: int = 0
     """Number of 👍, 👎 and other emoji that vote: one for each member and answer. An arena's are choices."""

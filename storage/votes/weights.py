@@ -213,6 +213,8 @@ class WeightedVotes:
     """Number of those votes that do not count at all, by rule."""
     in_part: int = 0
     """Number of those votes that count with less than their full weight."""
+    people: frozenset[Pseudonym] = frozenset()
+    """Members with at least one of those votes that counts."""
 
     @property
     def counted(self) -> int:
@@ -273,6 +275,7 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     picks = set(session.scalars(select(ArenaAnswerRow.reply_id)))
     total = given = in_part = 0
     uncounted: Counter[str] = Counter()
+    people: set[Pseudonym] = set()
     weighted = lru_cache(maxsize=65_536)(WeightedVote)  # most votes of a member are equal
     for vote, rule in _ruled_votes(session, personality_id, settings):
         weight = vote.weight
@@ -288,9 +291,11 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
             given += 1
             if rule is not None or not weight:
                 uncounted[rule or (MEMBERSHIP if vote.account else ACCOUNT_AGE)] += 1
+            else:
+                people.add(pseudonyms.of(vote.user_id))
             in_part += rule is None and 0.0 < weight < 1.0
     ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
-    return WeightedVotes(ordered, total, removed, given, uncounted, in_part)
+    return WeightedVotes(ordered, total, removed, given, uncounted, in_part, frozenset(people))
 
 
 def counted_votes(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -17,6 +17,7 @@ from storage.database.enums import Split
 from storage.releases.versions import StartingPoint
 from storage.sentences import counted
 from storage.settings.sections import Settings, TrainingSettings
+from storage.taste.opinions import count_feedback
 from storage.training.feedback import Texts
 from storage.training.rounds import ManifestPair, RoundVoter
 from trainer.data.pairs import Pair, RoundFeedback, Rows, example_of, pair_by_people
@@ -144,7 +145,7 @@ def _evidence(
     voters = shares(uncapped).keys() | (survey.taste_weights.keys() if ranked else set())
     return {
         "votes": votes.total,
-        "counts": asdict(replace(survey.taste.counts, votes=votes.counted)),
+        "counts": asdict(count_feedback(votes, survey.taste.opinions)),
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": len(voters),
     }

@@ -16,7 +16,7 @@ from storage.privacy.consent import Agreement, read_agreement
 from storage.releases.contests import WAITING, read_contest
 from storage.releases.versions import id_of
 from storage.settings.sections import PrivacySettings, Settings
-from storage.taste.opinions import read_taste_opinions
+from storage.taste.opinions import count_feedback, read_taste_opinions
 from storage.training.rounds import (
     SCHEDULE,
     Round,
@@ -28,7 +28,7 @@ from storage.training.rounds import (
 )
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import FeedbackCounts
-from storage.votes.weights import RULES
+from storage.votes.weights import RULES, read_weighted_votes
 from storage.wording import LEAST_SHOWN_SHARE
 from trainer.data.dataset import Skip, length_check
 from trainer.data.drawing import ask_champion
@@ -96,7 +96,8 @@ def candidate_waits(database: Database, personality_id: int, settings: Settings)
         contest = read_contest(session, personality_id, settings.votes)
         version = contest.rival if contest else None
         made_by = find_round(session, version.round_id) if version and version.round_id else None
-        said = read_taste_opinions(session, personality_id, settings).counts
+        votes = read_weighted_votes(session, personality_id, settings.votes)
+        said = count_feedback(votes, read_taste_opinions(session, personality_id, settings))
     if contest is None or version is None or made_by is None or contest.dead_end:
         return None
     if contest.is_old or version.trained_on_deleted_data:

@@ -887,6 +887,19 @@ def test_a_scheduled_round_does_not_replace_a_version_that_people_are_comparing(
     planned(prepare(requested_by="admin"))
 
 
+def test_votes_that_no_taste_learns_from_end_the_wait_too(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, settings: Settings
+) -> None:
+    def write(session: Session) -> None:
+        add_siblings(session, 8, base_revision=tiny_base.revision)
+        add_compared_version(session, personality, 8)
+
+    seed(database, write)
+    privacy = settings.privacy.model_copy(update={"learn_from_reactions": False})
+    plan = planned(prepare(settings.model_copy(update={"privacy": privacy}), requested_by="schedule"))
+    assert plan.evidence["counts"] == {"votes": 16, "choices": 0, "others": 0, "people": 1}
+
+
 @pytest.mark.parametrize(("days", "wins", "waits"), [(2, 3, True), (29, 3, False), (2, 1, False)])
 def test_a_version_that_leads_is_not_replaced_before_people_have_decided(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, wins: int, waits: bool
