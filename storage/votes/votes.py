@@ -208,18 +208,12 @@ def tally(votes: Collection[Vote]) -> Tally:
 
 def read_version_votes(session: Session, personality_id: int) -> VersionVotes:
     """Return the votes on each version's answers, unweighted."""
-    up, down = (case((net_count(session, said) > 0, 1), else_=0) for said in Vote)
-    current = (
-        select(VoteEventRow.reply_id, VoteEventRow.user_id, up.label("up"), down.label("down"))
-        .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
-        .having(up != down)  # a like and a dislike of one user cancel
-        .subquery()
-    )
+    current = current_votes(session).subquery()
     out, is_same = _held(current)
     votes = select(current, out.c.reply_id.is_not(None).label("is_held")).outerjoin(out, is_same).subquery()
     answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin, ReplyRow.strength, votes.c.is_held)
     tallies = (
-        select(*answers, func.sum(votes.c.up), func.sum(votes.c.down))
+        select(*answers, func.sum(case((votes.c.is_up, 1), else_=0)), func.count())
         .select_from(votes)
         # With an inner join SQLite would start at the replies, which is slower.
         .outerjoin(ReplyRow, ReplyRow.id == votes.c.reply_id)
@@ -227,19 +221,26 @@ def read_version_votes(session: Session, personality_id: int) -> VersionVotes:
     )
     found: dict[int | None, Tally] = defaultdict(Tally)
     left_out: Counter[NotOnVersion] = Counter()
-    for owner, version_id, origin, strength, is_held, ups, downs in session.execute(tallies).all():
+    for owner, version_id, origin, strength, is_held, ups, given in session.execute(tallies).all():
         if owner != personality_id or origin is Origin.ARENA:
             continue
         if is_held:
-            left_out[NotOnVersion.ON_HOLD] += ups + downs
+            left_out[NotOnVersion.ON_HOLD] += given
         elif origin in ASKED:
-            left_out[NotOnVersion.IN_CONSOLE] += ups + downs
+            left_out[NotOnVersion.IN_CONSOLE] += given
         elif version_id is not None and strength != 1.0:
-            left_out[NotOnVersion.OTHER_STRENGTH] += ups + downs
+            left_out[NotOnVersion.OTHER_STRENGTH] += given
         else:
             so_far = found[version_id]
-            found[version_id] = Tally(so_far.up + ups, so_far.down + downs)
+            found[version_id] = Tally(so_far.up + ups, so_far.down + given - ups)
     return VersionVotes(dict(found), dict(left_out))
+
+
+def current_votes(session: Session, *columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    """Select (reply, user, `is_up`, *columns) of each current vote; a like and a dislike of one user cancel."""
+    up, down = (net_count(session, said) > 0 for said in Vote)
+    who = VoteEventRow.reply_id, VoteEventRow.user_id
+    return select(*who, up.label("is_up"), *columns).group_by(*who).having(up != down)
 
 
 def not_quarantined(votes: Subquery) -> Select[Any]:

@@ -12,7 +12,7 @@ from math import prod
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage.database.database import vote_emoji_of
@@ -29,7 +29,7 @@ from storage.database.tables import (
 from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
-from storage.votes.votes import Vote, meanings, net_count, quarantined_votes
+from storage.votes.votes import Vote, current_votes, meanings, quarantined_votes
 from storage.wording import gettext_noop
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
@@ -418,7 +418,7 @@ def weigh_votes(
     A vote that was found when reactions were read again gets the time of the reading, so it may be older.
     """
     replies = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.basis).where(ReplyRow.personality_id == personality_id)
-    votes = _current_votes(session)
+    votes = current_votes(session, func.max(VoteEventRow.created_at).filter(VoteEventRow.added))
     if newest is not None and (oldest := _oldest_of_newest(session, personality_id, newest)) is not None:
         replies = replies.where(ReplyRow.id >= oldest)
         votes = votes.where(VoteEventRow.reply_id >= oldest)
@@ -438,18 +438,3 @@ def _oldest_of_newest(session: Session, personality_id: int, newest: int) -> int
         .distinct()
     )
     return session.scalar(voted.order_by(VoteEventRow.reply_id.desc()).offset(newest - 1).limit(1))
-
-
-def _current_votes(session: Session) -> Select[int, int, bool, datetime]:
-    """Select (reply, user, whether the vote is a like, time of the last added thumb); a like and a dislike cancel."""
-    up, down = (net_count(session, vote) > 0 for vote in Vote)
-    return (
-        select(
-            VoteEventRow.reply_id,
-            VoteEventRow.user_id,
-            up,
-            func.max(VoteEventRow.created_at).filter(VoteEventRow.added),
-        )
-        .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
-        .having(up != down)
-    )
