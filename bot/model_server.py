@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -130,19 +130,13 @@ class Server:
         return await self._call("POST", path, timeout_s, data=form)
 
     async def _call(self, method: str, path: str, timeout_s: float, **body: Any) -> Any:
-        try:
+        with self._explaining(slow=f"did not reply at {path} within {timeout_s:g} s", lost="cannot be reached"):
             async with (
                 asyncio.timeout(timeout_s),
                 self._session.request(method, self.url + path, allow_redirects=False, **body) as response,
             ):
                 await self._require_success(response)
                 text = await response.text(errors="replace")
-        except aiohttp.ConnectionTimeoutError as error:
-            raise self._no_connection() from error
-        except TimeoutError as error:
-            raise Slow(self.url, f"did not reply at {path} within {timeout_s:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(self.url, f"cannot be reached ({_reason(error)})") from error
         try:
             return json.loads(text)
         except ValueError:
@@ -161,7 +155,7 @@ class Server:
 
     async def _events(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         deadline = _now() + self._settings.first_token_timeout_s
-        try:
+        with self._explaining(slow="went silent in the middle of an answer", lost="lost the connection"):
             async with asyncio.timeout_at(deadline):
                 response = await self._session.post(self.url + path, json=body, allow_redirects=False)
             async with response:
@@ -179,17 +173,21 @@ class Server:
                     if _has_text(event):
                         deadline = _now() + self._settings.first_token_timeout_s * IDLE_SHARE
                     yield event
+
+    @contextmanager
+    def _explaining(self, slow: str, lost: str) -> Iterator[None]:
+        """Raise failures of the connection as ServerError; `slow` and `lost` say what the server did."""
+        try:
+            yield
         except aiohttp.ConnectionTimeoutError as error:
-            raise self._no_connection() from error
+            limit_s = self._settings.connect_timeout_s
+            raise Unreachable(self.url, f"accepted no connection within {limit_s:g} s") from error
         except TimeoutError as error:
-            raise Slow(self.url, "went silent in the middle of an answer") from error
+            raise Slow(self.url, slow) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(self.url, f"{lost} ({_reason(error)})") from error
         except ValueError as error:
             raise Faulty(self.url, f"sends an event that is too long ({error})") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(self.url, f"lost the connection ({_reason(error)})") from error
-
-    def _no_connection(self) -> Unreachable:
-        return Unreachable(self.url, f"accepted no connection within {self._settings.connect_timeout_s:g} s")
 
     def _event(self, data: bytes) -> Json:
         try:
