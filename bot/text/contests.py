@@ -48,14 +48,19 @@ def what_decides(contest: Contest, weekly: float) -> str:
     return f"{said} {gettext('`/choose` shows ten comparisons.')}"
 
 
+def choices_left(contest: Contest) -> int | None:
+    """Return about how many more choices decide; None if neither version leads, or only very many would."""
+    left = contest.forecast.choices_left
+    return None if left is None or left > MANY_CHOICES else left
+
+
 def describe_choices_left(contest: Contest) -> str:
     """Return about how many more choices decide about the version."""
-    evidence = contest.evidence if contest.evidence.bets else max(contest.standings, key=lambda one: len(one.bets))
-    left = evidence.choices_left
+    left = choices_left(contest)
     names = {"version": contest.rival.name, "champion": name_of(contest.champion)}
-    if evidence.needs_people:
+    if contest.forecast.needs_people:
         return gettext("Choices of more people decide whether {version} is better than {champion}.", **names)
-    if left is None or left > MANY_CHOICES:
+    if left is None:
         return gettext(
             "{count} choices or more that agree decide whether {version} is better than {champion}.",
             count=FEWEST_CHOICES,
@@ -83,10 +88,10 @@ def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
             version=version,
             champion=champion,
         )
-    left = evidence.choices_left
+    left = choices_left(contest)
     if evidence.needs_people:
         more = gettext("other people have to choose too before this decides")
-    elif left is None or left > MANY_CHOICES:
+    elif left is None:
         more = gettext("undecided so far")
     else:
         more = ngettext("about {count} more choice decide", "about {count} more choices decide", left)

@@ -243,6 +243,11 @@ class Contest:
         return self.evidence, *self.admins.values()
 
     @property
+    def forecast(self) -> Standing:
+        """The standing from which the choices that are missing are told: the members', or the admin's with most."""
+        return self.evidence if self.evidence.bets else max(self.standings, key=lambda one: len(one.bets))
+
+    @property
     def is_as_good(self) -> bool:
         """Return whether it is as good as the base, which needs examples to be so good: an admin may promote it."""
         members = self.evidence

@@ -15,7 +15,7 @@ from bot.console.rendering import lay_out_tree
 from bot.errors import UserFacingError
 from bot.localization.sentences import sentence
 from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, contestant_of, open_two
-from bot.text.contests import describe_choices_left, describe_contest
+from bot.text.contests import choices_left, describe_choices_left, describe_contest
 from bot.text.lineage import as_plain_text, lineage_lines
 from bot.text.releases import describe_left_out, describe_verdict, describe_version
 from bot.text.taste import describe_now
@@ -60,8 +60,8 @@ def show_contest(session: Session, here: Here) -> ShownContest | None:
     contest = read_contest(session, here.personality.id, here.services.settings.votes)
     if contest is None:
         return None
-    standing = contest.admins.get(here.visitor.user_id, contest.evidence)
-    counted, left = standing.wins + standing.losses, standing.choices_left
+    standing, left = contest.forecast, choices_left(contest)
+    counted = standing.wins + standing.losses
     return ShownContest(
         version=contest.rival.name,
         champion=name_of(contest.champion),

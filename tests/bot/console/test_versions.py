@@ -7,13 +7,14 @@ import re
 import pytest
 from sqlalchemy import update
 
-from storage.database.enums import AuditOutcome, RoundStatus
+from storage.database.enums import OPERATOR, AuditOutcome, RoundStatus
 from storage.database.tables import AuditRow, VersionRow
 from storage.releases.contests import read_contest
 from storage.releases.versions import note_evidence, read_alias
 from storage.settings.sections import VoteSettings
 from storage.training.rounds import claim_round, finish_round, request_round
-from tests.seeding import choose, compared_metrics
+from storage.votes.comparisons import Better, compare
+from tests.seeding import ask_twice, choose, compared_metrics
 
 CHANGED = "Someone else just changed the version in use: check the change, then try again."
 
@@ -40,6 +41,20 @@ class TestList:
         text = (await visitor.get("/versions")).text
         assert "v1 leads 5 to 1 in blind comparisons, by 6 members; about 8 more choices decide." in text
         assert "passed the checks; members' choices decide" in text
+
+    async def test_the_bar_counts_the_choices_of_which_the_sentence_tells(self, visitor, waiting, query):
+        v1 = waiting(1.0)
+
+        def chosen(session):
+            choose(session, v1, None, wins=5, losses=1)
+            for _ in range(2):
+                compare(session, *ask_twice(session, v1, None), OPERATOR, Better.SECOND, by_admin=True)
+
+        query(chosen)
+        page = await visitor.get("/versions")
+        assert "you 0 to 2, members 5 to 1" in page.text
+        assert "About 8 more choices decide between v1 and base." in page.text
+        assert '<progress max="14" value="6"' in page.html
 
     async def test_why_a_version_is_ready_is_said(self, visitor, add_version, query):
         add_version(1.0)
