@@ -17,6 +17,7 @@ from bot.chat.conversation import SPOKEN
 from bot.chat.voices import question_of_message
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.interactions import working_on_event
+from bot.recent import Recent
 from bot.services import Services
 from storage.conversations.replies import answered_questions, direct_channels
 from storage.database.columns import utc_now
@@ -36,7 +37,6 @@ MOST_DIRECT = 20
 DIRECT_FOR = timedelta(days=1)
 """Time after an answer during which direct messages are searched: Discord does not list those with new messages."""
 LOOKED_THROUGH = 100
-MOST_REMEMBERED = 10_000
 
 Open = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
 Place = Open | discord.DMChannel
@@ -47,16 +47,14 @@ class MissedQuestions:
         self._bot = bot
         self._services = services
         self._calls = calls
-        self._known: dict[int, None] = {}
-        """IDs of the newest messages, oldest first."""
+        self._known = Recent[None]()
+        """IDs of the newest messages."""
 
     def is_new(self, message_id: int) -> bool:
         """Return whether the message comes for the first time, and remember it."""
         if message_id in self._known:
             return False
         self._known[message_id] = None
-        while len(self._known) > MOST_REMEMBERED:
-            del self._known[next(iter(self._known))]
         return True
 
     async def stop(self) -> None:

@@ -14,6 +14,7 @@ import discord
 from discord import app_commands
 
 from bot.discord_errors import DISCORD_ERRORS
+from bot.recent import Recent
 from bot.servers.setups import ServerSetups, places_around
 from storage.runtime.shards import Shards
 from storage.settings.sections import (
@@ -33,7 +34,6 @@ ALWAYS_ALLOWED = frozenset({"privacy"})
 MEMBERSHIP_S = 600.0
 """Time for which Discord's answer about a membership is remembered."""
 NOTICE_PAUSE_S = 3_600.0
-MOST_REMEMBERED = 10_000
 
 
 class DenialReason(StrEnum):
@@ -101,8 +101,8 @@ class AccessPolicy:
         self._access = settings.access
         self._discord = settings.discord
         self._shards = shards
-        self._members: dict[int, tuple[float, bool]] = {}
-        self._noticed: dict[int, float] = {}
+        self._members = Recent[tuple[float, bool]]()
+        self._noticed = Recent[float]()
 
     async def refusal(
         self, user: discord.User | discord.Member, guild_id: int | None, channel: object
@@ -146,7 +146,6 @@ class AccessPolicy:
         now_s = time.monotonic()
         if now_s - self._noticed.get(channel_id, -NOTICE_PAUSE_S) < NOTICE_PAUSE_S:
             return False
-        _forget_oldest(self._noticed)
         self._noticed[channel_id] = now_s
         return True
 
@@ -167,7 +166,6 @@ class AccessPolicy:
             return False
         known = self._members.get(user_id)
         if known is None or time.monotonic() > known[0]:
-            _forget_oldest(self._members)
             known = self._members[user_id] = (time.monotonic() + MEMBERSHIP_S, await self._is_member(user_id))
         return known[1]
 
@@ -193,12 +191,6 @@ class AccessPolicy:
     def _limits(self, guild: discord.Guild) -> list[Collection[int]]:
         """Return the lists of roles from each of which a member needs one."""
         return [roles for roles in (self._access.roles, self._setups.of(guild.id).roles) if roles]
-
-
-def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float]) -> None:
-    """Forget the oldest entries over the limit, so that strangers cannot fill the memory."""
-    while len(remembered) >= MOST_REMEMBERED:
-        del remembered[next(iter(remembered))]
 
 
 class NotAnAdmin(app_commands.CheckFailure):

@@ -6,7 +6,6 @@ commands, because the docs name them.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import cache
 from gettext import GNUTranslations
@@ -24,11 +23,11 @@ from discord.app_commands import TranslationContextLocation, TranslationContextT
 from discord.ext import commands
 
 from bot.localization.sentences import ENGLISH, Language
+from bot.recent import Recent
 from storage.errors import SettingsError
 from storage.settings.sections import DiscordSettings
 from storage.wording import shorten
 
-MOST_REMEMBERED = 10_000
 MAX_DESCRIPTION_CHARS = 100  # Discord's limit, above which it refuses all commands
 TRANSLATED = frozenset(
     {
@@ -63,7 +62,7 @@ class Languages(app_commands.Translator):
         known = {locale: self._known(locale.value) for locale in discord.Locale}
         self._translated = {locale: language for locale, language in known.items() if language not in (None, ENGLISH)}
         """Discord's locales with a translation. discord.py asks for each locale that Discord has."""
-        self._members: OrderedDict[int, Language] = OrderedDict()
+        self._members = Recent[Language]()
         self._chosen_by_operator = self._require(settings) if settings.language else None
 
     @property
@@ -77,10 +76,8 @@ class Languages(app_commands.Translator):
 
     def of_member(self, interaction: discord.Interaction) -> Language:
         """Return the language that a member has chosen in Discord, and remember it for their direct messages."""
+        self._members.pop(interaction.user.id, None)
         language = self._members[interaction.user.id] = self.find(interaction.locale.value)
-        self._members.move_to_end(interaction.user.id)
-        if len(self._members) > MOST_REMEMBERED:
-            self._members.popitem(last=False)
         return language
 
     def of_server(self, guild_id: int | None) -> Language:

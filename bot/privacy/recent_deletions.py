@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from bot.recent import Recent
 from storage.conversations.replies import Sources
 from storage.database.columns import utc_now
-
-MOST_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Deletions:
     """Deleted messages and channels: noted before the database, and checked in the transaction that writes."""
 
     def __init__(self) -> None:
-        self._found: dict[int, Deleted] = {}
-        """Deletions by ID, oldest first. Only the event loop changes them; other threads read a copy."""
+        self._found = Recent[Deleted]()
+        """Deletions by ID. Only the event loop changes them; other threads read a copy."""
         self._watches: set[_Watch] = set()
 
     def note(self, channel_id: int, message_ids: Iterable[int] = ()) -> None:
@@ -43,8 +42,6 @@ class Deletions:
         now = utc_now()
         for id_ in tuple(message_ids) or (channel_id,):
             self._found[id_] = Deleted(channel_id, now)
-        while len(self._found) > MOST_REMEMBERED:
-            del self._found[next(iter(self._found))]
         for watch in list(self._watches):
             if not watch.is_deleted and self.concern_prompt(watch.channel_id, watch.sources, watch.since):
                 watch.is_deleted = True
