@@ -250,7 +250,7 @@ def test_a_picture_is_attached_and_shown_and_the_bot_says_that_it_cannot_see_it(
     say(page, "What is this?")
     expect(page.get_by_alt_text("sunset.png")).to_be_visible()
     expect(page.locator("#attached")).to_have_text("")
-    expect_in_view(page, "I can't see pictures here, so please tell me in words what it shows.")
+    expect_in_view(page, "I can't see pictures here, so please tell me in words what yours shows.")
     assert demo.rows(ReplyRow)[-1].origin is Origin.FIXED
 
 

@@ -26,9 +26,9 @@ from storage.wording import gettext_noop
 
 THANKS = gettext_noop("Thank you! Your answer counts as the better one in the next round.")
 TOO_NEW = gettext_noop(
-    "Thank you! I keep it with the answer, but don't learn from it: your account or membership is too new."
+    "Thank you! I keep your answer with mine, but don't learn from it: your account or membership is too new."
 )
-NOT_TRAINED = gettext_noop("Thank you! I keep it with the answer, but don't learn from it. `/privacy` says why.")
+NOT_TRAINED = gettext_noop("Thank you! I keep your answer with mine, but don't learn from it. `/privacy` says why.")
 FACTS = gettext_noop("Thank you! I keep your answer with mine, but don't learn from it: facts come from documents.")
 WHAT_IS_WRONG = gettext_noop("What is wrong with that answer?")
 ADD_THUMB = gettext_noop("Add a 👎 to the answer too, or this doesn't count.")

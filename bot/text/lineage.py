@@ -32,7 +32,7 @@ VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50
 SPLITS = {Split.TRAIN: gettext_noop("trained on"), Split.VALIDATION: gettext_noop("for validation")}
 SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
-NO_LINEAGE = gettext_noop("**base** is the base model without an adapter: no votes made it.")
+NO_LINEAGE = gettext_noop("**base** is the base model without an adapter: it was not made from votes.")
 
 OUTCOMES = {
     VoteStatus.WITHDRAWN: gettext_noop("withdrawn"),
@@ -55,16 +55,16 @@ OBSTACLES = {
     Obstacle.UNFINISHED: gettext_noop("that answer was not finished"),
 }
 TASTE = {
-    TasteUse.COUNTS: gettext_noop("counts in what people here like"),
+    TasteUse.COUNTS: gettext_noop("counts towards what members here like"),
     TasteUse.WRONG_FACT: gettext_noop(
-        "says nothing about what people here like: it is about a fact, not about the style"
+        "says nothing about what members here like: it is about a fact, not about the style"
     ),
-    TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: in an arena, only the choice does"),
+    TasteUse.NO_PICK: gettext_noop("says nothing about what members here like: in an arena, only the choice does"),
     TasteUse.OPTED_OUT: gettext_noop(
-        "doesn't count in what people here like, because learning is forbidden in `/privacy`"
+        "doesn't count towards what members here like, because learning is forbidden in `/privacy`"
     ),
     TasteUse.SWITCHED_OFF: gettext_noop(
-        "doesn't count in what people here like: learning from reactions is switched off"
+        "doesn't count towards what members here like: learning from reactions is switched off"
     ),
 }
 VERDICTS = {

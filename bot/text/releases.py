@@ -94,7 +94,7 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
         after=after,
         before=before,
     )
-    taught = [gettext("What people's votes taught still acts:")] if now.taste_acts else []
+    taught = [gettext("What people's votes taught me still applies:")] if now.taste_acts else []
     return " ".join([said, *taught, *what_acts(now)])
 
 
@@ -145,7 +145,7 @@ def describe_version(details: VersionDetails) -> str:
 
 def _move(move: AliasMove, version: Version) -> str:
     who, becomes = name_actor(move.moved_by), move.to_version_id == version.id
-    made = gettext("{admin} put it in use", admin=who)
+    made = gettext("{admin} promoted it", admin=who)
     said = made if becomes else gettext("{admin} replaced it", admin=who)
     if move.overrides_gate:
         said = gettext("{did}, against the checks", did=said)

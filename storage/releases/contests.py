@@ -165,7 +165,7 @@ class Standing:
         if could_decide(self._amounts, HASTE * (choices + 1) / passed * left):
             return ""
         return sentences.Sentence(
-            "{pace}, {time} cannot decide",
+            "{pace}, {time} will not be enough to decide",
             pace=sentences.counted("at {count} choice a day", "at {count} choices a day", choices / passed),
             time=sentences.counted("the {count} day left", "the {count} days left", ceil(left)),
         )

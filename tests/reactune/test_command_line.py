@@ -454,7 +454,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, in_json, v
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
     used = "used as the better answer in round 1 → v1 (passed the checks)"
-    assert lines[2].endswith(f"“good answer 0”: counts in what people here like; {used}")
+    assert lines[2].endswith(f"“good answer 0”: counts towards what members here like; {used}")
 
 
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):

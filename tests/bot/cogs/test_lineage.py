@@ -133,7 +133,7 @@ class TestLineage:
         assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].outcome) == ("version history", AuditOutcome.REFUSED)
 
 
-WAITS = "waiting for a training round that can use it; counts in what people here like"
+WAITS = "waiting for a training round that can use it; counts towards what members here like"
 
 
 class TestMyVotes:
@@ -149,7 +149,7 @@ class TestMyVotes:
             "in round 1 (to decide when training stops, not to train on) → **v1** (passed the checks), which answers "
             "now",
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
-            "counts in what people here like; used as the better answer in round 1 → **v1** (passed the checks), which "
+            "counts towards what members here like; used as the better answer in round 1 → **v1** (passed the checks), which "
             "answers now",
         ]
         assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You haven't voted yet."
@@ -167,7 +167,7 @@ class TestMyVotes:
         lines = (await file.read()).decode().splitlines()
         assert len(lines) == 41
         assert lines[1].endswith(
-            "“answer 39”: waiting for a training round that can use it; counts in what people here like"
+            "“answer 39”: waiting for a training round that can use it; counts towards what members here like"
         )
 
     async def test_the_menu_shows_one_vote(self, place):
@@ -281,7 +281,7 @@ class TestWords:
                 outcome(VoteStatus.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
                 "v2 (being compared)",
             ),
-            (outcome(VoteStatus.WAITING), "; counts in what people here like"),
+            (outcome(VoteStatus.WAITING), "; counts towards what members here like"),
             (
                 outcome(VoteStatus.WAITING, obstacle=Obstacle.LIVE_CHAT_CLOSED),
                 "waiting for a training round that can use it; the answer itself is not trained on: Discord does not",

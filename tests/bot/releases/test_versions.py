@@ -280,7 +280,7 @@ class TestReleases:
         shown = (await place.grace.slash(place.channel, "version show", version="v1")).response.content
         assert "from base on tiny" in shown
         assert "12 pairs trained on · 3 for validation" in shown
-        assert ") put it in use" in shown
+        assert ") promoted it" in shown
 
     async def test_a_version_is_opened_from_the_list_and_the_list_from_it(self, place, add_version, env, new_bot):
         add_version()

@@ -236,7 +236,7 @@ def test_a_pair_that_votes_and_taste_agree_on_weighs_more_and_one_that_they_do_n
     assert weights.keys() == {2, 6}
     assert weights[2] > 0.9
     assert 0.3 < weights[6] < 2 / 3, "a taste that sees no difference leaves less to one vote"
-    assert "1 pair of people left out, because all other votes say the opposite" in plan.evidence["notes"]
+    assert "1 pair from people's votes left out, because all other votes say the opposite" in plan.evidence["notes"]
     alone = plan_of(survey(answers))
     assert [round(pair.weight, 3) for pair in alone.train] == [0.667] * 3
 

@@ -271,7 +271,7 @@ def test_too_few_known_facts_pass_and_say_so():
         ("coherence_ratio", "the loss of answers under the coherence model"),
         ("degenerate_share", "the share of broken answers"),
         ("degenerate_share_base", "the share of broken answers"),
-        ("alike_share", "the share of answers alike"),
+        ("alike_share", "the share of similar answers"),
         ("answer_tokens", "the length of answers"),
     ],
 )
