@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.knowledge.quoting import newest_question, without_quotes
-from bot.localization.sentences import gettext, ngettext
+from bot.localization.sentences import gettext, ngettext, quoted
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.errors import GapConflict
@@ -143,7 +143,7 @@ def describe_group(session: Session, group: GapGroup) -> str:
         answer = escape_inline(shorten(" ".join(gap.answer.split()), ANSWER_CHARS))
         link = f" · [{gettext('answer')}](<{gap.link}>)" if gap.link else ""
         lines.append(
-            f"- “{escape_inline(question_of(gap.messages))}”{link}\n  → {answer}\n  -# {_sources(session, gap)}"
+            f"- {quoted(escape_inline(question_of(gap.messages)))}{link}\n  → {answer}\n  -# {_sources(session, gap)}"
         )
     rest = len(group.gaps) - SHOWN_QUESTIONS
     return "\n".join([*lines, *([f"- {gettext('and {number} more', number=rest)}"] if rest > 0 else [])])

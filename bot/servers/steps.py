@@ -35,7 +35,8 @@ PERSONALITY = gettext_noop(
     "`/personality import` for a character card; then press Next and Back to see them here."
 )
 LEFT_OUT = gettext_noop(
-    "Discord shows only 25 in a list, so {number} are missing: choose any of them with `/personality bind` and `server`."
+    "Discord shows only 25 in a list, so {number} are missing: choose any of them with `/personality bind` and "
+    "`server`."
 )
 ARENAS = gettext_noop(
     "In an arena I give several blind answers to a prompt of my operator, and members choose the best."

@@ -143,14 +143,14 @@ class TestMyVotes:
         assert shown.flags.ephemeral
         assert shown.content.splitlines() == [
             "You voted on 2 answers: 2 trained on.",
-            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: counts in "
-            "what people here like; used as the worse answer in round 1 → **v1** (passed the checks), which answers "
-            "now; a suggested answer was preferred to it "
+            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: counts "
+            "towards what members here like; used as the worse answer in round 1 → **v1** (passed the checks), which "
+            "answers now; a suggested answer was preferred to it "
             "in round 1 (to decide when training stops, not to train on) → **v1** (passed the checks), which answers "
             "now",
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
-            "counts towards what members here like; used as the better answer in round 1 → **v1** (passed the checks), which "
-            "answers now",
+            "counts towards what members here like; used as the better answer in round 1 → **v1** (passed the checks), "
+            "which answers now",
         ]
         assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You haven't voted yet."
         assert (await place.ada.user.slash("myvotes")).response.content == shown.content, "in direct messages too"
