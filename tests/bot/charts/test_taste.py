@@ -171,7 +171,7 @@ def test_the_reader_s_language_is_drawn():
     with speaking(GERMAN):
         texts = texts_of(CLEAR)
         assert effect_words(CLEAR).title == "Klar beliebt: kürzere Antworten und eine Frage am Ende"
-        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser vorher als der Anteil der Daumen hoch")
+        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser voraus als der Anteil der Daumen hoch")
     assert {"Was bei default gefällt", "kürzere Antworten", "Gefällt", "Gefällt nicht"} <= set(texts)
     assert "160 Stimmen und 12 Entscheidungen · 04.11.2026" in texts
 
