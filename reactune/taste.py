@@ -41,7 +41,7 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "votes": report.counts.votes,
         "choices": report.counts.choices,
         "others": report.counts.others,
-        "voters": report.counts.people,
+        "members": report.counts.people,
         "since": report.since,
         "evidence": report.evidence,
         "is_learning": report.is_learning,

@@ -58,7 +58,7 @@ async def put_into_words(content: bytes, asked: str, settings: Settings, engine:
     except UserFacingError:
         raise
     except BotError as error:
-        log.warning("A picture was not looked at: %s", error)
+        log.warning("Picture skipped: %s", error)
         raise UserFacingError(NOT_SEEING if isinstance(error, ServerError) else NOT_LOOKED) from error
 
 

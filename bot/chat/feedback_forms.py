@@ -152,13 +152,15 @@ def _label(cause: Cause) -> str:
 class WithdrawButton(PersistentButton, template=r"reactune:withdraw:(?P<id>\d+)"):
     def __init__(self, correction_id: int) -> None:
         self.correction_id = correction_id
-        super().__init__(f"reactune:withdraw:{correction_id}", gettext("Withdraw"))
+        super().__init__(f"reactune:withdraw:{correction_id}", gettext("Take back"))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         author = interaction.user.id
         await interaction.response.defer()
         withdrawn = await services.database.run(corrections.withdraw, self.correction_id, author)
         text = (
-            gettext("Your suggestion is withdrawn.") if withdrawn else gettext("That suggestion was withdrawn already.")
+            gettext("Your suggestion is taken back.")
+            if withdrawn
+            else gettext("That suggestion was taken back already.")
         )
         await interaction.edit_original_response(content=text, view=None)

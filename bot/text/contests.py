@@ -15,7 +15,7 @@ Reason = TypeVar("Reason")
 LEFT_OUT = {
     LeftOut.NEW: gettext_noop("by new accounts or members"),
     LeftOut.REPEATED: gettext_noop("on a question that was decided before"),
-    LeftOut.BEYOND_SHARE: gettext_noop("beyond one person's share"),
+    LeftOut.BEYOND_SHARE: gettext_noop("over the limit per person"),
     LeftOut.OPTED_OUT: gettext_noop("by people who forbade learning"),
     LeftOut.QUARANTINED: gettext_noop("on hold"),
     LeftOut.OTHER_STRENGTH: gettext_noop("on answers at another strength"),

@@ -35,7 +35,7 @@ SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
 NO_LINEAGE = gettext_noop("**base** is the base model without an adapter: it was not made from votes.")
 
 OUTCOMES = {
-    VoteStatus.WITHDRAWN: gettext_noop("withdrawn"),
+    VoteStatus.WITHDRAWN: gettext_noop("taken back"),
     VoteStatus.WEIGHTLESS: gettext_noop(
         "doesn't count: the account was too new, or had joined the server too recently"
     ),

@@ -83,7 +83,7 @@ def _withdrawn(held: Quarantine) -> str:
     number = held.votes - held.remaining
     if not number:
         return ""
-    return ngettext("{count} has been withdrawn since.", "{count} have been withdrawn since.", number)
+    return ngettext("{count} has been taken back since.", "{count} have been taken back since.", number)
 
 
 def _span(held: Quarantine) -> str:

@@ -463,7 +463,8 @@ class PairSettings(Section):
     """Preference pairs: people's own, and fresh answers that the taste model ranks."""
 
     ranked_prompts: Annotated[int, Field(ge=0)] = 128
-    """Prompts of the bank, and newest ones that may be trained on, whose answers the taste ranks; 0 disables it."""
+    """Prompts answered for each round, from the bank and recent messages that may be used; fewer make rounds shorter.
+    0: none."""
     ranked_answers: Annotated[int, Field(ge=2)] = 8
     """Answers to each of these prompts; those that the current version has not given yet are drawn."""
     min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.6

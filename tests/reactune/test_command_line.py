@@ -280,7 +280,7 @@ def test_a_backup_is_made_and_restored(reactune, in_json, refused, version, tmp_
     reactune("model", "promote", "v1")
     assert "already has rows: add --replace" in refused("restore", file)
     assert Path(in_json("restore", file, "--replace")["saved"]).is_file()
-    assert in_json("model", "list")["champion"] == "base"
+    assert in_json("model", "list")["in_use"] == "base"
     (line,) = in_json("audit", "--action", "restore")["entries"]
     assert line["subject"].startswith("backup.tar.gz, of ")
 
@@ -312,11 +312,11 @@ def test_a_backup_without_the_files_of_a_version_is_none_to_rely_on(reactune, se
 def test_models_are_listed_shown_promoted_and_rolled_back(reactune, in_json, version):
     assert [v["name"] for v in in_json("model", "list")["versions"]] == ["v1"]
     assert in_json("model", "show", "v1")["metrics"] == {"divergence": 0.25}
-    assert in_json("model", "promote", "v1") == {"champion": "v1", "generation": 1}
+    assert in_json("model", "promote", "v1") == {"in_use": "v1", "changes": 1}
     assert "👑 v1" in reactune("model", "list")[1]
     shown = in_json("model", "show", "v1")
     assert "(command line)" in shown["moves"][0]["moved_by"]
-    assert in_json("model", "rollback") == {"champion": "base", "generation": 2}
+    assert in_json("model", "rollback") == {"in_use": "base", "changes": 2}
 
 
 def test_a_version_is_shown_and_promoted_with_the_same_messages_before_and_after(reactune, in_json, seeded, version):
@@ -397,7 +397,7 @@ def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(i
         "to use it anyway, repeat with override and a reason\n"
     )
     assert "overriding the checks needs a reason" in refused("model", "promote", "v1", "--override")
-    assert in_json("model", "promote", "v1", "--override", "--reason", "only a test")["champion"] == "v1"
+    assert in_json("model", "promote", "v1", "--override", "--reason", "only a test")["in_use"] == "v1"
     (move,) = in_json("model", "show", "v1")["moves"]
     assert (move["overrides_gate"], move["reason"]) == (True, "only a test")
 
@@ -492,7 +492,7 @@ def test_taste_says_what_people_like_how_sure_and_why(reactune, in_json, seeded)
     assert lines[-1].endswith("I see style only, not whether an answer is right, funny or helpful.")
 
     found = in_json("taste")
-    assert (found["personality"], found["votes"], found["choices"], found["voters"]) == ("default", 40, 0, 3)
+    assert (found["personality"], found["votes"], found["choices"], found["members"]) == ("default", 40, 0, 3)
     assert (found["is_learning"], found["is_used"]) == (True, True)
     assert found["evidence"] > 1
     by_name = {effect["name"]: effect for effect in found["effects"]}
@@ -778,7 +778,7 @@ class TestPersonalities:
 
     def test_cards_are_listed_before_the_bot_has_ever_started(self, reactune, in_json, card):
         listed = in_json("personality", "list")["personalities"]
-        assert [(p["name"], p["champion"]) for p in listed] == [("default", "base"), ("keeper", "base")]
+        assert [(p["name"], p["in_use"]) for p in listed] == [("default", "base"), ("keeper", "base")]
         words = "base (has not learned yet and follows the examples on its card)"
         assert f"keeper · in use: {words}" in " ".join(reactune("personality", "list")[1].split())
         shown = reactune("personality", "show", "keeper")[1]

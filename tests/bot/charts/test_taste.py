@@ -98,7 +98,7 @@ def texts_of(report: TasteReport, personality: str = "default") -> list[str]:
 class TestEveryCase:
     def test_no_words_overlap_or_leave_their_card(self, report):
         words = words_of(build_taste_figure(report, "w" * 32, NOW))
-        assert f"What the people of {'w' * 32} like" in [text for text, _ in words]
+        assert f"What members like: {'w' * 32}" in [text for text, _ in words]
         assert overlapping(words) == []
 
     def test_german_words_leave_no_card(self, report):

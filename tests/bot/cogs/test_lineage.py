@@ -179,7 +179,7 @@ class TestMyVotes:
         assert f"/{place.channel.id}/{answer.id}>" in shown.content
         await place.ada.unreact(answer, "👍")
         again = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
-        assert again.content.endswith(": withdrawn")
+        assert again.content.endswith(": taken back")
         other = (await place.bo.context_menu(place.channel, "What became of my vote?", answer)).response
         assert other.content == "You have not voted on that answer."
         message = await place.bo.send(place.channel, "not an answer")
@@ -234,7 +234,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("told", "words"),
         [
-            (outcome(VoteStatus.WITHDRAWN, None), "withdrawn"),
+            (outcome(VoteStatus.WITHDRAWN, None), "taken back"),
             (
                 outcome(VoteStatus.QUARANTINED),
                 "on hold: it is one of several suspicious votes that an admin has to review",

@@ -40,7 +40,7 @@ class TestStatus:
         text = said((await place.grace.slash(place.channel, "version status")).response)
         assert "**Version in use:** base on tiny" in text
         assert "**Votes:** 1 vote by 1 member.\n" in text
-        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. The taste ranks" in text
+        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. I add answers to" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Everything said here may be used for training." in text
 
@@ -165,7 +165,7 @@ class TestTrain:
             "votes": 1200,
             "voters": 1,
             "removed_shares": {"quarantine": 0.25, "account age": 0.001},
-            "notes": ["the taste ranks no answers yet: it needs 6 more votes or choices at least"],
+            "notes": ["training uses only members' own comparisons until there are 6 more votes or choices"],
         }
         round_ = query(lambda session: claim_round(session, "host"))
         query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
@@ -174,7 +174,7 @@ class TestTrain:
         assert (
             "**Votes when the round began:** 1,200 votes; 1 member behind its pairs; the rules removed 25% "
             "(suspicious votes)\n"
-            "The taste ranks no answers yet: it needs 6 more votes or choices at least."
+            "Training uses only members' own comparisons until there are 6 more votes or choices."
         ) in place.last.content
 
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
@@ -261,7 +261,7 @@ class TestReleases:
         ]
         status = said((await place.grace.slash(place.channel, "version status")).response)
         assert "An admin has switched the taste off" in status
-        assert "The taste ranks no answers: an admin has switched it off." in status
+        assert "An admin switched the taste off, so training uses only members' own comparisons." in status
 
     async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, add_version):
         add_version()

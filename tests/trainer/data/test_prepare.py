@@ -474,7 +474,7 @@ def test_votes_of_one_kind_only_teach_what_they_can_and_the_round_says_what_is_m
     seed(database, like_everything)
     reason = skipped(prepare(ranking))
     assert reason.startswith("0 pairs to learn from, 2 needed: vote on answers, suggest better ones")
-    assert reason.endswith("; the taste ranks no answers yet: it needs 10 more votes or choices at least")
+    assert reason.endswith("; training uses only members' own comparisons until there are 10 more votes or choices")
 
 
 def test_thumbs_that_do_not_show_what_people_like_start_no_round(
@@ -490,7 +490,7 @@ def test_thumbs_that_do_not_show_what_people_like_start_no_round(
 
     seed(database, vote_by_chance)
     reason = skipped(prepare(ranking))
-    assert reason.endswith("; the taste ranks no answers yet: the votes do not show clearly enough what people like")
+    assert reason.endswith("; I can't tell yet what members like, so training uses only their own comparisons")
     assert samples(database) == []
 
 

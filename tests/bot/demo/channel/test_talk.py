@@ -239,7 +239,7 @@ async def test_menus_and_buttons_of_messages(channel, world):
     foreign = await channel.act("bo", thanks.id, press=row.children[0].custom_id)
     assert "That message was deleted" in foreign.text
     pressed = await channel.act("ada", thanks.id, press=row.children[0].custom_id)
-    assert "Your suggestion is withdrawn" in articles(pressed)[-1]
+    assert "Your suggestion is taken back" in articles(pressed)[-1]
 
 
 async def test_menus_for_admins_are_offered_to_the_admin(channel, world, rows):
