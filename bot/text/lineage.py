@@ -49,7 +49,7 @@ OBSTACLES = {
     Obstacle.OUTSIDE_TEXT: gettext_noop(
         "answers about a picture, web page, forwarded message or note are never trained on"
     ),
-    Obstacle.LIVE_CHAT_CLOSED: gettext_noop("Discord does not permit training on live chat here"),
+    Obstacle.LIVE_CHAT_CLOSED: gettext_noop("Discord does not permit training on members' messages here"),
     Obstacle.NO_CONSENT: gettext_noop("not everyone quoted in that conversation allows training"),
     Obstacle.OTHER_BASE: gettext_noop("its prompt was imported as finished text for another base model"),
     Obstacle.UNFINISHED: gettext_noop("that answer was not finished"),

@@ -245,7 +245,7 @@ class TestWords:
             ),
             (
                 outcome(VoteStatus.NOT_TRAINABLE, obstacle=Obstacle.LIVE_CHAT_CLOSED),
-                "Discord does not permit training on live chat here",
+                "Discord does not permit training on members' messages here",
             ),
             (
                 outcome(VoteStatus.TRAINED, uses=[use()]),

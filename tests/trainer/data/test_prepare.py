@@ -683,7 +683,7 @@ def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: delete_member(session, CAROL)))
     plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     assert skipped(plan) == (
-        "votes or suggestions were withdrawn, deleted or put on hold 10 times while this round was planned: "
+        "votes or suggestions were taken back, deleted or put on hold 10 times while this round was planned: "
         "start a new round"
     )
     with database.snapshot() as session:
@@ -819,7 +819,7 @@ def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: B
     missing = f"1 pair to learn from, 2 needed: {remedy}"
     assert skipped(prepare()) == missing
     seed(database, lambda session: add_reply(session, basis=None, base_revision=tiny_base.revision))
-    closed = "live chat is not trained on (privacy.discord_training_permission = false)"
+    closed = "messages on Discord are not used for training (privacy.discord_training_permission = false)"
     assert skipped(prepare()) == f"{missing}; {closed}"
 
 
