@@ -86,7 +86,7 @@ def export_personality(
 ) -> None:
     """Export a personality's adapter as a PEFT folder, which peft and transformers can load, or its card."""
     if target.suffix in TAVERN_SUFFIXES:
-        raise SettingsError(f"{target} is no name for it: a card is exported as a {CARD_SUFFIX} file")
+        raise SettingsError(f"{target} is not a name for it: a card is exported as a {CARD_SUFFIX} file")
     if version and target.suffix == CARD_SUFFIX:
         raise SettingsError(f"{target} is a card, which has no version: name a folder, or leave out --version")
     if target.suffix == CARD_SUFFIX:

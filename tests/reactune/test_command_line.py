@@ -862,7 +862,7 @@ class TestPersonalities:
             ),
             (
                 ("personality", "export", "keeper", "a.png"),
-                "a.png is no name for it: a card is exported as a .toml file",
+                "a.png is not a name for it: a card is exported as a .toml file",
             ),
             (
                 ("personality", "export", "keeper", "out"),
