@@ -52,7 +52,7 @@ def test_guides_use_the_words_of_the_glossary(page: Path) -> None:
     assert sorted({word.group() for word in re.finditer(rf"\b(?:{UNWANTED.pattern})\b", text, re.IGNORECASE)}) == []
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDES], ids=lambda page: page.name)
 def test_sentences_of_guides_are_short(page: Path) -> None:
     sentences = re.split(r"(?<=[.!?:])\s|\n", prose_of(page))
     assert [sentence for sentence in sentences if len(sentence.split()) > LONGEST_SENTENCE] == []
@@ -90,6 +90,8 @@ def test_the_guide_and_the_notice_say_the_same_about_what_is_stored() -> None:
     guide, notice = stored_things(DOCS / "privacy.md"), stored_things(ROOT / "PRIVACY.md")
     assert len(guide) == len(notice)
     for ours, theirs in zip(guide, notice, strict=True):
-        subjects, days = zip(*((set(re.findall(r"[a-z/]{5,}", row[0].lower())), row[2]) for row in (ours, theirs)))
+        subjects, days = zip(
+            *((set(re.findall(r"[a-z/]{5,}", row[0].lower())), row[2]) for row in (ours, theirs)), strict=True
+        )
         assert subjects[0] & subjects[1], (ours, theirs)
         assert len({tuple(sorted(re.findall(r"\d+|seven", said))) for said in days}) == 1, (ours, theirs)
