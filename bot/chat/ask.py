@@ -244,4 +244,6 @@ def small_print(label: str, prompt: RenderedPrompt, finish: Finish, more: Sequen
         notes.append(gettext("the middle of your message did not fit"))
     if finish in NOTES:
         notes.append(gettext(NOTES[finish]))
+    if finish is Finish.LENGTH:
+        notes.append(gettext("reply “go on” for the rest"))
     return "-# " + " · ".join(notes)

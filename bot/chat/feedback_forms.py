@@ -26,7 +26,8 @@ from storage.wording import gettext_noop
 
 THANKS = gettext_noop("Thank you! Your answer counts as the better one in the next round.")
 TOO_NEW = gettext_noop(
-    "Thank you! I keep your answer with mine, but don't learn from it: your account or membership is too new."
+    "Thank you! I keep your answer with mine, but don't learn from it: your account or membership is too new. Suggest "
+    "it again in a few days."
 )
 NOT_TRAINED = gettext_noop("Thank you! I keep your answer with mine, but don't learn from it. `/privacy` says why.")
 FACTS = gettext_noop("Thank you! I keep your answer with mine, but don't learn from it: facts come from documents.")

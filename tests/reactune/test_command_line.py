@@ -23,7 +23,6 @@ from bot.demo.folder import claim_folder
 from bot.releases.comparison import NO_ANSWER, Comparison
 from reactune.demo import sole_demo
 from reactune.run import supervised_trainer
-from reactune.shared import as_called
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict, TrainingSource
@@ -34,6 +33,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, register
 from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
+from storage.runtime.shell import as_called
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.feedback import PairMaterial, look_ahead

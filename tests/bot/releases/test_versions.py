@@ -40,7 +40,7 @@ class TestStatus:
         text = said((await place.grace.slash(place.channel, "version status")).response)
         assert "**Version in use:** base on tiny" in text
         assert "**Votes:** 1 vote by 1 member.\n" in text
-        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. I add answers to" in text
+        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. Training uses only" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Everything said here may be used for training." in text
 
@@ -150,7 +150,7 @@ class TestTrain:
         query(lambda session: report_progress(session, 1, doing))
         assert await text() == (
             "**Training a new version** (round 1)\n"
-            "`███░░░░░░░░░` **Step 3 of 5:** Training the new version · about 43 s left"
+            "`███░░░░░░░░░` **Step 3 of 5:** Training the new version · about 43 s left, longer if a check fails"
         )
         add_version(metrics=METRICS, round_id=1)
         assert place.last.embeds == []
@@ -241,7 +241,7 @@ class TestReleases:
         back = (await place.grace.slash(place.channel, "version rollback")).response
         assert back.content == (
             "Rolled back: **base** answers again. `/version promote v1` brings v1 back. What people's votes "
-            f"taught still acts: {chooses}"
+            f"taught me still applies: {chooses}"
         )
         status = said((await place.grace.slash(place.channel, "version status")).response)
         acts = f"No version answers yet, but people's votes already shape the answers. {chooses}"
