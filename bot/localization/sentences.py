@@ -168,7 +168,7 @@ def _figure(figure: Figure) -> str:
     return decimal(figure.value, decimals) if decimals else number(figure.value)
 
 
-def quoted(text: str) -> str:
+def in_quotes(text: str) -> str:
     return gettext("“{text}”", text=text)
 
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bot.localization.sentences import gettext, listing, ngettext, number, percent, quoted, reasoned
+from bot.localization.sentences import gettext, in_quotes, listing, ngettext, number, percent, reasoned
 from bot.text.rounds import describe_pairs
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
@@ -260,7 +260,7 @@ def describe_outcome(outcome: VoteOutcome) -> str:
     where = _link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
     sign = outcome.emoji or SIGNS[outcome.vote]
-    return f"{sign} {where} {whose}{quoted(escape_inline(excerpt))}: {'; '.join(_parts(outcome))}"
+    return f"{sign} {where} {whose}{in_quotes(escape_inline(excerpt))}: {'; '.join(_parts(outcome))}"
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:

@@ -9,7 +9,7 @@ from discord.utils import format_dt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.localization.sentences import gettext, ngettext, quoted
+from bot.localization.sentences import gettext, in_quotes, ngettext
 from bot.text.lineage import SIGNS
 from bot.text.sanitize import sanitize_reason
 from storage.conversations.replies import message_links
@@ -45,7 +45,7 @@ def describe_decision(session: Session, held: Quarantine) -> str:
     """Return the decision, its votes, its author, its time and its reason."""
     decision = gettext("Counted") if held.status is QuarantineStatus.COUNTED else gettext("Left out")
     when = f", {format_dt(held.decided_at, 'f')}" if held.decided_at else ""
-    why = f" · {quoted(sanitize_reason(held.reason))}" if held.reason else ""
+    why = f" · {in_quotes(sanitize_reason(held.reason))}" if held.reason else ""
     who = gettext("decided by {admin}", admin=held.decided_by)
     return f"**{decision}:** {_describe_burst(session, held)} {_accounts(held)} · {who}{when}{why}"
 

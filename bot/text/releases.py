@@ -7,7 +7,7 @@ from datetime import datetime
 
 import discord
 
-from bot.localization.sentences import gettext, ngettext, quoted, reasoned, sentence, translated
+from bot.localization.sentences import gettext, in_quotes, ngettext, reasoned, sentence, translated
 from bot.text.contests import count_reasons, describe_contest
 from bot.text.lineage import name_actor
 from bot.text.rounds import describe_metrics, describe_pairs, describe_style, describe_votes
@@ -290,7 +290,7 @@ def before_after_text(found: BeforeAfter | None) -> str:
         return ""
     parts = ["", f"**{gettext(BEFORE_AND_AFTER)}**"]
     for message, answers in _compared_rows(found, str):
-        parts.append("\n".join([quoted(message), *(f"- {answer}" for answer in answers)]))
+        parts.append("\n".join([in_quotes(message), *(f"- {answer}" for answer in answers)]))
     return "\n\n".join([*parts, gettext(HOW_CHOSEN)])
 
 
