@@ -27,12 +27,12 @@ from reactune.models import list_bases
 from reactune.personality import personality
 from reactune.run import run, serve, trainer
 from reactune.settings import list_settings
-from reactune.shared import as_called
 from reactune.taste import show_taste
 from reactune.train import export_pairs, import_pairs, train
 from storage.database.engine import explain, is_away
 from storage.errors import DatabaseError, SettingsError, StorageError
 from storage.runtime.log_setup import log_fatal_error
+from storage.runtime.shell import as_called
 from trainer.errors import TrainerError
 
 app = typer.Typer(

@@ -57,9 +57,9 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     settings = read_settings(config)
     found = look_up(config, personality, lambda session, id_: read_versions(session, id_, settings))
     data = {
-        "champion": name_of(found.now.champion),
+        "in_use": name_of(found.now.champion),
         "since": found.now.since,
-        "challenger": found.contest.rival.name if found.contest else None,
+        "being_compared": found.contest.rival.name if found.contest else None,
         "comparison": found.contest.numbers if found.contest else None,
         "versions": [
             asdict(version) | {"name": version.name, "votes": asdict(found.votes.on(version.id))}
@@ -147,7 +147,7 @@ def _show_champion(move: ChampionMove, as_json: bool, more: str = "", compared: 
     from bot.text.releases import before_after_text
 
     champion = move.after
-    data: dict[str, Any] = {"champion": champion.target, "generation": champion.generation}
+    data: dict[str, Any] = {"in_use": champion.target, "changes": champion.generation}
     if compared:
         data["before_after"] = asdict(compared)
     text = f"**{champion.target}** is now in use. {more}".rstrip()

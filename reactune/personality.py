@@ -55,7 +55,7 @@ def list_all_personalities(config: Config = None, as_json: AsJson = False) -> No
     with with_cards(settings) as session:
         found = [(p, read_answering_now(session, p.id, settings)) for p in list_personalities(session)]
     lines = [f"- **{p.name}** · in use: {now.in_short} · {p.card.description or 'no description'}" for p, now in found]
-    data = [{"name": p.name, "champion": name_of(now.champion), "card": p.card.as_dict()} for p, now in found]
+    data = [{"name": p.name, "in_use": name_of(now.champion), "card": p.card.as_dict()} for p, now in found]
     show({"personalities": data}, "\n".join(lines), as_json)
 
 
@@ -66,7 +66,7 @@ def show_personality(name: PersonalityName, config: Config = None, as_json: AsJs
     with with_cards(settings) as session:
         found = personality_named(session, name)
         now = read_answering_now(session, found.id, settings)
-    data = {"name": found.name, "champion": name_of(now.champion), "card": found.card.as_dict()}
+    data = {"name": found.name, "in_use": name_of(now.champion), "card": found.card.as_dict()}
     show_plain(data, f"# in use: {now.in_short}\n{format_card(found.card)}", as_json)
 
 
@@ -86,7 +86,7 @@ def export_personality(
 ) -> None:
     """Export a personality's adapter as a PEFT folder, which peft and transformers can load, or its card."""
     if target.suffix in TAVERN_SUFFIXES:
-        raise SettingsError(f"{target} is no name for it: a card is exported as a {CARD_SUFFIX} file")
+        raise SettingsError(f"{target} is not a name for it: a card is exported as a {CARD_SUFFIX} file")
     if version and target.suffix == CARD_SUFFIX:
         raise SettingsError(f"{target} is a card, which has no version: name a folder, or leave out --version")
     if target.suffix == CARD_SUFFIX:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -24,6 +23,7 @@ from storage.errors import SettingsError, StorageError
 from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
 from storage.runtime.redaction import redact_secrets
+from storage.runtime.shell import as_called
 from storage.settings.loading import NO_OVERRIDES, load_settings
 from storage.settings.sections import Settings
 
@@ -63,14 +63,6 @@ def show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:
         show(data, text, as_json)
     else:
         print(as_called(text))
-
-
-def as_called(text: str) -> str:
-    """Return a text whose commands work in the operator's shell, such as `.venv/bin/reactune doctor`."""
-    if shutil.which("reactune"):
-        return text
-    called = Path(sys.argv[0])
-    return text.replace("`reactune ", f"`{called if called.stem == 'reactune' else 'python -m reactune'} ")
 
 
 def plain_text_of(markdown: str) -> str:

@@ -11,6 +11,7 @@ from reactune.shared import AsJson, Config, Personality, look_up, operating, ope
 from storage.insights.taste_report import TasteReport, read_taste_report
 from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
+from storage.runtime.shell import SLASH_COMMANDS
 from storage.taste.acting import switch_taste
 
 
@@ -31,7 +32,11 @@ def show_taste(
         with operating(config, personality, command) as (database, action, personality_id):
             database.call(audited(action, switch_taste), personality_id, on=switch == "on")
     report = look_up(config, personality, lambda session, id_: read_taste_report(session, id_, settings))
-    show_plain(_as_data(report, personality, describe_finding(report)), taste_text(report), as_json)
+    show_plain(_as_data(report, personality, describe_finding(report)), _on_discord(taste_text(report)), as_json)
+
+
+def _on_discord(text: str) -> str:
+    return f"{text}\n{SLASH_COMMANDS}" if "`/" in text else text
 
 
 def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, Any]:
@@ -41,7 +46,7 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "votes": report.counts.votes,
         "choices": report.counts.choices,
         "others": report.counts.others,
-        "voters": report.counts.people,
+        "members": report.counts.people,
         "since": report.since,
         "evidence": report.evidence,
         "is_learning": report.is_learning,

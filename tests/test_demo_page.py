@@ -250,7 +250,7 @@ def test_a_picture_is_attached_and_shown_and_the_bot_says_that_it_cannot_see_it(
     say(page, "What is this?")
     expect(page.get_by_alt_text("sunset.png")).to_be_visible()
     expect(page.locator("#attached")).to_have_text("")
-    expect_in_view(page, "I can't see pictures here, so please tell me in words what it shows.")
+    expect_in_view(page, "I can't see pictures here, so please tell me in words what yours shows.")
     assert demo.rows(ReplyRow)[-1].origin is Origin.FIXED
 
 
@@ -474,7 +474,7 @@ def test_the_same_messages_before_and_after_a_sitting(tmp_path: Path, browser: B
     assert newest.inner_text().startswith("A new version is made"), page.locator("main").inner_text()
     page.goto(f"{demo.address}/versions")
     page.get_by_label("Why").first.fill("for the picture")
-    page.get_by_label("Promote it even if").check()
+    page.get_by_label("Override: promote it even if").check()
     page.get_by_role("button", name="Promote", exact=True).click()
     expect(page.get_by_role("row", name=re.compile("^v1 .*answers now"))).to_be_visible(timeout=ANSWER_MS)
     after = picture_of_answers(page, demo, messages)

@@ -52,7 +52,7 @@ def test_guides_use_the_words_of_the_glossary(page: Path) -> None:
     assert sorted({word.group() for word in re.finditer(rf"\b(?:{UNWANTED.pattern})\b", text, re.IGNORECASE)}) == []
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDES], ids=lambda page: page.name)
 def test_sentences_of_guides_are_short(page: Path) -> None:
     sentences = re.split(r"(?<=[.!?:])\s|\n", prose_of(page))
     assert [sentence for sentence in sentences if len(sentence.split()) > LONGEST_SENTENCE] == []
@@ -77,3 +77,21 @@ def test_settings_that_are_named_exist(page: Path) -> None:
     known = GONE if page.parent == NOTEBOOK else {}  # dated records keep the names of their day
     named = [one for one in SETTING.findall(page.read_text(encoding="utf-8")) if ".".join(one) not in known]
     assert [(name, key) for name, key in named if name in sections and key not in sections[name].model_fields] == []
+
+
+def stored_things(page: Path) -> list[list[str]]:
+    """Return the rows of the table of what is stored: what, …, how long, who may see it."""
+    table = page.read_text(encoding="utf-8").partition("Who may see it |\n")[2].partition("\n\n")[0]
+    return [line.strip("|").split("|") for line in table.splitlines()[1:]]
+
+
+def test_the_guide_and_the_notice_say_the_same_about_what_is_stored() -> None:
+    """Each row of one has its row in the other: about the same subject, with the same days."""
+    guide, notice = stored_things(DOCS / "privacy.md"), stored_things(ROOT / "PRIVACY.md")
+    assert len(guide) == len(notice)
+    for ours, theirs in zip(guide, notice, strict=True):
+        subjects, days = zip(
+            *((set(re.findall(r"[a-z/]{5,}", row[0].lower())), row[2]) for row in (ours, theirs)), strict=True
+        )
+        assert subjects[0] & subjects[1], (ours, theirs)
+        assert len({tuple(sorted(re.findall(r"\d+|seven", said))) for said in days}) == 1, (ours, theirs)

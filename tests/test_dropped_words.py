@@ -42,10 +42,10 @@ DROPPED_GERMAN = re.compile(
     r"\b(?:Champions?|Alias\w*|Quarantäne|\w*schw[aä]ll\w*|Schw[aä]ll\w*|Manifest\w*|Trainingsgrundlage|E-Werte?|Nats)\b"
 )
 DROPPED_WORD = re.compile(rf"\b(?:{'|'.join(DROPPED)})\b", re.IGNORECASE)
-NOT_READ = re.compile(r"`[^`]*`|\{[^{}]*\}|https?://\S+")
-"""Commands, placeholders and addresses."""
-IN_ENGLISH = ("bot/console", "bot/demo", "reactune")
-"""Folders whose sentences are not in a catalogue."""
+NOT_READ = re.compile(r"`[^`]*`|\{[^{}]*\}|https?://\S+|reactune:\S+")
+"""Commands, placeholders, addresses and IDs of buttons."""
+IN_ENGLISH = ("bot/console", "bot/demo", "bot/cogs", "reactune")
+"""Folders whose sentences are not in a catalogue, or not all of them: what the audit trail keeps is English."""
 GUIDES = ("README.md", "docs/*.md")
 EXPLAINED = {"docs/checks.md", "docs/monitoring.md", "docs/settings.md"}
 """Guides that explain such words, or name settings and metrics."""
@@ -85,10 +85,15 @@ def in_english() -> Iterator[tuple[str, str]]:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             silent = {id(text) for text in _docstrings(tree)}
             for node in ast.walk(tree):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
-                    where = f"{path.relative_to(ROOT).as_posix()}:{node.lineno}"
-                    if " " in node.value.strip():
-                        yield where, node.value
+                if id(node) not in silent and " " in (text := _text(node)).strip():
+                    yield f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", text
+
+
+def _text(node: ast.AST) -> str:
+    """Return the text of a string, with {} for the values of one that has some."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) or "{}" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:

@@ -96,7 +96,7 @@ class Stage(StrEnum):
     """A step of a round, in words that people read."""
 
     PREPARING = "Preparing the training data"
-    DRAWING = "Drawing answers and ranking them"
+    DRAWING = "Writing answers and ordering them"
     TRAINING = "Training the new version"
     TESTING = "Testing the new version"
     SAVING = "Saving it, with answers from before and after"

@@ -36,7 +36,7 @@ LANE = 0
 """The lane of the base's descriptions. Other lanes are the IDs of personalities, and lanes take turns."""
 QUESTION = "They want to know: {asked}\nDescribe what is needed for that. Do not answer it yourself."
 DAMAGED = gettext_noop("I couldn't open the picture: it is damaged or not what its name says.")
-BLIND = gettext_noop("I can't see pictures here, so please tell me in words what it shows.")
+BLIND = gettext_noop("I can't see pictures here, so please tell me in words what yours shows.")
 NOT_SEEING = gettext_noop(
     "I couldn't look at the picture, because the service that I see with doesn't answer right now."
 )
@@ -58,7 +58,7 @@ async def put_into_words(content: bytes, asked: str, settings: Settings, engine:
     except UserFacingError:
         raise
     except BotError as error:
-        log.warning("A picture was not looked at: %s", error)
+        log.warning("Picture skipped: %s", error)
         raise UserFacingError(NOT_SEEING if isinstance(error, ServerError) else NOT_LOOKED) from error
 
 

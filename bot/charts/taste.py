@@ -68,7 +68,7 @@ def draw_taste(report: TasteReport, personality: str, now: datetime) -> bytes:
 
 
 def build_taste_figure(report: TasteReport, personality: str, now: datetime) -> Figure:
-    header, date = gettext("What the people of {personality} like", personality=personality), day(now)
+    header, date = gettext("What members like: {personality}", personality=personality), day(now)
     if report.is_empty:
         page = open_page(EMPTY_HEIGHT_IN, header, date)
         add_panel(page, page.add_gridspec(1, 1)[0], empty_words(report))

@@ -43,7 +43,7 @@ NOTES = {
     Finish.THOUGHT: gettext_noop("thought too long to answer"),
     Finish.CANCELLED: gettext_noop("stopped, the bot is restarting"),
 }
-QUOTED_ALONE = gettext_noop("only quoted, because my own words did not keep to it")
+QUOTED_ALONE = gettext_noop("only quoted, because my own words strayed from the document")
 INVENTED_ADDRESS = gettext_noop("left out an address that I made up")
 WITHOUT_WORDS = {
     Outcome.TIMEOUT: gettext_noop("Sorry, that took too long and I gave up. Please try again."),
@@ -244,4 +244,6 @@ def small_print(label: str, prompt: RenderedPrompt, finish: Finish, more: Sequen
         notes.append(gettext("the middle of your message did not fit"))
     if finish in NOTES:
         notes.append(gettext(NOTES[finish]))
+    if finish is Finish.LENGTH:
+        notes.append(gettext("reply “go on” for the rest"))
     return "-# " + " · ".join(notes)

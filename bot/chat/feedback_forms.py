@@ -26,9 +26,10 @@ from storage.wording import gettext_noop
 
 THANKS = gettext_noop("Thank you! Your answer counts as the better one in the next round.")
 TOO_NEW = gettext_noop(
-    "Thank you! I keep it with the answer, but don't learn from it: your account or membership is too new."
+    "Thank you! I keep your answer with mine, but don't learn from it: your account or membership is too new. Suggest "
+    "it again in a few days."
 )
-NOT_TRAINED = gettext_noop("Thank you! I keep it with the answer, but don't learn from it. `/privacy` says why.")
+NOT_TRAINED = gettext_noop("Thank you! I keep your answer with mine, but don't learn from it. `/privacy` says why.")
 FACTS = gettext_noop("Thank you! I keep your answer with mine, but don't learn from it: facts come from documents.")
 WHAT_IS_WRONG = gettext_noop("What is wrong with that answer?")
 ADD_THUMB = gettext_noop("Add a 👎 to the answer too, or this doesn't count.")
@@ -152,13 +153,15 @@ def _label(cause: Cause) -> str:
 class WithdrawButton(PersistentButton, template=r"reactune:withdraw:(?P<id>\d+)"):
     def __init__(self, correction_id: int) -> None:
         self.correction_id = correction_id
-        super().__init__(f"reactune:withdraw:{correction_id}", gettext("Withdraw"))
+        super().__init__(f"reactune:withdraw:{correction_id}", gettext("Take back"))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         author = interaction.user.id
         await interaction.response.defer()
         withdrawn = await services.database.run(corrections.withdraw, self.correction_id, author)
         text = (
-            gettext("Your suggestion is withdrawn.") if withdrawn else gettext("That suggestion was withdrawn already.")
+            gettext("Your suggestion is taken back.")
+            if withdrawn
+            else gettext("That suggestion was taken back already.")
         )
         await interaction.edit_original_response(content=text, view=None)

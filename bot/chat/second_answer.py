@@ -46,7 +46,7 @@ NOTED = {
     Better.FIRST: gettext_noop("Noted: you like the first one better."),
     Better.SECOND: gettext_noop("Noted: you like the second one better."),
     Better.SAME: gettext_noop("Noted: you like both about the same."),
-    None: gettext_noop("Your choice is withdrawn."),
+    None: gettext_noop("Your choice is taken back."),
 }
 GONE = gettext_noop("One of those answers was deleted, so there is nothing to choose.")
 

@@ -127,7 +127,7 @@ class Personalities(
 
     @app_commands.command()
     @app_commands.describe(
-        personality="The personality to name or picture",
+        personality="The personality that gets a name or picture",
         name="What people see above its messages",
         picture="PNG, JPEG, GIF or WebP, beside its messages",
         reset="What goes back to the bot's own",

@@ -141,7 +141,9 @@ class Reactions(BotCog):
         await self.bot.wait_until_ready()
         since = utc_now() - REREAD
         await retry_until_available(partial(self._reconcile_since, since, shard_id), "Reading the votes of a gap")
-        await retry_until_available(partial(self._ask_when_voters_joined, since, shard_id), "Asking when voters joined")
+        await retry_until_available(
+            partial(self._ask_when_voters_joined, since, shard_id), "Asking when members joined"
+        )
 
     async def _reconcile_since(self, since: datetime, shard_id: int) -> None:
         shard = Shards(self.bot.shard_count or 1, frozenset({shard_id}))

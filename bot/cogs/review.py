@@ -33,7 +33,7 @@ from storage.database.enums import AuditOutcome, QuarantineStatus
 from storage.errors import GapConflict, QuarantineConflict
 from storage.knowledge.gaps import Gap, settle_gaps
 from storage.personalities.personalities import list_personalities
-from storage.votes.decisions import DECISIONS, Quarantine, decide_quarantines, open_quarantines
+from storage.votes.decisions import Quarantine, decide_quarantines, open_quarantines
 from storage.votes.quarantines import quarantine_bursts
 from storage.wording import count, gettext_noop
 
@@ -265,8 +265,8 @@ class DecisionForm(AdminForm):
     async def _decide(self, interaction: discord.Interaction, personality_ids: Collection[int]) -> str:
         """Store the decision and return a note for the admin, who may also hear that another admin was faster."""
         by, reason = user_label(interaction.user), " ".join(self._reason.value.split())
-        which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
-        audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
+        which = f"suspicious votes {'up to ' if self._choice.every else ''}{self._choice.quarantine_id}"
+        audited_action = replace(action_of(interaction, self.action, f"{which}: {self._choice.status}"), reason=reason)
 
         def decide(session: Session) -> tuple[list[Quarantine], list[str]]:
             decided = decide_quarantines(
@@ -292,7 +292,7 @@ class DecisionForm(AdminForm):
 def _log_decision(by: str, status: QuarantineStatus, decided: list[Quarantine]) -> None:
     votes = count(sum(quarantine.votes for quarantine in decided), "vote")
     ids = ", ".join(str(quarantine.id) for quarantine in decided)
-    log.info("%s decided that %s on hold (%s) are %s.", by, votes, ids, DECISIONS[status])
+    log.info("%s decided on %s on hold (%s): %s.", by, votes, ids, status)
 
 
 # Reported wrong facts

@@ -40,7 +40,7 @@ class Taste(BotCog):
     @app_commands.command()
     @app_commands.guild_only()
     @app_commands.describe(
-        personality=WHOSE, switch="For admins: whether what people like acts on answers and training"
+        personality=WHOSE, switch="For admins: whether answers and training follow what members like"
     )
     @app_commands.autocomplete(personality=offer_personalities)
     async def taste(

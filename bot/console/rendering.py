@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from bot.charts.rounds import smoothed
 from storage.insights.model_status import TreeNode
+from storage.runtime.shell import as_called
 from storage.wording import Duration, count, format_bytes
 
 _markdown = MarkdownIt("zero", {"html": False, "breaks": True}).enable(["emphasis", "backticks", "newline", "escape"])
@@ -61,6 +62,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters |= {
+    "as_called": as_called,
     "emphasis": _with_emphasis,
     "moment": show_moment,
     "clock": show_clock,

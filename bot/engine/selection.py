@@ -123,7 +123,7 @@ class ChosenEngine(Wrapper):
     async def _transformers(self) -> Engine:
         settings = self._settings
         if unlike := describe_unlike(settings):
-            log.warning("What is judged is not what is heard: %s.", unlike)
+            log.warning("Checks and answers use different number formats: %s.", unlike)
         make = partial(LocalEngine, self._base.path, settings.model, settings.generation, sees=self._may_see)
         if self._database is None or self._tasks is None:
             return make()

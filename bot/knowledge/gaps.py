@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from bot.knowledge.quoting import newest_question, without_quotes
-from bot.localization.sentences import gettext, ngettext
+from bot.localization.sentences import gettext, in_quotes, ngettext
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.errors import GapConflict
@@ -142,9 +142,8 @@ def describe_group(session: Session, group: GapGroup) -> str:
     for gap in group.gaps[:SHOWN_QUESTIONS]:
         answer = escape_inline(shorten(" ".join(gap.answer.split()), ANSWER_CHARS))
         link = f" · [{gettext('answer')}](<{gap.link}>)" if gap.link else ""
-        lines.append(
-            f"- “{escape_inline(question_of(gap.messages))}”{link}\n  → {answer}\n  -# {_sources(session, gap)}"
-        )
+        question = in_quotes(escape_inline(question_of(gap.messages)))
+        lines.append(f"- {question}{link}\n  → {answer}\n  -# {_sources(session, gap)}")
     rest = len(group.gaps) - SHOWN_QUESTIONS
     return "\n".join([*lines, *([f"- {gettext('and {number} more', number=rest)}"] if rest > 0 else [])])
 

@@ -168,6 +168,10 @@ def _figure(figure: Figure) -> str:
     return decimal(figure.value, decimals) if decimals else number(figure.value)
 
 
+def in_quotes(text: str) -> str:
+    return gettext("“{text}”", text=text)
+
+
 def reasoned(claim: str, reason: str) -> str:
     """Return "claim: reason", as the language writes it when both are sentences."""
     return gettext("{claim}: {reason}", claim=claim, reason=reason)

@@ -72,7 +72,7 @@ def describe_kept(note: Note, deleted_answers: int = 0) -> str:
     """Return the message about a new note, and about the answers that were deleted with the replaced one."""
     kept = gettext(
         "Noted: “{note}”\nI use it only when I answer you here, but others in the channel may notice. `/me show` lists "
-        "your notes and deletes them.",
+        "your notes and lets you delete them.",
         note=escape_inline(note.text),
     )
     if not deleted_answers:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from bot.operations.metrics import time_statements
 from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
+from storage.runtime.shell import as_called
 from storage.sentences import Figure, Sentence
 from storage.settings.sections import MetricsSettings
 
@@ -85,7 +86,7 @@ async def _database(services: Services) -> tuple[HealthCheck, ...]:
         return (HealthCheck("database", False, f"no answer within {DATABASE_TIMEOUT_S:g} s"),)
     except SQLAlchemyError as error:
         return (HealthCheck("database", False, f"unreachable ({type(error).__name__})"),)
-    trainer = "runs" if has_trainer else "no sign of life: `reactune trainer` starts one"
+    trainer = "runs" if has_trainer else as_called("no sign of life: `reactune trainer` starts one")
     return HealthCheck("database", True, "answers"), HealthCheck("trainer", has_trainer, trainer, needed=False)
 
 

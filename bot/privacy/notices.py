@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 CONFIRM = gettext_noop(
     "Delete everything I store about you, in every server? That includes answers based on your messages, your votes, "
     "suggested answers and notes, and documents and summaries made from your messages. I keep the date of the "
-    "deletion, and what you refused. This can't be undone."
+    "deletion, what you refused and, if you are an admin, the record of what you did as one. This can't be undone."
 )
 OUTSIDE_DISCORD = gettext_noop(
-    "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "
-    "only messages of members who allowed it may be."
+    "This is a demo on your own computer, not Discord, so everything said here may be used for training, even if you "
+    "forbid learning: that only takes out your reactions. On Discord, only messages of members who allowed it may be."
 )
 
 
@@ -51,7 +51,11 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
         ngettext("{count} server join date", "{count} server join dates", data.memberships) if data.memberships else "",
     ]
     things = ", ".join(filter(None, kept))
-    stored = gettext("I store about you: {things}.", things=things) if things else gettext("I store nothing about you.")
+    stored = (
+        gettext("I store about you: {things}.", things=things)
+        if things
+        else gettext("I store no messages, votes or notes of yours.")
+    )
     if data.oldest:
         stored += " " + gettext("The oldest entry is from {date}.", date=format_dt(data.oldest, "D"))
     deleted = _describe_deletion_by_age(settings, on_discord=on_discord)
@@ -176,7 +180,7 @@ BASES = {
 
 
 def report_lines(report: PrivacyReport, settings: PrivacySettings) -> list[str]:
-    permission = "yes" if report.discord_training_permission else "no, so live chat is not trained on"
+    permission = "yes" if report.discord_training_permission else "no, so messages on Discord are not used for training"
     lines = [f"Discord's permission to train on messages: {permission}.", describe_retention(settings)]
     if report.past_retention:
         lines.append(f"The next clean-up deletes {count(report.past_retention, 'answer')}.")

@@ -132,7 +132,8 @@ def _advice(session: Session, made: Version) -> str:
         )
     if made.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE:
         return gettext(
-            "People's choices decide about {version} from now on. How far they are: `/version status`.", version=name
+            "People's choices decide about {version} from now on. `/version status` shows how far they are.",
+            version=name,
         )
     return gettext(
         "To use {version} anyway, run `/version promote {version}` with `override` and a reason. Details: "

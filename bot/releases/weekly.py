@@ -127,7 +127,7 @@ def _said(week: Week) -> str:
 
 def _liked(week: Week) -> str:
     if week.liked:
-        return gettext("By everything so far, people like: {liked}.", liked=name_likings(week.liked))
+        return gettext("Going by everything so far, people like: {liked}.", liked=name_likings(week.liked))
     return gettext("I can't tell yet what people like.")
 
 
@@ -143,7 +143,7 @@ def _versions(week: Week) -> str:
             )
         )
     if week.was_promoted:
-        said.append(gettext("{version} answers since this week.", version=week.champion))
+        said.append(gettext("{version} has been answering since this week.", version=week.champion))
     if week.rival:
         names = {"version": week.rival.name, "champion": week.champion}
         said.append(gettext("{version} is being compared with {champion}, blind.", **names))

@@ -35,12 +35,13 @@ PERSONALITY = gettext_noop(
     "`/personality import` for a character card; then press Next and Back to see them here."
 )
 LEFT_OUT = gettext_noop(
-    "Discord shows only 25 in a list, so {number} more are missing: `/personality bind` with `server` chooses any."
+    "Discord shows only 25 in a list, so {number} are missing: choose any of them with `/personality bind` and "
+    "`server`."
 )
 ARENAS = gettext_noop(
     "In an arena I give several blind answers to a prompt of my operator, and members choose the best."
 )
-RELEASES = gettext_noop("A line for each new version of me that is released, ready or dropped.")
+RELEASES = gettext_noop("A line whenever a new version of me is ready, promoted or dropped.")
 WEEKLY = gettext_noop(
     "What you taught me in a week, in the channel for releases: votes, choices, what I now see that people like, and "
     "what to do next. Nothing in a week in which nothing happened."

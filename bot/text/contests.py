@@ -14,7 +14,7 @@ Reason = TypeVar("Reason")
 LEFT_OUT = {
     LeftOut.NEW: gettext_noop("by new accounts or members"),
     LeftOut.REPEATED: gettext_noop("on a question that was decided before"),
-    LeftOut.BEYOND_SHARE: gettext_noop("beyond one person's share"),
+    LeftOut.BEYOND_SHARE: gettext_noop("over the limit per person"),
     LeftOut.OPTED_OUT: gettext_noop("by people who forbade learning"),
     LeftOut.QUARANTINED: gettext_noop("on hold"),
     LeftOut.OTHER_STRENGTH: gettext_noop("on answers at another strength"),
@@ -40,8 +40,8 @@ def what_decides(contest: Contest, weekly: float) -> str:
     said = describe_choices_left(contest)
     if weekly < SLOW:
         slow = ngettext(
-            "People say so little here ({count} vote or choice a week) that only `/choose` will decide.",
-            "People say so little here ({count} votes and choices a week) that only `/choose` will decide.",
+            "People vote and choose so rarely here ({count} vote or choice a week) that only `/choose` will decide.",
+            "People vote and choose so rarely here ({count} votes and choices a week) that only `/choose` will decide.",
             round(weekly),
         )
         return f"{said} {slow}"
@@ -90,11 +90,11 @@ def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
         )
     left = choices_left(contest)
     if evidence.needs_people:
-        more = gettext("other people have to choose too before this decides")
+        more = gettext("other people have to choose too before this is decided")
     elif left is None:
         more = gettext("undecided so far")
     else:
-        more = ngettext("about {count} more choice decide", "about {count} more choices decide", left)
+        more = ngettext("about {count} more choice decides", "about {count} more choices decide", left)
     so_far = lead(version, evidence.wins, evidence.losses)
     if evidence.ties:
         so_far += " " + gettext("({ties} about the same)", ties=evidence.ties)
@@ -148,7 +148,7 @@ def _verdicts(contest: Contest, viewer_id: int | None) -> str:
         champion=name_of(contest.champion),
         verdicts=", ".join(verdicts),
     )
-    decides = gettext("Members' choices decide; an admin may promote before.")
+    decides = gettext("Members' choices decide; an admin may promote it earlier.")
     return f"{said} {decides}" if is_members else said
 
 

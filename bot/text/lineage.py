@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bot.localization.sentences import gettext, listing, ngettext, number, percent, reasoned
+from bot.localization.sentences import gettext, in_quotes, listing, ngettext, number, percent, reasoned
 from bot.text.rounds import describe_pairs
 from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
@@ -32,10 +32,10 @@ VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50
 SPLITS = {Split.TRAIN: gettext_noop("trained on"), Split.VALIDATION: gettext_noop("for validation")}
 SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
-NO_LINEAGE = gettext_noop("**base** is the base model without an adapter: no votes made it.")
+NO_LINEAGE = gettext_noop("**base** is the base model without an adapter: it was not made from votes.")
 
 OUTCOMES = {
-    VoteStatus.WITHDRAWN: gettext_noop("withdrawn"),
+    VoteStatus.WITHDRAWN: gettext_noop("taken back"),
     VoteStatus.WEIGHTLESS: gettext_noop(
         "doesn't count: the account was too new, or had joined the server too recently"
     ),
@@ -49,22 +49,22 @@ OBSTACLES = {
     Obstacle.OUTSIDE_TEXT: gettext_noop(
         "answers about a picture, web page, forwarded message or note are never trained on"
     ),
-    Obstacle.LIVE_CHAT_CLOSED: gettext_noop("Discord does not permit training on live chat here"),
+    Obstacle.LIVE_CHAT_CLOSED: gettext_noop("Discord does not permit training on members' messages here"),
     Obstacle.NO_CONSENT: gettext_noop("not everyone quoted in that conversation allows training"),
     Obstacle.OTHER_BASE: gettext_noop("its prompt was imported as finished text for another base model"),
     Obstacle.UNFINISHED: gettext_noop("that answer was not finished"),
 }
 TASTE = {
-    TasteUse.COUNTS: gettext_noop("counts in what people here like"),
+    TasteUse.COUNTS: gettext_noop("counts towards what members here like"),
     TasteUse.WRONG_FACT: gettext_noop(
-        "says nothing about what people here like: it is about a fact, not about the style"
+        "says nothing about what members here like: it is about a fact, not about the style"
     ),
-    TasteUse.NO_PICK: gettext_noop("says nothing about what people here like: in an arena, only the choice does"),
+    TasteUse.NO_PICK: gettext_noop("says nothing about what members here like: in an arena, only the choice does"),
     TasteUse.OPTED_OUT: gettext_noop(
-        "doesn't count in what people here like, because learning is forbidden in `/privacy`"
+        "doesn't count towards what members here like, because learning is forbidden in `/privacy`"
     ),
     TasteUse.SWITCHED_OFF: gettext_noop(
-        "doesn't count in what people here like: learning from reactions is switched off"
+        "doesn't count towards what members here like: learning from reactions is switched off"
     ),
 }
 VERDICTS = {
@@ -260,7 +260,7 @@ def describe_outcome(outcome: VoteOutcome) -> str:
     where = _link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
     sign = outcome.emoji or SIGNS[outcome.vote]
-    return f"{sign} {where} {whose}“{escape_inline(excerpt)}”: {'; '.join(_parts(outcome))}"
+    return f"{sign} {where} {whose}{in_quotes(escape_inline(excerpt))}: {'; '.join(_parts(outcome))}"
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:

@@ -9,7 +9,7 @@ from discord.utils import format_dt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.localization.sentences import gettext, ngettext
+from bot.localization.sentences import gettext, in_quotes, ngettext
 from bot.text.lineage import SIGNS
 from bot.text.sanitize import sanitize_reason
 from storage.conversations.replies import message_links
@@ -45,7 +45,7 @@ def describe_decision(session: Session, held: Quarantine) -> str:
     """Return the decision, its votes, its author, its time and its reason."""
     decision = gettext("Counted") if held.status is QuarantineStatus.COUNTED else gettext("Left out")
     when = f", {format_dt(held.decided_at, 'f')}" if held.decided_at else ""
-    why = f" · “{sanitize_reason(held.reason)}”" if held.reason else ""
+    why = f" · {in_quotes(sanitize_reason(held.reason))}" if held.reason else ""
     who = gettext("decided by {admin}", admin=held.decided_by)
     return f"**{decision}:** {_describe_burst(session, held)} {_accounts(held)} · {who}{when}{why}"
 
@@ -60,9 +60,8 @@ def _describe_burst(session: Session, held: Quarantine) -> str:
     links = [link for _, link in sorted(message_links(session, replies).items())][:SHOWN_LINKS]
     votes = f"{held.votes} {SIGNS[held.vote]}"
     if held.rule is QuarantineRule.REPLY:
-        return gettext(
-            "{votes} on {subject}", votes=votes, subject=f"[{held.subject}]({links[0]})" if links else held.subject
-        )
+        subject = gettext(held.subject)
+        return gettext("{votes} on {subject}", votes=votes, subject=f"[{subject}]({links[0]})" if links else subject)
     examples = f" ({', '.join(f'[{i}]({link})' for i, link in enumerate(links, start=1))})" if links else ""
     if held.rule is QuarantineRule.AUTHOR and held.subject_id != NOBODY:
         return gettext("{votes} on answers to {member}", votes=votes, member=f"<@{held.subject_id}>") + examples
@@ -84,7 +83,7 @@ def _withdrawn(held: Quarantine) -> str:
     number = held.votes - held.remaining
     if not number:
         return ""
-    return ngettext("{count} has been withdrawn since.", "{count} have been withdrawn since.", number)
+    return ngettext("{count} has been taken back since.", "{count} have been taken back since.", number)
 
 
 def _span(held: Quarantine) -> str:

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import discord
 
-from bot.localization.sentences import gettext, ngettext, reasoned, sentence, translated
+from bot.localization.sentences import gettext, in_quotes, ngettext, reasoned, sentence, translated
 from bot.text.contests import count_reasons, describe_contest
 from bot.text.lineage import name_actor
-from bot.text.rounds import describe_metrics, describe_pairs, describe_votes
+from bot.text.rounds import describe_metrics, describe_pairs, describe_style, describe_votes
 from bot.text.sanitize import escape_inline, quote_plainly, sanitize_reason
 from bot.text.taste import describe_now, name_likings, what_acts
 from storage.database.enums import GateVerdict
@@ -94,7 +94,7 @@ def describe_rollback(after: str, before: str, now: AnsweringNow) -> str:
         after=after,
         before=before,
     )
-    taught = [gettext("What people's votes taught still acts:")] if now.taste_acts else []
+    taught = [gettext("What people's votes taught me still applies:")] if now.taste_acts else []
     return " ".join([said, *taught, *what_acts(now)])
 
 
@@ -110,7 +110,12 @@ def _version_line(version: Version | None, found: VersionList) -> str:
 
 
 def describe_version(details: VersionDetails) -> str:
-    version, votes, round_ = details.version, details.votes, details.round
+    return "\n".join([*describe_story(details), *describe_measurements(details)])
+
+
+def describe_story(details: VersionDetails) -> list[str]:
+    """Return the version's origin, the decision about it and what has happened to it, one line each."""
+    version = details.version
     lines = [
         gettext(
             "**{version}** · made {time} from {parent} on {base}",
@@ -119,33 +124,40 @@ def describe_version(details: VersionDetails) -> str:
             parent=name_of(details.parent),
             base=f"{version.base_name} ({version.base_revision})",
         ),
-        gettext(
-            "Adapter `{digest}` · 👍 {up} 👎 {down} on its answers",
-            digest=version.digest[:16],
-            up=votes.up,
-            down=votes.down,
-        ),
         _verdict(version, details.failed_checks),
         describe_contest(details.contest) if details.contest else "",
     ]
-    if version.metrics:
-        lines.append(describe_metrics(version.metrics))
-    if round_:
-        who = name_actor(round_.requested_by)
-        lines.append(gettext("Round {round}, requested by {who}", round=str(round_.id), who=who))
-        lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
         lines.append(gettext("⚠️ It learned from data that was later deleted. The next round learns without that data."))
     if version.withdrawn_at:
         withdrawn = gettext("Its files were withdrawn on {time}", time=_time(version.withdrawn_at))
         lines.append(sentence(reasoned(withdrawn, translated(version.withdrawn_because))))
     lines += [f"{_time(move.moved_at)}: {_move(move, version)}" for move in details.moves[:MOVES_SHOWN]]
-    return "\n".join(filter(None, lines))
+    return [*filter(None, lines)]
+
+
+def describe_measurements(details: VersionDetails) -> list[str]:
+    """Return the version's votes, measurements and round, one line each."""
+    version, votes, round_ = details.version, details.votes, details.round
+    lines = [
+        gettext(
+            "Adapter `{digest}` · 👍 {up} 👎 {down} on its answers",
+            digest=version.digest[:16],
+            up=votes.up,
+            down=votes.down,
+        ),
+        describe_metrics(version.metrics),
+    ]
+    if round_:
+        who = name_actor(round_.requested_by)
+        lines.append(gettext("Round {round}, requested by {who}", round=str(round_.id), who=who))
+        lines += describe_votes(round_.evidence)
+    return [*filter(None, lines)]
 
 
 def _move(move: AliasMove, version: Version) -> str:
     who, becomes = name_actor(move.moved_by), move.to_version_id == version.id
-    made = gettext("{admin} put it in use", admin=who)
+    made = gettext("{admin} promoted it", admin=who)
     said = made if becomes else gettext("{admin} replaced it", admin=who)
     if move.overrides_gate:
         said = gettext("{did}, against the checks", did=said)
@@ -204,7 +216,6 @@ def _return(promotion: PromotionAnnouncement) -> str:
 
 def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str:
     after, before = name_of(promotion.after), name_of(promotion.before)
-    metrics = describe_metrics(promotion.after.metrics) if promotion.after else ""
     lines = [
         gettext("📣 **{after}** answers from now on (before: {before}).", after=after, before=before),
         _who_and_why(promotion),
@@ -222,7 +233,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
         )
         if liked
         else "",
-        gettext("**Measured:** {metrics}", metrics=metrics) if metrics else "",
+        describe_style(promotion.after.metrics) if promotion.after else "",
         _override(promotion),
         gettext("`/version rollback` brings {version} back.", version=before),
     ]
@@ -288,7 +299,7 @@ def before_after_text(found: BeforeAfter | None) -> str:
         return ""
     parts = ["", f"**{gettext(BEFORE_AND_AFTER)}**"]
     for message, answers in _compared_rows(found, str):
-        parts.append("\n".join([f"“{message}”", *(f"- {answer}" for answer in answers)]))
+        parts.append("\n".join([in_quotes(message), *(f"- {answer}" for answer in answers)]))
     return "\n\n".join([*parts, gettext(HOW_CHOSEN)])
 
 

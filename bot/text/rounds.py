@@ -21,6 +21,8 @@ from storage.wording import LEAST_SHOWN_SHARE, Duration, gettext_noop
 BAR_CELLS = 12
 FIRST_VERSION_MINUTES = 10
 """The bundled cards took 8, 10 and 17 on a core that other work shared; the gate judged two or three times."""
+JUDGED_AFTER = (1, 2)
+"""How many steps are left while a version is trained or tested: if it fails, a weaker one is tested again."""
 HEADLINES = {
     RoundStatus.REQUESTED: gettext_noop("Waiting for the trainer"),
     RoundStatus.RUNNING: gettext_noop("Training a new version"),
@@ -67,10 +69,10 @@ def describe_round(round_: Round) -> str:
     if round_.status is RoundStatus.RUNNING:
         lines.append(f"`{bar(round_.progress.get('share', 0.0))}` {describe_progress(round_.progress)}")
         lines += describe_notes(round_.evidence)
-    if round_.reason:
-        lines.append(sentence(gettext(round_.reason)))
     if changes := describe_changes(round_.metrics):
         lines.append(changes)
+    if round_.reason:
+        lines.append(sentence(gettext(round_.reason)))
     if not round_.is_open:
         lines += describe_votes(round_.evidence)
     return "\n".join(lines)
@@ -134,7 +136,10 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
         steps=progress["stages"],
         doing=gettext(progress["doing"]),
     )
-    return f"{said} · {gettext('about {time} left', time=Duration(progress['seconds_left']))}"
+    left = Duration(progress["seconds_left"])
+    if progress["stages"] - progress["stage"] in JUDGED_AFTER:
+        return f"{said} · {gettext('about {time} left, longer if a check fails', time=left)}"
+    return f"{said} · {gettext('about {time} left', time=left)}"
 
 
 def describe_changes(metrics: Mapping[str, Any]) -> str:
@@ -143,7 +148,7 @@ def describe_changes(metrics: Mapping[str, Any]) -> str:
         return ""
     moved = [
         gettext("{number} moved towards {what}", number=change.answers, what=gettext(change.words))
-        for change in (Change(**values) for values in metrics["changes"])
+        for change in _changes(metrics)
     ]
     said = (
         gettext(
@@ -161,6 +166,16 @@ def describe_changes(metrics: Mapping[str, Any]) -> str:
     less_well = gettext_noop("They fit their messages less well than the base's.")
     as_well = gettext_noop("They fit their messages as well as the base's.")
     return f"{said} {gettext(less_well if fits_worse else as_well)}"
+
+
+def describe_style(metrics: Mapping[str, Any]) -> str:
+    """Return what changed in the answers, without numbers; empty if nothing did, or if that is unknown."""
+    moved = [gettext(change.words) for change in _changes(metrics)]
+    return gettext("**What changed, compared with the base model:** {what}.", what=listing(moved)) if moved else ""
+
+
+def _changes(metrics: Mapping[str, Any]) -> Iterator[Change]:
+    return (Change(**values) for values in metrics.get("changes", ()))
 
 
 def describe_metrics(metrics: Mapping[str, Any]) -> str:

@@ -145,10 +145,10 @@ def _next_round(status: ModelStatus, settings: Settings) -> str:
 
 def _ranking(status: ModelStatus, settings: Settings) -> str:
     if not settings.pairs.ranked_prompts:
-        return gettext("The taste ranks no answers (pairs.ranked_prompts = 0).")
+        return gettext("Training uses only members' own comparisons (pairs.ranked_prompts = 0).")
     if status.outlook.taste.may_rank:
         return gettext(
-            "The taste ranks answers to {prompts} prompts and adds what it is sure of.",
+            "I add answers to {prompts} prompts, ordered by what members like, where I am sure.",
             prompts=settings.pairs.ranked_prompts,
         )
     return sentence(translated(status.outlook.taste.why_unsure))

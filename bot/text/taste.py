@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.localization.sentences import day, gettext, listing, ngettext, percent, reasoned, sentence
+from bot.localization.sentences import day, gettext, in_quotes, listing, ngettext, percent, reasoned, sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.taste_report import AnsweringNow, ShownEffect, TasteReport
 from storage.taste.acting import TasteRole
@@ -93,7 +93,7 @@ def taste_lines(report: TasteReport, escaped: Callable[[str], str] = escape_inli
 
 
 def _quoted(answer: str, escaped: Callable[[str], str]) -> str:
-    return f"“{escaped(shorten(quote_plainly(answer), QUOTE_CHARS))}”"
+    return in_quotes(escaped(shorten(quote_plainly(answer), QUOTE_CHARS)))
 
 
 def describe_finding(report: TasteReport) -> str:

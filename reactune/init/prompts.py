@@ -10,8 +10,9 @@ from typing import TypeVar
 import questionary
 from questionary import Choice
 
-from reactune.shared import as_called, notes
+from reactune.shared import notes
 from storage.errors import SettingsError
+from storage.runtime.shell import as_called
 from storage.settings.editing import Value, write_setting
 from storage.settings.loading import overriding_place, variable_name
 

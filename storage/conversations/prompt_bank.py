@@ -11,7 +11,7 @@ from random import Random
 
 from storage.conversations.control_tokens import sanitize
 from storage.errors import SettingsError
-from storage.wording import count
+from storage.sentences import Figure, Sentence, counted, joined
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,17 @@ class PromptBank:
     repeated_lines: tuple[int, ...]
     oversized_lines: tuple[int, ...]
 
-    def describe(self) -> str:
+    def describe(self) -> Sentence:
         """Return one line with the number of prompts and the skipped lines."""
-        notes = [f"{count(len(self.prompts), 'prompt')} in {self.source}"]
+        notes = [
+            counted("{count} prompt in {source}", "{count} prompts in {source}", len(self.prompts), source=self.source)
+        ]
         if self.repeated_lines:
-            notes.append(f"skipped as duplicates: {_lines(self.repeated_lines)}")
+            notes.append(Sentence("skipped as duplicates: {lines}", lines=_lines(self.repeated_lines)))
         if self.oversized_lines:
-            notes.append(f"skipped as longer than {MAX_PROMPT_CHARS:,} characters: {_lines(self.oversized_lines)}")
-        return "; ".join(notes)
+            longest, lines = Figure(MAX_PROMPT_CHARS, ","), _lines(self.oversized_lines)
+            notes.append(Sentence("skipped as longer than {longest} characters: {lines}", longest=longest, lines=lines))
+        return joined("; ", notes)
 
 
 def read_bank(setting: str) -> PromptBank:
@@ -60,7 +63,7 @@ def read_bank(setting: str) -> PromptBank:
         raise SettingsError(
             f"arena.prompts: {path} cannot be read ({error.strerror}): correct the path, or leave the setting empty"
         ) from error
-    bank = parse_bank(text, str(path) if setting else "the bundled bank")
+    bank = parse_bank(text, str(path) if setting else Sentence("the bundled bank"))
     if not bank.prompts:
         raise SettingsError(f"arena.prompts: {path} has no prompts: write one per line")
     if bank.repeated_lines or bank.oversized_lines:
@@ -102,5 +105,5 @@ def _key(prompt: str) -> str:
     return " ".join(prompt.split()).casefold()
 
 
-def _lines(numbers: Sequence[int]) -> str:
-    return f"line{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"
+def _lines(numbers: Sequence[int]) -> Sentence:
+    return counted("line {lines}", "lines {lines}", len(numbers), lines=", ".join(map(str, numbers)))

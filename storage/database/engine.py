@@ -92,7 +92,7 @@ def _busy_timeout_s(url: URL, name: str) -> float:
     try:
         return float(url.query.get("timeout", BUSY_TIMEOUT_S))  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise SettingsError(f"{name} has a timeout that is no number: write ?timeout=60, in seconds") from None
+        raise SettingsError(f"{name} has a timeout that is not a number: write ?timeout=60, in seconds") from None
 
 
 def _pool(settings: DatabaseSettings) -> dict[str, Any]:

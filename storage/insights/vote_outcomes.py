@@ -155,7 +155,7 @@ class _Results:
 class VoteStatus(StrEnum):
     """The outcome of a vote, in a few words that members read."""
 
-    WITHDRAWN = "withdrawn"
+    WITHDRAWN = "taken back"
     WEIGHTLESS = "not counted"
     """The account or the membership was too new."""
     QUARANTINED = "on hold"

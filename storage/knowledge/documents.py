@@ -17,8 +17,9 @@ from storage.database.rows import any_row, column_values, count_rows, from_row, 
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
 from storage.settings.sections import KnowledgeSettings
+from storage.wording import gettext_noop
 
-JUST_REMOVED = "that document was just removed, so nothing was changed"
+JUST_REMOVED = gettext_noop("that document was just removed, so nothing was changed")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def examine_base(which: str, settings: Settings) -> BaseOffer:
         return _examine(folder, str(folder), folder.name, None, settings)
     if HUB_ID.fullmatch(which) is None:
         raise SettingsError(
-            f"{which!r} is no base model: give {BUNDLED!r}, {GEMMA!r}, an existing folder, or a hub ID (owner/name)"
+            f"{which!r} is not a base model: give {BUNDLED!r}, {GEMMA!r}, an existing folder, or a hub ID (owner/name)"
         )
     if downloaded := find_downloaded(which):
         return _examine(downloaded, which, which, None, settings)

@@ -132,7 +132,7 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
         ],
         "documents": list(_documents(session, user_id)),
         "summaries": list(_summaries(session, user_id)),
-        "labels": list(_labels(session, user_id)),
+        "choices": list(_choices(session, user_id)),
         "rounds": [
             {"round": row.round_id, "share": row.share, "influence": row.influence}
             for row in session.scalars(select(RoundVoterRow).where(RoundVoterRow.pseudonym == pseudonym))
@@ -202,7 +202,7 @@ def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _labels(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+def _choices(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
     """Yield the pairs of answers that they compared with `/choose` or in the console."""
     pairs = select(SittingPairRow).join(SittingRow).where(SittingRow.user_id == user_id)
     for row in session.scalars(pairs.order_by(SittingPairRow.id)):
@@ -210,7 +210,7 @@ def _labels(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
             "prompt": row.prompt,
             "first_answer": row.first_id,
             "second_answer": row.second_id,
-            "label": row.label.value if row.label else None,
+            "choice": row.label.value if row.label else None,
             "at": _moment(row.labelled_at),
         }
 

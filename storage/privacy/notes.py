@@ -39,12 +39,16 @@ def add_note(session: Session, user_id: int, guild_id: int | None, text: str) ->
     if not said:
         raise NoteRefused("that note is empty: write what I should know about you")
     if len(said) > MAX_NOTE_CHARS:
-        raise NoteRefused(f"that note has {len(said)} characters, but the limit is {MAX_NOTE_CHARS}: shorten it")
+        raise NoteRefused(
+            "that note has {length} characters, but the limit is {limit}: shorten it",
+            length=len(said),
+            limit=MAX_NOTE_CHARS,
+        )
     notes = list_notes(session, user_id, guild_id)
     if any(note.text.casefold() == said.casefold() for note in notes):
         raise NoteRefused("I already have that note")
     if len(notes) >= MAX_NOTES:
-        raise NoteRefused(f"you have {MAX_NOTES} notes, which is the limit: delete one first in `/me show`")
+        raise NoteRefused("you have {limit} notes, which is the limit: delete one first in `/me show`", limit=MAX_NOTES)
     row = MemberNoteRow(user_id=user_id, guild_id=guild_id or DIRECT, text=said)
     session.add(row)
     session.flush()

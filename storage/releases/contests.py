@@ -180,7 +180,7 @@ class Standing:
         if needed is not None and needed <= (choices + 1) * most:
             return ""
         return sentences.Sentence(
-            "{pace}, {time} cannot decide",
+            "{pace}, {time} will not be enough to decide",
             pace=sentences.counted("at {count} choice a day", "at {count} choices a day", choices / passed),
             time=sentences.counted("the {count} day left", "the {count} days left", ceil(left)),
         )

@@ -319,14 +319,14 @@ class ModelSettings(Section):
 
 
 class RemoteSettings(Section):
-    """The server that answers instead of this machine, if model.engine is "remote" (docs/remote.md)."""
+    """The model server that answers instead of this machine, if model.engine is "remote" (docs/remote.md)."""
 
     url: Annotated[str, _address_or_none(KEY_VARIABLE)] = Field(default="", repr=False)  # it may contain a password
-    """Address of a server with the base model, such as http://gpu-1:8000, or of a router before several."""
+    """Address of a model server with the base model, such as http://gpu-1:8000, or of a router before several."""
     kind: Literal["vllm", "llama.cpp", "openai"] = "vllm"
-    """Server software; it decides how versions are loaded. "openai": any compatible server, base model only."""
+    """Its software, which decides how versions are loaded. "openai": any compatible one, base model only."""
     model: str = ""
-    """The server's name for the base model. Empty: the first model that it lists."""
+    """The model server's name for the base model. Empty: the first model that it lists."""
     adapter_path: str = ""
     """Path at which vLLM sees the data folder's `served` folder. Empty: the same path as here."""
     connect_timeout_s: Positive = 5.0
@@ -357,7 +357,7 @@ class GenerationSettings(Section):
     timeout_s: Positive = 120.0
     """Seconds after which an unfinished answer is stopped."""
     batch_size: Count = 8
-    """Answers generated at the same time; with a remote server, by all that is behind its address."""
+    """Answers generated at the same time; with a model server, by all that is behind its address."""
     queue_size: Count = 32
     """Maximum waiting answers per personality; beyond that the bot says that it is busy."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 4
@@ -414,23 +414,23 @@ class AttachmentSettings(Section):
 
 
 class PictureSettings(Section):
-    """Descriptions of pictures, by a server or by a base that can see (docs/attachments.md)."""
+    """Descriptions of pictures, by a model server or by a base that can see (docs/attachments.md)."""
 
     server: Annotated[str, _address_or_none(PICTURES_KEY_VARIABLE)] = Field(default="", repr=False)
-    """Address of a server that sees, with OpenAI's /v1/chat/completions. Empty: the base looks, if it sees."""
+    """Address of a model server that sees, with OpenAI's /v1/chat/completions. Empty: the base looks, if it sees."""
     model: str = ""
-    """The server's name for that model. Empty: none is named, which vLLM and llama.cpp accept."""
+    """The model server's name for that model. Empty: none is named, which vLLM and llama.cpp accept."""
     timeout_s: Positive = 30.0
     """Seconds to wait for it; then the question is answered without the picture."""
 
 
 class VoiceSettings(Section):
-    """A server that writes down voice messages (docs/attachments.md)."""
+    """A model server that writes down voice messages (docs/attachments.md)."""
 
     server: Annotated[str, _address_or_none(VOICE_KEY_VARIABLE)] = Field(default="", repr=False)
-    """Address of a server with OpenAI's /v1/audio/transcriptions. Empty: the bot cannot listen."""
+    """Address of a model server with OpenAI's /v1/audio/transcriptions. Empty: the bot cannot listen."""
     model: str = ""
-    """The server's name for its model, such as "whisper-1". Empty: none is named, which vLLM accepts."""
+    """The model server's name for that model, such as "whisper-1". Empty: none is named, which vLLM accepts."""
     timeout_s: Positive = 60.0
     """Seconds to wait for the text."""
 
@@ -463,7 +463,8 @@ class PairSettings(Section):
     """Preference pairs: people's own, and fresh answers that the taste model ranks."""
 
     ranked_prompts: Annotated[int, Field(ge=0)] = 128
-    """Prompts of the bank, and newest ones that may be trained on, whose answers the taste ranks; 0 disables it."""
+    """Prompts answered for each round, from the bank and recent messages that may be used; fewer make rounds shorter.
+    0: none."""
     ranked_answers: Annotated[int, Field(ge=2)] = 8
     """Answers to each of these prompts; those that the current version has not given yet are drawn."""
     min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.6

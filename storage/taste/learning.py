@@ -193,18 +193,18 @@ class LearnedTaste:
     def why_unsure(self) -> str:
         """Return the reason why it may not rank, as a sentence without a full stop."""
         if not self.is_on:
-            return sentences.Sentence("the taste ranks no answers: an admin has switched it off")
+            return sentences.Sentence("an admin switched the taste off, so training uses only members' own comparisons")
         if len(self.data) < UNJUDGED:
             return sentences.counted(
-                "the taste ranks no answers yet: it needs {count} more vote or choice at least",
-                "the taste ranks no answers yet: it needs {count} more votes or choices at least",
+                "training uses only members' own comparisons until there is {count} more vote or choice",
+                "training uses only members' own comparisons until there are {count} more votes or choices",
                 max(1, min(UNJUDGED - len(self.data), math.ceil(DECIDED - self.data.choices.decided))),
             )
         if not self.may_choose:
-            return sentences.Sentence("the taste ranks no answers: it predicts votes worse than the share of 👍 does")
-        return sentences.Sentence(
-            "the taste ranks no answers yet: the votes do not show clearly enough what people like"
-        )
+            return sentences.Sentence(
+                "the taste predicts votes worse than the share of 👍, so training uses only members' own comparisons"
+            )
+        return sentences.Sentence("I can't tell yet what members like, so training uses only their own comparisons")
 
     def without(self, reply_ids: Collection[int]) -> Posterior:
         """Return the posterior of the votes on other answers alone, with priors as strong as those of all votes."""

@@ -16,11 +16,16 @@ from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow
 from storage.errors import QuarantineConflict
 from storage.members import read_talkers
 from storage.personalities.personalities import lock_personalities, read_personality
+from storage.sentences import Sentence
 from storage.votes.votes import Vote, votes_on
 from storage.votes.weights import account_creation
+from storage.wording import gettext_noop, version_name
 
-VOTES_GONE = "these votes no longer exist: look again"
-DECISIONS = {QuarantineStatus.COUNTED: "counted", QuarantineStatus.EXCLUDED: "left out"}
+VOTES_GONE = gettext_noop("these votes no longer exist: look again")
+DECIDED = {
+    QuarantineStatus.COUNTED: gettext_noop("these votes were already counted by {admin}: nothing was changed"),
+    QuarantineStatus.EXCLUDED: gettext_noop("these votes were already left out by {admin}: nothing was changed"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Quarantine:
     id: int
     rule: QuarantineRule
     subject_id: int
-    subject: str
+    subject: Sentence
     """The subject in words, without names of members."""
     vote: Vote
     votes: int
@@ -100,11 +105,7 @@ def decide_quarantine(
     if row is None:
         raise QuarantineConflict(VOTES_GONE)
     if not changed_rows(decided):
-        raise QuarantineConflict(
-            "these votes were already {decision} by {decided_by}: nothing was changed",
-            decision=DECISIONS[row.status],
-            decided_by=row.decided_by,
-        )
+        raise QuarantineConflict(DECIDED[row.status], admin=row.decided_by)
     return _quarantine(session, row)
 
 
@@ -184,11 +185,14 @@ def _quarantine(session: Session, row: QuarantineRow) -> Quarantine:
     )
 
 
-def _subject(session: Session, row: QuarantineRow) -> str:
+def _subject(session: Session, row: QuarantineRow) -> Sentence:
     if row.rule is QuarantineRule.REPLY:
-        return "one answer"
+        return Sentence("one answer")
     if row.rule is QuarantineRule.AUTHOR:
-        return "answers to a member who deleted their data" if row.subject_id == NOBODY else "answers to one member"
+        deleted = row.subject_id == NOBODY
+        return Sentence("answers to a member who deleted their data") if deleted else Sentence("answers to one member")
     version, whose = session.get(VersionRow, row.subject_id), read_personality(session, row.personality_id)
-    answers = f"answers of v{version.number}" if version else "answers of the base model"
-    return answers if whose.is_default else f"{answers} as {whose.name}"
+    name = version_name(version.number if version else None)
+    if whose.is_default:
+        return Sentence("answers of {version}", version=name)
+    return Sentence("answers of {version} as {personality}", version=name, personality=whose.name)

@@ -54,7 +54,7 @@ def test_few_votes_are_given_on_what_is_served() -> None:
     assert [way["answers"] for way in ways] == ["base", "served", "told"], "twelve votes teach nothing"
     assert ways[2]["order"] == ""
     assert round_["version_made"] is None
-    assert "the taste ranks no answers yet: it needs" in round_["reason"]
+    assert "training uses only members' own comparisons until" in round_["reason"]
     assert found["summary"]["versions_made"] == 0
     assert [found["summary"][name] for name in ("approval_adapter", "approval_both_low", *costs)] == [None] * 6
 

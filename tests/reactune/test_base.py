@@ -216,7 +216,7 @@ def test_a_base_that_is_gone_leaves_its_history_and_the_way_back(reactune, confi
     code, out, _ = reactune("base", "show", "--json")
     shown = json.loads(out)
     assert (code, [one["use"]["setting"] for one in shown["used"]]) == (1, [str(copied), str(folders[0])])
-    assert "is no base model" in shown["problem"]
+    assert "is not a base model" in shown["problem"]
     code, out, _ = reactune("base", "show")
     assert f"base use '{copied}'".replace(" ", "") in "".join(out.split())
     assert f"{copied}, the base that is set (model.base), is not listed" in reactune("models")[1]
@@ -295,9 +295,9 @@ def test_what_is_refused_or_declined_changes_nothing(reactune, config, folders, 
     code, _, err = reactune("base", "use", str(folders[1]), typed="n\n")
     assert (code, "Nothing was changed." in err) == (1, True)
     for wrong, said in (
-        ("nowhere", "'nowhere' is no base model: give 'bundled', 'gemma3-270m', an existing folder, or a hub ID"),
-        ("./nowhere", "'./nowhere' is no base model"),
-        ("", "'' is no base model"),
+        ("nowhere", "'nowhere' is not a base model: give 'bundled', 'gemma3-270m', an existing folder, or a hub ID"),
+        ("./nowhere", "'./nowhere' is not a base model"),
+        ("", "'' is not a base model"),
         (str(tmp_path), "config.json is missing"),
         (str(short), "16 tokens leaves no room for a prompt with generation.max_new_tokens = 20: choose a base with a"),
     ):

@@ -23,7 +23,6 @@ from bot.demo.folder import claim_folder
 from bot.releases.comparison import NO_ANSWER, Comparison
 from reactune.demo import sole_demo
 from reactune.run import supervised_trainer
-from reactune.shared import as_called
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict, TrainingSource
@@ -34,6 +33,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, register
 from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
+from storage.runtime.shell import as_called
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.feedback import PairMaterial, look_ahead
@@ -280,7 +280,7 @@ def test_a_backup_is_made_and_restored(reactune, in_json, refused, version, tmp_
     reactune("model", "promote", "v1")
     assert "already has rows: add --replace" in refused("restore", file)
     assert Path(in_json("restore", file, "--replace")["saved"]).is_file()
-    assert in_json("model", "list")["champion"] == "base"
+    assert in_json("model", "list")["in_use"] == "base"
     (line,) = in_json("audit", "--action", "restore")["entries"]
     assert line["subject"].startswith("backup.tar.gz, of ")
 
@@ -312,11 +312,11 @@ def test_a_backup_without_the_files_of_a_version_is_none_to_rely_on(reactune, se
 def test_models_are_listed_shown_promoted_and_rolled_back(reactune, in_json, version):
     assert [v["name"] for v in in_json("model", "list")["versions"]] == ["v1"]
     assert in_json("model", "show", "v1")["metrics"] == {"divergence": 0.25}
-    assert in_json("model", "promote", "v1") == {"champion": "v1", "generation": 1}
+    assert in_json("model", "promote", "v1") == {"in_use": "v1", "changes": 1}
     assert "👑 v1" in reactune("model", "list")[1]
     shown = in_json("model", "show", "v1")
     assert "(command line)" in shown["moves"][0]["moved_by"]
-    assert in_json("model", "rollback") == {"champion": "base", "generation": 2}
+    assert in_json("model", "rollback") == {"in_use": "base", "changes": 2}
 
 
 def test_a_version_is_shown_and_promoted_with_the_same_messages_before_and_after(reactune, in_json, seeded, version):
@@ -397,7 +397,7 @@ def test_a_version_that_did_not_pass_is_promoted_only_with_override_and_reason(i
         "to use it anyway, repeat with override and a reason\n"
     )
     assert "overriding the checks needs a reason" in refused("model", "promote", "v1", "--override")
-    assert in_json("model", "promote", "v1", "--override", "--reason", "only a test")["champion"] == "v1"
+    assert in_json("model", "promote", "v1", "--override", "--reason", "only a test")["in_use"] == "v1"
     (move,) = in_json("model", "show", "v1")["moves"]
     assert (move["overrides_gate"], move["reason"]) == (True, "only a test")
 
@@ -454,7 +454,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, in_json, v
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
     used = "used as the better answer in round 1 → v1 (passed the checks)"
-    assert lines[2].endswith(f"“good answer 0”: counts in what people here like; {used}")
+    assert lines[2].endswith(f"“good answer 0”: counts towards what members here like; {used}")
 
 
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
@@ -492,7 +492,7 @@ def test_taste_says_what_people_like_how_sure_and_why(reactune, in_json, seeded)
     assert lines[-1].endswith("I see style only, not whether an answer is right, funny or helpful.")
 
     found = in_json("taste")
-    assert (found["personality"], found["votes"], found["choices"], found["voters"]) == ("default", 40, 0, 3)
+    assert (found["personality"], found["votes"], found["choices"], found["members"]) == ("default", 40, 0, 3)
     assert (found["is_learning"], found["is_used"]) == (True, True)
     assert found["evidence"] > 1
     by_name = {effect["name"]: effect for effect in found["effects"]}
@@ -778,7 +778,7 @@ class TestPersonalities:
 
     def test_cards_are_listed_before_the_bot_has_ever_started(self, reactune, in_json, card):
         listed = in_json("personality", "list")["personalities"]
-        assert [(p["name"], p["champion"]) for p in listed] == [("default", "base"), ("keeper", "base")]
+        assert [(p["name"], p["in_use"]) for p in listed] == [("default", "base"), ("keeper", "base")]
         words = "base (has not learned yet and follows the examples on its card)"
         assert f"keeper · in use: {words}" in " ".join(reactune("personality", "list")[1].split())
         shown = reactune("personality", "show", "keeper")[1]
@@ -862,7 +862,7 @@ class TestPersonalities:
             ),
             (
                 ("personality", "export", "keeper", "a.png"),
-                "a.png is no name for it: a card is exported as a .toml file",
+                "a.png is not a name for it: a card is exported as a .toml file",
             ),
             (
                 ("personality", "export", "keeper", "out"),

@@ -165,8 +165,8 @@ def _notes(survey: Survey, settings: Settings, *, contradicted: int, too_long: i
         yield survey.taste.why_unsure
     if contradicted:
         yield counted(
-            "{count} pair of people left out, because all other votes say the opposite",
-            "{count} pairs of people left out, because all other votes say the opposite",
+            "{count} pair from people's votes left out, because all other votes say the opposite",
+            "{count} pairs from people's votes left out, because all other votes say the opposite",
             contradicted,
         )
     if too_long:

@@ -41,12 +41,14 @@ GROWN = 2
 MAX_PLANS = 10
 """Maximum plans that one round makes: a member who keeps taking something back must not occupy the trainer forever."""
 TAKEN_BACK = sentences.Sentence(
-    "votes or suggestions were withdrawn, deleted or put on hold {number} times while this round was planned: start a "
+    "votes or suggestions were taken back, deleted or put on hold {number} times while this round was planned: start a "
     "new round",
     number=MAX_PLANS,
 )
-LIVE_CHAT_IS_USED = sentences.Sentence("live chat is trained on if everybody quoted allows it")
-LIVE_CHAT_IS_NOT_USED = sentences.Sentence("live chat is not trained on (privacy.discord_training_permission = false)")
+LIVE_CHAT_IS_USED = sentences.Sentence("messages on Discord are used for training if everybody quoted allows it")
+LIVE_CHAT_IS_NOT_USED = sentences.Sentence(
+    "messages on Discord are not used for training (privacy.discord_training_permission = false)"
+)
 WITHOUT_EFFECT = {"schedule", "min_pairs", "niceness", "threads", "processes", "keep_versions"}
 """Settings of [training] that do not change a round's result."""
 

@@ -118,7 +118,7 @@ def _numbers(train_loss: float, evaluation: Evaluation) -> Iterator[tuple[Senten
     yield Sentence("how well answers fit their messages"), evaluation.fitness.clear_loss
     yield Sentence("the loss of answers in random order"), evaluation.disorder - evaluation.disorder_good
     yield Sentence("the share of broken answers"), evaluation.degenerate_share - evaluation.degenerate_share_base
-    yield Sentence("the share of answers alike"), evaluation.alike_share - evaluation.alike_share_base
+    yield Sentence("the share of similar answers"), evaluation.alike_share - evaluation.alike_share_base
     yield Sentence("the share of repeated examples"), evaluation.repeated_share - evaluation.repeated_share_base
     yield Sentence("the length of answers"), evaluation.answer_tokens - evaluation.answer_tokens_base
     yield Sentence("the share of answers without an end"), evaluation.cut_share - evaluation.cut_share_base

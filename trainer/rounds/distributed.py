@@ -75,7 +75,7 @@ def train_on_all(train: TrainReporting, settings: Settings, report: ReportProgre
     gpus = gpu_count()
     if 0 < gpus < ranks:
         raise TrainerError(
-            gettext_noop("training.processes = {ranks} needs as many GPUs, and this machine has {gpus}: lower it"),
+            gettext_noop("training.processes = {ranks} needs as many GPUs, but this machine has only {gpus}: lower it"),
             ranks=ranks,
             gpus=gpus,
         )

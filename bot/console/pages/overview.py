@@ -39,6 +39,7 @@ from storage.releases.before_after import compare_with_before
 from storage.releases.contests import read_contest
 from storage.releases.pair_share import FIRST_CHOICES, first_choices_left
 from storage.releases.versions import read_alias
+from storage.runtime.shell import SLASH_COMMANDS
 from storage.settings.sections import Settings
 from storage.taste.acting import switch_taste
 from storage.training.rounds import latest_round, offered_examples
@@ -113,7 +114,7 @@ async def show_health(here: Here) -> web.Response:
 async def show_status(here: Here) -> web.Response:
     """Return the text of `/version status`."""
     said = await read_status_blocks(here.services, here.personality.id)
-    return here.fill("status.html", lines="\n".join(said).split("\n"))
+    return here.fill("status.html", lines="\n".join(said).split("\n"), note=SLASH_COMMANDS)
 
 
 async def show_likings(here: Here) -> web.Response:

@@ -71,7 +71,7 @@ def _read_sitting(
 
 
 async def begin(here: Here) -> web.Response:
-    await here.run_audited(here.action("label"), begin_sitting, here.personality.id, here.visitor.user_id)
+    await here.run_audited(here.action("choose"), begin_sitting, here.personality.id, here.visitor.user_id)
     raise web.HTTPSeeOther(here.address("/label"))
 
 

@@ -91,7 +91,7 @@ async def decide_votes(here: Here) -> web.Response:
     if status is QuarantineStatus.OPEN or not reason:
         raise UserFacingError(NO_REASON)
     quarantine_id = here.number_in_path("quarantine")
-    action = here.action("decide votes", f"burst {quarantine_id}: {status}", reason)
+    action = here.action("decide votes", f"suspicious votes {quarantine_id}: {status}", reason)
     await here.require_administrator(action)
     await here.run_audited(
         action,

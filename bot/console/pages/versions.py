@@ -17,7 +17,7 @@ from bot.localization.sentences import sentence
 from bot.releases.comparison import Comparison, Contestant, choose_prompts, compare_versions, contestant_of, open_two
 from bot.text.contests import choices_left, describe_choices_left, describe_contest
 from bot.text.lineage import as_plain_text, lineage_lines
-from bot.text.releases import describe_left_out, describe_verdict, describe_version
+from bot.text.releases import describe_left_out, describe_measurements, describe_story, describe_verdict
 from bot.text.taste import describe_now
 from storage.conversations.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from storage.insights.lineage import lineage_of
@@ -139,7 +139,8 @@ async def show_version(here: Here) -> web.Response:
     return here.fill(
         "version.html",
         version=details.version,
-        lines=describe_version(details).split("\n"),
+        story=describe_story(details),
+        measurements=describe_measurements(details),
         compared=details.compared,
         lineage=lineage if here.may_administer else "",  # it names voters, of all servers
     )

@@ -157,11 +157,13 @@ class _Reader:
         )
 
     def _avatar(self, message: discord.Message, stored: Message) -> str:
-        bot = self._seat.world.env.bot.user
-        if bot is not None and (message.author == bot or stored.author_avatar == bot.display_avatar.url):
+        """Return the address of the author's picture; empty for a coloured letter, as of a personality without one."""
+        bot = self._seat.world.env.bot
+        if message.author == bot.user:
             return BOT_PICTURE
-        is_personality = self._seat.world.env.bot.services.webhooks.is_own(message)
-        return f"{self._seat.path}/messages/{message.id}/picture" if is_personality else ""
+        has_the_bots = bot.user is not None and stored.author_avatar == bot.user.display_avatar.url
+        has_own = bot.services.webhooks.is_own(message) and not has_the_bots
+        return f"{self._seat.path}/messages/{message.id}/picture" if has_own else ""
 
     def _embed(self, embed: discord.Embed) -> ShownEmbed:
         fields = tuple((field.name or "", self._html(field.value or "")) for field in embed.fields)

@@ -136,7 +136,7 @@ class Verifier:
                 self._compare(self.file)
                 verdict = self._stored()
         if verdict is None:
-            raise UnsupportedModel(f"the comparison with transformers left no verdict in {self.file}")
+            raise UnsupportedModel(f"the comparison with transformers left no result in {self.file}")
         if not verdict.refused:
             log.info("OpenVINO answers with %s.", verdict.describe())
         return verdict

@@ -129,7 +129,9 @@ def _extension_of(character: Character) -> dict[str, Any]:
 def _what_was_taken(card: Card) -> Sentence:
     taken = [
         Sentence("a prompt of {number} characters", number=_in_thousands(len(card.system_prompt))),
-        Sentence("a greeting of {number}", number=_in_thousands(len(card.greeting))) if card.greeting else "",
+        Sentence("a greeting of {number} characters", number=_in_thousands(len(card.greeting)))
+        if card.greeting
+        else "",
         counted("{count} example dialogue", "{count} example dialogues", len(card.examples)),
         Sentence("its sampling") if card.sampling.model_dump(exclude_none=True) else "",
     ]

@@ -50,7 +50,7 @@ def load_json(content: bytes, source: str) -> Mapping[str, Any]:
         found = _without_halves(json.loads(text.decode("utf-8-sig"), object_pairs_hook=_without_nulls))
     except (ValueError, RecursionError) as error:
         raise CardError(
-            "{source} cannot be read: its JSON is damaged, or nested too deeply: export it again", source=source
+            "{source} cannot be read, because its JSON is damaged or nested too deeply: export it again", source=source
         ) from error
     if not isinstance(found, dict):
         raise CardError("{source} is JSON, but not a character card: it holds no object", source=source)
@@ -61,7 +61,7 @@ def _text_of_picture(png: bytes, source: str) -> bytes:
     """Return the JSON in a PNG file."""
     if len(png) > MAX_PICTURE_BYTES:
         raise CardError(
-            "{source} is larger than {limit} MB: save its picture smaller",
+            "{source} is larger than {limit} MB: make its picture smaller",
             source=source,
             limit=MAX_PICTURE_BYTES // 1000000,
         )

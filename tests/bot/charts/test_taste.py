@@ -98,7 +98,7 @@ def texts_of(report: TasteReport, personality: str = "default") -> list[str]:
 class TestEveryCase:
     def test_no_words_overlap_or_leave_their_card(self, report):
         words = words_of(build_taste_figure(report, "w" * 32, NOW))
-        assert f"What the people of {'w' * 32} like" in [text for text, _ in words]
+        assert f"What members like: {'w' * 32}" in [text for text, _ in words]
         assert overlapping(words) == []
 
     def test_german_words_leave_no_card(self, report):
@@ -171,7 +171,7 @@ def test_the_reader_s_language_is_drawn():
     with speaking(GERMAN):
         texts = texts_of(CLEAR)
         assert effect_words(CLEAR).title == "Klar beliebt: kürzere Antworten und eine Frage am Ende"
-        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser vorher als der Anteil der Daumen hoch")
+        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser voraus als der Anteil der Daumen hoch")
     assert {"Was bei default gefällt", "kürzere Antworten", "Gefällt", "Gefällt nicht"} <= set(texts)
     assert "160 Stimmen und 12 Entscheidungen · 04.11.2026" in texts
 

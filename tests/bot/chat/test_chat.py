@@ -35,6 +35,14 @@ async def test_a_mention_is_answered_with_the_version_in_small_print(place, engi
     assert rows(ReplyMessageRow)[0].message_id == answer.id
 
 
+async def test_an_answer_at_the_length_limit_says_how_to_go_on(place, engine):
+    engine.answers, engine.finish = ["To be cont", "inued."], Finish.LENGTH
+    answer = await place.ask("hi")
+    assert answer.content == "To be cont\n-# base · stopped at the length limit · reply “go on” for the rest"
+    await place.ada.send(place.channel, "go on", reply_to=answer)
+    assert "To be cont" in engine.requests[-1].prompt
+
+
 async def test_the_bot_is_typing_before_it_reads_what_was_said_earlier(env, place):
     await place.ada.send_dm("first")
     before = len(env.http_requests)

@@ -209,7 +209,7 @@ class TestChoice:
             (choice,) = query(lambda session: read_taste_opinions(session, 1, settings)).choices
             assert (choice.reply_ids, choice.chosen) == ((1, 2), better)
         taken_back = await place.bo.click(second, label="About the same")
-        assert "Your choice is withdrawn." in taken_back.response.content
+        assert "Your choice is taken back." in taken_back.response.content
         assert rows(ComparisonRow) == []
 
     async def test_each_member_has_their_own(self, place, second, rows):

@@ -82,8 +82,8 @@ class TestSuggestions:
         form = await place.ada.slash(place.channel, "suggest")
         done = await place.ada.submit_modal(form, {"text": "better"})
         await env.restart_bot(new_bot())
-        clicked = await place.ada.click(done.response, label="Withdraw")
-        assert "withdrawn" in clicked.response.content
+        clicked = await place.ada.click(done.response, label="Take back")
+        assert "taken back" in clicked.response.content
         assert rows(CorrectionRow)[0].withdrawn_at is not None
 
     async def test_its_author_finds_it_again_in_the_menu_of_the_answer_and_withdraws_it(self, place, rows):
@@ -96,11 +96,11 @@ class TestSuggestions:
             (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response for _ in range(2)
         ]
         assert first.content == "You suggested: “a \\*better\\* one”\nYou have not voted on that answer."
-        withdrawn = await place.ada.click(first, label="Withdraw")
-        assert withdrawn.response.content == "Your suggestion is withdrawn."
+        withdrawn = await place.ada.click(first, label="Take back")
+        assert withdrawn.response.content == "Your suggestion is taken back."
         assert rows(CorrectionRow)[0].withdrawn_at is not None
-        again = await place.ada.click(second, label="Withdraw")
-        assert again.response.content == "That suggestion was withdrawn already."
+        again = await place.ada.click(second, label="Take back")
+        assert again.response.content == "That suggestion was taken back already."
 
 
 class TestConsent:
@@ -149,8 +149,8 @@ class TestCauses:
         assert done.response.content.startswith("Noted: the wrong tone.\nThank you! Your answer counts")
         assert [row.cause.value for row in rows(VoteCauseRow)] == ["wrong tone"]
         assert [(row.text, row.basis) for row in rows(CorrectionRow)] == [("With pleasure: 10 m.", Basis.LOCAL)]
-        withdrawn = await place.ada.click(done.response, label="Withdraw")
-        assert "is withdrawn" in withdrawn.response.content
+        withdrawn = await place.ada.click(done.response, label="Take back")
+        assert "is taken back" in withdrawn.response.content
 
     async def test_the_form_holds_what_one_said_before_and_nobody_else(self, place):
         answer = await place.ask("how high is the tower?")

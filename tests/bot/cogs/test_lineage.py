@@ -133,7 +133,7 @@ class TestLineage:
         assert (rows(AuditRow)[-1].action, rows(AuditRow)[-1].outcome) == ("version history", AuditOutcome.REFUSED)
 
 
-WAITS = "waiting for a training round that can use it; counts in what people here like"
+WAITS = "waiting for a training round that can use it; counts towards what members here like"
 
 
 class TestMyVotes:
@@ -143,14 +143,14 @@ class TestMyVotes:
         assert shown.flags.ephemeral
         assert shown.content.splitlines() == [
             "You voted on 2 answers: 2 trained on.",
-            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: counts in "
-            "what people here like; used as the worse answer in round 1 → **v1** (passed the checks), which answers "
-            "now; a suggested answer was preferred to it "
+            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: counts "
+            "towards what members here like; used as the worse answer in round 1 → **v1** (passed the checks), which "
+            "answers now; a suggested answer was preferred to it "
             "in round 1 (to decide when training stops, not to train on) → **v1** (passed the checks), which answers "
             "now",
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
-            "counts in what people here like; used as the better answer in round 1 → **v1** (passed the checks), which "
-            "answers now",
+            "counts towards what members here like; used as the better answer in round 1 → **v1** (passed the checks), "
+            "which answers now",
         ]
         assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You haven't voted yet."
         assert (await place.ada.user.slash("myvotes")).response.content == shown.content, "in direct messages too"
@@ -167,7 +167,7 @@ class TestMyVotes:
         lines = (await file.read()).decode().splitlines()
         assert len(lines) == 41
         assert lines[1].endswith(
-            "“answer 39”: waiting for a training round that can use it; counts in what people here like"
+            "“answer 39”: waiting for a training round that can use it; counts towards what members here like"
         )
 
     async def test_the_menu_shows_one_vote(self, place):
@@ -179,7 +179,7 @@ class TestMyVotes:
         assert f"/{place.channel.id}/{answer.id}>" in shown.content
         await place.ada.unreact(answer, "👍")
         again = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
-        assert again.content.endswith(": withdrawn")
+        assert again.content.endswith(": taken back")
         other = (await place.bo.context_menu(place.channel, "What became of my vote?", answer)).response
         assert other.content == "You have not voted on that answer."
         message = await place.bo.send(place.channel, "not an answer")
@@ -234,7 +234,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("told", "words"),
         [
-            (outcome(VoteStatus.WITHDRAWN, None), "withdrawn"),
+            (outcome(VoteStatus.WITHDRAWN, None), "taken back"),
             (
                 outcome(VoteStatus.QUARANTINED),
                 "on hold: it is one of several suspicious votes that an admin has to review",
@@ -245,7 +245,7 @@ class TestWords:
             ),
             (
                 outcome(VoteStatus.NOT_TRAINABLE, obstacle=Obstacle.LIVE_CHAT_CLOSED),
-                "Discord does not permit training on live chat here",
+                "Discord does not permit training on members' messages here",
             ),
             (
                 outcome(VoteStatus.TRAINED, uses=[use()]),
@@ -281,7 +281,7 @@ class TestWords:
                 outcome(VoteStatus.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
                 "v2 (being compared)",
             ),
-            (outcome(VoteStatus.WAITING), "; counts in what people here like"),
+            (outcome(VoteStatus.WAITING), "; counts towards what members here like"),
             (
                 outcome(VoteStatus.WAITING, obstacle=Obstacle.LIVE_CHAT_CLOSED),
                 "waiting for a training round that can use it; the answer itself is not trained on: Discord does not",

@@ -128,7 +128,7 @@ class TestReview:
         assert "has never talked with me" in text
         assert counted() == {}
         await place.ada.unreact(answer, "👍")
-        assert "1 has been withdrawn since." in (await review(place)).content
+        assert "1 has been taken back since." in (await review(place)).content
 
     async def test_counting_them_makes_them_count_and_keeps_who_and_why(self, place, counted, rows, caplog):
         caplog.set_level("INFO", "bot.cogs.review")
@@ -138,7 +138,7 @@ class TestReview:
         assert "two friends of mine" in done.content
         assert done.content.endswith(NOTHING)
         assert labels(done) == ["Earlier decisions"]
-        assert f"grace ({place.grace.id}) decided that 2 votes on hold (1) are counted." in caplog.messages
+        assert f"grace ({place.grace.id}) decided on 2 votes on hold (1): counted." in caplog.messages
         row = rows(QuarantineRow)[0]
         assert (row.status, row.decided_by, row.reason) == (
             QuarantineStatus.COUNTED,

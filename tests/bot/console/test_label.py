@@ -38,7 +38,7 @@ def desk(visitor):
     return begin
 
 
-async def drawn(visitor, what="Drawing two answers", *, is_there=False):
+async def drawn(visitor, what="Writing two answers", *, is_there=False):
     for _ in range(500):
         seen = await visitor.get("/label/desk")
         if (what in seen.html) is is_there:

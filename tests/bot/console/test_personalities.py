@@ -251,7 +251,7 @@ class TestFiles:
             ("owl.toml", b"\xff", "not valid TOML"),
             ("owl.toml", b"base = 'other'\nsystem_prompt = 'x'", "is for the base model"),
             ("owl.zip", b"PK", "whose name ends with .toml, .json, .png"),
-            ("owl.json", b"{", "owl.json cannot be read: its JSON is damaged"),
+            ("owl.json", b"{", "owl.json cannot be read, because its JSON is damaged"),
             ("owl.png", plain_picture({}), "is a picture without a character card"),
             ("../Owl.toml", CARD.encode(), "not a valid personality name"),
         ):

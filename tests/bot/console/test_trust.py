@@ -32,6 +32,7 @@ async def test_a_burst_waits_with_its_voters_and_is_left_out_once(visitor, burst
     page = await visitor.post("/trust/search")
     assert "6 votes" in page.text
     assert "never" in page.text
+    assert 'data-label="Has talked"' in page.html, "on a phone each cell stands under its word"
     unseen = await visitor.post("/trust/1", status="counted", votes="5", reason="fine")
     assert "More votes were added since you looked" in unseen.text
     assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN

@@ -110,7 +110,7 @@ async def test_an_answer_that_says_more_than_the_line_is_replaced_by_the_line_an
     answer = await place.ask(QUESTION)
     first, *small_print = answer.content.splitlines()
     assert first == "This is what I find in this server's documents:"
-    assert small_print == [QUOTED, "-# only quoted, because my own words did not keep to it"]
+    assert small_print == [QUOTED, "-# only quoted, because my own words strayed from the document"]
     assert (rows(ReplyRow)[0].origin, rows(ReplyRow)[0].answer) == (Origin.FIXED, first)
     assert answer.reactions == []
     await report(place, query, QUESTION, answer)

@@ -24,7 +24,7 @@ def said() -> list[tuple[str, str | None]]:
 
 
 def test_on_labelled_messages_few_questions_are_wrong_and_most_facts_are_found() -> None:
-    """Of 309 messages in English and German, 107 state a fact; docs/memory.md has the numbers."""
+    """Of 309 messages in English and German, 107 state a fact; docs/measurements.md has the numbers."""
     found = [(find_fact(text), fact) for text, fact in said()]
     asked = [(fact, expected) for fact, expected in found if fact is not None]
     right = sum(fact.text == expected for fact, expected in asked)

@@ -50,7 +50,10 @@ async def test_a_german_admin_reads_in_german_what_became_of_it(place, bring, en
 async def test_a_picture_becomes_a_personality_whose_lorebook_is_quoted_by_it_alone(place, bring, rows, query, engine):
     said = await bring("any name.png", picture_of(card_of(character_book=BOOK)))
     assert "**ebba-lind** was created with 2 examples." in said
-    assert "Taken from the character card: a prompt of 126 characters, a greeting of 51, 2 example dialogues." in said
+    assert (
+        "Taken from the character card: a prompt of 126 characters, a greeting of 51 characters, 2 example dialogues."
+        in said
+    )
     assert "The lorebook (2 entries) became document 1 (3 passages) of the server, which only ebba-lind quotes." in said
     made = query(lambda session: personality_named(session, "ebba-lind"))
     (document,) = rows(DocumentRow)

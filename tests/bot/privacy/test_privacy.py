@@ -101,7 +101,7 @@ class TestPrivacy:
 
     async def test_show_counts_what_is_stored_and_says_how_long(self, place):
         nothing = (await open_page(place, place.bo)).content
-        assert nothing.startswith("I store nothing about you. Answers are deleted after 30 days, or")
+        assert nothing.startswith("I store no messages, votes or notes of yours. Answers are deleted after 30 days, or")
         assert "or after 182 days if somebody voted, chose, pressed 🔁" in nothing
         assert "deleted 30 days after you leave it." in nothing
         answer = await place.ask("hi")

@@ -67,6 +67,16 @@ async def test_under_a_promotion_and_its_announcement_but_not_under_a_rollback(p
     assert news.last_message.embeds == []
 
 
+async def test_an_announcement_says_what_changed_in_style_and_leaves_measurements_out(place, env, news, add_version):
+    shorter = {"measure": "words", "is_more": False, "answers": 40}
+    add_version(1.0, metrics={"changes": [shorter], "strength": 0.75, "degenerate_share": 0.1})
+    await place.grace.slash(place.channel, "version promote", version="v1")
+    await env.advance_time(4)
+    (announced,) = news.history()
+    assert "\n**What changed, compared with the base model:** shorter answers.\n" in announced.content
+    assert "strength" not in announced.content
+
+
 async def test_without_embed_links_the_promotion_is_announced_alone(place, env, news, compared, caplog):
     compared()
     env.inject_error("POST", f"/channels/{news.id}/messages", status=403, times=1)

@@ -40,7 +40,7 @@ class TestStatus:
         text = said((await place.grace.slash(place.channel, "version status")).response)
         assert "**Version in use:** base on tiny" in text
         assert "**Votes:** 1 vote by 1 member.\n" in text
-        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. The taste ranks" in text
+        assert "**For the next round:** nothing from members yet; a round needs 8 pairs. Training uses only" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "Everything said here may be used for training." in text
 
@@ -150,7 +150,7 @@ class TestTrain:
         query(lambda session: report_progress(session, 1, doing))
         assert await text() == (
             "**Training a new version** (round 1)\n"
-            "`███░░░░░░░░░` **Step 3 of 5:** Training the new version · about 43 s left"
+            "`███░░░░░░░░░` **Step 3 of 5:** Training the new version · about 43 s left, longer if a check fails"
         )
         add_version(metrics=METRICS, round_id=1)
         assert place.last.embeds == []
@@ -165,7 +165,7 @@ class TestTrain:
             "votes": 1200,
             "voters": 1,
             "removed_shares": {"quarantine": 0.25, "account age": 0.001},
-            "notes": ["the taste ranks no answers yet: it needs 6 more votes or choices at least"],
+            "notes": ["training uses only members' own comparisons until there are 6 more votes or choices"],
         }
         round_ = query(lambda session: claim_round(session, "host"))
         query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
@@ -174,7 +174,7 @@ class TestTrain:
         assert (
             "**Votes when the round began:** 1,200 votes; 1 member behind its pairs; the rules removed 25% "
             "(suspicious votes)\n"
-            "The taste ranks no answers yet: it needs 6 more votes or choices at least."
+            "Training uses only members' own comparisons until there are 6 more votes or choices."
         ) in place.last.content
 
     async def test_progress_continues_after_a_restart(self, place, env, query, new_bot):
@@ -241,7 +241,7 @@ class TestReleases:
         back = (await place.grace.slash(place.channel, "version rollback")).response
         assert back.content == (
             "Rolled back: **base** answers again. `/version promote v1` brings v1 back. What people's votes "
-            f"taught still acts: {chooses}"
+            f"taught me still applies: {chooses}"
         )
         status = said((await place.grace.slash(place.channel, "version status")).response)
         acts = f"No version answers yet, but people's votes already shape the answers. {chooses}"
@@ -261,7 +261,7 @@ class TestReleases:
         ]
         status = said((await place.grace.slash(place.channel, "version status")).response)
         assert "An admin has switched the taste off" in status
-        assert "The taste ranks no answers: an admin has switched it off." in status
+        assert "An admin switched the taste off, so training uses only members' own comparisons." in status
 
     async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, add_version):
         add_version()
@@ -280,7 +280,7 @@ class TestReleases:
         shown = (await place.grace.slash(place.channel, "version show", version="v1")).response.content
         assert "from base on tiny" in shown
         assert "12 pairs trained on · 3 for validation" in shown
-        assert ") put it in use" in shown
+        assert ") promoted it" in shown
 
     async def test_a_version_is_opened_from_the_list_and_the_list_from_it(self, place, add_version, env, new_bot):
         add_version()

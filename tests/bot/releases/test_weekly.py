@@ -56,7 +56,7 @@ async def test_it_says_what_people_said_what_they_like_and_what_to_do_next(place
     title, counted, liked, next_step = message.content.split("\n")
     assert title == f"🗓️ **What you taught me, {day_of_year(ends - WEEK)} to {day_of_year(ends)}**"
     assert counted == "I got 60 votes by 3 members. Thank you!"
-    assert liked.startswith("By everything so far, people like: a question at the end")
+    assert liked.startswith("Going by everything so far, people like: a question at the end")
     assert next_step == "Next: 40 more choices make a good first version. `/choose` shows ten comparisons."
     told = liked.partition(": ")[2]
     assert f"After 60 votes by 3 members, people like: {told}" in said(
@@ -85,7 +85,7 @@ async def test_it_tells_of_a_promotion_and_of_a_version_that_an_admin_may_promot
     await env.advance_time(MINUTE_S)
     message = next(one for one in news.history() if "What you taught me" in one.content)
     assert "Nobody voted or chose." in message.content
-    assert "New versions were made: v1 and v2. v1 answers since this week." in message.content
+    assert "New versions were made: v1 and v2. v1 has been answering since this week." in message.content
     assert message.content.endswith("Next: an admin decides about v2, with `/version promote v2`.")
 
 

@@ -308,7 +308,7 @@ async def test_it_says_that_discord_lists_only_some_personalities(place, wizard,
     await wizard.open()
     await wizard.press("Next", 4)
     assert len(labels_of(wizard, "personality")) == 25
-    assert "so 3 more are missing" in wizard.text
+    assert "so 3 are missing" in wizard.text
 
 
 def test_a_misspelt_choice_is_an_error():

@@ -254,7 +254,7 @@ def test_a_file_locked_by_another_program(file: Path) -> None:
 
 def test_a_timeout_that_is_no_number(file: Path) -> None:
     assert refusal(f"sqlite:///{file}?timeout=long") == (
-        "database.url has a timeout that is no number: write ?timeout=60, in seconds"
+        "database.url has a timeout that is not a number: write ?timeout=60, in seconds"
     )
 
 

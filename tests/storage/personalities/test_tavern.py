@@ -107,7 +107,7 @@ class TestRead:
             ("Tea?", "Yes."),
         ]
         assert file.notes[0].startswith("Taken from the character card: a prompt of ")
-        assert file.notes[0].endswith(", a greeting of 51, 2 example dialogues.")
+        assert file.notes[0].endswith(", a greeting of 51 characters, 2 example dialogues.")
 
     def test_a_picture_holds_the_newer_version_and_is_itself_taken(self) -> None:
         old, new = card_of(2, name="Old"), card_of(3, name="New", nickname="Newt")

@@ -461,14 +461,14 @@ def contest_after(session: Session, version: Version, passed: float) -> Contest:
     [
         ({}, 2.9, ""),
         ({}, 7, ""),
-        ({}, 21, "at 0 choices a day, the 7 days left cannot decide"),
+        ({}, 21, "at 0 choices a day, the 7 days left will not be enough to decide"),
         ({"wins": 4}, 22, ""),
         ({"wins": 4, "losses": 4}, 10, ""),
-        ({"wins": 4, "losses": 4}, 23.5, "at 0.3 choices a day, the 5 days left cannot decide"),
+        ({"wins": 4, "losses": 4}, 23.5, "at 0.3 choices a day, the 5 days left will not be enough to decide"),
         ({"wins": 40, "losses": 38}, 3.1, ""),
-        ({"wins": 40, "losses": 38}, 26.5, "at 2.9 choices a day, the 2 days left cannot decide"),
+        ({"wins": 40, "losses": 38}, 26.5, "at 2.9 choices a day, the 2 days left will not be enough to decide"),
         ({"ties": 40}, 20, ""),
-        ({"ties": 4}, 24, "at 0.2 choices a day, the 4 days left cannot decide"),
+        ({"ties": 4}, 24, "at 0.2 choices a day, the 4 days left will not be enough to decide"),
     ],
     ids=str,
 )

@@ -382,7 +382,8 @@ def test_a_refuted_taste_does_nothing_until_it_predicts_as_well_as_the_share_of_
         assert taste.may_teach is chooses
         assert (
             chooses
-            or taste.why_unsure == "the taste ranks no answers: it predicts votes worse than the share of 👍 does"
+            or taste.why_unsure
+            == "the taste predicts votes worse than the share of 👍, so training uses only members' own comparisons"
         )
 
 

@@ -160,17 +160,22 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
 def test_a_taste_that_knows_too_little_ranks_nothing_and_the_round_says_why() -> None:
     plan = plan_of(survey(siblings(1), ranked=fresh(4)))
     assert plan.evidence["pairs_by_source"] == {"siblings": 1}
-    assert plan.evidence["notes"] == ["the taste ranks no answers yet: it needs 10 more votes or choices at least"]
+    assert plan.evidence["notes"] == [
+        "training uses only members' own comparisons until there are 10 more votes or choices"
+    ]
     assert plan_of(survey(siblings(1)), settings(pairs={"ranked_prompts": 0})).evidence["notes"] == []
 
 
 @pytest.mark.parametrize(
     ("judged", "why"),
     [
-        ({"is_refuted": True}, "the taste ranks no answers: it predicts votes worse than the share of 👍 does"),
+        (
+            {"is_refuted": True},
+            "the taste predicts votes worse than the share of 👍, so training uses only members' own comparisons",
+        ),
         (
             {"is_clear": False},
-            "the taste ranks no answers yet: the votes do not show clearly enough what people like",
+            "I can't tell yet what members like, so training uses only their own comparisons",
         ),
     ],
 )
@@ -236,7 +241,7 @@ def test_a_pair_that_votes_and_taste_agree_on_weighs_more_and_one_that_they_do_n
     assert weights.keys() == {2, 6}
     assert weights[2] > 0.9
     assert 0.3 < weights[6] < 2 / 3, "a taste that sees no difference leaves less to one vote"
-    assert "1 pair of people left out, because all other votes say the opposite" in plan.evidence["notes"]
+    assert "1 pair from people's votes left out, because all other votes say the opposite" in plan.evidence["notes"]
     alone = plan_of(survey(answers))
     assert [round(pair.weight, 3) for pair in alone.train] == [0.667] * 3
 

@@ -474,7 +474,7 @@ def test_votes_of_one_kind_only_teach_what_they_can_and_the_round_says_what_is_m
     seed(database, like_everything)
     reason = skipped(prepare(ranking))
     assert reason.startswith("0 pairs to learn from, 2 needed: vote on answers, suggest better ones")
-    assert reason.endswith("; the taste ranks no answers yet: it needs 10 more votes or choices at least")
+    assert reason.endswith("; training uses only members' own comparisons until there are 10 more votes or choices")
 
 
 def test_thumbs_that_do_not_show_what_people_like_start_no_round(
@@ -490,7 +490,7 @@ def test_thumbs_that_do_not_show_what_people_like_start_no_round(
 
     seed(database, vote_by_chance)
     reason = skipped(prepare(ranking))
-    assert reason.endswith("; the taste ranks no answers yet: the votes do not show clearly enough what people like")
+    assert reason.endswith("; I can't tell yet what members like, so training uses only their own comparisons")
     assert samples(database) == []
 
 
@@ -683,7 +683,7 @@ def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: delete_member(session, CAROL)))
     plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
     assert skipped(plan) == (
-        "votes or suggestions were withdrawn, deleted or put on hold 10 times while this round was planned: "
+        "votes or suggestions were taken back, deleted or put on hold 10 times while this round was planned: "
         "start a new round"
     )
     with database.snapshot() as session:
@@ -819,7 +819,7 @@ def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: B
     missing = f"1 pair to learn from, 2 needed: {remedy}"
     assert skipped(prepare()) == missing
     seed(database, lambda session: add_reply(session, basis=None, base_revision=tiny_base.revision))
-    closed = "live chat is not trained on (privacy.discord_training_permission = false)"
+    closed = "messages on Discord are not used for training (privacy.discord_training_permission = false)"
     assert skipped(prepare()) == f"{missing}; {closed}"
 
 

@@ -271,7 +271,7 @@ def test_too_few_known_facts_pass_and_say_so():
         ("coherence_ratio", "the loss of answers under the coherence model"),
         ("degenerate_share", "the share of broken answers"),
         ("degenerate_share_base", "the share of broken answers"),
-        ("alike_share", "the share of answers alike"),
+        ("alike_share", "the share of similar answers"),
         ("answer_tokens", "the length of answers"),
     ],
 )
@@ -343,9 +343,9 @@ def test_the_gates_sentences_can_be_said_in_another_language():
         "(Basismodell 0 %; Grenze +5 %)",
         "Wortfolge": "Antworten überraschen gemma3-270m 0,55-mal so sehr wie ihre Wörter in zufälliger Folge "
         "(gute 0,60-mal; Grenze 0,65-mal)",
-        "Sprachvermögen": "der Loss bei Alltagstext ist das 1,012-Fache des Basismodells (Grenze 1,05-fach)",
+        "Sprachvermögen": "der Loss bei Alltagstext ist 1,012-mal so hoch wie beim Basismodell (Grenze 1,05-mal)",
         "Länge": "Antworten haben im Schnitt 30 Tokens (Basismodell 40; Grenze 3×)",
-        "Antwortende": "25 % der Antworten brechen an der Längengrenze ab (Basismodell 12 %; Grenze +25 %)",
+        "Ende der Antworten": "25 % der Antworten brechen an der Längengrenze ab (Basismodell 12 %; Grenze +25 %)",
         "Testreihe flattery": "16 von 20 Fällen (flattery) bestanden (Basismodell 15; 1 verloren: lottery; 2 gewonnen; "
         "Grenze -10 %)",
         "Testreihe knowledge": "17 der 18 Fakten (knowledge), die das Basismodell kennt, sind noch bekannt "
