@@ -38,7 +38,8 @@ async def test_a_german_admin_reads_in_german_what_became_of_it(place, bring, en
     long = {"first_mes": "x" * 5_000, "tags": ["sea"], "creator": "ada", "extensions": {"depth": 1}}
     said = await bring("ebba.json", card_of(nickname="Clyde", character_book={"entries": [{"keys": []}]}, **long))
     assert said.splitlines()[1:] == [
-        "Von der Charakterkarte übernommen: ein Prompt mit 118 Zeichen, eine Begrüßung mit 4.000, 2 Beispieldialoge.",
+        "Von der Charakterkarte übernommen: ein Prompt mit 118 Zeichen, eine Begrüßung mit 4.000 Zeichen, "
+        "2 Beispieldialoge.",
         "Ihr Name steht nicht über ihren Nachrichten: Ein Name dort darf 'clyde' nicht enthalten, weil Discord das "
         "ablehnt.",
         "Die Begrüßung mit 5.000 Zeichen wurde auf 4.000 gekürzt.",
