@@ -131,7 +131,7 @@ class TestInTheChannel:
         await env.bot.services.setups.load()
         await like_calm_answers(FEWEST - 1)
         await vote_calmly(loud=True)
-        assert any(text.startswith(f"Nach {FEWEST} Stimmen") for text in place.contents)
+        assert any(text.startswith(f"Bisher {FEWEST} Stimmen. Allmählich") for text in place.contents)
 
 
 class TestInQuietHours:

@@ -69,7 +69,7 @@ async def test_what_counts_has_one_number_everywhere(place, visitor, said_much, 
     assert f"After {COUNTED}, " in (await visitor.get("/overview/taste")).text
 
     found = command_line("taste")
-    assert [found[name] for name in ("votes", "choices", "others", "voters")] == [40, 4, 1, 7]
+    assert [found[name] for name in ("votes", "choices", "others", "members")] == [40, 4, 1, 7]
     assert found["finding"].startswith(f"After {COUNTED}, ")
 
 

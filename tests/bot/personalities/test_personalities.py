@@ -341,7 +341,7 @@ class TestInGerman:
         assert labels(opened) == ["Karte bearbeiten", "Archivieren", "Alle Persönlichkeiten"]
         shown = opened.content
         assert "**keeper** · Version base (hat noch nichts gelernt und folgt den Beispielen auf der Karte)" in shown
-        assert f"Gebunden {where}." in shown
+        assert f"Gebunden: {where}." in shown
         assert "**Erscheint** als der Bot selbst" in shown
         elsewhere = env.guild.create_text_channel("elsewhere")
         refused = await place.grace.slash(elsewhere, "personality unbind")
