@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tqdm import tqdm
 
 from trainer.rounds.distributed import use_process_local_bar_lock
@@ -29,6 +30,7 @@ def draw_a_bar_and_die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_process_killed_during_progress_leaves_no_semaphore_warning() -> None:
     ended = subprocess.run([sys.executable, "-c", START], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("-9\n", "")

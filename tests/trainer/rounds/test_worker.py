@@ -271,6 +271,7 @@ def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, s
 
 
 @pytest.mark.usefixtures("endlessly")
+@pytest.mark.slow
 def test_a_round_whose_process_is_killed_fails_and_the_next_one_runs(database: Database, settings: Settings) -> None:
     with trainer_thread(settings):
         killed = request(database)
