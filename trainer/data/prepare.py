@@ -92,7 +92,8 @@ def prepare_votes(context: RoundContext, round_: Round) -> TrainingPlan | Skip:
 def candidate_waits(database: Database, personality_id: int, settings: Settings) -> Skip | None:
     """Return why a scheduled round should not replace the version that people now compare with the champion.
 
-    A version that leads keeps its choices. Twice the votes and choices make a better one than a version that does not.
+    A version that leads keeps its choices. Twice the votes and choices make a better one than a version that does not;
+    those that judge this version are not among them, because an evening of them would end the comparison.
     """
     with database.snapshot() as session:
         contest = read_contest(session, personality_id, settings.votes)
@@ -113,7 +114,8 @@ def candidate_waits(database: Database, personality_id: int, settings: Settings)
         )
     learned = FeedbackCounts(**made_by.evidence.get("counts", {}))
     enough = GROWN * (learned.votes + learned.choices)
-    if said.votes + said.choices >= enough:
+    judged = sum(one.wins + one.losses + one.ties for one in contest.standings)
+    if said.votes + said.choices - judged >= enough:
         return None
     return sentences.counted(
         "members are comparing {version} with the version in use: the next scheduled round waits for {count} vote "

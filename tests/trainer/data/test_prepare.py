@@ -900,6 +900,19 @@ def test_votes_that_no_taste_learns_from_end_the_wait_too(
     assert plan.evidence["counts"] == {"votes": 16, "choices": 0, "others": 0, "people": 1}
 
 
+def test_choices_that_judge_a_version_do_not_end_its_comparison(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+) -> None:
+    def write(session: Session) -> None:
+        add_siblings(session, 4, base_revision=tiny_base.revision)
+        version = add_compared_version(session, personality, 2)
+        for _ in range(30):
+            compare(session, *ask_twice(session, version, None), CAROL, Better.SAME, by_admin=True)
+
+    seed(database, write)
+    assert "are comparing v1" in skipped(prepare(requested_by="schedule"))
+
+
 @pytest.mark.parametrize(("days", "wins", "waits"), [(2, 3, True), (29, 3, False), (2, 1, False)])
 def test_a_version_that_leads_is_not_replaced_before_people_have_decided(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, days: int, wins: int, waits: bool
