@@ -21,6 +21,7 @@ from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
 from bot.localization.sentences import gettext
 from bot.personalities.selection import chooses_as_admin
+from bot.recent import Recent
 from bot.releases.resolver import Release
 from bot.services import Services
 from storage.conversations.replies import FINISHED_WHOLE, Reply, find_reply
@@ -33,8 +34,6 @@ from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 10_000
-"""Members whose last answer is remembered."""
 FIRST_LABEL = gettext_noop("first answer")
 SECOND_LABEL = gettext_noop("second answer · which one is better?")
 BUTTONS = {
@@ -54,13 +53,13 @@ GONE = gettext_noop("One of those answers was deleted, so there is nothing to ch
 class SecondAnswers:
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._last_was_pair: dict[int, bool] = {}
-        """By member: whether their last answer came with a second one."""
+        self._last_was_pair = Recent[bool]()
+        """Whether a member's last answer came with a second one, by user ID."""
 
     def is_due(self, member_id: int, share: float) -> bool:
         """Return whether this member's next answer comes with a second one: by chance, and never twice in a row.
 
-        So often that `share` of the answers do, a member's only answer and the hundredth alike; at most half of them.
+        In the long run `share` of the answers do, at most half of them; of members' first answers, the same share.
         """
         last_was_pair = self._last_was_pair.pop(member_id, None)
         # Pairs, a share s of all answers, come only after those that came alone, a share 1 - s.
@@ -69,8 +68,6 @@ class SecondAnswers:
         is_unwelcome = is_busy or is_quiet(self._services.settings.chat, utc_now())
         is_due = not last_was_pair and not is_unwelcome and random.random() < chance
         self._last_was_pair[member_id] = is_due
-        if len(self._last_was_pair) > REMEMBERED:
-            del self._last_was_pair[next(iter(self._last_was_pair))]
         return is_due
 
     async def answer_twice(self, ask: Ask, rival: Version | None) -> None:

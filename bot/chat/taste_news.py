@@ -37,9 +37,9 @@ async def tell_privately(
     if taste is None or not taste.may_choose:
         return []
     untold = await services.database.read(untold_roles, personality_id, taste, services.settings)
-    read = services.tastes.read_privately
-    unread = [news.content for news in untold if (user_id, personality_id, news.content) not in read]
-    read.update((user_id, personality_id, role) for role in unread)
+    read = services.tastes.read_privately.get(user_id, frozenset())
+    unread = [news.content for news in untold if (personality_id, news.content) not in read]
+    services.tastes.read_privately[user_id] = read | {(personality_id, role) for role in unread}
     return [await _describe(services, personality_id, taste, role) for role in unread]
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from bot.background import BackgroundTasks, retry_until_available
+from bot.recent import Recent
 from bot.vote_queue import StoredVote
 from storage.database.database import Database
 from storage.personalities.personalities import Personality
@@ -45,8 +46,8 @@ class Tastes:
         """The answers with new votes, by personality; None means that everything must be learned again."""
         self._said_of: dict[int, int] = {}
         """The answer that people spoke of last, by personality, until that is learned."""
-        self.read_privately: set[tuple[int, int, TasteRole]] = set()
-        """(person, personality, effect of the taste) of news that were read privately; a restart forgets them."""
+        self.read_privately = Recent[frozenset[tuple[int, TasteRole]]]()
+        """(personality, effect of the taste) of the news that a person read privately, by user ID."""
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._rests_until = 0.0

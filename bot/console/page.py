@@ -306,7 +306,7 @@ class SentForm:
         return [without_nul(value) for value in self._fields.getall(name, ()) if isinstance(value, str) and value]
 
     def values(self, prefix: str) -> Iterator[tuple[str, str | web.FileField]]:
-        """Yield (name without the prefix, value) of each field whose name begins with the prefix."""
+        """Yield (rest of the name, value) for each field whose name begins with the prefix."""
         for name, value in self._fields.items():
             if name.startswith(prefix) and isinstance(value, str | web.FileField):
                 yield name.removeprefix(prefix), without_nul(value) if isinstance(value, str) else value

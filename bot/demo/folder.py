@@ -20,7 +20,7 @@ CHAT_FILE = "discord.json"
 ATTACHMENTS = "attachments"
 """Folder of attached files; each is named by its ID."""
 MADE = ("adapters", CHAT_FILE, ATTACHMENTS)
-"""The files and folders of a demo beside its database and the converted base model."""
+"""Names of a demo's files and folders, except its database and its converted base model."""
 
 
 def claim_folder(directory: Path) -> None:

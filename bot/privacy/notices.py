@@ -54,7 +54,7 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
     stored = (
         gettext("I store about you: {things}.", things=things)
         if things
-        else gettext("I store no messages, votes or notes of yours.")
+        else gettext("I store none of your messages, votes or notes.")
     )
     if data.oldest:
         stored += " " + gettext("The oldest entry is from {date}.", date=format_dt(data.oldest, "D"))

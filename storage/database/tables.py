@@ -426,7 +426,7 @@ class SittingPairRow(Base):
     chosen_by: Mapped[PairChoice]
     label: Mapped[Label | None]
     labelled_at: Mapped[datetime | None]
-    """The time of the label; null if none was given, also for an outdated pair, which counts as skipped."""
+    """The time of the label; null before it, and for an outdated pair, which is marked as skipped."""
 
 
 class OwnPromptRow(Base):

@@ -151,13 +151,13 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
 
 
 def under_present_card(session: Session, personality_id: int) -> ColumnElement[bool]:
-    """Return the condition that an answer is no older than the last change of the card."""
+    """Select answers given since the card was last changed."""
     changed_at = func.max(CardRevisionRow.changed_at)
     return _since(session.scalar(select(changed_at).where(CardRevisionRow.personality_id == personality_id)))
 
 
 def in_present_character(session: Session, personality_id: int) -> ColumnElement[bool]:
-    """Return the condition that an answer is no older than the last change of the card's system prompt.
+    """Select answers given since the card's system prompt was last changed.
 
     Rounds do not ask prompts again that are the same after another change, such as an example.
     """

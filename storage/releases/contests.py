@@ -547,7 +547,7 @@ class _Stakes:
         return sum(self._heaviest[user] for user in self.placed)
 
     def place(self, together: Sequence[tuple[_Choice, float]]) -> list[tuple[_Choice, float]]:
-        """Stake the choices of one question, whose weights share the heaviest one; return each choice's stake."""
+        """Return the stake of each choice of one question, and remember it; together they stake the heaviest weight."""
         for choice, weight in together:
             self._heaviest[choice.user_id] = max(self._heaviest.get(choice.user_id, 0.0), weight)
         people = sum(self._heaviest.values()) / max(self._heaviest.values())

@@ -104,7 +104,7 @@ class TestNobodyNamed:
         refused = await place.grace.slash(place.channel, "version status")
         assert refused.response.content == DenialReason.SERVER.value
         shown = await place.ada.slash(place.channel, "privacy")
-        assert "I store no messages, votes or notes of yours" in shown.response.content, "a command for one's own data"
+        assert "I store none of your messages, votes or notes" in shown.response.content, "a command for one's own data"
 
     async def test_the_operator_reads_which_line_to_add(self, place, env, caplog):
         with caplog.at_level(logging.WARNING):

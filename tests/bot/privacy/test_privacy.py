@@ -30,7 +30,9 @@ class TestPrivacyOutsideDiscord:
         assert "Nothing is deleted by age here. Your data is kept until you delete it." in page.content
         assert labels(page) == [FORBID, EXPORT, ASK]
         page = (await place.ada.click(page, label=FORBID)).response
-        assert page.content.startswith("Done: I no longer learn from you, nor from your earlier reactions.\n\nI store ")
+        assert page.content.startswith(
+            "Done: I no longer learn from you, nor from your earlier reactions.\n\nI have none of your "
+        )
         assert "You **forbade** learning on <t:" in page.content
         assert [row.user_id for row in rows(OptOutRow)] == [place.ada.id]
         assert labels(page) == [ALLOW, EXPORT, ASK]
@@ -101,7 +103,9 @@ class TestPrivacy:
 
     async def test_show_counts_what_is_stored_and_says_how_long(self, place):
         nothing = (await open_page(place, place.bo)).content
-        assert nothing.startswith("I store no messages, votes or notes of yours. Answers are deleted after 30 days, or")
+        assert nothing.startswith(
+            "I store none of your messages, votes or notes. Answers are deleted after 30 days, or"
+        )
         assert "or after 182 days if somebody voted, chose, pressed 🔁" in nothing
         assert "deleted 30 days after you leave it." in nothing
         answer = await place.ask("hi")
