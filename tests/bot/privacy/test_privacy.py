@@ -30,9 +30,7 @@ class TestPrivacyOutsideDiscord:
         assert "Nothing is deleted by age here. Your data is kept until you delete it." in page.content
         assert labels(page) == [FORBID, EXPORT, ASK]
         page = (await place.ada.click(page, label=FORBID)).response
-        assert page.content.startswith(
-            "Done: I no longer learn from you, nor from your earlier reactions.\n\nI have none of your "
-        )
+        assert page.content.startswith("Done: I no longer learn from you, nor from your earlier reactions.\n\nI store ")
         assert "You **forbade** learning on <t:" in page.content
         assert [row.user_id for row in rows(OptOutRow)] == [place.ada.id]
         assert labels(page) == [ALLOW, EXPORT, ASK]
