@@ -27,16 +27,16 @@ from bot.memory.recall import choose_notes
 from bot.personalities.binding import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services
-from storage.conversations.memory import Memory, read_memory
 from storage.conversations.replies import Reply, Sources, count_siblings, find_by_messages
+from storage.conversations.summaries import Memory, read_memory
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin
 from storage.knowledge.documents import SearchScope, has_chunks, source_messages, speakers_of
 from storage.knowledge.search import Passage, Question
 from storage.members import is_greeted
+from storage.memory import Note, list_notes
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.personalities.personalities import Personality, read_personality
-from storage.privacy.notes import Note, list_notes
 from storage.releases.pair_share import read_pair_share
 from storage.releases.versions import Version
 from storage.wording import gettext_noop

@@ -13,8 +13,8 @@ from bot.attachments.material import Material, forwarded_material, with_material
 from bot.chat.prompting import Turn
 from bot.discord_errors import DISCORD_ERRORS
 from bot.personalities.webhooks import Webhooks
-from storage.conversations.memory import Memory
 from storage.conversations.replies import NO_SOURCES, Reply, Sources, find_by_message
+from storage.conversations.summaries import Memory
 from storage.database.database import Database
 from storage.database.enums import NOBODY
 

@@ -27,8 +27,8 @@ from storage.conversations.replies import (
 from storage.database.database import Database
 from storage.database.engine import is_away
 from storage.database.enums import Basis, Outcome
+from storage.memory import still_exist
 from storage.privacy.consent import basis_of_chat, erased_since
-from storage.privacy.notes import still_exist
 from storage.taste.gain import record_choice
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.wording import gettext_noop

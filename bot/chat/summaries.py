@@ -17,8 +17,8 @@ from bot.engine import GenerationRequest, Sampling, written
 from bot.errors import BotError
 from bot.services import Services
 from storage.conversations.control_tokens import sanitize
-from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import Sources, find_by_messages
+from storage.conversations.summaries import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.privacy.consent import erased_since
 

@@ -16,8 +16,8 @@ from bot.localization.sentences import gettext
 from bot.memory.notes import show_notes
 from bot.memory.proposals import describe_kept
 from bot.privacy import notices
-from storage.conversations.memory import forget_conversation
-from storage.privacy.notes import MAX_NOTE_CHARS, add_note
+from storage.conversations.summaries import forget_conversation
+from storage.memory import MAX_NOTE_CHARS, add_note
 from storage.wording import gettext_noop
 
 NOT_YOURS = gettext_noop(

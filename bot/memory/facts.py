@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bot.memory import vocabulary as words
 from bot.text.questions import is_question
-from storage.privacy.notes import MAX_NOTE_CHARS
+from storage.memory import MAX_NOTE_CHARS
 
 MAX_CHARS = 600
 """Maximum length of a message with facts: longer ones are pasted, or stories."""

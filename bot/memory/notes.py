@@ -18,8 +18,8 @@ from bot.privacy.notices import describe_deletion
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import fit_lines
+from storage.memory import Note, allow_questions, are_questions_allowed, list_notes
 from storage.privacy.erasure import forget_notes
-from storage.privacy.notes import Note, allow_questions, are_questions_allowed, list_notes
 from storage.wording import gettext_noop, shorten
 
 NO_NOTES = gettext_noop("I have no notes about you here. Add one with `/me remember`.")

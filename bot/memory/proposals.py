@@ -24,8 +24,8 @@ from bot.memory.recall import find_same
 from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.database.columns import utc_now
+from storage.memory import MAX_NOTES, Note, add_note, allow_questions, list_notes, may_ask, note_question
 from storage.privacy.erasure import erase_notes
-from storage.privacy.notes import MAX_NOTES, Note, add_note, allow_questions, list_notes, may_ask, note_question
 from storage.wording import gettext_noop
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from bot.knowledge.library import Library
 from bot.memory.facts import NAMED, Fact, topic_of
 from storage.knowledge.search import Question
 from storage.knowledge.words import content_words
-from storage.privacy.notes import Note
+from storage.memory import Note
 
 LEAST_SIMILARITY = 0.2
 """Least similarity of a note to the question; a note below it is unrelated."""

@@ -39,9 +39,9 @@ from storage.database.tables import (
     VersionRow,
 )
 from storage.knowledge.documents import erase_documents
+from storage.memory import allow_questions
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member, erase_answers, erase_guild
-from storage.privacy.notes import allow_questions
 from storage.privacy.ownership import known_guilds, naming_members
 
 RESTORE = "restore"

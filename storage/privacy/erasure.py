@@ -13,17 +13,17 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, false, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import drop_summaries, drop_summaries_with
 from storage.conversations.replies import keep_answered_questions
+from storage.conversations.summaries import drop_summaries, drop_summaries_with
 from storage.database import tables
 from storage.database.columns import Fate, utc_now
 from storage.database.enums import ASKED, NOBODY, QuarantineRule, RoundStatus
 from storage.database.rows import any_row, changed_rows
 from storage.knowledge.documents import documents_with, erase_documents, remove_words_of
 from storage.members import Pseudonym, read_pseudonyms
+from storage.memory import delete_notes, list_notes, replies_with_notes
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.privacy.member_data import summarize_member_data
-from storage.privacy.notes import delete_notes, list_notes, replies_with_notes
 from storage.privacy.ownership import (
     channels_in,
     in_any_guild,

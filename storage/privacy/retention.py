@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
-from storage.conversations.memory import drop_summaries
+from storage.conversations.summaries import drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, RoundStatus

@@ -21,16 +21,16 @@ from bot.background import BackgroundTasks
 from bot.releases.resolver import ReleaseCandidates, ReleaseResolver, read_candidates
 from bot.vote_queue import Reacted, VoteQueue
 from storage.adapters.folder_store import AdapterStore
-from storage.conversations.memory import read_memory
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
+from storage.conversations.summaries import read_memory
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import Outcome, Scope
 from storage.members import is_greeted
+from storage.memory import list_notes
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
-from storage.privacy.notes import list_notes
 from storage.votes.votes import Thumb
 from tests.benchmarks.databases import open_at
 from tests.bot.scripted_engine import ScriptedEngine

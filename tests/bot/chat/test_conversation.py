@@ -9,8 +9,8 @@ import pytest
 
 from bot.chat.conversation import History, Post, converse
 from bot.chat.prompting import Turn
-from storage.conversations.memory import Memory
 from storage.conversations.replies import NO_SOURCES, Reply
+from storage.conversations.summaries import Memory
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin, Outcome
 

@@ -7,8 +7,8 @@ import pytest
 from bot.chat.prompting import with_memory
 from bot.engine import Finish
 from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplyRow, ReplySpeakerRow
+from storage.memory import MAX_NOTE_CHARS, MAX_NOTES, add_note
 from storage.privacy.erasure import delete_member
-from storage.privacy.notes import MAX_NOTE_CHARS, MAX_NOTES, add_note
 from tests.word_encoder import WordEncoder
 
 

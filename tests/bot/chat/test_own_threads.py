@@ -8,7 +8,7 @@ import discord
 import pytest
 
 from bot.chat.own_threads import NAME_CHARS, UNNAMED, thread_name
-from storage.conversations.memory import read_memory
+from storage.conversations.summaries import read_memory
 from storage.database.tables import MemberNoteRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality, read_personality
 from storage.servers import ServerChoices, apply_setup

@@ -8,7 +8,7 @@ import simcord
 
 from bot.guards.access import NotAnAdmin
 from bot.personalities.example_form import REPEATED, repeats
-from storage.conversations.memory import Memory, write_summary
+from storage.conversations.summaries import Memory, write_summary
 from storage.database.enums import AuditOutcome, DocumentKind
 from storage.database.tables import AuditRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow, PersonalityRow
 from storage.personalities.cards import Card

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bot.memory.facts import Fact, find_fact, topic_of
 from bot.memory.proposals import ask_to_keep, to_second_person
 from storage.database.columns import utc_now
-from storage.privacy.notes import MAX_NOTE_CHARS, Note
+from storage.memory import MAX_NOTE_CHARS, Note
 
 SAID = Path(__file__).with_name("said.tsv")
 LEAST_PRECISION, LEAST_RECALL = 0.97, 0.9

@@ -22,8 +22,8 @@ from storage.database.tables import (
     ReplySpeakerRow,
 )
 from storage.errors import EncoderError
+from storage.memory import MAX_NOTES, add_note
 from storage.privacy.erasure import forget_notes
-from storage.privacy.notes import MAX_NOTES, add_note
 from tests.bot.guards.test_access import around_now
 from tests.word_encoder import WordEncoder
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.backups.backup import make_backup, restore_backup
-from storage.conversations.memory import Memory, write_summary
+from storage.conversations.summaries import Memory, write_summary
 from storage.database.columns import Fate, utc_now
 from storage.database.enums import Basis, Cause, DocumentKind, QuarantineRule, Scope
 from storage.database.tables import (
@@ -39,6 +39,7 @@ from storage.database.tables import (
 )
 from storage.knowledge.documents import NewDocument, add_document, remove_document
 from storage.members import greet, note_members
+from storage.memory import add_note, allow_questions, note_question
 from storage.operations.console_sessions import begin_session
 from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.personalities import ensure_personality, read_personality
@@ -49,7 +50,6 @@ from storage.privacy.erasure import (
     forget_notes,
     note_edit,
 )
-from storage.privacy.notes import add_note, allow_questions, note_question
 from storage.privacy.ownership import naming_members
 from storage.privacy.retention import complete_departure, departed_before, note_departure
 from storage.settings.sections import KnowledgeSettings, Settings

@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import NO_SOURCES, Sources, find_reply
+from storage.conversations.summaries import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Scope, Split
 from storage.database.tables import DepartureRow, MemberRow, ReplyRow, VoteEventRow
 from storage.members import greet, note_members, take_back_greeting
+from storage.memory import add_note, list_notes
 from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, read_personality
@@ -34,7 +35,6 @@ from storage.privacy.erasure import (
     note_edit,
 )
 from storage.privacy.member_data import export_member
-from storage.privacy.notes import add_note, list_notes
 from storage.privacy.ownership import known_guilds, known_members
 from storage.privacy.retention import (
     cancel_departures,

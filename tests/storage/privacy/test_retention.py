@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import Memory, read_memory, write_summary
+from storage.conversations.summaries import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.members import note_members
+from storage.memory import add_note
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent
 from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
-from storage.privacy.notes import add_note
 from storage.privacy.retention import (
     LONGEST_WAIT,
     Expiry,

@@ -27,11 +27,11 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.errors import EncoderError
+from storage.memory import add_note
 from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality
 from storage.privacy.erasure import delete_member
-from storage.privacy.notes import add_note
 from storage.votes.corrections import give_cause
 from storage.votes.quarantines import quarantine_bursts
 from storage.votes.votes import Vote

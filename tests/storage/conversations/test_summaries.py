@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import (
+from storage.conversations.summaries import (
     Memory,
     forget_conversation,
     read_memory,

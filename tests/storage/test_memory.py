@@ -12,9 +12,7 @@ from storage.conversations.replies import Sources, find_reply
 from storage.database.columns import utc_now
 from storage.database.tables import FactQuestionRow, MemberNoteRow, ReplyRow
 from storage.errors import NoteRefused
-from storage.privacy.erasure import delete_member, erase_guild, erase_member_in, forget_notes
-from storage.privacy.member_data import export_member, summarize_member_data
-from storage.privacy.notes import (
+from storage.memory import (
     MAX_NOTE_CHARS,
     MAX_NOTES,
     add_note,
@@ -24,6 +22,8 @@ from storage.privacy.notes import (
     note_question,
     still_exist,
 )
+from storage.privacy.erasure import delete_member, erase_guild, erase_member_in, forget_notes
+from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.ownership import known_guilds, known_members
 from tests.seeding import ALICE, BOB
 from tests.storage.privacy.test_consent import marked, train_on
