@@ -247,6 +247,7 @@ class ReplyRow(Base):
         Index("ix_replies_summary", "channel_id", "summary_to"),
         Index("ix_replies_origin", "personality_id", "origin", "id"),
         Index("ix_replies_source_message", "source_message_id"),
+        Index("ix_replies_author", "author_id", "guild_id", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(LargeId, primary_key=True)
@@ -487,7 +488,15 @@ class RoundRow(Base):
     """One training run, from the request to its outcome."""
 
     __tablename__ = "rounds"
-    __table_args__ = (Index("ix_rounds_status", "status", "id"),)
+    __table_args__ = (
+        Index("ix_rounds_status", "status", "id"),
+        Index(
+            "ix_rounds_shown",
+            "progress_message_id",
+            sqlite_where=text("progress_message_id IS NOT NULL"),
+            postgresql_where=text("progress_message_id IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))

@@ -7,22 +7,26 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import event, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.tables import Base, PersonalityRow
 from storage.errors import DatabaseError, SettingsError
+from storage.members import DIRECT, Memberships
 from storage.personalities.personalities import ensure_personality, find_personality
+from storage.training.rounds import shown_rounds
 from tests.postgres import PostgresServer
 from tests.storage.conftest import TEMPLATE, settings_for
 
@@ -394,3 +398,21 @@ def test_errors_do_not_hold_what_members_wrote(database: Database) -> None:
 async def test_work_gets_the_arguments_it_is_called_with(database: Database) -> None:
     assert await database.run(ensure_personality, "pirate") == await database.read(find_personality, name="pirate")
     assert await database.read(lambda session: find_personality(session, "nobody")) is None
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda session: Memberships(session, [(DIRECT, 5)]).since(DIRECT, 5, utc_now()), shown_rounds],
+    ids=["since when a voter is known", "whose progress is shown"],
+)
+def test_questions_that_come_every_few_seconds_scan_no_table(file: Path, ask: Callable[[Session], object]) -> None:
+    with closing(open_database(settings_for(f"sqlite:///{file}"))) as database, database.transaction() as session:
+        asked: list[tuple[str, Any]] = []
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", lambda *call: asked.append((call[2], call[3])))
+        ask(session)
+        for statement, values in list(asked):
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            scans = [step.detail for step in plan if step.detail.startswith(("SCAN replies", "SCAN rounds"))]
+            assert not scans, statement
+    assert asked
