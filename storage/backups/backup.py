@@ -153,11 +153,11 @@ def _require_sound(file: Path) -> None:
 
 
 def _read_snapshot(file: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Return the number of rows of each table, and the versions."""
+    """Return the number of rows of each table, and the versions that were not withdrawn."""
     with closing(sqlite3.connect(file)) as connection:
         rows = {t.name: connection.execute(f"SELECT count(*) FROM {t.name}").fetchone()[0] for t in tables()}
         names = ("digest", "base_name", "base_revision")
-        query = f"SELECT {', '.join(names)} FROM {VersionRow.__tablename__} ORDER BY id"
+        query = f"SELECT {', '.join(names)} FROM {VersionRow.__tablename__} WHERE withdrawn_at IS NULL ORDER BY id"
         return rows, [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
 
 

@@ -102,6 +102,7 @@ def copy_rows(
             into.execute(text("SET CONSTRAINTS ALL DEFERRED"))
             lift_limits(into)
             into.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        given = _last_ids(into)
         if replace:
             _empty(into)
         elif taken := _first_table_with_rows(into):
@@ -111,7 +112,7 @@ def copy_rows(
         copied = [_copy(table, reader.connection(), into, say) for table in tables()]
         for done in copied:
             _verify(done, into, say)
-        _set_counters(reader.connection(), into)
+        _set_counters(into, _last_ids(reader.connection()), given)
         then(writer)
         return copied
 
@@ -176,17 +177,13 @@ def _verify(copied: TableCopy, target: Connection, say: Say) -> None:
         )
 
 
-# Counters: the next row gets an id that no row has, or had as far as the source knows
+# Counters: the next row gets an id that no row has, or had as far as the source and the target know
 
 
-def _set_counters(source: Connection, target: Connection) -> None:
-    for table in tables():
-        column = _counted(table)
-        if column is None:
-            continue
-        last = max(target.scalar(select(func.max(column))) or 0, _last_id(table, column, source))
+def _set_counters(target: Connection, *given: Mapping[str, int]) -> None:
+    for table, column in _counted():
+        last = max(target.scalar(select(func.max(column))) or 0, *(last_ids[table.name] for last_ids in given))
         if table.name == ReplyRow.__tablename__:
-            last = max(last, target.scalar(select(ReplyIdRow.highest)) or 0)
             target.execute(update(ReplyIdRow).values(highest=last))
         if target.dialect.name == "postgresql":
             target.execute(select(func.setval(_sequence(table, column), max(last, 1), last > 0)))
@@ -197,18 +194,27 @@ def _set_counters(source: Connection, target: Connection) -> None:
             )
 
 
-def _counted(table: Table) -> Column[Any] | None:
-    column = table.autoincrement_column
-    return column if column is not None and isinstance(column.type, Integer) and not column.foreign_keys else None
+def _counted() -> Iterator[tuple[Table, Column[Any]]]:
+    for table in tables():
+        column = table.autoincrement_column
+        if column is not None and isinstance(column.type, Integer) and not column.foreign_keys:
+            yield table, column
 
 
-def _last_id(table: Table, column: Column[Any], source: Connection) -> int:
-    if source.dialect.name == "postgresql":
-        sequence = source.scalar(select(_sequence(table, column)))
-        last, is_called = source.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()
+def _last_ids(connection: Connection) -> dict[str, int]:
+    """Return the last id that each counted table gave, as far as the database remembers it."""
+    return {table.name: _last_id(table, column, connection) for table, column in _counted()}
+
+
+def _last_id(table: Table, column: Column[Any], connection: Connection) -> int:
+    if connection.dialect.name == "postgresql":
+        sequence = connection.scalar(select(_sequence(table, column)))
+        last, is_called = connection.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()
         return int(last) if is_called else 0
+    if table.name == ReplyRow.__tablename__:
+        return connection.scalar(select(ReplyIdRow.highest)) or 0
     if table.dialect_options["sqlite"]["autoincrement"]:
-        return source.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}) or 0
+        return connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}) or 0
     return 0
 
 

@@ -141,7 +141,7 @@ def deletions_since(now: Session, then: Session, made_at: datetime) -> RepeatedD
     if not has_rows(now.connection()):
         return RepeatedDeletions()
     erased = set(now.scalars(select(ErasureRow.user_id).where(ErasureRow.erased_at >= made_at)))
-    opted_out = _ids(now, OptOutRow.user_id) - _ids(then, OptOutRow.user_id) - erased
+    opted_out = _ids(now, OptOutRow.user_id) - _ids(then, OptOutRow.user_id)
     never_ask = _ids(now, NoteOptOutRow.user_id) - _ids(then, NoteOptOutRow.user_id)
     if _ids(now, PseudonymKeyRow.key) != _ids(then, PseudonymKeyRow.key):
         return RepeatedDeletions(erased, opted_out, never_ask)  # another database has no record of this one's rows

@@ -16,6 +16,7 @@ from storage.database.enums import CHAMPION, LAST_GOOD, QuarantineStatus, RoundS
 from storage.database.rows import any_row, database_now, read_all, read_first
 from storage.database.tables import (
     AliasMoveRow,
+    BaseUseRow,
     ComparisonRow,
     QuarantinedVoteRow,
     QuarantineRow,
@@ -259,16 +260,19 @@ def _read_marks(session: Session, personality_id: int) -> dict[int | None, Versi
 
 
 def _rolled_back(session: Session, personality_id: int) -> set[int]:
-    """Return former champions that an older version or the base replaced."""
+    """Return former champions that an older version or the base replaced, while their own base answered."""
+    answered = select(BaseUseRow.revision).where(BaseUseRow.begun_at <= AliasMoveRow.moved_at)
+    in_use = answered.order_by(BaseUseRow.id.desc()).limit(1).scalar_subquery()
     moves = (
-        select(AliasMoveRow.from_version_id, AliasMoveRow.to_version_id)
+        select(AliasMoveRow.from_version_id, AliasMoveRow.to_version_id, VersionRow.base_revision != in_use)
+        .outerjoin(VersionRow, VersionRow.id == AliasMoveRow.from_version_id)
         .where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION)
         .order_by(AliasMoveRow.id)
     )
     found: set[int] = set()
-    for before, after in session.execute(moves):
+    for before, after, is_of_other_base in session.execute(moves):
         found.discard(after)  # it got another chance
-        if before is not None and (after or 0) < before:
+        if before is not None and (after or 0) < before and not is_of_other_base:
             found.add(before)
     return found
 

@@ -7,13 +7,13 @@ from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
 from storage.conversations.summaries import drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, RoundStatus
+from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, QuarantineRule, RoundStatus
 from storage.database.rows import changed_rows, count_rows, read_all
 from storage.personalities.personalities import lock_personalities
 from storage.privacy.consent import open_bases
@@ -187,9 +187,11 @@ def prune_replies(session: Session, expiry: Expiry, reply_ids: Collection[int]) 
 def prune_rest(session: Session, before: datetime) -> Pruned:
     """Delete old summaries, ended alerts and IDs of questions, and join dates of members without feedback.
 
-    Feedback is a vote, a choice or a suggestion. At most a batch of summaries per transaction.
+    Feedback is a vote, a choice or a suggestion. Decisions on votes whose answers are gone lose the member's name. At
+    most a batch of summaries per transaction.
     """
     conversations, members, alerts = tables.ConversationRow, tables.MemberRow, tables.AlertRow
+    quarantines = tables.QuarantineRow
     old = select(conversations.channel_id).where(conversations.summary != "", conversations.updated_at < before)
     summaries = drop_summaries(session, session.scalars(old.limit(BATCH)).all())
     voted = select(tables.VoteEventRow.id).where(tables.VoteEventRow.user_id == members.user_id).exists()
@@ -198,6 +200,9 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
     session.execute(delete(tables.AnsweredQuestionRow).where(tables.AnsweredQuestionRow.deleted_at < before))
     compared = select(tables.ComparisonRow.user_id).where(tables.ComparisonRow.user_id == members.user_id).exists()
     deleted = session.execute(delete(members).where(~voted, ~suggested, ~compared))
+    is_over = quarantines.id.not_in(select(tables.QuarantinedVoteRow.quarantine_id))
+    on_answers_to = quarantines.rule == QuarantineRule.AUTHOR
+    session.execute(update(quarantines).where(on_answers_to, is_over).values(subject_id=NOBODY))
     return Pruned(summaries=summaries, memberships=changed_rows(deleted))
 
 

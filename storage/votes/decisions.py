@@ -190,7 +190,7 @@ def _subject(session: Session, row: QuarantineRow) -> Sentence:
         return Sentence("one answer")
     if row.rule is QuarantineRule.AUTHOR:
         deleted = row.subject_id == NOBODY
-        return Sentence("answers to a member who deleted their data") if deleted else Sentence("answers to one member")
+        return Sentence("answers to a member whose data was deleted") if deleted else Sentence("answers to one member")
     version, whose = session.get(VersionRow, row.subject_id), read_personality(session, row.personality_id)
     name = version_name(version.number if version else None)
     if whose.is_default:

@@ -24,6 +24,7 @@ from bot.releases.comparison import NO_ANSWER, Comparison
 from reactune.demo import sole_demo
 from reactune.run import supervised_trainer
 from storage.adapters.folder_store import AdapterStore
+from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.database.tables import ReplyRow, RoundRow, VersionRow
@@ -307,6 +308,14 @@ def test_a_backup_without_the_files_of_a_version_is_none_to_rely_on(reactune, se
     code, out, _ = reactune("restore", file, "--replace")
     assert code == 0
     assert "1 adapter missing from the backup" in " ".join(out.split())
+
+
+def test_a_backup_is_whole_without_the_files_of_a_withdrawn_version(reactune, settings, seeded, version, tmp_path):
+    shutil.rmtree(settings.data.directory / "adapters" / version.digest)
+    seeded(lambda session: setattr(session.get_one(VersionRow, version.id), "withdrawn_at", utc_now()))
+    code, out, _ = reactune("backup", str(tmp_path / "backup.tar.gz"))
+    assert code == 0
+    assert "could not be backed up" not in out
 
 
 def test_models_are_listed_shown_promoted_and_rolled_back(reactune, in_json, version):

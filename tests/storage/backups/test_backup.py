@@ -316,6 +316,19 @@ class TestRestoring:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_an_answer_after_a_restore_has_no_id_that_another_one_had(
+    place: Callable[..., Settings], tmp_path: Path, kind: str
+) -> None:
+    """The buttons of answers that the backup lacks are still on Discord, and name their IDs."""
+    settings, file = place(kind), tmp_path / "backup.tar.gz"
+    live_in(settings)
+    make_backup(settings, file, quietly)
+    lost = within(settings, add_reply)
+    restore_backup(settings, file, quietly, replace=True)
+    assert within(settings, add_reply) > lost
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_backup_onto_a_full_disk_is_refused_and_leaves_nothing(
     place: Callable[..., Settings], tmp_path: Path, kind: str
 ) -> None:

@@ -286,8 +286,10 @@ def test_a_database_that_is_another_one_only_tells_what_members_asked_for(
     new = place()
     within(new, lambda session: session.execute(update(PseudonymKeyRow).values(key=b"made with its schema")))
     within(new, lambda session: delete_member(session, ALICE))
+    within(new, lambda session: withdraw_consent(session, ALICE))
     within(new, lambda session: allow_questions(session, BOB, allowed=False))
     restore_backup(new, file, quietly, replace=True)
     assert within(new, lambda session: rows(session, ReplyRow.id)) == [2, 3, 4]
     assert within(new, lambda session: rows(session, MemberNoteRow.text)) == ["likes coffee"]
+    assert within(new, lambda session: rows(session, OptOutRow.user_id)) == [ALICE]
     assert within(new, lambda session: rows(session, NoteOptOutRow.user_id)) == [BOB]

@@ -11,7 +11,7 @@ from storage.releases.bases import ConfiguredBase
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import read_alias
 from tests.past import add_version
-from tests.seeding import OTHER_REVISION
+from tests.seeding import BASE_REVISION, OTHER_REVISION
 
 
 def drawn(session):
@@ -55,6 +55,21 @@ def test_it_says_who_answers_what_is_compared_and_what_was_taken_back(session, p
         "v2": [VersionMark.CHAMPION],
         "v3": [VersionMark.WITHDRAWN],
     }, "v1 was replaced, and not taken back"
+
+
+def test_a_champion_whose_base_was_left_was_not_rolled_back(session, personality_id):
+    old = ConfiguredBase(setting="old", name="old", revision=BASE_REVISION)
+    new = ConfiguredBase(setting="new", name="new", revision=OTHER_REVISION)
+    begin_base(session, old, by="grace")
+    move(session, add_version(session, None))
+    begin_base(session, new, by="grace")
+    assert marks(session) == {"base": [VersionMark.CHAMPION]}
+    v2, v3 = (add_version(session, None, digest=digest * 64) for digest in "ab")
+    move(session, v2)
+    move(session, v3)
+    move(session)
+    begin_base(session, old, by="grace")
+    assert marks(session) == {"v1": [VersionMark.CHAMPION], "v3": [VersionMark.ROLLED_BACK]}
 
 
 def test_a_version_is_no_longer_decided_on_once_it_was_rolled_back_withdrawn_or_its_base_left(session, personality_id):

@@ -20,7 +20,8 @@ from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.errors import QuarantineConflict
 from storage.members import note_members, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.erasure import delete_member
+from storage.privacy.erasure import delete_member, erase_guild
+from storage.privacy.retention import prune_rest
 from storage.settings.sections import VoteSettings
 from storage.votes.decisions import Quarantine, decide_quarantine, open_quarantines, recent_decisions, voters_in
 from storage.votes.quarantines import Burst, SuspectVote, find_bursts, new_bursts, quarantine_bursts, quarantine_votes
@@ -462,8 +463,20 @@ def test_no_id_is_left_of_a_member_who_deleted_their_data(session: Session, pers
     for member in (BOB, LURKERS[0]):
         delete_member(session, member)
     (held,) = open_quarantines(session, [personality_id])
-    assert (held.subject_id, held.subject) == (NOBODY, "answers to a member who deleted their data")
+    assert (held.subject_id, held.subject) == (NOBODY, "answers to a member whose data was deleted")
     assert held.voters == (502, 503)
+
+
+def test_no_id_is_left_of_a_member_whose_answers_are_gone(session: Session, personality_id: int) -> None:
+    for user in LURKERS[:3]:
+        let_vote(session, [user], add_reply_in(session, author_id=BOB))
+        let_vote(session, [user], add_reply(session))
+    for held in quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES):
+        decide_quarantine(session, held.id, QuarantineStatus.COUNTED, "grace", "")
+    erase_guild(session, GUILD)
+    prune_rest(session, NOON)
+    told = {held.subject_id: held.subject for held in recent_decisions(session, [personality_id])}
+    assert told == {ALICE: "answers to one member", NOBODY: "answers to a member whose data was deleted"}
 
 
 # Whatever members do
