@@ -17,7 +17,17 @@ from storage.conversations.example_turns import ShownAs, order_in, turns_of
 from storage.conversations.prompt_bank import read_bank
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import (
+    NOBODY,
+    ArenaStatus,
+    Basis,
+    GateVerdict,
+    Origin,
+    PairSource,
+    QuarantineStatus,
+    RoundStatus,
+    Split,
+)
 from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
 from storage.insights.taste_report import read_answering_now
@@ -47,7 +57,7 @@ from storage.votes.corrections import withdraw
 from storage.votes.decisions import decide_quarantine, open_quarantines
 from storage.votes.quarantines import new_bursts, quarantine_votes
 from storage.votes.votes import Vote
-from tests.past import add_round, add_version
+from tests.past import add_arena, add_round, add_version
 from tests.seeding import (
     ALICE,
     BOB,
@@ -900,14 +910,23 @@ def test_votes_that_no_taste_learns_from_end_the_wait_too(
     assert plan.evidence["counts"] == {"votes": 16, "choices": 0, "others": 0, "people": 1}
 
 
+@pytest.mark.parametrize("question", [{}, {"prompt": "hi"}], ids=["other questions", "the same question"])
 def test_choices_that_judge_a_version_do_not_end_its_comparison(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, question: dict[str, str]
 ) -> None:
+    """Thirty pairs are both good, and somebody picks in thirty arenas."""
+
     def write(session: Session) -> None:
         add_siblings(session, 4, base_revision=tiny_base.revision)
         version = add_compared_version(session, personality, 2)
         for _ in range(30):
-            compare(session, *ask_twice(session, version, None), CAROL, Better.SAME, by_admin=True)
+            answers = ask_twice(session, version, None, **question)
+            compare(session, *answers, CAROL, Better.SAME, by_admin=True)
+            for reply_id in answers:
+                vote(session, reply_id, CAROL, Vote.UP)
+            of_arena = ask_twice(session, version, None, **question)
+            add_arena(session, of_arena, status=ArenaStatus.CLOSED, closed_at=utc_now())
+            vote(session, of_arena[1], CAROL, Vote.UP)
 
     seed(database, write)
     assert "are comparing v1" in skipped(prepare(requested_by="schedule"))
