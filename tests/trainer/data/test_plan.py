@@ -394,6 +394,16 @@ def test_everybody_behind_the_taste_is_a_voter_of_the_round() -> None:
     assert plan.evidence["voters"] == 4
 
 
+def test_everybody_behind_the_taste_that_weighed_votes_is_a_voter_of_the_round() -> None:
+    found = survey(siblings(2), taste=taste_for_short_answers(60), taste_weights={CAT: 3.0, DAN: 1.0})
+    plan = plan_of(found, settings(pairs={"ranked_prompts": 0}))
+    voters = {voter.pseudonym: voter for voter in plan.voters}
+    assert voters[CAT].influence == pytest.approx(3 * voters[DAN].influence)
+    assert 0 < voters[DAN].influence < 0.25
+    assert sum(voter.share for voter in plan.voters) == pytest.approx(voters[ANN].share + voters[BEN].share)
+    assert plan.evidence["voters"] == 4
+
+
 def test_suggestions_of_new_accounts_teach_nothing_and_the_round_says_so() -> None:
     answers = [rated(1, prompt="p"), rated(2, prompt="q"), rated(3, prompt="r")]
     plan = plan_of(survey(answers, [written(1, 1, weight=0.0), written(2, 2, weight=0.0), written(3, 3)]))

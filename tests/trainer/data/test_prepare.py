@@ -758,6 +758,25 @@ def test_a_version_is_marked_if_somebody_whose_votes_made_its_taste_opts_out(
         assert find_version(session, version.id).trained_on_deleted_data
 
 
+def test_a_version_is_marked_if_somebody_is_deleted_whose_taste_weighed_the_votes_of_others(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, settings: Settings
+) -> None:
+    def write(session: Session) -> None:
+        add_lone_votes(session, tiny_base, count=40)
+        for i in range(8):
+            for answer, value in ((NICE, Vote.UP), (RUDE, Vote.DOWN)):
+                prompt = f"<|user|>question {i}<|bot|>"
+                vote(session, add_reply(session, prompt=prompt, answer=answer, base_revision=revision), CAROL, value)
+
+    revision, few = tiny_base.revision, settings.pairs.model_copy(update={"ranked_prompts": 0})
+    seed(database, write)
+    plan = planned(prepare(settings.model_copy(update={"pairs": few})))
+    assert plan.evidence["pairs_by_source"] == {"siblings": 8}
+    round_id = last_round(database, personality).id
+    version = seed(database, lambda session: add_version(session, round_id, personality_id=personality))
+    assert seed(database, lambda session: delete_member(session, BOB)).marked == (version.name,)
+
+
 def test_a_promotion_while_answers_are_drawn_changes_nothing_of_the_round(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
