@@ -140,10 +140,10 @@ def _evidence(uncapped: Sequence[Pair], capped: Sequence[Pair], survey: Survey, 
     """Return numbers, without names, that admins should know about the votes behind the round."""
     votes = survey.votes
     before, after = (sum(pair.weight for pair in pairs) for pairs in (uncapped, capped))
-    removed = {rule: taken / votes.total for rule, taken in votes.removed.items() if taken}
+    removed = {rule: taken / votes.given for rule, taken in votes.removed.items() if taken}
     voters = shares(uncapped).keys() | (survey.taste_weights.keys() if by_taste else set())
     return {
-        "votes": votes.total,
+        "votes": votes.given,
         "counts": asdict(count_feedback(votes, survey.taste.opinions)),
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": len(voters),

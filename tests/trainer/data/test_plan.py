@@ -69,12 +69,13 @@ def survey(
     """Return a survey without texts, which are read on demand."""
     no_text = partial(replace, answer=None)
     by_reply = {answer.id: answer.votes for answer in answers if answer.votes}
-    total = sum(map(len, by_reply.values())) + round(sum((removed or {}).values()))
+    lost = removed or {}
+    given = sum(map(len, by_reply.values())) + round(sum(lost.values()))
     return Survey(
         feedback=RoundFeedback(
             tuple(map(no_text, answers)), tuple(replace(one, text=None) for one in written_ones), tuple(choices)
         ),
-        votes=WeightedVotes(by_reply, total, removed or {}, given=sum(map(len, by_reply.values()))),
+        votes=WeightedVotes(by_reply, given, lost, {rule: round(weight) for rule, weight in lost.items()}),
         start=start,
         taste=taste,
         taste_weights=taste_weights or {},

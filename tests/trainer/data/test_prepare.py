@@ -827,6 +827,7 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
 def test_a_round_without_votes_that_count_says_what_became_of_them(
     database: Database, tiny_base: BaseModel, prepare: Prepare
 ) -> None:
+    """A pick in an arena is a choice, however it is stored."""
     newcomer = account(days_old=0.01)
 
     def write(session: Session) -> None:
@@ -834,6 +835,10 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
             for answer, value in (("good", Vote.UP), ("bad", Vote.DOWN)):
                 reply = add_reply(session, prompt=f"p{i}", answer=answer, base_revision=tiny_base.revision)
                 vote(session, reply, newcomer, value)
+        in_arena = [add_reply(session, base_revision=tiny_base.revision) for _ in range(4)]
+        add_arena(session, in_arena)
+        for reply, value in zip(in_arena, [Vote.UP, *[Vote.DOWN] * 3], strict=True):
+            vote(session, reply, newcomer, value)
 
     seed(database, write)
     assert skipped(prepare()).endswith("; 6 votes so far, of which the rules removed 100% (account age)")
