@@ -154,7 +154,7 @@ def operator_name() -> str:
 
 @contextlib.contextmanager
 def with_cards(settings: Settings) -> Iterator[Session]:
-    """Load the personality cards and yield a session; this works before the bot's first start too."""
+    """Read the files of new personalities and yield a session; this works before the bot's first start too."""
     with contextlib.closing(open_database(settings)) as database, database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)
         yield session

@@ -126,11 +126,12 @@ def check_coherence_model(settings: Settings) -> str:
 def check_personalities(settings: Settings) -> str:
     with closing(open_database(settings)) as database, database.transaction() as session:
         personalities.ensure_personality(session)
-        problems = personalities.load_cards(session, settings)
+        cards, problems = personalities.read_cards(session, settings)
         known = [personality.name for personality in personalities.list_personalities(session)]
+        new = [name for name in cards if personalities.find_personality(session, name) is None]
     if problems:
         raise Problem("; ".join(problems))
-    return f"{', '.join(known)}; cards in {settings.personalities.directory}"
+    return f"{', '.join(known + new)}; cards in {settings.personalities.directory}"
 
 
 def check_champions(settings: Settings) -> str:

@@ -112,12 +112,12 @@ def list_personalities(
 
 
 def open_personality(session: Session, settings: Settings, name: str) -> Personality:
-    """Read the card files, which may create personalities, and return the one with this name.
+    """Return the personality; the files of new ones are read first. Raises PersonalityNotFound.
 
-    Raises PersonalityNotFound.
+    Other cards stay: this machine's files may be older than those of the bot's machine.
     """
     ensure_personality(session)
-    load_cards(session, settings)
+    load_cards(session, settings, only_new=True)
     return personality_named(session, name)
 
 
@@ -243,22 +243,33 @@ def restore_personality(session: Session, personality: Personality) -> None:
     _set_archived(session, personality, None)
 
 
-def load_cards(session: Session, settings: Settings) -> list[str]:
-    """Apply new and changed card files; return, and log, one message for each file that cannot be used.
+def read_cards(session: Session, settings: Settings) -> tuple[dict[str, Card], list[str]]:
+    """Return the cards in files by their personality's name, and one message for each file that cannot be used."""
+    directory = settings.personalities.directory
+    cards: dict[str, Card] = {}
+    problems: list[str] = []
+    for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
+        name = path.name.removesuffix(CARD_SUFFIX)
+        try:
+            cards[name] = _read(session, path, name, settings.model.base)
+        except (CardError, PersonalityConflict) as error:
+            log.error("%s.", error)
+            problems.append(str(error))
+    return cards, problems
+
+
+def load_cards(session: Session, settings: Settings, *, only_new: bool = False) -> None:
+    """Apply new and changed card files, or only those of personalities that never had one; log those that are wrong.
 
     A card that was changed in Discord stays until its file changes; then the file replaces it, and the old card is kept
     as a revision. A personality keeps its card if its file is missing or broken.
     """
     lock_personalities(session)  # in the same order as everywhere else, to avoid deadlocks
-    directory = settings.personalities.directory
-    problems: list[str] = []
-    for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
-        try:
-            _take(session, path, settings.model.base)
-        except (CardError, PersonalityConflict) as error:
-            log.error("%s.", error)
-            problems.append(str(error))
-    return problems
+    cards, _ = read_cards(session, settings)
+    for name, card in cards.items():
+        row = session.get_one(PersonalityRow, ensure_personality(session, name))
+        if row.file_digest is None or (row.file_digest != card.digest and not only_new):
+            _take(session, row, card)
 
 
 def lock_personality(session: Session, personality_id: int) -> None:
@@ -284,22 +295,23 @@ def _create(session: Session, row: PersonalityRow) -> int:
     return row.id
 
 
-def _take(session: Session, path: Path, base: str) -> None:
-    name = path.name.removesuffix(CARD_SUFFIX)
+def _read(session: Session, path: Path, name: str, base: str) -> Card:
     try:
         require_name(name)
     except CardError as error:
         raise CardError("{path}: {error}", path=path, error=error) from error
     card = read_card_file(path)
     require_meant_for(card, base, str(path))
-    row = session.get_one(PersonalityRow, ensure_personality(session, name))
-    if row.file_digest == card.digest:
-        return
-    if row.file_digest is None and row.card:
+    row = session.scalar(select(PersonalityRow).where(PersonalityRow.name == name))
+    if row is not None and row.file_digest is None and row.card:
         raise PersonalityConflict(
             "{path} has the name of a personality that was created in Discord, so it is ignored: rename the file",
             path=path,
         )
+    return card
+
+
+def _take(session: Session, row: PersonalityRow, card: Card) -> None:
     taken = session.execute(
         update(PersonalityRow)
         .where(PersonalityRow.id == row.id, PersonalityRow.file_digest.is_not_distinct_from(row.file_digest))
@@ -307,8 +319,8 @@ def _take(session: Session, path: Path, base: str) -> None:
     )
     # Bot and trainer start at the same time: the faster one writes the card.
     if changed_rows(taken) == 1 and _card(row) != card:
-        _write(session, row, card, path.name)
-        log.info("The card of %s was read from %s.", name, path)
+        _write(session, row, card, f"{row.name}{CARD_SUFFIX}")
+        log.info("The card of %s was read from its file.", row.name)
 
 
 def _write(session: Session, row: PersonalityRow, card: Card, by: str) -> None:

@@ -294,6 +294,8 @@ class _Choice(NamedTuple):
     """The reason why it does not count, if known before it is weighed."""
     arena_id: int | None = None
     by_admin: bool = False
+    answers: tuple[int, ...] = ()
+    """Ids of all answers among which they chose."""
 
 
 def find_rival(session: Session, personality_id: int) -> Version | None:
@@ -331,6 +333,12 @@ def read_contest(session: Session, personality_id: int, settings: VoteSettings) 
     if rival is None:
         return None
     return contest_between(session, rival, read_alias(session, personality_id).version, settings)
+
+
+def judging_answers(session: Session, contest: Contest) -> tuple[set[tuple[int, ...]], set[tuple[int, ...]]]:
+    """Return the ids of the answers in each pair, and in each arena, in which people chose between the two versions."""
+    pairs = {choice.answers for choice in _comparisons(session, contest.rival, contest.champion)}
+    return pairs, {choice.answers for choice in _picks(session, contest.rival, contest.champion)}
 
 
 def contest_between(session: Session, version: Version, champion: Version | None, settings: VoteSettings) -> Contest:
@@ -421,7 +429,8 @@ def _comparisons(session: Session, version: Version, champion: Version | None) -
         better = reply.version_id if said.better_id == reply.id else other_version
         won = None if said.better_id is None else better == version.id
         left_out = None if reply.strength == other_strength == 1.0 else LeftOut.OTHER_STRENGTH
-        yield _choice(reply, said.user_id, said.created_at, won, left_out)._replace(by_admin=said.by_admin)
+        choice = _choice(reply, said.user_id, said.created_at, won, left_out)
+        yield choice._replace(by_admin=said.by_admin, answers=(said.first_id, said.second_id))
 
 
 def _picks(session: Session, version: Version, champion: Version | None) -> Iterator[_Choice]:
@@ -458,7 +467,8 @@ def _picks(session: Session, version: Version, champion: Version | None) -> Iter
             left_out = LeftOut.QUARANTINED if (reply_id, user_id) in held else None
             won = reply.version_id == version.id
             said_at = arena.closed_at or arena.closes_at
-            yield _choice(reply, user_id, said_at, won, left_out)._replace(arena_id=arena.id)
+            answers = tuple(sorted(answer.id for answer in answers_of[arena]))
+            yield _choice(reply, user_id, said_at, won, left_out)._replace(arena_id=arena.id, answers=answers)
 
 
 def _choice(reply: ReplyRow, user_id: int, said_at: datetime, won: bool | None, left_out: LeftOut | None) -> _Choice:

@@ -203,12 +203,10 @@ class WeightedVotes:
     """The votes of a personality that count, by reply and sorted by voter, and the weights removed by rules."""
 
     by_reply: dict[int, tuple[WeightedVote, ...]]
-    total: int
-    """Number of current votes before any rule."""
-    removed: dict[str, float]
-    """The weight that each rule removed; with the weights of the votes they add up to the total."""
-    given: int = 0
+    given: int
     """Number of current votes outside arenas before any rule, as `FeedbackCounts` counts votes."""
+    removed: dict[str, float]
+    """The weight that each rule removed of those votes; with what is left of them it adds up to their number."""
     uncounted: Mapping[str, int] = field(default_factory=dict)
     """Number of those votes that do not count at all, by rule."""
     in_part: int = 0
@@ -273,29 +271,28 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     by_reply: dict[int, list[WeightedVote]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, OPT_OUT), 0.0)
     picks = set(session.scalars(select(ArenaAnswerRow.reply_id)))
-    total = given = in_part = 0
+    given = in_part = 0
     uncounted: Counter[str] = Counter()
     people: set[Pseudonym] = set()
     weighted = lru_cache(maxsize=65_536)(WeightedVote)  # most votes of a member are equal
     for vote, rule in _ruled_votes(session, personality_id, settings):
         weight = vote.weight
-        total += 1
-        if rule is not None:
-            removed[rule] += 1.0
-        elif weight < 1.0:
-            removed[ACCOUNT_AGE] += 1.0 - vote.account
-            removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
         if rule is None and weight > 0.0:
             by_reply[vote.reply_id].append(weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
         if vote.reply_id not in picks:
             given += 1
+            if rule is not None:
+                removed[rule] += 1.0
+            elif weight < 1.0:
+                removed[ACCOUNT_AGE] += 1.0 - vote.account
+                removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
             if rule is not None or not weight:
                 uncounted[rule or (MEMBERSHIP if vote.account else ACCOUNT_AGE)] += 1
             else:
                 people.add(pseudonyms.of(vote.user_id))
             in_part += rule is None and 0.0 < weight < 1.0
     ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
-    return WeightedVotes(ordered, total, removed, given, uncounted, in_part, frozenset(people))
+    return WeightedVotes(ordered, given, removed, uncounted, in_part, frozenset(people))
 
 
 def counted_votes(

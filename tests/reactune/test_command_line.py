@@ -794,6 +794,16 @@ class TestPersonalities:
         assert shown.startswith(f"# in use: {words}\n")
         assert "You keep a lighthouse." in shown
 
+    def test_commands_leave_known_cards_as_they_are_and_an_import_takes_the_file(self, reactune, card):
+        assert doctor_finds(reactune)["Personalities"]["message"] == "default, keeper; cards in personalities"
+        reactune("personality", "list")
+        card.write_text("system_prompt = 'You keep an inn.'")
+        for words in ("doctor",), ("train", "--personality", "keeper"), ("export", "pairs.jsonl"):
+            reactune(*words)
+        assert "You keep a lighthouse." in reactune("personality", "show", "keeper")[1]
+        assert reactune("personality", "import", str(card))[0] == 0
+        assert "You keep an inn." in reactune("personality", "show", "keeper")[1]
+
     def test_a_broken_card_is_reported_and_the_others_work(self, reactune, refused, card):
         (card.parent / "owl.toml").write_text("system_promt = 'x'")
         assert "there is no personality 'owl': choose one of default, keeper" in refused("personality", "show", "owl")

@@ -23,7 +23,7 @@ from storage.training.rounds import ManifestPair, RoundVoter
 from trainer.data.pairs import Pair, RoundFeedback, Rows, example_of, pair_by_people
 from trainer.data.survey import ReadTexts, Survey
 from trainer.data.taste_pairs import rank_by_taste, weigh_by_taste
-from trainer.data.voters import cap_voters, round_voters, shares
+from trainer.data.voters import cap_voters, moved_share, round_voters, shares
 from trainer.training.rows import PreferencePair
 
 VOTER_CAP = "voter cap"
@@ -72,6 +72,7 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
     of_taste = choose(fresh, rank, _surest, most)
     said = of_people.pairs
     weighed = weigh_by_taste(survey.taste, said, of_people.feedback) if survey.taste.may_teach else said
+    moved = moved_share(said, weighed)
     uncapped, ranked = _share_room(weighed, of_taste.pairs, most)
     capped = cap_voters(uncapped, settings.votes.max_voter_share)
     train, validation = _watched([pair for pair in capped if pair.weight > MIN_WEIGHT], ranked, settings.training)
@@ -81,8 +82,8 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
         train=tuple(train),
         validation=tuple(validation),
         prompts=of_people.prompts | of_taste.prompts,
-        voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights),
-        evidence=_evidence(uncapped, capped, ranked, survey)
+        voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights, moved),
+        evidence=_evidence(uncapped, capped, survey, by_taste=bool(ranked or moved))
         | {
             "pairs_by_source": dict(Counter(pair.source for pair in train)),
             "notes": list(notes),
@@ -135,16 +136,14 @@ def _rank(prompt: str) -> int:
     return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big")
 
 
-def _evidence(
-    uncapped: Sequence[Pair], capped: Sequence[Pair], ranked: Sequence[Pair], survey: Survey
-) -> dict[str, Any]:
+def _evidence(uncapped: Sequence[Pair], capped: Sequence[Pair], survey: Survey, *, by_taste: bool) -> dict[str, Any]:
     """Return numbers, without names, that admins should know about the votes behind the round."""
     votes = survey.votes
     before, after = (sum(pair.weight for pair in pairs) for pairs in (uncapped, capped))
-    removed = {rule: taken / votes.total for rule, taken in votes.removed.items() if taken}
-    voters = shares(uncapped).keys() | (survey.taste_weights.keys() if ranked else set())
+    removed = {rule: taken / votes.given for rule, taken in votes.removed.items() if taken}
+    voters = shares(uncapped).keys() | (survey.taste_weights.keys() if by_taste else set())
     return {
-        "votes": votes.total,
+        "votes": votes.given,
         "counts": asdict(count_feedback(votes, survey.taste.opinions)),
         "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": len(voters),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from storage.database.database import Database
 from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
-from storage.releases.contests import WAITING, read_contest
+from storage.releases.contests import WAITING, Contest, judging_answers, read_contest
 from storage.releases.versions import id_of
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.opinions import count_feedback, read_taste_opinions
@@ -99,8 +100,7 @@ def candidate_waits(database: Database, personality_id: int, settings: Settings)
         contest = read_contest(session, personality_id, settings.votes)
         version = contest.rival if contest else None
         made_by = find_round(session, version.round_id) if version and version.round_id else None
-        votes = read_weighted_votes(session, personality_id, settings.votes)
-        said = count_feedback(votes, read_taste_opinions(session, personality_id, settings))
+        said = _count_besides(session, contest, settings) if contest else 0
     if contest is None or version is None or made_by is None or contest.dead_end:
         return None
     if contest.is_old or version.trained_on_deleted_data:
@@ -114,8 +114,7 @@ def candidate_waits(database: Database, personality_id: int, settings: Settings)
         )
     learned = FeedbackCounts(**made_by.evidence.get("counts", {}))
     enough = GROWN * (learned.votes + learned.choices)
-    judged = sum(one.wins + one.losses + one.ties for one in contest.standings)
-    if said.votes + said.choices - judged >= enough:
+    if said >= enough:
         return None
     return sentences.counted(
         "members are comparing {version} with the version in use: the next scheduled round waits for {count} vote "
@@ -125,6 +124,19 @@ def candidate_waits(database: Database, personality_id: int, settings: Settings)
         enough,
         **values,
     )
+
+
+def _count_besides(session: Session, contest: Contest, settings: Settings) -> int:
+    """Return the number of votes and choices that count, without those on answers that people compared."""
+    personality_id = contest.rival.personality_id
+    votes = read_weighted_votes(session, personality_id, settings.votes)
+    opinions = read_taste_opinions(session, personality_id, settings)
+    pairs, arenas = judging_answers(session, contest)
+    thumbs = sum(len(votes.by_reply.get(reply_id, ())) for reply_id in set(chain.from_iterable(pairs)))
+    judged = pairs | arenas
+    judging = sum(choice.reply_ids in judged for choice in opinions.choices)
+    said = count_feedback(votes, opinions)
+    return said.votes - thumbs + said.choices - judging
 
 
 def write_plan(

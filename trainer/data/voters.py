@@ -70,16 +70,26 @@ def _weights(pairs: Iterable[Pair]) -> dict[Rows, float]:
     return defaultdict(float, {pair.rows: pair.weight for pair in pairs})
 
 
+def moved_share(said: Iterable[Pair], weighed: Iterable[Pair]) -> float:
+    """Return the share of the weight of people's pairs that the taste added or removed when it weighed them."""
+    before, after = _weights(said), _weights(weighed)
+    rows = before.keys() | after.keys()
+    whole = sum(max(before[one], after[one]) for one in rows)
+    return sum(abs(before[one] - after[one]) for one in rows) / whole if whole else 0.0
+
+
 def round_voters(
     of_people: Sequence[Pair],
     ranked: Sequence[Pair],
     feedback: Iterable[RoundFeedback],
     taste_weights: Mapping[Pseudonym, float],
+    moved: float,
 ) -> tuple[RoundVoter, ...]:
     """Return all voters whose votes carry these pairs or would change them, the most influential first.
 
     The weight of pairs that the taste ranked is split among the voters behind the taste, in proportion to
-    `taste_weights`. That part also counts as their influence on these pairs.
+    `taste_weights`. That part also counts as their influence on these pairs, and so does their part of `moved`, the
+    share that the taste moved of people's own pairs.
     """
     own, by_taste = (sum(pair.weight for pair in pairs) for pairs in (of_people, ranked))
     whole = own + by_taste
@@ -88,9 +98,10 @@ def round_voters(
     carried, changes = shares(of_people), influences(feedback)
     taste_total = sum(taste_weights.values()) or 1.0
     voters = []
-    for voter in carried.keys() | changes.keys() | (taste_weights.keys() if by_taste else set()):
-        part = by_taste / whole * taste_weights.get(voter, 0.0) / taste_total
-        share, influence = (own / whole * of_own.get(voter, 0.0) + part for of_own in (carried, changes))
+    for voter in carried.keys() | changes.keys() | taste_weights.keys():
+        part = taste_weights.get(voter, 0.0) / taste_total
+        share = (own * carried.get(voter, 0.0) + by_taste * part) / whole
+        influence = (own * (changes.get(voter, 0.0) + moved * part) + by_taste * part) / whole
         if share or influence:
             voters.append(RoundVoter(voter, share, influence))
     return tuple(sorted(voters, key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym)))

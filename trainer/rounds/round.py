@@ -16,7 +16,7 @@ from storage.database.enums import PairSource, TrainingSource
 from storage.errors import LeaseExpired, RoundConflict
 from storage.models.hardware import free_unused_models
 from storage.personalities.cards import settings_of
-from storage.personalities.personalities import load_cards, read_personality
+from storage.personalities.personalities import read_personality
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings.sections import ReleaseSettings, Settings
 from storage.training.rounds import memory_failures, require_round
@@ -79,7 +79,6 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
     base = ready_base(settings, engine_leaves=shares_gpu(database, settings.training.processes))
     store = open_store(settings)
     with database.transaction() as session:
-        load_cards(session, settings)
         round_ = require_round(session, round_id)
         refusal = other_base(session, base.model)
         personality = read_personality(session, round_.personality_id)

@@ -53,7 +53,7 @@ def test_a_community_gives_a_first_round_enough_to_learn_from(
         replies = read_replies(
             session, TrainingScope(personality_id, settings.privacy, bundled.revision), ballots.by_reply
         )
-    assert votes == ballots.total == sum(len(exchange.answers) for exchange, _ in answered)
+    assert votes == ballots.given == sum(len(exchange.answers) for exchange, _ in answered)
     assert set(ballots.removed.values()) == {0}
     assert len({ballot.voter for found in ballots.by_reply.values() for ballot in found}) == MEMBERS
     assert len(pair_siblings(replies)) >= 2 * settings.training.min_pairs

@@ -30,7 +30,9 @@ from storage.personalities.personalities import (
     ensure_personality,
     list_personalities,
     load_cards,
+    open_personality,
     personality_named,
+    read_cards,
     read_personality,
     restore_personality,
 )
@@ -204,7 +206,9 @@ def card_file(folder: Path, name: str, prompt: str) -> None:
 
 
 def take(session: Session, folder: Path) -> list[str]:
-    return load_cards(session, Settings(personalities=PersonalitySettings(directory=folder)))
+    settings = Settings(personalities=PersonalitySettings(directory=folder))
+    load_cards(session, settings)
+    return read_cards(session, settings)[1]
 
 
 def test_files_are_taken_once_and_again_when_they_change(session: Session, tmp_path: Path) -> None:
@@ -224,6 +228,18 @@ def test_a_change_in_discord_stays_until_the_file_changes(session: Session, tmp_
     card_file(tmp_path / "cards", "keeper", "Two.")
     take(session, tmp_path / "cards")
     assert [prompt for _, prompt in revisions(session, "keeper")] == ["One.", "Mine.", "Two."]
+
+
+def test_another_machines_files_only_add_new_personalities(session: Session, tmp_path: Path) -> None:
+    card_file(tmp_path / "cards", "keeper", "One.")
+    take(session, tmp_path / "cards")
+    for name in ("keeper", "owl"):
+        card_file(tmp_path / "elsewhere", name, "Two.")
+    elsewhere = Settings(personalities=PersonalitySettings(directory=tmp_path / "elsewhere"))
+    assert open_personality(session, elsewhere, "keeper").card.system_prompt == "One."
+    assert open_personality(session, elsewhere, "owl").card.system_prompt == "Two."
+    take(session, tmp_path / "cards")
+    assert revisions(session, "keeper") == [("keeper.toml", "One.")]
 
 
 def test_a_broken_file_leaves_the_card_and_the_other_files(session: Session, tmp_path: Path) -> None:

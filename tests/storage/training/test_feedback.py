@@ -231,7 +231,7 @@ def test_quarantined_votes_are_not_evidence_until_an_admin_counts_them(session: 
     ):
         session.execute(update(QuarantineRow).values(status=status))
         votes = look_ahead(session, personality_id, Settings(), BASE_REVISION).votes
-        assert (votes.total, sum(map(len, votes.by_reply.values())), votes.removed[QUARANTINE]) == (3, counted, held)
+        assert (votes.given, sum(map(len, votes.by_reply.values())), votes.removed[QUARANTINE]) == (3, counted, held)
 
 
 def test_deleted_data_is_not_evidence(session: Session, personality_id: int) -> None:

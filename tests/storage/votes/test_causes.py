@@ -49,7 +49,7 @@ def test_a_wrong_fact_is_not_trained_on_but_other_causes_are(session: Session, p
         wrong: {who(CAROL)},
         long: {who(BOB), who(CAROL)},
     }
-    assert (ballots.total, ballots.removed[WRONG_FACT], ballots.removed[QUARANTINE]) == (4, 1.0, 0.0)
+    assert (ballots.given, ballots.removed[WRONG_FACT], ballots.removed[QUARANTINE]) == (4, 1.0, 0.0)
 
 
 def test_a_thumb_up_after_a_cause_counts(session: Session, personality_id: int) -> None:

@@ -171,7 +171,7 @@ def test_weighted_votes_are_by_reply_and_name_nobody(session: Session, personali
         second: {BOB: (Vote.UP, 1.0)},
     }
     assert [b.voter for b in ballots.by_reply[first]] == sorted(pseudonyms_of(session, ALICE, CAROL))
-    assert ballots.total == 3
+    assert ballots.given == 3
     assert ballots.removed == dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, OPT_OUT), 0.0)
 
 
@@ -181,7 +181,7 @@ def test_votes_of_another_personality_are_not_read(session: Session, personality
     vote(session, mine, BOB, Vote.UP)
     vote(session, other, BOB, Vote.DOWN)
     assert set(read_weighted_votes(session, pirate, NO_RULES).by_reply) == {other}
-    assert read_weighted_votes(session, pirate, NO_RULES).total == 1
+    assert read_weighted_votes(session, pirate, NO_RULES).given == 1
 
 
 def test_removed_and_counted_shares_add_up_to_the_total(session: Session, personality_id: int) -> None:
@@ -194,7 +194,7 @@ def test_removed_and_counted_shares_add_up_to_the_total(session: Session, person
     ballots = read_weighted_votes(session, personality_id, MONTH_AND_WEEK)
     found = ballots_by_user(session, ballots, ALICE, BOB, half_old, new)
     assert found == {reply_id: {ALICE: (Vote.UP, 1.0), half_old: (Vote.UP, 0.25)}}
-    assert ballots.total == 4
+    assert ballots.given == 4
     assert ballots.removed == pytest.approx(
         {ACCOUNT_AGE: 1.5, MEMBERSHIP: 0.25, QUARANTINE: 1.0, WRONG_FACT: 0.0, OPT_OUT: 0.0}
     )
@@ -350,7 +350,7 @@ def test_deleted_answers_and_members_leave_nothing_behind(session: Session, pers
     delete_member(session, BOB)
     delete_member(session, CAROL)
     ballots = read_weighted_votes(session, personality_id, MONTH_AND_WEEK)
-    assert (ballots.by_reply, ballots.total, ballots.removed[QUARANTINE]) == ({}, 1, 1.0)
+    assert (ballots.by_reply, ballots.given, ballots.removed[QUARANTINE]) == ({}, 1, 1.0)
     assert session.scalars(select(MemberRow.user_id)).all() == [ALICE]
 
 

@@ -150,7 +150,6 @@ def calls(
     return {
         "ensure_personality": (),
         "open_personality": (settings, "default"),
-        "load_cards": (settings,),
         "list_personalities": (),
         "read_personality": (id_,),
         "lock_personality": (id_,),

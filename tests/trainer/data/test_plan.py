@@ -69,12 +69,13 @@ def survey(
     """Return a survey without texts, which are read on demand."""
     no_text = partial(replace, answer=None)
     by_reply = {answer.id: answer.votes for answer in answers if answer.votes}
-    total = sum(map(len, by_reply.values())) + round(sum((removed or {}).values()))
+    lost = removed or {}
+    given = sum(map(len, by_reply.values())) + round(sum(lost.values()))
     return Survey(
         feedback=RoundFeedback(
             tuple(map(no_text, answers)), tuple(replace(one, text=None) for one in written_ones), tuple(choices)
         ),
-        votes=WeightedVotes(by_reply, total, removed or {}, given=sum(map(len, by_reply.values()))),
+        votes=WeightedVotes(by_reply, given, lost, {rule: round(weight) for rule, weight in lost.items()}),
         start=start,
         taste=taste,
         taste_weights=taste_weights or {},
@@ -391,6 +392,16 @@ def test_everybody_behind_the_taste_is_a_voter_of_the_round() -> None:
     assert sum(shares.values()) == pytest.approx(1)
     assert shares[CAT] == pytest.approx(3 * shares[DAN])
     assert shares[ANN] == pytest.approx(shares[BEN])
+    assert plan.evidence["voters"] == 4
+
+
+def test_everybody_behind_the_taste_that_weighed_votes_is_a_voter_of_the_round() -> None:
+    found = survey(siblings(2), taste=taste_for_short_answers(60), taste_weights={CAT: 3.0, DAN: 1.0})
+    plan = plan_of(found, settings(pairs={"ranked_prompts": 0}))
+    voters = {voter.pseudonym: voter for voter in plan.voters}
+    assert voters[CAT].influence == pytest.approx(3 * voters[DAN].influence)
+    assert 0 < voters[DAN].influence < 0.25
+    assert sum(voter.share for voter in plan.voters) == pytest.approx(voters[ANN].share + voters[BEN].share)
     assert plan.evidence["voters"] == 4
 
 

@@ -17,7 +17,17 @@ from storage.conversations.example_turns import ShownAs, order_in, turns_of
 from storage.conversations.prompt_bank import read_bank
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import NOBODY, Basis, GateVerdict, Origin, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import (
+    NOBODY,
+    ArenaStatus,
+    Basis,
+    GateVerdict,
+    Origin,
+    PairSource,
+    QuarantineStatus,
+    RoundStatus,
+    Split,
+)
 from storage.database.tables import ReplyMeasuresRow, ReplyRow, VersionRow
 from storage.errors import RoundConflict
 from storage.insights.taste_report import read_answering_now
@@ -47,7 +57,7 @@ from storage.votes.corrections import withdraw
 from storage.votes.decisions import decide_quarantine, open_quarantines
 from storage.votes.quarantines import new_bursts, quarantine_votes
 from storage.votes.votes import Vote
-from tests.past import add_round, add_version
+from tests.past import add_arena, add_round, add_version
 from tests.seeding import (
     ALICE,
     BOB,
@@ -748,6 +758,25 @@ def test_a_version_is_marked_if_somebody_whose_votes_made_its_taste_opts_out(
         assert find_version(session, version.id).trained_on_deleted_data
 
 
+def test_a_version_is_marked_if_somebody_is_deleted_whose_taste_weighed_the_votes_of_others(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, settings: Settings
+) -> None:
+    def write(session: Session) -> None:
+        add_lone_votes(session, tiny_base, count=40)
+        for i in range(8):
+            for answer, value in ((NICE, Vote.UP), (RUDE, Vote.DOWN)):
+                prompt = f"<|user|>question {i}<|bot|>"
+                vote(session, add_reply(session, prompt=prompt, answer=answer, base_revision=revision), CAROL, value)
+
+    revision, few = tiny_base.revision, settings.pairs.model_copy(update={"ranked_prompts": 0})
+    seed(database, write)
+    plan = planned(prepare(settings.model_copy(update={"pairs": few})))
+    assert plan.evidence["pairs_by_source"] == {"siblings": 8}
+    round_id = last_round(database, personality).id
+    version = seed(database, lambda session: add_version(session, round_id, personality_id=personality))
+    assert seed(database, lambda session: delete_member(session, BOB)).marked == (version.name,)
+
+
 def test_a_promotion_while_answers_are_drawn_changes_nothing_of_the_round(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, ranking: Settings
 ) -> None:
@@ -798,6 +827,7 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
 def test_a_round_without_votes_that_count_says_what_became_of_them(
     database: Database, tiny_base: BaseModel, prepare: Prepare
 ) -> None:
+    """A pick in an arena is a choice, however it is stored."""
     newcomer = account(days_old=0.01)
 
     def write(session: Session) -> None:
@@ -805,6 +835,10 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
             for answer, value in (("good", Vote.UP), ("bad", Vote.DOWN)):
                 reply = add_reply(session, prompt=f"p{i}", answer=answer, base_revision=tiny_base.revision)
                 vote(session, reply, newcomer, value)
+        in_arena = [add_reply(session, base_revision=tiny_base.revision) for _ in range(4)]
+        add_arena(session, in_arena)
+        for reply, value in zip(in_arena, [Vote.UP, *[Vote.DOWN] * 3], strict=True):
+            vote(session, reply, newcomer, value)
 
     seed(database, write)
     assert skipped(prepare()).endswith("; 6 votes so far, of which the rules removed 100% (account age)")
@@ -900,14 +934,23 @@ def test_votes_that_no_taste_learns_from_end_the_wait_too(
     assert plan.evidence["counts"] == {"votes": 16, "choices": 0, "others": 0, "people": 1}
 
 
+@pytest.mark.parametrize("question", [{}, {"prompt": "hi"}], ids=["other questions", "the same question"])
 def test_choices_that_judge_a_version_do_not_end_its_comparison(
-    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, question: dict[str, str]
 ) -> None:
+    """Thirty pairs are both good, and somebody picks in thirty arenas."""
+
     def write(session: Session) -> None:
         add_siblings(session, 4, base_revision=tiny_base.revision)
         version = add_compared_version(session, personality, 2)
         for _ in range(30):
-            compare(session, *ask_twice(session, version, None), CAROL, Better.SAME, by_admin=True)
+            answers = ask_twice(session, version, None, **question)
+            compare(session, *answers, CAROL, Better.SAME, by_admin=True)
+            for reply_id in answers:
+                vote(session, reply_id, CAROL, Vote.UP)
+            of_arena = ask_twice(session, version, None, **question)
+            add_arena(session, of_arena, status=ArenaStatus.CLOSED, closed_at=utc_now())
+            vote(session, of_arena[1], CAROL, Vote.UP)
 
     seed(database, write)
     assert "are comparing v1" in skipped(prepare(requested_by="schedule"))

@@ -27,11 +27,17 @@ from storage.database.tables import RoundRow
 from storage.models.base_model import BaseModel
 from storage.models.free_memory import FreeMemory
 from storage.personalities.cards import Card
-from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
+from storage.personalities.personalities import (
+    create_personality,
+    ensure_personality,
+    list_personalities,
+    load_cards,
+    personality_named,
+)
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
-from storage.settings.sections import Settings
+from storage.settings.sections import PersonalitySettings, Settings
 from storage.training.rounds import (
     MEMORY_RAN_OUT,
     ManifestPair,
@@ -453,6 +459,21 @@ def test_a_host_without_cards_takes_them_from_the_database(
         ("default", "", None),
         ("pirate", "Arr.", None),
     ]
+
+
+def test_a_host_with_other_cards_leaves_those_of_the_database(
+    database: Database, settings: Settings, run: Run, tmp_path: Path
+) -> None:
+    def settings_with(prompt: str) -> Settings:
+        folder = tmp_path / prompt
+        folder.mkdir()
+        (folder / "pirate.toml").write_text(f"system_prompt = {prompt!r}")
+        return settings.model_copy(update={"personalities": PersonalitySettings(directory=folder)})
+
+    seed(database, lambda session: load_cards(session, settings_with("Arr.")))
+    run(settings_with("Ahoy."))
+    with database.snapshot() as session:
+        assert personality_named(session, "pirate").card.system_prompt == "Arr."
 
 
 def test_a_round_on_weights_that_are_quantised_already_says_what_to_do(
