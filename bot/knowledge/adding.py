@@ -131,7 +131,7 @@ async def read_pins(channel: PinsChannel) -> Source:
     Raises UserFacingError, and one of DISCORD_ERRORS if Discord may answer a little later.
     """
     try:
-        pinned = [message async for message in channel.pins()]
+        pinned = [message async for message in channel.pins(limit=None)]
     except discord.HTTPException as error:
         if is_temporary(error):
             raise
