@@ -277,22 +277,20 @@ def _read_pdf(content: bytes) -> Iterator[Block]:
 def _read_html(content: bytes) -> Iterator[Block]:
     from bs4 import BeautifulSoup
 
-    soup = BeautifulSoup(content, "html.parser")
+    soup: Any = BeautifulSoup(content, "html.parser")
     for unseen in soup(UNSEEN):
         unseen.decompose()
-    for owner, strings in groupby(soup.strings, key=_owner):
+    lines = {id(soup): (0, "")}  # bs4 would compare elements by all that is in them
+    for element in soup.find_all(True):
+        starts_line = element.name in HTML_BLOCKS
+        lines[id(element)] = (id(element), element.name) if starts_line else lines[id(element.parent)]
+    for (_, tag), strings in groupby(soup.strings, key=lambda string: lines[id(string.parent)]):
         text = "".join(strings)
-        tag = owner.name if owner is not None else ""
         text = text if tag == "pre" else " ".join(text.split())
         if re.fullmatch("h[1-6]", tag):
             yield Block(text, level=int(tag.removeprefix("h")))
         else:
             yield Block(f"- {text}" if tag == "li" and text else text)
-
-
-def _owner(string: Any) -> Any:
-    """Return the innermost element around the string that starts a new line."""
-    return next((parent for parent in string.parents if parent.name in HTML_BLOCKS), None)
 
 
 def _read_csv(text: str) -> Iterator[Block]:

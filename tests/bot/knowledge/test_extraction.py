@@ -142,6 +142,16 @@ def test_html_gives_what_a_reader_sees() -> None:
     ]
 
 
+def test_html_keeps_lines_apart_that_say_the_same() -> None:
+    assert read_here(b"<ul><li>one</li><li>one</li></ul>", "page.html") == [Block("- one"), Block("- one")]
+
+
+@pytest.mark.threat("T69")
+async def test_deeply_nested_html_is_read_in_time() -> None:
+    assert read_here(b"<p>x" * 2_000, "deep.html") == [Block("x")] * 2_000
+    assert await read_apart(b"<b>x" * 16_000, "deep.html") == [Block("x" * 16_000)]
+
+
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
