@@ -314,6 +314,20 @@ async def test_pinned_messages_are_all_read_though_discord_sends_fifty_at_a_time
     assert texts == [f"House rule {number}" for number in range(60)]
 
 
+async def test_messages_of_a_closed_thread_are_read_and_read_again(place, env, knowledge, opened):
+    started = await place.bo.send(place.channel, "Rules of the pool")
+    channel = env.bot.get_channel(place.channel.id)
+    thread = await channel.get_partial_message(started.id).create_thread(name="rules")
+    said = await thread.send(RULES)
+    await thread.edit(archived=True)
+    await env.settle()
+    assert env.bot.get_channel(thread.id) is None, "discord.py forgets closed threads"
+    assert "Added: **1** · [Message in #rules]" in await knowledge("add", message=said.jump_url)
+    page = await opened("1 · Message in #rules")
+    same = (await place.grace.click(page, label="Read it again")).response
+    assert same.content.startswith("**Message in #rules** has not changed.")
+
+
 async def test_a_text_is_replaced_by_a_file_and_stays_the_same_document(place, env, new_bot, knowledge, opened, rows):
     await knowledge("add", text=RULES, title="House rules")
     page, old = await opened("1 · House rules"), env.bot
