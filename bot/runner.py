@@ -58,9 +58,10 @@ def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = Reac
     token = require_token(settings)
     with _locks(settings, token):
         try:
-            asyncio.run(_serve(create(settings), token))
-        except discord.PrivilegedIntentsRequired:
-            asyncio.run(_serve_without(settings, create, token))
+            try:
+                asyncio.run(_serve(create(settings), token))
+            except discord.PrivilegedIntentsRequired:
+                asyncio.run(_serve_without(settings, create, token))
         except ConnectionRefused:
             _note_refusal(settings)
             raise

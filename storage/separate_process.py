@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 MEMORY_BYTES = 2_000_000_000
+NICENESS = 10
 # A malicious file must not find the bot's token in the environment.
 INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "SYSTEMROOT")
 
@@ -31,8 +32,10 @@ def run_apart(module: str, arguments: list[str], content: bytes, timeout_s: floa
     return found
 
 
-def limit_memory() -> None:
-    """Limit the memory of this process, so that a small file cannot unpack to a huge one."""
+def limit_process() -> None:
+    """Limit the memory of this process, so that a small file cannot unpack to a huge one, and let the bot go first."""
+    with contextlib.suppress(AttributeError):  # not on Windows
+        os.nice(NICENESS)
     with contextlib.suppress(ImportError, OSError, ValueError):  # not on Windows, and not above a stricter limit
         import resource
 

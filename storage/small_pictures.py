@@ -12,7 +12,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from storage.separate_process import limit_memory, run_apart
+from storage.separate_process import limit_process, run_apart
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -53,7 +53,7 @@ def open_small(content: bytes, longer_side: int) -> Picture:
 
 def main() -> None:
     """Read a picture from standard input, and write its pixels as JSON; nothing if it is damaged."""
-    limit_memory()
+    limit_process()
     answer: dict[str, Any] = {}
     try:
         small = _shrink(sys.stdin.buffer.read(), int(sys.argv[1]))

@@ -13,6 +13,8 @@ from bot.knowledge.extraction import SUFFIXES, MediaType, Unreadable, extract
 from storage.settings.sections import KnowledgeSettings
 
 DOWNLOAD_S = 20.0
+READ_S = 10.0
+"""Longest time that reading a file may take: other members' files wait meanwhile."""
 TEXT_TYPES = ("text/", "application/json")
 """Beginnings of content types that are plain text, under any file name."""
 
@@ -41,10 +43,12 @@ async def fetch_file(file: discord.Attachment, max_bytes: int, *, timeout_s: flo
         ) from error
 
 
-async def text_of(content: bytes, name: str, media_type: MediaType, settings: KnowledgeSettings) -> str:
-    """Return the text of a file or page; raises UserFacingError."""
+async def text_of(
+    content: bytes, name: str, media_type: MediaType, settings: KnowledgeSettings, enough_chars: int
+) -> str:
+    """Return the text of a file or page, of a longer one more than `enough_chars`; raises UserFacingError."""
     try:
-        blocks = await extract(content, name, settings, media_type)
+        blocks = await extract(content, name, settings, media_type, enough_chars=enough_chars, timeout_s=READ_S)
     except Unreadable as error:
         raise UserFacingError(error.message, **error.values) from error
     return "\n\n".join(block.text for block in blocks)

@@ -167,12 +167,12 @@ class AttachmentReader:
         if media_type is None:
             description = await put_into_words(content, asked, self._settings, self._engine)
             return Reading((picture_material(description),), notes=(LOOKED,))
-        text = await text_of(content, file.filename, media_type, self._settings.knowledge)
+        text = await text_of(content, file.filename, media_type, self._settings.knowledge, MAX_READ_CHARS)
         return _quoting(text, file.filename, file_material(file.filename, shorten(text, MAX_READ_CHARS)))
 
     async def _open_page(self, link: str) -> Reading:
         content, media_type = await fetch_page(link, self._settings.attachments.max_bytes)
-        text = await text_of(content, site_of(link), media_type, self._settings.knowledge)
+        text = await text_of(content, site_of(link), media_type, self._settings.knowledge, MAX_READ_CHARS)
         return _quoting(text, site_of(link), page_material(link, shorten(text, MAX_READ_CHARS)))
 
     async def _listen(self, content: bytes) -> Reading:

@@ -49,7 +49,7 @@ def _name(here: Here, guild_id: int | None, channel_id: int) -> str:
     if guild_id is None:
         return "direct message"
     channel = _find_channel(here, guild_id, channel_id)
-    return f"#{channel}" if channel else "a channel that is gone"
+    return f"#{channel}" if channel else "a closed thread or deleted channel"
 
 
 def name_channels(here: Here, found: Iterable[tuple[int, int]]) -> dict[int, str]:

@@ -80,7 +80,7 @@ async def read_again(document: Document, guild: discord.Guild, reader: discord.M
         raise UserFacingError(
             "That text was typed in or uploaded. Choose a file with its new version, or remove it and add it again."
         )
-    channel = guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
+    channel = await _find_channel(guild, int(document.link.rsplit("/", 1)[-1]))
     if channel is None:
         raise DocumentRefused("the channel of document {id} no longer exists: remove the document", id=str(document.id))
     return await from_pins(channel, reader)
@@ -131,7 +131,7 @@ async def read_pins(channel: PinsChannel) -> Source:
     Raises UserFacingError, and one of DISCORD_ERRORS if Discord may answer a little later.
     """
     try:
-        pinned = [message async for message in channel.pins()]
+        pinned = [message async for message in channel.pins(limit=None)]
     except discord.HTTPException as error:
         if is_temporary(error):
             raise
@@ -149,7 +149,7 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
     guild_id, channel_id, message_id = (int(part) for part in match.groups())
     if guild_id != guild.id:
         raise UserFacingError("That message is in another server. I only add messages of this one.")
-    channel = guild.get_channel_or_thread(channel_id)
+    channel = await _find_channel(guild, channel_id)
     if not isinstance(channel, discord.abc.Messageable):
         raise _not_found()
     if not _is_open_to(reader, channel):
@@ -158,6 +158,14 @@ async def _fetch(link: str, guild: discord.Guild, reader: discord.Member | None)
         return await channel.fetch_message(message_id)
     except (discord.NotFound, discord.Forbidden) as error:
         raise _not_found() from error
+
+
+async def _find_channel(guild: discord.Guild, channel_id: int) -> Channel | None:
+    """Return the server's channel or thread, or None; Discord is asked for archived threads."""
+    try:
+        return guild.get_channel_or_thread(channel_id) or await guild.fetch_channel(channel_id)
+    except (discord.NotFound, discord.Forbidden, discord.InvalidData):
+        return None
 
 
 def _not_found() -> UserFacingError:

@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import UserFacingError
-from storage.separate_process import limit_memory, run_apart
+from storage.separate_process import limit_process, run_apart
 
 if TYPE_CHECKING:
     from storage.settings.sections import KnowledgeSettings  # half of the separate process's start otherwise
@@ -103,16 +103,22 @@ def media_type_of(filename: str) -> MediaType:
 
 
 async def extract(
-    content: bytes, filename: str, settings: KnowledgeSettings, media_type: MediaType | None = None
+    content: bytes,
+    filename: str,
+    settings: KnowledgeSettings,
+    media_type: MediaType | None = None,
+    *,
+    enough_chars: int = 0,
+    timeout_s: float = PARSE_TIMEOUT_S,
 ) -> list[Block]:
     """Return the blocks of a file; raises Unreadable for any content that cannot be read.
 
-    Its name says what type it has, unless `media_type` does.
+    Its name says what type it has, unless `media_type` does. Reading stops after `enough_chars`, unless they are 0.
     """
     media_type = media_type or media_type_of(filename)
     if len(content) > settings.max_file_bytes:
         raise too_large(filename, len(content), settings)
-    return await asyncio.to_thread(_extract_apart, content, filename, media_type)
+    return await asyncio.to_thread(_extract_apart, content, filename, media_type, enough_chars, timeout_s)
 
 
 def too_large(filename: str, size_bytes: int, settings: KnowledgeSettings) -> Unreadable:
@@ -143,14 +149,16 @@ def parse_markdown(text: str) -> list[Block]:
     return [block for block in blocks if block.text.strip()]
 
 
-def _extract_apart(content: bytes, filename: str, media_type: MediaType) -> list[Block]:
+def _extract_apart(
+    content: bytes, filename: str, media_type: MediaType, enough_chars: int, timeout_s: float
+) -> list[Block]:
     try:
-        answer = run_apart("bot.knowledge.extraction", [media_type], content, PARSE_TIMEOUT_S)
+        answer = run_apart("bot.knowledge.extraction", [media_type, str(enough_chars)], content, timeout_s)
     except TimeoutError as error:
         raise Unreadable(
             "{filename} took longer than {seconds} s to read: save it as plain text (.txt)",
             filename=filename,
-            seconds=PARSE_TIMEOUT_S,
+            seconds=timeout_s,
         ) from error
     except ValueError as error:
         raise Unreadable(
@@ -183,14 +191,15 @@ def _clean(text: str) -> str:
 
 def main() -> None:
     """Read a file from standard input, and write its blocks or a problem as JSON."""
-    limit_memory()
-    sys.stdout.write(json.dumps(read_file(MediaType(sys.argv[1]), sys.stdin.buffer.read())))
+    limit_process()
+    media_type, enough_chars = sys.argv[1:]
+    sys.stdout.write(json.dumps(read_file(MediaType(media_type), sys.stdin.buffer.read(), int(enough_chars))))
 
 
-def read_file(media_type: MediaType, content: bytes) -> dict[str, Any]:
+def read_file(media_type: MediaType, content: bytes, enough_chars: int = 0) -> dict[str, Any]:
     """Return the blocks of the file's text, or the reason why it cannot be read."""
     try:
-        blocks = list(_within(_read(media_type, content)))
+        blocks = list(_within(_read(media_type, content), enough_chars))
     except Unreadable as error:
         return _problem(error)
     except MemoryError:
@@ -220,20 +229,22 @@ def _no_text(media_type: MediaType) -> Unreadable:
     return _unreadable("{filename} has no text")
 
 
-def _within(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Yield the blocks that are not blank; raises Unreadable."""
+def _within(blocks: Iterable[Block], enough_chars: int) -> Iterator[Block]:
+    """Yield the blocks that are not blank, until they have more than `enough_chars`; raises Unreadable."""
     chars = 0
     for block in blocks:
         text = _clean(block.text).strip("\n")
         if not text.strip():
             continue
         chars += len(text)
-        if chars > MAX_DOCUMENT_CHARS:
+        if chars > MAX_DOCUMENT_CHARS and not enough_chars:
             raise _unreadable(
                 "{filename} has more than {limit} characters, the limit: split it",
                 limit=MAX_DOCUMENT_CHARS,
             )
         yield Block(text, block.level)
+        if enough_chars and chars > enough_chars:
+            return
 
 
 def _read(media_type: MediaType, content: bytes) -> Iterable[Block]:
@@ -277,22 +288,20 @@ def _read_pdf(content: bytes) -> Iterator[Block]:
 def _read_html(content: bytes) -> Iterator[Block]:
     from bs4 import BeautifulSoup
 
-    soup = BeautifulSoup(content, "html.parser")
+    soup: Any = BeautifulSoup(content, "html.parser")
     for unseen in soup(UNSEEN):
         unseen.decompose()
-    for owner, strings in groupby(soup.strings, key=_owner):
+    lines = {id(soup): (0, "")}  # bs4 would compare elements by all that is in them
+    for element in soup.find_all(True):
+        starts_line = element.name in HTML_BLOCKS
+        lines[id(element)] = (id(element), element.name) if starts_line else lines[id(element.parent)]
+    for (_, tag), strings in groupby(soup.strings, key=lambda string: lines[id(string.parent)]):
         text = "".join(strings)
-        tag = owner.name if owner is not None else ""
         text = text if tag == "pre" else " ".join(text.split())
         if re.fullmatch("h[1-6]", tag):
             yield Block(text, level=int(tag.removeprefix("h")))
         else:
             yield Block(f"- {text}" if tag == "li" and text else text)
-
-
-def _owner(string: Any) -> Any:
-    """Return the innermost element around the string that starts a new line."""
-    return next((parent for parent in string.parents if parent.name in HTML_BLOCKS), None)
 
 
 def _read_csv(text: str) -> Iterator[Block]:

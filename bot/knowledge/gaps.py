@@ -117,10 +117,10 @@ class GapReader:
 
     async def find_open(self, reply_ids: Collection[int]) -> list[int]:
         """Return the answers that are still gaps; raises GapConflict if none is."""
-        found = [gap.reply_id for gap in await self.read_gaps() if gap.reply_id in reply_ids]
+        found = await self.services.database.read(open_gaps, self.guild_id, self.channels, reply_ids)
         if not found:
             raise GapConflict
-        return found
+        return [gap.reply_id for gap in found]
 
 
 def describe_group(session: Session, group: GapGroup) -> str:

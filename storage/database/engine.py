@@ -170,15 +170,27 @@ def copy_file(connection: Connection, target: Path) -> None:
 
 def make_parent(url: URL) -> None:
     """Create the folder of an SQLite file."""
-    if url.get_backend_name() != "sqlite" or url.database is None or url.database.startswith("file:"):
+    if (file := _file_of(url)) is None:
         return
-    parent = Path(url.database).parent
+    parent = file.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(
             f"the database's folder {parent} cannot be created ({error.strerror}): choose another folder"
         ) from error
+
+
+def identified(url: URL) -> str:
+    """Return the address without its password; an SQLite file's name would be the same in another folder."""
+    file = _file_of(url)
+    return shown(url.set(database=str(file.resolve())) if file else url)
+
+
+def _file_of(url: URL) -> Path | None:
+    """Return the path of an SQLite file; None for a server, and for an address that SQLite reads itself."""
+    is_path = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith("file:")
+    return Path(str(url.database)) if is_path else None
 
 
 def shown(url: URL) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
@@ -38,22 +39,32 @@ class Gap:
     asked_at: datetime
 
 
-def open_gaps(session: Session, guild_id: int, channels: Collection[int] | None = None) -> list[Gap]:
-    """Return the server's unsettled gaps in these channels (None: in all), newest first."""
-    reported = select(ReplyRow).where(
-        ReplyRow.guild_id == guild_id,
-        ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)),
-    )
-    if channels is not None:
-        reported = reported.where(_in(channels))
-    rows = session.scalars(reported.order_by(ReplyRow.id.desc()).limit(MOST_READ)).all()
+def open_gaps(
+    session: Session,
+    guild_id: int,
+    channels: Collection[int] | None = None,
+    among: Collection[int] | None = None,
+) -> list[Gap]:
+    """Return the server's newest unsettled gaps in these channels (None: in all), newest first.
+
+    `among` are the answers that matter (None: all).
+    """
+    reported = _reports(session, channels).where(ReplyRow.guild_id == guild_id)
+    if among is not None:
+        reported = reported.where(ReplyRow.id.in_(among))
+    newest = select(ReplyRow).where(ReplyRow.id.in_(reported.correlate(None))).order_by(ReplyRow.id.desc())
+    rows = session.scalars(newest.limit(MOST_READ)).all()
     links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([row.id for row in rows])))
-    found = (_gap(session, row, links.get(row.id)) for row in rows)
-    return [gap for gap in found if gap.members]
+    return [_gap(session, row, links.get(row.id)) for row in rows]
 
 
 def count_gaps(session: Session, channels: Collection[int] | None) -> int:
     """Return the number of gaps in these channels (None: in all servers)."""
+    return count_rows(session, _reports(session, channels).where(ReplyRow.guild_id.is_not(None)).distinct())
+
+
+def _reports(session: Session, channels: Collection[int] | None) -> Select[Any]:
+    """Return, for each standing report in these channels (None: in all), its answer."""
     up, down = (net_count(session, said) > 0 for said in Vote)
     reporters = (
         select(VoteCauseRow.reply_id)
@@ -62,13 +73,11 @@ def count_gaps(session: Session, channels: Collection[int] | None) -> int:
             (VoteEventRow.reply_id == VoteCauseRow.reply_id) & (VoteEventRow.user_id == VoteCauseRow.user_id),
         )
         .join(ReplyRow, ReplyRow.id == VoteCauseRow.reply_id)
-        .where(*UNSETTLED, ReplyRow.guild_id.is_not(None))
+        .where(*UNSETTLED)
         .group_by(VoteCauseRow.reply_id, VoteCauseRow.user_id, ReplyRow.origin)
         .having(or_(ReplyRow.origin == Origin.FIXED, and_(down, ~up)))
     )
-    if channels is not None:
-        reporters = reporters.where(_in(channels))
-    return count_rows(session, reporters.distinct())
+    return reporters if channels is None else reporters.where(_in(channels))
 
 
 def _in(channels: Collection[int]) -> ColumnElement[bool]:

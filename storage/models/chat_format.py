@@ -58,8 +58,6 @@ class ChatFormat:
         self.options = dict(options)
         """The variables that the template gets."""
         self._template = DATE.sub(lambda date: f"{date[1]}{STORED_DAY.strftime(date[2])}{date[1]}", template)
-        self._dates = {date[2] for date in DATE.finditer(template) if "%Y" in date[2]}
-        """Formats of today's date in the template, such as "%d %b %Y"; one without a year could match any number."""
         self.folds_system = False
         self._require([USER], "a single user message")
         self.folds_system = self._refuses_system()
@@ -69,6 +67,10 @@ class ChatFormat:
         if self.knows_thinking:
             self.options = {THINKING: False, **options}
         self._require([SYSTEM, USER, ASSISTANT, USER], "a conversation of several turns")
+        written = self.render([USER]) + self.render([SYSTEM, USER])
+        dates = {date[2] for date in DATE.finditer(template) if "%Y" in date[2]}
+        self._dates = {form for form in dates if STORED_DAY.strftime(form) in written}
+        """Formats in which the template writes today, such as "%d %b %Y"; one without a year could match any number."""
         self.end_of_turn = self._find_end_of_turn(added)
         """ID of the token that the template puts after an answer."""
         self.end_ids = frozenset({self.end_of_turn, *configured_ends, tokenizer.eos_token_id} - {None})

@@ -13,7 +13,7 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.engine import parse_address, shown
+from storage.database.engine import identified, parse_address
 from storage.database.rows import any_row, changed_rows, read_first
 from storage.database.tables import ConsoleSessionRow
 from storage.settings.sections import Settings
@@ -40,7 +40,7 @@ def make_link(session: Session, user_id: int, name: str, lasts: timedelta = LINK
 
 def digest_of(settings: Settings) -> str:
     """Return the digest of the database's address without its password, which could otherwise be guessed from it."""
-    return _digest(shown(parse_address(settings.database_url)))
+    return _digest(identified(parse_address(settings.database_url)))
 
 
 def link_address(port: int, secret: str) -> str:

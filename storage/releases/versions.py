@@ -23,7 +23,7 @@ from storage.errors import (
     VersionWithdrawn,
 )
 from storage.personalities.personalities import lock_personality
-from storage.releases.bases import base_in_use
+from storage.releases.bases import base_in_use, of_base_in_use
 from storage.sentences import Sentence
 from storage.wording import BASE_NAME, version_name
 
@@ -192,6 +192,14 @@ def list_versions(session: Session, personality_id: int) -> list[Version]:
     """Return the versions, newest first."""
     rows = select(VersionRow).where(VersionRow.personality_id == personality_id).order_by(VersionRow.number.desc())
     return read_all(session, Version, rows)
+
+
+def usable_versions(session: Session, personality_id: int) -> list[Version]:
+    """Return the versions that can answer, newest first: those of the base in use that have their files."""
+    rows = select(VersionRow).where(
+        VersionRow.personality_id == personality_id, VersionRow.withdrawn_at.is_(None), of_base_in_use(session)
+    )
+    return read_all(session, Version, rows.order_by(VersionRow.number.desc()))
 
 
 def version_of_round(session: Session, round_id: int) -> Version | None:

@@ -87,9 +87,13 @@ class _Socket:
         self.close_code = code
 
 
-def test_a_token_reset_while_the_bot_runs_is_announced_on_return(with_token, refused):
+@pytest.mark.parametrize("lacks_intent", [False, True])
+def test_a_token_reset_while_the_bot_runs_is_announced_on_return(with_token, refused, lacks_intent):
+    settings = changed(with_token, "discord", members_intent=lacks_intent)
+    reset = refused(discord.ConnectionClosed(_Socket(4004), shard_id=None))
+    refuse_intent = refused(discord.PrivilegedIntentsRequired(None))
     with pytest.raises(ConnectionRefused, match="Discord does not accept DISCORD_TOKEN"):
-        run_bot(with_token, refused(discord.ConnectionClosed(_Socket(4004), shard_id=None)))
+        run_bot(settings, lambda asked: (refuse_intent if asked.discord.members_intent else reset)(asked))
     with closing(open_database(with_token)) as database, database.snapshot() as session:
         assert [row.key for row in session.scalars(select(AlertRow))] == ["token"]
 

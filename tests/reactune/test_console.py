@@ -69,6 +69,16 @@ def test_no_link_is_made_for_another_program(settings, bot, said, sentence):
         console(browser=False)
 
 
+def test_another_bot_with_the_same_settings_in_another_folder_is_told_apart(settings, bot, tmp_path, monkeypatch):
+    monkeypatch.setenv("REACTUNE_DATA__DIRECTORY", "data")
+    bot.said = json.dumps({"database": digest_of(load_settings())})
+    console(browser=False)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(SettingsError, match="belongs to another bot"):
+        console(browser=False)
+
+
 def test_without_a_port_it_says_how_to_switch_it_on(settings, monkeypatch):
     monkeypatch.setenv("REACTUNE_CONSOLE__PORT", "0")
     with pytest.raises(SettingsError, match=r"set console\.port, then restart the bot"):

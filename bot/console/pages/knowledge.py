@@ -149,7 +149,7 @@ def _shown(page: ServerPage, document: documents.Document, personalities: Sequen
     channel = page.server.get_channel_or_thread(document.channel_id) if document.channel_id else None
     where = "everywhere in this server"
     if document.channel_id:
-        where = f"only in #{channel}" if channel else "only in a channel that is gone"
+        where = f"only in #{channel}" if channel else "only in a closed thread or deleted channel"
     if document.personality_id:
         names = {one.id: one.name for one in personalities}
         where += f", only as {names.get(document.personality_id, 'a personality that is gone')}"

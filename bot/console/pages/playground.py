@@ -19,7 +19,7 @@ from storage.conversations.example_turns import with_earlier
 from storage.database.columns import parse_id, utc_now
 from storage.emoji import THUMBS
 from storage.personalities.cards import settings_of
-from storage.releases.versions import list_versions, name_of, read_alias, version_named
+from storage.releases.versions import name_of, read_alias, usable_versions, version_named
 from storage.sittings.talks import Exchange, read_talk, turn_thumb
 from storage.taste.examples import ExampleTurn
 
@@ -46,7 +46,7 @@ async def show_playground(here: Here) -> web.Response:
 
 
 def _choices(session: Session, personality_id: int) -> dict[str, object]:
-    versions = [version.name for version in list_versions(session, personality_id) if not version.withdrawn_at]
+    versions = [version.name for version in usable_versions(session, personality_id)]
     return {"champion": name_of(read_alias(session, personality_id).version), "names": [*versions, name_of(None)]}
 
 

@@ -33,7 +33,7 @@ from storage.insights.model_status import (
 from storage.personalities.cards import tuned
 from storage.releases.contests import read_contest
 from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
-from storage.releases.versions import Alias, name_of, read_alias
+from storage.releases.versions import Alias, Version, name_of, read_alias, usable_versions
 from storage.settings.sections import GenerationSettings, Settings
 from storage.votes.votes import VersionVotes
 from storage.wording import BASE_NAME
@@ -81,18 +81,16 @@ def show_decision(session: Session, here: Here) -> str:
 
 async def show_versions(here: Here) -> web.Response:
     """Show everything but the votes on each version, which take a moment to count."""
-    tree, alias, contest, decision = await here.services.database.read(_read, here)
-    listed = _newest_first(tree)
-    versions = [node.version for node in listed if node.version]
-    available = [version.name for version in versions if version.withdrawn_at is None]
+    tree, usable, alias, contest, decision = await here.services.database.read(_read, here)
+    available = [version.name for version in usable]
     champion = alias.target
     others = [name for name in available if name != champion]
-    newest = versions[0].name if versions else BASE_NAME
+    newest = available[0] if available else BASE_NAME
     return here.fill(
         "versions.html",
-        **_table(here, listed),
+        **_table(here, _newest_first(tree)),
         said=(),
-        has_versions=bool(versions),
+        has_versions=any(node.version for node in tree),
         seen=alias.generation,
         promotable=others if champion == BASE_NAME else [*others, BASE_NAME],
         comparable=[*available, BASE_NAME],
@@ -103,9 +101,10 @@ async def show_versions(here: Here) -> web.Response:
     )
 
 
-def _read(session: Session, here: Here) -> tuple[list[TreeNode], Alias, ShownContest | None, str]:
+def _read(session: Session, here: Here) -> tuple[list[TreeNode], list[Version], Alias, ShownContest | None, str]:
     return (
         read_version_tree(session, here.personality.id),
+        usable_versions(session, here.personality.id),
         read_alias(session, here.personality.id),
         show_contest(session, here),
         show_decision(session, here),

@@ -45,6 +45,12 @@ async def test_a_long_file_is_shortened_with_a_word_about_it(place, configure, e
     assert rows(ReplyRow)[1].messages[-1]["content"].endswith("and?")
 
 
+async def test_a_file_longer_than_a_document_may_be_is_read_at_its_beginning(place, rows):
+    answer = await send(place, "and?", ("book.txt", b"word " * 250_000))
+    assert answer.content == "answer 1\n-# base · read the beginning of book.txt"
+    assert len(rows(ReplyRow)[0].messages[-1]["content"]) < 4_300
+
+
 async def test_what_cannot_be_read_has_a_sentence_and_the_words_their_answer(place, configure, rows):
     configure(attachments={"max_bytes": 2_000_000})
     files = (

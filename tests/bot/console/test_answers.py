@@ -67,6 +67,11 @@ async def test_each_says_where_it_comes_from_unless_that_was_chat(visitor, query
     assert sorted(said) == sorted(answers.ORIGINS.values())
 
 
+async def test_a_channel_that_the_bot_does_not_know_may_be_a_closed_thread(visitor, place, query):
+    query(lambda session: add_reply(session, guild_id=place.channel.guild.id, channel_id=12))
+    assert "· a closed thread or deleted channel ·" in (await visitor.get("/answers")).text
+
+
 async def test_pairs_to_choose_from_do_not_hide_conversations(visitor, query):
     query(lambda session: add_reply(session, answer="drawn for Teach", origin=Origin.SITTING))
     assert "has not answered yet" in (await visitor.get("/answers")).text

@@ -7,6 +7,7 @@ import re
 import pytest
 from sqlalchemy import update
 
+from storage.database.columns import utc_now
 from storage.database.enums import OPERATOR, AuditOutcome, RoundStatus
 from storage.database.tables import AuditRow, VersionRow
 from storage.releases.contests import read_contest
@@ -27,6 +28,11 @@ def champion(query):
 def seen(page) -> dict[str, str]:
     """Return what a form of the page says that its reader saw."""
     return {"seen": page.value_of("seen")}
+
+
+def options(select: str) -> list[str]:
+    """Return the words of what a choice offers."""
+    return re.findall(r'<option(?: value="[^"]*")?(?: selected)?>([^<(]*?)(?: \(answers now\))?<', select)
 
 
 class TestList:
@@ -55,6 +61,22 @@ class TestList:
         assert "you 0 to 2, members 5 to 1" in page.text
         assert "About 8 more choices decide between v1 and base." in page.text
         assert '<progress max="14" value="6"' in page.html
+
+    async def test_only_versions_that_can_answer_are_offered_and_the_newest_of_them_is_preselected(
+        self, visitor, add_version, query
+    ):
+        for value in (1.0, 2.0, 3.0):
+            add_version(value)
+        query(lambda session: session.execute(update(VersionRow).filter_by(number=2).values(base_revision="f" * 64)))
+        query(lambda session: session.execute(update(VersionRow).filter_by(number=3).values(withdrawn_at=utc_now())))
+        page = (await visitor.get("/versions")).html
+        promotable, first, second = re.findall(r"<select.*?</select>", page, re.DOTALL)
+        assert [options(one) for one in (promotable, first, second)] == [["v1"], ["v1", "base"], ["v1", "base"]]
+        assert "<option selected>base" in first
+        assert "<option selected>v1" in second
+        assert all(f'href="/versions/v{number}' in page for number in (1, 2, 3)), "the table stays whole"
+        tried, beside, _ = re.findall(r"<select.*?</select>", (await visitor.get("/playground")).html, re.DOTALL)
+        assert (options(tried), options(beside)) == (["v1", "base"], ["nothing", "v1", "base"])
 
     async def test_why_a_version_is_ready_is_said(self, visitor, add_version, query):
         add_version(1.0)

@@ -10,9 +10,9 @@ import pytest
 from docx import Document
 from pypdf import PdfWriter
 
-from bot.knowledge import extraction
 from bot.knowledge.extraction import (
     Block,
+    MediaType,
     Unreadable,
     blocks_of,
     extract,
@@ -142,6 +142,16 @@ def test_html_gives_what_a_reader_sees() -> None:
     ]
 
 
+def test_html_keeps_lines_apart_that_say_the_same() -> None:
+    assert read_here(b"<ul><li>one</li><li>one</li></ul>", "page.html") == [Block("- one"), Block("- one")]
+
+
+@pytest.mark.threat("T69")
+async def test_deeply_nested_html_is_read_in_time() -> None:
+    assert read_here(b"<p>x" * 2_000, "deep.html") == [Block("x")] * 2_000
+    assert await read_apart(b"<b>x" * 16_000, "deep.html") == [Block("x" * 16_000)]
+
+
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
@@ -248,10 +258,15 @@ async def test_entities_that_grow_are_not_expanded() -> None:
 
 
 @pytest.mark.threat("T69")
-async def test_a_slow_file_is_stopped_by_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_file_is_stopped_by_the_time_limit() -> None:
     nested = b"<div>" * 400_000 + b"x"
-    monkeypatch.setattr(extraction, "PARSE_TIMEOUT_S", 0.5)
-    assert "took longer than 0.5 s to read" in await refusal_apart(nested, "deep.html")
+    with pytest.raises(Unreadable, match=r"deep.html took longer than 0.5 s to read"):
+        await extract(nested, "deep.html", SETTINGS, timeout_s=0.5)
+
+
+def test_reading_stops_where_enough_was_read() -> None:
+    found = read_file(MediaType.PDF, pdf("Be kind.", "Be quiet.", "Be quick."), enough_chars=15)
+    assert [text for _, text in found["blocks"]] == ["page 1", "Be kind.", "page 2"]
 
 
 def test_too_much_text_is_refused() -> None:

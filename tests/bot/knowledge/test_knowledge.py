@@ -294,6 +294,40 @@ async def test_pinned_messages_are_read_and_read_again(place, env, knowledge, en
     assert "The pool opens at ten." in rows(DocumentRow)[0].text
 
 
+async def test_pinned_messages_are_all_read_though_discord_sends_fifty_at_a_time(
+    place, env, knowledge, rows, monkeypatch
+):
+    every_pin = env.bot.http.pins_from
+
+    async def page(channel_id, limit, before):
+        pins = (await every_pin(channel_id=channel_id, limit=limit, before=before))["items"]
+        pinned = [{**pin, "pinned_at": f"2026-10-01T12:00:{second:02}+00:00"} for second, pin in enumerate(pins)]
+        older = [pin for pin in reversed(pinned) if before is None or pin["pinned_at"] < before]
+        return {"items": older[:limit], "has_more": len(older) > limit}
+
+    monkeypatch.setattr(env.bot.http, "pins_from", page)
+    for number in range(60):
+        said = await place.bo.send(place.channel, f"House rule {number}")
+        env.backend.set_pinned(place.channel.id, said.id, True)
+    await knowledge("add", pins=place.channel)
+    texts = [line for line in rows(DocumentRow)[0].text.splitlines() if line.startswith("House rule")]
+    assert texts == [f"House rule {number}" for number in range(60)]
+
+
+async def test_messages_of_a_closed_thread_are_read_and_read_again(place, env, knowledge, opened):
+    started = await place.bo.send(place.channel, "Rules of the pool")
+    channel = env.bot.get_channel(place.channel.id)
+    thread = await channel.get_partial_message(started.id).create_thread(name="rules")
+    said = await thread.send(RULES)
+    await thread.edit(archived=True)
+    await env.settle()
+    assert env.bot.get_channel(thread.id) is None, "discord.py forgets closed threads"
+    assert "Added: **1** · [Message in #rules]" in await knowledge("add", message=said.jump_url)
+    page = await opened("1 · Message in #rules")
+    same = (await place.grace.click(page, label="Read it again")).response
+    assert same.content.startswith("**Message in #rules** has not changed.")
+
+
 async def test_a_text_is_replaced_by_a_file_and_stays_the_same_document(place, env, new_bot, knowledge, opened, rows):
     await knowledge("add", text=RULES, title="House rules")
     page, old = await opened("1 · House rules"), env.bot

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import Cause
 from storage.database.tables import ReplyRow
-from storage.knowledge.gaps import count_gaps, open_gaps, settle_gaps
+from storage.knowledge.gaps import MOST_READ, count_gaps, open_gaps, settle_gaps
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
@@ -49,6 +49,16 @@ def test_a_settled_gap_opens_again_when_another_member_reports_it(session: Sessi
     vote(session, reply_id, BOB, Vote.DOWN)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
     assert [(gap.reply_id, gap.members) for gap in open_gaps(session, GUILD)] == [(reply_id, 1)]
+
+
+@pytest.mark.usefixtures("personality_id")
+def test_an_old_gap_is_found_below_many_newer_ones_and_withdrawn_reports_hide_none(session: Session) -> None:
+    oldest = wrong(session, ALICE)
+    newer = [wrong(session, BOB) for _ in range(MOST_READ)]
+    assert [gap.reply_id for gap in open_gaps(session, GUILD)] == newer[::-1]
+    assert [gap.reply_id for gap in open_gaps(session, GUILD, among=[oldest])] == [oldest]
+    vote(session, newer[0], BOB, Vote.DOWN, added=False)
+    assert open_gaps(session, GUILD)[-1].reply_id == oldest
 
 
 @pytest.mark.usefixtures("personality_id")
