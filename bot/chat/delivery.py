@@ -92,16 +92,16 @@ class AnswerDelivery:
     async def say_fixed(self, ask: Ask, reply_id: int, end: AnswerEnd) -> None:
         """Deliver a sentence that is written already, without reactions under it; raises DISCORD_ERRORS."""
         stream = await self.open(ask, reply_id)
-        is_delivered = True
         try:
-            is_delivered = await self.finish(stream, end)
+            if not await self.finish(stream, end):
+                self.finish_later(reply_id, stream)
+                return
         except AnswerDeleted:
             log.info("Reply %d was deleted while it was delivered.", reply_id)
-        finally:
-            if is_delivered:
-                await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
-            else:
-                self.finish_later(reply_id, stream)
+        except DISCORD_ERRORS:
+            await self._mark_delivered(reply_id)
+            raise
+        await self._mark_delivered(reply_id)
 
     async def add_reactions(self, stream: MessageStream) -> None:
         """Put the reactions under an answer, ready to be clicked; those that Discord fails to add come later."""
@@ -125,7 +125,7 @@ class AnswerDelivery:
             log.warning("The end of reply %d cannot be delivered: %s", reply.id, error)
             if isinstance(error, discord.Forbidden):
                 return  # the next start tries again
-            await self._write_queue.write(partial(mark_delivered, reply_id=reply.id))
+            await self._mark_delivered(reply.id)
         else:
             await self._finish_undelivered(reply.id, stream)
 
@@ -180,9 +180,12 @@ class AnswerDelivery:
                 return
             log.warning("The end of reply %d cannot be delivered: %s", reply_id, error)
             outcome = None
-        await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
+        await self._mark_delivered(reply_id)
         if outcome in FINISHED_WHOLE:
             await self.add_reactions(stream)
+
+    async def _mark_delivered(self, reply_id: int) -> None:
+        await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
 
     async def _finish_when_allowed(self, reply_id: int, stream: MessageStream) -> None:
         await asyncio.sleep(FORBIDDEN_PAUSE_S)
