@@ -22,7 +22,7 @@ from storage.conversations.replies import (
     Reply,
     add_message,
     drop_message,
-    find_undelivered,
+    find_reply,
     mark_delivered,
 )
 from storage.database.database import Database
@@ -170,6 +170,7 @@ class AnswerDelivery:
     async def _finish_undelivered(self, reply_id: int, stream: MessageStream) -> None:
         """Try until Discord accepts the end of the answer, or the answer is deleted."""
         await asyncio.sleep(stream.pause_s)
+        await self._write_queue.settle()
         finish = partial(self._try_to_finish, reply_id, stream)
         try:
             outcome = await retry_until_available(finish, f"The end of reply {reply_id}", asks_discord=True)
@@ -193,12 +194,13 @@ class AnswerDelivery:
 
     async def _try_to_finish(self, reply_id: int, stream: MessageStream) -> Outcome | None:
         # Read for each attempt: the answer may have been deleted while Discord refused it.
-        reply = await self._database.read(find_undelivered, reply_id)
+        reply = await self._database.read(find_reply, reply_id)
         if reply is None:
             await stream.take_back()
+        if reply is None or reply.undelivered is None:
             return None
         words = reply.answer or gettext(WITHOUT_WORDS.get(reply.outcome, ""))
-        await stream.finish(words, reply.undelivered or "")
+        await stream.finish(words, reply.undelivered)
         return None if reply.origin is Origin.FIXED else reply.outcome
 
 
