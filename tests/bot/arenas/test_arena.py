@@ -621,6 +621,18 @@ class TestRestart:
         assert "Answer 3 (base) won with 1 of 1 choice" in said(shown(place))
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
 
+    async def test_it_lives_on_where_the_bot_may_not_read_the_reactions_again(
+        self, place, start, env, make_due, rows, restart
+    ):
+        await start()
+        env.inject_error("GET", "/channels/*/messages/*", status=403, code=50001, times=None)
+        await restart()
+        assert rows(ArenaRow)[0].status is ArenaStatus.OPEN
+        assert buttons(shown(place)) == ["1", "2", "3"]
+        make_due()
+        await env.advance_time(TICK_S)
+        assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
+
     async def test_what_a_crash_left_behind_is_shown_again_and_fails_if_it_was_being_prepared(
         self, place, start, env, query, rows, restart
     ):
