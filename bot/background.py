@@ -136,6 +136,11 @@ class WriteBehindQueue:
             self._writing = self._tasks.spawn(self._write_waiting(), "late rows")
         return None
 
+    async def settle(self) -> None:
+        """Wait until the rows that were given so far are written."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
     async def _write_waiting(self) -> None:
         while self._waiting:
             work, then = self._waiting[0]

@@ -25,6 +25,8 @@ UNKNOWN_WEBHOOK = 10015
 """The code of Discord's error for a webhook that was deleted; its messages stay."""
 INVALID_WEBHOOK_TOKEN = 50027
 """The code of Discord's error for an interaction that is older than 15 minutes."""
+ARCHIVED = 50083
+"""The code of Discord's error for an edit in a thread that has archived itself."""
 TOO_MANY_WEBHOOKS = 30007
 ALREADY_ACKNOWLEDGED = 40060
 """The code of Discord's error for a second answer to an interaction."""

@@ -62,9 +62,9 @@ def list_notes(session: Session, user_id: int, guild_id: int | None) -> list[Not
     return read_all(session, Note, notes.order_by(MemberNoteRow.id))
 
 
-def still_exist(session: Session, note_ids: Collection[int], moment: datetime) -> bool:
-    """Return whether all of the notes that existed at a moment still do; SQLite reuses IDs."""
-    notes = select(MemberNoteRow.id).where(MemberNoteRow.id.in_(note_ids), MemberNoteRow.created_at <= moment)
+def still_exist(session: Session, note_ids: Collection[int]) -> bool:
+    """Return whether none of the notes was deleted."""
+    notes = select(MemberNoteRow.id).where(MemberNoteRow.id.in_(note_ids))
     return count_rows(session, notes) == len(set(note_ids))
 
 

@@ -26,7 +26,7 @@ from bot.arenas.board import (
 from bot.arenas.prompts import choose_arena_prompt
 from bot.background import DueTimes, retry_until_available
 from bot.chat.ask import Prompts
-from bot.discord_errors import DISCORD_ERRORS, is_temporary
+from bot.discord_errors import ARCHIVED, DISCORD_ERRORS, is_temporary
 from bot.errors import UserFacingError
 from bot.guards.access import is_quiet
 from bot.guards.permissions import lacking_to_post
@@ -206,7 +206,16 @@ class ArenaHost:
     async def _edit(self, arena: Arena, shown: discord.ui.LayoutView) -> None:
         """Show the arena in place of the progress, an earlier state, or embeds of an earlier release."""
         message = self._client.get_partial_messageable(arena.channel_id).get_partial_message(arena.message_id or 0)
-        await message.edit(content=None, embeds=[], view=shown)
+        edit = partial(message.edit, content=None, embeds=[], view=shown)
+        try:
+            await edit()
+        except discord.HTTPException as error:
+            if error.code != ARCHIVED:
+                raise
+            thread = await self._client.fetch_channel(arena.channel_id)
+            if isinstance(thread, discord.Thread):
+                await thread.edit(archived=False)
+            await edit()
 
     async def _prepare(
         self,

@@ -5,6 +5,7 @@ If the engine refuses the version, an older one or the base answers the same que
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -151,6 +152,9 @@ class Answerer:
             end = CANCELLED_END
         except DISCORD_ERRORS:
             end = replace(end, finished=replace(end.finished, outcome=Outcome.FAILED))
+            raise
+        except asyncio.CancelledError:
+            is_delivered = False  # the bot stops: its next start delivers the end
             raise
         finally:
             self._report(reply_id, attempt.ask.release.name, end.finished)

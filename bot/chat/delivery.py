@@ -22,7 +22,7 @@ from storage.conversations.replies import (
     Reply,
     add_message,
     drop_message,
-    find_undelivered,
+    find_reply,
     mark_delivered,
 )
 from storage.database.database import Database
@@ -92,16 +92,16 @@ class AnswerDelivery:
     async def say_fixed(self, ask: Ask, reply_id: int, end: AnswerEnd) -> None:
         """Deliver a sentence that is written already, without reactions under it; raises DISCORD_ERRORS."""
         stream = await self.open(ask, reply_id)
-        is_delivered = True
         try:
-            is_delivered = await self.finish(stream, end)
+            if not await self.finish(stream, end):
+                self.finish_later(reply_id, stream)
+                return
         except AnswerDeleted:
             log.info("Reply %d was deleted while it was delivered.", reply_id)
-        finally:
-            if is_delivered:
-                await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
-            else:
-                self.finish_later(reply_id, stream)
+        except DISCORD_ERRORS:
+            await self._mark_delivered(reply_id)
+            raise
+        await self._mark_delivered(reply_id)
 
     async def add_reactions(self, stream: MessageStream) -> None:
         """Put the reactions under an answer, ready to be clicked; those that Discord fails to add come later."""
@@ -125,7 +125,7 @@ class AnswerDelivery:
             log.warning("The end of reply %d cannot be delivered: %s", reply.id, error)
             if isinstance(error, discord.Forbidden):
                 return  # the next start tries again
-            await self._write_queue.write(partial(mark_delivered, reply_id=reply.id))
+            await self._mark_delivered(reply.id)
         else:
             await self._finish_undelivered(reply.id, stream)
 
@@ -170,6 +170,7 @@ class AnswerDelivery:
     async def _finish_undelivered(self, reply_id: int, stream: MessageStream) -> None:
         """Try until Discord accepts the end of the answer, or the answer is deleted."""
         await asyncio.sleep(stream.pause_s)
+        await self._write_queue.settle()
         finish = partial(self._try_to_finish, reply_id, stream)
         try:
             outcome = await retry_until_available(finish, f"The end of reply {reply_id}", asks_discord=True)
@@ -180,9 +181,12 @@ class AnswerDelivery:
                 return
             log.warning("The end of reply %d cannot be delivered: %s", reply_id, error)
             outcome = None
-        await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
+        await self._mark_delivered(reply_id)
         if outcome in FINISHED_WHOLE:
             await self.add_reactions(stream)
+
+    async def _mark_delivered(self, reply_id: int) -> None:
+        await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
 
     async def _finish_when_allowed(self, reply_id: int, stream: MessageStream) -> None:
         await asyncio.sleep(FORBIDDEN_PAUSE_S)
@@ -190,12 +194,13 @@ class AnswerDelivery:
 
     async def _try_to_finish(self, reply_id: int, stream: MessageStream) -> Outcome | None:
         # Read for each attempt: the answer may have been deleted while Discord refused it.
-        reply = await self._database.read(find_undelivered, reply_id)
+        reply = await self._database.read(find_reply, reply_id)
         if reply is None:
             await stream.take_back()
+        if reply is None or reply.undelivered is None:
             return None
         words = reply.answer or gettext(WITHOUT_WORDS.get(reply.outcome, ""))
-        await stream.finish(words, reply.undelivered or "")
+        await stream.finish(words, reply.undelivered)
         return None if reply.origin is Origin.FIXED else reply.outcome
 
 

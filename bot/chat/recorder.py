@@ -106,7 +106,7 @@ class ReplyRecorder:
         # The row would bring deleted words back.
         if erased_since(session, ask.speakers, ask.asked_at):
             raise UserFacingError(ERASED)
-        if not still_exist(session, ask.sources.notes, ask.asked_at):
+        if not still_exist(session, ask.sources.notes):
             raise UserFacingError(NOTE_DELETED)
         if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
             raise UserFacingError(DELETED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import discord
 from discord import app_commands
 from discord.ext import commands
@@ -36,6 +38,8 @@ from storage.votes.arenas import (
     unfinished_arena,
 )
 from storage.wording import gettext_noop
+
+log = logging.getLogger(__name__)
 
 CLOSING_INTERVAL_S = 2.0
 LONGEST_MINUTES = 28 * 24 * 60.0
@@ -143,11 +147,15 @@ class Arenas(
                 return
             try:
                 await self._host.show(arena)
-                channel = self.bot.get_partial_messageable(arena.channel_id)
+            except DISCORD_ERRORS as error:
+                await self._host.on_refusal(arena, error)
+                return
+            channel = self.bot.get_partial_messageable(arena.channel_id)
+            try:
                 message = await channel.fetch_message(arena.message_id or 0)
                 await self._numbers.reread(arena.id, arena.guild_id, message)
             except DISCORD_ERRORS as error:
-                await self._host.on_refusal(arena, error)
+                log.warning("Discord did not tell who reacted to arena %d: %s", arena.id, error)
 
     # Deletions
 

@@ -22,7 +22,15 @@ from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
 from storage.errors import StorageError
 from storage.knowledge.documents import Document, made_of, remove_document
-from storage.privacy.erasure import Deletion, erase_channel, erase_messages, is_kept, kept_messages, note_edit
+from storage.privacy.erasure import (
+    Deletion,
+    erase_channel,
+    erase_messages,
+    is_kept,
+    kept_channels,
+    kept_messages,
+    note_edit,
+)
 from storage.runtime.shards import FIRST
 from storage.wording import count
 
@@ -45,6 +53,8 @@ class MessageDeletions(BotCog):
     @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         await self._forget_channel(channel.id)
+        threads = self._forget_archived_threads(channel.guild)
+        self.services.tasks.restart(threads, f"archived threads of deleted channels of {channel.guild.id}")
 
     @commands.Cog.listener()
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
@@ -72,6 +82,18 @@ class MessageDeletions(BotCog):
         self.services.deletions.note(channel_id)
         erase = partial(self.services.database.run, erase_channel, channel_id)
         _report("a deleted channel", await retry_until_available(erase, "A deletion"))
+
+    async def _forget_archived_threads(self, guild: discord.Guild) -> None:
+        """Forget the archived threads that went with their channel: Discord does not tell of them."""
+        read = partial(self.services.database.read, kept_channels, guild.id)
+        kept = await retry_until_available(read, "Looking for archived threads")
+        for channel_id in [id_ for id_ in kept if guild.get_channel_or_thread(id_) is None]:
+            ask = partial(self.bot.fetch_channel, channel_id)
+            try:
+                await retry_until_available(ask, "Looking for archived threads", asks_discord=True)
+            except DISCORD_ERRORS as error:
+                if isinstance(error, discord.NotFound) and error.code == UNKNOWN_CHANNEL:
+                    await self._forget_channel(channel_id)
 
     async def _note_edit(self, message: discord.Message, edited_at: datetime) -> None:
         database, channel_id = self.services.database, message.channel.id

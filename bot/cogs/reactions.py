@@ -192,7 +192,7 @@ class Reactions(BotCog):
                 continue
             for kind in discord.ReactionType:
                 burst = kind is discord.ReactionType.burst
-                if reaction.burst_count if burst else reaction.normal_count:
+                if reaction.burst_count if burst else reaction.normal_count > reaction.me:
                     thumbs.update(
                         [Thumb(message_id, u.id, emoji, burst) async for u in reaction.users(type=kind) if not u.bot]
                     )

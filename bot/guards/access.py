@@ -139,7 +139,7 @@ class AccessPolicy:
     async def has_allowed_role(self, guild_id: int | None, user_id: int) -> bool:
         """Return whether the author of a reaction that is found later has an allowed role."""
         guild = self._client.get_guild(guild_id) if guild_id else None
-        return guild is None or not self._limits(guild) or await self._is_served_in(guild, user_id)
+        return guild is None or not self._limits(guild) or bool(await self._is_served_in(guild, user_id))
 
     def should_notify(self, channel_id: int) -> bool:
         """Return whether a refusal may be sent to the channel now: at most once an hour."""
@@ -165,26 +165,34 @@ class AccessPolicy:
         if not self._access.direct_messages:
             return False
         known = self._members.get(user_id)
-        if known is None or time.monotonic() > known[0]:
-            known = self._members[user_id] = (time.monotonic() + MEMBERSHIP_S, await self._is_member(user_id))
-        return known[1]
+        if known is not None and time.monotonic() <= known[0]:
+            return known[1]
+        is_member = await self._is_member(user_id)
+        if is_member is not None:
+            self._members[user_id] = (time.monotonic() + MEMBERSHIP_S, is_member)
+        return bool(is_member)
 
-    async def _is_member(self, user_id: int) -> bool:
+    async def _is_member(self, user_id: int) -> bool | None:
+        """Return whether somebody is a member of an allowed server; None if Discord did not say so."""
         if EVERY_SERVER in self._access.servers and not any(self._limits(guild) for guild in self._client.guilds):
             return True  # Discord only delivers messages from people who share a server with the bot
+        is_told = True
         for guild in self._client.guilds:
-            if allows_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
-                return True
-        return False
+            if allows_server(guild.id, self._access):
+                is_served = await self._is_served_in(guild, user_id)
+                if is_served:
+                    return True
+                is_told = is_told and is_served is not None
+        return False if is_told else None
 
-    async def _is_served_in(self, guild: discord.Guild, user_id: int) -> bool:
+    async def _is_served_in(self, guild: discord.Guild, user_id: int) -> bool | None:
         try:
             member = guild.get_member(user_id) or await guild.fetch_member(user_id)
         except discord.NotFound:
             return False
         except DISCORD_ERRORS as error:
             log.warning("Discord did not answer whether %s is a member of %s: %s", user_id, guild.id, error)
-            return False
+            return None
         role_ids = frozenset(role.id for role in member.roles)
         return is_admin(member, self._discord) or _have_a_role(role_ids, *self._limits(guild))
 

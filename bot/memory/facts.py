@@ -56,6 +56,7 @@ _TAG = re.compile(
 _END = " \t.,;:!?…"
 NAMED = "name"
 HOME = "home"
+BIRTHDAY = "birthday"
 ANYTHING = ""
 """Topic of facts of which a member may have any number, such as hobbies."""
 
@@ -84,8 +85,8 @@ _FORMS = (
     ("origin", rf"{_AM} (?:originally )?from (?:{_PLACE}|the {words.LANDS}\b)|{_I} come from {_PLACE}"),
     ("origin", rf"{_I} grew up (?:in|on) (?:{_PLACE}|an? {_2}{words.HOMES}\b)|{_I} was born in {_PLACE}"),
     ("origin", rf"ich komme aus {_PLACE}|ich bin in {_PLACE} (?:geboren|aufgewachsen)"),
-    ("birthday", rf"my birthday is (?:on |in )?(?:the )?(?:\d\d?\w* )?(?:of )?{_MONTH}\w*"),
-    ("birthday", r"(?:ich habe am \d\d?\. ?\w+ geburtstag|mein geburtstag ist am \d\d?\. ?\w+)"),
+    (BIRTHDAY, rf"my birthday is (?:on |in )?(?:the )?(?:\d\d?\w* )?(?:of )?{_MONTH}\w*"),
+    (BIRTHDAY, r"(?:ich habe am \d\d?\. ?\w+ geburtstag|mein geburtstag ist am \d\d?\. ?\w+)"),
     ("work", rf"{_AM} an? {_3}{words.JOBS}\b|{_I} work as an? \w+|{_AM} retired\b"),
     ("work", rf"{_I} work (?:nights|shifts|night shifts|from home|part-time|full-time|remotely)\b"),
     ("work", rf"{_I} work (?:in|at|for) (?:an? |the )?{_2}{words.WORKPLACES}\b"),
@@ -189,6 +190,7 @@ def _whole(clause: str, stated: str, topic: str) -> Fact | None:
     text = stated if is_name else _FILLER.sub("", clause)
     is_short = len(text) <= MAX_NOTE_CHARS and len(text.split()) <= MAX_WORDS
     is_about_others = topic != NAMED and words.ABOUT_OTHERS.search(text)
-    refused = any(pattern.search(clause) for pattern in (words.FLEETING, words.SECRET, words.SENSITIVE))
+    around = clause.removeprefix(stated) if topic == BIRTHDAY else clause  # "may" is a month too
+    refused = words.FLEETING.search(around) or words.SECRET.search(clause) or words.SENSITIVE.search(clause)
     goes_on = _GOES_ON.search(text[len(stated) :])
     return Fact(text, topic) if is_short and not (is_about_others or refused or goes_on) else None

@@ -31,11 +31,11 @@ async def active_personality(services: Services, channel: object) -> ActivePerso
 async def chosen_personality(services: Services, interaction: discord.Interaction, name: str | None) -> Personality:
     """Return the named personality, or the one that answers in the command's channel.
 
-    Raises PersonalityNotFound if the server has no personality of that name.
+    Raises PersonalityNotFound if the server has no personality of that name; direct messages know the operator's.
     """
     if name is None:
         return (await active_personality(services, interaction.channel)).personality
-    return await services.database.read(personality_named, name, interaction.guild_id)
+    return await services.database.read(personality_named, name, interaction.guild_id or 0)
 
 
 async def administered_personality(
@@ -112,7 +112,7 @@ async def offer_personalities(interaction: discord.Interaction, current: str) ->
     services = services_of(interaction)
     if not is_admin(interaction.user, services.settings.discord):
         return []
-    known = await services.database.read(list_personalities, interaction.guild_id)
+    known = await services.database.read(list_personalities, interaction.guild_id or 0)
     return offer([personality.name for personality in known], current)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Select, delete, func, literal, select, update
+from sqlalchemy import BigInteger, CompoundSelect, Select, delete, func, literal, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.columns import utc_now
@@ -241,19 +241,10 @@ def store_reply(session: Session, new: NewReply, finished: FinishedReply) -> int
     return reply_id
 
 
-def find_undelivered(session: Session, reply_id: int) -> Reply | None:
-    """Return the reply if its end still has to be delivered; None if it was delivered or deleted."""
-    return next(iter(_undelivered(session, ReplyRow.id == reply_id)), None)
-
-
 def list_undelivered(session: Session, shards: Shards = ALL) -> list[Reply]:
     """Return the shards' replies whose end still has to be delivered, oldest first."""
-    return _undelivered(session, shards.of(ReplyRow.guild_id))
-
-
-def _undelivered(session: Session, which: ColumnElement[bool]) -> list[Reply]:
-    rows = session.scalars(select(ReplyRow).where(ReplyRow.undelivered.is_not(None), which).order_by(ReplyRow.id)).all()
-    return _replies(session, rows)
+    waiting = (ReplyRow.undelivered.is_not(None), shards.of(ReplyRow.guild_id))
+    return _replies(session, session.scalars(select(ReplyRow).where(*waiting).order_by(ReplyRow.id)).all())
 
 
 def mark_delivered(session: Session, reply_id: int) -> None:

@@ -613,6 +613,8 @@ class MemberNoteRow(Base):
     """A member's note about themselves, for the bot."""
 
     __tablename__ = "member_notes"
+    # An answer that begins looks for the notes in its prompt, so the id of a deleted note must not be reused.
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(BigInteger, index=True, info={MEMBER: Fate.GONE})

@@ -183,6 +183,14 @@ def erase_channel(session: Session, channel_id: int) -> Deletion:
     return _erase(session, replies, documents, session.scalars(conversations).all())
 
 
+def kept_channels(session: Session, guild_id: int) -> set[int]:
+    """Return the server's channels and threads whose text `erase_channel` would delete."""
+    replies, sources, documents = tables.ReplyRow, tables.DocumentSourceRow, tables.DocumentRow
+    said = select(replies.channel_id).where(replies.guild_id == guild_id, replies.origin.not_in(ASKED))
+    quoted = select(sources.channel_id).join(documents).where(documents.guild_id == guild_id)
+    return set(session.scalars(union(said, quoted)))
+
+
 def note_edit(session: Session, channel_id: int, message_id: int, edited_at: datetime) -> int:
     """Record that a message was edited, and return the number of earlier answers with the old text in their prompts.
 

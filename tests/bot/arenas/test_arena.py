@@ -16,7 +16,7 @@ from simcord.components import walk_components
 from bot.app import ReactuneBot
 from bot.arenas.board import number_of
 from bot.arenas.host import ArenaPlan, ArenaSchedule
-from bot.discord_errors import RATE_LIMIT_PAUSE_S
+from bot.discord_errors import ARCHIVED, RATE_LIMIT_PAUSE_S
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.command import run_checks
 from storage.adapters.folder_store import AdapterStore
@@ -563,6 +563,17 @@ class TestFaults:
         assert "It was stopped by somebody" in said(shown(place))
         assert rows(ReplyRow) == []
 
+    async def test_one_in_a_thread_that_has_archived_itself_closes_with_its_results(self, place, env, make_due, rows):
+        thread = await place.open_thread(await place.ada.send(place.channel, "about tea"))
+        await place.grace.slash(thread, "arena start", prompt="Tea?")
+        await env.bot.get_channel(thread.id).edit(archived=True)
+        env.inject_error("PATCH", "/channels/*/messages/*", status=400, code=ARCHIVED)
+        make_due()
+        await env.advance_time(TICK_S)
+        assert "This arena is closed" in said(next(m for m in thread.history() if m.author.bot))
+        assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
+        assert not (await env.bot.fetch_channel(thread.id)).archived
+
 
 class TestRestart:
     async def test_buttons_work_after_a_restart_and_it_closes_on_time(
@@ -608,6 +619,18 @@ class TestRestart:
         await restart()
         await env.settle()
         assert "Answer 3 (base) won with 1 of 1 choice" in said(shown(place))
+        assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
+
+    async def test_it_lives_on_where_the_bot_may_not_read_the_reactions_again(
+        self, place, start, env, make_due, rows, restart
+    ):
+        await start()
+        env.inject_error("GET", "/channels/*/messages/*", status=403, code=50001, times=None)
+        await restart()
+        assert rows(ArenaRow)[0].status is ArenaStatus.OPEN
+        assert buttons(shown(place)) == ["1", "2", "3"]
+        make_due()
+        await env.advance_time(TICK_S)
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
 
     async def test_what_a_crash_left_behind_is_shown_again_and_fails_if_it_was_being_prepared(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from bot.chat.message_stream import CURSOR, is_slowed_down
 from bot.chat.recorder import DELETED
 from bot.discord_errors import RATE_LIMIT_PAUSE_S, SLOW_MODE, retry_after_s
-from storage.conversations.replies import Sources, find_reply
+from storage.conversations.replies import Sources, find_reply, finish_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
@@ -106,6 +106,22 @@ class TestRefusedEnd:
         await env.advance_time(RATE_LIMIT_PAUSE_S)
         assert place.last.content == "answer 1\n-# base"
         assert place.last.reference is not None
+
+    async def test_it_is_delivered_after_an_outage_of_the_database_as_well(self, place, engine, env, rows, monkeypatch):
+        waits = iter([OperationalError("", None, Exception("away"))] * 3)
+
+        def finish(*args, **options):
+            for error in waits:
+                raise error
+            return finish_reply(*args, **options)
+
+        monkeypatch.setattr("bot.chat.recorder.finish_reply", finish)
+        engine.answers = ["warm"]
+        env.inject_error(*EDITS, status=503, times=1)
+        await place.ask("is it warm?")
+        assert place.last.content == "warm\n-# base"
+        assert reactions(place.last) == ["👍", "👎", "🔁"]
+        assert [(row.outcome, row.undelivered) for row in rows(ReplyRow)] == [(Outcome.COMPLETE, None)]
 
     async def test_an_undelivered_answer_is_dropped_if_its_question_is_deleted(self, place, refuse, env, rows):
         answer = await refuse(times=1)

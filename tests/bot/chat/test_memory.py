@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from bot.chat.prompting import with_memory
@@ -158,6 +160,17 @@ class TestNotes:
         query(lambda session: delete_member(session, place.ada.id))
         assert rows(MemberNoteRow) == []
 
+    async def test_one_that_is_written_while_an_answer_begins_is_used(self, place, engine, query):
+        """Also if the machine's clock was set back since it was written."""
+
+        def write(session):
+            note = add_note(session, place.ada.id, place.channel.guild.id, "likes tea")
+            session.get_one(MemberNoteRow, note.id).created_at += timedelta(hours=1)
+
+        query(write)
+        assert (await place.ask("what tea is red?")).content == "answer 1\n-# base"
+        assert "likes tea" in engine.requests[-1].prompt
+
     async def test_memory_is_dropped_if_the_prompt_has_no_room(self, place, engine):
         await place.ada.slash(place.channel, "me remember", note="likes tea and " + "cake " * 20)
         engine.window = 25
@@ -176,7 +189,7 @@ class TestNotes:
         left = (await place.ada.submit_modal(first, {"notes": [tea]})).response
         assert left.content.startswith("Deleted: 1 note. No version was trained on them.\n1. plays chess\n")
         assert [row.text for row in rows(MemberNoteRow)] == ["plays chess"]
-        await place.ada.slash(place.channel, "me remember", note="likes coffee")  # SQLite may give it the same ID
+        await place.ada.slash(place.channel, "me remember", note="likes coffee")
         again = (await place.ada.submit_modal(second, {"notes": [tea]})).response
         assert again.content.startswith("Those notes were gone already.\n1. plays chess\n2. likes coffee\n")
         form = await place.ada.click(again, label=FORGET)

@@ -376,6 +376,15 @@ async def test_a_choice_waits_until_the_database_takes_it(place, rows, lock_data
     assert of(rows, place.ada)[0].label is Label.FIRST
 
 
+async def test_direct_messages_know_the_operators_personalities_alone(place, env, query):
+    elsewhere = env.create_guild("Elsewhere").id
+    query(lambda session: create_personality(session, "keeper", Card(), by="test"))
+    query(lambda session: create_personality(session, "secret", Card(), by="test", guild_id=elsewhere))
+    refused = (await place.ada.user.slash("choose", personality="secret")).response
+    assert refused.content == "There is no personality 'secret': choose one of default, keeper."
+    assert "1 of 10" in said((await place.ada.user.slash("choose", personality="keeper")).response)
+
+
 async def test_it_speaks_german(place, env):
     env.locales[place.ada.id] = "de"
     shown = await choose(place)

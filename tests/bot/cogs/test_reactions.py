@@ -77,6 +77,16 @@ class TestVotes:
         await env.advance_time(2 * RECONCILE_PAUSE_S)
         assert votes(1) == {place.bo.id: Vote.UP}
 
+    async def test_who_reacted_is_not_asked_where_only_the_bot_did(self, place, votes, env, new_bot):
+        answer = await place.ask("hi")
+        with env.gap():
+            env.backend.set_reaction(place.channel.id, answer.id, "👍", place.bo.id, True)
+        env.http_requests.clear()
+        await env.restart_bot(new_bot())
+        assert votes(1) == {place.bo.id: Vote.UP}
+        asked = [one.path for one in env.http_requests if one.method == "GET" and "/reactions/" in one.path]
+        assert len(asked) == 1
+
 
 class TestEmoji:
     """Other emoji vote as thumbs do, a server's own too."""

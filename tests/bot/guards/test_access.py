@@ -151,6 +151,13 @@ class TestRoles:
         await place.grace.user.set_reaction(place.grace.user.dm_channel.last_message, "🔁", reacted=True)
         assert len(engine.requests) == 1
 
+    async def test_a_member_whose_server_discord_did_not_tell_of_is_answered_when_it_does(self, place, env, engine):
+        env.inject_error("GET", "/guilds/*/members/*", status=503, times=1)
+        await place.grace.send_dm("hi")
+        assert engine.requests == []
+        await place.grace.send_dm("hi")
+        assert len(engine.requests) == 1
+
 
 class TestChannels:
     @pytest.fixture

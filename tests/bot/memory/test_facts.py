@@ -70,6 +70,20 @@ def test_who_asks_for_it_is_asked_about_health_too_but_never_about_secrets_or_or
     assert found == (Fact(fact, is_requested=True) if fact else None)
 
 
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("my birthday is on 3 May", "my birthday is on 3 May"),
+        ("My birthday is in May!", "My birthday is in May"),
+        ("my birthday is in May if I remember right", None),
+        ("I may keep bees", None),
+    ],
+)
+def test_may_is_a_month_too(text: str, fact: str | None) -> None:
+    found = find_fact(text)
+    assert (found.text if found else None) == fact
+
+
 @given(
     st.text(max_size=700)
     | st.lists(st.sampled_from(["I", "my", "keep", "bees", "Dr.", "*", '"', ",", "?", "\n"])).map(" ".join)

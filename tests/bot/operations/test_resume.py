@@ -225,3 +225,23 @@ async def test_an_answer_that_slow_mode_delays_for_a_moment_comes_once(online, r
     assert wire.refused == 2
     assert wire.answers_to(question) == [answer]
     assert wire.messages[answer]["content"].startswith("answer 1\n")
+
+
+@pytest.mark.parametrize("text", ["is it warm?", "are you a bot?"], ids=["answer", "fixed sentence"])
+async def test_an_answer_that_a_stop_cuts_off_while_discord_is_slow_comes_whole_with_the_next_start(
+    online, read, engine, text
+):
+    wire = RecordedDiscord()
+    engine.answers = ["warm"]  # one word: Discord is still asked for its end when the bot stops
+    async with wire.serving():
+        async with online(wire):
+            wire.held = f"{'POST' if 'bot' in text else 'PATCH'} /channels/{CHANNEL}/messages"
+            question = await wire.say(ADA, ASK + text)
+            await until(lambda: any(asked.startswith(wire.held) for asked in wire.asked))
+        wire.held = ""
+        async with online(wire):
+            await until(lambda: read(lambda session: session.scalars(select(ReplyRow.undelivered)).all()) == [None])
+    (answer,) = wire.answers_to(question)
+    (whole,) = read(lambda session: session.scalars(select(ReplyRow.answer)).all())
+    assert wire.messages[answer]["content"].startswith(f"{whole}\n-# ")
+    assert whole

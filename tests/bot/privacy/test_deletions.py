@@ -107,6 +107,25 @@ class TestDeletions:
         await env.settle()
         assert [row.channel_id for row in rows(ReplyRow)] == [place.channel.id]
 
+    async def test_an_archived_thread_goes_with_its_channel(self, place, env, rows):
+        """Discord tells of the channel alone."""
+        other = place.channel.guild.create_text_channel("other")
+        threads = []
+        for channel in (other, place.channel):
+            started = await place.ada.send(channel, "let us talk")
+            env.backend.create_thread(channel.id, "t", place.ada.id, message_id=started.id)
+            await env.settle()
+            await place.ada.send(channel.threads[0], f"{place.mention} my secret is tea")
+            await env.bot.get_channel(started.id).edit(archived=True)
+            threads.append(started.id)
+        gone, stays = threads
+        assert [row.channel_id for row in rows(ReplyRow)] == threads
+        with env.gap():
+            env.backend.delete_channel(gone)
+        env.backend.delete_channel(other.id)
+        await env.settle()
+        assert [row.channel_id for row in rows(ReplyRow)] == [stays]
+
     async def test_deleting_a_message_resets_its_summary_and_deletes_answers(self, place, rows):
         said = [await place.ada.send_dm(f"message {number}") for number in range(4)]
         await place.ada.send_dm("and now?")  # its prompt tells of the first messages
