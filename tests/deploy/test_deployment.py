@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,20 @@ def test_units_do_not_start_again_what_a_person_must_mend(name, command):
     assert service["NoNewPrivileges"] == "yes"
     settings = settings_in(dict(re.findall(r"(REACTUNE_\w+)=(\S+)", service["Environment"])))
     assert str(settings.data.directory) == f"/var/lib/{service['StateDirectory']}"
+
+
+def test_a_command_by_hand_runs_as_the_services_do(tmp_path):
+    stand_in = tmp_path / "systemd-run"
+    stand_in.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", encoding="utf-8")
+    stand_in.chmod(0o755)
+    script, path = DEPLOY / "reactune", f"{tmp_path}:/usr/bin:/bin"
+    ran = subprocess.run([script, "base", "use", "a b"], env={"PATH": path}, capture_output=True, text=True, check=True)
+    service = unit("reactune.service")["Service"]
+    started = service["ExecStart"].split()
+    assert ran.stdout.splitlines()[-6:] == [started[0], "base", "use", "a b", *started[-2:]]
+    same = [f"--uid={service['User']}", *(f"--setenv={one}" for one in service["Environment"].split())]
+    same += [f"--property={name}={service[name]}" for name in ("WorkingDirectory", "EnvironmentFile", "UMask")]
+    assert set(same) <= set(ran.stdout.splitlines())
 
 
 def test_the_backup_runs_before_the_nightly_round():
