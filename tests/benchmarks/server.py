@@ -371,6 +371,7 @@ class _Server:
         champion = read_alias(self._session, self._personality).version
         sitting = begin_sitting(self._session, self._personality, OPERATOR)
         for _ in range(SITTING_JUDGED):
+            self._learn()
             both = self._two_versions(champion, rival)
             while both[0][1].text == both[1][1].text:  # the bot takes another prompt too
                 both = self._two_versions(champion, rival)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.demo.community import Answered, read_community_answers
-from storage.conversations.prompt_bank import read_bank
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
@@ -25,7 +24,7 @@ from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.learning import GROUPS, LearnedTaste, style_of
 from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
-from storage.taste.updating import KnownTaste
+from storage.taste.updating import KnownTaste, served_examples
 from storage.training.feedback import RatedReply, Texts
 from storage.training.rounds import (
     SCHEDULE,
@@ -39,6 +38,7 @@ from tests.benchmarks.critic import Critic, describe_fits
 from tests.benchmarks.served import Served, ServedBot
 from tests.past import add_version
 from trainer.base import RoundBase
+from trainer.data.drawing import bank_texts
 from trainer.data.pairs import Pair
 from trainer.data.plan import make_plan
 from trainer.data.prepare import candidate_waits
@@ -62,7 +62,8 @@ from them (results/learning.md)."""
 SHARPNESS = 4.0
 """How much more a stand-in prefers what its round's pairs prefer."""
 ASKED, EACH = 64, 4
-"""Messages that a real version answers, and answers to each; members get some of these."""
+"""Messages that a real version answers, none of which a round trains on, and answers to each; members get some of
+these."""
 ASKED_SEED = 1
 
 
@@ -281,16 +282,20 @@ class RealModel:
     def __init__(self, bot: ServedBot) -> None:
         self.base = bot.services.base
         self._bot = bot
-        self._critic = Critic(self.base, bot.services.settings)
-        self._messages = tuple(one.text for one in random.Random(ASKED_SEED).sample(read_bank("").prompts, ASKED))
+        settings = bot.services.settings
+        self._critic = Critic(self.base, settings)
+        bank = bank_texts(settings.arena.prompts, settings.training.seed)
+        untrained = bank[settings.pairs.ranked_prompts :]
+        self._messages = tuple(random.Random(ASKED_SEED).sample(untrained, ASKED))
         self._answers: dict[tuple[int | None, Examples | None], dict[str, list[Served]]] = {}
         """To each message, by who answers and by what the base is shown."""
+        self._known: KnownTaste | None = None
 
     def messages(self, *, is_judged: bool) -> Sequence[str]:
         return self._messages[is_judged::2]
 
     def learned(self, known: KnownTaste) -> None:
-        self._bot.learn()
+        self._known = known
 
     def draw(self, version: Version | None, message: str, number: int, chance: random.Random) -> list[Served]:
         answers = self._answers_of(version, self._shown(version))[message]
@@ -315,7 +320,9 @@ class RealModel:
         return describe_fits(self._critic.fits([(one.message, one.text) for one in firsts]))["fit_share"]
 
     def _shown(self, version: Version | None) -> Examples | None:
-        return None if version else self._bot.services.tastes.examples_of(self._bot.personality)
+        if version:
+            return None
+        return served_examples(self._bot.services.settings, self._bot.personality, self._known)
 
     def _answers_of(self, version: Version | None, shown: Examples | None) -> dict[str, list[Served]]:
         """Return the answers to each message; these are empty only where the model says nothing."""
