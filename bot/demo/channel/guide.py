@@ -15,10 +15,12 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from bot.cogs.choose import PAIRS
-from storage.database.enums import GateVerdict, Label
-from storage.database.rows import count_rows
-from storage.database.tables import ReplyRow, SittingPairRow, SittingRow, VoteEventRow
+from storage.database.enums import CHAMPION, GateVerdict, Label
+from storage.database.rows import any_row, count_rows
+from storage.database.tables import AliasMoveRow, ReplyRow, SittingPairRow, SittingRow, VersionRow, VoteEventRow
 from storage.insights.model_status import newest_after
+from storage.releases.bases import base_in_use, of_base_in_use
+from storage.releases.contests import find_rival
 from storage.releases.pair_share import first_choices_left
 from storage.releases.versions import Version, read_alias
 from storage.training.rounds import latest_round
@@ -63,12 +65,10 @@ TRAIN_EARLY = replace(TRAIN, words=f"{TRAIN.words} Forty choices make a better v
 TRAINING = GuideStep(
     5, "A new version is being trained. You can keep talking.", leads_to="/rounds", link="See how far it is"
 )
-NO_VERSION = GuideStep(
-    5,
-    "No new version waits: the last one failed, or people preferred today's answers. More pairs usually help.",
+NO_VERSION = replace(
+    TRAIN,
+    words="No new version waits: Versions, Rounds says why. More pairs usually help; then train again.",
     says="/choose",
-    leads_to="/rounds",
-    link="See why",
 )
 JUDGE = "{version} is made. Is it better? Ten pairs show its answers beside today's, without names. {done} of 10 done."
 PROMOTE = (
@@ -83,13 +83,21 @@ def next_step(session: Session, personality_id: int, remembered: Remembered) -> 
     if remembered is Remembered.CLOSED:
         return None
     now = read_alias(session, personality_id)
-    if now.generation:
+    if now.version or _has_answered(session, personality_id):
         words = DONE.format(version=now.version.name) if now.version else UNDONE
         return GuideStep(LAST, words, leads_to="/versions", link="See all versions")
     newest = newest_after(session, personality_id, None)
-    if newest and newest.verdict is not GateVerdict.FAIL:
-        return _judge(session, personality_id, newest)
+    is_ready = newest is not None and newest.verdict is GateVerdict.PASS
+    if waiting := newest if is_ready else find_rival(session, personality_id):
+        return _judge(session, personality_id, waiting)
     return _teach(session, personality_id) or (_train(session, personality_id) if remembered else LOOK)
+
+
+def _has_answered(session: Session, personality_id: int) -> bool:
+    """Return whether a version of the base in use was the champion."""
+    left = select(AliasMoveRow.id).join(VersionRow, VersionRow.id == AliasMoveRow.from_version_id)
+    of_champion = (AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == CHAMPION)
+    return any_row(session, left.where(*of_champion, of_base_in_use(session)))
 
 
 def _teach(session: Session, personality_id: int) -> GuideStep | None:
@@ -105,10 +113,12 @@ def _teach(session: Session, personality_id: int) -> GuideStep | None:
 
 
 def _train(session: Session, personality_id: int) -> GuideStep:
-    round_ = latest_round(session, personality_id)
-    if round_ is None:
-        return TRAIN_EARLY if first_choices_left(session, personality_id) else TRAIN
-    return TRAINING if round_.is_open else NO_VERSION
+    round_, base = latest_round(session, personality_id), base_in_use(session)
+    if round_ and round_.is_open:
+        return TRAINING
+    if round_ and not (base and round_.requested_at < base.begun_at):
+        return NO_VERSION
+    return TRAIN_EARLY if first_choices_left(session, personality_id) else TRAIN
 
 
 def _judge(session: Session, personality_id: int, rival: Version) -> GuideStep:

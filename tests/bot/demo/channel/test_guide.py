@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict, Label, PairChoice, RoundStatus
 from storage.database.tables import RoundRow, SittingPairRow
+from storage.releases.base_change import begin_base
+from storage.releases.bases import ConfiguredBase
 from storage.releases.promotion import promote
 from storage.releases.versions import move_alias, read_alias
 from storage.sittings.sittings import begin_sitting
@@ -105,7 +107,29 @@ async def test_after_a_version_that_failed_the_guide_leads_back_to_training(chan
     query(finish_one_round)
     add_version(0.5, GateVerdict.FAIL)
     await channel.browser.get("/channel/ada/lounge/learned")
-    assert "No new version waits" in guide(await channel.look("ada"))
+    shown = guide(await channel.look("ada"))
+    assert "No new version waits" in shown
+    assert shown.endswith("Train as grace /choose ✕")
+
+
+async def test_the_guide_knows_a_version_that_still_waits_while_a_newer_one_failed(
+    channel, query, waiting, add_version
+):
+    query(lambda session: compare_pairs(session, 10))
+    waiting(0.5)
+    add_version(0.5, GateVerdict.FAIL)
+    assert guide(await channel.look("ada")).startswith("6 of 8 v1 is made.")
+
+
+async def test_with_another_base_the_guide_begins_again(channel, query, add_version):
+    query(lambda session: compare_pairs(session, 10))
+    query(finish_one_round)
+    version = add_version(0.5)
+    query(lambda session: promote(session, 1, version, expected_generation=0, by="grace", reason=""))
+    other = ConfiguredBase(setting="another", name="another", revision="0" * 16)
+    query(lambda session: begin_base(session, other, by="grace"))
+    await channel.browser.get("/channel/ada/lounge/learned")
+    assert "Let it learn this for good." in guide(await channel.look("ada"))
 
 
 def finish_one_round(session: Session) -> None:
