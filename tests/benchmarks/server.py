@@ -566,7 +566,7 @@ class _Server:
         return fmean(self._likes(one) for (one,) in drawn)
 
     def _find_intercept(self) -> float:
-        """Return the server's log odds of a 👍 under what it does not like, so that `like_share` of all are 👍."""
+        """Return the log odds of a 👍 under what an average member does not like, who gives `like_share` 👍 in all."""
         low, high = -10.0, 10.0
         liked = [self._likes(one) for one in self._known]
         while high - low > 1e-3:
