@@ -27,7 +27,7 @@ from storage.errors import SettingsError
 from storage.operations.audit import AuditEntry, AuditQuery, list_actions, read_trail
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
-from storage.runtime.processes import BOT, TRAINER, sole_process
+from storage.runtime.processes import BOT, TRAINER, require_unused, sole_process
 from storage.settings.loading import OWN_FILE
 from storage.wording import count
 
@@ -103,6 +103,7 @@ def copy_database(
         contextlib.closing(open_address(address, settings.database, name)) as target,
         progress() as say,
     ):
+        source.fetch(require_unused, settings.data.directory)
         copied = copy_rows(source, target, say)
     text = f"{describe_copy(copied)}\n\nAll rows are verified. Set database.url to the new address, then start again."
     show_plain({"tables": [asdict(table) for table in copied]}, text, as_json)

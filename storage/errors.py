@@ -48,7 +48,7 @@ class DatabaseError(StorageError):
 class DataDirectoryInUse(StorageError):
     exit_code = 2
 
-    def __init__(self, what: str, path: Path, remedy: str) -> None:
+    def __init__(self, what: str, path: Path | str, remedy: str) -> None:
         super().__init__(f"another {what} is using {path}: stop it first, or {remedy}")
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.interactions import BotCog
+from storage.operations.console_sessions import delete_ended_sessions
 from storage.privacy import ownership
 from storage.privacy.retention import (
     Expiry,
@@ -105,8 +106,11 @@ class DataLifecycle(BotCog):
     # What is old
 
     async def _prune(self) -> None:
+        if not self.services.shards.lead:
+            return
+        await self.services.database.run(delete_ended_sessions)
         expiry = read_expiry(self.services.settings.privacy)
-        if expiry is None or not self.services.shards.lead:
+        if expiry is None:
             return
         departed = await self._complete_departures(expiry.before)
         pruned = await self._prune_replies(expiry) + await self._prune_rest(expiry.before)

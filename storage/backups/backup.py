@@ -30,7 +30,7 @@ from storage.database.engine import copy_file
 from storage.database.migrate import newest_schema, refuse_unknown
 from storage.database.tables import HeartbeatRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
-from storage.runtime.processes import BOT, TRAINER, record_heartbeat, sole_process, worker_name
+from storage.runtime.processes import BOT, TRAINER, record_heartbeat, require_unused, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, Settings
 
 DATABASE = "database.sqlite"
@@ -188,7 +188,7 @@ def restore_backup(
 
     The backup is checked first. Then the adapters are published, each completely or not at all, and then all rows are
     written in one transaction. If `replace` is true, existing rows are saved to a backup in the data folder first.
-    Raises BackupRefused, DataDirectoryInUse while a bot or trainer runs here, CopyRefused and AdapterError.
+    Raises BackupRefused, DataDirectoryInUse while a bot or trainer uses the database, CopyRefused and AdapterError.
     """
     directory = settings.data.directory
     try:
@@ -211,6 +211,7 @@ def _restore(
     settings: Settings, source: Database, target: Database, *, folder: Path, backup: Backup, say: Say, replace: bool
 ) -> RestoredBackup:
     with target.snapshot() as session:
+        require_unused(session, settings.data.directory)
         is_taken = has_rows(session.connection())
     if is_taken and not replace:
         raise BackupRefused(

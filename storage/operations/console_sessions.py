@@ -82,6 +82,11 @@ def end_sessions_of(session: Session, user_id: int) -> None:
     session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.user_id == user_id))
 
 
+def delete_ended_sessions(session: Session) -> None:
+    """Delete sessions and links whose time is over."""
+    session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.expires_at <= utc_now()))
+
+
 def _valid(secret: str, *, is_link: bool) -> Select[Any]:
     return select(ConsoleSessionRow).where(
         ConsoleSessionRow.digest == _digest(secret),
@@ -99,7 +104,7 @@ def _add(
     is_link: bool,
     servers: Sequence[int] | None = None,
 ) -> str:
-    session.execute(delete(ConsoleSessionRow).where(ConsoleSessionRow.expires_at <= utc_now()))
+    delete_ended_sessions(session)
     secret = secrets.token_urlsafe(32)
     row = ConsoleSessionRow(
         digest=_digest(secret),

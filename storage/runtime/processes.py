@@ -138,6 +138,20 @@ def live_processes(session: Session, process: str) -> list[Heartbeat]:
     return [Heartbeat(row.worker, max(0.0, (now - row.beat_at).total_seconds())) for row in rows]
 
 
+def require_unused(session: Session, data_directory: Path) -> None:
+    """Raise DataDirectoryInUse if bots or trainers use the database, except those that the caller's locks keep out."""
+    alive = database_now(session) - timedelta(seconds=SILENT_AFTER_S)
+    locked_out = (HeartbeatRow.worker == worker_name(data_directory)) & HeartbeatRow.process.in_((BOT, TRAINER))
+    used = select(HeartbeatRow).where(
+        HeartbeatRow.process.startswith(BOT) | (HeartbeatRow.process == TRAINER),
+        HeartbeatRow.beat_at > alive,
+        ~locked_out,
+    )
+    if other := session.scalars(used.order_by(HeartbeatRow.process).limit(1)).first():
+        remedy = f"wait {SILENT_AFTER_S:.0f} s if it has stopped"
+        raise DataDirectoryInUse(other.process, host_of(other.worker), remedy)
+
+
 def last_heartbeat(session: Session, process: str, worker: str) -> datetime | None:
     row = session.get(HeartbeatRow, (process, worker))
     return row.beat_at if row else None

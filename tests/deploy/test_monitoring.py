@@ -93,6 +93,13 @@ def test_alert_rules_read_metrics_that_exist_and_say_what_to_do():
         assert rule["annotations"].keys() == {"summary", "remedy"}
 
 
+def test_alert_rules_add_up_several_outcomes():
+    several = [rule["expr"] for rule in rules() if re.search(r'=~"\w+\|', rule["expr"])]
+    assert len(several) == 2
+    for expression in several:
+        assert re.search(r"\bsum( without \(outcome\) )?\((rate|increase)\(", expression), expression
+
+
 def test_prometheus_scrapes_the_default_ports():
     config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text(encoding="utf-8"))
     targets = [job["static_configs"][0]["targets"] for job in config["scrape_configs"]]

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from storage.personalities.card_files import read_any_card
 from storage.personalities.personalities import ensure_personality
 from storage.releases.promotion import promote
 from storage.releases.versions import NewVersion, register
-from storage.runtime.processes import BOT, TRAINER, sole_process, sole_token
+from storage.runtime.processes import BOT, TRAINER, record_heartbeat, sole_process, sole_token, worker_name
 from storage.runtime.shell import as_called
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -272,6 +272,13 @@ def test_the_target_address_of_a_copy_is_kept_out_of_shell_history(reactune, in_
     assert (rows["versions"], rows["aliases"]) == (1, 2)
     assert "the target already has rows: use an empty database" in refused("db", "copy", target)
     assert "v1" in reactune("model", "list", REACTUNE_DATABASE__URL=target)[1]
+
+
+def test_a_database_that_a_shard_of_the_bot_uses_is_not_copied(refused, settings, tmp_path):
+    with closing(open_database(settings)) as database:
+        database.call(record_heartbeat, "bot 1/2", worker_name(settings.data.directory))
+    err = refused("db", "copy", f"sqlite:///{tmp_path / 'copy.db'}")
+    assert f"another bot 1/2 is using {socket.gethostname()}:{settings.data.directory}: stop it first" in err
 
 
 def test_a_backup_is_made_and_restored(reactune, in_json, refused, version, tmp_path):

@@ -10,7 +10,8 @@ from sqlalchemy import update
 
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY
-from storage.database.tables import ConversationRow, DepartureRow, ReplyRow, VoteEventRow
+from storage.database.tables import ConsoleSessionRow, ConversationRow, DepartureRow, ReplyRow, VoteEventRow
+from storage.operations.console_sessions import begin_session
 from tests.seeding import add_reply
 
 
@@ -146,6 +147,14 @@ class TestNoRetentionLimit:
         long_ago(query, ReplyRow, "created_at")
         await restart(env, new_bot)
         assert len(rows(ReplyRow)) == 1
+
+    async def test_ended_sign_ins_to_the_console_are_deleted(self, place, env, new_bot, rows, query):
+        for member in (place.ada, place.bo):
+            query(lambda session, member=member: begin_session(session, member.id, "somebody"))
+        over = ConsoleSessionRow.user_id == place.ada.id
+        query(lambda session: session.execute(update(ConsoleSessionRow).where(over).values(expires_at=utc_now())))
+        await restart(env, new_bot)
+        assert [row.user_id for row in rows(ConsoleSessionRow)] == [place.bo.id]
 
 
 class TestSeveralProcesses:

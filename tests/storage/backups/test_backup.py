@@ -25,7 +25,7 @@ from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.releases.versions import NewVersion, register
-from storage.runtime.processes import BOT, last_heartbeat, sole_process, worker_name
+from storage.runtime.processes import BOT, TRAINER, last_heartbeat, record_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, DataSettings, Settings
 from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
@@ -250,6 +250,21 @@ class TestRestoring:
     def test_a_restore_is_refused_while_a_bot_runs(self, settings: Settings, file: Path) -> None:
         with sole_process(BOT, settings.data.directory), pytest.raises(DataDirectoryInUse):
             restore_backup(settings, file, quietly, replace=True)
+
+    @pytest.mark.parametrize("process", ["bot 1/2", TRAINER])
+    def test_a_restore_is_refused_while_the_database_is_used_elsewhere(
+        self, settings: Settings, file: Path, process: str
+    ) -> None:
+        within(settings, add_reply)
+        within(settings, lambda session: record_heartbeat(session, process, "gpu1:/data#01ab"))
+        with pytest.raises(DataDirectoryInUse, match=f"another {process} is using gpu1:/data: stop it first, or wait"):
+            restore_backup(settings, file, quietly, replace=True)
+        assert within(settings, answers) == 2
+
+    def test_a_restore_need_not_wait_after_this_folders_processes_stopped(self, settings: Settings, file: Path) -> None:
+        own = worker_name(settings.data.directory)
+        within(settings, lambda session: [record_heartbeat(session, process, own) for process in (BOT, TRAINER)])
+        restore_backup(settings, file, quietly, replace=True)
 
     def test_a_backup_that_is_cut_off_changes_nothing(
         self, settings: Settings, file: Path, place: Callable[..., Settings]
