@@ -158,7 +158,7 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings, head_chars: int) -> list[str]:
     room = MAX_PANEL_CHARS - head_chars - len(answers) * AROUND_CHARS
-    return fit_fairly([show_tables(sanitize_markdown(answer.text, output)) for answer in answers], room)
+    return fit_fairly([show_tables(sanitize_markdown(answer.text, output), output) for answer in answers], room)
 
 
 def fit_fairly(texts: Sequence[str], room: int) -> list[str]:

@@ -52,7 +52,7 @@ def is_slowed_down(channel: discord.abc.Messageable, error: BaseException) -> bo
 
 def lay_out(text: str, small_print: str, output: OutputSettings, opening: str = "") -> list[str]:
     """Return the contents of an answer's messages; small print that does not fit in the last one gets its own."""
-    whole = escape_lone_pipes(show_tables(sanitize_markdown(text, output)))
+    whole = escape_lone_pipes(show_tables(sanitize_markdown(text, output), output))
     first, *rest = _split_safely(whole, output) or [gettext("(no words)")]
     parts = [opening + first, *rest]
     last = f"{parts[-1]}\n{small_print}"
@@ -66,7 +66,7 @@ def lay_out_growing(text: str, output: OutputSettings, opening: str = "") -> lis
     """
     # Whether pipes at the end begin or end something shows only with what follows.
     written = sanitize_markdown(text, output).rstrip("| \n")
-    first, *rest = _split_safely(show_tables(written), output) or [""]
+    first, *rest = _split_safely(show_tables(written, output), output) or [""]
     *parts, last = [opening + first, *rest]
     return [*parts, last + CURSOR]
 

@@ -11,12 +11,13 @@ from discord.ext import commands
 from bot.background import retry_until_available
 from bot.chat.ask import REGENERATE
 from bot.chat.delivery import reference_to
-from bot.chat.message_stream import CURSOR, PART_CHARS
+from bot.chat.message_stream import CURSOR
 from bot.chat.voices import question_of_message
 from bot.discord_errors import DISCORD_ERRORS
 from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speaking
 from bot.services import Services
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import (
     Reply,
     ReplyMessage,
@@ -86,8 +87,8 @@ class Recovery:
             .removesuffix(self._small_print(reply))
             .rstrip()
         )
-        text = text[:PART_CHARS]
-        await message.edit(content=f"{text}\n{await self._offer(reply, message)}".strip())
+        offer = f"\n{await self._offer(reply, message)}"
+        await message.edit(content=f"{text[: MAX_MESSAGE_CHARS - len(offer)]}{offer}".strip())
 
     async def _reply_to_question(
         self, channel: discord.PartialMessageable, reply: Reply, question_id: int

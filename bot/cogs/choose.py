@@ -97,7 +97,7 @@ class Choose(BotCog):
         where = gettext("{number} of {all} · only you see this", number=done + 1, all=PAIRS)
         asked = f"**{gettext('Which answer is better?')}**\n-# {where}\n>>> {sanitize_markdown(pair.prompt, output)}"
         head = "\n".join([*news, asked])
-        texts = [show_tables(sanitize_markdown(side.text, output)) for side in (pair.first, pair.second)]
+        texts = [show_tables(sanitize_markdown(side.text, output), output) for side in (pair.first, pair.second)]
         left, right = fit_fairly(texts, MAX_PANEL_CHARS - len(head) - AROUND_CHARS)
         return panel(
             discord.ui.TextDisplay(head),

@@ -28,7 +28,7 @@ from bot.personalities.selection import may_administer
 from bot.services import Services
 from bot.text.quarantines import describe_decision, describe_decisions, describe_held
 from bot.text.sanitize import escape_inline
-from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
+from bot.text.splitting import fit_lines
 from storage.database.enums import AuditOutcome, QuarantineStatus
 from storage.errors import GapConflict, QuarantineConflict
 from storage.knowledge.gaps import Gap, settle_gaps
@@ -96,7 +96,7 @@ async def show_review_page(
     queue = await _read_queue(interaction, services)
     buttons: list[PersistentButton] = [EarlierButton()] if is_admin(interaction.user, services.settings.discord) else []
     if not queue:
-        text = gettext(NOTHING)
+        lines = [gettext(NOTHING)]
     else:
         place = queue.after(kind, after)
         header = describe_waiting(len(queue.held), len(queue.reported), place + 1)
@@ -109,11 +109,10 @@ async def show_review_page(
             described = await services.database.read(describe_group, group)
             settling = [GapButton(action, group.key) for action in GapAction]
             buttons = [*settling, *_next(queue, ReviewKind.FACTS, group.key), *buttons]
-        text = f"{header}\n\n{described}"
-    content = f"{note}\n\n{text}" if note else text
-    await interaction.edit_original_response(
-        content=content[:MAX_MESSAGE_CHARS], view=button_row(buttons) if buttons else None
-    )
+        lines = [header, "", *described]
+    more = f"- {gettext('and {number} more', number='{left}')}"
+    content = fit_lines([*([note, ""] if note else []), *lines], more)
+    await interaction.edit_original_response(content=content, view=button_row(buttons) if buttons else None)
 
 
 def describe_waiting(held: int, reported: int, number: int) -> str:

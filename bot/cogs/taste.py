@@ -19,7 +19,7 @@ from bot.chat.taste_news import tell_channel
 from bot.guards.access import is_admin, require_admin
 from bot.guards.audit import action_of, run_audited
 from bot.guards.error_handler import report_error
-from bot.guards.interactions import BotCog, PersistentButton
+from bot.guards.interactions import BotCog, PersistentButton, defer_publicly
 from bot.guards.permissions import visible_channels
 from bot.localization.sentences import gettext
 from bot.personalities.selection import WHOSE, chosen_personality, offer_personalities, require_administrator, signed
@@ -96,7 +96,7 @@ class SwitchOffButton(PersistentButton, template=r"reactune:taste:off:(?P<person
         super().__init__(f"reactune:taste:off:{personality_id}", gettext("Switch that off too"))
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
-        await interaction.response.defer()
+        await defer_publicly(interaction)
         whose = await services.database.read(read_personality, self.personality_id)
         said = await switch_as_admin(interaction, services, whose, on=False)
         await interaction.edit_original_response(view=None)

@@ -36,12 +36,15 @@ class Threads(BotCog):
     ) -> None:
         """Open a thread for a conversation with me; no mention is needed in it."""
         channel = self._require_channel(interaction)
-        name = thread_name(topic or f"{interaction.user.display_name} and {channel.guild.me.display_name}")
+        with speaking(languages_of(self.bot).of_server(interaction.guild_id)):
+            opened = gettext(OPENED)
+            both = gettext(
+                "{names} and {last}", names=interaction.user.display_name, last=channel.guild.me.display_name
+            )
+        name = thread_name(topic or both)
         # From a message, so that the channel shows the thread, and its message who opened it.
         await interaction.response.send_message(f"🧵 **{escape_inline(name)}**", silent=True)
         message = await interaction.original_response()
-        with speaking(languages_of(self.bot).of_server(interaction.guild_id)):
-            opened = gettext(OPENED)
         try:
             thread = await _open_thread(message, name, opened)
         except DISCORD_ERRORS as error:

@@ -109,10 +109,11 @@ class Form(discord.ui.Modal):
         long: bool = False,
         required: bool = False,
     ) -> discord.ui.TextInput[Self]:
-        """Add a field for text and return it; Discord limits the help text to 100 characters."""
+        """Add a field for text and return it; a default that is too long is left out, not cut unseen."""
         style = discord.TextStyle.paragraph if long else discord.TextStyle.short
+        shown = default if len(default) <= limit else ""
         field: discord.ui.TextInput[Self] = discord.ui.TextInput(
-            style=style, default=default[:limit] or None, max_length=limit, required=required, custom_id=key
+            style=style, default=shown or None, max_length=limit, required=required, custom_id=key
         )
         about = help_text and shorten(help_text, HELP_CHARS)
         self.add_item(discord.ui.Label(text=shorten(label, LABEL_CHARS), description=about, component=field))

@@ -26,7 +26,6 @@ from storage.wording import shorten
 MAX_DISTANCE = 0.45
 """Questions whose mean cosine distance (MiniLM) is at most this mean the same."""
 QUESTION_CHARS = 200
-SHOWN_QUESTIONS = 5
 ANSWER_CHARS = 200
 
 
@@ -123,8 +122,8 @@ class GapReader:
         return [gap.reply_id for gap in found]
 
 
-def describe_group(session: Session, group: GapGroup) -> str:
-    """Return the number of members who reported the group, its questions and answers, and their quotes."""
+def describe_group(session: Session, group: GapGroup) -> list[str]:
+    """Return the number of members who reported the group, then each question with its answer and its quotes."""
     reported = (
         ngettext(
             "**{count} member** reported wrong facts in this answer",
@@ -139,13 +138,12 @@ def describe_group(session: Session, group: GapGroup) -> str:
         )
     )
     lines = [f"{reported}:"]
-    for gap in group.gaps[:SHOWN_QUESTIONS]:
+    for gap in group.gaps:
         answer = escape_inline(shorten(" ".join(gap.answer.split()), ANSWER_CHARS))
         link = f" · [{gettext('answer')}](<{gap.link}>)" if gap.link else ""
         question = in_quotes(escape_inline(question_of(gap.messages)))
         lines.append(f"- {question}{link}\n  → {answer}\n  -# {_sources(session, gap)}")
-    rest = len(group.gaps) - SHOWN_QUESTIONS
-    return "\n".join([*lines, *([f"- {gettext('and {number} more', number=rest)}"] if rest > 0 else [])])
+    return lines
 
 
 def _sources(session: Session, gap: Gap) -> str:

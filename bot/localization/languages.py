@@ -28,7 +28,7 @@ from storage.errors import SettingsError
 from storage.settings.sections import DiscordSettings
 from storage.wording import shorten
 
-MAX_DESCRIPTION_CHARS = 100  # Discord's limit, above which it refuses all commands
+MAX_NAME_CHARS, MAX_DESCRIPTION_CHARS = 32, 100  # Discord's limits, above which it refuses all commands
 TRANSLATED = frozenset(
     {
         TranslationContextLocation.command_description,
@@ -111,13 +111,15 @@ class Languages(app_commands.Translator):
     async def translate(
         self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes
     ) -> str | None:
-        """Return the translation; None for a text without one, so that Discord shows English."""
+        """Return the translation; None if a text has none, or a menu too long a one, so that Discord shows English."""
         is_menu = isinstance(context.data, app_commands.ContextMenu)  # whose name is all that members see of it
         language = self._translated.get(locale)
         if language is None or (context.location not in TRANSLATED and not is_menu):
             return None
         translated = language.translations.gettext(string.message)
-        return None if translated == string.message else shorten(translated, MAX_DESCRIPTION_CHARS)
+        if translated == string.message or (is_menu and len(translated) > MAX_NAME_CHARS):
+            return None
+        return shorten(translated, MAX_DESCRIPTION_CHARS)
 
     def _known(self, code: str) -> Language | None:
         """Return the language of a code, or that of its code without the country; None if there is neither."""

@@ -12,7 +12,7 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.guards.interactions import LABEL_CHARS, Form, PersistentButton, button_row
+from bot.guards.interactions import HELP_CHARS, LABEL_CHARS, Form, PersistentButton, button_row
 from bot.localization.sentences import gettext
 from bot.privacy.notices import describe_deletion
 from bot.services import Services
@@ -93,7 +93,7 @@ class ForgetForm(Form):
             custom_id="notes", options=options, max_values=len(options)
         )
         label = shorten(gettext("Which ones?"), LABEL_CHARS)
-        about = gettext("I also delete my record of the answers that used them, with their votes.")
+        about = shorten(gettext("I also delete my record of the answers that used them, with their votes."), HELP_CHARS)
         self.add_item(discord.ui.Label(text=label, description=about, component=self._chosen))
 
     async def on_submit(self, interaction: discord.Interaction) -> None:

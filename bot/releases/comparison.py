@@ -166,7 +166,7 @@ def lay_side_by_side(
     for i, (prompt, comparison) in enumerate(zip(prompts, comparisons, strict=True), start=1):
         embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # also ends the row above
         for name, answer in zip(names, comparison.answers, strict=True):
-            embed.add_field(name=name, value=_shortened(show_tables(sanitize_markdown(answer, output)), limit))
+            embed.add_field(name=name, value=_shortened(show_tables(sanitize_markdown(answer, output), output), limit))
     return embed
 
 

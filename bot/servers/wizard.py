@@ -21,7 +21,7 @@ from bot.discord_errors import DISCORD_ERRORS
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_outcome, run_audited
 from bot.guards.error_handler import report_error
-from bot.guards.interactions import PersistentButton, begin_interaction, check_access
+from bot.guards.interactions import PersistentButton, begin_interaction, check_access, speak_publicly
 from bot.localization.languages import Languages
 from bot.localization.sentences import ENGLISH, gettext, speaking
 from bot.personalities.selection import may_administer, require_administrator
@@ -68,6 +68,7 @@ class FirstVersionButton(PersistentButton, template=r"first-version:(?P<personal
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer(thinking=True)
+        speak_publicly(interaction)
         whose = await services.database.read(read_personality, self._personality_id)
         require_administrator(services, interaction.user, whose)
         asked = action_of(interaction, self.action, f"personality: {whose.name}, learn_from: {TrainingSource.EXAMPLES}")

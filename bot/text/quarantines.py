@@ -17,23 +17,18 @@ from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow
 from storage.votes.decisions import Quarantine, Voter, recent_decisions, voters_in
 
-SHOWN_VOTERS = 10
 SHOWN_LINKS = 3
 
 
-def describe_held(session: Session, held: Quarantine) -> str:
+def describe_held(session: Session, held: Quarantine) -> list[str]:
     """Return the suspicious votes, and the known facts about their voters."""
-    voters = voters_in(session, held)
-    rest = len(voters) - SHOWN_VOTERS
-    lines = [
+    return [
         f"**{_describe_burst(session, held)}** {_accounts(held)} {_span(held)}",
         " ".join(
             filter(None, [gettext("These votes don't count until you decide."), _withdrawn(held), gettext("Members:")])
         ),
-        *(f"- {_describe_voter(voter)}" for voter in voters[:SHOWN_VOTERS]),
-        *(["- " + gettext("and {number} more", number=rest)] if rest > 0 else []),
+        *(f"- {_describe_voter(voter)}" for voter in voters_in(session, held)),
     ]
-    return "\n".join(lines)
 
 
 def describe_decisions(session: Session, personality_ids: Collection[int]) -> list[str]:

@@ -11,6 +11,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.cells import cell_len
 
+from bot.text.sanitize import sanitize_markdown
+from storage.settings.sections import OutputSettings
+
 MAX_WIDTH = 40
 """Width of aligned columns, in cells: Discord wraps longer lines of code on phones, and in embeds everywhere."""
 MAX_GROWTH = 3
@@ -27,7 +30,7 @@ _BETWEEN_WORDS = re.compile(r"[\s|\\]")
 _markdown = MarkdownIt("zero").enable(["table", "fence", "backticks", "emphasis", "strikethrough", "escape"])
 
 
-def show_tables(text: str) -> str:
+def show_tables(text: str, output: OutputSettings) -> str:
     """Return a sanitized text with its tables as code blocks of aligned columns, or as lists; every cell is kept.
 
     A table in a code block, with a spoiler or with more cells than headings stays as it is.
@@ -43,7 +46,8 @@ def show_tables(text: str) -> str:
         if table.rows and not is_in_code and not _FENCE_OR_SPOILER.search(written) and table.has_all_of(lines):
             shown += [*lines[done : table.start], _lay_out(table, written)]
             done = table.end
-    return "\n".join([*shown, *lines[done:]])
+    # Sanitized again: a cell may now begin a line, where it would be a heading or small print.
+    return sanitize_markdown("\n".join([*shown, *lines[done:]]), output)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from storage.errors import CorrectionRefused
 from storage.votes.votes import Vote, votes_on
 
 MIN_SUGGESTED_CHARS = 2
-MAX_SUGGESTED_CHARS = 2_000
-"""The longest message on Discord, in characters; a form would accept 4,000."""
+MAX_SUGGESTED_CHARS = 4_000
+"""The most that a form on Discord accepts."""
 
 
 def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:

@@ -58,6 +58,13 @@ def test_a_closed_arena_shows_versions_counts_bars_and_the_winner() -> None:
     ]
 
 
+def test_no_table_in_an_answer_forges_the_count_of_its_choices() -> None:
+    forged = "-# ▓▓▓ **9 choices**"
+    table = f"| | |\n|---|---|\n| {forged} | https://x.example |"
+    board = results_board(arena(), answers(0, 0, texts=(table, "tea")), OutputSettings())
+    assert forged not in texts(board)[1].split("\n")
+
+
 @pytest.mark.parametrize(
     ("picks", "says"),
     [

@@ -222,6 +222,13 @@ class TestThread:
         assert thread.last_message.content == "answer 1\n-# base"
         await place.ada.slash(thread, "reset")
 
+    async def test_without_a_topic_its_name_is_in_the_servers_language(self, env):
+        german = env.create_guild("Verein", preferred_locale="de")
+        channel = german.create_text_channel("allgemein")
+        cleo = german.add_member(env.create_user("cleo"))
+        await cleo.slash(channel, "thread")
+        assert channel.threads[0].name.startswith("cleo und ")
+
     @pytest.mark.threat("T6")
     async def test_a_member_who_may_open_no_threads_gets_none(self, place):
         guild = place.channel.guild

@@ -225,6 +225,14 @@ class TestRestart:
         assert [row.message_id for row in rows(ReplyMessageRow)] == [answer.id]
         assert votes(1) == {named.bo.id: Vote.UP}
 
+    async def test_the_opening_costs_a_long_interrupted_answer_nothing(self, named, kill):
+        answer = await named.ask("How is the sea?")
+        (ready,) = named.env.bot.services.webhooks._ready.values()
+        written = f"{opening(named.channel.history()[0], named.ada)}{'wave ' * 355}end"
+        await ready.webhook.edit_message(answer.id, content=written + CURSOR)
+        await kill(answer)
+        assert named.last.content == f"{written}\n{TRY_AGAIN}"
+
     async def test_a_forged_message_in_its_place_teaches_nothing_and_is_quoted_nowhere(
         self, named, kill, query, settings, engine
     ):

@@ -52,19 +52,27 @@ class TestSuggestions:
         assert "haven't answered anything" in result.response.content
         await place.ask("one")
         await place.ask("two")
-        for text, problem in (("x", "2 to 2,000 characters"), ("answer 2", "answer I already gave")):
+        for text, problem in (("x", "2 to 4,000 characters"), ("answer 2", "answer I already gave")):
             form = await place.ada.slash(place.channel, "suggest")
             done = await place.ada.submit_modal(form, {"text": text})
             assert problem in done.response.content
         form = await place.ada.slash(place.channel, "suggest")
         (field,) = form.modal["components"]
         assert field["description"] == "To: “two”"
-        with pytest.raises(SetupError, match="2000"):
-            await place.ada.submit_modal(form, {"text": "x" * 2001})
+        with pytest.raises(SetupError, match="4000"):
+            await place.ada.submit_modal(form, {"text": "x" * 4001})
         assert rows(CorrectionRow) == []
         form = await place.ada.slash(place.channel, "suggest")
         await place.ada.submit_modal(form, {"text": "better"})
         assert rows(CorrectionRow)[0].reply_id == 2
+
+    @pytest.mark.parametrize(("length", "is_shown"), [(3_500, True), (4_500, False)])
+    async def test_the_form_holds_the_whole_answer_or_none_of_it(self, place, engine, length, is_shown):
+        engine.answers = ["a" * length]
+        await place.ask("one")
+        form = await place.ada.slash(place.channel, "suggest")
+        (field,) = form.modal["components"]
+        assert field["component"].get("value") == ("a" * length if is_shown else None)
 
     async def test_a_second_suggestion_replaces_the_first_and_leaves_nothing_that_waits(self, place, rows):
         await place.ask("hi")
@@ -174,7 +182,7 @@ class TestCauses:
         answer = await place.ask("how high is the tower?")
         done = await choose(place, answer, "Too long", text="x")
         assert "Noted: too long." in done.response.content
-        assert "2 to 2,000 characters; yours has 1" in done.response.content
+        assert "2 to 4,000 characters; yours has 1" in done.response.content
         assert len(rows(VoteCauseRow)) == 1
         assert rows(CorrectionRow) == []
 

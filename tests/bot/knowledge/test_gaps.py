@@ -72,6 +72,15 @@ async def test_questions_with_the_same_meaning_are_one_gap_and_the_most_reported
     }
 
 
+async def test_reports_beyond_a_message_are_counted_and_no_other_is_cut(place, engine):
+    engine.answers = ["It opens at noon. " * 12] * 7
+    for number in range(7):
+        await answer_wrongly(place, f"when does the pool open? {'please ' * 25}{number}", place.ada, place.bo)
+    shown, more = (await gaps(place)).content.split("\n- and ")
+    assert more == f"{7 - shown.count('→')} more"
+    assert shown.count("→") == shown.count("It quoted no document.") >= 2
+
+
 async def test_a_gap_that_needs_no_document_is_settled_and_stays_out(place, rows, caplog):
     caplog.set_level(logging.INFO)
     await answer_wrongly(place, "how high is the tower?")

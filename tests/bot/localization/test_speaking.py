@@ -97,6 +97,30 @@ class TestOperatorsLanguage:
         assert str(env.bot.activity) == "Lernt: gleich zurück"
 
 
+class TestLongTranslations:
+    @pytest.fixture
+    def overrides(self, overrides, tmp_path):
+        folder = tmp_path / "locales"
+        folder.mkdir()
+        long = ("What is wrong with it?", "I also delete my record of the answers that used them, with their votes.")
+        sentences = [f'msgid "{english}"\nmsgstr "{english * 2}"\n' for english in long]
+        (folder / "fr.po").write_text("\n".join(sentences), encoding="utf-8")
+        return overrides
+
+    async def test_a_menu_with_one_keeps_its_english_name(self, env):
+        menus = [root for root in env.backend.commands[None].values() if root["type"] == 3]
+        assert all("de" in menu["name_localizations"] for menu in menus)
+        assert all(len(name) <= 32 for menu in menus for name in menu["name_localizations"].values())
+
+    async def test_the_help_of_a_form_is_shortened(self, env, place):
+        env.locales[place.ada.id] = "fr"
+        await place.ada.slash(place.channel, "me remember", note="I like tea.")
+        shown = await place.ada.slash(place.channel, "me show")
+        form = await place.ada.click(shown.response, label="Forget notes …")
+        (field,) = form.modal["components"]
+        assert len(field["description"]) <= 100
+
+
 async def test_a_broken_translation_stops_the_start(settings, engine, base):
     settings.discord.translations.mkdir()
     path = settings.discord.translations / "fr.po"

@@ -231,7 +231,9 @@ class TestReleases:
         ]
         assert all("grace" in m.moved_by for m in moves)
 
-    async def test_a_rollback_says_what_still_acts_and_offers_to_switch_it_off(self, place, add_version, query, rows):
+    async def test_a_rollback_says_what_still_acts_and_offers_to_switch_it_off(
+        self, env, place, add_version, query, rows
+    ):
         add_version()
         await place.grace.slash(place.channel, "version promote", version="v1")
         query(lambda session: add_taste(session, 60))
@@ -251,7 +253,9 @@ class TestReleases:
         refused = await place.ada.click(back, label="Switch that off too")
         assert "Only admins can do this" in refused.followups[-1].content
         assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
+        env.locales[place.grace.id] = "de"  # and the server's is English
         await place.grace.click(back, label="Switch that off too")
+        del env.locales[place.grace.id]
         assert place.last.content.startswith("The taste is off, from the next answer on: it chooses no answers")
         assert place.last.components == []
         assert [row.follows_taste for row in rows(PersonalityRow)] == [False]

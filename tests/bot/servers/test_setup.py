@@ -562,6 +562,7 @@ class TestFirstVersion:
         await wizard.open()
         await wizard.press("Finish")
         assert "First version:** default can learn the 8 examples on its card now." in wizard.text
+        env.locales[place.grace.id] = "de"  # and the server's is English
         shown = (await wizard.press("Make a first version")).response
         assert not shown.ephemeral
         assert shown.content.startswith("**Waiting for the trainer** (round 1)")
@@ -569,6 +570,7 @@ class TestFirstVersion:
         assert (round_.learns_from, round_.status) == (TrainingSource.EXAMPLES, RoundStatus.REQUESTED)
         assert round_.progress_message_id == shown.id
         assert [row.action for row in rows(AuditRow)] == ["setup", "setup", "version train"]
+        del env.locales[place.grace.id]
         await env.restart_bot(new_bot())
         again = (await wizard.press("Make a first version")).response
         assert again.content.startswith("Round 1 is already requested.")

@@ -23,16 +23,16 @@ from tests.seeding import ALICE, BOB, add_correction, add_reply
 pytestmark = pytest.mark.both_databases
 
 
-@pytest.mark.parametrize("text", ["ab", "a" * 2_000, "  ab\n", " " * 50 + "ab"])
+@pytest.mark.parametrize("text", ["ab", "a" * 4_000, "  ab\n", " " * 50 + "ab"])
 def test_lengths_within_the_limits_pass(text: str) -> None:
     assert check_correction(text, "answer") == text.strip()
 
 
-@pytest.mark.parametrize(("text", "chars"), [("", 0), ("a", 1), ("  a  ", 1), ("a" * 2_001, 2_001)])
+@pytest.mark.parametrize(("text", "chars"), [("", 0), ("a", 1), ("  a  ", 1), ("a" * 4_001, 4_001)])
 def test_lengths_beyond_the_limits_are_refused_with_a_sentence(text: str, chars: int) -> None:
     with pytest.raises(CorrectionRefused) as refused:
         check_correction(text, "answer")
-    assert str(refused.value) == f"A suggested answer has 2 to 2000 characters; yours has {chars}."
+    assert str(refused.value) == f"A suggested answer has 2 to 4000 characters; yours has {chars}."
 
 
 def test_the_given_answer_is_not_a_correction() -> None:
