@@ -28,6 +28,7 @@ from storage.members import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
+from storage.releases.contests import contest_between
 from storage.releases.versions import NewVersion, register
 from storage.runtime.processes import GpuUse
 from storage.settings.sections import Settings
@@ -182,6 +183,7 @@ def calls(
         "read_liked_style": (read_taste_opinions(session, id_, settings),),
         "has_closed_replies": (id_, settings.privacy),
         "read_contest": (id_, settings.votes),
+        "judging_answers": (contest_between(session, version, None, settings.votes),),
         "find_round": (round_.id,),
         "last_trained": (id_,),
         "last_alike": (round_,),
