@@ -63,7 +63,7 @@ def list_notes(session: Session, user_id: int, guild_id: int | None) -> list[Not
 
 
 def still_exist(session: Session, note_ids: Collection[int]) -> bool:
-    """Return whether none of the notes was deleted."""
+    """Return whether all of the notes still exist."""
     notes = select(MemberNoteRow.id).where(MemberNoteRow.id.in_(note_ids))
     return count_rows(session, notes) == len(set(note_ids))
 

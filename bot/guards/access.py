@@ -176,14 +176,14 @@ class AccessPolicy:
         """Return whether somebody is a member of an allowed server; None if Discord did not say so."""
         if EVERY_SERVER in self._access.servers and not any(self._limits(guild) for guild in self._client.guilds):
             return True  # Discord only delivers messages from people who share a server with the bot
-        is_told = True
+        is_uncertain = False
         for guild in self._client.guilds:
             if allows_server(guild.id, self._access):
                 is_served = await self._is_served_in(guild, user_id)
                 if is_served:
                     return True
-                is_told = is_told and is_served is not None
-        return False if is_told else None
+                is_uncertain |= is_served is None
+        return None if is_uncertain else False
 
     async def _is_served_in(self, guild: discord.Guild, user_id: int) -> bool | None:
         try:

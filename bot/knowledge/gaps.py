@@ -123,7 +123,7 @@ class GapReader:
 
 
 def describe_group(session: Session, group: GapGroup) -> list[str]:
-    """Return the number of members who reported the group, then each question with its answer and its quotes."""
+    """Return lines that say how many members reported the group, then what was asked, answered and quoted."""
     reported = (
         ngettext(
             "**{count} member** reported wrong facts in this answer",

@@ -64,7 +64,7 @@ def count_gaps(session: Session, channels: Collection[int] | None) -> int:
 
 
 def _reports(session: Session, channels: Collection[int] | None) -> Select[Any]:
-    """Return, for each standing report in these channels (None: in all), its answer."""
+    """Select the answer of each report that still stands, in these channels (None: in all)."""
     up, down = (net_count(session, said) > 0 for said in Vote)
     reporters = (
         select(VoteCauseRow.reply_id)

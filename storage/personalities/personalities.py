@@ -244,7 +244,7 @@ def restore_personality(session: Session, personality: Personality) -> None:
 
 
 def read_cards(session: Session, settings: Settings) -> tuple[dict[str, Card], list[str]]:
-    """Return the cards in files by their personality's name, and one message for each file that cannot be used."""
+    """Read the card files: return each personality's card by name, and one message for each file that is wrong."""
     directory = settings.personalities.directory
     cards: dict[str, Card] = {}
     problems: list[str] = []
@@ -320,7 +320,7 @@ def _take(session: Session, row: PersonalityRow, card: Card) -> None:
     # Bot and trainer start at the same time: the faster one writes the card.
     if changed_rows(taken) == 1 and _card(row) != card:
         _write(session, row, card, f"{row.name}{CARD_SUFFIX}")
-        log.info("The card of %s was read from its file.", row.name)
+        log.info("Read the card of %s from %s%s.", row.name, row.name, CARD_SUFFIX)
 
 
 def _write(session: Session, row: PersonalityRow, card: Card, by: str) -> None:

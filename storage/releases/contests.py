@@ -336,7 +336,7 @@ def read_contest(session: Session, personality_id: int, settings: VoteSettings) 
 
 
 def judging_answers(session: Session, contest: Contest) -> tuple[set[tuple[int, ...]], set[tuple[int, ...]]]:
-    """Return the ids of the answers in each pair, and in each arena, in which people chose between the two versions."""
+    """Return the pairs, and the arenas, in which people chose between the two versions, each as its answers' ids."""
     pairs = {choice.answers for choice in _comparisons(session, contest.rival, contest.champion)}
     return pairs, {choice.answers for choice in _picks(session, contest.rival, contest.champion)}
 

@@ -195,7 +195,7 @@ def list_versions(session: Session, personality_id: int) -> list[Version]:
 
 
 def usable_versions(session: Session, personality_id: int) -> list[Version]:
-    """Return the versions that can answer, newest first: those of the base in use that have their files."""
+    """Return the versions that can answer, newest first: they belong to the base in use and have their files."""
     rows = select(VersionRow).where(
         VersionRow.personality_id == personality_id, VersionRow.withdrawn_at.is_(None), of_base_in_use(session)
     )

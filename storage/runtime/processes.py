@@ -139,7 +139,10 @@ def live_processes(session: Session, process: str) -> list[Heartbeat]:
 
 
 def require_unused(session: Session, data_directory: Path) -> None:
-    """Raise DataDirectoryInUse if bots or trainers use the database, except those that the caller's locks keep out."""
+    """Raise DataDirectoryInUse if a bot or trainer uses the database.
+
+    The caller holds the locks of this folder's own bot and trainer, so their last signs of life do not count.
+    """
     alive = database_now(session) - timedelta(seconds=SILENT_AFTER_S)
     locked_out = (HeartbeatRow.worker == worker_name(data_directory)) & HeartbeatRow.process.in_((BOT, TRAINER))
     used = select(HeartbeatRow).where(
