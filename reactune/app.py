@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -88,6 +89,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # some terminals cannot show every character
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are deleted
     try:
         _require_text(sys.argv)
         app()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing, nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -291,6 +294,23 @@ def test_a_backup_is_made_and_restored(reactune, in_json, refused, version, tmp_
     assert in_json("model", "list")["in_use"] == "base"
     (line,) = in_json("audit", "--action", "restore")["entries"]
     assert line["subject"].startswith("backup.tar.gz, of ")
+
+
+@pytest.mark.slow
+def test_a_restore_that_is_ended_leaves_nothing_behind(reactune, settings, variables, version, tmp_path):
+    file, data = str(tmp_path / "backup.tar.gz"), settings.data.directory
+    assert reactune("backup", file)[0] == 0
+    command = [sys.executable, "-m", "reactune", "restore", file, "--replace"]
+    with closing(sqlite3.connect(data / "reactune.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # so that the restore waits, with the backup unpacked
+        with subprocess.Popen(command, env=os.environ | variables, cwd=tmp_path) as restore:
+            while not any(data.glob(".restore-*/*")) and restore.poll() is None:
+                time.sleep(0.05)
+            restore.send_signal(signal.SIGTERM)
+            other.rollback()
+        assert restore.returncode == 143
+    assert list(data.glob(".restore-*")) == []
+    assert reactune("restore", file, "--replace")[0] == 0
 
 
 def test_restoring_says_what_stays_deleted(reactune, settings, version, tmp_path):
