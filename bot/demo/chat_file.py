@@ -43,6 +43,8 @@ class ChatFile:
         self._writing = threading.Lock()
         self._saved: object = None
         """The state of the server that the file holds."""
+        self._unsaved: object = None
+        """The state that could not be written."""
 
     def restore(self, welcome: str) -> None:
         """Put everything back before the bot starts. At the first start, post the welcome in the lounge."""
@@ -107,8 +109,12 @@ class ChatFile:
         try:
             await asyncio.to_thread(self._write, KEPT.dump_json(kept), contents)
         except OSError as error:
-            log.warning("The demo's chat could not be saved (%s). A restart would lose new messages.", error.strerror)
-        self._saved = state
+            if state != self._unsaved:
+                reason = error.strerror
+                log.warning("The demo's chat could not be saved (%s). A restart would lose new messages.", reason)
+            self._unsaved = state
+        else:
+            self._saved = state
 
     def _write(self, chat: bytes, attachments: dict[str, bytes]) -> None:
         with self._writing:  # at the end of the demo, one that was begun may still go on

@@ -43,10 +43,21 @@ def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any
             _write(stream, manifest, parts)
         sync_file(draft)
         read_archive(draft, _discard)
-        os.link(draft, file)  # unlike a rename, it never replaces a file
+        _name(draft, file)
         sync_file(file.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _name(draft: Path, file: Path) -> None:
+    """Rename the draft; unlike `Path.rename`, raises FileExistsError if there is a file of that name."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError:  # memory sticks have no links
+        open_new(file).close()
+        draft.replace(file)
 
 
 def _write(stream: IO[bytes], manifest: Manifest, parts: Mapping[str, Path]) -> None:

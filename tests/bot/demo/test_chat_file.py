@@ -22,6 +22,7 @@ from storage.personalities.personalities import create_personality
 from storage.votes.arenas import open_arenas, read_arena_answers
 from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
+from tests.storage.adapters.test_folder_store import full_disk
 
 
 @pytest_asyncio.fixture
@@ -169,3 +170,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     world = World(simcord.Env(discord.Client(intents=discord.Intents.default())))
     with pytest.raises(SettingsError, match=r"discord.json cannot be read: delete it to begin with an empty chat"):
         ChatFile(tmp_path, world).restore("Welcome!")
+
+
+async def test_what_a_full_disk_refused_is_saved_once_there_is_room(settings, base, caplog):
+    env = Env(ReactuneBot(settings, engine=ScriptedEngine(), base=base, fixed_basis=Basis.LOCAL))
+    world = World(env)
+    await world.catch_up()
+    chat = ChatFile(settings.data.directory, world)
+    chat.restore("Welcome!")
+    with full_disk():
+        await chat.save()
+        await chat.save()
+    assert [line for line in caplog.messages if "could not be saved" in line] == [
+        "The demo's chat could not be saved (File too large). A restart would lose new messages."
+    ]
+    await chat.save()
+    again = World(Env(ReactuneBot(settings, engine=ScriptedEngine(), base=base, fixed_basis=Basis.LOCAL)))
+    await again.catch_up()
+    ChatFile(settings.data.directory, again).restore("Not twice")
+    assert texts(again) == ["Welcome!"]

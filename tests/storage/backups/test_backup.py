@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import stat
 import tarfile
@@ -18,6 +20,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from storage.adapters.stores import open_store
+from storage.backups.archive import write_archive
 from storage.backups.backup import BACKUP, make_backup, restore_backup
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
@@ -95,6 +98,22 @@ def repack(file: Path, change: Callable[[list[tuple[str, bytes]]], list[tuple[st
 
 def answers(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(ReplyRow)) or 0
+
+
+def test_a_backup_is_written_to_a_memory_stick(
+    place: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    file = tmp_path / "backup.tar.gz"
+    made = make_backup(place(), file, quietly)
+    assert made.bytes == file.stat().st_size
+    with pytest.raises(FileExistsError):
+        write_archive(file, {}, {})
+    assert restore_backup(place(), file, quietly).backup.rows == made.rows
+    assert list(tmp_path.glob(".*")) == []
 
 
 @pytest.mark.parametrize(("before", "after"), [("sqlite", "postgresql"), ("postgresql", "sqlite")])
