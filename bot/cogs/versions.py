@@ -23,6 +23,7 @@ from bot.personalities.selection import (
     administered_personality,
     chosen_personality,
     offer_personalities,
+    offer_usable_versions,
     offer_versions,
     signed,
 )
@@ -90,7 +91,7 @@ class VersionCommands(
         prompt="What to ask both; by default, three prompts of the prompt bank",
         personality=WHOSE,
     )
-    @app_commands.autocomplete(a=offer_versions, b=offer_versions, personality=offer_personalities)
+    @app_commands.autocomplete(a=offer_usable_versions, b=offer_usable_versions, personality=offer_personalities)
     async def compare(
         self,
         interaction: discord.Interaction,
@@ -137,7 +138,7 @@ class VersionCommands(
         override="Promote it although a check failed or members still compare it; give a reason",
         personality=WHOSE,
     )
-    @app_commands.autocomplete(version=offer_versions, personality=offer_personalities)
+    @app_commands.autocomplete(version=offer_usable_versions, personality=offer_personalities)
     async def promote(
         self,
         interaction: discord.Interaction,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import discord
 from discord import app_commands
+from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
@@ -15,7 +16,7 @@ from bot.services import Services, services_of
 from storage.errors import PersonalityNotFound
 from storage.personalities.bindings import ActivePersonality, active_personality_at
 from storage.personalities.personalities import Personality, list_personalities, personality_named, read_personality
-from storage.releases.versions import list_versions
+from storage.releases.versions import Version, list_versions, usable_versions
 from storage.wording import BASE_NAME, gettext_noop
 
 CHOICES = 25  # Discord's limit
@@ -134,6 +135,16 @@ def signed(personality: Personality, text: str) -> str:
 
 
 async def offer_versions(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+    return await _offer_versions(interaction, current, list_versions)
+
+
+async def offer_usable_versions(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+    return await _offer_versions(interaction, current, usable_versions)
+
+
+async def _offer_versions(
+    interaction: discord.Interaction, current: str, listed: Callable[[Session, int], list[Version]]
+) -> list[app_commands.Choice[str]]:
     services = services_of(interaction)
     if not is_admin(interaction.user, services.settings.discord):
         return []
@@ -141,5 +152,5 @@ async def offer_versions(interaction: discord.Interaction, current: str) -> list
         whose = await chosen_personality(services, interaction, interaction.namespace.personality)
     except PersonalityNotFound:
         return []  # the admin is still typing its name
-    versions = await services.database.read(list_versions, whose.id)
+    versions = await services.database.read(listed, whose.id)
     return offer([version.name for version in versions] + [BASE_NAME], current)

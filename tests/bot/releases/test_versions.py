@@ -20,6 +20,7 @@ from storage.training.rounds import claim_round, finish_round, report_progress, 
 from storage.votes.corrections import give_cause
 from tests.bot.environment import changed
 from tests.bot.panels import labels, offered, said
+from tests.past import add_version as past_version
 from tests.seeding import add_taste
 
 METRICS = {"pairs": 12, "validation_pairs": 3, "validation_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
@@ -285,6 +286,13 @@ class TestReleases:
         assert "from base on tiny" in shown
         assert "12 pairs trained on · 3 for validation" in shown
         assert ") promoted it" in shown
+
+    async def test_only_versions_that_can_answer_are_offered_for_promotion(self, place, add_version, query):
+        add_version()
+        query(lambda session: past_version(session, base_revision="f" * 16))
+        for command, offered_there in (("promote", ["v1", "base"]), ("show", ["v2", "v1", "base"])):
+            choices = await place.grace.autocomplete(place.channel, f"version {command}", "version", "")
+            assert [choice["value"] for choice in choices] == offered_there
 
     async def test_a_version_is_opened_from_the_list_and_the_list_from_it(self, place, add_version, env, new_bot):
         add_version()
