@@ -13,7 +13,7 @@ from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
 from storage.database.engine import OVERFLOW
 from storage.database.tables import HeartbeatRow, ReplyRow
-from storage.privacy.retention import LONGEST_WAIT, count_past, read_expiry
+from storage.privacy.retention import LONGEST_WAIT, count_past, read_expiry, votes_keep_answers
 from storage.runtime.processes import TRAINER, live_processes
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.wording import count
@@ -60,7 +60,8 @@ def check_retention(settings: Settings) -> str:
     due = f"; the bot will delete {count(past, 'answer')} within a day" if past else ""
     days = settings.privacy.retention_days
     longest = max(days, LONGEST_WAIT.days)
-    return f"answers are deleted after {days:g} days, those with votes, choices or suggestions after {longest:g}{due}"
+    kept = "votes, choices or suggestions" if votes_keep_answers(settings.privacy) else "choices or suggestions"
+    return f"answers are deleted after {days:g} days, those with {kept} after {longest:g}{due}"
 
 
 def check_trainer(settings: Settings) -> str:

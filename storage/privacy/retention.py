@@ -82,12 +82,26 @@ def describe_retention(settings: PrivacySettings, *, on_discord: bool = True) ->
     """Return how long answers are kept, for members, admins and the operator alike."""
     if not on_discord or not settings.retention_days:
         return Sentence("Nothing is deleted by age here.")
+    kept = {
+        "days": days_kept(settings.retention_days),
+        "longest": days_kept(max(settings.retention_days, LONGEST_WAIT.days)),
+    }
+    if not votes_keep_answers(settings):
+        return Sentence(
+            "Answers are deleted after {days}, or after {longest} if somebody chose or suggested a better answer. "
+            "Answers in pairs of `/choose`, and those that a version was trained on, are kept longer.",
+            **kept,
+        )
     return Sentence(
         "Answers are deleted after {days}, or after {longest} if somebody voted, chose, pressed 🔁 or suggested a "
         "better answer. Answers in pairs of `/choose`, and those that a version was trained on, are kept longer.",
-        days=days_kept(settings.retention_days),
-        longest=days_kept(max(settings.retention_days, LONGEST_WAIT.days)),
+        **kept,
     )
+
+
+def votes_keep_answers(settings: PrivacySettings) -> bool:
+    """Return whether answers with votes are kept longer, as something still learns from them."""
+    return settings.learn_from_reactions or settings.discord_training_permission
 
 
 def days_kept(number: float) -> Sentence:

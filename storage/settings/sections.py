@@ -251,7 +251,7 @@ class DiscordSettings(Section):
     admin_roles: Ids = ()
     """IDs of admin roles. Manage Server works too, except for changing what several servers share."""
     message_content_intent: bool = True
-    """Request the privileged message content intent; without it the bot sees only mentions and direct messages."""
+    """Request the message content intent; without it only mentions, replies that ping it and direct messages arrive."""
     sync_commands: bool = True
     """Register the slash commands with Discord at start-up."""
     shard_count: Annotated[int, Field(ge=0)] = 1
@@ -463,8 +463,7 @@ class PairSettings(Section):
     """Preference pairs: people's own, and fresh answers that the taste model ranks."""
 
     ranked_prompts: Annotated[int, Field(ge=0)] = 128
-    """Prompts answered for each round, from the bank and recent messages that may be used; fewer make rounds shorter.
-    0: none."""
+    """Prompts answered for each round, from the bank and recent messages that may be used. 0: none."""
     ranked_answers: Annotated[int, Field(ge=2)] = 8
     """Answers to each of these prompts; those that the current version has not given yet are drawn."""
     min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.6

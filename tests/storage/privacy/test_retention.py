@@ -30,6 +30,7 @@ from storage.privacy.retention import (
     Expiry,
     Pruned,
     count_past,
+    describe_retention,
     note_departure,
     past_replies,
     prune_replies,
@@ -225,6 +226,13 @@ def test_answers_from_which_the_bot_learns_wait_longer_but_not_for_ever(
             age(session, reply_id, days + difference)
     prune_all(session, privacy)
     assert list(session.scalars(select(ReplyRow.id).order_by(ReplyRow.id))) == younger
+
+
+def test_people_are_told_that_votes_do_not_keep_answers_that_they_do_not_teach() -> None:
+    told = describe_retention(PrivacySettings(learn_from_reactions=False))
+    assert "after 182 days if somebody chose or suggested a better answer" in told
+    for privacy in (PrivacySettings(), TAUGHT_BY_WORDS_ALONE):
+        assert "if somebody voted, chose, pressed 🔁" in describe_retention(privacy)
 
 
 def test_whoever_keeps_everything_longer_keeps_what_teaches_as_long(session: Session) -> None:
