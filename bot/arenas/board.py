@@ -153,7 +153,8 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
         return gettext("cancelled: {reason}", reason=describe_failure(arena.reason))
     if not arena.closed_at:
         return outcome(answers)
-    return f"{gettext('closed {time}', time=format_dt(arena.closed_at, 'R'))} · {outcome(answers)}"
+    closed = gettext("closed {time}", time=format_dt(arena.closed_at, "R"))
+    return f"{closed} · {outcome(answers)}" if answers else closed  # old answers are deleted, with the choices
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings, head_chars: int) -> list[str]:

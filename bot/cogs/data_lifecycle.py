@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from datetime import datetime
 
 import discord
@@ -71,20 +72,27 @@ class DataLifecycle(BotCog):
 
     async def _find_departures(self) -> None:
         await self.bot.wait_until_ready()
+        checked: set[int] = set()
         for guild_id in sorted(await self.services.database.read(ownership.known_guilds)):
             try:
-                await self._check_guild(guild_id)
+                if await self._check_guild(guild_id):
+                    checked.add(guild_id)
             except DISCORD_ERRORS as error:
                 log.warning("Could not ask who left server %d (%s); trying again tomorrow.", guild_id, error)
+        await self._complete_departures(checked)
 
-    async def _check_guild(self, guild_id: int) -> None:
+    async def _check_guild(self, guild_id: int) -> bool:
+        """Look up who left the server and who came back; return False if that is unknown."""
         guild = self.bot.get_guild(guild_id)
         if guild is not None:
             await self.services.database.run(cancel_departures, guild_id)
             if not guild.unavailable:
                 await self._check_members(guild)
-        elif self.services.shards.serve(guild_id) and await self._has_left(guild_id):
+            return not guild.unavailable
+        has_left = self.services.shards.serve(guild_id) and await self._has_left(guild_id)
+        if has_left:
             await self.services.database.run(note_departure, guild_id)
+        return has_left
 
     async def _has_left(self, guild_id: int) -> bool:
         """Ask Discord: a server that is missing from the cache may only not have loaded yet."""
@@ -103,6 +111,20 @@ class DataLifecycle(BotCog):
             present = {member.id for member in found}
             await self.services.database.run(_note_members, guild.id, present, set(batch) - present)
 
+    async def _complete_departures(self, guild_ids: Collection[int]) -> None:
+        """Delete the data of members and servers that left long ago, in servers where nobody came back unseen."""
+        expiry = read_expiry(self.services.settings.privacy)
+        departures = await self.services.database.read(departed_before, expiry.before) if expiry else []
+        for departure in departures:
+            if departure.guild_id not in guild_ids:
+                continue
+            erased = await self.services.database.run(complete_departure, departure)
+            if erased is not None:
+                who = "server" if departure.is_of_server else "member"
+                marked = f"; versions marked: {', '.join(erased.marked)}" if erased.marked else ""
+                log.info("Deleted the data of a departed %s: %s%s.", who, count(erased.replies, "answer"), marked)
+            await asyncio.sleep(PAUSE_S)
+
     # What is old
 
     async def _prune(self) -> None:
@@ -112,16 +134,14 @@ class DataLifecycle(BotCog):
         expiry = read_expiry(self.services.settings.privacy)
         if expiry is None:
             return
-        departed = await self._complete_departures(expiry.before)
         pruned = await self._prune_replies(expiry) + await self._prune_rest(expiry.before)
         log.info(
-            "Retention clean-up deleted %s, %s, %s, %s, %s, and the data of %s.",
+            "Retention clean-up deleted %s, %s, %s, %s and %s.",
             count(pruned.replies, "answer"),
             count(pruned.votes, "vote event"),
             count(pruned.corrections, "suggestion"),
             count(pruned.summaries, "summary", "summaries"),
             count(pruned.memberships, "join date"),
-            count(departed, "departed member or server", "departed members and servers"),
         )
 
     async def _prune_replies(self, expiry: Expiry) -> Pruned:
@@ -137,19 +157,6 @@ class DataLifecycle(BotCog):
             total += pruned
             await asyncio.sleep(PAUSE_S)
         return total
-
-    async def _complete_departures(self, before: datetime) -> int:
-        """Delete the data of members and servers that left before that moment; return their number."""
-        completed = 0
-        for departure in await self.services.database.read(departed_before, before):
-            erased = await self.services.database.run(complete_departure, departure)
-            if erased is not None:
-                completed += 1
-                who = "server" if departure.is_of_server else "member"
-                marked = f"; versions marked: {', '.join(erased.marked)}" if erased.marked else ""
-                log.info("Deleted the data of a departed %s: %s%s.", who, count(erased.replies, "answer"), marked)
-            await asyncio.sleep(PAUSE_S)
-        return completed
 
 
 def _note_members(session: Session, guild_id: int, present: set[int], gone: set[int]) -> None:

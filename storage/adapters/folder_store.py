@@ -217,6 +217,10 @@ class AdapterStore:
             self._verified[digest] = stamp
         return folder
 
+    def list_digests(self) -> set[str]:
+        """Return the digests of the adapters that are here, incomplete ones included."""
+        return {folder.name for folder in self._directory.glob("*") if DIGEST.fullmatch(folder.name)}
+
     def remove(self, digest: str) -> bool:
         """Remove an adapter's files and return whether there were any; processes that opened them can still read them.
 

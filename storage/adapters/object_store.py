@@ -83,6 +83,14 @@ class AdapterObjects:
             return False
         return hashlib.sha256(checksums).hexdigest() == digest
 
+    def list_names(self) -> list[str]:
+        """Return the names of the adapters, and of other objects beside them; raises StoreUnreachable."""
+        try:
+            paths = self._read(lambda: self._files.ls(self._root, detail=False))
+        except FileNotFoundError:
+            return []
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
     def awaits_row(self, digest: str) -> bool:
         """Return whether the adapter was published and waits for its version's row; raises StoreUnreachable."""
         return bool(self._read(lambda: self._files.exists(self._at(f"{UNREGISTERED_PREFIX}{digest}"))))
@@ -140,12 +148,8 @@ class AdapterObjects:
 
     def _unregistered(self) -> dict[str, datetime]:
         """Return {digest: time of its unregistered mark, by the store's clock}."""
-        try:
-            names = [path.rpartition("/")[2] for path in self._read(lambda: self._files.ls(self._root, detail=False))]
-        except FileNotFoundError:
-            return {}
         found = {}
-        for name in names:
+        for name in self.list_names():
             if name.startswith(UNREGISTERED_PREFIX) and (since := self._modified(self._at(name))) is not None:
                 found[name.removeprefix(UNREGISTERED_PREFIX)] = since
         return found

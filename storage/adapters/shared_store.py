@@ -140,6 +140,10 @@ class SharedAdapterStore(AdapterStore):
             self._remote.upload(self._checked(digest), digest)
         return digest
 
+    def list_digests(self) -> set[str]:
+        """Return the digests of the adapters in the cache or in the shared store; raises StoreUnreachable."""
+        return super().list_digests() | set(filter(DIGEST.fullmatch, self._remote.list_names()))
+
     def remove(self, digest: str) -> bool:
         """Remove the adapter from the cache, then from the shared store; raises StoreUnreachable after the first."""
         was_cached = super().remove(digest)

@@ -12,14 +12,12 @@ from sqlalchemy import func, select, union_all
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import CHAMPION, LAST_GOOD, QuarantineStatus, RoundStatus
+from storage.database.enums import CHAMPION, LAST_GOOD, RoundStatus
 from storage.database.rows import any_row, database_now, read_all, read_first
 from storage.database.tables import (
     AliasMoveRow,
     BaseUseRow,
     ComparisonRow,
-    QuarantinedVoteRow,
-    QuarantineRow,
     ReplyRow,
     RoundRow,
     VersionRow,
@@ -53,6 +51,7 @@ from storage.taste.learning import learn_taste
 from storage.taste.likings import Effect, likings
 from storage.training import rounds
 from storage.training.feedback import Outlook, look_ahead
+from storage.votes.decisions import open_quarantines
 from storage.votes.votes import FeedbackCounts, Tally, VersionVotes, read_version_votes
 
 WEEK = timedelta(days=7)
@@ -349,21 +348,16 @@ class AlertFacts:
     failed_round: rounds.Round | None
     """The last finished round, if it failed or was interrupted."""
     quarantined_votes: int
-    """Number of votes in quarantines that no admin has decided on."""
+    """Number of votes in quarantines that no admin has decided on, without withdrawn ones."""
 
 
 def read_facts(session: Session) -> list[AlertFacts]:
     """Return the facts about each personality."""
-    held = dict(
-        session.execute(
-            select(QuarantineRow.personality_id, func.count())
-            .join(QuarantinedVoteRow)
-            .where(QuarantineRow.status == QuarantineStatus.OPEN)
-            .group_by(QuarantineRow.personality_id)
-        ).all()
-    )
     return [
-        AlertFacts(p.id, p.name, _failed_round(session, p.id), held.get(p.id, 0)) for p in list_personalities(session)
+        AlertFacts(
+            p.id, p.name, _failed_round(session, p.id), sum(q.remaining for q in open_quarantines(session, [p.id]))
+        )
+        for p in list_personalities(session)
     ]
 
 

@@ -61,8 +61,9 @@ def remove_withdrawn(
         alive = select(VersionRow.digest).where(VersionRow.withdrawn_at.is_(None))
         gone = select(VersionRow.digest).where(VersionRow.withdrawn_at.is_not(None), VersionRow.digest.not_in(alive))
         digests = set(session.scalars(gone if ids is None else gone.where(VersionRow.id.in_(ids))))
-    for digest in digests:
+    for digest in digests & store.list_digests():  # one question to a shared store, instead of some about each
         store.remove(digest)
+    for digest in digests:
         open_served_copies(data_directory).remove(digest)
     remove_graphs_of(digests, data_directory)
 

@@ -46,6 +46,7 @@ DELETED_DATA = Sentence(
 ReplyIds = Select[int] | CompoundSelect[int]
 NO_REPLIES = select(tables.ReplyRow.id).where(false())
 NO_CORRECTIONS = select(tables.CorrectionRow.id).where(false())
+NO_ROUNDS = select(tables.RoundRow.id).where(false())
 NO_DOCUMENTS = select(tables.DocumentRow.id).where(false())
 
 
@@ -78,7 +79,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     correction_ids = select(tables.CorrectionRow.id).where(tables.CorrectionRow.author_id == user_id)
     voted_ids = select(tables.VoteEventRow.reply_id).where(tables.VoteEventRow.user_id == user_id)
     pseudonym = read_pseudonyms(session).of(user_id)
-    marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids, pseudonym)
+    marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids, _rounds_of(pseudonym))
     session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
     before = summarize_member_data(session, user_id)
     documents = remove_words_of(session, user_id)
@@ -276,8 +277,8 @@ def erase_member_in(session: Session, guild_id: int, user_id: int, *, left_at: d
     That includes direct messages, unless they have written one since: only members who share a server with the bot can.
     """
     _lock(session)
-    replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
-    voted, suggested = tables.VoteEventRow, tables.CorrectionRow
+    replies, spoke, rounds = tables.ReplyRow, tables.ReplySpeakerRow, tables.RoundRow
+    voted, compared, suggested = tables.VoteEventRow, tables.ComparisonRow, tables.CorrectionRow
     here = select(replies.id).where(replies.guild_id == guild_id)
     spoken_ids = select(spoke.reply_id).where(spoke.user_id == user_id, spoke.reply_id.in_(here))
     voted_ids = select(voted.reply_id).where(voted.user_id == user_id, voted.reply_id.in_(here))
@@ -291,15 +292,22 @@ def erase_member_in(session: Session, guild_id: int, user_id: int, *, left_at: d
         in_documents.user_id == user_id, in_documents.document_id.in_(own_documents)
     )
     channels = session.scalars(summaries).all()
-    pseudonym = read_pseudonyms(session).of(user_id)
-    marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids, pseudonym)
+    judged_ids = union(
+        voted_ids,
+        select(compared.first_id).where(compared.user_id == user_id),
+        select(suggested.reply_id).where(suggested.author_id == user_id),
+    )
+    # Versions of other servers learned from what stays stored.
+    taught = select(replies.personality_id).where(replies.id.in_(here), replies.id.in_(judged_ids))
+    theirs = _rounds_of(read_pseudonyms(session).of(user_id)).join(rounds).where(rounds.personality_id.in_(taught))
+    marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids, theirs)
     for table, column in naming_members(Fate.GONE):
         if (inside := rows_in(table, in_guild(guild_id))) is not None:
             session.execute(delete(table).where(column == user_id, inside))
     erased = _erase(session, spoken_ids, documents, channels)
     _take_name_out(session, user_id, guild_id)
     if not is_known(session, user_id, in_any_guild) and not _wrote_directly(session, user_id, left_at):
-        delete_member(session, user_id)
+        marked = tuple(dict.fromkeys((*marked, *delete_member(session, user_id).marked)))
     return replace(erased, marked=marked)
 
 
@@ -322,19 +330,25 @@ def lock_erasures(session: Session, *, shared: bool = False) -> None:
 def mark_versions_of_voter(session: Session, user_id: int) -> tuple[str, ...]:
     """Mark the versions that the member's votes influenced, end running rounds, and return the versions' names."""
     _lock(session)
-    return mark_versions_trained_on(session, NO_REPLIES, voter=read_pseudonyms(session).of(user_id))
+    return mark_versions_trained_on(session, NO_REPLIES, of_voter=_rounds_of(read_pseudonyms(session).of(user_id)))
+
+
+def _rounds_of(voter: Pseudonym) -> Select[int]:
+    return select(tables.RoundVoterRow.round_id).where(tables.RoundVoterRow.pseudonym == voter)
 
 
 def mark_versions_trained_on(
-    session: Session, reply_ids: ReplyIds, correction_ids: Select[int] = NO_CORRECTIONS, voter: Pseudonym | None = None
+    session: Session,
+    reply_ids: ReplyIds,
+    correction_ids: Select[int] = NO_CORRECTIONS,
+    of_voter: Select[int] = NO_ROUNDS,
 ) -> tuple[str, ...]:
-    """Mark the versions trained on the rows or on the voter's votes, and the versions that started from them.
+    """Mark the versions trained on the rows or made by the voter's rounds, and the versions that started from them.
 
     Running rounds are ended. Return the versions' names. The caller must have locked every personality, or a round that
     is being planned would escape.
     """
     pairs, rounds, versions = tables.RoundPairRow, tables.RoundRow, tables.VersionRow
-    of_voter = select(tables.RoundVoterRow.round_id).where(tables.RoundVoterRow.pseudonym == voter)
     of_rows = select(pairs.round_id).where(
         or_(
             pairs.chosen_reply_id.in_(reply_ids),

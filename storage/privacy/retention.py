@@ -62,8 +62,8 @@ class Expiry:
 
     before: datetime
     feedback_before: datetime
-    """The moment for answers that people compared or corrected and, if that teaches something, for answers that they
-    voted on or asked to be replaced."""
+    """The moment for answers that people compared or corrected, for those that rounds drew and, if that teaches
+    something, for answers that they voted on or asked to be replaced."""
     votes_teach: bool
     open_bases: tuple[Basis, ...]
     """Votes on answers with one of these bases make pairs."""
@@ -150,12 +150,12 @@ def is_past(expiry: Expiry) -> ColumnElement[bool]:
         ~corrected.exists(),
         ~in_open_arena.exists(),
         ~labelled.exists(),
-        or_(replies.created_at < expiry.feedback_before, ~_has_feedback(expiry)),
+        or_(replies.created_at < expiry.feedback_before, ~_teaches(expiry)),
     )
 
 
-def _has_feedback(expiry: Expiry) -> ColumnElement[bool]:
-    """Select the answers that the bot still learns from."""
+def _teaches(expiry: Expiry) -> ColumnElement[bool]:
+    """Select the answers that the bot still learns from: its examples and its order are found in drawn answers."""
     replies, comparisons, corrections = tables.ReplyRow, tables.ComparisonRow, tables.CorrectionRow
     compared = select(comparisons.user_id).where(
         or_(comparisons.first_id == replies.id, comparisons.second_id == replies.id)
@@ -172,6 +172,7 @@ def _has_feedback(expiry: Expiry) -> ColumnElement[bool]:
     )
     return or_(
         *(found.exists() for found in (compared, corrected, in_arena)),
+        and_(replies.origin == Origin.SAMPLE, replies.basis == Basis.PROMPT_BANK),
         and_(
             or_(voted.exists(), replaced.exists()),
             true() if expiry.votes_teach else and_(replies.basis.is_not(None), replies.basis.in_(expiry.open_bases)),

@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.prompt_bank import PromptBank, order_by_use
 from storage.database.rows import changed_rows, upsert
-from storage.database.tables import OwnPromptRow, ReplyRow, SittingPairRow
+from storage.database.tables import OwnPromptRow, ReplyRow, SittingPairRow, SittingRow
 from storage.sittings.sittings import Sitting, asked_prompts
 
 ROWS_AT_ONCE = 1_000
 """Rows in one statement: SQLite accepts 32,766 parameters."""
+USED_LATELY = 2_000
+"""Newest pairs whose prompts count as used."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,18 @@ def prompts_left(session: Session, sitting: Sitting, bank: PromptBank, rng: Rand
 
 
 def _last_asked(session: Session, personality_id: int) -> dict[str, datetime]:
-    """Return the time when each prompt was last used in a sitting of the personality."""
+    """Return the time when each prompt was last used in one of the newest pairs of the personality."""
+    pairs = (
+        select(SittingPairRow.prompt, SittingPairRow.first_id)
+        .join(SittingRow)
+        .where(SittingRow.personality_id == personality_id)
+        .order_by(SittingPairRow.id.desc())
+        .limit(USED_LATELY)
+        .subquery()
+    )
     rows = session.execute(
-        select(SittingPairRow.prompt, func.max(ReplyRow.created_at))
-        .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
-        .where(ReplyRow.personality_id == personality_id)
-        .group_by(SittingPairRow.prompt)
+        select(pairs.c.prompt, func.max(ReplyRow.created_at))
+        .join(ReplyRow, ReplyRow.id == pairs.c.first_id)
+        .group_by(pairs.c.prompt)
     )
     return dict(rows.all())

@@ -43,6 +43,8 @@ THUMBS = {Label.BOTH_GOOD: "👍", Label.BOTH_BAD: "👎"}
 Answer = tuple[NewReply, FinishedReply]
 Home = tuple[int, datetime]
 """(a person's server or DIRECT, the time since when they belong to it)"""
+SHARED_AMONG = 500
+"""Newest labelled pairs of others among which a shared one is searched."""
 LESSONS = 0.5
 """Share of pairs that the taste model chooses; the others are random, so that it also learns from surprises."""
 
@@ -152,17 +154,25 @@ def add_shared_pair(session: Session, sitting: Sitting) -> bool:
     if find_rival(session, sitting.personality_id):
         return False
     champion = read_alias(session, sitting.personality_id, CHAMPION).version
-    second = aliased(ReplyRow)
-    candidates = (
-        select(SittingPairRow)
+    labelled_lately = (
+        select(SittingPairRow.id)
         .join(SittingRow)
-        .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
-        .join(second, second.id == SittingPairRow.second_id)
         .where(
             SittingRow.personality_id == sitting.personality_id,
             SittingRow.user_id != sitting.user_id,
             SittingPairRow.label.is_not(None),
             SittingPairRow.label != Label.SKIPPED,
+        )
+        .order_by(SittingPairRow.id.desc())
+        .limit(SHARED_AMONG)
+    )
+    second = aliased(ReplyRow)
+    candidates = (
+        select(SittingPairRow)
+        .join(ReplyRow, ReplyRow.id == SittingPairRow.first_id)
+        .join(second, second.id == SittingPairRow.second_id)
+        .where(
+            SittingPairRow.id.in_(labelled_lately),
             ReplyRow.version_id.is_not_distinct_from(id_of(champion)),
             second.version_id.is_not_distinct_from(id_of(champion)),
             of_base_in_use(session, ReplyRow),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import discord
@@ -84,6 +85,13 @@ def test_admins_see_how_many_chose_in_an_open_arena_but_not_for_what() -> None:
     assert "7 choices so far" in line
     assert "x" * 61 not in line
     assert "cancelled: no luck" in describe_arena(arena(ArenaStatus.FAILED, reason="no luck"), [])
+
+
+def test_admins_see_how_an_arena_ended_until_its_answers_are_deleted() -> None:
+    closed = replace(arena(ArenaStatus.CLOSED), closed_at=NOON)
+    when = f"closed <t:{NOON.timestamp():.0f}:R>"
+    assert describe_arena(closed, answers(5, 2)).endswith(f"{when} · Answer 1 (v2) won with 5 of 7 choices.")
+    assert describe_arena(closed, []).endswith(when)
 
 
 def test_a_short_answer_is_kept_whole_and_long_ones_are_cut_equally() -> None:

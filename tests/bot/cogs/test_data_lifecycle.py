@@ -50,7 +50,6 @@ class TestServers:
         await restart(env, new_bot)
         assert rows(ReplyRow) == rows(DepartureRow) == []
         assert "Deleted the data of a departed server: 1 answer." in caplog.text
-        assert "and the data of 1 departed member or server." in caplog.text
 
     async def test_a_removal_while_the_bot_was_offline_is_noticed_at_the_start(self, place, env, new_bot, rows):
         await place.ask("hi")
@@ -98,8 +97,24 @@ class TestMembersWithoutTheIntent:
         await place.ask("hi")
         for user_id in (place.ada.id, NOBODY):
             query(lambda s, user_id=user_id: s.add(DepartureRow(guild_id=place.channel.guild.id, user_id=user_id)))
+        long_ago(query, DepartureRow, "left_at")
         await restart(env, new_bot)
         assert gone(rows) == []
+        assert len(rows(ReplyRow)) == 1
+
+    async def test_data_is_kept_while_discord_does_not_say_whether_somebody_came_back(
+        self, place, env, new_bot, rows, query, monkeypatch
+    ):
+        await place.ask("hi")
+        query(lambda session: session.add(DepartureRow(guild_id=place.channel.guild.id, user_id=place.ada.id)))
+        long_ago(query, DepartureRow, "left_at")
+
+        async def no_answer(_guild, **_asked):
+            raise TimeoutError
+
+        monkeypatch.setattr(discord.Guild, "query_members", no_answer)
+        await restart(env, new_bot)
+        assert len(rows(ReplyRow)) == 1
 
 
 class TestMembersWithTheIntent:
@@ -133,7 +148,7 @@ class TestRetention:
         await restart(env, new_bot)
         assert [row.id for row in rows(ReplyRow)] == [2, 3], "an answer with a vote still teaches"
         assert [row.reply_id for row in rows(VoteEventRow)] == [2]
-        assert "deleted 1 answer, 0 vote events, 0 suggestions, 1 summary, " in caplog.text
+        assert "deleted 1 answer, 0 vote events, 0 suggestions, 1 summary and 0 join dates." in caplog.text
         assert [row.summary for row in rows(ConversationRow)] == [""]
 
 

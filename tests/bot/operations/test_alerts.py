@@ -12,11 +12,12 @@ from bot.engine import EngineState
 from bot.operations.alerts import TOKEN, describe_alert, local_alerts
 from bot.operations.health import HealthCheck
 from storage.database.columns import utc_now
-from storage.database.enums import QuarantineStatus, RoundStatus
-from storage.database.tables import AlertRow, QuarantineRow
+from storage.database.enums import QuarantineRule, QuarantineStatus, RoundStatus
+from storage.database.tables import AlertRow, QuarantinedVoteRow, QuarantineRow
 from storage.operations.alerts import Alert, AlertKind, raise_alert
 from storage.runtime.processes import worker_name
 from storage.training.rounds import MEMORY_RAN_OUT
+from storage.votes.votes import Vote
 from tests.past import add_round
 
 SOON_S = POLL_INTERVAL_S + 1
@@ -93,31 +94,44 @@ async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows)
     assert all(row.announced for row in rows(AlertRow))
 
 
-async def test_quarantined_votes_are_announced_until_an_admin_decides(told, query, place):
-    from storage.database.enums import QuarantineRule
-    from storage.database.tables import QuarantinedVoteRow
-
-    await place.ask("hi")
+@pytest.fixture
+async def answer_on_hold(place, query):
+    """An answer with two votes, which are suspicious."""
+    answer = await place.ask("hi")
+    for member in (place.ada, place.bo):
+        await member.react(answer, "👍")
 
     def hold_back(session) -> None:
         row = QuarantineRow(
             personality_id=1,
             rule=QuarantineRule.REPLY,
             subject_id=1,
-            vote="up",
+            vote=Vote.UP,
             first_vote_at=utc_now(),
             last_vote_at=utc_now(),
         )
         session.add(row)
         session.flush()
-        session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=1, user_id=user) for user in (1, 2))
+        voters = (place.ada.id, place.bo.id)
+        session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=1, user_id=voter) for voter in voters)
 
     query(hold_back)
+    return answer
+
+
+async def test_quarantined_votes_are_announced_until_an_admin_decides(told, query, answer_on_hold):
     (alert,) = await told()
     assert alert.startswith(
         "⚠️ 2 suspicious votes of default are on hold until an admin decides. What to do: Review them with"
     )
     query(lambda session: setattr(session.get_one(QuarantineRow, 1), "status", QuarantineStatus.EXCLUDED))
+    assert (await told())[1].startswith("✅ Resolved: 2 suspicious votes of default")
+
+
+async def test_quarantined_votes_that_are_taken_back_wait_for_nobody(told, place, answer_on_hold):
+    await told()
+    for member in (place.ada, place.bo):
+        await member.unreact(answer_on_hold, "👍")
     assert (await told())[1].startswith("✅ Resolved: 2 suspicious votes of default")
 
 

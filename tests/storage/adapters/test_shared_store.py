@@ -259,6 +259,17 @@ def test_a_withdrawn_adapter_leaves_the_store_and_the_cache(tmp_path: Path) -> N
         bot.path(digest)
 
 
+def test_adapters_in_the_shared_store_or_the_cache_are_listed(bucket: Any, tmp_path: Path) -> None:
+    trainer, bot = host(tmp_path / "trainer"), host(tmp_path / "bot")
+    assert bot.list_digests() == set()
+    first, second = (publish(trainer, value=value) for value in (1.0, 2.0))
+    assert trainer.list_digests() == bot.list_digests() == {first, second}
+    bot.path(first)
+    trainer.sweep(lambda: {first, second})
+    trainer.remove(first)
+    assert (trainer.list_digests(), bot.list_digests()) == ({second}, {first, second})
+
+
 def test_a_sweep_continues_without_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     assert host(tmp_path, f"{(tmp_path / 'file').as_uri()}/below").sweep(set) == 0

@@ -51,6 +51,18 @@ def settings_with(tmp_path: Path, *, keep: int = 0, when_replaced: bool = True) 
     )
 
 
+class AskedStore(AdapterStore):
+    """Remembers the adapters that it was asked to remove."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.about: list[str] = []
+
+    def remove(self, digest: str) -> bool:
+        self.about.append(digest)
+        return super().remove(digest)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return settings_with(tmp_path)
@@ -215,6 +227,16 @@ class TestMarkedVersions:
         assert publish(store, "default 0") == version.digest
         remove_withdrawn(database, store, settings.data.directory)
         assert not has_files(store, version)
+
+    def test_a_store_is_not_asked_again_about_versions_whose_files_are_gone(
+        self, database: Database, store, settings, add, tmp_path
+    ) -> None:
+        with database.transaction() as session:
+            mark(session, add(session))
+        withdraw_adapters(database, store, settings)
+        asked = AskedStore(tmp_path / "adapters")
+        remove_withdrawn(database, asked, settings.data.directory)
+        assert asked.about == []
 
     def test_leave_no_graph_behind(self, database: Database, store, settings, add, tmp_path) -> None:
         with database.transaction() as session:

@@ -16,7 +16,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Scope, Split
 from storage.database.tables import DepartureRow, MemberRow, ReplyRow, VoteEventRow
-from storage.members import greet, note_members, take_back_greeting
+from storage.members import greet, note_members, read_pseudonyms, take_back_greeting
 from storage.memory import add_note, list_notes
 from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import Card
@@ -42,13 +42,24 @@ from storage.privacy.retention import (
     departed_before,
     note_departure,
 )
+from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.taste.opinions import read_taste_opinions
-from storage.training.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
+from storage.training.rounds import (
+    ManifestPair,
+    RoundVoter,
+    claim_round,
+    find_round,
+    finish_round,
+    names_deleted,
+    request_round,
+    set_manifest,
+)
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, votes_on
+from tests.past import add_version
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
 from tests.storage.privacy.test_consent import marked, train_on
 
@@ -245,6 +256,27 @@ def test_a_member_is_deleted_from_one_server_only(session: Session) -> None:
     assert votes_on(session, his) == {BOB: Vote.UP}
     assert votes_on(session, elsewhere) == {ALICE: Vote.UP, BOB: Vote.UP}
     assert consenting(session, [ALICE]) == {ALICE}
+
+
+def learn_from(session: Session, guild_id: int, user_id: int) -> Version:
+    """Let the server have a personality with a version that learned from the member's vote there."""
+    own = create_personality(session, f"own-{guild_id}", Card(), by="test", guild_id=guild_id).id
+    voted = add_answer(session, guild_id=guild_id, channel_id=guild_id, speakers=(CAROL,), personality_id=own)
+    vote(session, voted, user_id, Vote.UP)
+    request_round(session, own, "test")
+    round_ = claim_round(session, "here")
+    assert round_ is not None
+    voter = RoundVoter(read_pseudonyms(session).of(user_id), share=1.0, influence=0.5)
+    set_manifest(session, round_.id, [], parent_version_id=None, settings={}, voters=[voter])
+    finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
+    return add_version(session, round_.id, personality_id=own)
+
+
+def test_whoever_leaves_a_server_marks_no_version_that_learned_from_them_in_another_one(session: Session) -> None:
+    for guild_id in (HOME, ELSEWHERE):
+        learn_from(session, guild_id, ALICE)
+    assert erase_member_in(session, HOME, ALICE, left_at=utc_now()).marked == (f"own-{HOME} v1",)
+    assert f"own-{ELSEWHERE} v1" in erase_member_in(session, ELSEWHERE, ALICE, left_at=utc_now()).marked
 
 
 def test_whoever_leaves_their_last_server_is_forgotten_in_direct_messages_too(session: Session) -> None:

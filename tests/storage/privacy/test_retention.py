@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.summaries import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
+from storage.database.enums import ArenaStatus, Basis, Origin, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.members import note_members
 from storage.memory import add_note
@@ -200,6 +200,11 @@ def replaced(session: Session) -> list[int]:
     return [before, after]
 
 
+def drawn(session: Session, basis: Basis = Basis.PROMPT_BANK) -> list[int]:
+    """By a round: the base's order and examples are found among them."""
+    return [add_reply(session, origin=Origin.SAMPLE, basis=basis)]
+
+
 def without_feedback(session: Session) -> list[int]:
     return list(ask_twice(session, None, None, basis=None))
 
@@ -214,6 +219,8 @@ def without_feedback(session: Session) -> list[int]:
         (replaced, TAUGHT_BY_WORDS_ALONE, KEPT_DAYS),
         (corrected, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
         (compared, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
+        (drawn, TAUGHT_BY_WORDS_ALONE, LONGEST_WAIT.days),
+        (partial(drawn, basis=Basis.LIVE_CHAT), PrivacySettings(), KEPT_DAYS),
         (without_feedback, PrivacySettings(), KEPT_DAYS),
     ],
 )

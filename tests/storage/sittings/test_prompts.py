@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from storage.conversations.prompt_bank import parse_bank
 from storage.database.columns import utc_now
 from storage.database.tables import ReplyRow
-from storage.sittings.prompts import add_prompts, prompts_left, read_prompts, remove_prompts
+from storage.sittings.prompts import USED_LATELY, add_prompts, prompts_left, read_prompts, remove_prompts
 from storage.sittings.sittings import begin_sitting
 from tests.seeding import ALICE, BOB
-from tests.storage.sittings.test_sittings import draw
+from tests.storage.sittings.test_sittings import draw, repeat_last_pair
 
 pytestmark = pytest.mark.both_databases
 
@@ -52,3 +52,12 @@ def test_what_others_were_asked_comes_last_and_what_the_person_was_asked_not_at_
     session.execute(update(ReplyRow).where(ReplyRow.answer == "tea? yes").values(created_at=utc_now() - timedelta(1)))
     draw(session, sitting, "hello")
     assert prompts_left(session, sitting, BANK, Random(0)) == ["rain?", "tea?", "mine"]
+
+
+def test_what_was_asked_long_ago_may_come_first_again(session: Session, personality_id: int) -> None:
+    add_prompts(session, personality_id, ["mine"], "grace")
+    draw(session, begin_sitting(session, personality_id, BOB), "mine", "tea?")
+    session.flush()
+    repeat_last_pair(session, USED_LATELY)
+    order = prompts_left(session, begin_sitting(session, personality_id, ALICE), BANK, Random(0))
+    assert (order[0], order[-1]) == ("mine", "tea?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply
@@ -25,6 +25,7 @@ from storage.releases.contests import read_contest
 from storage.settings.sections import PrivacySettings, Settings
 from storage.sittings.agreement import measure_agreement, read_rater_agreement
 from storage.sittings.sittings import (
+    SHARED_AMONG,
     Sitting,
     add_pair,
     add_shared_pair,
@@ -206,6 +207,12 @@ def test_without_a_label_there_is_nothing_to_undo(session: Session, sitting: Sit
         undo_label(session, sitting)
 
 
+def repeat_last_pair(session: Session, times: int) -> None:
+    last = session.scalars(select(SittingPairRow).order_by(SittingPairRow.id.desc()).limit(1)).one()
+    columns = [column.key for column in SittingPairRow.__table__.columns if column.key != "id"]
+    session.execute(insert(SittingPairRow), [{key: getattr(last, key) for key in columns}] * times)
+
+
 def test_what_was_drawn_and_not_shown_stays_as_samples(session: Session, sitting: Sitting) -> None:
     unshown = [answer("maybe", Origin.SAMPLE)]
     two, how = (answer("yes"), answer("no")), PairChoice.LESSON
@@ -263,6 +270,15 @@ class TestAgreement:
         draw(session, sitting, "tea?")
         label(session, sitting, Label.FIRST)
         edit_card(session)
+        assert not add_shared_pair(session, begin_sitting(session, 1, BOB))
+
+    def test_a_pair_from_before_many_others_is_not_searched(self, session: Session, sitting: Sitting) -> None:
+        begin_base(session, ConfiguredBase(setting="one", name="one", revision=BASE_REVISION), by="grace")
+        draw(session, sitting, "tea?", "rain?")
+        for _ in range(2):
+            label(session, sitting, Label.FIRST)
+        session.execute(update(ReplyRow).where(ReplyRow.answer.like("rain?%")).values(base_revision="f" * 64))
+        repeat_last_pair(session, SHARED_AMONG)
         assert not add_shared_pair(session, begin_sitting(session, 1, BOB))
 
     def test_kappa_is_one_where_people_agree_and_zero_at_chance(self) -> None:
