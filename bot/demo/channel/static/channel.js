@@ -41,13 +41,16 @@ htmx.defineExtension("messages", {
     const isAtEnd = usesNewest || timeline.scrollTop > -AT_END_PX;
     const beginning = beginningOf(newest());
     const gone = new Map([...shown.children].map((one) => [one.id, one]));
+    let before = null;
     const changed = [...fresh.children].filter((one) => {
       const old = gone.get(one.id);
       gone.delete(one.id);
-      if (old && old.dataset.state === one.dataset.state) return false;
-      if (old) old.replaceWith(one);
-      else shown.append(one);
-      return true;
+      const isSame = old && old.dataset.state === one.dataset.state;
+      if (!isSame && old) old.replaceWith(one);
+      else if (!isSame && before) before.after(one);
+      else if (!isSame) shown.prepend(one);
+      before = isSame ? old : one;
+      return !isSame;
     });
     for (const one of gone.values()) one.remove();
     if (isAtEnd && beginningOf(newest()) !== beginning) showNewest();
