@@ -8,7 +8,7 @@ const commands = document.getElementById("commands");
 const files = document.getElementById("file");
 const AT_END_PX = 8;
 let sent = "";
-let sentFiles = files.files;
+let sentFiles = new DataTransfer();
 let isPressed = false;
 let unannounced = null;
 let usesNewest = false;
@@ -60,7 +60,17 @@ htmx.defineExtension("messages", {
   },
 });
 
-document.addEventListener("htmx:configRequest", ({ detail }) => {
+// What waits for an earlier message to be sent stays as it is until its turn; a second Enter for it sends nothing.
+document.addEventListener("submit", ({ target }) => { if (target === composer.form) composer.readOnly = true; }, true);
+document.addEventListener("htmx:configRequest", (event) => {
+  const { detail } = event;
+  if (detail.elt === composer.form) {
+    composer.readOnly = false;
+    if (!composer.value.trim() && !files.files.length) {
+      event.preventDefault();
+      return;
+    }
+  }
   if (detail.elt.id === "poll") detail.parameters.seen = document.getElementById("messages").dataset.seen;
   if (detail.verb === "post") {
     usesNewest = newest().contains(detail.elt);
@@ -69,7 +79,8 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.elt === composer.form || commands.contains(detail.elt)) {
     if (detail.elt === composer.form && !composer.value.startsWith("/")) document.querySelector(".starters")?.remove();
     sent = composer.value;
-    sentFiles = files.files;
+    sentFiles = new DataTransfer(); // emptying the field empties its own list, too
+    for (const one of files.files) sentFiles.items.add(one);
     composer.value = files.value = "";
     showAttached();
     commands.open = false;
@@ -79,7 +90,7 @@ document.addEventListener("htmx:afterRequest", ({ detail: { elt, successful, xhr
   const isRefused = !successful || xhr.getResponseHeader("HX-Retarget") === "#problem";
   if (elt === composer.form && isRefused && !composer.value) {
     composer.value = sent;
-    files.files = sentFiles;
+    files.files = sentFiles.files;
     showAttached();
   }
   const menu = elt.closest(".menu");

@@ -54,3 +54,31 @@ async def test_a_long_talk_keeps_its_order_and_hides_nothing(page, world):
     await page.get_by_role("link", name="Earlier messages").click()
     await expect(page.get_by_text("Number 2.")).to_be_visible()
     assert await shown(page) == ["Number 1.", "Number 2."]
+
+
+async def test_a_refused_message_keeps_its_file(page, world):
+    await page.get_by_label("Attach").set_input_files({"name": "tea.txt", "mimeType": "text/plain", "buffer": b"Hot."})
+    composer = page.get_by_label("Message to")
+    await composer.fill("/nothing")
+    await composer.press("Enter")
+    await expect(page.get_by_role("alert")).to_contain_text("nothing")
+    await expect(page.locator("#attached")).to_have_text("tea.txt")
+    await composer.fill("Read this.")
+    await composer.press("Enter")
+    await expect(page.get_by_role("link", name="tea.txt")).to_be_visible()
+
+
+async def test_what_waits_for_an_earlier_message_is_sent_once_and_as_it_was(page, world):
+    composer = page.get_by_label("Message to")
+    async with world._acting:
+        for text in ("First.", "Second."):
+            await composer.fill(text)
+            await composer.press("Enter")
+        await composer.press_sequentially(" And hal")
+        await composer.press("Enter")
+    await expect(page.get_by_text("Second.")).to_be_visible()
+    await composer.fill("Third.")
+    await composer.press("Enter")
+    await expect(page.get_by_text("Third.")).to_be_visible()
+    assert await shown(page) == ["First.", "Second.", "Third."]
+    await expect(page.get_by_role("alert")).to_be_empty()
