@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from bot.demo.channel.timeline import MOST_SHOWN
 from bot.demo.channel.world import World
-from storage.database.enums import OPERATOR
-from storage.operations.console_sessions import link_address, make_link
+from tests.bot.console.chromium import IN_CHROMIUM, signed_in
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = IN_CHROMIUM
 
 
 @pytest_asyncio.fixture
 async def page(world, port, query) -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = await browser.new_page()
-        await page.goto(link_address(port, query(lambda session: make_link(session, OPERATOR, "demo"))))
-        await page.get_by_role("button", name="Sign in").click()
-        await page.goto(f"http://127.0.0.1:{port}/channel/ada/mentions")
+    async with signed_in(port, query) as page:
+        await page.goto("/channel/ada/mentions")
         yield page
-        await browser.close()
 
 
 async def chat(world: World, first: int, last: int) -> None:
@@ -81,4 +71,11 @@ async def test_what_waits_for_an_earlier_message_is_sent_once_and_as_it_was(page
     await composer.press("Enter")
     await expect(page.get_by_text("Third.")).to_be_visible()
     assert await shown(page) == ["First.", "Second.", "Third."]
+    await expect(page.get_by_role("alert")).to_be_empty()
+
+
+async def test_that_the_bot_does_not_answer_is_said_until_it_does(page):
+    await page.route("**/news*", lambda route: route.fulfill(status=502))
+    await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    await page.unroute_all()
     await expect(page.get_by_role("alert")).to_be_empty()
