@@ -7,8 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
+from sqlalchemy import update
 
+from storage.database.enums import RoundStatus
+from storage.database.tables import RoundRow
+from storage.training.rounds import claim_round, finish_round, report_progress, request_round
 from tests.bot.console.chromium import IN_CHROMIUM, signed_in
+from tests.bot.console.test_pages import PROGRESS
 
 pytestmark = IN_CHROMIUM
 
@@ -29,3 +34,20 @@ async def test_what_a_proxy_answers_in_place_of_the_bot_is_said_until_the_bot_an
     await save.click()
     await expect(page.get_by_text("Not saved yet")).to_be_visible()
     await expect(page.get_by_text(said)).to_have_count(0)
+
+
+async def test_a_running_round_is_followed_to_its_end_and_its_details_stay_open(page, query):
+    query(lambda session: request_round(session, 1, "ada"))
+    query(lambda session: claim_round(session, "here"))
+    query(lambda session: session.execute(update(RoundRow).values(evidence={"notes": ["few pairs."]})))
+    await page.goto("/rounds")
+    await page.get_by_text("Details").click()
+    await page.route("**/rounds/newest", lambda route: route.fulfill(status=502), times=1)
+    await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    query(lambda session: report_progress(session, 1, PROGRESS))
+    await expect(page.get_by_text("Step 3 of 5")).to_be_visible()
+    await expect(page.get_by_text("Few pairs.")).to_be_visible()
+    query(lambda session: finish_round(session, 1, RoundStatus.SKIPPED, "nothing new"))
+    await expect(page.get_by_text("Nothing new")).to_be_visible()
+    await expect(page.get_by_text("Few pairs.")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Train now")).to_be_enabled()
