@@ -32,8 +32,8 @@ from storage.operations.console_sessions import (
     ConsoleSession,
     end_session,
     end_sessions_of,
+    find_link,
     find_session,
-    is_link,
     redeem_link,
 )
 from storage.personalities.personalities import Personality
@@ -280,13 +280,19 @@ async def read_post(request: web.Request) -> MultiMapping[Any]:
 async def show_link(request: web.Request) -> web.StreamResponse:
     """Show the button that a link leads to: programs that look at addresses must not use it up.
 
-    Whoever is signed in already just gets in. Only on the bot's machine.
+    Whoever is signed in already just gets in, unless the link is somebody else's. Only on the bot's machine.
     """
     if not request.app[ADDRESSES].is_local(request):
         raise web.HTTPNotFound
-    if await request.app[SERVICES].database.read(find_session, _secret_of(request)) is not None:
+    read, key = request.app[SERVICES].database.read, request.query.get("key", "")
+    present, link = await read(find_session, _secret_of(request)), await read(find_link, key)
+    if present is not None and (link is None or link.user_id == present.user_id):
         raise web.HTTPSeeOther(request.app[START])
-    return fill("enter.html", {"key": request.query.get("key", "")})
+    return fill("enter.html", {"key": key, "present": present, "link": link, "whose": _whose})
+
+
+def _whose(session: ConsoleSession) -> str:
+    return "the operator" if session.user_id == OPERATOR else f"the member {session.user_id}"
 
 
 async def enter(request: web.Request) -> web.StreamResponse:
@@ -297,7 +303,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
         raise ConsoleRefusal(FOREIGN, status=403)
     database, key = request.app[SERVICES].database, str((await read_post(request)).get("key", ""))
     # Compared before it is counted: whoever guesses must not lock out who has a link.
-    secret = await database.run(redeem_link, key) if await database.read(is_link, key) else None
+    secret = await database.run(redeem_link, key) if await database.read(find_link, key) else None
     if secret is None:
         request.app[LIMITS].require_link()
         raise ConsoleRefusal(LINK_USED, status=401)

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import delete, update
 
 from storage.database.columns import utc_now
-from storage.database.tables import AuditRow, ConsoleSessionRow, RoundRow
+from storage.database.enums import OPERATOR
+from storage.database.tables import AuditRow, ConsoleSessionRow, RoundRow, SittingRow
+from storage.operations.console_sessions import make_link
 from tests.bot.console.conftest import Browser, new_client
 
 PAGES = [
@@ -55,6 +57,17 @@ async def test_a_link_works_once_and_again_for_whoever_is_inside(stranger, link)
     async with new_client() as client:
         seen = await Browser(client, stranger.port).enter(path)
     assert (seen.status, "was used before or is too old" in seen.text) == (401, True)
+
+
+async def test_somebody_elses_link_signs_them_in_where_another_is_inside(visitor, query, rows):
+    for user_id, whose in ((222, "the member 222"), (OPERATOR, "the operator")):
+        key = query(lambda s, user_id=user_id: make_link(s, user_id, "somebody"))
+        seen = await visitor.get(f"/enter?key={key}")
+        assert f"this link is for {whose}." in seen.text
+        await visitor.enter(f"/enter?key={key}")
+        await visitor.get("/label")
+        await visitor.post("/label")
+    assert [row.user_id for row in rows(SittingRow)] == [222, OPERATOR]
 
 
 async def test_the_cookie_is_for_this_site_and_no_script(stranger, link):
