@@ -153,8 +153,8 @@ class ConsoleRefusal(UserFacingError):
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
     response.headers.pop(hdrs.SERVER, None)  # the versions of Python and aiohttp
-    if not request.path.startswith("/static/"):
-        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    # Without a word, browsers keep the script of an older version for days.
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-cache" if request.path.startswith("/static/") else "no-store")
 
 
 @web.middleware

@@ -123,6 +123,13 @@ async def test_every_page_forbids_scripts_and_frames_of_others(visitor, stranger
             assert "Server" not in headers, "it names no software"
 
 
+async def test_a_browser_asks_whether_it_has_the_newest_script(visitor):
+    seen = await visitor.get("/static/console.js")
+    assert seen.headers["Cache-Control"] == "no-cache"
+    again = await visitor.get("/static/console.js", **{"If-None-Match": seen.headers["ETag"]})
+    assert (again.status, again.headers["Cache-Control"]) == (304, "no-cache")
+
+
 async def test_no_page_needs_what_the_policy_forbids(visitor):
     for path in PAGES[:-1]:
         html = (await visitor.get(path)).html
