@@ -98,8 +98,9 @@ class TestCard:
 
     async def test_mistakes_stand_at_their_fields_and_what_was_typed_stays(self, visitor, rows):
         typed = {"display_name": "@everyone", "temperature": "warm", "top_p": "7", turn_field(0, 0): "Tea?"}
-        seen = await write(visitor, description="Keeper", **typed, **{turn_field(0, 1): ""})
+        seen = await write(visitor, description="Keeper", prompt="Who are you?", **typed, **{turn_field(0, 1): ""})
         assert seen.headers["HX-Retarget"] == "#card"
+        assert ">Who are you?</textarea>" in seen.html
         for name, words in (
             ("display_name", "It must not contain '@'"),
             ("temperature", "Write a number, such as 0.7."),
