@@ -73,6 +73,9 @@ SIGNED_OUT = "Sign in to use the console."
 SESSION_ENDED = "Your session has ended."
 LOST_RIGHTS = "You no longer administer a server that I serve, so you are signed out."
 LINK_USED = "That link was used before or is too old."
+SIGNED_IN_AGAIN = (
+    "You signed in again since this page was opened, so nothing was done. Copy what you wrote, then reload this page."
+)
 FOREIGN = "That request came from another page, so nothing was done. Reload this page, then try again."
 
 
@@ -191,7 +194,8 @@ async def require_visitor(request: web.Request, handler: Handler) -> web.StreamR
     async with _within_limits(request, session):
         request[VISITOR] = visitor = await _find_visitor(request, session)
         if request.method not in SAFE_METHODS and not await _is_own_form(request, visitor):
-            raise ConsoleRefusal(FOREIGN, status=403)
+            is_old = _is_from_here(request) and hdrs.ORIGIN in request.headers
+            raise ConsoleRefusal(SIGNED_IN_AGAIN if is_old else FOREIGN, status=403)
         response = await handler(request)
         if visitor.servers is not None:
             with suppress(ConnectionError):  # they did not wait for it

@@ -89,6 +89,15 @@ async def test_an_ended_session_says_so(visitor, query):
         changed = await visitor.change("/label/undo")
         assert "session has ended" in changed.text
         assert changed.headers["HX-Retarget"] == "#problem"
+        assert 'target="_blank">Sign in with Discord' in changed.html, "what was typed here stays"
+
+
+async def test_a_page_from_before_a_new_sign_in_says_so(visitor, link):
+    opened = visitor.csrf
+    await visitor.post("/leave")
+    await visitor.enter(link())
+    seen = await visitor.post("/rounds", {"Origin": visitor.address}, csrf=opened)
+    assert (seen.status, "signed in again since this page was opened" in seen.text) == (403, True)
 
 
 @pytest.mark.threat("T14")
