@@ -85,6 +85,11 @@ class TestCard:
         )
         assert "examples" not in rows(CardRevisionRow)[-1].card
 
+    @pytest.mark.parametrize("typed", ["1000", "1,000", "1.000"])
+    async def test_a_thousand_is_no_one(self, visitor, rows, typed):
+        await write(visitor, system_prompt="x", max_new_tokens=typed)
+        assert rows(CardRevisionRow)[-1].card["sampling"] == {"max_new_tokens": 1000}
+
     async def test_many_examples_are_folded_until_one_needs_another_look(self, visitor, rows):
         def typed(number):
             return {turn_field(at, turn): f"Tea {at}?" for at in range(number) for turn in (0, 1)}
