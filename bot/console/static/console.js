@@ -39,6 +39,9 @@ for (const failure of ["htmx:sendError", "htmx:responseError"]) {
 }
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
   if (detail.successful) document.getElementById("unanswered")?.remove();
+  // The page with the whole answers would take away what is typed while they grow.
+  const waits = document.querySelector("[data-waits]");
+  if (waits) waits.disabled = document.querySelector("#growing [hx-get]") !== null;
 });
 
 function showTimes() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 from sqlalchemy import update
 
+from bot.engine import Finish
 from storage.database.enums import RoundStatus
 from storage.database.tables import RoundRow
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round
@@ -51,3 +53,22 @@ async def test_a_running_round_is_followed_to_its_end_and_its_details_stay_open(
     await expect(page.get_by_text("Nothing new")).to_be_visible()
     await expect(page.get_by_text("Few pairs.")).to_be_hidden()
     await expect(page.get_by_role("button", name="Train now")).to_be_enabled()
+
+
+async def test_nothing_is_typed_that_the_page_with_the_whole_answers_would_take_away(page, engine):
+    whole = asyncio.Event()
+    engine.interlude, engine.finish = whole.wait, Finish.TIMEOUT
+    await page.goto("/playground")
+    field, send = page.get_by_label("Your message"), page.get_by_role("button", name="Send")
+    await field.fill("Hello")
+    await send.click()
+    await expect(page.locator("#growing article").first).to_be_visible()
+    await expect(field).to_be_disabled()
+    whole.set()
+    await expect(page.get_by_text("No version answered")).to_be_visible()
+    await expect(field).to_be_enabled()
+    await expect(field).to_have_value("Hello")
+    engine.finish = Finish.STOP
+    await send.click()
+    await page.wait_for_url("**/playground?talk=*")
+    await expect(field).to_have_value("")
