@@ -72,3 +72,13 @@ async def test_nothing_is_typed_that_the_page_with_the_whole_answers_would_take_
     await send.click()
     await page.wait_for_url("**/playground?talk=*")
     await expect(field).to_have_value("")
+
+
+async def test_a_long_word_scrolls_no_page_aside(page):
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.goto("/label")
+    await page.get_by_text("Your own prompts").click()
+    await page.get_by_label("Prompts", exact=True).fill("What is https://example.org/" + "a_long_name_" * 9 + "?")
+    await page.get_by_role("button", name="Add", exact=True).click()
+    await expect(page.locator("li", has_text="a_long_name")).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
