@@ -82,3 +82,16 @@ async def test_a_long_word_scrolls_no_page_aside(page):
     await page.get_by_role("button", name="Add", exact=True).click()
     await expect(page.locator("li", has_text="a_long_name")).to_be_visible()
     assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+async def test_a_better_answer_for_one_side_takes_nothing_from_the_other(page):
+    await page.goto("/label")
+    await page.get_by_role("button", name="Begin").click()
+    left, right = page.locator(".answer").first, page.locator(".answer").last
+    for side in (left, right):
+        await side.get_by_text("Write a better answer").click()
+        await side.get_by_label("Better answer").fill("A cup of tea, please.")
+    await left.get_by_role("button", name="Save").click()
+    await expect(left.get_by_text("Saved")).to_be_visible()
+    await expect(right.get_by_label("Better answer")).to_have_value("A cup of tea, please.")
+    await expect(right.get_by_label("Better answer")).to_be_visible()
