@@ -32,8 +32,8 @@ from storage.operations.console_sessions import (
     ConsoleSession,
     end_session,
     end_sessions_of,
+    find_link,
     find_session,
-    is_link,
     redeem_link,
 )
 from storage.personalities.personalities import Personality
@@ -73,6 +73,9 @@ SIGNED_OUT = "Sign in to use the console."
 SESSION_ENDED = "Your session has ended."
 LOST_RIGHTS = "You no longer administer a server that I serve, so you are signed out."
 LINK_USED = "That link was used before or is too old."
+SIGNED_IN_AGAIN = (
+    "You signed in again since this page was opened, so nothing was done. Copy what you wrote, then reload this page."
+)
 FOREIGN = "That request came from another page, so nothing was done. Reload this page, then try again."
 
 
@@ -153,8 +156,8 @@ class ConsoleRefusal(UserFacingError):
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
     response.headers.pop(hdrs.SERVER, None)  # the versions of Python and aiohttp
-    if not request.path.startswith("/static/"):
-        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    # Without a word, browsers keep the script of an older version for days.
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-cache" if request.path.startswith("/static/") else "no-store")
 
 
 @web.middleware
@@ -191,7 +194,8 @@ async def require_visitor(request: web.Request, handler: Handler) -> web.StreamR
     async with _within_limits(request, session):
         request[VISITOR] = visitor = await _find_visitor(request, session)
         if request.method not in SAFE_METHODS and not await _is_own_form(request, visitor):
-            raise ConsoleRefusal(FOREIGN, status=403)
+            is_old = _is_from_here(request) and hdrs.ORIGIN in request.headers
+            raise ConsoleRefusal(SIGNED_IN_AGAIN if is_old else FOREIGN, status=403)
         response = await handler(request)
         if visitor.servers is not None:
             with suppress(ConnectionError):  # they did not wait for it
@@ -280,13 +284,19 @@ async def read_post(request: web.Request) -> MultiMapping[Any]:
 async def show_link(request: web.Request) -> web.StreamResponse:
     """Show the button that a link leads to: programs that look at addresses must not use it up.
 
-    Whoever is signed in already just gets in. Only on the bot's machine.
+    Whoever is signed in already just gets in, unless the link is somebody else's. Only on the bot's machine.
     """
     if not request.app[ADDRESSES].is_local(request):
         raise web.HTTPNotFound
-    if await request.app[SERVICES].database.read(find_session, _secret_of(request)) is not None:
+    read, key = request.app[SERVICES].database.read, request.query.get("key", "")
+    present, link = await read(find_session, _secret_of(request)), await read(find_link, key)
+    if present is not None and (link is None or link.user_id == present.user_id):
         raise web.HTTPSeeOther(request.app[START])
-    return fill("enter.html", {"key": request.query.get("key", "")})
+    return fill("enter.html", {"key": key, "present": present, "link": link, "whose": _whose})
+
+
+def _whose(session: ConsoleSession) -> str:
+    return "the operator" if session.user_id == OPERATOR else f"the member {session.user_id}"
 
 
 async def enter(request: web.Request) -> web.StreamResponse:
@@ -297,7 +307,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
         raise ConsoleRefusal(FOREIGN, status=403)
     database, key = request.app[SERVICES].database, str((await read_post(request)).get("key", ""))
     # Compared before it is counted: whoever guesses must not lock out who has a link.
-    secret = await database.run(redeem_link, key) if await database.read(is_link, key) else None
+    secret = await database.run(redeem_link, key) if await database.read(find_link, key) else None
     if secret is None:
         request.app[LIMITS].require_link()
         raise ConsoleRefusal(LINK_USED, status=401)

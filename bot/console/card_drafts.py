@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,8 @@ TEXTS = ("display_name", "description", "system_prompt", "greeting", "base")
 NUMBERS = tuple(CardSampling.model_fields)
 NO_NUMBER = "Write a number, such as 0.7."
 NOTHING_SAID = "It must say how to talk: write a system prompt, or an example."
+
+_BEFORE_THOUSANDS = re.compile(r"[.,](?=000$)")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _table_of(draft: CardDraft, places: list[int]) -> dict[str, Any]:
 def _number(text: str) -> float | None:
     """Return the number; None if there is none."""
     try:
-        return float(text.replace(",", "."))
+        return float(_BEFORE_THOUSANDS.sub("", text).replace(",", "."))
     except ValueError:
         return None
 

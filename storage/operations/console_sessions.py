@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.engine import identified, parse_address
-from storage.database.rows import any_row, changed_rows, read_first
+from storage.database.rows import changed_rows, read_first
 from storage.database.tables import ConsoleSessionRow
 from storage.settings.sections import Settings
 
@@ -47,14 +47,14 @@ def link_address(port: int, secret: str) -> str:
     return f"http://{LOOPBACK}:{port}/enter?key={secret}"
 
 
-def is_link(session: Session, secret: str) -> bool:
-    """Return whether a link of this secret can still be used."""
-    return any_row(session, _valid(secret, is_link=True))
+def find_link(session: Session, secret: str) -> ConsoleSession | None:
+    """Return the session that the link would begin, or None if it can no longer be used."""
+    return read_first(session, ConsoleSession, _valid(secret, is_link=True))
 
 
 def redeem_link(session: Session, secret: str) -> str | None:
     """Use up a link and return the secret of a new session; None if the link was used, is too old or is unknown."""
-    found = read_first(session, ConsoleSession, _valid(secret, is_link=True))
+    found = find_link(session, secret)
     used = session.execute(
         delete(ConsoleSessionRow).where(ConsoleSessionRow.digest == _digest(secret), ConsoleSessionRow.is_link)
     )

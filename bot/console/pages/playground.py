@@ -97,8 +97,10 @@ async def _releases(here: Here) -> list[Release]:
 
 async def show_growing(here: Here) -> web.Response:
     talk = here.request.app[TALKS].find(here.visitor.session_key, here.request.match_info["key"])
-    if talk is None:
-        raise UserFacingError(LOST)
+    problem = talk.problem if talk else LOST
+    if talk is None or problem:
+        # In place of the answers, so that the page asks for them no more.
+        return here.fill("problem.html", sentence=problem, is_inside=True)
     if talk.done.is_set():
         return _end(here, talk)
     return here.fill("growing.html", growing=talk, settings=_settings(here))

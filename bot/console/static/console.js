@@ -25,12 +25,23 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (target.id !== "problem" && requestConfig.triggeringEvent) document.getElementById("problem").replaceChildren();
   showTimes();
 });
-document.addEventListener("htmx:sendError", (event) => {
-  if (event.detail.elt.closest("[data-restarts]")) return;
-  const sentence = document.createElement("p");
-  sentence.className = "problem";
-  sentence.textContent = "The bot does not answer. Is it still running? What you said before is stored.";
-  document.getElementById("problem").replaceChildren(sentence);
+for (const failure of ["htmx:sendError", "htmx:responseError"]) {
+  document.addEventListener(failure, ({ detail: { elt, xhr } }) => {
+    if (elt.closest("[data-restarts]")) return;
+    const sentence = document.createElement("p");
+    sentence.id = "unanswered";
+    sentence.className = "problem";
+    sentence.textContent = xhr.status === 413
+      ? "That is too large for the proxy in front of the console."
+      : "The bot does not answer. Is it still running? What you said before is stored.";
+    document.getElementById("problem").replaceChildren(sentence);
+  });
+}
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (detail.successful) document.getElementById("unanswered")?.remove();
+  // The page with the whole answers would take away what is typed while they grow.
+  const waits = document.querySelector("[data-waits]");
+  if (waits) waits.disabled = document.querySelector("#growing [hx-get]") !== null;
 });
 
 function showTimes() {

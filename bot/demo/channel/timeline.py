@@ -97,7 +97,7 @@ class Timeline:
     before: int | None
     """ID of the oldest message here, for a page of earlier ones; None if there are none."""
     changes: int
-    """The world's number of events at the time of reading."""
+    """`World.changes` at the time of reading."""
 
 
 def read_timeline(seat: Seat, before: int | None = None) -> Timeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,6 +65,7 @@ class World:
     def __init__(self, env: simcord.Env) -> None:
         complete_webhooks()
         self.env = env
+        self._begun_us = time.time_ns() // 1_000
         env.backend.bot_user.name = BOT_NAME
         self.guild = guild = env.create_guild("Reactune demo")
         self._keys: dict[int, str] = {}
@@ -101,8 +103,8 @@ class World:
 
     @property
     def changes(self) -> int:
-        """Number of events so far; unchanged as long as every page is up to date."""
-        return len(self.env.backend.transcript)
+        """A number that grows with each event, also over restarts; unchanged as long as every page is up to date."""
+        return self._begun_us + len(self.env.backend.transcript)
 
     @property
     def titles(self) -> dict[str, str]:

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import delete, update
 
 from storage.database.columns import utc_now
-from storage.database.tables import AuditRow, ConsoleSessionRow, RoundRow
+from storage.database.enums import OPERATOR
+from storage.database.tables import AuditRow, ConsoleSessionRow, RoundRow, SittingRow
+from storage.operations.console_sessions import make_link
 from tests.bot.console.conftest import Browser, new_client
 
 PAGES = [
@@ -57,6 +59,17 @@ async def test_a_link_works_once_and_again_for_whoever_is_inside(stranger, link)
     assert (seen.status, "was used before or is too old" in seen.text) == (401, True)
 
 
+async def test_somebody_elses_link_signs_them_in_where_another_is_inside(visitor, query, rows):
+    for user_id, whose in ((222, "the member 222"), (OPERATOR, "the operator")):
+        key = query(lambda s, user_id=user_id: make_link(s, user_id, "somebody"))
+        seen = await visitor.get(f"/enter?key={key}")
+        assert f"this link is for {whose}." in seen.text
+        await visitor.enter(f"/enter?key={key}")
+        await visitor.get("/label")
+        await visitor.post("/label")
+    assert [row.user_id for row in rows(SittingRow)] == [222, OPERATOR]
+
+
 async def test_the_cookie_is_for_this_site_and_no_script(stranger, link):
     key = {"key": link().partition("key=")[2]}
     async with (
@@ -76,6 +89,15 @@ async def test_an_ended_session_says_so(visitor, query):
         changed = await visitor.change("/label/undo")
         assert "session has ended" in changed.text
         assert changed.headers["HX-Retarget"] == "#problem"
+        assert 'target="_blank">Sign in with Discord' in changed.html, "what was typed here stays"
+
+
+async def test_a_page_from_before_a_new_sign_in_says_so(visitor, link):
+    opened = visitor.csrf
+    await visitor.post("/leave")
+    await visitor.enter(link())
+    seen = await visitor.post("/rounds", {"Origin": visitor.address}, csrf=opened)
+    assert (seen.status, "signed in again since this page was opened" in seen.text) == (403, True)
 
 
 @pytest.mark.threat("T14")
@@ -108,6 +130,13 @@ async def test_every_page_forbids_scripts_and_frames_of_others(visitor, stranger
             assert "frame-ancestors 'none'" in policy
             assert "unsafe" not in policy
             assert "Server" not in headers, "it names no software"
+
+
+async def test_a_browser_asks_whether_it_has_the_newest_script(visitor):
+    seen = await visitor.get("/static/console.js")
+    assert seen.headers["Cache-Control"] == "no-cache"
+    again = await visitor.get("/static/console.js", **{"If-None-Match": seen.headers["ETag"]})
+    assert (again.status, again.headers["Cache-Control"]) == (304, "no-cache")
 
 
 async def test_no_page_needs_what_the_policy_forbids(visitor):

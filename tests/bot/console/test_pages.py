@@ -100,7 +100,7 @@ async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, quer
     assert "Step 3 of 5: Training the new version · about 2 min left, longer if a check fails" in running.text
     assert running.html.count('max="1" value="0.25"') == 1
     assert "░" not in running.text
-    assert 'hx-trigger="load delay:2s"' in running.html
+    assert 'hx-trigger="every 2s"' in running.html, "one answer that does not come ends nothing"
 
 
 async def test_a_new_personality_is_offered_its_first_version_and_a_press_asks_for_it(visitor, query, rows):

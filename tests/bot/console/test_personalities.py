@@ -85,6 +85,11 @@ class TestCard:
         )
         assert "examples" not in rows(CardRevisionRow)[-1].card
 
+    @pytest.mark.parametrize("typed", ["1000", "1,000", "1.000"])
+    async def test_a_thousand_is_no_one(self, visitor, rows, typed):
+        await write(visitor, system_prompt="x", max_new_tokens=typed)
+        assert rows(CardRevisionRow)[-1].card["sampling"] == {"max_new_tokens": 1000}
+
     async def test_many_examples_are_folded_until_one_needs_another_look(self, visitor, rows):
         def typed(number):
             return {turn_field(at, turn): f"Tea {at}?" for at in range(number) for turn in (0, 1)}
@@ -98,8 +103,9 @@ class TestCard:
 
     async def test_mistakes_stand_at_their_fields_and_what_was_typed_stays(self, visitor, rows):
         typed = {"display_name": "@everyone", "temperature": "warm", "top_p": "7", turn_field(0, 0): "Tea?"}
-        seen = await write(visitor, description="Keeper", **typed, **{turn_field(0, 1): ""})
+        seen = await write(visitor, description="Keeper", prompt="Who are you?", **typed, **{turn_field(0, 1): ""})
         assert seen.headers["HX-Retarget"] == "#card"
+        assert ">Who are you?</textarea>" in seen.html
         for name, words in (
             ("display_name", "It must not contain '@'"),
             ("temperature", "Write a number, such as 0.7."),

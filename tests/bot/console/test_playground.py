@@ -130,9 +130,12 @@ async def test_a_model_that_fails_says_so(say, engine, rows):
 
 async def test_answers_are_shown_while_they_grow(visitor, env, rows):
     seen = await visitor.change("/playground", question="Hello", answers="2", version="base", beside="", talk="")
+    assert 'hx-trigger="every' in seen.html, "one answer that does not come ends nothing"
     path = seen.html.split('hx-get="')[1].split('"')[0].replace("&amp;", "&")
     await env.settle()
     ended = await visitor.get(path, **{"HX-Request": "true"})
     assert ended.headers["HX-Redirect"] == f"/playground?talk={rows(ReplyRow)[0].id}&version=base&answers=2"
     await visitor.change("/playground", question="Newer", answers="1", version="base", beside="", talk="")
-    assert "newer one took its place" in (await visitor.get(path, **{"HX-Request": "true"})).text
+    lost = await visitor.get(path, **{"HX-Request": "true"})
+    assert "newer one took its place" in lost.text
+    assert ("hx-get" in lost.html, "HX-Retarget" in lost.headers) == (False, False), "the page asks no more"

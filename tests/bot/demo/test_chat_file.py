@@ -77,6 +77,13 @@ async def test_every_message_is_there_again_with_its_time_and_its_reactions(star
     assert [one.id for one in ada.messages()] == sorted(one.id for one in ada.messages())
 
 
+async def test_a_page_that_is_open_over_the_restart_is_behind_it(start):
+    world = await start()
+    await ask(world.seat("ada", "lounge"), "Hello!")
+    shown = world.changes
+    assert (await start()).changes > shown, "it takes only what is newer"
+
+
 async def test_threads_and_direct_messages_are_where_they_were(start):
     world = await start()
     await world.seat("ada", "direct").say("Just between us.", None)

@@ -8,7 +8,7 @@ const commands = document.getElementById("commands");
 const files = document.getElementById("file");
 const AT_END_PX = 8;
 let sent = "";
-let sentFiles = files.files;
+let sentFiles = new DataTransfer();
 let isPressed = false;
 let unannounced = null;
 let usesNewest = false;
@@ -41,13 +41,16 @@ htmx.defineExtension("messages", {
     const isAtEnd = usesNewest || timeline.scrollTop > -AT_END_PX;
     const beginning = beginningOf(newest());
     const gone = new Map([...shown.children].map((one) => [one.id, one]));
+    let before = null;
     const changed = [...fresh.children].filter((one) => {
       const old = gone.get(one.id);
       gone.delete(one.id);
-      if (old && old.dataset.state === one.dataset.state) return false;
-      if (old) old.replaceWith(one);
-      else shown.append(one);
-      return true;
+      const isSame = old && old.dataset.state === one.dataset.state;
+      if (!isSame && old) old.replaceWith(one);
+      else if (!isSame && before) before.after(one);
+      else if (!isSame) shown.prepend(one);
+      before = isSame ? old : one;
+      return !isSame;
     });
     for (const one of gone.values()) one.remove();
     if (isAtEnd && beginningOf(newest()) !== beginning) showNewest();
@@ -57,7 +60,17 @@ htmx.defineExtension("messages", {
   },
 });
 
-document.addEventListener("htmx:configRequest", ({ detail }) => {
+// What waits for an earlier message to be sent stays as it is until its turn; a second Enter for it sends nothing.
+document.addEventListener("submit", ({ target }) => { if (target === composer.form) composer.readOnly = true; }, true);
+document.addEventListener("htmx:configRequest", (event) => {
+  const { detail } = event;
+  if (detail.elt === composer.form) {
+    composer.readOnly = false;
+    if (!composer.value.trim() && !files.files.length) {
+      event.preventDefault();
+      return;
+    }
+  }
   if (detail.elt.id === "poll") detail.parameters.seen = document.getElementById("messages").dataset.seen;
   if (detail.verb === "post") {
     usesNewest = newest().contains(detail.elt);
@@ -66,7 +79,8 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.elt === composer.form || commands.contains(detail.elt)) {
     if (detail.elt === composer.form && !composer.value.startsWith("/")) document.querySelector(".starters")?.remove();
     sent = composer.value;
-    sentFiles = files.files;
+    sentFiles = new DataTransfer(); // emptying the field empties its own list, too
+    for (const one of files.files) sentFiles.items.add(one);
     composer.value = files.value = "";
     showAttached();
     commands.open = false;
@@ -76,7 +90,7 @@ document.addEventListener("htmx:afterRequest", ({ detail: { elt, successful, xhr
   const isRefused = !successful || xhr.getResponseHeader("HX-Retarget") === "#problem";
   if (elt === composer.form && isRefused && !composer.value) {
     composer.value = sent;
-    files.files = sentFiles;
+    files.files = sentFiles.files;
     showAttached();
   }
   const menu = elt.closest(".menu");
