@@ -74,7 +74,10 @@ def _shrink(content: bytes, longer_side: int) -> Picture:
         pixels = picture.width * picture.height
         if pixels > MAX_PIXELS:
             raise PictureTooLarge(pixels)
-        upright = ImageOps.exif_transpose(picture).convert("RGBA")
+        upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):  # 16 bits of grey, of which conversion would make white
+        upright = upright.convert("I").point(lambda grey: grey * (1 / 256)).convert("L")
+    upright = upright.convert("RGBA")
     upright.thumbnail((longer_side, longer_side))
     return upright
 

@@ -13,7 +13,8 @@ from aiohttp import AddrInfoType
 from bot.errors import UserFacingError
 from bot.knowledge.extraction import MediaType
 
-LINK = re.compile(r"https?://[^\s<>()\[\]|\"']+")
+LINK = re.compile(r"https?://(?:[^\s<>()\[\]|\"']|\([^\s<>()\[\]|\"]*\)|(?<=\w)'(?=\w))+")
+"""A parenthesis or an apostrophe belongs to an address if it is closed in it, or is within a word."""
 OWN_HOSTS = re.compile(r"(?:^|\.)discord(?:app)?\.(?:com|net|gg)$")
 """Hosts of Discord: invites, messages and files are read through its API or not at all."""
 PORTS = (80, 443)

@@ -54,17 +54,23 @@ class Pace:
         self._answers, self._alone_s = 1.0, USUAL_S
         self._further, self._extra_s = 1.0, USUAL_EXTRA_S
         """Totals: answers, and their time had each been alone; further candidates, and the time that they added."""
+        self._untold = 0
+        """Answers that taught nothing, because no part of any had been written alone yet."""
 
     @property
     def most(self) -> int:
         """The most answers to begin, at least one."""
+        if self._untold > 1:
+            return 1
         allowed_s = max(UNNOTICED_S, MOST_EXTRA * self._alone_s / self._answers)
         return 1 + int(allowed_s / max(LEAST_EXTRA_S, self._extra_s / self._further))
 
     def note(self, begun: int, chosen_s: float, chosen_chars: int, whole: Completion) -> None:
         """Learn from an answer, chosen among `begun` after `chosen_s`, when it had `chosen_chars` characters."""
         chars, first_s = len(whole.text), whole.first_token_s
-        if first_s is None or not chars:
+        if begun > 1 and not chars and whole.finish is Finish.TIMEOUT:
+            first_s = whole.total_s  # or later: none has read its prompt in time
+        elif first_s is None or not chars:
             return
         if begun == 1:
             chosen_s, chosen_chars = first_s, 0
@@ -72,7 +78,9 @@ class Pace:
             self._rest_s = REMEMBERED * self._rest_s + max(0.0, whole.total_s - chosen_s)
             self._rest_chars = REMEMBERED * self._rest_chars + chars - chosen_chars
         if not self._rest_chars:
+            self._untold += 1
             return
+        self._untold = 0
         # Each reads the prompt by itself, and all that begin together have read it at about the same moment.
         alone_s = first_s / begun + chars * self._rest_s / self._rest_chars
         extra_s = max(chosen_s, whole.total_s) - alone_s if begun > 1 else 0.0

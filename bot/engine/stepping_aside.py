@@ -96,8 +96,8 @@ class SteppingAsideEngine(Wrapper):
         self._drain_s = drain_s
         self._round: RoundOnGpu | None = None
         """The round for which this engine is leaving the GPU, or has left it."""
-        self._failure: EngineStopped | None = None
-        """The failure to load the model again."""
+        self._failure = ""
+        """The reason why the model could not be loaded again. The error itself would keep what was loaded of it."""
         self._is_settled = asyncio.Event()
         """Set while the model is not loading."""
         self._watching: list[asyncio.Task[None]] = []
@@ -109,7 +109,7 @@ class SteppingAsideEngine(Wrapper):
 
     def state(self) -> EngineState:
         if self._failure:
-            return EngineState(failure_reason=str(self._failure), name="transformers")
+            return EngineState(failure_reason=self._failure, name="transformers")
         if self._round or self._engine is None or not self._is_settled.is_set():
             return EngineState(pause_reason=PAUSED if self._round else RETURNING, name="transformers")
         return self._engine.state()
@@ -148,7 +148,7 @@ class SteppingAsideEngine(Wrapper):
         if self._round:
             raise LearningNow(self._round.seconds_left)
         if self._failure:
-            raise self._failure
+            raise EngineStopped(self._failure)
         if self._engine is None:
             raise EngineClosed
         return self._engine
@@ -178,12 +178,15 @@ class SteppingAsideEngine(Wrapper):
         try:
             await self._load()
         except EngineStopped as error:
-            if self._failure is None:
-                log.error("The engine cannot come back after a round (%s); it tries again and again.", error)
-            self._failure = error
+            reason = str(error)
+            if not self._failure:
+                log.error("The engine cannot come back after a round (%s); it tries again and again.", reason)
+            self._failure = reason
         else:
-            self._failure = None
+            self._failure = ""
             log.info("The round has ended, so the engine answers again.")
+            return
+        await asyncio.to_thread(free_unused_models)
 
     async def _load(self) -> None:
         if self._is_closing:  # it was closed while it took the seat: nobody would close the model any more

@@ -55,6 +55,8 @@ TOKENIZER_FILE, SENTENCEPIECE_FILE = "tokenizer.json", "tokenizer.model"
 TOKENIZER_FILES = (TOKENIZER_FILE, SENTENCEPIECE_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+"""Names by which architectures configure the most tokens that they read: most of them, GPT-2's kinds, and MPT."""
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 REVISION_DIGITS = 16
 
@@ -305,8 +307,9 @@ def window_of(folder: Path, settings: ModelSettings) -> int:
 
 def window_in(config: Mapping[str, Any], settings: ModelSettings) -> int:
     """Return the context window: `model.context_tokens`, or the maximum in config.json if that is smaller."""
-    known: int | None = config.get("text_config", config).get("max_position_embeddings")
-    return min(settings.context_tokens, known or settings.context_tokens)
+    text = config.get("text_config", config)
+    known = (text[name] for name in POSITIONS if text.get(name))
+    return min(settings.context_tokens, next(known, settings.context_tokens))
 
 
 def _resolve(base: str, cache: Path, report: Report) -> BaseModel:

@@ -93,9 +93,11 @@ def find_downloaded(hub_id: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return _snapshot(hub_id, local_files_only=True)
+        folder = _snapshot(hub_id, local_files_only=True)
     except (LocalEntryNotFoundError, HFValidationError):
         return None
+    # Another program may have fetched small files only, which huggingface_hub does not notice.
+    return folder if any(folder.glob(f"*{WEIGHTS_SUFFIX}")) else None
 
 
 def download(model: HubModel, advance: Advance) -> Path:

@@ -240,8 +240,9 @@ class LlamaCppVersions(Versions):
 
     @asynccontextmanager
     async def naming(self, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
-        # Listed before every answer: after a restart with other files, a number means another version.
-        listed = await self.server.get("/lora-adapters") or []
+        # Listed before every answer: after a restart with other files, a number means another version. The server
+        # replies once it has read what it is reading, which can be the long prompt of another answer.
+        listed = await self.server.get("/lora-adapters", self._settings.first_token_timeout_s) or []
         if adapter is not None:
             async with self._checking:
                 files = frozenset((entry["id"], str(entry.get("path", ""))) for entry in listed)

@@ -121,8 +121,19 @@ async def test_a_redirect_to_this_machine_is_not_followed(server, monkeypatch):
         await fetch_page(server.url, 1_000)
 
 
+@pytest.mark.parametrize("path", ["/Mercury_(planet)", "/Murphy's_law"])
+async def test_an_address_with_parentheses_or_an_apostrophe_opens_that_page(
+    at_home, place, configure, server, rows, path
+):
+    server.pages = {path: page(), "/Mercury": page("another"), "/Murphy": page("another")}
+    configure(attachments={"links": True})
+    assert await ask(place, f"[what]({server.url}{path}) is that?") == "answer 1\n-# base · read 127.0.0.1"
+    assert "> Cats purr." in rows(ReplyRow)[-1].messages[-1]["content"]
+
+
 def test_links_are_found_as_people_write_them():
     text = "(https://a.example/x_(y)) <https://b.example>, https://c.example. https://b.example [d](https://d.example/?q=1)"
-    expected = ["https://a.example/x", "https://b.example", "https://c.example", "https://d.example/?q=1"]
+    expected = ["https://a.example/x_(y)", "https://b.example", "https://c.example", "https://d.example/?q=1"]
     assert links_in(text) == expected
+    assert links_in("['https://a.example','https://b.example'](") == ["https://a.example", "https://b.example"]
     assert links_in("https://discord.com/x https://cdn.discordapp.com/y https://discord.gg/z http://[bad") == []

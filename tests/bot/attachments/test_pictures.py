@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from array import array
 
 import pytest
 from PIL import Image
@@ -243,6 +244,14 @@ async def test_a_server_is_not_waited_for_longer_than_the_setting_says(server):
     settings = Settings(pictures=PictureSettings(server=server.url, timeout_s=0.05))
     with pytest.raises(ServerError, match=r"did not reply at /v1/chat/completions within 0\.05 s"):
         await pictures.look_at(picture(), "", settings)
+
+
+def test_a_picture_of_65536_greys_keeps_them():
+    file = io.BytesIO()
+    greys = array("H", [0, 255, 30_000, 65_535])
+    Image.frombytes("I;16", (4, 1), greys.tobytes()).save(file, "PNG")
+    small = small_pictures.open_small(file.getvalue(), 64)
+    assert small.convert("L").tobytes() == bytes([0, 0, 117, 255])
 
 
 @pytest.mark.usefixtures("see")

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from bot.chat.candidates import DECIDING_WORDS, ENOUGH_WORDS
-from bot.engine import Finish, GenerationFailed
+from bot.engine import Completion, Finish, GenerationFailed
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.tables import ReplyChoiceRow, ReplyRow
 from storage.personalities.cards import Card, Example
@@ -16,6 +16,7 @@ from storage.personalities.personalities import change_card, read_personality
 from storage.taste.learning import FEWEST
 from storage.words import count_words
 from tests.bot.chat.conftest import CALM, LOUD
+from tests.bot.scripted_engine import ScriptedGeneration
 
 LONG = "".join(f"word{number} " for number in range(3 * DECIDING_WORDS))
 BROKEN = f"{CALM} {'la ' * 20}"
@@ -147,6 +148,19 @@ class TestChoice:
         engine.answers = [LOUD, CALM]
         assert (await place.ask("hi")).content.startswith(CALM)
         assert len(engine.requests) == 2
+
+    async def test_one_is_begun_where_none_of_four_got_to_its_first_word_in_time(self, place, engine, monkeypatch):
+        monkeypatch.setattr("bot.chat.candidates.MOST_EXTRA", 0.5)
+        late = Completion("", Finish.TIMEOUT, 0, 0, 0.0, None, 120.0)
+        with monkeypatch.context() as slow:
+            slow.setattr(ScriptedGeneration, "completion", property(lambda _generation: late))
+            for _ in range(2):
+                engine.answers = [""] * 4
+                assert (await place.ask("hi")).content.startswith("Sorry, that took too long")
+        engine.requests.clear()
+        engine.answers = [CALM]
+        assert (await place.ask("hi")).content.startswith(CALM)
+        assert len(engine.requests) == 1
 
     async def test_the_bot_is_typing_before_the_first_is_begun(self, place, engine, env):
         before, submit, seen = len(env.http_requests), engine.submit, []

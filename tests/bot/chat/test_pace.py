@@ -58,6 +58,26 @@ def test_short_answers_wait_for_the_other_candidates_and_count_too() -> None:
     assert pace.most == 1
 
 
+@pytest.mark.parametrize(("further", "begun"), [(0.02, [4, 4, 1, 4, 4, 4]), (1.0, [4, 4, 1, 4, 1, 1])])
+def test_where_all_answers_are_short_one_alone_shows_how_long_it_takes(further: float, begun: list[int]) -> None:
+    pace, seen = Pace(), []
+    for _ in begun:
+        seen.append(min(4, pace.most))
+        answer(pace, seen[-1], further=further, chars=CHOSEN_CHARS, char_s=0.1)
+    assert seen == begun
+
+
+def test_where_four_prompts_cannot_be_read_in_time_soon_fewer_are_begun() -> None:
+    pace, seen = Pace(), []
+    for _ in range(7):
+        seen.append(begun := min(4, pace.most))
+        if begun > 2:
+            pace.note(begun, 120.0, 0, Completion("", Finish.TIMEOUT, 0, 0, 0.0, None, 120.0))
+        else:
+            answer(pace, begun, further=1.0, first_s=40.0)
+    assert seen == [4, 4, 1, 4, 1, 1, 1]
+
+
 def test_where_candidates_take_as_long_as_whole_answers_only_one_is_begun() -> None:
     pace = Pace()
     for _ in range(3):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from safetensors.numpy import save_file
 
 from bot.engine import Completion, Finish, Generation, GenerationFailed
@@ -457,7 +458,7 @@ class LlamaServer:
     def __init__(self, file: str, *, changes: float) -> None:
         self.file, self.changes = file, changes
 
-    async def get(self, _path: str) -> list[dict[str, Any]]:
+    async def get(self, _path: str, _timeout_s: float) -> list[dict[str, Any]]:
         return [{"id": 0, "path": self.file, "scale": 1.0}]
 
     async def post(self, _path: str, body: dict[str, Any], _timeout_s: float) -> dict[str, Any]:
@@ -478,6 +479,41 @@ async def test_a_llama_server_that_was_restarted_with_another_file_is_checked_ag
     server.file, server.changes = f"again/{server.file}", 0.5
     async with versions.naming(adapter) as fields:
         assert fields["lora"] == [{"id": 0, "scale": 1.0}]
+
+
+async def test_a_llama_server_that_reads_the_long_prompt_of_another_member_is_waited_for(
+    start: StartEngine, clock: Clock
+) -> None:
+    """Until it has read that prompt, it lists no adapters."""
+    asked: list[str] = []
+    is_reading, has_read = asyncio.Event(), asyncio.Event()
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        if request.path == "/lora-adapters":
+            is_reading.set()
+            await has_read.wait()
+        elif request.path == "/v1/completions":
+            stream = Stream(request, BASE_NAME, len)
+            await stream.word("Hello", "stop")
+            return await stream.open()
+        return web.json_response([])
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", serve)
+    async with TestServer(app) as busy:
+        server = RemoteServer()
+        server.url = str(busy.make_url("")).rstrip("/")
+        engine = await start(server, kind="llama.cpp", connect_timeout_s=5)
+        asked.clear()
+        answering = asyncio.create_task(answer(engine, request()))
+        await is_reading.wait()
+        clock.advance(20.0)
+        await asyncio.sleep(0)
+        has_read.set()
+        assert await answering == "Hello"
+        assert asked == ["/lora-adapters", "/v1/completions"]
+        await engine.close(0.0)
 
 
 async def test_a_version_is_checked_again_after_each_load(

@@ -257,6 +257,32 @@ async def test_a_model_that_cannot_be_loaded_again_is_tried_again(database: Data
     await engine.close(0.0)
 
 
+async def test_a_model_that_was_loaded_in_part_is_gone_before_the_next_attempt(
+    open_engine: Callable[[], ChosenEngine], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of it can be in the GPU's memory, which the next attempt or round needs."""
+    parts: list[weakref.ref[FakeGpu]] = []
+    left: list[int] = []
+
+    def load_in_part(_model: ResidentModel, *_arguments: object, **_options: object) -> NoReturn:
+        left.append(sum(part() is not None for part in parts))
+        loaded = FakeGpu()
+        parts.append(weakref.ref(loaded))
+        raise RuntimeError("out of memory")
+
+    engine = open_engine()
+    await engine.start()
+    monkeypatch.setattr(ResidentModel, "__init__", load_in_part)
+    database.call(take_gpus, GpuUse.ROUND, [GPU], "trainer")
+    await until(lambda: not engines_on_gpu(database))
+    database.call(leave_gpus, GpuUse.ROUND, "trainer")
+    await until(lambda: len(left) == 3)
+    assert left == [0, 0, 0]
+    assert "out of memory" in engine.state().failure_reason
+    with pytest.raises(EngineStopped, match="out of memory"):
+        engine.submit(request())
+
+
 async def test_a_seat_that_could_not_be_left_is_left_at_the_next_turn(
     database: Database, tasks: BackgroundTasks
 ) -> None:

@@ -10,10 +10,10 @@ import gguf
 import pytest
 
 from storage.errors import BaseModelError
-from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
+from storage.models.base_model import load_model, load_tokenizer, resolve_base_model, window_of
 from storage.models.base_offer import examine_base
 from storage.models.conversion import run_steps
-from storage.settings.sections import Settings
+from storage.settings.sections import ModelSettings, Settings
 from tests.tiny_model import build_tiny_base
 
 
@@ -339,3 +339,12 @@ def test_what_this_user_may_not_read_is_named(folder, tmp_path, forbid, monkeypa
     monkeypatch.setattr(os, "access", lambda one, _mode: one != folder.parent)
     with pytest.raises(BaseModelError, match=f"^{folder.parent} cannot be entered: make this folder readable and"):
         use()
+
+
+@pytest.mark.parametrize("name", ["max_position_embeddings", "n_positions", "max_seq_len"])
+def test_no_prompt_is_longer_than_what_the_base_can_read_however_its_architecture_names_that(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({name: 1024}))
+    assert window_of(tmp_path, ModelSettings(context_tokens=2048)) == 1024
+    assert window_of(tmp_path, ModelSettings(context_tokens=512)) == 512

@@ -103,6 +103,16 @@ def test_a_downloaded_model_needs_no_hub_and_stays_as_it_is(hub: FakeHub, tmp_pa
     assert said == []
 
 
+def test_a_model_of_which_another_program_fetched_small_files_is_downloaded(
+    hub: FakeHub, settings: Settings, tmp_path: Path
+) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        huggingface_hub.hf_hub_download(HUB_ID, name, cache_dir=tmp_path / "hub")
+    assert examine_base(HUB_ID, settings).download_bytes > 0
+    assert resolve_base_model(HUB_ID, tmp_path / "data").name == HUB_ID
+    assert find_downloaded(HUB_ID) is not None
+
+
 def test_a_gated_model_says_where_its_terms_are_accepted(
     hub: FakeHub, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
