@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
 from storage.database.enums import Cause, Origin
-from storage.database.rows import changed_rows, count_rows
+from storage.database.rows import changed_rows
 from storage.database.tables import ReplyRow, VoteCauseRow, VoteEventRow
 from storage.errors import GapConflict
 from storage.votes.votes import Vote, net_count, votes_on
@@ -58,9 +58,11 @@ def open_gaps(
     return [_gap(session, row, links.get(row.id)) for row in rows]
 
 
-def count_gaps(session: Session, channels: Collection[int] | None) -> int:
-    """Return the number of gaps in these channels (None: in all servers)."""
-    return count_rows(session, _reports(session, channels).where(ReplyRow.guild_id.is_not(None)).distinct())
+def count_gaps(session: Session, channels: Collection[int] | None) -> dict[int, int]:
+    """Return {server: number of gaps} in these channels (None: in all)."""
+    reported = ReplyRow.id.in_(_reports(session, channels).correlate(None))
+    per_server = select(ReplyRow.guild_id, func.count()).where(reported).group_by(ReplyRow.guild_id)
+    return {guild_id: number for guild_id, number in session.execute(per_server) if guild_id is not None}
 
 
 def _reports(session: Session, channels: Collection[int] | None) -> Select[Any]:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from bot.charts.report import describe_report, draw_report
 from bot.console.page import Here, get, post
+from bot.console.places import visible_servers
 from bot.localization.sentences import sentence
 from bot.operations.alerts import shared_alerts
 from bot.operations.health import examine_health
@@ -24,6 +25,7 @@ from bot.releases.version_pages import read_status_blocks
 from bot.text.contests import describe_contest
 from bot.text.releases import describe_verdict
 from bot.text.rounds import HEADLINES, describe_first_version, describe_progress
+from bot.text.sanitize import escape_inline
 from bot.text.status import describe_marked_champion
 from bot.text.taste import describe_evidence, describe_finding, describe_now, describe_unknown, describe_use
 from storage.database.columns import utc_now
@@ -100,7 +102,9 @@ async def show_waiting(here: Here) -> web.Response:
     """Return the decisions that wait for the visitor, for all personalities that they may decide about."""
     decides_on = [one for one in here.personalities if here.about(one).may_administer]
     waiting = await here.services.database.read(read_waiting, here, decides_on)
-    addresses = [here.about(one.personality or here.personality).address(one.page) for one in waiting]
+    addresses = [
+        here.about(one.personality or here.personality).address(one.page, server=one.server_id) for one in waiting
+    ]
     return here.fill("waiting.html", waiting=list(zip(waiting, addresses, strict=True)))
 
 
@@ -159,6 +163,7 @@ class WaitingItem:
     """The words of the link to the page, or of the button."""
     sent: Mapping[str, str] | None = None
     """The fields that a button sends to the page; None for a link."""
+    server_id: int | None = None
 
 
 def read_waiting(session: Session, here: Here, personalities: Iterable[Personality]) -> list[WaitingItem]:
@@ -173,9 +178,12 @@ def read_waiting(session: Session, here: Here, personalities: Iterable[Personali
         found += _about_training(session, here.personality)
     seen = here.visitor.channels
     channels = None if seen is None else list(chain.from_iterable(seen.values()))
-    if gaps := count_gaps(session, channels):
-        words = f"Members reported wrong facts in {count(gaps, 'answer')}: a document would help."
-        found.append(WaitingItem(None, words, "/knowledge", "See the gaps"))
+    gaps, servers = count_gaps(session, channels), visible_servers(here)
+    for server in servers:
+        if server.id in gaps:
+            where = f" in {escape_inline(server.name)}" if len(servers) > 1 else ""
+            words = f"Members reported wrong facts in {count(gaps[server.id], 'answer')}{where}: a document would help."
+            found.append(WaitingItem(None, words, "/knowledge", "See the gaps", server_id=server.id))
     return found
 
 

@@ -16,6 +16,8 @@ from storage.votes.votes import Vote
 from tests.seeding import ALICE, account, add_reply, add_taste, ask_twice, vote
 
 PROGRESS = {"stage": 3, "stages": 5, "doing": "Training the new version", "share": 0.25, "seconds_left": 100.0}
+GONE = 404
+"""A server that the bot has left."""
 
 
 async def test_an_empty_server_has_whole_pages(visitor):
@@ -194,11 +196,26 @@ async def test_what_waits_is_listed_with_the_page_where_it_is_decided(visitor, w
     await visitor.post("/trust/search")
     page = await visitor.get("/overview/waiting", **{"HX-Request": "true"})
     leads_to = re.findall('(?:href|action)="(.*?)"', page.html)
-    assert leads_to == ["/label", "/rounds", "/trust", "/knowledge"]
+    assert leads_to == ["/label", "/rounds", "/trust", f"/knowledge?server={place.channel.guild.id}"]
     assert "v1 waits for members' choices" in page.text
     assert "Round 1 of default failed: memory ran out." in page.text
     assert "6 suspicious votes of default are on hold until an admin decides." in page.text
     assert "Members reported wrong facts in 1 answer" in page.text
+
+
+async def test_reported_facts_lead_to_the_documents_of_their_server_if_i_am_still_in_it(visitor, query, place, env):
+    other = env.create_guild("The _Other_ one")
+
+    def work(session):
+        for guild_id in (other.id, GONE):
+            reply = add_reply(session, answer="Tea is blue.", guild_id=guild_id)
+            vote(session, reply, ALICE, Vote.DOWN)
+            give_cause(session, reply, ALICE, Cause.WRONG_FACT)
+
+    query(work)
+    page = await visitor.get("/overview/waiting", **{"HX-Request": "true"})
+    assert "Members reported wrong facts in 1 answer in The _Other_ one: a document would help." in page.text
+    assert re.findall('href="(/knowledge.*?)"', page.html) == [f"/knowledge?server={other.id}"]
 
 
 async def test_what_waits_for_another_personality_leads_to_its_page(visitor, query, add_version):
