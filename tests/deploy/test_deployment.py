@@ -102,18 +102,36 @@ def test_units_do_not_start_again_what_a_person_must_mend(name, command):
     assert str(settings.data.directory) == f"/var/lib/{service['StateDirectory']}"
 
 
-def test_a_command_by_hand_runs_as_the_services_do(tmp_path):
+@pytest.fixture
+def by_hand(tmp_path):
+    """Run the script for commands by hand with these variables; return what it gives to systemd-run."""
     stand_in = tmp_path / "systemd-run"
     stand_in.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", encoding="utf-8")
     stand_in.chmod(0o755)
-    script, path = DEPLOY / "reactune", f"{tmp_path}:/usr/bin:/bin"
-    ran = subprocess.run([script, "base", "use", "a b"], env={"PATH": path}, capture_output=True, text=True, check=True)
+
+    def run(*words: str, **variables: str) -> list[str]:
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", **variables}
+        command = [DEPLOY / "reactune", *words]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    return run
+
+
+def test_a_command_by_hand_runs_as_the_services_do(by_hand):
+    ran = by_hand("base", "use", "a b")
     service = unit("reactune.service")["Service"]
     started = service["ExecStart"].split()
-    assert ran.stdout.splitlines()[-6:] == [started[0], "base", "use", "a b", *started[-2:]]
+    assert ran[-6:] == [started[0], "base", "use", "a b", *started[-2:]]
     same = [f"--uid={service['User']}", *(f"--setenv={one}" for one in service["Environment"].split())]
     same += [f"--property={name}={service[name]}" for name in ("WorkingDirectory", "EnvironmentFile", "UMask")]
-    assert set(same) <= set(ran.stdout.splitlines())
+    assert set(same) <= set(ran)
+
+
+def test_a_command_by_hand_gets_the_address_to_copy_to_out_of_sight(by_hand):
+    ran = by_hand("db", "copy", COPY_TO_URL="postgresql://reactune:secret@db/reactune")
+    assert "--setenv=COPY_TO_URL" in ran
+    assert not any("secret" in word for word in ran)
+    assert "--setenv=COPY_TO_URL" not in by_hand("db", "copy")
 
 
 def test_the_backup_runs_before_the_nightly_round():

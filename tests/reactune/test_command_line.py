@@ -296,6 +296,21 @@ def test_a_backup_is_made_and_restored(reactune, in_json, refused, version, tmp_
     assert line["subject"].startswith("backup.tar.gz, of ")
 
 
+def test_a_backup_is_tried_beside_a_running_bot(reactune, in_json, settings, version, tmp_path):
+    file, trial = str(tmp_path / "backup.tar.gz"), tmp_path / "trial"
+    (tmp_path / "reactune.toml").write_text("chat.cooldown_s = 7\n")
+    in_json("backup", file)
+    (tmp_path / "reactune.toml").unlink()
+    with sole_process(BOT, settings.data.directory):
+        done = in_json("restore", file, "--into", str(trial))
+    assert done["settings"] == str(trial / "reactune.toml")
+    assert (trial / "adapters" / version.digest).is_dir()
+    assert in_json("audit", "--action", "restore")["entries"] == []
+    with closing(sqlite3.connect(trial / "reactune.db")) as restored:
+        assert restored.execute("SELECT count(*) FROM versions").fetchone() == (1,)
+    assert not (tmp_path / "reactune.toml").exists()
+
+
 @pytest.mark.slow
 def test_a_restore_that_is_ended_leaves_nothing_behind(reactune, settings, variables, version, tmp_path):
     file, data = str(tmp_path / "backup.tar.gz"), settings.data.directory
