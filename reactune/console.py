@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-import webbrowser
 from contextlib import closing, suppress
 from typing import Annotated
 
 import typer
 
 from bot.demo.folder import demo_folders, folder_overrides, noted_port
-from reactune.shared import AsJson, Config, operator_name, read_settings, show_plain
+from reactune.shared import AsJson, Config, open_in_browser, operator_name, read_settings, show_plain
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR
 from storage.errors import SettingsError
@@ -43,7 +42,7 @@ def console(
     )
     show_plain({"address": address, "of": whose, "data": folder}, said, as_json)
     if browser:
-        webbrowser.open(address)
+        open_in_browser(address)
 
 
 def _find_console(settings: Settings, config: Config) -> tuple[Settings, str]:

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import sys
+import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TEXT_BROWSERS = frozenset({"www-browser", "links", "elinks", "lynx", "w3m"})
 # Standard error, because standard output is for results and JSON.
 notes = Console(stderr=True, markup=False, highlight=False)
 
@@ -93,6 +95,16 @@ def resolve_base(settings: Settings) -> BaseModel:
 
     with progress() as say:
         return resolve_base_model(settings.model.base, settings.data.directory, say)
+
+
+def open_in_browser(address: str) -> None:
+    """Open a page in the browser, and wait for one that stays in the foreground.
+
+    Not in a text browser: the page needs JavaScript, and the terminal would be taken.
+    """
+    with contextlib.suppress(webbrowser.Error):
+        if webbrowser.get().basename not in TEXT_BROWSERS:
+            webbrowser.open(address)
 
 
 @contextlib.contextmanager
