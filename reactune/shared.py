@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import sys
+import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TEXT_BROWSERS = frozenset({"www-browser", "links", "elinks", "lynx", "w3m"})
+
+this_machine = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens addresses of this machine, which a proxy of the environment would not find."""
+
 # Standard error, because standard output is for results and JSON.
 notes = Console(stderr=True, markup=False, highlight=False)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from reactune.app import app
 from storage.settings.loading import OWN_FILE, load_settings
 from storage.settings.sections import Settings
+from tests.reactune.answering import answering
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -78,6 +81,15 @@ def test_containers_run_commands_and_settings_that_exist(services):
         assert settings.database.url.startswith("postgresql+psycopg://reactune:")
         assert settings.metrics.address == "0.0.0.0"
     assert f":{Settings().metrics.trainer_port}/metrics" in services["trainer"]["healthcheck"]["test"][-1]
+
+
+def test_containers_with_a_proxy_find_themselves_healthy(services):
+    checks = [services[name]["healthcheck"]["test"] for name in ("trainer", "vllm")]
+    checks.append(["CMD", *json.loads(re.search(r"HEALTHCHECK.*\n +CMD (.*)", dockerfile())[1])])
+    with answering() as server:
+        for _, *command in checks:
+            command[-1] = re.sub(r"(?<=127\.0\.0\.1:)\d+", str(server.server_port), command[-1])
+            subprocess.run(command, env={**os.environ, "http_proxy": "http://127.0.0.1:9"}, check=True)
 
 
 def test_containers_publish_no_port_and_hold_no_secret(services):
