@@ -146,6 +146,12 @@ def test_a_command_by_hand_gets_the_address_to_copy_to_out_of_sight(by_hand):
     assert "--setenv=COPY_TO_URL" not in by_hand("db", "copy")
 
 
+@pytest.mark.parametrize("name", ["reactune", "reactune-trainer", "reactune-backup"])
+def test_what_a_service_compiles_is_kept_for_its_next_start(name):
+    service = unit(f"{name}.service")["Service"]
+    assert f"PYTHONPYCACHEPREFIX=/var/lib/{service['StateDirectory']}/compiled" in service["Environment"].split()
+
+
 def test_the_backup_runs_before_the_nightly_round():
     hour, minute = re.search(r"(\d\d):(\d\d):00 UTC", unit("reactune-backup.timer")["Timer"]["OnCalendar"]).groups()
     at_minute, at_hour = Settings().training.schedule.split()[:2]
