@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import urllib.error
-import urllib.request
-import webbrowser
 from contextlib import closing, suppress
 from typing import Annotated
 
 import typer
 
 from bot.demo.folder import demo_folders, folder_overrides, noted_port
-from reactune.shared import AsJson, Config, operator_name, read_settings, show_plain
+from reactune.shared import AsJson, Config, open_in_browser, operator_name, read_settings, show_plain, this_machine
 from storage.database.database import open_database
 from storage.database.enums import OPERATOR
 from storage.errors import SettingsError
@@ -43,7 +41,7 @@ def console(
     )
     show_plain({"address": address, "of": whose, "data": folder}, said, as_json)
     if browser:
-        webbrowser.open(address)
+        open_in_browser(address)
 
 
 def _find_console(settings: Settings, config: Config) -> tuple[Settings, str]:
@@ -68,7 +66,7 @@ def _find_console(settings: Settings, config: Config) -> tuple[Settings, str]:
 def _require_console(settings: Settings) -> None:
     port = settings.console.port
     try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/alive", timeout=ANSWER_S) as response:
+        with this_machine.open(f"http://{LOOPBACK}:{port}/alive", timeout=ANSWER_S) as response:
             found = json.load(response).get("database")
     except (urllib.error.URLError, TimeoutError, ValueError, AttributeError) as error:
         raise SettingsError(

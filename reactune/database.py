@@ -28,7 +28,7 @@ from storage.operations.audit import AuditEntry, AuditQuery, list_actions, read_
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, require_unused, sole_process
-from storage.settings.loading import OWN_FILE
+from storage.settings.loading import NO_OVERRIDES, OWN_FILE, variable_name
 from storage.wording import count
 
 db = typer.Typer(no_args_is_help=True, help="Migrate or copy the database.")
@@ -135,16 +135,24 @@ def restore(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the existing rows; they are backed up first.")
     ] = False,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Try it in this folder, away from the bot's data and settings.")
+    ] = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into SQLite or PostgreSQL. Stop the bot and trainer first."""
     from storage.backups.backup import restore_backup
 
+    own, overrides = config or OWN_FILE, NO_OVERRIDES
+    if into is not None:
+        places = {("data", "directory"): str(into), ("data", "adapters"): "", ("database", "url"): ""}
+        own, overrides = into / OWN_FILE, {variable_name(*name): place for name, place in places.items()}
     with progress() as say:
-        done = restore_backup(read_settings(config), file, say, replace=replace, own=config or OWN_FILE)
+        done = restore_backup(read_settings(config, overrides), file, say, replace=replace, own=own)
     made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M} UTC"
-    record_command(config, DEFAULT_PERSONALITY, operator_action("restore", f"{file.name}, of {made_at}"))
+    if into is None:
+        record_command(config, DEFAULT_PERSONALITY, operator_action("restore", f"{file.name}, of {made_at}"))
     parts = [f"Restored the backup of {made_at}."]
     if done.saved:
         parts.append(f"The previous data is in {done.saved}.")
@@ -156,7 +164,7 @@ def restore(
     if done.deleted_rows:
         parts.append(f"Not restored: {count(done.deleted_rows, 'row')} deleted after the backup.")
     if done.settings:
-        parts.append(_describe_settings(done.settings, config or OWN_FILE))
+        parts.append(_describe_settings(done.settings, own))
     show(asdict(done), " ".join(parts), as_json)
 
 

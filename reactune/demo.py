@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import webbrowser
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ from bot.demo.folder import (
     noted_base,
 )
 from reactune.run import prepare_base, supervised_trainer
-from reactune.shared import Config, import_from_here, needed_by, progress, read_settings
+from reactune.shared import Config, import_from_here, needed_by, open_in_browser, progress, read_settings
 from storage.errors import DataDirectoryInUse, SettingsError
 from storage.operations.console_sessions import LOOPBACK
 from storage.runtime.log_setup import set_up_logs
@@ -70,7 +70,8 @@ def demo(
         print(f"Open {link}", flush=True)
         print(f"The demo's data is in {directory}. Press Ctrl-C to stop.", flush=True)
         if browser:
-            webbrowser.open(link)
+            # In a thread: a browser may stay in the foreground, and waits for the page that the caller serves.
+            threading.Thread(target=open_in_browser, args=[link], daemon=True).start()
 
     port = free_port(port)
     claim_folder(directory)

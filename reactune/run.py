@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 RESTART_PAUSE_S = 10.0
 STOP_S = 20.0
 NEEDS_PERSON = 2
-"""Exit code after which a restart does not help: wrong settings, or another trainer uses the data folder."""
+"""Exit code after which a restart does not help, as with wrong settings."""
 
 
 def run(config: Config = None) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import getpass
 import json
 import sys
+import urllib.request
+import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from storage.models.base_model import BaseModel
 
 T = TypeVar("T")
+
+TEXT_BROWSERS = frozenset({"www-browser", "links", "elinks", "lynx", "w3m"})
+
+this_machine = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens addresses of this machine, which a proxy of the environment would not find."""
 
 # Standard error, because standard output is for results and JSON.
 notes = Console(stderr=True, markup=False, highlight=False)
@@ -93,6 +100,16 @@ def resolve_base(settings: Settings) -> BaseModel:
 
     with progress() as say:
         return resolve_base_model(settings.model.base, settings.data.directory, say)
+
+
+def open_in_browser(address: str) -> None:
+    """Open a page in the browser, and wait for one that stays in the foreground.
+
+    Not in a text browser: the page needs JavaScript, and the terminal would be taken.
+    """
+    with contextlib.suppress(webbrowser.Error):
+        if webbrowser.get().basename not in TEXT_BROWSERS:
+            webbrowser.open(address)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ from trainer.round_context import Learner
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
+PAIRS_AT_ONCE = 50
+"""Half a second's work."""
+PAUSE_S = 0.1
+"""SQLite's longest time between two attempts of a writer that waits."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,13 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     """Add each line as an answer (rejected) and its correction (chosen), with the training basis "local".
 
     A prompt is a list of chat messages, or text: rendered text is used as it is, other text becomes a user's message.
-    Either all lines are added or none: raises SettingsError with the file and line of the first invalid one.
+    Raises SettingsError with the file and line of the first invalid one, before any is added. They are added a few at a
+    time, so that a bot that runs waits for none of its writes; after an interruption the same file can be given again.
     """
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    with closing(open_database(settings)) as database, database.transaction() as session:
-        whose = open_personality(session, settings, personality)
+    with closing(open_database(settings)) as database:
+        with database.transaction() as session:
+            whose = open_personality(session, settings, personality)
         own = settings_of(settings, whose.card)
         chat = load_chat_format(base.path, own.model.template_options)
         lines = list(_read(file, chat, own.chat.system_prompt))
@@ -101,8 +108,13 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
             raise SettingsError(
                 f"{file} has no pairs: write a JSON object with prompt, chosen and rejected on each line"
             )
-        new = [line for line in lines if add_local_pair(session, whose.id, base.revision, line)]
-    return ImportedPairs(imported=len(new), known=len(lines) - len(new))
+        imported = 0
+        for start in range(0, len(lines), PAIRS_AT_ONCE):
+            with database.transaction() as session:
+                for line in lines[start : start + PAIRS_AT_ONCE]:
+                    imported += add_local_pair(session, whose.id, base.revision, line)
+            time.sleep(PAUSE_S)
+    return ImportedPairs(imported=imported, known=len(lines) - imported)
 
 
 def render_prompt(

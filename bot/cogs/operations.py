@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -90,6 +90,7 @@ class AlertWatch(BotCog):
         """Time since which the database has been unreachable."""
         self._away_is_told = False
         self._has_warned = False
+        self._logged: set[Alert] = set()
 
     async def cog_load(self) -> None:
         self.services.tasks.repeat(self._watch, POLL_INTERVAL_S, "check for problems")
@@ -110,7 +111,8 @@ class AlertWatch(BotCog):
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(has_changed, scope, present):
                 await database.run(record_alerts, scope, present)
-        if await database.read(alerts_to_announce):
+        if waiting := [entry.content for entry in await database.read(alerts_to_announce)]:
+            self._log(waiting)
             # Shielded: an alert that is marked as sent must be sent, even if the bot closes.
             await asyncio.shield(
                 self.services.tasks.spawn(announce_waiting(database, alerts_to_announce, self._tell), "send alerts")
@@ -130,13 +132,16 @@ class AlertWatch(BotCog):
                 problems.append(joined(" ", (personality.name, damage)))
         return problems
 
+    def _log(self, waiting: Sequence[Alert]) -> None:
+        """Log each alert once, whether or not Discord takes it."""
+        for alert in waiting:
+            if alert not in self._logged:
+                log.log(logging.ERROR if alert.ended_at is None else logging.INFO, "Alert: %s", describe_alert(alert))
+        self._logged = set(waiting)
+
     async def _tell(self, alert: Alert) -> bool:
         """Return False if Discord refused the message and it should be sent later."""
-        describe = partial(describe_alert, alert)
-        if not await self._send(describe):
-            return False
-        log.log(logging.ERROR if alert.ended_at is None else logging.INFO, "Alert: %s", describe())
-        return True
+        return await self._send(partial(describe_alert, alert))
 
     async def _send(self, describe: Callable[[], str]) -> bool:
         """Send the description in the channel's language; return whether Discord took it, or no channel is set."""
@@ -151,11 +156,10 @@ class AlertWatch(BotCog):
             if not self._has_warned:
                 log.error(
                     "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or "
-                    "set alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
+                    "set alerts.channel to another channel, or to 0. Trying again every %g s.",
                     channel_id,
                     error,
                     POLL_INTERVAL_S,
-                    describe(),
                 )
             self._has_warned = True
             return False

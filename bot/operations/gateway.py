@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying
 from bot.background import BackgroundTasks
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
-from storage.errors import ShardTaken
+from storage.errors import DataDirectoryInUse, ShardTaken
 from storage.retrying import retries
 from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S, worker_name
 from storage.runtime.shards import leave_shards, record_shard_heartbeats, shards_of, take_shards
@@ -81,11 +81,11 @@ class ShardHeartbeat:
     async def begin(self, retry_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
         """Take the shards, and record heartbeats from now on.
 
-        A process on another machine that has just died looks alive until its last heartbeat is old enough, so taken
-        shards are tried again for `retry_s` seconds; after that, ShardTaken is raised.
+        A process that has just died looks alive until its last heartbeat is old enough, so taken shards are tried again
+        for `retry_s` seconds; after that, the error of `take_shards` is raised.
         """
         report = partial(log.warning, "Waiting for another process to stop: %s")
-        options = retries(lambda error: isinstance(error, ShardTaken), report, retry_s)
+        options = retries(lambda error: isinstance(error, ShardTaken | DataDirectoryInUse), report, retry_s)
         await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self._worker)
         beat = partial(self._database.run, record_shard_heartbeats, self._shards, self._worker)
         self._beating = self._tasks.repeat(beat, HEARTBEAT_S, "record a heartbeat")

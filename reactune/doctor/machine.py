@@ -23,7 +23,7 @@ from sqlalchemy import text
 from bot.console.signin import require_whole_sign_in
 from bot.operations.health import disk_check
 from reactune.doctor.findings import Hint, Problem
-from reactune.shared import reading
+from reactune.shared import reading, this_machine
 from storage.models.hardware import has_gpu
 from storage.operations.console_sessions import digest_of
 from storage.runtime.log_setup import log_file
@@ -166,7 +166,7 @@ def check_pages(settings: MetricsSettings) -> str:
 
 def _is_ours(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT_S) as answer:
+        with this_machine.open(url, timeout=HEALTH_TIMEOUT_S) as answer:
             return bool(json.load(answer) == {"live": True})
     except (OSError, ValueError, HTTPException):  # HTTPException: not an address, or not a web server
         return False

@@ -10,8 +10,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.rows import database_now
 from storage.database.tables import HeartbeatRow
-from storage.errors import ShardTaken
-from storage.runtime.processes import BOT, SILENT_AFTER_S, host_of, last_heartbeat, record_heartbeat
+from storage.errors import DataDirectoryInUse, ShardTaken
+from storage.runtime.processes import ANOTHER_FOLDER, BOT, SILENT_AFTER_S, host_of, last_heartbeat, record_heartbeat
 from storage.settings.sections import DiscordSettings
 
 ID_STEP = 1 << 22
@@ -68,14 +68,17 @@ def take_shards(session: Session, shards: Shards, worker: str) -> None:
     """Record heartbeats of these shards; raises ShardTaken if another process runs one of them.
 
     It is also raised if another process uses a different shard count, because the two would share servers differently.
+    Raises DataDirectoryInUse if another process runs other shards as this worker. The caller holds the locks of its
+    shards, so that heartbeats of the same shards as this worker are its own, of an earlier start.
     """
     alive = database_now(session) - timedelta(seconds=SILENT_AFTER_S)
-    others = select(HeartbeatRow).where(
-        HeartbeatRow.process.startswith(BOT), HeartbeatRow.worker != worker, HeartbeatRow.beat_at > alive
-    )
+    own = (HeartbeatRow.worker == worker) & HeartbeatRow.process.in_(shards.names)
+    others = select(HeartbeatRow).where(HeartbeatRow.process.startswith(BOT), ~own, HeartbeatRow.beat_at > alive)
     for other in session.scalars(others.order_by(HeartbeatRow.process)):
         if other.process in shards.names or _count_of(other.process) != shards.count:
             raise ShardTaken(other.process, host_of(other.worker))
+        if other.worker == worker:
+            raise DataDirectoryInUse(other.process, host_of(worker), ANOTHER_FOLDER)
     _note_crash(session, shards)
     record_shard_heartbeats(session, shards, worker)
 

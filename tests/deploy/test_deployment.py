@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from reactune.app import app
 from storage.settings.loading import OWN_FILE, load_settings
 from storage.settings.sections import Settings
+from tests.reactune.answering import answering
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -80,6 +83,15 @@ def test_containers_run_commands_and_settings_that_exist(services):
     assert f":{Settings().metrics.trainer_port}/metrics" in services["trainer"]["healthcheck"]["test"][-1]
 
 
+def test_containers_with_a_proxy_find_themselves_healthy(services):
+    checks = [services[name]["healthcheck"]["test"] for name in ("trainer", "vllm")]
+    checks.append(["CMD", *json.loads(re.search(r"HEALTHCHECK.*\n +CMD (.*)", dockerfile())[1])])
+    with answering() as server:
+        for _, *command in checks:
+            command[-1] = re.sub(r"(?<=127\.0\.0\.1:)\d+", str(server.server_port), command[-1])
+            subprocess.run(command, env={**os.environ, "http_proxy": "http://127.0.0.1:9"}, check=True)
+
+
 def test_containers_publish_no_port_and_hold_no_secret(services):
     for name, service in services.items():
         assert "ports" not in service, name
@@ -102,18 +114,42 @@ def test_units_do_not_start_again_what_a_person_must_mend(name, command):
     assert str(settings.data.directory) == f"/var/lib/{service['StateDirectory']}"
 
 
-def test_a_command_by_hand_runs_as_the_services_do(tmp_path):
+@pytest.fixture
+def by_hand(tmp_path):
+    """Run the script for commands by hand with these variables; return what it gives to systemd-run."""
     stand_in = tmp_path / "systemd-run"
     stand_in.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", encoding="utf-8")
     stand_in.chmod(0o755)
-    script, path = DEPLOY / "reactune", f"{tmp_path}:/usr/bin:/bin"
-    ran = subprocess.run([script, "base", "use", "a b"], env={"PATH": path}, capture_output=True, text=True, check=True)
+
+    def run(*words: str, **variables: str) -> list[str]:
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", **variables}
+        command = [DEPLOY / "reactune", *words]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    return run
+
+
+def test_a_command_by_hand_runs_as_the_services_do(by_hand):
+    ran = by_hand("base", "use", "a b")
     service = unit("reactune.service")["Service"]
     started = service["ExecStart"].split()
-    assert ran.stdout.splitlines()[-6:] == [started[0], "base", "use", "a b", *started[-2:]]
+    assert ran[-6:] == [started[0], "base", "use", "a b", *started[-2:]]
     same = [f"--uid={service['User']}", *(f"--setenv={one}" for one in service["Environment"].split())]
     same += [f"--property={name}={service[name]}" for name in ("WorkingDirectory", "EnvironmentFile", "UMask")]
-    assert set(same) <= set(ran.stdout.splitlines())
+    assert set(same) <= set(ran)
+
+
+def test_a_command_by_hand_gets_the_address_to_copy_to_out_of_sight(by_hand):
+    ran = by_hand("db", "copy", COPY_TO_URL="postgresql://reactune:secret@db/reactune")
+    assert "--setenv=COPY_TO_URL" in ran
+    assert not any("secret" in word for word in ran)
+    assert "--setenv=COPY_TO_URL" not in by_hand("db", "copy")
+
+
+@pytest.mark.parametrize("name", ["reactune", "reactune-trainer", "reactune-backup"])
+def test_what_a_service_compiles_is_kept_for_its_next_start(name):
+    service = unit(f"{name}.service")["Service"]
+    assert f"PYTHONPYCACHEPREFIX=/var/lib/{service['StateDirectory']}/compiled" in service["Environment"].split()
 
 
 def test_the_backup_runs_before_the_nightly_round():

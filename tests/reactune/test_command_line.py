@@ -65,6 +65,8 @@ from tests.storage.personalities.test_tavern import card_of, picture_of
 from tests.tiny_model import build_tiny_base
 from trainer.rounds import worker
 
+HANG_S = 20.0
+"""After which a test is given up."""
 LATER = 10_000
 """A day after every vote that a test gives."""
 
@@ -294,6 +296,21 @@ def test_a_backup_is_made_and_restored(reactune, in_json, refused, version, tmp_
     assert in_json("model", "list")["in_use"] == "base"
     (line,) = in_json("audit", "--action", "restore")["entries"]
     assert line["subject"].startswith("backup.tar.gz, of ")
+
+
+def test_a_backup_is_tried_beside_a_running_bot(reactune, in_json, settings, version, tmp_path):
+    file, trial = str(tmp_path / "backup.tar.gz"), tmp_path / "trial"
+    (tmp_path / "reactune.toml").write_text("chat.cooldown_s = 7\n")
+    in_json("backup", file)
+    (tmp_path / "reactune.toml").unlink()
+    with sole_process(BOT, settings.data.directory):
+        done = in_json("restore", file, "--into", str(trial))
+    assert done["settings"] == str(trial / "reactune.toml")
+    assert (trial / "adapters" / version.digest).is_dir()
+    assert in_json("audit", "--action", "restore")["entries"] == []
+    with closing(sqlite3.connect(trial / "reactune.db")) as restored:
+        assert restored.execute("SELECT count(*) FROM versions").fetchone() == (1,)
+    assert not (tmp_path / "reactune.toml").exists()
 
 
 @pytest.mark.slow
@@ -692,6 +709,33 @@ def test_a_demo_leaves_a_tilde_to_the_shell(reactune, tmp_path):
     code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", "~nobody-here")
     assert (code, "data.directory" in err) == (2, False)
     assert f"the folder {tmp_path / '~nobody-here'} cannot be used" in err
+
+
+@pytest.mark.parametrize(("browser", "is_opened"), [("w3m", False), ("browser.sh", True)])
+def test_pages_are_opened_in_no_text_browser(tmp_path, browser, is_opened):
+    stand_in, opened = tmp_path / browser, tmp_path / "opened"
+    stand_in.write_text(f"#!/bin/sh\necho > {opened}\n", encoding="utf-8")
+    stand_in.chmod(0o755)
+    path = os.pathsep.join(sys.path)
+    environment = {"PATH": "/nowhere", "TERM": "xterm", "BROWSER": str(stand_in), "PYTHONPATH": path}
+    program = "from reactune.shared import open_in_browser; open_in_browser('http://127.0.0.1:8790/')"
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert opened.exists() == is_opened
+
+
+def test_a_demo_serves_its_page_to_a_browser_that_stays_in_the_foreground(reactune, tmp_path, monkeypatch):
+    served, seen = threading.Event(), threading.Event()
+
+    async def serve(_, *, on_ready, **__):
+        on_ready("http://127.0.0.1:8790/")
+        served.set()
+        assert seen.wait(HANG_S)
+
+    monkeypatch.setattr("reactune.demo.open_in_browser", lambda _: served.wait(HANG_S) and seen.set())
+    monkeypatch.setattr("reactune.demo.prepare_base", lambda *_: None)
+    monkeypatch.setattr("reactune.demo.supervised_trainer", lambda *_: nullcontext())
+    monkeypatch.setattr("bot.demo.page.serve_demo", serve)
+    assert reactune("demo", "--port", "0", "--directory", str(tmp_path / "demo"))[0] == 0
 
 
 def test_a_demo_waits_only_for_a_folder_that_another_process_uses(tmp_path):

@@ -55,6 +55,12 @@ def test_the_link_signs_in_who_asked(settings, bot, capsys, option, user_id):
     assert found.user_id == user_id
 
 
+def test_a_proxy_is_not_asked_for_this_machine(settings, bot, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    bot.said = json.dumps({"database": digest_of(settings)})
+    console(browser=False)
+
+
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [

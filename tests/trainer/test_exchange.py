@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from sqlalchemy import func, select
@@ -42,3 +43,16 @@ def test_a_bad_line_is_named_and_nothing_is_imported(settings, tmp_path, second,
     with database.snapshot() as session:
         assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
     database.close()
+
+
+def test_a_bot_that_runs_writes_while_pairs_are_imported(settings, database, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.exchange.PAIRS_AT_ONCE", 2)
+    pairs = [json.dumps({"prompt": f"question {n}", "chosen": "yes", "rejected": "no"}) for n in range(6)]
+    (tmp_path / "in.jsonl").write_text("\n".join(pairs))
+    importing = threading.Thread(target=import_file, args=(settings, tmp_path / "in.jsonl"))
+    importing.start()
+    found = set()
+    while importing.is_alive():
+        with database.transaction() as session:  # waits for the write lock
+            found.add(session.scalar(select(func.count()).select_from(ReplyRow)))
+    assert found & {2, 4}

@@ -66,10 +66,28 @@ log = logging.getLogger(__name__)
 def run_trainer(settings: Settings, stop: threading.Event) -> None:
     """Run requested and scheduled rounds, one at a time, until `stop` is set.
 
-    Raises DataDirectoryInUse if another trainer uses the data folder, SettingsError on a bad schedule, and
+    Waits while another trainer or a command by hand uses the data folder. Raises SettingsError on a bad schedule, and
     DatabaseError.
     """
-    with sole_process(TRAINER, settings.data.directory), closing(open_database(settings)) as database:
+    is_waiting = False
+    while not stop.is_set():
+        try:
+            with sole_process(TRAINER, settings.data.directory):
+                _serve_alone(settings, stop)
+        except DataDirectoryInUse:
+            if not is_waiting:
+                log.warning(
+                    "Another trainer, or a command such as `reactune train`, uses %s. This trainer starts when "
+                    "that has ended.",
+                    settings.data.directory,
+                )
+            is_waiting = True
+            stop.wait(POLL_S)
+    log.info("The trainer has stopped.")
+
+
+def _serve_alone(settings: Settings, stop: threading.Event) -> None:
+    with closing(open_database(settings)) as database:
         worker = RoundWorker(settings, database, stop)
         worker.clean_up()
         schedule = settings.training.schedule
@@ -80,7 +98,6 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
             planned = f"at {schedule!r} UTC and on request" if schedule.strip() else "on request"
             log.info("The trainer is ready. Rounds run %s.", planned)
             worker.serve()
-    log.info("The trainer has stopped.")
 
 
 def train_now(

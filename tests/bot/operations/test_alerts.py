@@ -86,6 +86,18 @@ async def test_an_alert_that_discord_refuses_is_sent_later(told, fail_a_round, e
     assert caplog.text.count("Alerts cannot be sent to channel") == 1
 
 
+async def test_the_log_has_each_alert_once_while_discord_refuses_them(told, fail_a_round, env, channel, query, caplog):
+    route = f"/channels/{channel.id}/messages"
+    env.inject_error("POST", route, status=403, code=50001, message="Missing Access", times=9)
+    fail_a_round()
+    assert await told() == []
+    full = AlertKind("disk", "The disk is almost full", "make room")
+    query(lambda session: raise_alert(session, "elsewhere", full))
+    assert await told() == []
+    assert await told() == []
+    assert caplog.text.count(f"Alert: {FAILED}") == caplog.text.count("Alert: ⚠️ The disk is almost full") == 1
+
+
 async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows):
     caplog.set_level(logging.INFO)
     fail_a_round()

@@ -98,6 +98,13 @@ def test_pages_may_be_at_an_address_of_the_newer_kind():
     assert check_pages(MetricsSettings(address="::1", port=port)) == f"http://[::1]:{port} is free"
 
 
+def test_pages_of_a_running_bot_are_found_past_a_proxy(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with answering() as server:
+        server.said = json.dumps({"live": True})
+        assert check_pages(MetricsSettings(port=server.server_port)) == f"served on {server.url}"
+
+
 @pytest.mark.parametrize("address", ["not an address", "a" * 70, "a.invalid/\n"])
 def test_an_invalid_metrics_address_is_reported(address):
     with pytest.raises(Problem, match=r"cannot be opened .*: another program uses it, or it is not an address"):

@@ -110,6 +110,15 @@ class TestTaken:
         assert refusal.value.exit_code == 2
         assert set(session.scalars(select(HeartbeatRow.worker))) == {HERE}
 
+    def test_a_process_in_the_same_folder_is_refused_whatever_its_shards(self, session: Session) -> None:
+        take_shards(session, ALL, HERE)
+        with pytest.raises(ShardTaken, match="here:/data already runs 'bot'"):
+            take_shards(session, Shards(2, frozenset({0})), HERE)
+        leave_shards(session, ALL, HERE)
+        take_shards(session, Shards(2, frozenset({0})), HERE)
+        with pytest.raises(DataDirectoryInUse, match="another bot 0/2 is using here:/data: stop it first, or set data"):
+            take_shards(session, Shards(2, frozenset({1})), HERE)
+
     def test_the_same_process_starts_again_at_once(self, session: Session) -> None:
         take_shards(session, ALL, HERE)
         take_shards(session, ALL, HERE)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import HeartbeatRow
-from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsError
+from storage.errors import PersonalityNotFound, SettingsError
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import NewVersion, list_versions, register
@@ -320,16 +320,16 @@ def test_a_round_killed_for_memory_counts_even_if_the_trainer_is_stopped_for_tha
     assert database.fetch(memory_failures, round_.personality_id) == 1
 
 
-def test_a_second_trainer_on_the_data_folder_is_refused(database: Database, settings: Settings) -> None:
-    with trainer_thread(settings):
-        wait_for(lambda: is_trainer_alive(database))
-        with pytest.raises(DataDirectoryInUse, match="another trainer"):
-            run_trainer(settings, threading.Event())
-        with trainer_process(settings) as second:
-            _, errors = second.communicate(timeout=HANG_S)
-    assert second.returncode == 2
-    assert errors.startswith("reactune: another trainer is using")
-    assert "Traceback" not in errors
+def test_a_trainer_starts_when_a_command_that_trains_has_ended(
+    database: Database, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as by_hand:
+        by_hand.enter_context(sole_process(TRAINER, settings.data.directory))
+        with trainer_thread(settings):
+            wait_for(lambda: "a command such as `reactune train`, uses" in caplog.text)
+            assert not is_trainer_alive(database)
+            by_hand.close()
+            wait_for(lambda: is_trainer_alive(database))
 
 
 def is_trainer_alive(database: Database) -> bool:
