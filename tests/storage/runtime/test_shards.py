@@ -15,7 +15,7 @@ from storage.conversations.replies import find_unfinished, recent_messages
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
-from storage.errors import ShardTaken
+from storage.errors import DataDirectoryInUse, ShardTaken
 from storage.runtime.processes import BOT, SILENT_AFTER_S
 from storage.runtime.shards import ALL, Shards, last_stop, leave_shards, note_stop, shards_of, take_shards
 from storage.settings.sections import DiscordSettings
