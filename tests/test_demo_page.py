@@ -220,7 +220,7 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     page.get_by_role("button", name="Submit").click()
     expect_in_view(page, "counts as the better one")
 
-    page.get_by_label("You are").select_option(label="grace, the admin")
+    page.get_by_label("You are").select_option(label="grace (admin)")
     expect(page.get_by_text("counts as the better one")).to_have_count(0)
     say(page, "/version status")
     expect_in_view(page, "1 question with liked and disliked answers and 1 suggested answer; a round needs")

@@ -76,7 +76,7 @@ class Review(CuratorCog):
     @app_commands.guild_only()
     @app_commands.default_permissions(manage_guild=True)
     async def review(self, interaction: discord.Interaction) -> None:
-        """Decide on what waits: suspicious votes, and wrong facts that members report."""
+        """Decide what is waiting: suspicious votes, and wrong facts that members report."""
         await interaction.response.defer(ephemeral=True)
         for personality_id in await _administered(interaction, self.services):
             await asyncio.to_thread(

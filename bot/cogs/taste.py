@@ -49,7 +49,7 @@ class Taste(BotCog):
         personality: str | None = None,
         switch: Literal["on", "off"] | None = None,
     ) -> None:
-        """Show what people like, how sure that is, and what follows it."""
+        """Show what people like, how sure I am, and what it changes."""
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
         if switch is None:

@@ -127,9 +127,7 @@ def _describe_bindings(session: Session, personality: Personality, guild_id: int
     ]
     if places:
         return gettext("bound {places}", places=_some(places) if is_short else ", ".join(places))
-    return (
-        gettext("answers wherever no other is bound") if personality.is_default else gettext("not bound to any channel")
-    )
+    return gettext("answers everywhere else") if personality.is_default else gettext("not bound to any channel")
 
 
 def _describe_version(now: AnsweringNow) -> str:

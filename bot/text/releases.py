@@ -30,7 +30,7 @@ ANSWER_CHARS = 240
 BEFORE_AND_AFTER = gettext_noop("The same messages, before and after")
 NOT_ON_VERSION = {
     NotOnVersion.ON_HOLD: gettext_noop("on hold or left out"),
-    NotOnVersion.IN_CONSOLE: gettext_noop("on answers in the console"),
+    NotOnVersion.IN_CONSOLE: gettext_noop("on pairs in `/choose` and the console"),
     NotOnVersion.OTHER_STRENGTH: gettext_noop("on answers at another strength"),
 }
 """Reasons why a vote is not shown as one on a version's answers."""
@@ -160,7 +160,7 @@ def _move(move: AliasMove, version: Version) -> str:
     made = gettext("{admin} promoted it", admin=who)
     said = made if becomes else gettext("{admin} replaced it", admin=who)
     if move.overrides_gate:
-        said = gettext("{did}, against the checks", did=said)
+        said = gettext("{did}, with override", did=said)
     return _because(said, move.reason)
 
 
@@ -272,7 +272,9 @@ def outcome_words(version: Version) -> str:
     by_gate = {
         GateVerdict.PASS: gettext("✓ passed the checks"),
         GateVerdict.FAIL: gettext("✗ failed the checks"),
-        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("✓ passed the checks; members' choices decide"),
+        GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("✓ passed the checks; members' choices decide")
+        if version.metrics
+        else gettext("imported and not checked; members' choices decide"),
     }
     decided = by_people if "reason" in version.evidence else {}
     return decided.get(version.verdict, by_gate[version.verdict])

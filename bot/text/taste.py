@@ -124,8 +124,8 @@ def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: boo
         learns = gettext("After {votes}, I begin to learn what you like.", votes=votes)
         acts = [gettext("From now on, I begin several answers and finish the one that you'd like best.")]
     else:
-        sees = gettext("After {votes}, it is clear enough what you like: {liked}.", votes=votes, liked=liked)
-        learns = gettext("After {votes}, it is clear enough which answers you like.", votes=votes)
+        sees = gettext("After {votes}, I have seen enough to learn what you like: {liked}.", votes=votes, liked=liked)
+        learns = gettext("After {votes}, I have seen enough to learn which answers you like.", votes=votes)
         acts = [
             *([gettext("From now on, new versions of me learn it.")] if by_rounds else []),
             *([gettext("Until one answers, I follow answers of my own in that style.")] if by_examples else []),
@@ -195,17 +195,17 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
         needs = ngettext("it needs {count} more vote or choice", "it needs {count} more votes or choices", left)
         return gettext("It is not used yet"), needs
     if votes <= UNJUDGED:
-        return gettext("It is used, but not judged yet"), ngettext(
-            "after {count} more vote or choice, it predicts each before it learns from it",
-            "after {count} more votes or choices, it predicts each before it learns from it",
+        return gettext("It is used, but not tested yet"), ngettext(
+            "the test begins after {count} more vote or choice",
+            "the test begins after {count} more votes or choices",
             UNJUDGED + 1 - votes,
         )
     if not report.now.chooses:
-        return gettext("It is not used now"), gettext("the share of 👍 alone predicts votes better")
+        return gettext("It is not used now"), gettext("always guessing the average predicts votes better")
     if report.evidence < 1:
-        return gettext("It is used"), gettext("so far it predicts votes no better than the share of 👍 alone does")
-    clearly = gettext_noop("it predicts votes clearly better than the share of 👍 alone does")
-    as_well = gettext_noop("it predicts votes at least as well as the share of 👍 alone does")
+        return gettext("It is used"), gettext("so far it predicts votes no better than always guessing the average")
+    clearly = gettext_noop("it predicts votes clearly better than always guessing the average")
+    as_well = gettext_noop("it predicts votes at least as well as always guessing the average")
     return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well)
 
 

@@ -9,7 +9,7 @@ from storage.settings.loading import OWN_FILE
 INTRODUCTION = """\
 This sets up the bot: its token, your server, where it answers, its base model and its personality.
 Each answer is kept at once: the token in .env, the others in {file} and the database.
-Ctrl-C stops it; started again, it begins with what is set."""
+Ctrl-C stops it; the next start goes on with what was answered."""
 
 
 def init(config: Config = None) -> None:

@@ -352,10 +352,7 @@ def ask_gate(session: Session, version: Version | None, *, override: bool, reaso
     if version is None or version.verdict is GateVerdict.PASS:
         return False
     if not override:
-        reasons = failed_checks(session, version)
-        if version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE and not reasons:
-            reasons.append(Sentence("people have not decided about it yet"))
-        raise GateNotPassed(version.name, version.verdict, reasons)
+        raise GateNotPassed(version.name, version.verdict, failed_checks(session, version))
     if not reason.strip():
         raise OverrideNeedsReason(version.name)
     return True

@@ -64,7 +64,11 @@ def find_command(seat: Seat, name: str) -> SlashCommand:
     if name in known:
         raise UserFacingError(f"You may not use `/{name}` here. Use it in a channel, as {ADMIN}, the admin.")
     alike = [command.qualified_name for command in list_commands(seat) if command.qualified_name.startswith(name)]
-    offer = f"Choose one: {', '.join(f'`/{one}`' for one in alike)}." if name and alike else "Commands lists them."
+    offer = (
+        f"Choose one: {', '.join(f'`/{one}`' for one in alike)}."
+        if name and alike
+        else "The *Commands* button lists them all."
+    )
     raise UserFacingError(f"There is no command `/{name}`. {offer}")
 
 

@@ -29,7 +29,7 @@ BY_RULE = {
     Rule.ALWAYS: TOPICS[LOUNGE],
 }
 IN_THREAD = "A thread is one conversation: I read what was said before."
-IN_PRIVATE = "Only the two of us read this."
+IN_PRIVATE = "Only the two of us, and whoever runs the bot, can read this."
 MAX_THREAD_NAME_CHARS = 100  # Discord's limit
 
 

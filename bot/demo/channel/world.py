@@ -109,7 +109,7 @@ class World:
     @property
     def titles(self) -> dict[str, str]:
         """Each person's title on the server; empty for members."""
-        return dict.fromkeys(MEMBERS, "") | {ADMIN: "the admin"}
+        return dict.fromkeys(MEMBERS, "") | {ADMIN: "admin"}
 
     def seat(self, person: str, place: str) -> Seat | None:
         """Return the person's seat in a place; None if there is no such person or place."""

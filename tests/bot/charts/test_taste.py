@@ -134,7 +134,7 @@ def test_choices_alone_are_not_called_thumbs():
 
 def test_the_cards_say_whether_it_is_used_and_what_is_not_known():
     assert use_words(CLEAR).title == "It is used"
-    assert use_words(CLEAR).caption.startswith("It predicts votes clearly better than the share of thumbs up alone")
+    assert use_words(CLEAR).caption.startswith("It predicts votes clearly better than always guessing the average")
     assert question_words(CLEAR).caption.startswith("Whether they like lists, a capital letter at the start, ")
 
 
@@ -171,7 +171,7 @@ def test_the_reader_s_language_is_drawn():
     with speaking(GERMAN):
         texts = texts_of(CLEAR)
         assert effect_words(CLEAR).title == "Klar beliebt: kürzere Antworten und eine Frage am Ende"
-        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser voraus als der Anteil der Daumen hoch")
+        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser voraus als der bloße Durchschnitt")
     assert {"Was bei default gefällt", "kürzere Antworten", "Gefällt", "Gefällt nicht"} <= set(texts)
     assert "160 Stimmen und 12 Entscheidungen · 04.11.2026" in texts
 
@@ -182,16 +182,8 @@ class TestUse:
         [
             (0, "It is not used yet: it needs 10 more votes or choices."),
             (9, "It is not used yet: it needs 1 more vote or choice."),
-            (
-                10,
-                "It is used, but not judged yet: after 11 more votes or choices, it predicts each before it learns "
-                "from it.",
-            ),
-            (
-                20,
-                "It is used, but not judged yet: after 1 more vote or choice, it predicts each before it learns from "
-                "it.",
-            ),
+            (10, "It is used, but not tested yet: the test begins after 11 more votes or choices."),
+            (20, "It is used, but not tested yet: the test begins after 1 more vote or choice."),
         ],
     )
     def test_of_few_votes(self, votes, said):
@@ -202,12 +194,12 @@ class TestUse:
     @pytest.mark.parametrize(
         ("evidence", "said"),
         [
-            (4e16, "it predicts votes clearly better than the share of 👍 alone does."),
-            (340.4, "it predicts votes clearly better than the share of 👍 alone does."),
-            (3.94, "it predicts votes at least as well as the share of 👍 alone does."),
+            (4e16, "it predicts votes clearly better than always guessing the average."),
+            (340.4, "it predicts votes clearly better than always guessing the average."),
+            (3.94, "it predicts votes at least as well as always guessing the average."),
             (
                 0.81,
-                "so far it predicts votes no better than the share of 👍 alone does.",
+                "so far it predicts votes no better than always guessing the average.",
             ),
         ],
     )
@@ -226,7 +218,7 @@ class TestUse:
         )
 
     def test_not_once_it_is_refuted(self):
-        said = "It is not used now: the share of 👍 alone predicts votes better."
+        said = "It is not used now: always guessing the average predicts votes better."
         assert describe_use(replace(CLEAR, evidence=0.05, now=IDLE)) == said
 
     def test_not_without_a_choice(self):

@@ -73,7 +73,7 @@ class TestInTheChannel:
         await env.settle()
         begins, teaches = news_in(place.channel)
         assert begins.endswith(FROM_NOW)
-        assert teaches.startswith("After 61 votes, it is clear enough what you like: ")
+        assert teaches.startswith("After 61 votes, I have seen enough to learn what you like: ")
         assert "a question at the end (sure)" in teaches
         assert "From now on, new versions of me learn it." in teaches
         assert "Until one answers, I follow answers of my own in that style." in teaches

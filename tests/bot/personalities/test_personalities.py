@@ -267,7 +267,7 @@ class TestShow:
         await bind(place, "keeper", strength=0.5)
         text = (await place.grace.slash(place.channel, "personality show")).response.content
         base = "version base (has not learned yet) · 0 examples"
-        assert f"**default** · {base} · answers wherever no other is bound" in text
+        assert f"**default** · {base} · answers everywhere else" in text
         assert f"**keeper** · {base} · bound in <#{place.channel.id}> at strength 0.5" in text
         assert "far" not in text
         refused = await place.grace.slash(place.channel, "personality edit", personality="far")

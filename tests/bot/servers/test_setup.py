@@ -420,7 +420,7 @@ async def test_it_speaks_german_and_the_audit_trail_does_not(place, env, wizard,
     assert "**Ich beantworte jede Nachricht in**" in wizard.text
     await wizard.choose("always", talk)
     await wizard.press("Weiter", 6)
-    answers = f"**Antwort auf:** jede Nachricht in {talk.mention}; sonst überall Erwähnungen und Antworten an mich"
+    answers = f"**Ich antworte auf:** jede Nachricht in {talk.mention}; sonst überall Erwähnungen und Antworten an mich"
     assert f"{answers}\n-# ✏️ jetzt: überall Erwähnungen und Antworten an mich" in wizard.text
     assert f"⚠️ In {talk.mention} brauche ich „Reaktionen hinzufügen“." in wizard.text
     await wizard.press("Fertigstellen")

@@ -105,7 +105,6 @@ document.addEventListener("htmx:afterSettle", (event) => {
 function place(menu) {
   const items = menu.querySelector(".items");
   const button = menu.querySelector("summary").getBoundingClientRect();
-  items.style.position = "fixed";
   items.style.right = `${document.documentElement.clientWidth - button.right}px`;
   items.style.top = `${Math.max(0, Math.min(button.bottom + 4, innerHeight - items.offsetHeight - 8))}px`;
 }

@@ -11,7 +11,7 @@ async def test_everybody_sees_the_commands_that_they_may_use(channel):
     assert 'data-command="suggest"' in ada
     assert 'data-command="version promote"' not in ada
     assert 'data-command="version promote"' in grace
-    assert "grace, the admin" in grace
+    assert "grace (admin)" in grace
     direct = (await channel.look("grace", "direct")).html
     assert 'data-command="version promote"' not in direct
 
@@ -72,7 +72,7 @@ async def test_mistakes_get_a_sentence(channel):
     for person, text, said in (
         ("ada", "/version status", "You may not use /version status here"),
         ("grace", "/version", "There is no command /version . Choose one: /version compare"),
-        ("grace", "/nonsense", "There is no command /nonsense . Commands lists them"),
+        ("grace", "/nonsense", "There is no command /nonsense . The Commands button lists them all"),
         ("grace", "/taste now", "There is no personality"),
         ("ada", "/suggest this", "has no options"),
         ("grace", "/arena start answers:many", "answers is a whole number"),

@@ -79,3 +79,14 @@ async def test_that_the_bot_does_not_answer_is_said_until_it_does(page):
     await expect(page.get_by_role("alert")).to_contain_text("does not answer")
     await page.unroute_all()
     await expect(page.get_by_role("alert")).to_be_empty()
+
+
+async def test_a_menu_opens_beside_its_message_and_moves_nothing(page, world):
+    await chat(world, 1, 48)
+    message = page.locator("article").filter(has_text="Number 12.")
+    await message.scroll_into_view_if_needed()
+    await message.hover()
+    before = await message.bounding_box()
+    await message.locator(".menu > summary").click()
+    await expect(message.get_by_role("link", name="Reply")).to_be_in_viewport()
+    assert await message.bounding_box() == before
