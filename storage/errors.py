@@ -128,7 +128,7 @@ class ReleaseRefused(StorageError):
 
 NOT_READY = {
     "fail": gettext_noop("it failed a check"),
-    "not enough evidence": gettext_noop("members' choices have not decided"),
+    "not enough evidence": gettext_noop("members have not decided yet"),
 }
 """{verdict: the same in words}"""
 

@@ -144,7 +144,7 @@ async def test_from_a_message_to_a_promoted_version_and_back(
 
         assert round_.gate["verdict"] == GateVerdict.NOT_ENOUGH_EVIDENCE
         refusal = await grace.slash(channel, "version promote", version="v1")
-        assert "is not ready (members' choices have not decided" in refusal.followups[-1].content
+        assert "is not ready (members have not decided yet" in refusal.followups[-1].content
         await grace.slash(channel, "version promote", version="v1", override=True, reason="six pairs are what we have")
         await ada.send(channel, f"{mention} How are you?")
         words, small_print = channel.last_message.content.rsplit("\n-# ", 1)

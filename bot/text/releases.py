@@ -159,8 +159,8 @@ def _move(move: AliasMove, version: Version) -> str:
     who, becomes = name_actor(move.moved_by), move.to_version_id == version.id
     made = gettext("{admin} promoted it", admin=who)
     said = made if becomes else gettext("{admin} replaced it", admin=who)
-    if move.overrides_gate:
-        said = gettext("{did}, with override", did=said)
+    if move.overrides_gate and becomes:
+        said = gettext("{did}, although it was not ready", did=said)
     return _because(said, move.reason)
 
 
@@ -256,7 +256,7 @@ def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
     verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
-    return f"⚠️ {gettext('The checks were overridden.')} {sentence(verdict)}"
+    return f"⚠️ {gettext('It was not ready.')} {sentence(verdict)}"
 
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
@@ -273,8 +273,8 @@ def outcome_words(version: Version) -> str:
         GateVerdict.PASS: gettext("✓ passed the checks"),
         GateVerdict.FAIL: gettext("✗ failed the checks"),
         GateVerdict.NOT_ENOUGH_EVIDENCE: gettext("✓ passed the checks; members' choices decide")
-        if version.metrics
-        else gettext("imported and not checked; members' choices decide"),
+        if version.round_id
+        else gettext("not checked, because it was imported; members' choices decide"),
     }
     decided = by_people if "reason" in version.evidence else {}
     return decided.get(version.verdict, by_gate[version.verdict])

@@ -120,12 +120,14 @@ def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: boo
     votes = count_kinds(taste.counts)
     liked = name_likings(likings(taste, MOST_IN_NEWS))
     if role is TasteRole.CHOOSING:
-        sees = gettext("After {votes}, I begin to see what you like: {liked}.", votes=votes, liked=liked)
-        learns = gettext("After {votes}, I begin to learn what you like.", votes=votes)
-        acts = [gettext("From now on, I begin several answers and finish the one that you'd like best.")]
+        sees = gettext("After {votes}, I begin to see what people like: {liked}.", votes=votes, liked=liked)
+        learns = gettext("After {votes}, I begin to learn what people like.", votes=votes)
+        acts = [gettext("From now on, I begin several answers and finish the one that people would like best.")]
     else:
-        sees = gettext("After {votes}, I have seen enough to learn what you like: {liked}.", votes=votes, liked=liked)
-        learns = gettext("After {votes}, I have seen enough to learn which answers you like.", votes=votes)
+        sees = gettext(
+            "After {votes}, I've seen enough to train on what people like: {liked}.", votes=votes, liked=liked
+        )
+        learns = gettext("After {votes}, I've seen enough to train on what people like.", votes=votes)
         acts = [
             *([gettext("From now on, new versions of me learn it.")] if by_rounds else []),
             *([gettext("Until one answers, I follow answers of my own in that style.")] if by_examples else []),

@@ -35,18 +35,14 @@ def switch_taste(session: Session, personality_id: int, *, on: bool) -> bool:
 def untold_roles(
     session: Session, personality_id: int, taste: LearnedTaste, settings: Settings
 ) -> list[OutboxMessage[TasteRole]]:
-    """Return the present effects of the taste that people have not been told of."""
-    acting = {
-        TasteRole.CHOOSING: taste.may_choose and settings.generation.candidates > 1,
-        TasteRole.TEACHING: taste.may_teach and bool(settings.generation.examples or settings.pairs.ranked_prompts),
-    }
+    """Return the present effect of the taste that people have not been told of; that it teaches includes the other."""
+    chooses = taste.may_choose and settings.generation.candidates > 1
+    teaches = taste.may_teach and bool(settings.generation.examples or settings.pairs.ranked_prompts)
     told = session.execute(
         select(*TOLD.values()).where(PersonalityRow.id == personality_id, PersonalityRow.follows_taste)
     ).first()
-    if told is None:
+    if told is None or told.told_of_teaching:
         return []
-    return [
-        OutboxMessage(role, personality_id, mark)
-        for (role, mark), is_told in zip(TOLD.items(), told, strict=True)
-        if acting[role] and not is_told
-    ]
+    acting = ((TasteRole.TEACHING, teaches), (TasteRole.CHOOSING, chooses and not told.told_of_choosing))
+    due = [role for role, acts in acting if acts][:1]
+    return [OutboxMessage(role, personality_id, TOLD[role]) for role in due]

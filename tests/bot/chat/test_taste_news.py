@@ -13,7 +13,7 @@ from tests.bot.chat.conftest import CALM, LOUD
 from tests.bot.panels import said
 from tests.seeding import add_reply, add_taste
 
-FROM_NOW = "From now on, I begin several answers and finish the one that you'd like best. `/taste` says more."
+FROM_NOW = "From now on, I begin several answers and finish the one that people would like best. `/taste` says more."
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ class TestInTheChannel:
         assert news_in(place.channel) == []
         await vote_calmly(loud=True)
         (news,) = news_in(place.channel)
-        assert news.startswith(f"After {FEWEST} votes, I begin to see what you like: no “very” (")
+        assert news.startswith(f"After {FEWEST} votes, I begin to see what people like: no “very” (")
         assert news.endswith(FROM_NOW)
         assert "<@" not in news
         assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
@@ -64,20 +64,22 @@ class TestInTheChannel:
         await env.settle()
         assert len(news_in(place.channel)) == 1
 
-    async def test_the_news_that_it_teaches_comes_when_the_votes_are_clear(self, place, query, rows, env):
+    async def test_where_votes_are_clear_at_once_the_second_news_comes_alone(self, place, query, rows, env):
         query(lambda session: add_taste(session, 60))
         await env.bot.services.tastes.refresh()
         await env.bot.services.tastes.settle()
         answer = await place.ask("hi")
         await place.bo.react(answer, "👎")
         await env.settle()
-        begins, teaches = news_in(place.channel)
-        assert begins.endswith(FROM_NOW)
-        assert teaches.startswith("After 61 votes, I have seen enough to learn what you like: ")
+        (teaches,) = news_in(place.channel)
+        assert teaches.startswith("After 61 votes, I've seen enough to train on what people like: ")
         assert "a question at the end (sure)" in teaches
         assert "From now on, new versions of me learn it." in teaches
         assert "Until one answers, I follow answers of my own in that style." in teaches
-        assert [(row.told_of_choosing, row.told_of_teaching) for row in rows(PersonalityRow)] == [(True, True)]
+        await place.ada.react(answer, "👎")
+        await env.settle()
+        assert news_in(place.channel) == [teaches]
+        assert [row.told_of_teaching for row in rows(PersonalityRow)] == [True]
 
     async def test_where_the_bot_may_not_write_another_channel_hears_it(
         self, place, like_calm_answers, vote_calmly, rows
@@ -170,7 +172,7 @@ class TestInPrivate:
 
         query(write)
         shown = (await place.ada.slash(place.channel, "choose")).response
-        assert "you like" not in said(shown)
+        assert FROM_NOW not in said(shown)
         for _ in range(3):  # the taste in memory may lag a press behind
             if FROM_NOW not in said(shown):
                 shown = (await place.ada.click(shown, label="Left")).response or shown

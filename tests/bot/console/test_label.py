@@ -226,7 +226,7 @@ async def test_a_label_that_the_database_does_not_take_can_be_given_again(visito
 
 
 async def test_the_desk_says_once_that_the_taste_acts_and_a_channel_still_hears_it(visitor, desk, env, query, rows):
-    query(lambda session: add_taste(session, 40))
+    query(lambda session: add_taste(session, 12))
     tastes = env.bot.services.tastes
     tastes.of(1)
     await tastes.refresh()

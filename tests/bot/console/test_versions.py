@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from storage.database.columns import utc_now
-from storage.database.enums import OPERATOR, AuditOutcome, RoundStatus
+from storage.database.enums import OPERATOR, AuditOutcome, GateVerdict, RoundStatus
 from storage.database.tables import AuditRow, VersionRow
 from storage.releases.contests import read_contest
 from storage.releases.versions import note_evidence, read_alias
@@ -36,8 +36,9 @@ def options(select: str) -> list[str]:
 
 
 class TestList:
-    async def test_what_people_chose_stands_beside_the_version(self, visitor, waiting, query):
-        v1 = waiting(1.0)
+    async def test_what_people_chose_stands_beside_the_version(self, visitor, add_version, query):
+        query(lambda session: request_round(session, 1, "somebody"))
+        v1 = add_version(1.0, GateVerdict.NOT_ENOUGH_EVIDENCE, round_id=1)
 
         def chosen(session):
             choose(session, v1, None, wins=5, losses=1)
@@ -77,6 +78,15 @@ class TestList:
         assert all(f'href="/versions/v{number}' in page for number in (1, 2, 3)), "the table stays whole"
         tried, beside, _ = re.findall(r"<select.*?</select>", (await visitor.get("/playground")).html, re.DOTALL)
         assert (options(tried), options(beside)) == (["v1", "base"], ["nothing", "v1", "base"])
+
+    async def test_an_imported_version_is_never_said_to_have_passed_the_checks(self, visitor, waiting):
+        waiting(1.0)
+        for path in ("/versions", "/versions/v1"):
+            assert "not checked, because it was imported; members' choices decide" in (await visitor.get(path)).text
+        await visitor.post("/versions/promote", version="v1", override="on", reason="just trying", seen="0")
+        text = (await visitor.get("/versions/v1")).text
+        assert "promoted it, although it was not ready: just trying" in text
+        assert "the checks" not in text
 
     async def test_why_a_version_is_ready_is_said(self, visitor, add_version, query):
         add_version(1.0)
