@@ -275,7 +275,7 @@ def add_version(settings, base, query):
 @pytest.fixture
 def waiting(add_version):
     """Add a version that waits for people's choices."""
-    return lambda value: add_version(value, GateVerdict.NOT_ENOUGH_EVIDENCE, {"divergence": 0.25})
+    return lambda value: add_version(value, GateVerdict.NOT_ENOUGH_EVIDENCE)
 
 
 @pytest.fixture
