@@ -30,7 +30,7 @@ AUTHENTICATION_FAILED = 4004
 """Discord's close code for a token that is not, or no longer, valid."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NO_TOKEN = (
-    f"{TOKEN_VARIABLE} is not set: copy .env.example to .env and put the bot's token there "
+    f"{TOKEN_VARIABLE} is not set: run `reactune init`, or copy .env.example to .env and put the bot's token there "
     "(Discord developer portal, your application, Bot, Reset Token), or try `reactune demo`, which needs no token"
 )
 BAD_TOKEN = (

@@ -55,6 +55,9 @@ def count(number: float, noun: str, nouns: str = "") -> str:
     return f"{written} {noun if written == '1' else nouns or noun + 's'}"
 
 
+SHORT_UNITS = {"second": "s", "minute": "min", "hour": "h"}
+
+
 @dataclass(frozen=True)
 class Duration:
     """A duration: in English as text, such as "42 s"; the bot writes it in the reader's language."""
@@ -63,13 +66,13 @@ class Duration:
 
     @property
     def rounded_up(self) -> tuple[int, str]:
-        """Return 42 and "second" or, from 90 s, 3 and "minute"."""
-        in_seconds = math.ceil(self.seconds), "second"
-        return in_seconds if self.seconds < 90 else (math.ceil(self.seconds / 60), "minute")
+        """Return 42 and "second" or, from 90 s, 3 and "minute" or, from 90 min, 2 and "hour"."""
+        unit, length = ("second", 1) if self.seconds < 90 else ("minute", 60) if self.seconds < 5400 else ("hour", 3600)
+        return math.ceil(self.seconds / length), unit
 
     def __str__(self) -> str:
         count, unit = self.rounded_up
-        return f"{count} {'s' if unit == 'second' else 'min'}"
+        return f"{count} {SHORT_UNITS[unit]}"
 
 
 def shorten(text: str, limit: int) -> str:

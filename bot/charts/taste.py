@@ -229,7 +229,7 @@ def quoted(axes: Axes, answer: str) -> str:
 def use_words(report: TasteReport) -> Words:
     """Return whether the taste is used, as the title, and the reason below it."""
     title, why = use_and_reason(report)
-    return Words(title, sentence(why.replace("👍", gettext("thumbs up"))))
+    return Words(title, sentence(why))
 
 
 def question_words(report: TasteReport) -> Words:

@@ -171,10 +171,10 @@ def first_notice(settings: PrivacySettings) -> str:
 
 
 BASES = {
-    Basis.LOCAL: "given outside Discord",
-    Basis.PROMPT_BANK: "to the prompt bank",
-    Basis.LIVE_CHAT: "to members who allow training",
-    NO_BASIS: "that are not trained on",
+    Basis.LOCAL: "Answers given outside Discord",
+    Basis.PROMPT_BANK: "Answers to the prompt bank",
+    Basis.LIVE_CHAT: "Answers to members who allow training",
+    NO_BASIS: "Answers not used for training",
 }
 """The answers with each training basis, as operators read it."""
 
@@ -186,7 +186,7 @@ def report_lines(report: PrivacyReport, settings: PrivacySettings) -> list[str]:
         lines.append(f"The next clean-up deletes {count(report.past_retention, 'answer')}.")
     for basis, ages in report.answers.items():
         counted = ", ".join(f"{number:,} {age}" for age, number in ages.items())
-        lines.append(f"Answers {BASES.get(basis, basis)}: {sum(ages.values()):,} ({counted}).")
+        lines.append(f"{BASES.get(basis, basis)}: {sum(ages.values()):,} ({counted}).")
     lines += [f"Rows in {table}: {number:,}." for table, number in report.rows.items() if number]
     lines += [
         f"Members who allow learning: {report.consents:,}; members who deleted their data: {report.erasures:,}.",

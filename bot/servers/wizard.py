@@ -46,7 +46,7 @@ LASTS_S = 14 * 60.0
 EXPIRED = gettext_noop("This took longer than 14 minutes, so nothing was changed. Use `/setup` again.")
 RESTARTED = gettext_noop("I was restarted in the meantime, so nothing was changed. Use `/setup` again.")
 CLOSED = gettext_noop("Closed. Nothing was changed.")
-NOTHING_YET = gettext_noop("Nothing is set up here yet. This is what I do now:")
+NOTHING_YET = gettext_noop("Nothing is set up here yet. This is what I do so far:")
 INTRODUCTION = gettext_noop("Nothing changes before you press **Finish**.")
 MOST_WARNINGS = 8
 TEXT_CHARS = 3500
@@ -206,12 +206,13 @@ class SetupView(Pages):
 
     def _overview(self) -> Iterable[str]:
         lines = self._draft.lines()
-        yield from lines
         if self._page:
+            yield from lines
             yield from self._warnings(beside=lines)
             return
         now = self._draft.known.now
-        yield f"-# {now.describe_origin() or gettext(NOTHING_YET)}"
+        yield now.describe_origin() or gettext(NOTHING_YET)
+        yield from lines
         yield gettext(INTRODUCTION)
 
     def _outcome(self) -> Iterable[str]:

@@ -90,10 +90,10 @@ def describe_first_version(personality: str, examples: int) -> str:
     """Return the offer of a first version from the examples on the personality's card."""
     return ngettext(
         "**First version:** {name} can learn the {count} example on its card now. With the bundled base this takes "
-        "about {minutes} minutes, with a larger one longer. Members meet the version only once it is promoted, so "
+        "about {minutes} minutes, with a larger one longer. Members get answers from it only once it is promoted, so "
         "compare before and after first.",
         "**First version:** {name} can learn the {count} examples on its card now. With the bundled base this takes "
-        "about {minutes} minutes, with a larger one longer. Members meet the version only once it is promoted, so "
+        "about {minutes} minutes, with a larger one longer. Members get answers from it only once it is promoted, so "
         "compare before and after first.",
         examples,
         name=personality,

@@ -148,7 +148,7 @@ def _ranking(status: ModelStatus, settings: Settings) -> str:
         return gettext("Training uses only members' own comparisons (pairs.ranked_prompts = 0).")
     if status.outlook.taste.may_rank:
         return gettext(
-            "I add answers to {prompts} prompts, ordered by what members like, where I am sure.",
+            "I add pairs of my own answers to up to {prompts} prompts, where I am sure what members like.",
             prompts=settings.pairs.ranked_prompts,
         )
     return sentence(translated(status.outlook.taste.why_unsure))

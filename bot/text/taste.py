@@ -177,12 +177,19 @@ def describe_use(report: TasteReport) -> str:
     used, why = use_and_reason(report)
     if not report.now.chooses:
         return sentence(reasoned(used, why))
-    both = gettext("Examples and rounds follow it.")
-    follows = gettext("Rounds follow it.") if report.now.champion else both  # a version is shown no examples
+    both = gettext("New versions learn it too, and I follow examples of it.")
+    versions = gettext("New versions learn it too.")
+    follows = versions if report.now.champion else both  # a version is shown no examples
     waits = (
-        gettext("Rounds follow it. Examples do not yet: the votes do not show clearly enough what people like.")
+        gettext(
+            "New versions learn it too. I don't follow examples of it yet: the votes do not show clearly enough what "
+            "people like."
+        )
         if report.ranks
-        else gettext("Examples and rounds do not follow it yet: the votes do not show clearly enough what people like.")
+        else gettext(
+            "New versions don't learn it yet, nor do I follow examples of it: the votes do not show clearly enough "
+            "what people like."
+        )
     )
     return f"{sentence(reasoned(used, why))} {follows if report.teaches else waits}"
 
@@ -191,24 +198,26 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
     """Return whether the taste is used, and why, as two halves of a sentence."""
     votes = report.counts.total
     if why := _why_it_may_not(report):
-        return gettext("It is not used"), why
+        return gettext("I don't use it"), why
     if votes < FEWEST:
         left = FEWEST - votes
         needs = ngettext("it needs {count} more vote or choice", "it needs {count} more votes or choices", left)
-        return gettext("It is not used yet"), needs
+        return gettext("I don't use it yet"), needs
     if votes <= UNJUDGED:
-        return gettext("It is used, but not tested yet"), ngettext(
-            "the test begins after {count} more vote or choice",
-            "the test begins after {count} more votes or choices",
+        return gettext("I use it to choose answers, but have not tested it yet"), ngettext(
+            "I start testing it after {count} more vote or choice",
+            "I start testing it after {count} more votes or choices",
             UNJUDGED + 1 - votes,
         )
     if not report.now.chooses:
-        return gettext("It is not used now"), gettext("always guessing the average predicts votes better")
+        return gettext("I don't use it now"), gettext("it guesses votes worse than always guessing the average")
     if report.evidence < 1:
-        return gettext("It is used"), gettext("so far it predicts votes no better than always guessing the average")
-    clearly = gettext_noop("it predicts votes clearly better than always guessing the average")
-    as_well = gettext_noop("it predicts votes at least as well as always guessing the average")
-    return gettext("It is used"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well)
+        return gettext("I use it to choose answers"), gettext(
+            "so far it guesses votes no better than always guessing the average"
+        )
+    clearly = gettext_noop("it guesses votes clearly better than always guessing the average")
+    as_well = gettext_noop("it guesses votes at least as well as always guessing the average")
+    return gettext("I use it to choose answers"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well)
 
 
 def _why_it_may_not(report: TasteReport) -> str:

@@ -42,7 +42,7 @@ def _check_base(settings: Settings) -> str:
     off = "the bot tells members that it cannot see"
     base = find_base(settings)
     if not can_see(base.path):
-        return f"off (pictures.server is empty, and {base.name} does not see): {off}"
+        return f"off (pictures.server is empty, and {base.name} cannot see pictures): {off}"
     if not may_see(base.path, settings) or is_served_as_graph(shape_of(base.path).config, settings.model):
         needs = 'model.engine = "transformers" and no model.quantization'
         return f"off (pictures.server is empty, and {base.name} sees only with {needs}): {off}"

@@ -41,8 +41,8 @@ def check_access_list(settings: Settings) -> str:
             _require_id(setting, id_)
     if not access.servers:
         raise Problem(
-            "the bot serves nobody, because access.servers is empty: start the bot, invite it to your server, and copy "
-            "the line for reactune.toml from its log"
+            "the bot serves nobody, because access.servers is empty: run `reactune init`, or start the bot, "
+            "invite it to your server, and copy the line for reactune.toml from its log"
         )
     whom = "every server that invites it" if EVERY_SERVER in access.servers else count(len(access.servers), "server")
     limits = [count(len(ids), word) for ids, word in ((access.channels, "channel"), (access.roles, "role")) if ids]

@@ -9,7 +9,7 @@ from storage.settings.loading import OWN_FILE
 INTRODUCTION = """\
 This sets up the bot: its token, your server, where it answers, its base model and its personality.
 Each answer is kept at once: the token in .env, the others in {file} and the database.
-Ctrl-C stops it; the next start goes on with what was answered."""
+Ctrl-C stops it; the next start goes on where you left off."""
 
 
 def init(config: Config = None) -> None:

@@ -202,7 +202,8 @@ class LearnedTaste:
             )
         if not self.may_choose:
             return sentences.Sentence(
-                "the taste predicts votes worse than the share of 👍, so training uses only members' own comparisons"
+                "the taste guesses votes worse than always guessing the average, so training uses only members' own "
+                "comparisons"
             )
         return sentences.Sentence("I can't tell yet what members like, so training uses only their own comparisons")
 

@@ -214,7 +214,7 @@ def test_the_help_of_the_demo_lists_the_tastes(reactune):
 @pytest.mark.parametrize("command", [("run",), ("bot",)])
 def test_without_a_token_one_sentence_says_what_to_do(refused, command):
     err = refused(*command)
-    assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: copy .env.example to .env")
+    assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: run `reactune init`, or copy .env")
 
 
 def test_a_token_in_use_is_a_usage_error_so_a_supervisor_does_not_restart_the_bot(refused):
@@ -490,7 +490,7 @@ def test_privacy_report_counts_what_is_stored(reactune, in_json, settings) -> No
     report = in_json("privacy", "report")
     assert (report["answers"], report["rows"]["replies"]) == ({"none": {"under 1 day": 1}}, 1)
     lines = reactune("privacy", "report")[1].splitlines()
-    assert any(line == "Answers that are not trained on: 1 (1 under 1 day)." for line in lines)
+    assert any(line == "Answers not used for training: 1 (1 under 1 day)." for line in lines)
     assert "Versions trained on data that was deleted later: none." in lines
 
 
@@ -539,7 +539,7 @@ def test_taste_says_what_people_like_how_sure_and_why(reactune, in_json, seeded)
     lines = out.splitlines()
     assert code == 0
     assert lines[0].startswith("After 40 votes by 3 members, people like: ")
-    assert lines[1].startswith("It is used: it predicts votes ")
+    assert lines[1].startswith("I use it to choose answers: it guesses votes ")
     assert any(line.startswith("- a question at the end: ") and line.endswith(" 👍 (sure)") for line in lines)
     assert [line[0] for line in lines if line[0] in "👍👎"] == ["👍", "👍", "👎", "👎"]
     assert lines[-1].endswith("I see style only, not whether an answer is right, funny or helpful.")
@@ -586,7 +586,7 @@ def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, i
     said = " ".join(reactune("model", "rollback")[1].split())
     assert "No version answers yet, but people's votes already shape the answers." in said
     assert said.endswith("To switch that off too, run reactune taste --switch off.")
-    assert "It is not used: an admin has switched it off." in reactune("taste", "--switch", "off")[1]
+    assert "I don't use it: an admin has switched it off." in reactune("taste", "--switch", "off")[1]
     found = in_json("taste")
     assert (found["is_switched_off"], found["is_used"], found["teaches"]) == (True, False, False)
     assert "An admin has switched the taste off" in " ".join(reactune("model", "list")[1].split())

@@ -133,8 +133,8 @@ def test_choices_alone_are_not_called_thumbs():
 
 
 def test_the_cards_say_whether_it_is_used_and_what_is_not_known():
-    assert use_words(CLEAR).title == "It is used"
-    assert use_words(CLEAR).caption.startswith("It predicts votes clearly better than always guessing the average")
+    assert use_words(CLEAR).title == "I use it to choose answers"
+    assert use_words(CLEAR).caption.startswith("It guesses votes clearly better than always guessing the average")
     assert question_words(CLEAR).caption.startswith("Whether they like lists, a capital letter at the start, ")
 
 
@@ -171,7 +171,7 @@ def test_the_reader_s_language_is_drawn():
     with speaking(GERMAN):
         texts = texts_of(CLEAR)
         assert effect_words(CLEAR).title == "Klar beliebt: kürzere Antworten und eine Frage am Ende"
-        assert use_words(CLEAR).caption.startswith("Er sagt Stimmen klar besser voraus als der bloße Durchschnitt")
+        assert use_words(CLEAR).caption.startswith("Es sagt Stimmen klar besser voraus als der bloße Durchschnitt")
     assert {"Was bei default gefällt", "kürzere Antworten", "Gefällt", "Gefällt nicht"} <= set(texts)
     assert "160 Stimmen und 12 Entscheidungen · 04.11.2026" in texts
 
@@ -180,10 +180,18 @@ class TestUse:
     @pytest.mark.parametrize(
         ("votes", "said"),
         [
-            (0, "It is not used yet: it needs 10 more votes or choices."),
-            (9, "It is not used yet: it needs 1 more vote or choice."),
-            (10, "It is used, but not tested yet: the test begins after 11 more votes or choices."),
-            (20, "It is used, but not tested yet: the test begins after 1 more vote or choice."),
+            (0, "I don't use it yet: it needs 10 more votes or choices."),
+            (9, "I don't use it yet: it needs 1 more vote or choice."),
+            (
+                10,
+                "I use it to choose answers, but have not tested it yet: I start testing it after 11 more votes or "
+                "choices.",
+            ),
+            (
+                20,
+                "I use it to choose answers, but have not tested it yet: I start testing it after 1 more vote or "
+                "choice.",
+            ),
         ],
     )
     def test_of_few_votes(self, votes, said):
@@ -194,32 +202,33 @@ class TestUse:
     @pytest.mark.parametrize(
         ("evidence", "said"),
         [
-            (4e16, "it predicts votes clearly better than always guessing the average."),
-            (340.4, "it predicts votes clearly better than always guessing the average."),
-            (3.94, "it predicts votes at least as well as always guessing the average."),
+            (4e16, "it guesses votes clearly better than always guessing the average."),
+            (340.4, "it guesses votes clearly better than always guessing the average."),
+            (3.94, "it guesses votes at least as well as always guessing the average."),
             (
                 0.81,
-                "so far it predicts votes no better than always guessing the average.",
+                "so far it guesses votes no better than always guessing the average.",
             ),
         ],
     )
     def test_until_it_is_refuted(self, evidence, said):
-        expected = f"It is used: {said} Examples and rounds follow it."
+        expected = f"I use it to choose answers: {said} New versions learn it too, and I follow examples of it."
         assert describe_use(replace(CLEAR, evidence=evidence)) == expected
 
     def test_what_is_slower_to_undo_waits_until_the_votes_are_clear(self):
         assert describe_use(replace(CLEAR, evidence=3.94, teaches=False, ranks=False)).endswith(
-            "Examples and rounds do not follow it yet: the votes do not show clearly enough what people like."
+            "nor do I follow examples of it: the votes do not show clearly enough what people like."
         )
 
     def test_rounds_follow_choices_before_that(self):
         assert describe_use(replace(CLEAR, teaches=False)).endswith(
-            "Rounds follow it. Examples do not yet: the votes do not show clearly enough what people like."
+            "New versions learn it too. I don't follow examples of it yet: the votes do not show clearly "
+            "enough what people like."
         )
 
     def test_not_once_it_is_refuted(self):
-        said = "It is not used now: always guessing the average predicts votes better."
+        said = "I don't use it now: it guesses votes worse than always guessing the average."
         assert describe_use(replace(CLEAR, evidence=0.05, now=IDLE)) == said
 
     def test_not_without_a_choice(self):
-        assert describe_use(CASES["not used"]).startswith("It is not used: the bot begins one answer only")
+        assert describe_use(CASES["not used"]).startswith("I don't use it: the bot begins one answer only")

@@ -35,7 +35,7 @@ async def test_it_answers_privately_in_words_and_with_a_picture(place, voted):
     shown = (await taste(place)).response
     lines = said(shown).splitlines()
     assert lines[0].startswith("After 40 votes by 3 members, people like: ")
-    assert lines[1].startswith("It is used: ")
+    assert lines[1].startswith("I use it to choose answers: ")
     assert any(line.startswith("- a question at the end: ") and line.endswith(" 👍 (sure)") for line in lines)
     assert [line[0] for line in lines if line[0] in "👍👎"] == ["👍", "👍", "👎", "👎"]
     assert lines[-1].endswith("I see style only, not whether an answer is right, funny or helpful.")
@@ -129,7 +129,7 @@ class TestSwitch:
         assert place.last.content.endswith("-# base")
         shown = said((await taste(place)).response)
         assert "a question at the end: " in shown, "what people like is still learned"
-        assert "It is not used: an admin has switched it off." in shown
+        assert "I don't use it: an admin has switched it off." in shown
         await taste(place, switch="on")
         assert await self.asked(place, engine, rows) == (4, True)
         assert [(row.action, row.subject, row.outcome) for row in rows(AuditRow)] == [

@@ -51,7 +51,7 @@ async def test_the_page_says_what_is_stored_and_who_did_what(visitor, place):
     stored = await visitor.get("/trust/stored")
     assert "<h1>What is stored</h1>" in stored.html, "a page of its own without scripts"
     assert "Everything said here may be used for training." in stored.text
-    assert "given outside Discord under 1 day 1" in stored.text
+    assert "Answers given outside Discord under 1 day 1" in stored.text
     page = await visitor.get("/trust")
     assert 'href="/trust/stored"' in page.html
     assert "console train" in page.text

@@ -82,7 +82,7 @@ def test_german_begins_a_sentence_after_a_colon_with_a_capital_letter(folder: Pa
     cannot = Sentence("{version} cannot answer: {reason}", version="v1", reason=reason)
     with speaking(Language("de", read_catalogues(folder)["de"])):
         assert gettext(cannot) == "v1 kann nicht antworten: Sie ist älter als die neuesten 3"
-        assert reasoned(gettext("It is not used"), "v1 antwortet") == "Der Geschmack wird nicht genutzt: v1 antwortet"
+        assert reasoned(gettext("I don't use it"), "v1 antwortet") == "Danach richte ich mich nicht: v1 antwortet"
     assert cannot == "v1 cannot answer: it is older than the newest 3"
 
 
@@ -136,7 +136,7 @@ def test_numbers_and_plurals_follow_the_language(folder: Path) -> None:
         (1, "1 s", "1 Sekunde"),
         (42, "42 s", "42 Sekunden"),
         (100, "2 min", "2 Minuten"),
-        (90_000, "1500 min", "1.500 Minuten"),
+        (90_000, "25 h", "25 Stunden"),
     ],
 )
 def test_durations_are_words_of_the_language(folder: Path, seconds: float, english: str, german: str) -> None:

@@ -63,7 +63,7 @@ async def test_direct_messages_remember_the_members_language(env, place):
 
 async def test_commands_are_described_in_german(env):
     model = next(root for root in env.backend.commands[None].values() if root["name"] == "version")
-    assert model["description_localizations"]["de"] == "Beobachten, trainieren, einsetzen und zurückrollen"
+    assert model["description_localizations"]["de"] == "Beobachten, trainieren, einsetzen und zurücknehmen"
     assert not model.get("name_localizations")
     for root in env.backend.commands[None].values():
         for node in _nodes(root):

@@ -46,7 +46,7 @@ def settings_of(base: Path, folder: Path, **model: object) -> Settings:
 
 def test_without_servers_it_says_what_members_read(tmp_path):
     blind = settings_of(build_tiny_base(tmp_path / "tiny"), tmp_path)
-    assert check_pictures(blind).startswith("off (pictures.server is empty, and tiny does not see)")
+    assert check_pictures(blind).startswith("off (pictures.server is empty, and tiny cannot see pictures)")
     assert check_voice(Settings()).startswith("off (voice.server is empty)")
 
 

@@ -231,7 +231,7 @@ class TestAccess:
     def test_an_operator_reads_that_nobody_is_served_yet(self, find):
         found = find("Access", access={"servers": ()})
         assert found.status == "problem"
-        assert found.message.startswith("the bot serves nobody, because access.servers is empty: start the bot")
+        assert found.message.startswith("the bot serves nobody, because access.servers is empty: run `reactune init`")
 
     def test_the_served_servers_and_roles_are_reported(self, find):
         found = find("Access", access={"servers": (self.ID,), "roles": (self.ID,)})

@@ -115,7 +115,7 @@ def test_a_taste_that_is_switched_off_is_told_but_nothing_follows_it(session, pe
     assert (report.now.taste_acts, report.teaches) == (False, False)
     assert report.now.in_short == "base (its taste is switched off)"
     text = taste_text(report)
-    assert "It is not used: an admin has switched it off." in text
+    assert "I don't use it: an admin has switched it off." in text
     assert "An admin has switched the taste off: it chooses no answers" in text
     assert "not learned" not in text
 

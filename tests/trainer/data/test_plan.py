@@ -172,7 +172,8 @@ def test_a_taste_that_knows_too_little_ranks_nothing_and_the_round_says_why() ->
     [
         (
             {"is_refuted": True},
-            "the taste predicts votes worse than the share of 👍, so training uses only members' own comparisons",
+            "the taste guesses votes worse than always guessing the average, so training uses only members' own "
+            "comparisons",
         ),
         (
             {"is_clear": False},
