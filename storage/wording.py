@@ -65,13 +65,16 @@ class Duration:
     seconds: float
 
     @property
-    def rounded_up(self) -> tuple[int, str]:
-        """Return 42 and "second" or, from 90 s, 3 and "minute" or, from 90 min, 2 and "hour"."""
-        unit, length = ("second", 1) if self.seconds < 90 else ("minute", 60) if self.seconds < 5400 else ("hour", 3600)
-        return math.ceil(self.seconds / length), unit
+    def rounded(self) -> tuple[int, str]:
+        """Return 42 and "second" or, from 90 s, 3 and "minute", both rounded up, or, from 90 min, 2 and "hour"."""
+        if self.seconds < 90:
+            return math.ceil(self.seconds), "second"
+        if self.seconds < 5400:
+            return math.ceil(self.seconds / 60), "minute"
+        return math.floor(self.seconds / 3600 + 0.5), "hour"
 
     def __str__(self) -> str:
-        count, unit = self.rounded_up
+        count, unit = self.rounded
         return f"{count} {SHORT_UNITS[unit]}"
 
 

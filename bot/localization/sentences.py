@@ -118,7 +118,7 @@ def day_of_year(value: date) -> str:
 def duration(value: Duration) -> str:
     """Return "3 min" or, in another language, its words, such as "3 Minuten"."""
     locale = _present.get().locale
-    count, unit = value.rounded_up
+    count, unit = value.rounded
     return str(value) if locale.language == "en" else format_unit(count, f"duration-{unit}", locale=locale)
 
 
