@@ -32,7 +32,7 @@ def test_bytes_are_gigabytes_or_if_fewer_megabytes(number: float, words: str) ->
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "1 s"), (42, "42 s"), (89.5, "90 s"), (90, "2 min"), (700, "12 min"), (5_400, "2 h"), (10_980, "4 h")],
+    [(0.2, "1 s"), (42, "42 s"), (89.5, "90 s"), (90, "2 min"), (700, "12 min"), (5_400, "2 h"), (10_980, "3 h")],
 )
 def test_durations_are_rounded_to_seconds_minutes_or_hours(seconds: float, words: str) -> None:
     assert f"{Duration(seconds)}" == words
