@@ -448,7 +448,7 @@ def test_the_guide_leads_through_the_first_ten_minutes(tmp_path: Path, browser: 
 def choose_ten_pairs(page: Page) -> None:
     page.locator(".guide").get_by_role("button", name="/choose").click()
     for number in range(1, 11):
-        pair = page.locator("article", has_text=f"{number} of 10 · only you see this").last
+        pair = page.locator("article", has_text=f"Which answer is better? {number} of 10").last
         pair.get_by_role("button", name="Left").click(timeout=ANSWER_MS)
     expect(page.locator(".guide")).not_to_contain_text("of 10", timeout=ANSWER_MS)
 

@@ -94,7 +94,7 @@ class Choose(BotCog):
 
     def _pair_view(self, pair: SittingPair, done: int, news: Sequence[str]) -> discord.ui.LayoutView:
         output = self.services.settings.output
-        where = gettext("{number} of {all} · only you see this", number=done + 1, all=PAIRS)
+        where = gettext("{number} of {all}", number=done + 1, all=PAIRS)
         asked = f"**{gettext('Which answer is better?')}**\n-# {where}\n>>> {sanitize_markdown(pair.prompt, output)}"
         head = "\n".join([*news, asked])
         texts = [show_tables(sanitize_markdown(side.text, output), output) for side in (pair.first, pair.second)]

@@ -50,6 +50,10 @@ def what_acts(now: AnsweringNow) -> list[str]:
         )
     if now.chooses:
         said.append(gettext("I begin several answers and finish the one that people would like best."))
+    if now.order:
+        said.append(gettext("I follow one order, because it brings what people like: “{order}”", order=now.order))
+    if now.follows_card:
+        said.append(gettext("I follow the examples on the card."))
     if now.liked:
         said.append(
             ngettext(
@@ -58,10 +62,6 @@ def what_acts(now: AnsweringNow) -> list[str]:
                 len(now.liked),
             )
         )
-    if now.order:
-        said.append(gettext("I follow one order, because it brings what people like: “{order}”", order=now.order))
-    if now.follows_card:
-        said.append(gettext("I follow the examples on the card."))
     return said
 
 

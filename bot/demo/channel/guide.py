@@ -74,8 +74,18 @@ JUDGE = "{version} is made. Is it better? Ten pairs show its answers beside toda
 PROMOTE = (
     "You have compared {version} with today's answers. Shall it answer from now on? An admin decides, and says why."
 )
-DONE = "{version} answers now. That was the whole loop. To undo it, grace enters /version rollback."
-UNDONE = "The base answers again. That was the whole loop, and back."
+DONE = GuideStep(
+    LAST,
+    "{version} answers now. That was the whole loop; Versions shows it. An admin, grace, can undo it.",
+    leads_to="/channel/grace/lounge?command=version+rollback",
+    link="Roll back as grace",
+)
+UNDONE = GuideStep(
+    LAST,
+    "The base answers again. That was the whole loop, and back.",
+    leads_to="/versions",
+    link="See all versions",
+)
 
 
 def next_step(session: Session, personality_id: int, remembered: Remembered) -> GuideStep | None:
@@ -84,8 +94,7 @@ def next_step(session: Session, personality_id: int, remembered: Remembered) -> 
         return None
     now = read_alias(session, personality_id)
     if now.version or _has_answered(session, personality_id):
-        words = DONE.format(version=now.version.name) if now.version else UNDONE
-        return GuideStep(LAST, words, leads_to="/versions", link="See all versions")
+        return replace(DONE, words=DONE.words.format(version=now.version.name)) if now.version else UNDONE
     newest = newest_after(session, personality_id, None)
     is_ready = newest is not None and newest.verdict is GateVerdict.PASS
     if waiting := newest if is_ready else find_rival(session, personality_id):

@@ -21,6 +21,7 @@ SMALL_PRINT = "-# "
 _MENTION = re.compile(r"<(?:@[!&]?|#)\d+>")
 _TIME = re.compile(r"<t:(\d{1,11})(?::[tTdDfFR])?>")
 _MESSAGE = re.compile(r"https://discord\.com/channels/(?:\d+|@me)/(\d{1,20})/(\d{1,20})")
+_LIST = re.compile(r"\s*(?:[-*]|\d+\.) ")
 _MARK = re.compile(r"(\|\||https?://[^\s<>]*[^\s<>.,:;\"')\]!?])")
 HEADING = "h4"
 """Level of a message's headings; the page itself has the higher ones."""
@@ -32,9 +33,9 @@ def to_html(text: str, mentions: Mapping[str, str], paths: Mapping[int, str]) ->
 
 
 def _separate_lines(text: str) -> str:
-    """Add the empty lines that Markdown needs: Discord's quotes and small print end with their line, `>>>` never."""
+    """Add the empty lines that Markdown needs: quotes, small print and list items end with their line, `>>>` never."""
     lines: list[str] = []
-    in_code = quotes_rest = False
+    in_code = in_list = quotes_rest = False
     before = ""
     for line in text.split("\n"):
         if not in_code and line.startswith(">>> "):
@@ -42,7 +43,8 @@ def _separate_lines(text: str) -> str:
         if quotes_rest:
             line = f"> {line}"  # noqa: PLW2901
         ends_quote = before.startswith(">") and not line.startswith(">")
-        if not in_code and (ends_quote or SMALL_PRINT in (before[:3], line[:3])):
+        was_in_list, in_list = in_list, bool(_LIST.match(line)) or (in_list and line.startswith(" "))
+        if not in_code and (ends_quote or in_list != was_in_list or SMALL_PRINT in (before[:3], line[:3])):
             lines.append("")
         lines.append(line)
         in_code ^= line.count("```") % 2 == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.text.taste import SWITCHED_OFF, describe_finding, describe_now, taste_text
 from storage.database.enums import Basis, Origin
 from storage.insights.taste_report import read_answering_now, read_taste_report
@@ -95,8 +97,9 @@ def test_the_examples_that_the_base_follows_are_told_until_a_version_answers(ses
     report = read_taste_report(session, personality_id, SETTINGS)
     assert report.now.liked == (liked,)
     now = "I follow 1 example that I wrote myself, in the style that people like."
-    said, quoted = taste_text(report).splitlines()[-3:-1]
-    assert (said.endswith(now), quoted) == (True, f"✏️ “{liked}”")
+    for shown in (report, replace(report, now=replace(report.now, follows_card=True, order="Be brief."))):
+        said, quoted = taste_text(shown).splitlines()[-3:-1]
+        assert (said.endswith(now), quoted) == (True, f"✏️ “{liked}”")
     version = add_version(session, None)
     promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
     assert read_taste_report(session, personality_id, SETTINGS).now.liked == ()

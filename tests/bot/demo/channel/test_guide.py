@@ -87,7 +87,11 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
             reason="I like it",
         )
     )
-    assert guide(await channel.look("ada")).startswith("8 of 8 v1 answers now.")
+    seen = await channel.look("ada")
+    assert guide(seen).startswith("8 of 8 v1 answers now.")
+    assert guide(seen).endswith("Roll back as grace ✕")
+    form = await channel.look("grace", query="?command=version+rollback")
+    assert "Go back to the version that answered before." in form.text
 
 
 async def test_the_guide_knows_a_version_that_is_ready_and_one_that_was_taken_back(channel, query, add_version):

@@ -27,6 +27,8 @@ PATHS = {6: "/channel/ada/lounge"}
         ("see https://example.org/a.", "<p>see <a>https://example.org/a</a>.</p>"),
         ("`https://example.org`", "<p><code>https://example.org</code></p>"),
         ("a\nb", "<p>a<br> b</p>"),
+        ("- one\n  more\nafter", "<ul> <li>one<br> more</li> </ul> <p>after</p>"),
+        ("1. one\nafter\n2. two", '<ol> <li>one</li> </ol> <p>after</p> <ol start="2"> <li>two</li> </ol>'),
     ],
 )
 def test_it_is_shown_as_on_discord(written, shown):
