@@ -70,7 +70,7 @@ def with_token(settings):
 
 
 def test_a_missing_token_says_where_to_get_one(settings):
-    with pytest.raises(ConnectionRefused, match=r"DISCORD_TOKEN is not set: run `reactune init`, or copy \.env\.example to \.env"):
+    with pytest.raises(ConnectionRefused, match=r"not set: run `reactune init`, or copy \.env\.example to \.env"):
         run_bot(settings)
 
 
