@@ -136,7 +136,8 @@ def restore(
         bool, typer.Option("--replace", help="Replace the existing rows; they are backed up first.")
     ] = False,
     into: Annotated[
-        Path | None, typer.Option("--into", help="Try it in this folder, away from the bot's data and settings.")
+        Path | None,
+        typer.Option("--into", help="Restore into this folder instead, and leave the bot's data and settings alone."),
     ] = None,
     config: Config = None,
     as_json: AsJson = False,

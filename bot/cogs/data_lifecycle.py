@@ -82,7 +82,7 @@ class DataLifecycle(BotCog):
         await self._complete_departures(checked)
 
     async def _check_guild(self, guild_id: int) -> bool:
-        """Look up who left the server and who came back; return False if that is unknown."""
+        """Record who left the server and who came back; return False if Discord did not say."""
         guild = self.bot.get_guild(guild_id)
         if guild is not None:
             await self.services.database.run(cancel_departures, guild_id)

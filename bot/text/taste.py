@@ -177,17 +177,17 @@ def describe_use(report: TasteReport) -> str:
     used, why = use_and_reason(report)
     if not report.now.chooses:
         return sentence(reasoned(used, why))
-    both = gettext("New versions learn it too, and I follow examples of it.")
+    both = gettext("New versions learn it too, and I follow examples in that style.")
     versions = gettext("New versions learn it too.")
     follows = versions if report.now.champion else both  # a version is shown no examples
     waits = (
         gettext(
-            "New versions learn it too. I don't follow examples of it yet: the votes do not show clearly enough what "
+            "New versions learn it too. I don't follow such examples yet: the votes do not show clearly enough what "
             "people like."
         )
         if report.ranks
         else gettext(
-            "New versions don't learn it yet, nor do I follow examples of it: the votes do not show clearly enough "
+            "New versions don't learn it yet, nor do I follow such examples: the votes do not show clearly enough "
             "what people like."
         )
     )

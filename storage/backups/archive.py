@@ -50,7 +50,7 @@ def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any
 
 
 def _name(draft: Path, file: Path) -> None:
-    """Rename the draft; unlike `Path.rename`, raises FileExistsError if there is a file of that name."""
+    """Rename the draft; raises FileExistsError where `Path.rename` would replace a file."""
     try:
         os.link(draft, file)
     except FileExistsError:

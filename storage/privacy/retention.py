@@ -100,7 +100,7 @@ def describe_retention(settings: PrivacySettings, *, on_discord: bool = True) ->
 
 
 def votes_keep_answers(settings: PrivacySettings) -> bool:
-    """Return whether answers with votes are kept longer, as something still learns from them."""
+    """Return whether votes keep answers longer, because the bot or its rounds still learn from them."""
     return settings.learn_from_reactions or settings.discord_training_permission
 
 

@@ -212,17 +212,17 @@ class TestUse:
         ],
     )
     def test_until_it_is_refuted(self, evidence, said):
-        expected = f"I use it to choose answers: {said} New versions learn it too, and I follow examples of it."
+        expected = f"I use it to choose answers: {said} New versions learn it too, and I follow examples in that style."
         assert describe_use(replace(CLEAR, evidence=evidence)) == expected
 
     def test_what_is_slower_to_undo_waits_until_the_votes_are_clear(self):
         assert describe_use(replace(CLEAR, evidence=3.94, teaches=False, ranks=False)).endswith(
-            "nor do I follow examples of it: the votes do not show clearly enough what people like."
+            "nor do I follow such examples: the votes do not show clearly enough what people like."
         )
 
     def test_rounds_follow_choices_before_that(self):
         assert describe_use(replace(CLEAR, teaches=False)).endswith(
-            "New versions learn it too. I don't follow examples of it yet: the votes do not show clearly "
+            "New versions learn it too. I don't follow such examples yet: the votes do not show clearly "
             "enough what people like."
         )
 
