@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -19,12 +20,12 @@ MAX_STEP_BACK = timedelta(minutes=1)
 """If the clock is set back by less than this, nothing is due twice; after a larger step, the schedule restarts."""
 
 
-def parse_schedule(key: str, text: str) -> CronTrigger | None:
+def parse_schedule(key: str, text: str) -> BaseTrigger | None:
     """Return the trigger of a setting's cron expression, or None if it is empty; raises SettingsError."""
     if not text.strip():
         return None
     try:
-        trigger = CronTrigger.from_crontab(_name_weekdays(text), timezone=UTC)
+        trigger = _trigger(text)
     except ValueError as error:
         raise SettingsError(
             f'{key} = {text!r} is not a valid cron expression ({error}): write five fields, such as "0 4 * * *", '
@@ -33,6 +34,15 @@ def parse_schedule(key: str, text: str) -> CronTrigger | None:
     if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
         raise SettingsError(f"{key} = {text!r} never happens: correct its day or month")
     return trigger
+
+
+def _trigger(text: str) -> BaseTrigger:
+    both = CronTrigger.from_crontab(_name_weekdays(text), timezone=UTC)
+    minute, hour, day, month, weekday = text.split()
+    if day.startswith("*") or weekday.startswith("*"):
+        return both
+    either = (f"{minute} {hour} {day} {month} *", f"{minute} {hour} * {month} {_name_weekdays(weekday)}")
+    return OrTrigger([CronTrigger.from_crontab(each, timezone=UTC) for each in either])  # as cron reads two days
 
 
 def _name_weekdays(text: str) -> str:

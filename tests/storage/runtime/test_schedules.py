@@ -36,6 +36,9 @@ def test_an_empty_schedule_is_none(text: str) -> None:
         ("0 4 * * 6-1", datetime(2026, 11, 7, 4, tzinfo=UTC)),
         ("0 4 * * */2", datetime(2026, 11, 5, 4, tzinfo=UTC)),  # Sunday, Tuesday, Thursday, Saturday
         ("0 4 1 * *", datetime(2026, 12, 1, 4, tzinfo=UTC)),
+        ("0 4 13 * 5", datetime(2026, 11, 6, 4, tzinfo=UTC)),  # a Friday or the 13th
+        ("0 4 5 * fri", datetime(2026, 11, 5, 4, tzinfo=UTC)),
+        ("0 4 */2 * fri", datetime(2026, 11, 13, 4, tzinfo=UTC)),  # cron: both, where one begins with a star
     ],
 )
 def test_a_schedule_is_read_as_cron_reads_it(text: str, expected: datetime) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy import text as sql
 
 from storage.database.database import Database
@@ -102,7 +102,7 @@ def test_a_schedule_that_is_set_again_makes_up_for_nothing(database: Database) -
     assert latest(database) is None
 
 
-def trigger() -> CronTrigger:
+def trigger() -> BaseTrigger:
     found = parse_schedule(SETTING, DAILY)
     assert found is not None
     return found
