@@ -14,7 +14,7 @@ Reason = TypeVar("Reason")
 LEFT_OUT = {
     LeftOut.NEW: gettext_noop("by new accounts or members"),
     LeftOut.REPEATED: gettext_noop("on a question that was decided before"),
-    LeftOut.BEYOND_SHARE: gettext_noop("over the limit per person"),
+    LeftOut.BEYOND_SHARE: gettext_noop("waiting until others choose"),
     LeftOut.OPTED_OUT: gettext_noop("by people who forbade learning"),
     LeftOut.QUARANTINED: gettext_noop("on hold"),
     LeftOut.OTHER_STRENGTH: gettext_noop("on answers at another strength"),
@@ -79,28 +79,28 @@ def describe_contest(contest: Contest, viewer_id: int | None = None) -> str:
 
     An admin's own verdict stands beside that of members; `viewer_id` is who reads this.
     """
-    evidence, version, champion = contest.evidence, contest.rival.name, name_of(contest.champion)
+    members, version, champion = contest.members, contest.rival.name, name_of(contest.champion)
     if contest.admins:
-        return " ".join(filter(None, [_verdicts(contest, viewer_id), _left_out(evidence)]))
-    if not evidence.wins + evidence.losses + evidence.ties and not evidence.left_out:
+        return " ".join(filter(None, [_verdicts(contest, viewer_id), _left_out(members)]))
+    if not members.wins + members.losses + members.ties and not members.left_out:
         return gettext(
             "{version} waits for members' choices: nobody has compared it with {champion} yet.",
             version=version,
             champion=champion,
         )
     left = choices_left(contest)
-    if evidence.needs_people:
+    if members.needs_people:
         more = gettext("other people have to choose too before this is decided")
     elif left is None:
         more = gettext("undecided so far")
     else:
         more = ngettext("about {count} more choice decides", "about {count} more choices decide", left)
-    so_far = lead(version, evidence.wins, evidence.losses)
-    if evidence.ties:
-        so_far += " " + gettext("({ties} about the same)", ties=evidence.ties)
-    if evidence.people:
-        so_far += ", " + ngettext("by {count} member", "by {count} members", evidence.people)
-    return " ".join(filter(None, [f"{so_far}; {translated(contest.dead_end) or more}.", _left_out(evidence)]))
+    so_far = lead(version, members.wins, members.losses)
+    if members.ties:
+        so_far += " " + gettext("({ties} about the same)", ties=members.ties)
+    if members.people:
+        so_far += ", " + ngettext("by {count} member", "by {count} members", members.people)
+    return " ".join(filter(None, [f"{so_far}; {translated(contest.dead_end) or more}.", _left_out(members)]))
 
 
 def lead(version: str, wins: int, losses: int) -> str:
@@ -113,9 +113,9 @@ def lead(version: str, wins: int, losses: int) -> str:
     return gettext("{version} trails {wins} to {losses} in blind comparisons", **names)
 
 
-def _left_out(evidence: Standing) -> str:
+def _left_out(standing: Standing) -> str:
     """Return the number of choices that count, and the reasons why the others do not."""
-    left_out, counted = evidence.left_out, evidence.wins + evidence.losses
+    left_out, counted = standing.left_out, standing.wins + standing.losses
     others = sum(left_out.values())
     if not others:
         return ""
@@ -140,7 +140,7 @@ def _verdicts(contest: Contest, viewer_id: int | None) -> str:
         else gettext("an admin {score}", score=_score(own))
         for admin, own in sorted(contest.admins.items(), key=lambda one: one[0] != viewer_id)
     ]
-    verdicts.append(gettext("members {score}", score=_score(contest.evidence)))
+    verdicts.append(gettext("members {score}", score=_score(contest.members)))
     is_members = not contest.has_few_members and any(own.is_decided for own in contest.admins.values())
     said = gettext(
         "{version} against {champion}: {verdicts}.",

@@ -6,7 +6,7 @@ answers in chat, and arenas that compare just these two. No judgement of a model
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -41,9 +41,11 @@ from storage.votes.voter_caps import largest_share
 from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights, quarantined, read_histories
 
-VOICES = 3.0
+ENOUGH_PEOPLE = 3.0
 """Minimum number of people, by weight, whose choices decide, if as many have voted on the personality lately."""
 LATELY = timedelta(days=30)
+OPENING = 10.0
+"""Everybody may stake their share of this much before others have chosen."""
 LEADS = 3
 """The e-value from which a version leads: a single choice makes it 1.5, which is no lead."""
 AS_GOOD = 0.1
@@ -95,9 +97,9 @@ class Standing:
     """The questions where nobody liked one answer better."""
     people: int = 0
     """Number of people whose choices made the wins and losses."""
-    voices: float = 0.0
+    weighed_people: float = 0.0
     """The weights of the same people, at most 1 each, added up."""
-    voices_with_ties: float = 0.0
+    weighed_people_with_ties: float = 0.0
     """The same, of everybody whose choices count."""
     needs_people: bool = False
     """True if the choices would decide, but come from too few of the people who vote."""
@@ -210,7 +212,7 @@ class Contest:
 
     rival: Version
     champion: Version | None
-    evidence: Standing
+    members: Standing
     """Members' choices, which decide."""
     admins: Mapping[int, Standing] = field(default_factory=dict)
     """Each admin's choices, by user: a verdict of their own, in which nothing limits their share."""
@@ -235,24 +237,23 @@ class Contest:
         """The members' choices, or those of an admin whose verdict decides."""
         decided = [own for own in self.admins.values() if own.is_decided]
         agree = len({own.verdict for own in decided}) == 1
-        return decided[0] if not self.evidence.is_decided and self.has_few_members and agree else self.evidence
+        return decided[0] if not self.members.is_decided and self.has_few_members and agree else self.members
 
     @property
     def standings(self) -> tuple[Standing, ...]:
         """The members' choices, and those of each admin."""
-        return self.evidence, *self.admins.values()
+        return self.members, *self.admins.values()
 
     @property
     def forecast(self) -> Standing:
         """The standing from which the choices that are missing are told: the members', or the admin's with most."""
-        return self.evidence if self.evidence.bets else max(self.standings, key=lambda one: len(one.bets))
+        return self.members if self.members.bets else max(self.standings, key=lambda one: len(one.bets))
 
     @property
     def is_as_good(self) -> bool:
         """Return whether it is as good as the base, which needs examples to be so good: an admin may promote it."""
-        members = self.evidence
-        is_told = members.as_good >= DECISIVE and not members.needs_people
-        return self.champion is None and is_told and members.verdict is not GateVerdict.FAIL
+        is_told = self.members.as_good >= DECISIVE and not self.members.needs_people
+        return self.champion is None and is_told and self.members.verdict is not GateVerdict.FAIL
 
     @property
     def leads(self) -> bool:
@@ -273,7 +274,7 @@ class Contest:
     @property
     def numbers(self) -> dict[str, Any]:
         of_admins = [own.numbers for _, own in sorted(self.admins.items())]
-        return self.evidence.numbers | {"champion": name_of(self.champion), "admins": of_admins}
+        return self.members.numbers | {"champion": name_of(self.champion), "admins": of_admins}
 
 
 class _Choice(NamedTuple):
@@ -349,7 +350,8 @@ def contest_between(session: Session, version: Version, champion: Version | None
     admins = {choice.user_id for choice in choices if choice.by_admin}
     silent = set(session.scalars(select(OptOutRow.user_id)))
     members = [choice for choice in choices if choice.user_id not in admins]
-    found = _of_members(session, members, silent, settings)
+    lately = _active_people(session, version.personality_id, admins, settings, version.created_at)
+    found = _of_members(session, members, silent, settings, lately)
     verdicts = {
         admin: _of_admin(session, [choice for choice in choices if choice.user_id == admin])
         for admin in sorted(admins - silent)
@@ -357,16 +359,16 @@ def contest_between(session: Session, version: Version, champion: Version | None
     is_decided = any(own.is_decided for own in (found, *verdicts.values()))
     if not is_decided and found.as_good < DECISIVE:
         return Contest(version, champion, found, verdicts)
-    has_few = _voices_lately(session, version.personality_id, admins, settings) < VOICES
+    has_few = _active_people(session, version.personality_id, admins, settings, utc_now()) < ENOUGH_PEOPLE
     # The server in which a person is most active must not decide for all.
     if found.is_decided or found.as_good >= DECISIVE:
-        voices = found.voices if found.is_decided else found.voices_with_ties
-        found = replace(found, needs_people=voices < VOICES and not has_few)
+        people = found.weighed_people if found.is_decided else found.weighed_people_with_ties
+        found = replace(found, needs_people=people < ENOUGH_PEOPLE and not has_few)
     return Contest(version, champion, found, verdicts, has_few)
 
 
 def _of_members(
-    session: Session, choices: Sequence[_Choice], silent: Collection[int], settings: VoteSettings
+    session: Session, choices: Sequence[_Choice], silent: Collection[int], settings: VoteSettings, lately: float
 ) -> Standing:
     weights = VoteWeights(session, settings, {(choice.home, choice.user_id) for choice in choices})
     left_out: Counter[LeftOut] = Counter()
@@ -379,19 +381,21 @@ def _of_members(
         elif choice.won is not None:
             left_out[reason or LeftOut.NEW] += 1
     units = _units(session, [choice for choice, _ in weighed])
-    return _weigh(weighed, units, settings.max_voter_share, left_out)
+    return _weigh(weighed, units, _Stakes(settings.max_voter_share, lately), left_out)
 
 
 def _of_admin(session: Session, choices: Sequence[_Choice]) -> Standing:
     counted = [choice for choice in choices if choice.left_out is None]
-    return _weigh([(choice, 1.0) for choice in counted], _units(session, counted), 1.0, Counter())
+    return _weigh([(choice, 1.0) for choice in counted], _units(session, counted), _Stakes(1.0), Counter())
 
 
-def _voices_lately(session: Session, personality_id: int, admins: Collection[int], settings: VoteSettings) -> float:
-    """Return the number of members, by weight, who voted on the personality's recent answers or chose between them."""
-    now = utc_now()
+def _active_people(
+    session: Session, personality_id: int, admins: Collection[int], settings: VoteSettings, until: datetime
+) -> float:
+    """Return the number of members, by weight, who voted on the personality's answers or chose between them lately."""
     answers = select(ReplyRow.guild_id, ReplyRow.basis).where(
-        ReplyRow.personality_id == personality_id, ReplyRow.created_at >= now - LATELY
+        unindexed(ReplyRow.personality_id) == personality_id,  # there are far more answers than votes
+        ReplyRow.created_at.between(until - LATELY, until),
     )
     voted = answers.add_columns(VoteEventRow.user_id).join(VoteEventRow, VoteEventRow.reply_id == ReplyRow.id)
     chose = answers.add_columns(ComparisonRow.user_id).join(ComparisonRow, ComparisonRow.first_id == ReplyRow.id)
@@ -403,7 +407,7 @@ def _voices_lately(session: Session, personality_id: int, admins: Collection[int
     weights = VoteWeights(session, settings, people)
     heaviest: dict[int, float] = {}
     for home, user in people:
-        heaviest[user] = max(heaviest.get(user, 0.0), weights.weight(home, user, now))
+        heaviest[user] = max(heaviest.get(user, 0.0), weights.weight(home, user, until))
     return sum(heaviest.values())
 
 
@@ -509,37 +513,46 @@ def _units(session: Session, choices: Sequence[_Choice]) -> list[int]:
 
 
 def _weigh(
-    choices: Sequence[tuple[_Choice, float]], units: Sequence[int], max_share: float, left_out: Counter[LeftOut]
+    choices: Sequence[tuple[_Choice, float]], units: Sequence[int], stakes: _Stakes, left_out: Counter[LeftOut]
 ) -> Standing:
     """Turn the first decided choice of each unit into a bet, and count the others in `left_out`.
 
-    All picks of an arena are one bet, on their mean. The stake is known before the choice, so that the e-value is valid
-    at every look: it is the weight of the choice's author, or less if that would exceed their share of all stakes so
-    far.
+    All picks of an arena are one bet, on their mean. A choice beyond its author's share waits until others have chosen.
+    Its stake, and when it counts, follow from who chose and not from what, so that the e-value is valid at every look.
     """
-    stakes = _Stakes(max_share)
     settled: set[int] = set()
     bets: list[Bet] = []
     tied: list[Bet] = []
-    for unit, together in _questions(choices, units):
+    waiting: dict[tuple[int, ...], deque[tuple[int, list[tuple[_Choice, float]]]]] = defaultdict(deque)
+
+    def take_first(queue: deque[tuple[int, list[tuple[_Choice, float]]]]) -> bool:
+        unit, together = queue[0]
         if unit in settled:
             left_out[LeftOut.REPEATED] += len(together)
-            continue
-        parts = stakes.place(together)
-        left_out[LeftOut.BEYOND_SHARE] += sum(not part for _, part in parts)
-        if not any(part for _, part in parts):  # somebody else may decide this one
-            continue
-        settled.add(unit)
-        amount = round(sum(part if choice.won else -part for choice, part in parts), 9)
-        bet = Bet(together[0][0].said_at, amount or sum(part for _, part in parts))
-        (bets if amount else tied).append(bet)
-    people, voices = len(stakes.placed), stakes.voices
+        else:
+            parts = stakes.place(together)
+            if not any(part for _, part in parts):
+                return False
+            settled.add(unit)
+            left_out[LeftOut.BEYOND_SHARE] += sum(not part for _, part in parts)
+            amount = round(sum(part if choice.won else -part for choice, part in parts), 9)
+            bet = Bet(together[0][0].said_at, amount or sum(part for _, part in parts))
+            (bets if amount else tied).append(bet)
+        queue.popleft()
+        return True
+
+    for unit, together in _questions(choices, units):
+        waiting[tuple(choice.user_id for choice, _ in together)].append((unit, together))
+        while any(take_first(queue) for queue in waiting.values() if queue):
+            pass
+    left_out[LeftOut.BEYOND_SHARE] += sum(len(together) for queue in waiting.values() for _, together in queue)
+    people, weighed = len(stakes.placed), stakes.weighed_people
     # Last, because the unit that somebody finds equal may be decided by somebody else.
     for (choice, weight), unit in zip(choices, units, strict=True):
         if choice.won is None and unit not in settled and (stake := stakes.place([(choice, weight)])[0][1]):
             settled.add(unit)
             tied.append(Bet(choice.said_at, stake))
-    return Standing(tuple(bets), tuple(tied), people, voices, stakes.voices, left_out=dict(+left_out))
+    return Standing(tuple(bets), tuple(tied), people, weighed, stakes.weighed_people, left_out=dict(+left_out))
 
 
 @dataclass
@@ -547,27 +560,29 @@ class _Stakes:
     """Each person's stakes so far, which limit their next ones."""
 
     max_share: float
+    lately: float = 0.0
+    """People who could choose, by weight, as far as that was known when the version was made."""
     placed: Counter[int] = field(default_factory=Counter)
     """The sum of a person's stakes, by user; only people with one."""
     _heaviest: dict[int, float] = field(default_factory=dict)
 
     @property
-    def voices(self) -> float:
+    def weighed_people(self) -> float:
         """The weights of the people who have a stake, added up."""
         return sum(self._heaviest[user] for user in self.placed)
 
     def place(self, together: Sequence[tuple[_Choice, float]]) -> list[tuple[_Choice, float]]:
-        """Return the stake of each choice of one question, and remember it; together they stake the heaviest weight."""
+        """Return the stake of each choice of one question, and remember it; 0 beyond its author's share.
+
+        Together they stake the heaviest weight.
+        """
         for choice, weight in together:
             self._heaviest[choice.user_id] = max(self._heaviest.get(choice.user_id, 0.0), weight)
-        people = sum(self._heaviest.values()) / max(self._heaviest.values())
-        largest = largest_share(people, self.max_share)
+        people = max(self.lately, sum(self._heaviest.values()) / max(self._heaviest.values()))
         stake, whole = max(weight for _, weight in together), sum(weight for _, weight in together)
-        total = sum(self.placed.values()) + stake
-        parts = []
-        for choice, weight in together:
-            share = stake * weight / whole
-            parts.append((choice, min(share, _room(self.placed[choice.user_id], total - share, largest))))
+        most = largest_share(people, self.max_share) * max(OPENING, self.placed.total() + stake)
+        shares = [(choice, stake * weight / whole) for choice, weight in together]
+        parts = [(choice, share if self.placed[choice.user_id] + share <= most else 0.0) for choice, share in shares]
         self.placed += Counter({choice.user_id: part for choice, part in parts})
         return parts
 
@@ -586,8 +601,3 @@ def _questions(
             together[question].append(weighed)
     for question, some in together.items():
         yield unit_of[question], some
-
-
-def _room(own: float, whole: float, largest: float) -> float:
-    """Return how much a person who staked `own` of `whole` may add without exceeding the largest share."""
-    return max(0.0, (largest * whole - own) / (1 - largest)) if largest < 1 else 1.0

@@ -151,7 +151,7 @@ class Night(Simulation):
 
 def _own(contest: Contest) -> Standing:
     """Return what the person chose, which is an admin's own verdict."""
-    return contest.admins.get(OPERATOR, contest.evidence)
+    return contest.admins.get(OPERATOR, contest.members)
 
 
 def pairs_until_ready(looks: Sequence[Contest], judged: int) -> int:

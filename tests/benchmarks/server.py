@@ -545,12 +545,12 @@ class _Server:
         if contest is None:
             return
         judged = self._versions[contest.rival.id]
-        judged.members = Tally.of(contest.evidence)
+        judged.members = Tally.of(contest.members)
         if OPERATOR in contest.admins:
             judged.admin = Tally.of(contest.admins[OPERATOR])
         if contest.decision is None:
             return
-        judged.decided_by = "members" if contest.deciding is contest.evidence else "admin"
+        judged.decided_by = "members" if contest.deciding is contest.members else "admin"
         conclude(self._session, contest, contest.decision, self._settings.release)
         judged.ended = "dropped"
         if contest.decision.verdict is GateVerdict.PASS:

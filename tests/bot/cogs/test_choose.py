@@ -169,7 +169,7 @@ async def test_while_a_version_waits_it_is_compared_blind_with_what_answers_now(
     assert {pair.chosen_by for pair in pairs} == {PairChoice.RIVALS}
     assert all({versions[pair.first_id], versions[pair.second_id]} == {None, version.id} for pair in pairs)
     contest = query(lambda session: read_contest(session, 1, VoteSettings()))
-    assert contest.evidence.wins + contest.evidence.losses == 3
+    assert contest.members.wins + contest.members.losses == 3
 
 
 async def test_with_a_starter_in_use_choices_go_on_as_before_the_first_round(place, rows, query, release):
@@ -350,7 +350,7 @@ async def test_ten_accounts_of_one_evening_change_nothing(place, rows, env, quer
     assert len(rows(ComparisonRow)) == 10
     assert query(lambda session: read_taste_opinions(session, 1, Settings())).choices == ()
     contest = query(lambda session: read_contest(session, 1, VoteSettings()))
-    assert (contest.evidence.bets, contest.evidence.left_out) == ((), {LeftOut.NEW: 10})
+    assert (contest.members.bets, contest.members.left_out) == ((), {LeftOut.NEW: 10})
     status = said((await place.grace.slash(place.channel, "version status")).response)
     assert "0 of 10 choices count, the others not: 10 by new accounts or members." in status
 

@@ -36,7 +36,7 @@ from storage.releases.promotion import conclude, promote, roll_back
 from storage.releases.versions import Version, ask_gate, find_version, id_of, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.sittings.sittings import choose_two
-from storage.statistics import DECISIVE, e_value
+from storage.statistics import e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
 from tests import past
@@ -63,12 +63,12 @@ def v1(session: Session, personality_id: int) -> Version:
     return add(session, personality_id)
 
 
-def evidence_of(session: Session, version: Version, champion: Version | None = None) -> Standing:
-    return contest_between(session, version, champion, VOTES).evidence
+def members_of(session: Session, version: Version, champion: Version | None = None) -> Standing:
+    return contest_between(session, version, champion, VOTES).members
 
 
 def score(session: Session, version: Version) -> tuple[int, int, int, int]:
-    found = evidence_of(session, version)
+    found = members_of(session, version)
     return found.wins, found.losses, found.ties, found.people
 
 
@@ -93,7 +93,7 @@ def test_a_choice_between_both_is_a_bet(session: Session, v1: Version, is_first:
         pair = ask_twice(session, v1, None) if is_first else ask_twice(session, None, v1)
         said = better if is_first or better is SAME else {NEW: OLD, OLD: NEW}[better]
         compare(session, *pair, user, said)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert (found.wins, found.losses, found.ties, found.people) == (1, 1, 1, 2)
     assert found.better == pytest.approx(e_value([1, -1]))
     assert found.worse == pytest.approx(e_value([-1, 1]))
@@ -110,7 +110,7 @@ def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id:
     session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
     for found in (early, weak):
         compare(session, *found, ALICE, NEW)
-    assert evidence_of(session, v1) == Standing(left_out={LeftOut.OTHER_STRENGTH: 1})
+    assert members_of(session, v1) == Standing(left_out={LeftOut.OTHER_STRENGTH: 1})
 
 
 def test_a_withdrawn_choice_does_not_count(session: Session, v1: Version) -> None:
@@ -127,13 +127,13 @@ def test_people_who_opted_out_do_not_count(session: Session, v1: Version) -> Non
     compare(session, *ask_twice(session, v1, None), BOB, OLD)
     session.add(OptOutRow(user_id=ALICE, since=utc_now()))
     assert score(session, v1) == (0, 1, 0, 1)
-    assert evidence_of(session, v1).left_out == {LeftOut.OPTED_OUT: 1}
+    assert members_of(session, v1).left_out == {LeftOut.OPTED_OUT: 1}
 
 
 def test_new_accounts_stake_less_and_the_newest_nothing(session: Session, v1: Version) -> None:
     compare(session, *ask_twice(session, v1, None), account(days_old=15), NEW)
     compare(session, *ask_twice(session, v1, None), account(days_old=0), NEW)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert found.wins == 1
     assert found.better == pytest.approx(e_value([0.5]), abs=1e-3)
     assert found.left_out == {LeftOut.NEW: 1}
@@ -143,7 +143,7 @@ def test_about_the_same_is_not_called_left_out(session: Session, v1: Version) ->
     pair = ask_twice(session, v1, None)
     for user, better in ((ALICE, NEW), (BOB, SAME), (account(days_old=0), SAME)):
         compare(session, *pair, user, better)
-    assert evidence_of(session, v1).left_out == {}
+    assert members_of(session, v1).left_out == {}
 
 
 # Units
@@ -163,7 +163,7 @@ def test_the_same_words_are_another_question_a_week_later(session: Session, v1: 
         said_at = utc_now() - timedelta(days=days)
         session.execute(update(ComparisonRow).where(ComparisonRow.first_id == first).values(created_at=said_at))
     assert score(session, v1) == (1, 1, 0, 1), "one bet in each week, the first of it"
-    assert evidence_of(session, v1).left_out == {LeftOut.REPEATED: 2}
+    assert members_of(session, v1).left_out == {LeftOut.REPEATED: 2}
 
 
 def test_of_several_people_at_one_question_the_first_who_decides_counts(session: Session, v1: Version) -> None:
@@ -171,7 +171,7 @@ def test_of_several_people_at_one_question_the_first_who_decides_counts(session:
     for user, better in ((ALICE, SAME), (BOB, NEW), (CAROL, OLD)):
         compare(session, *pair, user, better)
     assert score(session, v1) == (1, 0, 0, 1)
-    assert evidence_of(session, v1).left_out == {LeftOut.REPEATED: 1}
+    assert members_of(session, v1).left_out == {LeftOut.REPEATED: 1}
 
 
 def test_prompts_of_one_conversation_are_one_unit(session: Session, v1: Version) -> None:
@@ -198,10 +198,10 @@ def test_words_are_compared_without_case_and_punctuation() -> None:
 def test_one_person_holds_at_most_their_share_of_what_is_at_stake(session: Session, v1: Version) -> None:
     for person in range(1, 20):
         choose_one(session, v1, 1_000 + person, OLD)
-    before = evidence_of(session, v1).better
+    before = members_of(session, v1).better
     for _ in range(30):
         choose_one(session, v1, ALICE, NEW)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert found.losses == 19
     assert found.wins < 4  # a tenth of 19, in bets of at most 1
     assert found.left_out == {LeftOut.BEYOND_SHARE: 30 - found.wins}
@@ -211,23 +211,55 @@ def test_one_person_holds_at_most_their_share_of_what_is_at_stake(session: Sessi
 def test_two_people_may_decide_where_nobody_else_does(session: Session, v1: Version) -> None:
     for number in range(10):
         choose_one(session, v1, (ALICE, BOB)[number % 2], NEW)
-    assert evidence_of(session, v1).verdict is GateVerdict.PASS
-    assert evidence_of(session, v1).score == "10 to 0 in blind comparisons, by 2 members"
+    assert members_of(session, v1).verdict is GateVerdict.PASS
+    assert members_of(session, v1).score == "10 to 0 in blind comparisons, by 2 members"
+
+
+def test_who_chose_first_changes_nothing(session: Session, personality_id: int) -> None:
+    """The lonely first one used to be decisive, and their choices were dropped where others had been faster."""
+    members = [(1_000 + number % 9, NEW if number % 3 else OLD) for number in range(13)]
+    eager = [(ALICE, NEW if number % 3 else OLD) for number in range(60)]
+    for voter in {user for user, _ in members}:
+        vote(session, add_reply(session), voter, Vote.UP)
+    found = []
+    for order in (members + eager, eager + members, [*eager[:30], *members, *eager[30:]]):
+        version = add(session, personality_id)
+        for user, better in order:
+            choose_one(session, version, user, better)
+        found.append(members_of(session, version))
+    assert {(one.people, one.wins + one.losses) for one in found} == {(10, 16)}
+    assert {one.verdict for one in found} == {GateVerdict.NOT_ENOUGH_EVIDENCE}
+    assert {one.left_out[LeftOut.BEYOND_SHARE] for one in found} == {57}
+
+
+def test_what_waits_counts_once_others_have_chosen(session: Session, personality_id: int) -> None:
+    for voter in range(9):
+        vote(session, add_reply(session), 1_000 + voter, Vote.UP)
+    v1, counted = add(session, personality_id), []
+    for _ in range(20):
+        choose_one(session, v1, ALICE, NEW)
+    for number in range(36):
+        if number % 9 == 0:
+            counted.append(members_of(session, v1).wins)
+        choose_one(session, v1, 1_000 + number % 9, OLD)
+    assert counted == [2, 2, 4, 6], "a fifth, one of ten people"
 
 
 @pytest.mark.parametrize(("better", "verdict"), [(NEW, GateVerdict.PASS), (OLD, GateVerdict.FAIL)])
 def test_the_most_eager_member_does_not_decide_for_everybody(
-    session: Session, personality_id: int, v1: Version, better: Better, verdict: GateVerdict
+    session: Session, personality_id: int, better: Better, verdict: GateVerdict
 ) -> None:
     voters = [BOB, CAROL, *(1_000 + number for number in range(3))]
     for voter in voters:
         vote(session, add_reply(session), voter, Vote.UP)
+    v1 = add(session, personality_id)
     for _ in range(9):
         choose_one(session, v1, ALICE, better)
     found = contest_of(session, v1)
-    assert max(found.evidence.better, found.evidence.worse) > DECISIVE
-    assert (found.evidence.people, found.evidence.needs_people, found.decision) == (1, True, None)
-    for voter in voters[:2]:
+    assert found.members.wins + found.members.losses == 4, "two fifths of the first ten stakes"
+    assert found.members.left_out == {LeftOut.BEYOND_SHARE: 5}
+    assert found.decision is None
+    for voter in voters[:2] * 2:
         choose_one(session, v1, voter, better)
     decision = contest_of(session, v1).decision
     assert decision is not None
@@ -240,9 +272,9 @@ def test_new_accounts_are_not_the_other_people(session: Session, personality_id:
     people = ALICE, account(4), account(5)
     for number in range(27):
         choose_one(session, v1, people[number % 3], NEW)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert found.people == 3
-    assert found.voices < 2
+    assert found.weighed_people < 2
     assert found.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
 
 
@@ -254,13 +286,13 @@ def test_people_who_voted_long_ago_are_not_waited_for(session: Session, personal
         session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=long_ago))
     for _ in range(9):
         choose_one(session, v1, ALICE, NEW)
-    assert evidence_of(session, v1).verdict is GateVerdict.PASS
+    assert members_of(session, v1).verdict is GateVerdict.PASS
 
 
 def test_equally_active_people_are_not_capped(session: Session, v1: Version) -> None:
     for number in range(60):
         choose_one(session, v1, 1_000 + number % 12, NEW if number % 3 else OLD)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert (found.wins, found.losses) == (40, 20)
     assert found.better == pytest.approx(e_value([1, 1, -1] * 20), rel=0.05)
 
@@ -274,13 +306,13 @@ def test_two_who_always_contradict_each_other_decide_nothing(session: Session, v
     for _ in range(40):
         choose_one(session, v1, ALICE, NEW)
         choose_one(session, v1, BOB, OLD)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert (found.wins, found.losses) == (40, 40)
     assert found.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
     together = ask_twice(session, v1, None)
     compare(session, *together, ALICE, NEW)
     compare(session, *together, BOB, OLD)
-    assert evidence_of(session, v1).left_out == {LeftOut.REPEATED: 1}, "of one pair the first choice counts"
+    assert members_of(session, v1).left_out == {LeftOut.REPEATED: 1}, "of one pair the first choice counts"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -292,7 +324,7 @@ def test_whoever_always_presses_one_button_decides_nothing(session: Session, v1:
         (left, _), _ = choose_two(["Tea.", "Rain."], None, rng)
         choose_one(session, v1, ALICE, OLD if left else NEW)
         compare(session, *ask_twice(session, v1, None, prompt=f"same {number}"), BOB, SAME)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert min(found.wins, found.losses) > 15
     assert found.ties == 60
     assert found.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
@@ -322,14 +354,14 @@ def test_an_arena_bets_the_mean_of_its_picks_once_it_closed(session: Session, pe
     session.execute(update(ArenaRow).values(closed_at=None))
     for voter in range(5):
         vote(session, new if voter < 4 else old, 1_000 + voter, Vote.UP)
-    assert evidence_of(session, v1) == Standing()
+    assert members_of(session, v1) == Standing()
     session.execute(update(ArenaRow).values(closed_at=utc_now()))
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert (found.wins, found.losses, found.people) == (1, 0, 5)
     assert found.better == pytest.approx(e_value([0.6]))
     for voter in range(3):
         vote(session, old, 2_000 + voter, Vote.UP)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert (found.wins, found.losses, found.ties, found.better) == (0, 0, 1, 1.0)
 
 
@@ -338,7 +370,7 @@ def test_nobody_decides_an_arena_beyond_their_share(session: Session, personalit
         choose_one(session, v1, 1_000 + number, OLD)
     for _ in range(10):
         vote(session, add_arena(session, personality_id, v1, None)[0], ALICE, Vote.UP)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert found.wins < 4
     assert found.left_out == {LeftOut.BEYOND_SHARE: 10 - found.wins}
 
@@ -368,7 +400,7 @@ def test_an_admins_choices_are_a_verdict_of_their_own_whoever_chose_first(
     assert (own.wins, own.losses, own.left_out) == (48, 12, {})
     assert own.better == pytest.approx(e_value([-1] * 12 + [1] * 48), rel=1e-6)
     assert own.verdict is GateVerdict.PASS
-    assert (contest.evidence.wins, contest.evidence.losses) == (4, 9)
+    assert (contest.members.wins, contest.members.losses) == (4, 9)
     assert (contest.has_few_members, contest.decision) == (False, None), "members decide"
 
 
@@ -394,7 +426,7 @@ def test_an_admins_picks_in_arenas_are_part_of_their_verdict(
     vote(session, new, ALICE, Vote.UP)
     vote(session, old, BOB, Vote.UP)
     contest = contest_of(session, v1)
-    assert (contest.admins[ALICE].wins, contest.evidence.wins, contest.evidence.losses) == (2, 0, 1)
+    assert (contest.admins[ALICE].wins, contest.members.wins, contest.members.losses) == (2, 0, 1)
     session.add(OptOutRow(user_id=ALICE, since=utc_now()))
     session.flush()
     assert contest_of(session, v1).admins == {}
@@ -413,7 +445,7 @@ def test_picks_in_quarantine_do_not_count(session: Session, personality_id: int,
     (picked, _) = add_arena(session, personality_id, v1, None)
     vote(session, picked, ALICE, Vote.UP)
     past.quarantine(session, 0, [(picked, ALICE)])
-    assert evidence_of(session, v1) == Standing(left_out={LeftOut.QUARANTINED: 1})
+    assert members_of(session, v1) == Standing(left_out={LeftOut.QUARANTINED: 1})
 
 
 # Who is compared
@@ -441,7 +473,7 @@ def test_evidence_against_another_champion_counts_anew(session: Session, persona
     promote(session, personality_id, other, expected_generation=0, by="grace", reason="")
     assert contest.decision is not None
     assert not conclude(session, contest, contest.decision, RELEASE)
-    assert evidence_of(session, v1, other) == Standing()
+    assert members_of(session, v1, other) == Standing()
     assert find_version(session, v1.id) == v1
 
 
@@ -512,14 +544,14 @@ def test_one_member_who_finds_all_equal_does_not_prove_a_version_as_good(
         for other in others:
             choose_one(session, v1, other, SAME if number % 2 else OLD)
     found = contest_of(session, v1)
-    assert found.evidence.needs_people is not others
+    assert found.members.needs_people is not others
     assert not found.is_as_good
     assert not found.leads
 
 
 def test_new_accounts_that_find_all_equal_stake_as_little_as_when_they_choose(session: Session, v1: Version) -> None:
     choose_one(session, v1, account(days_old=15), SAME)
-    found = evidence_of(session, v1)
+    found = members_of(session, v1)
     assert found.ties == 1
     assert found.as_good == pytest.approx(e_value([AS_GOOD * 0.5]), abs=1e-3)
 

@@ -404,7 +404,7 @@ def test_a_clock_that_was_set_back_loses_no_pair_of_the_waiting_version(session:
     assert label(session, sitting, Label.SECOND) == pair.id
     contest = read_contest(session, 1, Settings().votes)
     assert contest is not None
-    assert len(contest.evidence.bets) == 1
+    assert len(contest.members.bets) == 1
 
 
 def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(session: Session, sitting: Sitting) -> None:
@@ -419,7 +419,7 @@ def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(sessio
     begin_base(session, ConfiguredBase(setting="tiny", name="tiny", revision=BASE_REVISION), by="grace")
     contest = read_contest(session, 1, Settings().votes)
     assert contest is not None
-    assert contest.evidence.wins == 1, "it waits again, with what was chosen"
+    assert contest.members.wins == 1, "it waits again, with what was chosen"
 
 
 def test_about_the_same_is_a_choice_without_thumbs(session: Session, sitting: Sitting) -> None:
