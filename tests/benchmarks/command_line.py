@@ -121,6 +121,7 @@ def bench_server(
         bool,
         typer.Option("--sitting", help="An admin labels 40 pairs on day one, and judges each version in up to 30."),
     ] = False,
+    judge: Judge = "",
     as_json: AsJson = False,
 ) -> None:
     """Simulate small servers for months, with a stand-in for the model. Takes about 20 seconds a server and month."""

@@ -158,10 +158,11 @@ def judge(taste: LearnedTaste, score: Floats, is_liked: Floats, chance: np.rando
     }
 
 
-def summary_of(rows: Sequence[Row]) -> dict[str, float]:
+def summary_of(rows: Sequence[Row]) -> dict[str, float | None]:
     """Return for each set of ratings the AUC, the lift of the best of four, and in how many servers the taste acts.
 
-    It acts where it chooses among candidates; where it teaches too, examples and rounds follow it.
+    It acts where it chooses among candidates; where it teaches too, examples and rounds follow it. A mean of nothing is
+    None.
     """
     found = {}
     for data in dict.fromkeys(row["data"] for row in rows):
@@ -180,5 +181,5 @@ def summary_of(rows: Sequence[Row]) -> dict[str, float]:
     return found
 
 
-def _mean(values: Sequence[float]) -> float:
-    return fmean(values) if values else 0.0
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

@@ -86,7 +86,8 @@ class Night(Simulation):
             "pairs_until_ready": pairs_until_ready(looks, judged),
             "e_value": _own(looks[-1]).better if looks else 1.0,
         }
-        return rows, summary | compare_ways(before, after, made)
+        costs = compare_ways(before, after, made) | {"degenerate_share_served": before.degenerate_share}
+        return rows, summary | costs
 
     async def _sit(self, pairs: int) -> dict[str, int]:
         """Let the person choose in pairs that teach, and return how often they said what."""

@@ -206,6 +206,7 @@ def run(
     seed: int = 0,
     real: bool = False,
     sitting: bool = False,
+    judge: str = "",
 ) -> dict[str, Any]:
     """Let several servers live, and return machine, versions, a row per version and per server, and the summary.
 
@@ -213,7 +214,8 @@ def run(
     """
     began = time.monotonic()
     community = profile_of(profile, taste)
-    lives = {number: live(community, weeks, number, real=real, sitting=sitting) for number in range(seed, seed + seeds)}
+    numbers = range(seed, seed + seeds)
+    lives = {number: live(community, weeks, number, real=real, sitting=sitting, judge=judge) for number in numbers}
     servers = [
         {"seed": number, "ready_week": life.ready_week, "promotions": life.promotions, "harmful": life.harmful}
         | {"gains": life.gains, "votes": life.votes}
@@ -248,13 +250,15 @@ def summary_of(lives: Sequence[Life], weeks: int) -> dict[str, Any]:
     }
 
 
-def live(profile: Profile, weeks: int, seed: int, *, real: bool = False, sitting: bool = False) -> Life:
-    with _policy(seed, real=real) as (settings, database, policy):
+def live(
+    profile: Profile, weeks: int, seed: int, *, real: bool = False, sitting: bool = False, judge: str = ""
+) -> Life:
+    with _policy(seed, real=real, judge=judge) as (settings, database, policy):
         return _Server(database, settings, policy, profile, seed).live(weeks, sitting=sitting)
 
 
 @contextmanager
-def _policy(seed: int, *, real: bool) -> Iterator[tuple[Settings, Database, Policy]]:
+def _policy(seed: int, *, real: bool, judge: str) -> Iterator[tuple[Settings, Database, Policy]]:
     """Yield what answers, with a temporary data folder; promotions need no admin."""
     own: dict[str, Any] = {
         "release": ReleaseSettings(auto_promote=True),
@@ -264,7 +268,7 @@ def _policy(seed: int, *, real: bool) -> Iterator[tuple[Settings, Database, Poli
         with workshop() as folder:
             settings = settings_of_bench(folder, seed).model_copy(update=own)
             with served_bot(settings) as bot:
-                yield settings, bot.services.database, RealModel(bot)
+                yield settings, bot.services.database, RealModel(bot, judge)
     else:
         with tempfile.TemporaryDirectory(prefix="reactune-server-") as name:
             settings = Settings(data=DataSettings(directory=Path(name)), **own)

@@ -279,11 +279,11 @@ def _learn(pairs: Sequence[Pair]) -> Floats:
 class RealModel:
     """Answers and trains as the product does."""
 
-    def __init__(self, bot: ServedBot) -> None:
+    def __init__(self, bot: ServedBot, judge: str) -> None:
         self.base = bot.services.base
         self._bot = bot
         settings = bot.services.settings
-        self._critic = Critic(self.base, settings)
+        self._critic = Critic(self.base, settings, judge)
         bank = bank_texts(settings.arena.prompts, settings.training.seed)
         untrained = bank[settings.pairs.ranked_prompts :]
         self._messages = tuple(random.Random(ASKED_SEED).sample(untrained, ASKED))

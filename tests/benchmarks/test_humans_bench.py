@@ -54,6 +54,7 @@ def test_the_summary_tells_what_is_lost_where_the_taste_does_not_act() -> None:
     assert summary["made_lift_160"] == pytest.approx(0.1)
     assert summary["made_lift_where_it_does_not_act"] == pytest.approx(-0.1)
     assert summary["made_lift_where_it_does_not_teach"] == pytest.approx(0.0)
+    assert summary_of(rows[::2])["made_lift_where_it_does_not_act"] is None, "each of these acts"
 
 
 def test_ratings_of_real_people_are_read() -> None:

@@ -38,6 +38,7 @@ def test_a_night_is_chosen_trained_and_judged() -> None:
         "coherence_ratio",
         "retention_loss_ratio",
         "degenerate_share",
+        "degenerate_share_served",
         "seconds",
     ]
 
