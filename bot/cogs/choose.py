@@ -31,7 +31,15 @@ from storage.insights.model_status import read_next_decision
 from storage.insights.taste_report import shown_effects
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import has_opted_out
-from storage.sittings.sittings import Sitting, SittingPair, begin_sitting, find_sitting, label_pair, next_pair
+from storage.sittings.sittings import (
+    Sitting,
+    SittingPair,
+    begin_sitting,
+    find_sitting,
+    label_pair,
+    next_pair,
+    sittings_of_spares,
+)
 from storage.taste.learning import learn_taste
 from storage.taste.likings import likings
 from storage.wording import gettext_noop
@@ -40,6 +48,8 @@ PAIRS = 10
 """Pairs in a row before their lessons are shown."""
 WAIT_S, LOOK_EVERY_S = 10.0, 0.2
 """Longest wait for a pair if none was drawn ahead, and the pause between two checks."""
+RENEW_S = 300.0
+"""Pause between two checks whether the pairs for the next person are outdated, as after a round."""
 AROUND_CHARS = 200
 """Room for what stands around the two texts, such as titles, in characters."""
 BUTTONS = {
@@ -58,6 +68,14 @@ class Choose(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self.drawer = PairDrawer(services)
+
+    async def cog_load(self) -> None:
+        self.services.tasks.repeat(self._renew_spares, RENEW_S, "draw pairs for the next person")
+
+    async def _renew_spares(self) -> None:
+        if self.services.shards.lead:
+            for spares in await self.services.database.read(sittings_of_spares):
+                self.drawer.keep_ahead(spares)
 
     @app_commands.command()
     @app_commands.describe(personality=WHOSE)

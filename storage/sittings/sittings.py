@@ -19,7 +19,7 @@ from storage.conversations.replies import FinishedReply, NewReply, store_reply
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, NOBODY, Label, PairChoice
 from storage.database.rows import changed_rows, count_rows, from_row, read_first
-from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow
+from storage.database.tables import ComparisonRow, PersonalityRow, ReplyRow, SittingPairRow, SittingRow
 from storage.errors import SittingConflict
 from storage.personalities.cards import Card
 from storage.personalities.personalities import lock_personality, read_personality, under_present_card
@@ -88,6 +88,13 @@ class SittingProgress:
 def open_sitting(session: Session, personality_id: int, user_id: int) -> Sitting | None:
     """Return the person's unfinished sitting with the personality, or None."""
     return read_first(session, Sitting, _newest(personality_id, user_id).where(SittingRow.ended_at.is_(None)))
+
+
+def sittings_of_spares(session: Session) -> list[Sitting]:
+    """Return the sittings of NOBODY with personalities that answer, one for each with which somebody sat before."""
+    rows = select(SittingRow).join(PersonalityRow, PersonalityRow.id == SittingRow.personality_id)
+    open_ones = rows.where(SittingRow.user_id == NOBODY, PersonalityRow.archived_at.is_(None))
+    return [from_row(Sitting, row) for row in session.scalars(open_ones.order_by(SittingRow.id))]
 
 
 def last_sitting(session: Session, personality_id: int, user_id: int) -> Sitting | None:

@@ -290,6 +290,20 @@ async def test_buttons_work_after_a_restart(place, rows, env, new_bot):
     assert of(rows, place.ada)[0].label is Label.SECOND
 
 
+async def test_after_a_restart_pairs_of_another_card_are_drawn_anew_before_anybody_asks(
+    place, rows, query, env, new_bot
+):
+    await choose(place)
+    await drawn(rows)
+    outdated = {row.first_id for row in rows(SittingPairRow)}
+    query(lambda session: change_card(session, read_personality(session, 1), Card(system_prompt="Owl."), by="grace"))
+    await env.restart_bot(new_bot())
+
+    async with asyncio.timeout(HANG_S):
+        while len({row.first_id for row in rows(SittingPairRow)} - outdated) < SPARES:  # noqa: ASYNC110  (a row has no event)
+            await asyncio.sleep(0.01)
+
+
 async def test_who_opted_out_is_told_that_it_would_not_count(place, rows, query):
     query(lambda session: withdraw_consent(session, place.ada.id))
     assert "There is no personality 'owl'" in (await choose(place, personality="owl")).content
