@@ -196,7 +196,7 @@ def describe_use(report: TasteReport) -> str:
 
 def use_and_reason(report: TasteReport) -> tuple[str, str]:
     """Return whether the taste is used, and why, as two halves of a sentence."""
-    votes = report.counts.total
+    votes = report.learned
     if why := _why_it_may_not(report):
         return gettext("I don't use it"), why
     if votes < FEWEST:

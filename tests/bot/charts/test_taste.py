@@ -34,6 +34,7 @@ IDLE = AnsweringNow(champion=None, chooses=False, is_switched_off=False)
 NOTHING = TasteReport(
     is_learning=True,
     counts=FeedbackCounts(),
+    learned=0,
     since=None,
     evidence=1.0,
     chooses=True,
@@ -48,6 +49,7 @@ NOTHING = TasteReport(
 UNCLEAR = replace(
     NOTHING,
     counts=FeedbackCounts(votes=12, people=9),
+    learned=12,
     since=NOW,
     now=replace(IDLE, chooses=True),
     liked=("Hello!",),
@@ -56,6 +58,7 @@ UNCLEAR = replace(
 CLEAR = replace(
     UNCLEAR,
     counts=FeedbackCounts(160, 12, people=9),
+    learned=172,
     evidence=4e16,
     teaches=True,
     ranks=True,
@@ -195,9 +198,7 @@ class TestUse:
         ],
     )
     def test_of_few_votes(self, votes, said):
-        assert describe_use(
-            replace(UNCLEAR, counts=FeedbackCounts(votes), now=replace(IDLE, chooses=votes >= 10))
-        ).startswith(said)
+        assert describe_use(replace(UNCLEAR, learned=votes, now=replace(IDLE, chooses=votes >= 10))).startswith(said)
 
     @pytest.mark.parametrize(
         ("evidence", "said"),
