@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from storage.database.enums import AuditOutcome, Cause, GateVerdict, RoundStatus, TrainingSource
 from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow, RoundRow
@@ -88,6 +89,13 @@ async def test_a_version_shows_where_it_comes_from(visitor, add_version):
     assert "failed the checks" not in folded
     assert "v1 (v1 ← base) was made in 0 rounds" in text
     assert "There is no version v7" in (await visitor.get("/versions/v7")).text
+
+
+async def test_pages_name_a_command_that_works_where_the_bot_was_called(visitor, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [".venv/bin/reactune", "bot"])
+    assert "start it with .venv/bin/reactune trainer" in (await visitor.get("/overview/status")).text
+    assert "Start it with .venv/bin/reactune trainer" in (await visitor.post("/rounds")).text
 
 
 async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, query, rows):
