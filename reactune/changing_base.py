@@ -222,7 +222,7 @@ def describe_changed_base(change: ChangedBase) -> str:
     ]
     if change.votes:
         votes = count(change.votes, "vote counts", "votes count")
-        lines.append(f"{votes} for the next round and in what people like, whichever base answered.")
+        lines.append(f"{votes} for the next round and in what members like, whichever base answered.")
     lines.append("Next: `reactune base teach` teaches the personalities on it." + _way_back(change))
     return "\n".join(lines)
 

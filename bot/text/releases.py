@@ -227,7 +227,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
             trained=_trained(promotion),
         ),
         gettext(
-            "**To everyone who voted:** by your votes, people here like {liked}. `/myvotes` shows what became of "
+            "**To everyone who voted:** by your votes, members here like {liked}. `/myvotes` shows what became of "
             "yours.",
             liked=name_likings(liked),
         )

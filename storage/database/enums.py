@@ -197,6 +197,6 @@ SOURCE_WORDS = {
     PairSource.CORRECTED_SAMPLE: gettext_noop("suggestions vs. other answers"),
     PairSource.SIBLINGS: gettext_noop("answers to the same question"),
     PairSource.CHOICE: gettext_noop("choices between answers"),
-    PairSource.TASTE: gettext_noop("answers ranked by the taste"),
+    PairSource.TASTE: gettext_noop("answers that I ranked"),
 }
 """Shown to members, as in "3 from suggestions"."""

@@ -57,9 +57,9 @@ class AnsweringNow:
         if self.champion is not None:
             return ""
         if self.is_switched_off:
-            return gettext_noop("its taste is switched off")
+            return gettext_noop("set not to follow what members like")
         if self.taste_acts:
-            return gettext_noop("has no version yet, but follows what people like")
+            return gettext_noop("has no version yet, but follows what members like")
         return not_learned_yet(follows_card=self.follows_card)
 
     @property

@@ -56,11 +56,11 @@ async def test_an_admin_switches_the_taste_off_and_on(visitor, add_version, quer
     assert "begin several answers" in (await visitor.get("/overview/taste")).text
     after = await visitor.post("/taste/switch", switch="off", page="/versions")
     assert after.path == "/versions"
-    assert "The taste is off: it chooses no answers" in after.text
+    assert "Answers, examples and rounds do not follow what members like." in after.text
     assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
     for page in ("/overview/taste", "/overview/status", "/versions/list"):
-        assert "An admin has switched the taste off" in (await visitor.get(page)).text
-    assert "its taste is switched off" in (await visitor.get("/personalities")).text
+        assert "An admin has decided that answers, examples and rounds" in (await visitor.get(page)).text
+    assert "set not to follow what members like" in (await visitor.get("/personalities")).text
     assert (await visitor.post("/taste/switch", switch="on", page="/")).path == "/"
     assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
     assert [(row.action, row.subject) for row in rows(AuditRow)] == [

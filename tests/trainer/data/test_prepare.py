@@ -154,7 +154,7 @@ def add_lone_votes(
 
 
 def add_choices(session: Session, base: BaseModel) -> None:
-    """Add a dozen choices of one person for many words: too few to be sure of what people like."""
+    """Add a dozen choices of one person for many words: too few to be sure of what members like."""
     for i in range(12):
         prompt = f"<|im_start|>user\nquestion {i}<|im_end|>\n<|im_start|>assistant\n"
         both = [add_reply(session, prompt=prompt, answer=said, base_revision=base.revision) for said in (NICE, RUDE)]
