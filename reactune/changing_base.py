@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from storage.models.base_model import BaseModel
     from storage.models.base_offer import BaseOffer
 
-SEES = "the base sees, so it looks at pictures itself where transformers answers and no `pictures.server` is set"
+SEES = "the base describes pictures itself where transformers answers and no `pictures.url` is set"
 
 
 @dataclass(frozen=True)
