@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from storage.models.base_model import BaseModel
     from storage.models.base_offer import BaseOffer
 
-SEES = "the base sees, so it looks at pictures itself where transformers answers and no `pictures.server` is set"
+SEES = "the base describes pictures itself where transformers answers and no `pictures.url` is set"
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def describe_changed_base(change: ChangedBase) -> str:
     ]
     if change.votes:
         votes = count(change.votes, "vote counts", "votes count")
-        lines.append(f"{votes} for the next round and in what people like, whichever base answered.")
+        lines.append(f"{votes} for the next round and in what members like, whichever base answered.")
     lines.append("Next: `reactune base teach` teaches the personalities on it." + _way_back(change))
     return "\n".join(lines)
 

@@ -19,11 +19,11 @@ def show_taste(
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     switch: Annotated[
-        Literal["on", "off"] | None, typer.Option("--switch", help="Whether what people like acts on the personality.")
+        Literal["on", "off"] | None, typer.Option("--switch", help="Whether what members like acts on the personality.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what people like, how sure that is, and answers that show it; or switch off and on whether it acts."""
+    """Show what members like, how sure that is, and answers that show it; or switch off and on whether it acts."""
     from bot.text.taste import describe_finding, taste_text
 
     settings = read_settings(config)

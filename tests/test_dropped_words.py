@@ -28,7 +28,7 @@ DROPPED = {
     r"lineages?": "history",
     r"manifests?": "history",
     r"sittings?": "session",
-    r"likings?": "what members like",
+    r"likings?|the taste": "what members like",
     r"picks?|picked": "choice",
     r"labels?|labell?ed|labell?ing": "choice",
     r"nats": "nothing, outside of details",
@@ -39,7 +39,7 @@ DROPPED = {
 }
 """{dropped word, as a regular expression: the word to use}"""
 DROPPED_GERMAN = re.compile(
-    r"\b(?:Champions?|Alias\w*|Quarantäne|\w*schw[aä]ll\w*|Schw[aä]ll\w*|Manifest\w*|Trainingsgrundlage|E-Werte?|Nats)\b"
+    r"\b(?:Champions?|Alias\w*|Quarantäne|\w*schw[aä]ll\w*|Schw[aä]ll\w*|Manifest\w*|Trainingsgrundlage|Geschm[aä]ck\w*|E-Werte?|Nats)\b"
 )
 DROPPED_WORD = re.compile(rf"\b(?:{'|'.join(DROPPED)})\b", re.IGNORECASE)
 NOT_READ = re.compile(r"`[^`]*`|\{[^{}]*\}|https?://\S+|reactune:\S+")

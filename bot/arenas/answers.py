@@ -169,7 +169,7 @@ def _contenders(
 ) -> list[Release]:
     """Return the releases that answer, the champion first; versions with damaged files are left out.
 
-    The champion and its rival give equal parts, because otherwise picks would not say which one people like better.
+    The champion and its rival give equal parts, because otherwise picks would not say which one members like better.
     Without a rival each version answers once, and the champion fills what is left.
     """
     if rival is not None:

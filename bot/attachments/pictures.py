@@ -48,7 +48,7 @@ NOT_LOOKED = gettext_noop(
 async def put_into_words(content: bytes, asked: str, settings: Settings, engine: Engine) -> str:
     """Return a description of a picture by the configured server, or else by the base; raises UserFacingError."""
     own = settings.pictures
-    look = look_at(content, asked, settings) if own.server else look_with(engine, content, asked, own)
+    look = look_at(content, asked, settings) if own.url else look_with(engine, content, asked, own)
     try:
         return await look
     except CannotSee as error:
@@ -69,9 +69,9 @@ async def look_at(content: bytes, asked: str, settings: Settings) -> str:
     """
     own = settings.pictures
     jpeg = base64.b64encode(await asyncio.to_thread(lambda: _jpeg_of(_open(content)))).decode()
-    async with connect(own.server, settings.pictures_api_key, settings.remote) as server:
+    async with connect(own.url, settings.pictures_api_key, settings.remote) as server:
         reply = await server.post("/v1/chat/completions", _request(jpeg, asked, settings), own.timeout_s)
-    return shorten(_said(own.server, reply), MAX_DESCRIPTION_CHARS)
+    return shorten(_said(own.url, reply), MAX_DESCRIPTION_CHARS)
 
 
 async def look_with(engine: Engine, content: bytes, asked: str, own: PictureSettings) -> str:

@@ -122,12 +122,12 @@ class AttachmentReader:
         return "" if text_type_of(thing) else gettext(NOT_TEXT, name=thing.filename)
 
     def _why_not_heard(self, voice: discord.Attachment) -> str:
-        if not self._settings.voice.server:
+        if not self._settings.voice.url:
             return gettext(DEAF)
         return gettext(TOO_LONG_TO_HEAR, limit=MAX_VOICE_S) if (voice.duration or 0.0) > MAX_VOICE_S else ""
 
     def _why_not_seen(self, picture: discord.Attachment) -> str:
-        if not self._settings.pictures.server and not self._engine.sees:
+        if not self._settings.pictures.url and not self._engine.sees:
             return gettext(BLIND)
         return "" if _type_of(picture) in PICTURE_TYPES else gettext(BLIND_TO_TYPE, name=picture.filename)
 
@@ -229,9 +229,9 @@ async def write_down(content: bytes, settings: Settings, *, filename: str = "voi
     if own.model:
         form.add_field("model", own.model)
     form.add_field("file", content, filename=filename)
-    async with connect(own.server, settings.voice_api_key, settings.remote) as server:
+    async with connect(own.url, settings.voice_api_key, settings.remote) as server:
         reply = await server.post_form("/v1/audio/transcriptions", form, own.timeout_s)
-    return shorten(_text(own.server, reply), MAX_MESSAGE_CHARS)
+    return shorten(_text(own.url, reply), MAX_MESSAGE_CHARS)
 
 
 def _text(url: str, reply: Any) -> str:

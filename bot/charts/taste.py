@@ -45,7 +45,7 @@ NOTE_IN = 0.9
 """Height of a card at the foot."""
 FILLS = {Sureness.SURE: (GREEN, "full"), Sureness.FAIRLY: (BLUE, "bottom"), Sureness.GUESS: (GREY, "none")}
 LABELS, VALUES, LEGEND = 0.37, 0.17, 0.17
-"""Shares of the panel for what people like, at the left, for the shares of thumbs up, at the right, and for the axis
+"""Shares of the panel for what members like, at the left, for the shares of thumbs up, at the right, and for the axis
 and the legend, at the bottom."""
 LABEL_PT = 8.5
 LEAST_ROWS, MOST_BARS = 4, 4
@@ -243,8 +243,8 @@ def question_words(report: TasteReport) -> Words:
 
 def liking_words(report: Report) -> Words:
     if not report.likings:
-        hint = gettext("What people like will appear here.")
-        return Words(gettext("Tastes are not known yet"), hint, is_empty=True)
+        hint = gettext("What members like will appear here.")
+        return Words(gettext("Not known yet what members like"), hint, is_empty=True)
     return Words(describe_surest(report.likings[:1]), gettext("Percentage points more often liked"))
 
 

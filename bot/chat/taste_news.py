@@ -63,12 +63,12 @@ async def tell_channel(bot: commands.AutoShardedBot, services: Services, persona
         try:
             await channel.send(text, silent=True, allowed_mentions=discord.AllowedMentions.none())
         except DISCORD_ERRORS as error:
-            log.info("Discord refused the news of what people like; the next vote tries again: %s", error)
+            log.info("Discord refused the news of what members like; the next vote tries again: %s", error)
             return False
         return True
 
     # The bot waits for this task when it closes: what is marked as told must be sent.
-    telling = services.tasks.spawn(announce_waiting(services.database, find, tell), "tell what people like")
+    telling = services.tasks.spawn(announce_waiting(services.database, find, tell), "tell what members like")
     await asyncio.shield(telling)
 
 

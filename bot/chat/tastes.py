@@ -69,7 +69,7 @@ class Tastes:
         return known if known and known.taste.may_choose else None
 
     def examples_of(self, personality: Personality) -> Examples:
-        """Return the base's examples: the card's, and answers that people like once the taste may teach."""
+        """Return the base's examples: the card's, and answers that members like once the taste may teach."""
         return served_examples(self._settings, personality, self._known.get(personality.id))
 
     def watch(self) -> None:

@@ -231,7 +231,7 @@ def _describe_contradiction(found: Contradiction) -> str:
 
 def _describe_first_vote(first: Thumb, *, learns: bool) -> str:
     thanks = gettext("{member}, thanks for your first vote.", member=f"<@{first.user_id}>")
-    teaches = gettext("Reactions teach me which of my answers people like.")
+    teaches = gettext("Reactions teach me which of my answers members like.")
     counts = gettext("Admins see how my answers are liked. I don't learn from reactions here.")
     return f"{thanks} {teaches if learns else counts} {gettext('`/myvotes` shows what became of yours.')}"
 

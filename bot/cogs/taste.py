@@ -1,4 +1,4 @@
-"""`/taste`: what a personality's people like, in words and a picture; admins switch off and on whether that acts.
+"""`/taste`: what a personality's members like, in words and a picture; admins switch off and on whether that acts.
 
 One command with an option, not subcommands: Discord takes no bare `/taste` beside `/taste off`, and everybody is told
 of `/taste`. Its rights hold for a whole command too, so a member who sets `switch` is refused here.
@@ -49,7 +49,7 @@ class Taste(BotCog):
         personality: str | None = None,
         switch: Literal["on", "off"] | None = None,
     ) -> None:
-        """Show what people like, how sure I am, and what it changes."""
+        """Show what members like, how sure I am, and what it changes."""
         await interaction.response.defer(ephemeral=True)
         chosen = await chosen_personality(self.services, interaction, personality)
         if switch is None:

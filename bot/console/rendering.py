@@ -29,8 +29,11 @@ CURVE_WIDTH, CURVE_HEIGHT = 100, 30
 
 
 def _with_emphasis(text: str) -> Markup:
-    """Return the HTML of a sentence written for Discord; only bold, italics and code are kept."""
-    return Markup(_markdown.renderInline(text))
+    """Return the HTML of a sentence written for Discord, its commands as the shell knows them.
+
+    Only bold, italics and code are kept.
+    """
+    return Markup(_markdown.renderInline(as_called(text)))
 
 
 def show_moment(moment: datetime) -> Markup:
@@ -62,7 +65,6 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters |= {
-    "as_called": as_called,
     "emphasis": _with_emphasis,
     "moment": show_moment,
     "clock": show_clock,

@@ -57,7 +57,7 @@ class GrowingTalk:
     key: str = field(default_factory=lambda: secrets.token_hex(8))
     done: asyncio.Event = field(default_factory=asyncio.Event)
     chosen_id: int | None = None
-    """The answer that people would like most, once all are stored."""
+    """The answer that members would like most, once all are stored."""
     problem: str = ""
 
     @property
@@ -133,7 +133,7 @@ class Talks:
 
 
 def favourite(services: Services, personality: Personality, texts: Sequence[str]) -> int | None:
-    """Return the index of the text that people would like most, or None while the taste may not choose."""
+    """Return the index of the text that members would like most, or None while the taste may not choose."""
     known = services.tastes.chooser_for(personality)
     return int(known.taste.score(texts).argmax()) if known else None
 

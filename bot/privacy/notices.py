@@ -86,7 +86,7 @@ def _describe_reactions(data: MemberDataSummary, settings: PrivacySettings) -> s
     if not settings.learn_from_reactions or data.opted_out_since:
         return gettext("I don't learn from your reactions.")
     return gettext(
-        "I learn from reactions which of my own answers people like. For that I look at my answers and at reactions, "
+        "I learn from reactions which of my own answers members like. For that I look at my answers and at reactions, "
         "never at your messages. *Forbid learning* takes your reactions out of it."
     )
 
@@ -165,7 +165,7 @@ def first_notice(settings: PrivacySettings) -> str:
         gettext("Your messages are used for training only if you allow it.")
         if settings.discord_training_permission
         else gettext("Your messages are not used for training."),
-        gettext("Reactions teach me which answers people like.") if settings.learn_from_reactions else "",
+        gettext("Reactions teach me which answers members like.") if settings.learn_from_reactions else "",
     ]
     return f"-# {' '.join(filter(None, said))}"
 

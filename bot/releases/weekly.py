@@ -127,8 +127,8 @@ def _said(week: Week) -> str:
 
 def _liked(week: Week) -> str:
     if week.liked:
-        return gettext("Going by everything so far, people like: {liked}.", liked=name_likings(week.liked))
-    return gettext("I can't tell yet what people like.")
+        return gettext("Going by everything so far, members like: {liked}.", liked=name_likings(week.liked))
+    return gettext("I can't tell yet what members like.")
 
 
 def _versions(week: Week) -> str:

@@ -43,7 +43,7 @@ ARENAS = gettext_noop(
 )
 RELEASES = gettext_noop("A line whenever a new version of me is ready, promoted or dropped.")
 WEEKLY = gettext_noop(
-    "What you taught me in a week, in the channel for releases: votes, choices, what I now see that people like, and "
+    "What you taught me in a week, in the channel for releases: votes, choices, what I now see that members like, and "
     "what to do next. Nothing in a week in which nothing happened."
 )
 LANGUAGE = gettext_noop(

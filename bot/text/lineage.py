@@ -149,8 +149,8 @@ def _ranked(lineage: Lineage) -> str:
     if not ranked:
         return ""
     return " " + ngettext(
-        "What people like ranked {count} pair: every vote that counted then had a part in it.",
-        "What people like ranked {count} pairs: every vote that counted then had a part in it.",
+        "What members like ranked {count} pair: every vote that counted then had a part in it.",
+        "What members like ranked {count} pairs: every vote that counted then had a part in it.",
         ranked,
     )
 

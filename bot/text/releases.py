@@ -30,7 +30,7 @@ ANSWER_CHARS = 240
 BEFORE_AND_AFTER = gettext_noop("The same messages, before and after")
 NOT_ON_VERSION = {
     NotOnVersion.ON_HOLD: gettext_noop("on hold or left out"),
-    NotOnVersion.IN_CONSOLE: gettext_noop("on pairs in `/choose` and the console"),
+    NotOnVersion.IN_CONSOLE: gettext_noop("on answers tried in the console"),
     NotOnVersion.OTHER_STRENGTH: gettext_noop("on answers at another strength"),
 }
 """Reasons why a vote is not shown as one on a version's answers."""
@@ -227,7 +227,7 @@ def _promotion(promotion: PromotionAnnouncement, liked: Sequence[Effect]) -> str
             trained=_trained(promotion),
         ),
         gettext(
-            "**To everyone who voted:** by your votes, people here like {liked}. `/myvotes` shows what became of "
+            "**To everyone who voted:** by your votes, members here like {liked}. `/myvotes` shows what became of "
             "yours.",
             liked=name_likings(liked),
         )

@@ -44,21 +44,21 @@ def what_acts(now: AnsweringNow) -> list[str]:
     if now.is_switched_off:
         said.append(
             gettext(
-                "An admin has switched the taste off: it chooses no answers, and neither examples nor rounds follow "
-                "it. `/taste switch:on` brings it back."
+                "An admin has decided that answers, examples and rounds don't follow what members like. `/taste "
+                "switch:on` changes that."
             )
         )
     if now.chooses:
-        said.append(gettext("I begin several answers and finish the one that people would like best."))
+        said.append(gettext("I begin several answers and finish the one that members would like best."))
     if now.order:
-        said.append(gettext("I follow one order, because it brings what people like: “{order}”", order=now.order))
+        said.append(gettext("I follow one order, because it brings what members like: “{order}”", order=now.order))
     if now.follows_card:
         said.append(gettext("I follow the examples on the card."))
     if now.liked:
         said.append(
             ngettext(
-                "I follow {count} example that I wrote myself, in the style that people like.",
-                "I follow {count} examples that I wrote myself, in the style that people like.",
+                "I follow {count} example that I wrote myself, in the style that members like.",
+                "I follow {count} examples that I wrote myself, in the style that members like.",
                 len(now.liked),
             )
         )
@@ -103,16 +103,16 @@ def describe_finding(report: TasteReport) -> str:
 
 
 def describe_liked(counts: FeedbackCounts, told: Sequence[ShownEffect]) -> str:
-    """Return a sentence such as "After 9 votes by 4 members, people like: shorter answers (sure), emoji (a guess)."."""
+    """Return a sentence such as "After 9 votes by 4 members, members like: shorter answers (sure)."."""
     if not counts.total:
-        return gettext("Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps.")
+        return gettext("Nobody has voted yet, so I can't say what members like. Every 👍 and 👎 helps.")
     counted = describe_counts(counts)
     if not told:
         return gettext(
-            "After {votes}, I can't tell yet what people like. Every 👍 and 👎 helps; a 👎 helps most.",
+            "After {votes}, I can't tell yet what members like. Every 👍 and 👎 helps; a 👎 helps most.",
             votes=counted,
         )
-    return gettext("After {votes}, people like: {liked}.", votes=counted, liked=name_likings(told))
+    return gettext("After {votes}, members like: {liked}.", votes=counted, liked=name_likings(told))
 
 
 def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: bool, by_rounds: bool) -> str:
@@ -120,14 +120,14 @@ def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: boo
     votes = count_kinds(taste.counts)
     liked = name_likings(likings(taste, MOST_IN_NEWS))
     if role is TasteRole.CHOOSING:
-        sees = gettext("After {votes}, I begin to see what people like: {liked}.", votes=votes, liked=liked)
-        learns = gettext("After {votes}, I begin to learn what people like.", votes=votes)
-        acts = [gettext("From now on, I begin several answers and finish the one that people would like best.")]
+        sees = gettext("After {votes}, I begin to see what members like: {liked}.", votes=votes, liked=liked)
+        learns = gettext("After {votes}, I begin to learn what members like.", votes=votes)
+        acts = [gettext("From now on, I begin several answers and finish the one that members would like best.")]
     else:
         sees = gettext(
-            "After {votes}, I've seen enough to train on what people like: {liked}.", votes=votes, liked=liked
+            "After {votes}, I've seen enough to train on what members like: {liked}.", votes=votes, liked=liked
         )
-        learns = gettext("After {votes}, I've seen enough to train on what people like.", votes=votes)
+        learns = gettext("After {votes}, I've seen enough to train on what members like.", votes=votes)
         acts = [
             *([gettext("From now on, new versions of me learn it.")] if by_rounds else []),
             *([gettext("Until one answers, I follow answers of my own in that style.")] if by_examples else []),
@@ -139,11 +139,11 @@ def describe_switch(*, on: bool) -> str:
     """Return the effects of switching a personality's taste on or off."""
     if on:
         return gettext(
-            "The taste is on: once it knows enough, it chooses among my answers, and examples and training follow it."
+            "Switched on: once I know enough of what members like, my answers, examples and training follow it."
         )
     return gettext(
-        "The taste is off, from the next answer on: it chooses no answers, and neither examples nor training follow "
-        "it. It still learns from votes; `/taste switch:on` lets it act again."
+        "Switched off: from the next answer on, neither answers nor examples nor training follow what members like. I "
+        "still learn it from votes; `/taste switch:on` lets it act again."
     )
 
 
@@ -183,12 +183,12 @@ def describe_use(report: TasteReport) -> str:
     waits = (
         gettext(
             "New versions learn it too. I don't follow such examples yet: the votes do not show clearly enough what "
-            "people like."
+            "members like."
         )
         if report.ranks
         else gettext(
             "New versions don't learn it yet, nor do I follow such examples: the votes do not show clearly enough "
-            "what people like."
+            "what members like."
         )
     )
     return f"{sentence(reasoned(used, why))} {follows if report.teaches else waits}"
@@ -196,7 +196,7 @@ def describe_use(report: TasteReport) -> str:
 
 def use_and_reason(report: TasteReport) -> tuple[str, str]:
     """Return whether the taste is used, and why, as two halves of a sentence."""
-    votes = report.counts.total
+    votes = report.learned
     if why := _why_it_may_not(report):
         return gettext("I don't use it"), why
     if votes < FEWEST:
@@ -232,7 +232,7 @@ def _why_it_may_not(report: TasteReport) -> str:
 def describe_evidence(evidence: float) -> str:
     """Return the e-value of the taste's predictions, for the details of a page."""
     value = f"over {MOST_EVIDENCE:,}" if evidence >= MOST_EVIDENCE else f"{evidence:.3g}"
-    return f"E-value of its predictions against the share of 👍: {value}. The taste stops below {REFUTED:g}."
+    return f"E-value of its predictions against the share of 👍: {value}. Below {REFUTED:g} they are not used."
 
 
 def describe_effect(effect: ShownEffect, report: TasteReport) -> str:
@@ -250,7 +250,7 @@ def describe_unknown(report: TasteReport) -> str:
     if not report.open_questions:
         return gettext(STYLE_ONLY)
     asked = listing([gettext(question) for question in report.open_questions], "or")
-    unknown = gettext("I can't tell yet whether people like {asked}.", asked=asked)
+    unknown = gettext("I can't tell yet whether members like {asked}.", asked=asked)
     return f"{unknown} {gettext(STYLE_ONLY)}"
 
 

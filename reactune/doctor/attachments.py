@@ -29,11 +29,11 @@ SAMPLE_RATE = 16_000
 
 
 def check_pictures(settings: Settings) -> str:
-    server = settings.pictures.server
+    server = settings.pictures.url
     if not server:
         return _check_base(settings)
     seen = look_at(_red_square(), "", settings)
-    _try(seen, "pictures.server", PICTURES_KEY_VARIABLE)
+    _try(seen, "pictures.url", PICTURES_KEY_VARIABLE)
     return f"{server} says what a picture shows"
 
 
@@ -42,10 +42,10 @@ def _check_base(settings: Settings) -> str:
     off = "the bot tells members that it cannot see"
     base = find_base(settings)
     if not can_see(base.path):
-        return f"off (pictures.server is empty, and {base.name} cannot see pictures): {off}"
+        return f"off (pictures.url is empty, and {base.name} cannot see pictures): {off}"
     if not may_see(base.path, settings) or is_served_as_graph(shape_of(base.path).config, settings.model):
         needs = 'model.engine = "transformers" and no model.quantization'
-        return f"off (pictures.server is empty, and {base.name} sees only with {needs}): {off}"
+        return f"off (pictures.url is empty, and {base.name} sees only with {needs}): {off}"
     shape, machine = shape_of(base.path), Machine.here(settings.data.directory)
     if answering_bytes(shape, settings, as_graph=False) > machine.memory.free:
         raise Hint(f"{base.name} sees; no picture was tried, because there is too little free memory to load it again")
@@ -66,10 +66,10 @@ async def _show_base(base: BaseModel, settings: Settings) -> None:
 
 
 def check_voice(settings: Settings) -> str:
-    server = settings.voice.server
+    server = settings.voice.url
     if not server:
-        return "off (voice.server is empty): the bot tells members that it cannot listen"
-    _try(write_down(_silence(), settings, filename="silence.wav"), "voice.server", VOICE_KEY_VARIABLE)
+        return "off (voice.url is empty): the bot tells members that it cannot listen"
+    _try(write_down(_silence(), settings, filename="silence.wav"), "voice.url", VOICE_KEY_VARIABLE)
     return f"{server} writes down what is said"
 
 

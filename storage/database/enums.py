@@ -41,7 +41,9 @@ class Origin(StrEnum):
     """Sampled by a round, or drawn for a sitting and not shown: nobody ever saw it."""
 
 
-ASKED = (Origin.ARENA, Origin.SITTING, Origin.PLAYGROUND)
+CHOSEN_AMONG = (Origin.ARENA, Origin.SITTING)
+"""Origins of answers among which people choose: a thumb on one is part of a choice, and no vote besides."""
+ASKED = (*CHOSEN_AMONG, Origin.PLAYGROUND)
 """Origins of answers that people drew in order to judge them: choosing these shows no approval in conversations."""
 
 
@@ -195,6 +197,6 @@ SOURCE_WORDS = {
     PairSource.CORRECTED_SAMPLE: gettext_noop("suggestions vs. other answers"),
     PairSource.SIBLINGS: gettext_noop("answers to the same question"),
     PairSource.CHOICE: gettext_noop("choices between answers"),
-    PairSource.TASTE: gettext_noop("answers ranked by the taste"),
+    PairSource.TASTE: gettext_noop("answers that I ranked"),
 }
 """Shown to members, as in "3 from suggestions"."""

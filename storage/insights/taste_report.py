@@ -57,9 +57,9 @@ class AnsweringNow:
         if self.champion is not None:
             return ""
         if self.is_switched_off:
-            return gettext_noop("its taste is switched off")
+            return gettext_noop("set not to follow what members like")
         if self.taste_acts:
-            return gettext_noop("has no version yet, but follows what people like")
+            return gettext_noop("has no version yet, but follows what members like")
         return not_learned_yet(follows_card=self.follows_card)
 
     @property
@@ -118,6 +118,8 @@ class TasteReport:
     is_learning: bool
     """True if the operator lets reactions teach."""
     counts: FeedbackCounts
+    learned: int
+    """Number of votes and choices that the taste has learned from, each thumb of a choice as a vote of its own."""
     since: datetime | None
     """The time of the first vote that counts."""
     evidence: float
@@ -153,6 +155,7 @@ def read_taste_report(
     return TasteReport(
         is_learning=settings.privacy.learn_from_reactions,
         counts=taste.counts,
+        learned=len(taste.data),
         since=min((said.given_at for said in (*opinions.opinions[:1], *opinions.choices[:1])), default=None),
         evidence=taste.e_value,
         chooses=settings.generation.candidates > 1,
@@ -168,7 +171,7 @@ def read_taste_report(
 
 def shown_effects(taste: LearnedTaste, told: Collection[Effect]) -> tuple[ShownEffect, ...]:
     """Return each effect's change of the chance of a 👍, for a person of average leniency."""
-    if len(taste.data.thumbs.liked):
+    if taste.counts.votes:
         average = np.vstack([taste.data.thumbs.x, taste.data.choices.x]).mean(axis=0)
         odds = taste.posterior.likes + float(average @ taste.posterior.mean)
     else:

@@ -37,7 +37,7 @@ def may_see(folder: Path, settings: Settings) -> bool:
 def is_base_to_look(settings: Settings) -> bool:
     """Return whether transformers may use a seeing base for pictures: it is not quantised, and no server is set."""
     is_local = settings.model.engine in ("auto", "transformers")
-    return is_local and not settings.model.quantization and not settings.pictures.server
+    return is_local and not settings.model.quantization and not settings.pictures.url
 
 
 def load_seeing(path: Path, dtype: str) -> tuple[Any, Any]:

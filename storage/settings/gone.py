@@ -11,6 +11,8 @@ def _always(values: Mapping[str, str]) -> dict[str, str]:
 
 GONE: Mapping[str, str] = {
     "remote.servers": "set remote.url to one address; several servers need a router before them (docs/remote.md)",
+    "pictures.server": "call it pictures.url",
+    "voice.server": "call it voice.url",
 } | _always(
     {
         "release.canary_share": "while a version waits, three answers in ten come as blind pairs by themselves",

@@ -414,10 +414,10 @@ class AttachmentSettings(Section):
 
 
 class PictureSettings(Section):
-    """Descriptions of pictures, by a model server or by a base that can see (docs/attachments.md)."""
+    """Descriptions of pictures, by a model server or by a base that supports images (docs/attachments.md)."""
 
-    server: Annotated[str, _address_or_none(PICTURES_KEY_VARIABLE)] = Field(default="", repr=False)
-    """Address of a model server that sees, with OpenAI's /v1/chat/completions. Empty: the base looks, if it sees."""
+    url: Annotated[str, _address_or_none(PICTURES_KEY_VARIABLE)] = Field(default="", repr=False)
+    """Address of a model server for images, with OpenAI's /v1/chat/completions. Empty: the base, if it can."""
     model: str = ""
     """The model server's name for that model. Empty: none is named, which vLLM and llama.cpp accept."""
     timeout_s: Positive = 30.0
@@ -427,7 +427,7 @@ class PictureSettings(Section):
 class VoiceSettings(Section):
     """A model server that writes down voice messages (docs/attachments.md)."""
 
-    server: Annotated[str, _address_or_none(VOICE_KEY_VARIABLE)] = Field(default="", repr=False)
+    url: Annotated[str, _address_or_none(VOICE_KEY_VARIABLE)] = Field(default="", repr=False)
     """Address of a model server with OpenAI's /v1/audio/transcriptions. Empty: the bot cannot listen."""
     model: str = ""
     """The model server's name for that model, such as "whisper-1". Empty: none is named, which vLLM accepts."""

@@ -102,7 +102,7 @@ def choose_examples(session: Session, personality_id: int, taste: LearnedTaste, 
     reply_ids = list(measures)
     chosen: dict[str, ExampleTurn] = {}
     for index, too_long in zip(typical[best_first], is_long[best_first], strict=True):
-        if too_long and chosen:  # where people like shorter answers than all of these, the shortest one is used
+        if too_long and chosen:  # where members like shorter answers than all of these, the shortest one is used
             break
         turn = turns[reply_ids[index]]
         is_new = len(chosen) < most and turn.message not in chosen

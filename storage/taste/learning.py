@@ -193,7 +193,9 @@ class LearnedTaste:
     def why_unsure(self) -> str:
         """Return the reason why it may not rank, as a sentence without a full stop."""
         if not self.is_on:
-            return sentences.Sentence("an admin switched the taste off, so training uses only members' own comparisons")
+            return sentences.Sentence(
+                "an admin decided against following what members like, so training uses only their own comparisons"
+            )
         if len(self.data) < UNJUDGED:
             return sentences.counted(
                 "training uses only members' own comparisons until there is {count} more vote or choice",
@@ -202,8 +204,7 @@ class LearnedTaste:
             )
         if not self.may_choose:
             return sentences.Sentence(
-                "the taste guesses votes worse than always guessing the average, so training uses only members' own "
-                "comparisons"
+                "I guess votes worse than always guessing the average, so training uses only members' own comparisons"
             )
         return sentences.Sentence("I can't tell yet what members like, so training uses only their own comparisons")
 

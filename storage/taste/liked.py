@@ -21,7 +21,7 @@ PRIOR_ANSWERS = 5.0
 
 @dataclass(frozen=True)
 class LikedStyle:
-    """Measures of the answers that people liked, weighed by their likes."""
+    """Measures of the answers that members liked, weighed by their likes."""
 
     answers: int
     mean: Floats

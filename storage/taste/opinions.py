@@ -81,9 +81,12 @@ class TasteOpinions:
 
     @property
     def counts(self) -> FeedbackCounts:
-        votes = sum(opinion.is_vote for opinion in self.opinions)
+        """Return the numbers as they are shown: the thumbs of "both good" and "both bad" are part of that choice."""
+        chosen = {(answer, one.voter) for one in self.choices if not one.in_order for answer in one.reply_ids}
+        votes = sum(one.is_vote and (one.reply_id, one.voter) not in chosen for one in self.opinions)
+        others = sum(not one.is_vote for one in self.opinions)
         people = {one.voter for one in (*self.opinions, *self.choices)}
-        return FeedbackCounts(votes, len(self.choices), len(self.opinions) - votes, len(people))
+        return FeedbackCounts(votes, len(self.choices), others, len(people))
 
     def between(self, begins: datetime, ends: datetime) -> TasteOpinions:
         """Return the opinions from `begins` up to `ends`, which is not included."""

@@ -87,7 +87,7 @@ class Order:
     measure: int
     """The index in MEASURES of the measure that the order should move."""
     sign: int
-    """1 if people like more of it, -1 if they like less."""
+    """1 if members like more of it, -1 if they like less."""
 
 
 def orders_to_try(taste: LearnedTaste, settings: GenerationSettings) -> list[Order]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.conversations.replies import lock_replies
 from storage.database.database import vote_emoji_of
-from storage.database.enums import ASKED, Origin, QuarantineStatus
+from storage.database.enums import CHOSEN_AMONG, Origin, QuarantineStatus
 from storage.database.rows import in_parts
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
 from storage.emoji import THUMBS
@@ -69,7 +69,8 @@ class FeedbackCounts:
     """Numbers of what people said about a personality's answers; a taste's has votes on the newest answers alone."""
 
     votes: int = 0
-    """Number of 👍, 👎 and other emoji that vote: one for each member and answer. An arena's are choices."""
+    """Number of 👍, 👎 and other emoji that vote: one for each member and answer. Thumbs that are part of a choice
+    are left out."""
     choices: int = 0
     """Number of times that somebody said which of several blind answers is better, or that they are about the same."""
     others: int = 0
@@ -87,7 +88,7 @@ class NotOnVersion(StrEnum):
 
     ON_HOLD = "on hold"
     IN_CONSOLE = "in console"
-    """A choice among answers that were drawn for it is not approval in conversations."""
+    """A vote on an answer that an admin drew to try versions is not approval in conversations."""
     OTHER_STRENGTH = "other strength"
     """The answer was not given at the strength that was trained."""
 
@@ -97,7 +98,7 @@ class VersionVotes:
     by_version: Mapping[int | None, Tally]
     """Votes on each version's answers, by version id; None is the base model."""
     left_out: Mapping[NotOnVersion, int]
-    """Number of the other votes outside arenas, by reason."""
+    """Number of the other votes, by reason."""
 
     def on(self, version_id: int | None) -> Tally:
         return self.by_version.get(version_id, Tally())
@@ -222,11 +223,11 @@ def read_version_votes(session: Session, personality_id: int) -> VersionVotes:
     found: dict[int | None, Tally] = defaultdict(Tally)
     left_out: Counter[NotOnVersion] = Counter()
     for owner, version_id, origin, strength, is_held, ups, given in session.execute(tallies).all():
-        if owner != personality_id or origin is Origin.ARENA:
+        if owner != personality_id or origin in CHOSEN_AMONG:
             continue
         if is_held:
             left_out[NotOnVersion.ON_HOLD] += given
-        elif origin in ASKED:
+        elif origin is Origin.PLAYGROUND:
             left_out[NotOnVersion.IN_CONSOLE] += given
         elif version_id is not None and strength != 1.0:
             left_out[NotOnVersion.OTHER_STRENGTH] += given
@@ -234,6 +235,12 @@ def read_version_votes(session: Session, personality_id: int) -> VersionVotes:
             so_far = found[version_id]
             found[version_id] = Tally(so_far.up + ups, so_far.down + given - ups)
     return VersionVotes(dict(found), dict(left_out))
+
+
+def chosen_among(session: Session, personality_id: int) -> set[int]:
+    """Return the answers whose thumbs are parts of choices."""
+    drawn = ReplyRow.personality_id == personality_id, ReplyRow.origin.in_(CHOSEN_AMONG)
+    return set(session.scalars(select(ReplyRow.id).where(*drawn)))
 
 
 def current_votes(session: Session, *columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:

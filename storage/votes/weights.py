@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from storage.database.database import vote_emoji_of
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import (
-    ArenaAnswerRow,
     OptOutRow,
     QuarantinedVoteRow,
     QuarantineRow,
@@ -29,7 +28,7 @@ from storage.database.tables import (
 from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
-from storage.votes.votes import Vote, current_votes, meanings, quarantined_votes
+from storage.votes.votes import Vote, chosen_among, current_votes, meanings, quarantined_votes
 from storage.wording import gettext_noop
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
@@ -204,7 +203,7 @@ class WeightedVotes:
 
     by_reply: dict[int, tuple[WeightedVote, ...]]
     given: int
-    """Number of current votes outside arenas before any rule, as `FeedbackCounts` counts votes."""
+    """Number of current votes before any rule, as `FeedbackCounts` counts votes."""
     removed: dict[str, float]
     """The weight that each rule removed of those votes; with what is left of them it adds up to their number."""
     uncounted: Mapping[str, int] = field(default_factory=dict)
@@ -270,7 +269,7 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
     pseudonyms = read_pseudonyms(session)
     by_reply: dict[int, list[WeightedVote]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, OPT_OUT), 0.0)
-    picks = set(session.scalars(select(ArenaAnswerRow.reply_id)))
+    choices = chosen_among(session, personality_id)
     given = in_part = 0
     uncounted: Counter[str] = Counter()
     people: set[Pseudonym] = set()
@@ -279,7 +278,7 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
         weight = vote.weight
         if rule is None and weight > 0.0:
             by_reply[vote.reply_id].append(weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
-        if vote.reply_id not in picks:
+        if vote.reply_id not in choices:
             given += 1
             if rule is not None:
                 removed[rule] += 1.0

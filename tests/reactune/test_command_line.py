@@ -538,7 +538,7 @@ def test_taste_says_what_people_like_how_sure_and_why(reactune, in_json, seeded)
     code, out, _ = reactune("taste")
     lines = out.splitlines()
     assert code == 0
-    assert lines[0].startswith("After 40 votes by 3 members, people like: ")
+    assert lines[0].startswith("After 40 votes by 3 members, members like: ")
     assert lines[1].startswith("I use it to choose answers: it guesses votes ")
     assert any(line.startswith("- a question at the end: ") and line.endswith(" 👍 (sure)") for line in lines)
     assert [line[0] for line in lines if line[0] in "👍👎"] == ["👍", "👍", "👎", "👎"]
@@ -561,7 +561,7 @@ def test_taste_answers_before_there_is_a_vote_and_when_it_is_switched_off(reactu
     seeded(ensure_personality)
     assert reactune("taste")[:2] == (
         0,
-        "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps.\n",
+        "Nobody has voted yet, so I can't say what members like. Every 👍 and 👎 helps.\n",
     )
     empty = in_json("taste")
     assert (empty["votes"], empty["since"], empty["effects"], empty["liked"], empty["is_used"]) == (
@@ -589,8 +589,8 @@ def test_the_taste_is_switched_off_and_on_and_a_rollback_offers_that(reactune, i
     assert "I don't use it: an admin has switched it off." in reactune("taste", "--switch", "off")[1]
     found = in_json("taste")
     assert (found["is_switched_off"], found["is_used"], found["teaches"]) == (True, False, False)
-    assert "An admin has switched the taste off" in " ".join(reactune("model", "list")[1].split())
-    assert "its taste is switched off" in " ".join(reactune("personality", "list")[1].split())
+    assert "An admin has decided that answers" in " ".join(reactune("model", "list")[1].split())
+    assert "set not to follow what members like" in " ".join(reactune("personality", "list")[1].split())
     reactune("taste", "--switch", "on")
     assert in_json("taste")["is_used"]
     trail = " ".join(reactune("audit")[1].split())

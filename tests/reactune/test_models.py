@@ -82,7 +82,7 @@ def test_bases_that_see_are_marked(tmp_path):
 def test_what_a_base_sees_with_takes_memory_where_transformers_answers(tmp_path):
     base = build_seeing_base(tmp_path / "seeing")
     looks = settings(tmp_path, base=str(base), engine="transformers")
-    asks = looks.model_copy(update={"pictures": PictureSettings(server="http://127.0.0.1:9")})
+    asks = looks.model_copy(update={"pictures": PictureSettings(url="http://127.0.0.1:9")})
     serve = [next(one.serve for one in candidates(own, LAPTOP) if one.configured) for own in (looks, asks)]
     assert serve[0] - serve[1] == pytest.approx(MARGIN * 2 * shape_of(base).senses, abs=1)
 

@@ -243,12 +243,16 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
             "privacy.learn_from_reactions, privacy.retention_days, privacy.withdraw_adapters",
         ),
         (
-            "[output]\nserver = 1",
-            "output.server is not a setting: did you mean pictures.server or voice.server?",
+            "[output]\nurl = 1",
+            "output.url is not a setting: did you mean database.url or remote.url or pictures.url or voice.url?",
         ),
         (
             '[training]\nobjective = "robust"',
             "training.objective is not a setting any more: delete it (rounds train by DPO)",
+        ),
+        (
+            "[voice]\nserver = 'http://gpu-1:8002'",
+            "voice.server is not a setting any more: call it voice.url",
         ),
         (
             "[remote]\nservers = ['http://gpu-1:8000']",
@@ -409,21 +413,21 @@ def test_an_invalid_server_address_is_refused(config: Path, address: str, senten
     assert told.startswith(f"{config}: remote.url = (hidden) is not valid: {sentence}")
 
 
-@pytest.mark.parametrize(("section", "key"), [("remote", "url"), ("pictures", "server"), ("voice", "server")])
-def test_servers_have_addresses_and_keys_of_their_own(config: Path, section: str, key: str) -> None:
+@pytest.mark.parametrize("section", ["remote", "pictures", "voice"])
+def test_servers_have_addresses_and_keys_of_their_own(config: Path, section: str) -> None:
     variable = f"{section.upper()}_API_KEY"
     for text in (f"[{section}]\napi_key = 'sk-1'", f"[{section}]\nkey = 'sk-1'"):
         sentence = refusal(config, text)
         assert sentence.endswith(f"set the server's key as {variable}, in the environment or in .env")
         assert "sk-1" not in sentence
     assert f"{variable}, in the environment" in refusal(config, **{f"REACTUNE_{variable}": "sk-1"})
-    told = refusal(config, f"[{section}]\n{key} = 'http://me:hunter2@gpu'")
-    assert told.startswith(f"{config}: {section}.{key} = (hidden) is not valid: ")
+    told = refusal(config, f"[{section}]\nurl = 'http://me:hunter2@gpu'")
+    assert told.startswith(f"{config}: {section}.url = (hidden) is not valid: ")
     assert told.endswith(f"an address cannot contain a password: set the server's key as {variable}")
-    assert "is not a server address" in refusal(config, f"[{section}]\n{key} = 'gpu'")
-    config.write_text(f"[{section}]\n{key} = 'http://gpu:8001/v1/'")
+    assert "is not a server address" in refusal(config, f"[{section}]\nurl = 'gpu'")
+    config.write_text(f"[{section}]\nurl = 'http://gpu:8001/v1/'")
     settings = load_settings(config, {variable: "sk-1"})
-    assert getattr(getattr(settings, section), key) == "http://gpu:8001"
+    assert getattr(settings, section).url == "http://gpu:8001"
     assert secrets_of(settings) == {"sk-1"}
     assert "sk-1" not in shown(settings)
 

@@ -28,7 +28,7 @@ from storage.training.rounds import (
     set_manifest,
 )
 from storage.votes.quarantines import quarantine_bursts
-from storage.votes.votes import FeedbackCounts
+from storage.votes.votes import FeedbackCounts, chosen_among
 from storage.votes.weights import RULES, read_weighted_votes
 from storage.wording import LEAST_SHOWN_SHARE
 from trainer.data.dataset import Skip, length_check
@@ -132,7 +132,8 @@ def _count_besides(session: Session, contest: Contest, settings: Settings) -> in
     votes = read_weighted_votes(session, personality_id, settings.votes)
     opinions = read_taste_opinions(session, personality_id, settings)
     pairs, arenas = judging_answers(session, contest)
-    thumbs = sum(len(votes.by_reply.get(reply_id, ())) for reply_id in set(chain.from_iterable(pairs)))
+    voted = set(chain.from_iterable(pairs)) - chosen_among(session, personality_id)
+    thumbs = sum(len(votes.by_reply.get(reply_id, ())) for reply_id in voted)
     judged = pairs | arenas
     judging = sum(choice.reply_ids in judged for choice in opinions.choices)
     said = count_feedback(votes, opinions)

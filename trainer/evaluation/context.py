@@ -1,4 +1,4 @@
-"""The context in which a version is judged: members' messages, answers that people liked, the card's examples."""
+"""The context in which a version is judged: members' messages, answers that members liked, the card's examples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ServedContext:
     """The newest liked answers, or the card's examples, with their messages."""
     of_card: tuple[Exchange, ...] = ()
     liked_answers: tuple[Exchange, ...] = ()
-    """The newest answers that people liked."""
+    """The newest answers that members liked."""
     examples: Examples = NO_EXAMPLES
     """The examples that the base is shown where it answers members."""
 

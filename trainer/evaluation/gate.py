@@ -51,7 +51,7 @@ MAX_MOVE = 3.0
 MAX_LENGTH_RATIO = 3.0
 """Largest mean length of an answer, as a multiple of the base's."""
 MAX_OVERSHOOT = 1.0
-"""Largest distance of a measure beyond the answers that people liked, in their standard deviations."""
+"""Largest distance of a measure beyond the answers that members liked, in their standard deviations."""
 MAX_SUITE_DROP = 0.1
 """Largest share of a suite's cases that only the base passes, minus those that only the version passes."""
 CONFIDENCE = 0.95
@@ -257,7 +257,7 @@ def _overshoot(overshoot: Overshoot, settings: GateSettings) -> GateCheck:
     beyond = overshoot.beyond(most)
     said = [_describe_excess(excess) for excess in beyond or overshoot.farthest[:1] if round(excess.distance, 1)]
     if not said:
-        return _passed(OVERSHOOT, Sentence("answers stay within what people liked"))
+        return _passed(OVERSHOOT, Sentence("answers stay within what members liked"))
     values = {"excesses": joined(", ", said), "limit": Figure(most, "g")}
     if not overshoot.is_judged:
         sentence = counted(

@@ -1,4 +1,4 @@
-"""The results of an evaluation: how a version's answers differ from the base's, and from those that people liked."""
+"""The results of an evaluation: how a version's answers differ from the base's, and from those that members liked."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Evaluation:
     """Loss on the retention text over the base's."""
     coherence_ratio: float
     """Loss of the version's answers under the coherence model, over the highest of three at the same positions: that of
-    the base's answers, of answers that people liked or wrote as examples, and of plain human ones."""
+    the base's answers, of answers that members liked or wrote as examples, and of plain human ones."""
     coherence_model: str
     """The coherence model's name, as part of a sentence."""
     fitness: Fitness

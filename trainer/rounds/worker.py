@@ -35,6 +35,7 @@ from storage.runtime.processes import (
     sole_process,
     worker_name,
 )
+from storage.runtime.shell import as_called
 from storage.sentences import Sentence
 from storage.settings.sections import Settings
 from storage.training.rounds import (
@@ -77,8 +78,10 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
         except DataDirectoryInUse:
             if not is_waiting:
                 log.warning(
-                    "Another trainer, or a command such as `reactune train`, uses %s. This trainer starts when "
-                    "that has ended.",
+                    as_called(
+                        "Another trainer, or a command such as `reactune train`, uses %s. This trainer starts when "
+                        "that has ended."
+                    ),
                     settings.data.directory,
                 )
             is_waiting = True

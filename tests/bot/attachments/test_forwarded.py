@@ -73,7 +73,7 @@ async def test_no_summary_holds_forwarded_text(place, engine):
 
 
 async def test_a_forwarded_voice_message_is_not_what_its_forwarder_says(place, env, configure, server, engine, rows):
-    configure(voice={"server": server.url, "model": "whisper-1"})
+    configure(voice={"url": server.url, "model": "whisper-1"})
     (voice,) = env.backend.store_attachments(place.channel.id, [("voice-message.ogg", b"OggS")])
     env.backend.create_message(
         place.channel.id, place.bo.id, "", attachments=[voice | {"duration_secs": 3.0, "waveform": "AAAA"}]

@@ -27,7 +27,7 @@ SEEN = "> A black cat on a red sofa."
 
 @pytest.fixture
 def see(configure, server):
-    configure(pictures={"server": server.url, "model": "seer"})
+    configure(pictures={"url": server.url, "model": "seer"})
 
 
 def remembered(env):
@@ -102,7 +102,7 @@ class TestWithEyes:
         assert not remembered(env)
 
     async def test_several_are_looked_at_up_to_the_limit(self, place, configure, server):
-        configure(pictures={"server": server.url})
+        configure(pictures={"url": server.url})
         answer = await send(place, "which one?", *[CAT] * 5)
         assert answer.content.endswith("looked at 4 pictures · only the first 4 were opened")
         assert len(server.chats) == 4
@@ -151,7 +151,7 @@ class TestWithABaseThatSees:
         assert "They want to know" not in engine.looks[1].words
 
     async def test_a_server_looks_instead_if_one_is_set(self, place, engine, configure, server):
-        configure(pictures={"server": server.url})
+        configure(pictures={"url": server.url})
         await send(place, "what is it?", CAT)
         assert (len(server.chats), engine.looks) == (1, [])
 
@@ -198,12 +198,12 @@ class TestFailures:
         assert not any(row.has_outside_text for row in rows(ReplyRow))
 
     async def test_of_a_missing_server_leave_it_too(self, place, configure):
-        configure(pictures={"server": "http://127.0.0.1:9"})
+        configure(pictures={"url": "http://127.0.0.1:9"})
         assert (await send(place, "how are you?", CAT)).content.endswith(NOT_SEEING)
 
     @pytest.mark.threat("T67")
     async def test_of_a_picture_have_a_sentence(self, place, configure, server):
-        configure(pictures={"server": server.url}, attachments={"max_bytes": 60_000})
+        configure(pictures={"url": server.url}, attachments={"max_bytes": 60_000})
         for name, content, sentence in (
             ("cat.png", b"not a picture", "I couldn't open the picture: it is damaged or not what its name says."),
             ("cat.png", picture()[:60], "I couldn't open the picture: it is damaged or not what its name says."),
@@ -241,7 +241,7 @@ class TestFailures:
 
 async def test_a_server_is_not_waited_for_longer_than_the_setting_says(server):
     server.is_silent = True
-    settings = Settings(pictures=PictureSettings(server=server.url, timeout_s=0.05))
+    settings = Settings(pictures=PictureSettings(url=server.url, timeout_s=0.05))
     with pytest.raises(ServerError, match=r"did not reply at /v1/chat/completions within 0\.05 s"):
         await pictures.look_at(picture(), "", settings)
 

@@ -15,7 +15,7 @@ def overrides():
 
 @pytest.fixture
 def hear(configure, server):
-    configure(voice={"server": server.url, "model": "whisper-1"})
+    configure(voice={"url": server.url, "model": "whisper-1"})
 
 
 @pytest.fixture

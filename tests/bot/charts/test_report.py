@@ -119,7 +119,7 @@ class TestTitles:
         assert [panel.title for panel in words] == [
             "No votes yet",
             "No votes in the last 30 days",
-            "Tastes are not known yet",
+            "Not known yet what members like",
             "No rounds yet",
             "No training yet",
             "No version judged yet",

@@ -34,6 +34,7 @@ IDLE = AnsweringNow(champion=None, chooses=False, is_switched_off=False)
 NOTHING = TasteReport(
     is_learning=True,
     counts=FeedbackCounts(),
+    learned=0,
     since=None,
     evidence=1.0,
     chooses=True,
@@ -48,6 +49,7 @@ NOTHING = TasteReport(
 UNCLEAR = replace(
     NOTHING,
     counts=FeedbackCounts(votes=12, people=9),
+    learned=12,
     since=NOW,
     now=replace(IDLE, chooses=True),
     liked=("Hello!",),
@@ -56,6 +58,7 @@ UNCLEAR = replace(
 CLEAR = replace(
     UNCLEAR,
     counts=FeedbackCounts(160, 12, people=9),
+    learned=172,
     evidence=4e16,
     teaches=True,
     ranks=True,
@@ -172,7 +175,7 @@ def test_the_reader_s_language_is_drawn():
         texts = texts_of(CLEAR)
         assert effect_words(CLEAR).title == "Klar beliebt: kürzere Antworten und eine Frage am Ende"
         assert use_words(CLEAR).caption.startswith("Es sagt Stimmen klar besser voraus als der bloße Durchschnitt")
-    assert {"Was bei default gefällt", "kürzere Antworten", "Gefällt", "Gefällt nicht"} <= set(texts)
+    assert {"Was den Mitgliedern gefällt: default", "kürzere Antworten", "Gefällt", "Gefällt nicht"} <= set(texts)
     assert "160 Stimmen und 12 Entscheidungen · 04.11.2026" in texts
 
 
@@ -195,9 +198,7 @@ class TestUse:
         ],
     )
     def test_of_few_votes(self, votes, said):
-        assert describe_use(
-            replace(UNCLEAR, counts=FeedbackCounts(votes), now=replace(IDLE, chooses=votes >= 10))
-        ).startswith(said)
+        assert describe_use(replace(UNCLEAR, learned=votes, now=replace(IDLE, chooses=votes >= 10))).startswith(said)
 
     @pytest.mark.parametrize(
         ("evidence", "said"),
@@ -217,13 +218,13 @@ class TestUse:
 
     def test_what_is_slower_to_undo_waits_until_the_votes_are_clear(self):
         assert describe_use(replace(CLEAR, evidence=3.94, teaches=False, ranks=False)).endswith(
-            "nor do I follow such examples: the votes do not show clearly enough what people like."
+            "nor do I follow such examples: the votes do not show clearly enough what members like."
         )
 
     def test_rounds_follow_choices_before_that(self):
         assert describe_use(replace(CLEAR, teaches=False)).endswith(
             "New versions learn it too. I don't follow such examples yet: the votes do not show clearly "
-            "enough what people like."
+            "enough what members like."
         )
 
     def test_not_once_it_is_refuted(self):

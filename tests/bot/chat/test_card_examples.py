@@ -76,7 +76,7 @@ async def test_where_votes_have_taught_something_it_does_not_say_that_it_has_not
     thread = await place.open_thread(place.last)
     await place.ada.send(thread, f"{place.mention} And here?")
     assert thread.last_message.content.endswith("-# base")
-    acts = "I begin several answers and finish the one that people would like best. I follow the examples on the card."
+    acts = "I begin several answers and finish the one that members would like best. I follow the examples on the card."
     for command in ("version status", "taste"):
         assert acts in said((await place.grace.slash(place.channel, command)).response)
 

@@ -1,4 +1,4 @@
-"""The base is shown answers like those that people like, as earlier turns; a version has learned from them."""
+"""The base is shown answers like those that members like, as earlier turns; a version has learned from them."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class TestOrder:
         assert place.last.content.endswith(f"-# base · follows answers that you like · told: “{END}”")
         for command in ("taste", "version status"):
             shown = await place.grace.slash(place.channel, command)
-            assert f"I follow one order, because it brings what people like: “{END}”" in said(shown.response)
+            assert f"I follow one order, because it brings what members like: “{END}”" in said(shown.response)
         release(1.0)
         await place.ask("How are you?")
         assert "shown_as" not in last_of(rows)[0]
@@ -146,7 +146,7 @@ class TestSwitchedOff:
 
 
 async def test_members_are_not_served_what_only_a_round_may_use_yet(place, query, env, rows):
-    """A dozen choices let a round rank answers, and are too few to be sure of what people like."""
+    """A dozen choices let a round rank answers, and are too few to be sure of what members like."""
 
     def seed(session):
         for number in range(12):

@@ -1,4 +1,4 @@
-"""Once what people like acts, they are told so, once; and small print says what acted on an answer."""
+"""Once what members like acts, they are told so, once; and small print says what acted on an answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.bot.chat.conftest import CALM, LOUD
 from tests.bot.panels import said
 from tests.seeding import add_reply, add_taste
 
-FROM_NOW = "From now on, I begin several answers and finish the one that people would like best. `/taste` says more."
+FROM_NOW = "From now on, I begin several answers and finish the one that members would like best. `/taste` says more."
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ class TestInTheChannel:
         assert news_in(place.channel) == []
         await vote_calmly(loud=True)
         (news,) = news_in(place.channel)
-        assert news.startswith(f"After {FEWEST} votes, I begin to see what people like: no “very” (")
+        assert news.startswith(f"After {FEWEST} votes, I begin to see what members like: no “very” (")
         assert news.endswith(FROM_NOW)
         assert "<@" not in news
         assert [row.told_of_choosing for row in rows(PersonalityRow)] == [True]
@@ -72,7 +72,7 @@ class TestInTheChannel:
         await place.bo.react(answer, "👎")
         await env.settle()
         (teaches,) = news_in(place.channel)
-        assert teaches.startswith("After 61 votes, I've seen enough to train on what people like: ")
+        assert teaches.startswith("After 61 votes, I've seen enough to train on what members like: ")
         assert "a question at the end (sure)" in teaches
         assert "From now on, new versions of me learn it." in teaches
         assert "Until one answers, I follow answers of my own in that style." in teaches

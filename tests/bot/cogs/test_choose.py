@@ -122,7 +122,7 @@ async def test_after_ten_pairs_it_says_what_was_learned_and_offers_ten_more(plac
     shown = await choose(place)
     for number in range(1, 11):
         assert f"{number} of 10" in said(shown)
-        assert "people like" not in said(shown)
+        assert "members like" not in said(shown)
         shown = await press(place.ada, shown, "Left")
     assert said(shown).startswith("Ten choices: thank you!\nAfter 10 choices")
     prompts = [row.prompt for row in of(rows, place.ada)]

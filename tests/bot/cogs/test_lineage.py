@@ -303,7 +303,7 @@ class TestWords:
         assert "“an answer of lines xxx" in line
 
     def test_a_vote_that_counts_nowhere_needs_no_word_about_the_taste(self):
-        assert "people here like" not in as_plain_text(
+        assert "members here like" not in as_plain_text(
             outcome_lines([outcome(VoteStatus.WITHDRAWN, None, taste=TasteUse.VOID)])
         )
 

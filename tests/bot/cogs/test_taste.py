@@ -1,4 +1,4 @@
-"""Everybody sees what people like, as far as they may read it; admins switch off and on whether it acts."""
+"""Everybody sees what members like, as far as they may read it; admins switch off and on whether it acts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def taste(place, **options):
 async def test_it_answers_privately_in_words_and_with_a_picture(place, voted):
     shown = (await taste(place)).response
     lines = said(shown).splitlines()
-    assert lines[0].startswith("After 40 votes by 3 members, people like: ")
+    assert lines[0].startswith("After 40 votes by 3 members, members like: ")
     assert lines[1].startswith("I use it to choose answers: ")
     assert any(line.startswith("- a question at the end: ") and line.endswith(" 👍 (sure)") for line in lines)
     assert [line[0] for line in lines if line[0] in "👍👎"] == ["👍", "👍", "👎", "👎"]
@@ -48,7 +48,7 @@ async def test_it_answers_privately_in_words_and_with_a_picture(place, voted):
 
 async def test_before_the_first_vote_it_says_so(place):
     shown = (await taste(place)).response
-    assert said(shown) == "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps."
+    assert said(shown) == "Nobody has voted yet, so I can't say what members like. Every 👍 and 👎 helps."
     assert len(shown.attachments) == 1
 
 
@@ -88,7 +88,7 @@ async def test_a_member_sees_it_too_with_answers_of_channels_that_they_can_read(
 
 
 class TestSwitch:
-    """Admins switch off and on whether what people like acts; that holds from the next answer on."""
+    """Admins switch off and on whether what members like acts; that holds from the next answer on."""
 
     @pytest.fixture
     def overrides(self):
@@ -112,7 +112,7 @@ class TestSwitch:
         await env.bot.services.tastes.settle()
 
     async def asked(self, place, engine, rows) -> tuple[int, bool]:
-        """Return how many answers are begun to a question, and whether the base is shown what people like."""
+        """Return how many answers are begun to a question, and whether the base is shown what members like."""
         engine.requests.clear()
         await place.ask("hi")
         shown = [row for row in rows(ReplyRow) if row.origin is Origin.CHAT][-1]
@@ -122,13 +122,13 @@ class TestSwitch:
     async def test_off_and_on_hold_from_the_next_answer_on(self, place, engine, rows):
         assert await self.asked(place, engine, rows) == (4, True)
         off = (await taste(place, switch="off")).response
-        assert off.content.startswith("The taste is off, from the next answer on")
+        assert off.content.startswith("Switched off: from the next answer on")
         assert off.flags.ephemeral
         assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
         assert await self.asked(place, engine, rows) == (1, False)
         assert place.last.content.endswith("-# base")
         shown = said((await taste(place)).response)
-        assert "a question at the end: " in shown, "what people like is still learned"
+        assert "a question at the end: " in shown, "what members like is still learned"
         assert "I don't use it: an admin has switched it off." in shown
         await taste(place, switch="on")
         assert await self.asked(place, engine, rows) == (4, True)

@@ -8,9 +8,11 @@ from datetime import datetime
 import pytest
 
 from bot.localization.sentences import day as day_of
-from storage.database.enums import Cause
+from storage.database.enums import Cause, Label, Origin, PairChoice
+from storage.database.tables import SittingPairRow
 from storage.releases.promotion import promote
 from storage.releases.versions import version_named
+from storage.sittings.sittings import begin_sitting, label_pair
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.bot.panels import post_report, said
@@ -20,14 +22,15 @@ from tests.seeding import BOB, CAROL, add_correction, add_reply, add_taste, choo
 
 __all__ = ["run_command"]
 
-COUNTED = "40 votes, 4 choices, and 1 suggested or replaced answer by 7 members"
+COUNTED = "40 votes, 5 choices, and 1 suggested or replaced answer by 7 members"
 LEFT_OUT = "Of 42 votes given, 1 is not shown here: 1 on hold or left out."
 SUSPECT = 555
 
 
 @pytest.fixture
 def said_much(waiting, query):
-    """Forty votes that count, one on hold, one about a fact, four choices between v1 and the base, a suggestion."""
+    """Forty votes that count, one on hold, one about a fact, four choices between v1 and the base, one press of
+    "Both bad", a suggestion."""
     v1 = waiting(1.0)
 
     def write(session):
@@ -39,6 +42,13 @@ def said_much(waiting, query):
         give_cause(session, wrong, BOB, Cause.WRONG_FACT)
         add_correction(session, improved, "a better answer", author_id=CAROL)
         choose(session, v1, None, wins=3, losses=1)
+        sitting, both = begin_sitting(session, 1, BOB), [add_reply(session, origin=Origin.SITTING) for _ in range(2)]
+        pair = SittingPairRow(
+            sitting_id=sitting.id, prompt="tea?", first_id=both[0], second_id=both[1], chosen_by=PairChoice.CHANCE
+        )
+        session.add(pair)
+        session.flush()
+        label_pair(session, sitting, pair.id, Label.BOTH_BAD, None)
 
     query(write)
 
@@ -69,7 +79,7 @@ async def test_what_counts_has_one_number_everywhere(place, visitor, said_much, 
     assert f"After {COUNTED}, " in (await visitor.get("/overview/taste")).text
 
     found = command_line("taste")
-    assert [found[name] for name in ("votes", "choices", "others", "members")] == [40, 4, 1, 7]
+    assert [found[name] for name in ("votes", "choices", "others", "members")] == [40, 5, 1, 7]
     assert found["finding"].startswith(f"After {COUNTED}, ")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from storage.database.enums import AuditOutcome, Cause, GateVerdict, RoundStatus, TrainingSource
 from storage.database.tables import AliasMoveRow, AuditRow, PersonalityRow, RoundRow
@@ -55,11 +56,11 @@ async def test_an_admin_switches_the_taste_off_and_on(visitor, add_version, quer
     assert "begin several answers" in (await visitor.get("/overview/taste")).text
     after = await visitor.post("/taste/switch", switch="off", page="/versions")
     assert after.path == "/versions"
-    assert "The taste is off: it chooses no answers" in after.text
+    assert "Answers, examples and rounds do not follow what members like." in after.text
     assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
     for page in ("/overview/taste", "/overview/status", "/versions/list"):
-        assert "An admin has switched the taste off" in (await visitor.get(page)).text
-    assert "its taste is switched off" in (await visitor.get("/personalities")).text
+        assert "An admin has decided that answers, examples and rounds" in (await visitor.get(page)).text
+    assert "set not to follow what members like" in (await visitor.get("/personalities")).text
     assert (await visitor.post("/taste/switch", switch="on", page="/")).path == "/"
     assert [row.follows_taste for row in rows(PersonalityRow)] == [True]
     assert [(row.action, row.subject) for row in rows(AuditRow)] == [
@@ -88,6 +89,13 @@ async def test_a_version_shows_where_it_comes_from(visitor, add_version):
     assert "failed the checks" not in folded
     assert "v1 (v1 ← base) was made in 0 rounds" in text
     assert "There is no version v7" in (await visitor.get("/versions/v7")).text
+
+
+async def test_pages_name_a_command_that_works_where_the_bot_was_called(visitor, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [".venv/bin/reactune", "bot"])
+    assert "start it with .venv/bin/reactune trainer" in (await visitor.get("/overview/status")).text
+    assert "Start it with .venv/bin/reactune trainer" in (await visitor.post("/rounds")).text
 
 
 async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, query, rows):

@@ -178,6 +178,6 @@ def _distance(told: dict[int, float], expected: Any) -> float:
 
 
 async def test_a_model_that_is_blind_says_so_when_it_gets_a_picture(server):
-    settings = Settings(pictures=PictureSettings(server=server.listening_address))
+    settings = Settings(pictures=PictureSettings(url=server.listening_address))
     with pytest.raises(ServerError, match="image input is not supported"):
         await look_at(picture(), "what is it?", settings)

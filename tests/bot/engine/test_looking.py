@@ -232,7 +232,7 @@ class TestWhetherItSees:
     async def test_the_chosen_engine_looks_unless_a_server_does(self, base: BaseModel, tmp_path: Path) -> None:
         settings = tiny_settings(tmp_path, base.path)
         settings = settings.model_copy(update={"model": MODEL.model_copy(update={"engine": "transformers"})})
-        served = settings.model_copy(update={"pictures": PictureSettings(server="http://127.0.0.1:9")})
+        served = settings.model_copy(update={"pictures": PictureSettings(url="http://127.0.0.1:9")})
         assert not ChosenEngine(served, base).sees
         in_4_bits = MODEL.model_copy(update={"engine": "transformers", "quantization": "4bit"})
         assert not ChosenEngine(settings.model_copy(update={"model": in_4_bits}), base).sees

@@ -238,7 +238,7 @@ class TestReleases:
         add_version()
         await place.grace.slash(place.channel, "version promote", version="v1")
         query(lambda session: add_taste(session, 60))
-        chooses = "I begin several answers and finish the one that people would like best."
+        chooses = "I begin several answers and finish the one that members would like best."
         status = said((await place.grace.slash(place.channel, "version status")).response)
         assert chooses in status
         back = (await place.grace.slash(place.channel, "version rollback")).response
@@ -257,7 +257,7 @@ class TestReleases:
         env.locales[place.grace.id] = "de"  # and the server's is English
         await place.grace.click(back, label="Switch that off too")
         del env.locales[place.grace.id]
-        assert place.last.content.startswith("The taste is off, from the next answer on: it chooses no answers")
+        assert place.last.content.startswith("Switched off: from the next answer on")
         assert place.last.components == []
         assert [row.follows_taste for row in rows(PersonalityRow)] == [False]
         assert [(row.action, row.outcome) for row in rows(AuditRow)][-2:] == [
@@ -265,8 +265,11 @@ class TestReleases:
             ("taste switch", AuditOutcome.DONE),
         ]
         status = said((await place.grace.slash(place.channel, "version status")).response)
-        assert "An admin has switched the taste off" in status
-        assert "An admin switched the taste off, so training uses only members' own comparisons." in status
+        assert "An admin has decided that answers" in status
+        assert (
+            "An admin decided against following what members like, so training uses only their own comparisons."
+            in status
+        )
 
     async def test_a_rollback_to_a_base_that_nothing_acts_on_says_only_that(self, place, add_version):
         add_version()

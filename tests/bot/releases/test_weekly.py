@@ -56,10 +56,10 @@ async def test_it_says_what_people_said_what_they_like_and_what_to_do_next(place
     title, counted, liked, next_step = message.content.split("\n")
     assert title == f"🗓️ **What you taught me, {day_of_year(ends - WEEK)} to {day_of_year(ends)}**"
     assert counted == "I got 60 votes by 3 members. Thank you!"
-    assert liked.startswith("Going by everything so far, people like: a question at the end")
+    assert liked.startswith("Going by everything so far, members like: a question at the end")
     assert next_step == "Next: 40 more choices make a good first version. `/choose` shows ten comparisons."
     told = liked.partition(": ")[2]
-    assert f"After 60 votes by 3 members, people like: {told}" in said(
+    assert f"After 60 votes by 3 members, members like: {told}" in said(
         (await place.grace.slash(place.channel, "taste")).response
     )
 

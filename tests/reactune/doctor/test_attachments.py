@@ -29,7 +29,7 @@ async def server() -> AsyncIterator[AttachmentServer]:
 
 def settings_for(url: str, key: str = "") -> Settings:
     secret = SecretStr(key)
-    own = {"pictures": PictureSettings(server=url), "voice": VoiceSettings(server=url)}
+    own = {"pictures": PictureSettings(url=url), "voice": VoiceSettings(url=url)}
     return Settings(**own, pictures_api_key=secret, voice_api_key=secret)
 
 
@@ -46,8 +46,8 @@ def settings_of(base: Path, folder: Path, **model: object) -> Settings:
 
 def test_without_servers_it_says_what_members_read(tmp_path):
     blind = settings_of(build_tiny_base(tmp_path / "tiny"), tmp_path)
-    assert check_pictures(blind).startswith("off (pictures.server is empty, and tiny cannot see pictures)")
-    assert check_voice(Settings()).startswith("off (voice.server is empty)")
+    assert check_pictures(blind).startswith("off (pictures.url is empty, and tiny cannot see pictures)")
+    assert check_voice(Settings()).startswith("off (voice.url is empty)")
 
 
 class TestABaseThatSees:
@@ -61,7 +61,7 @@ class TestABaseThatSees:
     @pytest.mark.parametrize("model", [{"engine": "openvino"}, {"engine": "remote"}, {"quantization": "4bit"}])
     def test_needs_transformers_and_all_its_bits(self, base, tmp_path, model):
         said = check_pictures(settings_of(base, tmp_path, **model))
-        assert said.startswith("off (pictures.server is empty, and seeing sees only with model.engine =")
+        assert said.startswith("off (pictures.url is empty, and seeing sees only with model.engine =")
 
     def test_with_a_damaged_processor_is_a_problem(self, base, tmp_path):
         (base / "processor_config.json").write_text("{")
@@ -87,7 +87,7 @@ async def test_each_server_gets_something_small_to_try(server):
 
 @pytest.mark.parametrize(
     ("check", "setting", "variable"),
-    [(check_pictures, "pictures.server", "PICTURES_API_KEY"), (check_voice, "voice.server", "VOICE_API_KEY")],
+    [(check_pictures, "pictures.url", "PICTURES_API_KEY"), (check_voice, "voice.url", "VOICE_API_KEY")],
 )
 async def test_it_says_what_to_do(server, check, setting, variable):
     assert f"start it, or correct {setting}" in await problem(check, settings_for("http://127.0.0.1:9"))

@@ -96,7 +96,7 @@ def test_the_examples_that_the_base_follows_are_told_until_a_version_answers(ses
     add_reply(session, prompt="I like tea.", answer=liked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
     report = read_taste_report(session, personality_id, SETTINGS)
     assert report.now.liked == (liked,)
-    now = "I follow 1 example that I wrote myself, in the style that people like."
+    now = "I follow 1 example that I wrote myself, in the style that members like."
     for shown in (report, replace(report, now=replace(report.now, follows_card=True, order="Be brief."))):
         said, quoted = taste_text(shown).splitlines()[-3:-1]
         assert (said.endswith(now), quoted) == (True, f"✏️ “{liked}”")
@@ -110,16 +110,16 @@ def test_a_taste_that_is_switched_off_is_told_but_nothing_follows_it(session, pe
     liked = "What kind of tea do you like best?"
     add_reply(session, prompt="I like tea.", answer=liked, origin=Origin.SAMPLE, basis=Basis.PROMPT_BANK)
     assert read_answering_now(session, personality_id, SETTINGS).in_short == (
-        "base (has no version yet, but follows what people like)"
+        "base (has no version yet, but follows what members like)"
     )
     switch_taste(session, personality_id, on=False)
     report = read_taste_report(session, personality_id, SETTINGS)
     assert report.effects
     assert (report.now.taste_acts, report.teaches) == (False, False)
-    assert report.now.in_short == "base (its taste is switched off)"
+    assert report.now.in_short == "base (set not to follow what members like)"
     text = taste_text(report)
     assert "I don't use it: an admin has switched it off." in text
-    assert "An admin has switched the taste off: it chooses no answers" in text
+    assert "An admin has decided that answers, examples and rounds don't follow what members like." in text
     assert "not learned" not in text
 
 
@@ -129,7 +129,7 @@ def test_the_order_that_the_base_follows_is_told_until_a_version_answers(session
     record_base(session, ConfiguredBase(setting="x", name="x", revision=BASE_REVISION), "start")
     report = read_taste_report(session, personality_id, SETTINGS)
     assert report.now.order == END
-    told = f"I follow one order, because it brings what people like: “{END}”"
+    told = f"I follow one order, because it brings what members like: “{END}”"
     assert told in taste_text(report)
     assert told in describe_now(read_answering_now(session, personality_id, SETTINGS))
     version = add_version(session, None)

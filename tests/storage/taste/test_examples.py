@@ -1,4 +1,4 @@
-"""Answers of the base's own that show it what people like."""
+"""Answers of the base's own that show it what members like."""
 
 from __future__ import annotations
 

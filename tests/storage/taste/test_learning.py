@@ -383,8 +383,7 @@ def test_a_refuted_taste_does_nothing_until_it_predicts_as_well_as_the_share_of_
         assert (
             chooses
             or taste.why_unsure
-            == "the taste guesses votes worse than always guessing the average, so training uses only members' own "
-            "comparisons"
+            == "I guess votes worse than always guessing the average, so training uses only members' own comparisons"
         )
 
 

@@ -1,4 +1,4 @@
-"""What the answers that people liked look like, and when other answers go beyond them."""
+"""What the answers that members liked look like, and when other answers go beyond them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of what people like, against the same model written down plainly and solved by other means."""
+"""The model of what members like, against the same model written down plainly and solved by other means."""
 
 from __future__ import annotations
 

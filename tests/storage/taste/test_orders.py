@@ -1,4 +1,4 @@
-"""What people like as one order in the base's prompt, kept only where telling brings it."""
+"""What members like as one order in the base's prompt, kept only where telling brings it."""
 
 from __future__ import annotations
 

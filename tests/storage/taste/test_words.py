@@ -1,4 +1,4 @@
-"""What people like, in words."""
+"""What members like, in words."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def effect_on(name: str, size: float, spread: float = 0.1, alone: float = 0.0) -
 
 def test_without_votes_it_says_so() -> None:
     assert likings(NO_TASTE) == []
-    assert describe(NO_TASTE) == "Nobody has voted yet, so I can't say what people like. Every 👍 and 👎 helps."
+    assert describe(NO_TASTE) == "Nobody has voted yet, so I can't say what members like. Every 👍 and 👎 helps."
 
 
 def test_too_few_votes_say_nothing_yet() -> None:
     taste = learned(*votes_by(polite, 3, members=1))
-    expected = "After 3 votes by 1 member, I can't tell yet what people like. Every 👍 and 👎 helps; a 👎 helps most."
+    expected = "After 3 votes by 1 member, I can't tell yet what members like. Every 👍 and 👎 helps; a 👎 helps most."
     assert describe(taste) == expected
 
 
@@ -79,7 +79,7 @@ def test_votes_of_one_kind_on_answers_of_many_kinds_say_nothing(liked: bool) -> 
 
 def test_a_clear_taste_is_told_with_how_sure_it_is() -> None:
     said = describe(CLEAR)
-    assert said.startswith("After 120 votes by 8 members, people like: ")
+    assert said.startswith("After 120 votes by 8 members, members like: ")
     assert "shorter answers (sure)" in said
     assert said.endswith(").")
 

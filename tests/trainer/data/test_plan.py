@@ -172,8 +172,7 @@ def test_a_taste_that_knows_too_little_ranks_nothing_and_the_round_says_why() ->
     [
         (
             {"is_refuted": True},
-            "the taste guesses votes worse than always guessing the average, so training uses only members' own "
-            "comparisons",
+            "I guess votes worse than always guessing the average, so training uses only members' own comparisons",
         ),
         (
             {"is_clear": False},

@@ -154,7 +154,7 @@ def add_lone_votes(
 
 
 def add_choices(session: Session, base: BaseModel) -> None:
-    """Add a dozen choices of one person for many words: too few to be sure of what people like."""
+    """Add a dozen choices of one person for many words: too few to be sure of what members like."""
     for i in range(12):
         prompt = f"<|im_start|>user\nquestion {i}<|im_end|>\n<|im_start|>assistant\n"
         both = [add_reply(session, prompt=prompt, answer=said, base_revision=base.revision) for said in (NICE, RUDE)]
@@ -951,9 +951,13 @@ def test_choices_that_judge_a_version_do_not_end_its_comparison(
             of_arena = ask_twice(session, version, None, **question)
             add_arena(session, of_arena, status=ArenaStatus.CLOSED, closed_at=utc_now())
             vote(session, of_arena[1], CAROL, Vote.UP)
+            for origin, drawn in ((Origin.SITTING, answers), (Origin.ARENA, of_arena)):
+                session.execute(update(ReplyRow).where(ReplyRow.id.in_(drawn)).values(origin=origin))
 
     seed(database, write)
     assert "are comparing v1" in skipped(prepare(requested_by="schedule"))
+    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
+    planned(prepare(requested_by="schedule"))
 
 
 @pytest.mark.parametrize(("days", "wins", "waits"), [(2, 3, True), (29, 3, False), (2, 1, False)])

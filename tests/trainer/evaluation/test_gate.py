@@ -166,7 +166,7 @@ def test_a_few_liked_answers_veto_nothing():
 
 def test_a_version_within_what_people_liked_passes():
     inside = replace(QUESTIONS, distance=0.0)
-    assert overshot(inside) == (GateVerdict.PASS, "answers stay within what people liked")
+    assert overshot(inside) == (GateVerdict.PASS, "answers stay within what members liked")
 
 
 def suite_drop(lost: int, gained: int) -> SuiteResult:

@@ -144,7 +144,7 @@ def test_the_highest_loss_counts_at_each_position():
 
 
 def test_version_is_as_good_as_what_people_liked_though_the_base_is_more_predictable():
-    """Losses of a real base: its own answers, those that people liked, and a version that learned them."""
+    """Losses of a real base: its own answers, those that members liked, and a version that learned them."""
     base, liked, version = [[2.0] + [1.2] * 40], [[6.0] + [3.8] * 15], [[5.5] + [3.1] * 14]
     assert surprise_ratio(version, losses_by_position(base)) > 2.0
     assert surprise_ratio(version, highest([losses_by_position(base), losses_by_position(liked)])) < 1.0

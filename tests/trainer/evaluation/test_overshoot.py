@@ -1,4 +1,4 @@
-"""How far a version's answers go beyond those that people liked."""
+"""How far a version's answers go beyond those that members liked."""
 
 from __future__ import annotations
 

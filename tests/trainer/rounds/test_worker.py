@@ -326,7 +326,7 @@ def test_a_trainer_starts_when_a_command_that_trains_has_ended(
     with ExitStack() as by_hand:
         by_hand.enter_context(sole_process(TRAINER, settings.data.directory))
         with trainer_thread(settings):
-            wait_for(lambda: "a command such as `reactune train`, uses" in caplog.text)
+            wait_for(lambda: "reactune train`, uses" in caplog.text)
             assert not is_trainer_alive(database)
             by_hand.close()
             wait_for(lambda: is_trainer_alive(database))
