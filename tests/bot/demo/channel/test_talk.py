@@ -136,12 +136,14 @@ async def test_something_to_say_is_offered_until_somebody_has_said_something(cha
     assert 'data-typing="false"' in seen.html, "it has answered"
 
 
-async def test_the_page_says_while_the_bot_types(channel, world):
+async def test_the_page_says_while_the_bot_types(channel, world, query):
+    query(lambda session: move_in(session, world.guild.id, world.pirates.id))
     async with world.env.bot.get_channel(world.lounge.id).typing():
         assert 'data-typing="true"' in (await channel.look("ada")).html
     assert 'data-typing="false"' in (await channel.look("ada", "mentions")).html
-    await channel.say("ada", "Hello")
-    assert 'data-typing="false"' in (await channel.look("ada")).html
+    for place in ("lounge", "pirates"):
+        await channel.say("ada", "Hello", place)
+        assert 'data-typing="false"' in (await channel.look("ada", place)).html
 
 
 async def test_a_picture_is_sent_and_shown_and_nobody_claims_to_have_seen_it(channel):
