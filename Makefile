@@ -57,11 +57,12 @@ references: $(VENV)/.dev ## Write the tables of docs/commands.md and docs/settin
 	WRITE_REFERENCES=1 $(BIN)/python -m pytest --numprocesses 0 tests/bot/test_command_reference.py tests/storage/test_settings.py
 
 # One after the other: the first part ends while a round begins, and the second would wait for it.
-PICTURE = DOCS_PICTURES=docs $(BIN)/python -m pytest -m slow tests/test_demo_page.py
+PICTURE = DOCS_PICTURES=docs $(BIN)/python -m pytest -m slow
 
-pictures: $(VENV)/.dev ## Take the docs' pictures of the console and the demo anew; half an hour on a busy machine
-	$(PICTURE) -k "newcomer_talks or labels_pairs"
-	$(PICTURE) -k before_and_after
+pictures: $(VENV)/.dev ## Take the docs' pictures of charts, console and demo anew; half an hour on a busy machine
+	$(PICTURE) tests/bot/charts/test_pictures.py
+	$(PICTURE) tests/test_demo_page.py -k "newcomer_talks or labels_pairs"
+	$(PICTURE) tests/test_demo_page.py -k before_and_after
 
 coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines none of them ran
 	$(BIN)/coverage erase

@@ -37,6 +37,7 @@ from storage.operations.console_sessions import link_address, make_link
 from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import read_card_file
 from storage.personalities.personalities import create_personality, ensure_personality, find_personality
+from storage.personalities.pictures import set_picture
 from storage.settings.loading import variable_name
 from storage.settings.sections import EVERY_SERVER, LimitSettings, Settings
 
@@ -209,4 +210,5 @@ def move_in(session: Session, guild_id: int, channel_id: int) -> None:
     name = CAPTAIN.stem
     if find_personality(session, name) is None:
         captain = create_personality(session, name, read_card_file(CAPTAIN), by=BY, guild_id=guild_id)
+        set_picture(session, captain.id, CAPTAIN.with_suffix(".png").read_bytes())
         bind(session, BindingPlace(Scope.CHANNEL, channel_id), captain, guild_id=guild_id, strength=AS_TRAINED, by=BY)

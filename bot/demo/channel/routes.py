@@ -24,6 +24,7 @@ from bot.errors import UserFacingError
 from bot.localization.languages import CODES
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import LARGEST_ID, parse_id
+from storage.personalities.pictures import read_picture
 from storage.personalities.webhooks import picture_shown_by
 
 HOME = "/channel"
@@ -35,6 +36,8 @@ LAST_SEAT = "reactune_channel"
 GUIDE = "reactune_guide"
 """Cookie with what the browser remembers of the guide."""
 YEAR_S = 365 * 24 * 3600
+HUES = 6
+"""Number of the stylesheet's colours for names and faces."""
 FIELD = "field."
 """Prefix of the names of a form's fields, so that none means something else here."""
 
@@ -70,6 +73,7 @@ class ChannelPage:
             post(f"{at}/guide", self._close_guide),
             get(rf"{message}/files/{{file:\d+}}", self._send_file),
             get(f"{message}/picture", self._send_picture),
+            get(rf"{at}/faces/{{id:\d+}}", self._send_face),
             post(f"{at}/say", self._say),
             post(f"{at}/command", self._use_command),
             post(f"{at}/form", self._submit_form),
@@ -213,11 +217,12 @@ class ChannelPage:
 
     async def _send_picture(self, here: Here) -> web.Response:
         """Send the picture of the personality that wrote a message through a webhook."""
-        webhook_id = self._message(here).webhook_id or 0
-        picture = await here.services.database.read(picture_shown_by, webhook_id)
-        if picture is None:
-            raise web.HTTPNotFound
-        return web.Response(body=picture, content_type="image/png")
+        return _picture(await here.services.database.read(picture_shown_by, self._message(here).webhook_id or 0))
+
+    async def _send_face(self, here: Here) -> web.Response:
+        """Send a personality's picture."""
+        self._seat(here)
+        return _picture(await here.services.database.read(read_picture, here.number_in_path("id", LARGEST_ID)))
 
     def _seat(self, here: Here) -> Seat:
         where = here.request.match_info
@@ -266,6 +271,7 @@ class ChannelPage:
             "menus": seat.menus(),
             "emojis": self._world.emoji,
             "look": Look,
+            "hue": hue_of,
         }
 
     def _bots_form(self, here: Here, seat: Seat, key: str) -> ShownForm:
@@ -273,6 +279,17 @@ class ChannelPage:
         title = (result.modal or {})["title"]
         address = here.address(f"{seat.path}/form")
         return ShownForm(title, "", address, modal_fields(result, self._world), "Submit", {"key": key})
+
+
+def hue_of(name: str) -> int:
+    """Return the number of somebody's colour."""
+    return sum(name.encode()) % HUES
+
+
+def _picture(content: bytes | None) -> web.Response:
+    if content is None:
+        raise web.HTTPNotFound
+    return web.Response(body=content, content_type="image/png")
 
 
 def _language_of(request: web.Request) -> str:

@@ -285,7 +285,7 @@ class Seat:
             if isinstance(payload, dict) and payload.get("channel_id") == here:
                 if event == "TYPING_START" and payload["user_id"] == me:
                     return True
-                if event in ("MESSAGE_CREATE", "MESSAGE_UPDATE") and payload.get("author", {}).get("id") == me:
+                if event in ("MESSAGE_CREATE", "MESSAGE_UPDATE") and payload.get("author", {}).get("bot"):
                     return False
         return False
 

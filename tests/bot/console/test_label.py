@@ -24,7 +24,8 @@ from storage.database.tables import (
 )
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, read_personality
-from tests.seeding import add_taste, choose
+from storage.sittings.sittings import add_shared_pair, begin_sitting, label_pair, next_pair
+from tests.seeding import BOB, add_taste, choose
 
 
 @pytest.fixture
@@ -181,6 +182,24 @@ async def test_half_of_the_bases_answers_are_drawn_beside_the_examples_of_its_ca
     for row in shown:
         assert [said.get("shown_as") for said in row.messages[-3:]] == [*["example of the card"] * 2, None]
     assert all("How is the sea" not in row.prompt for row in drawn if row not in shown)
+
+
+async def test_how_often_two_people_agree_is_in_words_and_its_statistic_folded_away(visitor, desk, query):
+    seen = await desk()
+    for said in ("first", "second"):
+        await visitor.change(f"/label/pairs/{pair_of(seen)}", label=said)
+        seen = await drawn(visitor)
+
+    def choose_too(session):
+        sitting = begin_sitting(session, 1, BOB)
+        for said in (Label.FIRST, Label.SECOND):
+            assert add_shared_pair(session, sitting)
+            label_pair(session, sitting, next_pair(session, sitting).id, said, None)
+
+    query(choose_too)
+    shown, _, folded = (await visitor.get("/label")).html.partition("% of them.</p>")
+    assert "kappa" not in shown
+    assert "<details><summary>Details</summary><p>Cohen’s kappa is" in folded
 
 
 async def test_a_version_is_asked_without_examples(visitor, desk, release, query, rows):

@@ -46,6 +46,16 @@ async def test_a_long_talk_keeps_its_order_and_hides_nothing(page, world):
     assert await shown(page) == ["Number 1.", "Number 2."]
 
 
+async def test_eight_short_exchanges_are_on_a_screen(page, channel):
+    for number in range(9):
+        await channel.say("ada", f"Question {number}?")
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    await page.goto("/channel/ada/lounge")
+    await expect(page.locator(".guide")).to_be_visible()
+    for message in (await page.locator("article").all())[-16:]:
+        await expect(message).to_be_in_viewport(ratio=1)
+
+
 async def test_a_refused_message_keeps_its_file(page, world):
     await page.get_by_label("Attach").set_input_files({"name": "tea.txt", "mimeType": "text/plain", "buffer": b"Hot."})
     composer = page.get_by_label("Message to")

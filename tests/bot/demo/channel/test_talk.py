@@ -9,15 +9,16 @@ import discord
 import pytest
 from simcord.enums import AppCommandType
 
-from bot.demo.page import DemoTasks, move_in
+from bot.demo.channel.routes import hue_of
+from bot.demo.page import CAPTAIN, DemoTasks, move_in
 from storage.database.enums import Rule
 from storage.database.tables import CorrectionRow, DocumentRow, MemberNoteRow, PersonalityRow, ReplyRow, VoteEventRow
-from storage.personalities.personalities import change_card, personality_named
-from storage.personalities.pictures import set_picture
 from storage.servers import ServerChoices, apply_setup
 from tests.bot.attachments.conftest import picture
 from tests.bot.console.conftest import Browser, new_client
 from tests.bot.demo.channel.conftest import articles, articles_html
+
+FACE = re.compile(r'<img class="avatar" src="([^"]+)"')
 
 
 async def test_a_message_is_answered_and_voted_on(channel, world, rows):
@@ -135,12 +136,14 @@ async def test_something_to_say_is_offered_until_somebody_has_said_something(cha
     assert 'data-typing="false"' in seen.html, "it has answered"
 
 
-async def test_the_page_says_while_the_bot_types(channel, world):
+async def test_the_page_says_while_the_bot_types(channel, world, query):
+    query(lambda session: move_in(session, world.guild.id, world.pirates.id))
     async with world.env.bot.get_channel(world.lounge.id).typing():
         assert 'data-typing="true"' in (await channel.look("ada")).html
     assert 'data-typing="false"' in (await channel.look("ada", "mentions")).html
-    await channel.say("ada", "Hello")
-    assert 'data-typing="false"' in (await channel.look("ada")).html
+    for place in ("lounge", "pirates"):
+        await channel.say("ada", "Hello", place)
+        assert 'data-typing="false"' in (await channel.look("ada", place)).html
 
 
 async def test_a_picture_is_sent_and_shown_and_nobody_claims_to_have_seen_it(channel):
@@ -316,17 +319,21 @@ async def test_fields_of_embeds_have_their_markup_and_messages_of_webhooks_their
 
 
 async def test_a_personality_has_its_name_and_its_picture(channel, world, query):
-    def dress(session):
-        move_in(session, world.guild.id, world.pirates.id)
-        captain = personality_named(session, "captain")
-        change_card(session, captain, captain.card.model_copy(update={"display_name": "Captain Brine"}), by="test")
-        set_picture(session, captain.id, picture())
-
-    query(dress)
-    answer = articles_html(await channel.say("ada", "Ahoy", "pirates"))[-1]
+    query(lambda session: move_in(session, world.guild.id, world.pirates.id))
+    seen = await channel.say("ada", "Ahoy", "pirates")
+    answer = articles_html(seen)[-1]
     assert "Captain Brine" in answer
-    (address,) = re.findall(r'<img class="avatar" src="([^"]+)"', answer)
-    assert await channel.browser.download(address) == picture()
+    members = (await channel.look("ada")).html.partition('aria-label="Members"')[2]
+    assert "Captain Brine" in members
+    (in_talk,) = FACE.findall(answer)
+    (_, among_members) = FACE.findall(members)
+    drawn = CAPTAIN.with_suffix(".png").read_bytes()
+    assert [await channel.browser.download(face) for face in (in_talk, among_members)] == [drawn, drawn]
+
+
+def test_everybody_in_the_demo_has_a_colour_of_their_own():
+    names = ("ada", "bo", "grace", "Reactune", "Captain Brine")
+    assert len(set(map(hue_of, names))) == len(names)
 
 
 async def test_a_channel_for_admins_is_hidden_from_members(channel, world):
