@@ -92,7 +92,7 @@ class ResidentModel:
     """
 
     def __init__(self, base_path: Path, settings: ModelSettings, *, sees: bool = False) -> None:
-        """Load the base model, and its eyes if it `sees`; if they are unusable, a warning says why.
+        """Load the base model, and what it reads images with if it `sees`; if that is unusable, a warning says why.
 
         Raises what transformers raises if the folder does not contain a base.
         """
