@@ -28,7 +28,7 @@ from storage.personalities.webhooks import picture_shown_by
 
 HOME = "/channel"
 STATIC = Path(__file__).with_name("static")
-STARTERS = ("Good morning!", "What makes a good cup of tea?", "I baked bread today.")
+STARTERS = ("Good morning!", "What makes a good friend?", "We are going to the beach on Saturday.")
 """First messages to suggest. The bundled model answers these sensibly more often than most."""
 LAST_SEAT = "reactune_channel"
 """Cookie with the person and the place that were shown last."""
