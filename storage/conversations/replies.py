@@ -29,7 +29,7 @@ from storage.database.tables import (
 )
 from storage.runtime.requests import current_request
 from storage.runtime.shards import ALL, Shards
-from storage.taste.measures import REVISION, measure_style, pack_numbers
+from storage.style import REVISION, measure_style, pack_numbers
 from storage.wording import message_link
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)

@@ -119,6 +119,8 @@ def refuse_unknown(schema: str, what: str = "the database") -> None:
     known = {script.revision for script in _scripts().walk_revisions()}
     if set(schema.split(", ")) <= known:
         return
+    if schema.startswith("00"):  # development versions, before "1" to "20"
+        raise DatabaseError(f"{what} has schema {schema}, which no program can upgrade: start with a new database")
     first = str(_scripts().get_base())
     if schema.isdecimal() and int(schema) < int(first):
         raise DatabaseError(

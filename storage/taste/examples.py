@@ -21,9 +21,9 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import in_present_character, read_personality
 from storage.releases.bases import of_base_in_use
 from storage.settings.sections import ModelSettings, Settings
+from storage.style import dodges, scaled
 from storage.taste.learning import WORDS, LearnedTaste, read_measures
 from storage.taste.liked import read_liked_style
-from storage.taste.measures import dodges, scaled
 from storage.taste.relevance import are_relevant, read_relevance
 from storage.words import count_words
 

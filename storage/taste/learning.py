@@ -19,8 +19,8 @@ from storage.database.tables import PersonalityRow, ReplyMeasuresRow, ReplyRow
 from storage.members import Pseudonym
 from storage.settings.sections import Settings
 from storage.statistics import FRACTIONS, log_capitals, mean_capital
+from storage.style import BANDS, MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
 from storage.taste.clarity import clarity
-from storage.taste.measures import BANDS, MEASURES, REVISION, measure_style, pack_numbers, scaled, unpack_numbers
 from storage.taste.model import Choices, Floats, Posterior, Thumbs, add_thumbs, fit, prior
 from storage.taste.opinions import NO_OPINIONS, Opinion, Preference, TasteOpinions, read_taste_opinions
 from storage.votes.votes import FeedbackCounts

@@ -10,8 +10,8 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from storage.sentences import Figure, Sentence
+from storage.style import MEASURES, measure_named, measure_style, scaled
 from storage.taste.learning import read_measures, style_of
-from storage.taste.measures import MEASURES, measure_named, measure_style, scaled
 from storage.taste.model import Floats
 from storage.taste.opinions import TasteOpinions
 

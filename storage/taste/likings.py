@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from storage.database.tables import OptOutRow, ReplyRow
+from storage.style import MEASURES, Group, Measure, everyday_correlation, measure_named
 from storage.taste.learning import Beginning, LearnedTaste, style_begun, style_of
-from storage.taste.measures import MEASURES, Group, Measure, everyday_correlation, measure_named
 from storage.taste.model import Floats, Posterior, lone_effects
 
 EVERYDAY_ANSWERS = 50

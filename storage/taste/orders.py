@@ -21,9 +21,9 @@ from storage.database.tables import ReplyRow
 from storage.personalities.personalities import in_present_character
 from storage.releases.bases import base_in_use
 from storage.settings.sections import GenerationSettings
+from storage.style import MEASURES, scaled
 from storage.taste.learning import LearnedTaste, read_measures
 from storage.taste.likings import Effect, Sureness, likings
-from storage.taste.measures import MEASURES, scaled
 from storage.taste.model import Floats
 from storage.taste.relevance import read_relevance
 

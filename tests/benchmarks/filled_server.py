@@ -25,7 +25,7 @@ from storage.database.tables import (
 from storage.members import note_members
 from storage.personalities.personalities import DEFAULT_PERSONALITY, ensure_personality
 from storage.privacy.consent import give_consent
-from storage.taste.measures import REVISION, measure_style, pack_numbers
+from storage.style import REVISION, measure_style, pack_numbers
 from tests.benchmarks.report import Row
 from tests.seeding import account, add_reply, message_of
 

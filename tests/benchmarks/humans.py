@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from bot.demo.community import TASTES, read_community_answers
 from storage.members import Pseudonym
+from storage.style import measure_style, scaled
 from storage.taste.learning import LearnedTaste, arrange, learn
-from storage.taste.measures import measure_style, scaled
 from storage.taste.opinions import Opinion
 from storage.words import first_words
 from tests.benchmarks.people import POLITE, read_dataset

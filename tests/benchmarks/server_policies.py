@@ -20,9 +20,9 @@ from storage.database.enums import GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
 from storage.releases.versions import Version, id_of, read_alias
 from storage.settings.sections import Settings
+from storage.style import measure_style
 from storage.taste.examples import NO_EXAMPLES, Examples
 from storage.taste.learning import GROUPS, LearnedTaste, style_of
-from storage.taste.measures import measure_style
 from storage.taste.model import Choices, Thumbs, fit, prior
 from storage.taste.updating import KnownTaste, served_examples
 from storage.training.feedback import RatedReply, Texts

@@ -10,8 +10,8 @@ from zlib import crc32
 import numpy as np
 
 from storage.database.enums import PairSource
+from storage.style import scaled
 from storage.taste.learning import LearnedTaste, style_of
-from storage.taste.measures import scaled
 from storage.taste.model import Floats
 from storage.taste.relevance import NOISE, are_relevant
 from trainer.data.pairs import Pair, RoundFeedback, differ, is_broken, probability_better, side_of, weight_of

@@ -22,8 +22,8 @@ from bot.localization.languages import SHIPPED, read_catalogues
 from bot.localization.sentences import Language, speaking
 from bot.text.taste import describe_use
 from storage.insights.taste_report import AnsweringNow, TasteReport
+from storage.style import MEASURES
 from storage.taste.likings import Sureness
-from storage.taste.measures import MEASURES
 from storage.votes.votes import FeedbackCounts
 from tests.bot.charts.drawn import PNG, effect, overlapping, words_of
 

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.backups.backup import make_backup, restore_backup
+from storage.backups.deletions import AS_THEY_ARE, TAKEN_BACK
 from storage.conversations.summaries import Memory, write_summary
 from storage.database.columns import Fate, utc_now
 from storage.database.enums import Basis, Cause, DocumentKind, QuarantineRule, Scope
@@ -236,6 +237,16 @@ def test_of_each_table_that_names_members_no_deleted_row_comes_back(settings: Se
     within(settings, empty)
     restore_backup(settings, file, quietly, replace=True)
     assert within(settings, lambda session: {t.__tablename__ for t in gone if session.query(t).count()}) == set()
+
+
+def test_a_restore_keeps_the_present_state_of_each_column_that_names_a_member_in_a_row_that_stays() -> None:
+    """A new opt-out, say, fails here until a restore does not undo it."""
+    undone = {
+        str(named)
+        for named in naming_members(Fate.KEPT, Fate.UNNAMED, Fate.SPEAKS)
+        if named.table not in AS_THEY_ARE and named.column.key not in TAKEN_BACK.get(named.table, ())
+    }
+    assert undone == {"audit.actor_id", "reply_speakers.user_id", "document_speakers.user_id"}
 
 
 @pytest.mark.both_databases

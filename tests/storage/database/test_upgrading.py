@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import stat
@@ -46,6 +47,10 @@ def upgrade():
     )
     op.execute("INSERT INTO mottos (personality_id, motto) SELECT id, motto FROM personalities")
 """
+DEFINITIONS = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL",
+    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+}
 BEFORE_KEYS_OF_ROUNDS = {"rounds": ["parent_version_id"], "versions": ["parent_id", "round_id"]}
 
 Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
@@ -158,6 +163,38 @@ def test_the_file_from_before_an_upgrade_is_kept(
     kept.unlink()
     open_database(settings_for(url)).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reactune.db"]
+
+
+def test_a_database_of_schema_21_becomes_like_a_new_one_and_keeps_every_row(new_url: Callable[[], str]) -> None:
+    old, new = new_url(), new_url()
+    with closing(open_database(settings_for(old))) as database, database.engine.begin() as connection:
+        return_to_21(connection)
+        fill(connection, known_tables(connection), Random(SEED))
+    engine = create_engine(old)
+    before = read(engine)
+    engine.dispose()
+    assert before["reply_notes"]
+    with closing(open_database(settings_for(old))) as upgraded, closing(open_database(settings_for(new))) as created:
+        assert definitions(upgraded.engine) == definitions(created.engine)
+        assert read(upgraded.engine) == before
+
+
+def return_to_21(connection: Connection) -> None:
+    connection.execute(text("UPDATE alembic_version SET version_num = '21'"))
+    connection.execute(text("DROP INDEX ix_replies_author"))
+    connection.execute(text("DROP INDEX ix_rounds_shown"))
+    if connection.dialect.name == "sqlite":
+        notes = connection.execute(text("SELECT sql FROM sqlite_master WHERE tbl_name = 'member_notes'")).scalars()
+        statements = [sql.replace(" AUTOINCREMENT", "") for sql in notes]
+        for statement in ("DROP TABLE member_notes", *statements):
+            connection.execute(text(statement))
+
+
+def definitions(engine: Engine) -> dict[str, list[str]]:
+    """Return the parts of each table of SQLite, and of each index; their order differs from one creation to another."""
+    with engine.connect() as connection:
+        rows = connection.execute(text(DEFINITIONS[engine.dialect.name])).all()
+    return {name: sorted(re.sub(r"[^\w,]", "", sql).split(",")) for name, sql in rows}
 
 
 @pytest.mark.parametrize("schema", ["9999", "20"])

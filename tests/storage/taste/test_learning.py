@@ -28,6 +28,7 @@ from storage.privacy.consent import withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings
 from storage.sittings.sittings import choose_two
+from storage.style import FARTHEST, MEASURES, REVISION, measure_style, pack_numbers, unpack_numbers
 from storage.taste.learning import (
     UNJUDGED,
     LearnedTaste,
@@ -39,7 +40,6 @@ from storage.taste.learning import (
     read_taste_data,
     style_of,
 )
-from storage.taste.measures import FARTHEST, MEASURES, REVISION, measure_style, pack_numbers, unpack_numbers
 from storage.taste.opinions import Opinion, Preference, read_taste_opinions
 from storage.votes.arenas import PickGesture, pick, read_arena_answers
 from storage.votes.votes import Vote

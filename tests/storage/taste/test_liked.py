@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.settings.sections import PrivacySettings, Settings
+from storage.style import MEASURES, measure_style
 from storage.taste.liked import Excess, LikedStyle, find_excesses, liked_style, read_liked_style
-from storage.taste.measures import MEASURES, measure_style
 from storage.taste.opinions import read_taste_opinions
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax
 
-from storage.taste.measures import FARTHEST, MEASURES
+from storage.style import FARTHEST, MEASURES
 from storage.taste.model import (
     LEAD_SD,
     LIKES_MEAN,

@@ -17,8 +17,8 @@ from storage.personalities.cards import Card
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.releases.bases import ConfiguredBase, record_base
 from storage.settings.sections import GenerationSettings, Settings
+from storage.style import MEASURES
 from storage.taste.learning import FEWEST, LearnedTaste, learn_taste
-from storage.taste.measures import MEASURES
 from storage.taste.orders import FEWEST_PROMPTS, MOST_TRIED, ORDERS, kept_order, orders_to_try
 from storage.taste.relevance import store_relevance
 from storage.taste.updating import learn_all

@@ -15,6 +15,7 @@ from bot.text.taste import describe_counts, describe_liked
 from storage.insights.taste_report import shown_effects
 from storage.members import Pseudonym
 from storage.personalities.personalities import ensure_personality
+from storage.style import MEASURES
 from storage.taste.learning import LearnedTaste, learn_taste, style_of
 from storage.taste.likings import (
     MOST_EFFECTS,
@@ -25,7 +26,6 @@ from storage.taste.likings import (
     likings,
     open_questions,
 )
-from storage.taste.measures import MEASURES
 from storage.taste.opinions import Opinion
 from storage.votes.votes import FeedbackCounts
 from tests.seeding import add_reply

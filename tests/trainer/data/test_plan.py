@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from storage.database.enums import GateVerdict, PairSource, Split
 from storage.releases.versions import StartingPoint, Version
 from storage.settings.sections import PairSettings, Settings, TrainingSettings, VoteSettings
+from storage.style import measure_style
 from storage.taste.learning import LearnedTaste, arrange, learn
-from storage.taste.measures import measure_style
 from storage.taste.opinions import Opinion, Preference
 from storage.taste.relevance import NOISE
 from storage.training.feedback import RatedReply, WrittenCorrection

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from storage.style import measure_style
 from storage.taste.liked import liked_style
-from storage.taste.measures import measure_style
 from trainer.evaluation.results import Overshoot
 
 ASKS, TELLS = "We like tea. Do you like it?", "Do you like it? We like tea."

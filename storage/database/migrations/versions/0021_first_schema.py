@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-revision = "21"  # 1 to 20 were development versions; databases that they brought to 21 need no change
+revision = "21"  # 1 to 20 were development versions
 down_revision = None
 branch_labels = None
 depends_on = None

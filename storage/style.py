@@ -309,7 +309,7 @@ def _everyday() -> Any:
     The answers were cut at 64 tokens. Means and spreads of the bands of length are those of 480 answers cut at 192, and
     their correlations those of 1,280 cut at 64.
     """
-    return json.loads(Path(__file__).with_name("scales.json").read_text(encoding="utf-8"))
+    return json.loads(Path(__file__).with_name("style.json").read_text(encoding="utf-8"))
 
 
 def unpack_numbers(stored: bytes) -> NDArray[Any]:

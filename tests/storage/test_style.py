@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.taste.measures import MEASURES, measure_style, revision_of
+from storage.style import MEASURES, measure_style, revision_of
 
 LONG = "I think you should try three things:\n- sleep\n- walk\n- call a friend"
 
