@@ -45,7 +45,7 @@ ENOUGH_PEOPLE = 3.0
 """Minimum number of people, by weight, whose choices decide, if as many have voted on the personality lately."""
 LATELY = timedelta(days=30)
 OPENING = 10.0
-"""Everybody may stake their share of this much before others have chosen."""
+"""Everybody may stake their share of this much, and at least one choice, before others have chosen."""
 LEADS = 3
 """The e-value from which a version leads: a single choice makes it 1.5, which is no lead."""
 AS_GOOD = 0.1
@@ -580,7 +580,7 @@ class _Stakes:
             self._heaviest[choice.user_id] = max(self._heaviest.get(choice.user_id, 0.0), weight)
         people = max(self.lately, sum(self._heaviest.values()) / max(self._heaviest.values()))
         stake, whole = max(weight for _, weight in together), sum(weight for _, weight in together)
-        most = largest_share(people, self.max_share) * max(OPENING, self.placed.total() + stake)
+        most = max(1.0, largest_share(people, self.max_share) * max(OPENING, self.placed.total() + stake))
         shares = [(choice, stake * weight / whole) for choice, weight in together]
         parts = [(choice, share if self.placed[choice.user_id] + share <= most else 0.0) for choice, share in shares]
         self.placed += Counter({choice.user_id: part for choice, part in parts})

@@ -232,6 +232,17 @@ def test_who_chose_first_changes_nothing(session: Session, personality_id: int) 
     assert {one.left_out[LeftOut.BEYOND_SHARE] for one in found} == {57}
 
 
+def test_everybodys_first_choice_counts_however_small_the_share_is(session: Session, personality_id: int) -> None:
+    for voter in range(30):
+        vote(session, add_reply(session), 1_000 + voter, Vote.UP)
+    version = add(session, personality_id)
+    for _ in range(2):
+        choose_one(session, version, 1_000, NEW)
+    small = VOTES.model_copy(update={"max_voter_share": 0.01})
+    found = contest_between(session, version, None, small).members
+    assert (found.wins, found.left_out) == (1, {LeftOut.BEYOND_SHARE: 1})
+
+
 def test_what_waits_counts_once_others_have_chosen(session: Session, personality_id: int) -> None:
     for voter in range(9):
         vote(session, add_reply(session), 1_000 + voter, Vote.UP)
