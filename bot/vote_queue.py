@@ -39,6 +39,7 @@ class Reacted:
     """A thumb that a member added to a message or removed from it."""
 
     thumb: Thumb
+    channel_id: int
     added: bool
     guild_id: int | None = None
     joined_at: datetime | None = None
@@ -120,10 +121,13 @@ class VoteQueue:
         database: Database,
         tasks: BackgroundTasks,
         on_stored: Collection[Callable[[StoredVote], None]],
-        on_contradiction: Callable[[Contradiction], object] = lambda _found: None,
-        on_first_vote: Callable[[Thumb], object] = lambda _thumb: None,
+        on_contradiction: Callable[[int, Contradiction], object] = lambda _channel_id, _found: None,
+        on_first_vote: Callable[[int, Thumb], object] = lambda _channel_id, _thumb: None,
     ) -> None:
-        """`on_contradiction` gets new thumbs that cancel opposite ones, `on_first_vote` the first of each member."""
+        """`on_contradiction` gets new thumbs that cancel opposite ones, `on_first_vote` the first of each member.
+
+        Both get the channel's ID first.
+        """
         self._database = database
         self._tasks = tasks
         self._on_stored = on_stored
@@ -191,18 +195,19 @@ class VoteQueue:
                 log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
                 for note in self._on_stored:
                     note(vote)
-            await self._hint(stored.changes)
+            channels = {one.message_id: one.channel_id for one in batch if isinstance(one, Reacted)}
+            await self._hint(stored.changes, channels)
         return len(batch)
 
-    async def _hint(self, changes: Sequence[VoteEvent]) -> None:
+    async def _hint(self, changes: Sequence[VoteEvent], channels: Mapping[int, int]) -> None:
         """Report the reasons for hints; the votes are stored already, so these queries hold up no write."""
         if not any(_is_new(event) for event in changes):
             return
         hints = await self._database.read(read_hints, changes)
         for found in hints.contradictions:
-            self._on_contradiction(found)
+            self._on_contradiction(channels[found.thumb.message_id], found)
         for first in hints.firsts:
-            self._on_first_vote(first)
+            self._on_first_vote(channels[first.message_id], first)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
         """Return {message id: reply id}; read again if a row was written in the meantime."""

@@ -21,7 +21,7 @@ from bot.localization.languages import languages_of
 from bot.localization.sentences import gettext, speak
 from bot.services import Services
 from bot.vote_queue import Cleared, Contradiction, Reacted, Seen, stored_thumbs
-from storage.conversations.replies import REREAD, ReplyMessage, find_by_message, recent_messages
+from storage.conversations.replies import REREAD, ReplyMessage, recent_messages
 from storage.database.columns import utc_now
 from storage.emoji import VoteEmoji
 from storage.members import note_members, strangers
@@ -76,6 +76,7 @@ class Reactions(BotCog):
         self.services.vote_queue.put(
             Reacted(
                 Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
+                payload.channel_id,
                 added=added,
                 guild_id=payload.guild_id,
                 joined_at=payload.member.joined_at if payload.member else None,
@@ -83,32 +84,29 @@ class Reactions(BotCog):
         )
 
     @commands.Cog.listener()
-    async def on_contradiction(self, found: Contradiction) -> None:
+    async def on_contradiction(self, channel_id: int, found: Contradiction) -> None:
         """Tell a member that their reactions under an answer cancel each other out, at most once a day."""
-        user_id = found.thumb.user_id
-        await self._hint(
-            found.thumb, partial(_describe_contradiction, found), lambda _channel: Window(user_id, 1, DAY_S)
-        )
+        window = Window(found.thumb.user_id, 1, DAY_S)
+        await self._hint(channel_id, found.thumb, partial(_describe_contradiction, found), window)
 
     @commands.Cog.listener()
-    async def on_first_vote(self, first: Thumb) -> None:
+    async def on_first_vote(self, channel_id: int, first: Thumb) -> None:
         """Tell a member the effect of their first vote, except in the demo; a crowd must not fill a channel with it."""
         if self.services.fixed_basis is None:
             learns = self.services.settings.privacy.learn_from_reactions
-            describe = partial(_describe_first_vote, first, learns=learns)
-            await self._hint(first, describe, lambda channel: Window(("first votes", channel), FIRST_VOTES, MINUTE_S))
+            window = Window(("first votes", channel_id), FIRST_VOTES, MINUTE_S)
+            await self._hint(channel_id, first, partial(_describe_first_vote, first, learns=learns), window)
 
-    async def _hint(self, thumb: Thumb, describe: Callable[[], str], window_in: Callable[[int], Window]) -> None:
+    async def _hint(self, channel_id: int, thumb: Thumb, describe: Callable[[], str], window: Window) -> None:
         """Answer a reaction with a short message that is deleted after a while, if the window has room.
 
         Discord has no private answer to a reaction. A direct message would be private, but many members refuse those,
         and Discord takes a bot that sends many for a spammer.
         """
-        reply = await self.services.database.read(find_by_message, thumb.message_id)
-        if reply is None or self._hints.take([window_in(reply.channel_id)], time.monotonic()):
+        if self._hints.take([window], time.monotonic()):
             return
-        channel = self.bot.get_partial_messageable(reply.channel_id)
-        speak(languages_of(self.bot).of_channel(reply.channel_id, thumb.user_id))
+        channel = self.bot.get_partial_messageable(channel_id)
+        speak(languages_of(self.bot).of_channel(channel_id, thumb.user_id))
         try:
             await channel.send(
                 f"-# {describe()}",

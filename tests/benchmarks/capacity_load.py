@@ -169,7 +169,7 @@ class _BotProcess:
     async def _vote(self) -> None:
         message_id = self._rng.choice(self._recent)
         thumb = Thumb(message_id, self._rng.randrange(1, MEMBERS), self._rng.choice("👍👍👎"))
-        self._votes.put(Reacted(thumb, added=True))
+        self._votes.put(Reacted(thumb, 0, added=True))
         await self._votes.flush(60)
 
 

@@ -183,7 +183,7 @@ class TestEarlyVotes:
     async def test_a_vote_quicker_than_the_answers_row_counts(self, place, votes, env, query):
         answer = await place.ask("hi")
         log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
-        log.put(Reacted(thumb, added=True))
+        log.put(Reacted(thumb, place.channel.id, added=True))
         await env.settle()
         assert votes(1) == {}
         query(record(answer))
@@ -194,10 +194,10 @@ class TestEarlyVotes:
     async def test_reactions_before_the_row_are_applied_before_later_ones(self, place, votes, env, query):
         answer = await place.ask("hi")
         log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
-        log.put(Reacted(thumb, added=True))
+        log.put(Reacted(thumb, place.channel.id, added=True))
         await log.flush(60)
         query(record(answer))
-        log.put(Reacted(thumb, added=False))
+        log.put(Reacted(thumb, place.channel.id, added=False))
         log.recorded(987_654)
         await log.flush(60)
         assert votes(1) == {}
@@ -212,7 +212,7 @@ class TestEarlyVotes:
             log.recorded(987_654)
 
         database.meanwhile = meanwhile
-        log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), added=True))
+        log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), place.channel.id, added=True))
         await log.flush(60)
         assert votes(1) == {place.ada.id: Vote.UP}
 
@@ -220,7 +220,7 @@ class TestEarlyVotes:
         answer = await place.ask("hi")
         log, impossible = env.bot.services.vote_queue, 2**70
         for user_id, emoji in ((impossible, "👍"), (place.ada.id, "👍"), (impossible, "👎"), (place.bo.id, "👎")):
-            log.put(Reacted(Thumb(987_654, user_id, emoji), added=True))
+            log.put(Reacted(Thumb(987_654, user_id, emoji), place.channel.id, added=True))
         await log.flush(60)
         query(record(answer))
         log.recorded(987_654)
@@ -231,7 +231,7 @@ class TestEarlyVotes:
         answer = await place.ask("hi")
         log = VoteQueue(FailingDatabase(env.bot.services.database.engine), env.bot.tasks, ())
         for added in (True, False) * 3:
-            log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), added=added))
+            log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), place.channel.id, added=added))
             await asyncio.sleep(0)
         await log.flush(60)
         assert [row.added for row in rows(VoteEventRow)] == [True, False] * 3
@@ -356,7 +356,13 @@ class TestBothThumbs:
     async def test_a_batch_asks_for_its_hints_after_the_commit_with_two_queries(self, place, env, past_the_bot):
         answers = [await place.ask(words) for words in ("hi", "hello", "good morning")]
         contradictions, firsts, statements = [], [], []
-        queue = VoteQueue(past_the_bot, env.bot.tasks, (), contradictions.append, firsts.append)
+        queue = VoteQueue(
+            past_the_bot,
+            env.bot.tasks,
+            (),
+            lambda channel_id, _found: contradictions.append(channel_id),
+            lambda channel_id, first: firsts.append((channel_id, first.user_id)),
+        )
         event.listen(
             past_the_bot.engine,
             "before_cursor_execute",
@@ -366,9 +372,9 @@ class TestBothThumbs:
         for answer in answers:
             for member in (place.ada, place.bo):
                 for emoji in ("👍", "👎"):
-                    queue.put(Reacted(Thumb(answer.id, member.id, emoji), added=True))
+                    queue.put(Reacted(Thumb(answer.id, member.id, emoji), place.channel.id, added=True))
         await queue.flush(60)
-        assert {first.user_id for first in firsts} == {place.ada.id, place.bo.id}
-        assert len(contradictions) == 6
+        assert set(firsts) == {(place.channel.id, place.ada.id), (place.channel.id, place.bo.id)}
+        assert contradictions == [place.channel.id] * 6
         committed = statements.index("COMMIT", statements.index("INSERT"))
         assert statements[committed + 1 :].count("SELECT") == 2
