@@ -61,7 +61,9 @@ PAGES = (
     "/personalities",
     "/playground",
     "/trust",
+    "/bases",
 )
+AFTER_A_ROUND = ("/", "/rounds", "/versions", "/versions/v1")
 LOADED_IN_PARTS = ("/", "/trust", "/versions")
 COLUMN = {"width": 480, "height": 1600}
 """Half of a picture with two columns; all that is shown in it must fit without scrolling."""
@@ -69,6 +71,9 @@ CHOICES = 40
 KEYS_BY_RULE = {(True, False): "1", (False, True): "2", (True, True): "g", (False, False): "b"}
 """The key for each pair of answers, by whether they end with a question."""
 PHONE, SCREEN, PICTURE = ({"width": wide, "height": high} for wide, high in ((360, 740), (1120, 860), (1120, 910)))
+LOOKS = [(theme, viewport) for theme in ("light", "dark") for viewport in (SCREEN, PHONE)]
+HIGHEST_HEADER_PX = 90
+"""At most this much of a phone's screen is the header's."""
 UNREACHABLE = "net::ERR_", "htmx:afterRequest", "htmx:sendError"
 """What browser and htmx say of a bot that is not there."""
 QUESTION = "What makes a good cup of tea?"
@@ -152,6 +157,7 @@ def signed_in(demo: Demo, browser: Browser) -> BrowserContext:
 def sign_in(browser: Browser, demo: Demo, viewport: ViewportSize) -> Page:
     page = browser.new_context(viewport=viewport).new_page()
     page.goto(demo.link)
+    assert serious_findings(page) == []
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{demo.address}/channel/**")
     return page
@@ -441,6 +447,13 @@ def test_the_guide_leads_through_the_first_ten_minutes(tmp_path: Path, browser: 
     expect(guide).to_have_count(0)
     page.reload()
     expect(guide).to_have_count(0)
+    for look in LOOKS:
+        assert findings_on(page, demo, AFTER_A_ROUND, *look) == []
+    page.goto(f"{demo.address}/versions", wait_until="networkidle")
+    page.get_by_label("Prompts, one per line").fill("What is tea?")
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.get_by_role("heading", name="What is tea?")).to_be_visible(timeout=ANSWER_MS)
+    assert [found for look in LOOKS for found in findings_in(page, *look)] == []
     page.close()
     assert demo.stop() == 0
 
@@ -518,20 +531,32 @@ def picture_of_answers(page: Page, demo: Demo, messages: list[str]) -> bytes:
     return page.screenshot(clip=column, caret="initial")
 
 
-@pytest.mark.parametrize(("theme", "viewport"), [("light", SCREEN), ("dark", PHONE)])
+@pytest.mark.parametrize(("theme", "viewport"), LOOKS)
 def test_every_page_is_for_screen_readers_and_phones(demo: Demo, page: Page, theme: str, viewport: dict) -> None:
-    page.set_viewport_size(viewport)
+    assert findings_on(page, demo, PAGES, theme, viewport) == []
+
+
+def findings_on(page: Page, demo: Demo, paths: tuple[str, ...], theme: str, viewport: dict) -> list[str]:
     page.goto(demo.address)
-    root = page.locator("html")
-    while root.get_attribute("data-theme") != theme:  # the other pages of the module may have chosen
-        page.get_by_role("button", name="Light or dark").click()
-    findings = []
-    for path in PAGES:
+    findings = findings_in(page, theme, viewport)  # from here on, the pages have the theme that was chosen
+    for path in paths:
         page.goto(demo.address + path, wait_until="networkidle" if path in LOADED_IN_PARTS else "load")
-        expect(root).to_have_attribute("data-theme", theme)
-        findings += serious_findings(page)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{path} scrolls aside"
-    assert findings == []
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        findings += findings_in(page, theme, viewport)
+    return findings
+
+
+def findings_in(page: Page, theme: str, viewport: dict) -> list[str]:
+    """Return what is wrong with the page in this theme on a screen of this size."""
+    page.set_viewport_size(viewport)
+    while page.locator("html").get_attribute("data-theme") != theme:
+        page.get_by_role("button", name="Light or dark").click()
+    findings = serious_findings(page)
+    if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+        findings.append(f"{page.url} scrolls aside")
+    if viewport is PHONE and (height := page.locator("header").bounding_box()["height"]) > HIGHEST_HEADER_PX:
+        findings.append(f"{page.url} has a header of {height} px")
+    return findings
 
 
 def serious_findings(page: Page) -> list[str]:
