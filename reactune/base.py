@@ -48,7 +48,7 @@ TAUGHT = "taught on the new base model"
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Taught:
     """A round of one personality, and the version that it made if that leads now."""
 
     personality: str
@@ -126,14 +126,14 @@ def teach(config: Config = None, as_json: AsJson = False) -> None:
             f"{used.name} still answers: start the bot again, so that {settings.model.base} does, then teach"
         )
     with progress() as say, stopped_by_signals() as stop:
-        lessons = teach_all(config, settings, say, stop)
-    show({"lessons": [asdict(lesson) for lesson in lessons]}, describe_lessons(lessons), as_json)
+        taught = teach_all(config, settings, say, stop)
+    show({"taught": [asdict(one) for one in taught]}, describe_taught(taught), as_json)
     failed = (RoundStatus.FAILED, RoundStatus.INTERRUPTED, RoundStatus.REJECTED)
-    if any(lesson.round.status in failed for lesson in lessons):
+    if any(one.round.status in failed for one in taught):
         raise typer.Exit(1)
 
 
-def teach_all(config: Path | None, settings: Settings, say: Callable[[str], None], stop: Event) -> list[Lesson]:
+def teach_all(config: Path | None, settings: Settings, say: Callable[[str], None], stop: Event) -> list[Taught]:
     """Run the rounds one after another, and return their results; the rest is left out if `stop` is set.
 
     A version that learned from examples and passed the gate becomes the champion if the bare base was: the round of
@@ -141,15 +141,15 @@ def teach_all(config: Path | None, settings: Settings, say: Callable[[str], None
     """
     with reading(settings) as session:
         personalities = list_personalities(session)
-    lessons = []
+    taught = []
     for personality in personalities:
         for source in _sources(personality, settings):
             if stop.is_set():
-                return lessons
+                return taught
             round_ = train_personality(config, personality.name, source, _saying(say, personality.name), stop)
             led = _lead(config, settings, personality, round_) if source is TrainingSource.EXAMPLES else None
-            lessons.append(Lesson(personality.name, round_, led))
-    return lessons
+            taught.append(Taught(personality.name, round_, led))
+    return taught
 
 
 def _sources(personality: Personality, settings: Settings) -> list[TrainingSource]:
@@ -202,10 +202,10 @@ def _offer_lines(offer: BaseOffer, used: Sequence[UsedBase]) -> list[str]:
     return lines
 
 
-def describe_lessons(lessons: Sequence[Lesson]) -> str:
+def describe_taught(taught: Sequence[Taught]) -> str:
     return "\n".join(
-        f"- **{lesson.personality}** from {lesson.round.learns_from}: {lesson.round.status} (round {lesson.round.id})"
-        + (f": {lesson.round.reason}" if lesson.round.reason else "")
-        + (f". **{lesson.champion}** answers now." if lesson.champion else "")
-        for lesson in lessons
+        f"- **{one.personality}** from {one.round.learns_from}: {one.round.status} (round {one.round.id})"
+        + (f": {one.round.reason}" if one.round.reason else "")
+        + (f". **{one.champion}** answers now." if one.champion else "")
+        for one in taught
     )

@@ -157,8 +157,8 @@ def test_votes_teach_the_new_base_and_the_old_champion_comes_back(reactune, writ
 
     code, out, err = reactune("base", "teach", "--json")
     assert code == 0, err
-    (lesson,) = json.loads(out)["lessons"]
-    assert lesson["round"]["reason"].startswith("v2 learned from 3 pairs")
+    (taught,) = json.loads(out)["taught"]
+    assert taught["round"]["reason"].startswith("v2 learned from 3 pairs")
     first, second = reversed(write(lambda session: list_versions(session, ensure_personality(session))))
     assert (first.base_revision, second.base_revision) == (old.revision, new.revision)
     assert reactune("export", "pairs.jsonl")[0] == 0
