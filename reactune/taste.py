@@ -48,7 +48,7 @@ def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, A
         "others": report.counts.others,
         "members": report.counts.people,
         "since": report.since,
-        "evidence": report.evidence,
+        "e_value": report.e_value,
         "is_learning": report.is_learning,
         "is_switched_off": report.now.is_switched_off,
         "is_used": report.now.chooses,

@@ -15,9 +15,9 @@ from storage.votes.votes import FeedbackCounts
 from storage.wording import gettext_noop, shorten
 
 QUOTE_CHARS = 110
-CLEAR_EVIDENCE = 20.0
+CLEAR_E_VALUE = 20.0
 """E-value from which chance is a poor explanation: it reaches this at most once in twenty times."""
-MOST_EVIDENCE = 1_000
+MOST_E_VALUE = 1_000
 """E-value from which its size says nothing more."""
 MOST_IN_NEWS = 3
 STYLE_ONLY = gettext_noop("I see style only, not whether an answer is right, funny or helpful.")
@@ -211,13 +211,13 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
         )
     if not report.now.chooses:
         return gettext("I don't use it now"), gettext("it guesses votes worse than always guessing the average")
-    if report.evidence < 1:
+    if report.e_value < 1:
         return gettext("I use it to choose answers"), gettext(
             "so far it guesses votes no better than always guessing the average"
         )
     clearly = gettext_noop("it guesses votes clearly better than always guessing the average")
     as_well = gettext_noop("it guesses votes at least as well as always guessing the average")
-    return gettext("I use it to choose answers"), gettext(clearly if report.evidence >= CLEAR_EVIDENCE else as_well)
+    return gettext("I use it to choose answers"), gettext(clearly if report.e_value >= CLEAR_E_VALUE else as_well)
 
 
 def _why_it_may_not(report: TasteReport) -> str:
@@ -229,9 +229,9 @@ def _why_it_may_not(report: TasteReport) -> str:
     return ""
 
 
-def describe_evidence(evidence: float) -> str:
+def describe_e_value(e_value: float) -> str:
     """Return the e-value of the taste's predictions, for the details of a page."""
-    value = f"over {MOST_EVIDENCE:,}" if evidence >= MOST_EVIDENCE else f"{evidence:.3g}"
+    value = f"over {MOST_E_VALUE:,}" if e_value >= MOST_E_VALUE else f"{e_value:.3g}"
     return f"E-value of its predictions against the share of 👍: {value}. Below {REFUTED:g} they are not used."
 
 

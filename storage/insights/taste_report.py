@@ -122,7 +122,7 @@ class TasteReport:
     """Number of votes and choices that the taste has learned from, each thumb of a choice as a vote of its own."""
     since: datetime | None
     """The time of the first vote that counts."""
-    evidence: float
+    e_value: float
     """The e-value of the predictions: above 1, they were better than the share of 👍."""
     chooses: bool
     """True if the bot begins several answers, among which a taste can choose."""
@@ -157,7 +157,7 @@ def read_taste_report(
         counts=taste.counts,
         learned=len(taste.data),
         since=min((said.given_at for said in (*opinions.opinions[:1], *opinions.choices[:1])), default=None),
-        evidence=taste.e_value,
+        e_value=taste.e_value,
         chooses=settings.generation.candidates > 1,
         now=answering_with(session, personality_id, settings, taste),
         teaches=taste.may_teach,

@@ -547,7 +547,7 @@ def test_taste_says_what_people_like_how_sure_and_why(reactune, in_json, seeded)
     found = in_json("taste")
     assert (found["personality"], found["votes"], found["choices"], found["members"]) == ("default", 40, 0, 3)
     assert (found["is_learning"], found["is_used"]) == (True, True)
-    assert found["evidence"] > 1
+    assert found["e_value"] > 1
     by_name = {effect["name"]: effect for effect in found["effects"]}
     asking = by_name["question at the end"]
     assert (asking["words"], asking["sureness"]) == ("a question at the end", "sure")

@@ -27,7 +27,7 @@ from bot.text.releases import describe_verdict
 from bot.text.rounds import HEADLINES, describe_first_version, describe_progress
 from bot.text.sanitize import escape_inline
 from bot.text.status import describe_marked_champion
-from bot.text.taste import describe_evidence, describe_finding, describe_now, describe_unknown, describe_use
+from bot.text.taste import describe_e_value, describe_finding, describe_now, describe_unknown, describe_use
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.insights.answers import in_channels
@@ -131,7 +131,7 @@ async def show_likings(here: Here) -> web.Response:
         taste=taste,
         finding=describe_finding(taste),
         use=describe_use(taste),
-        evidence=describe_evidence(taste.evidence),
+        evidence=describe_e_value(taste.e_value),
         now=describe_now(taste.now),
         unknown=describe_unknown(taste),
     )

@@ -36,7 +36,7 @@ NOTHING = TasteReport(
     counts=FeedbackCounts(),
     learned=0,
     since=None,
-    evidence=1.0,
+    e_value=1.0,
     chooses=True,
     now=IDLE,
     teaches=False,
@@ -59,7 +59,7 @@ CLEAR = replace(
     UNCLEAR,
     counts=FeedbackCounts(160, 12, people=9),
     learned=172,
-    evidence=4e16,
+    e_value=4e16,
     teaches=True,
     ranks=True,
     effects=(
@@ -201,7 +201,7 @@ class TestUse:
         assert describe_use(replace(UNCLEAR, learned=votes, now=replace(IDLE, chooses=votes >= 10))).startswith(said)
 
     @pytest.mark.parametrize(
-        ("evidence", "said"),
+        ("e_value", "said"),
         [
             (4e16, "it guesses votes clearly better than always guessing the average."),
             (340.4, "it guesses votes clearly better than always guessing the average."),
@@ -212,12 +212,12 @@ class TestUse:
             ),
         ],
     )
-    def test_until_it_is_refuted(self, evidence, said):
+    def test_until_it_is_refuted(self, e_value, said):
         expected = f"I use it to choose answers: {said} New versions learn it too, and I follow examples in that style."
-        assert describe_use(replace(CLEAR, evidence=evidence)) == expected
+        assert describe_use(replace(CLEAR, e_value=e_value)) == expected
 
     def test_what_is_slower_to_undo_waits_until_the_votes_are_clear(self):
-        assert describe_use(replace(CLEAR, evidence=3.94, teaches=False, ranks=False)).endswith(
+        assert describe_use(replace(CLEAR, e_value=3.94, teaches=False, ranks=False)).endswith(
             "nor do I follow such examples: the votes do not show clearly enough what members like."
         )
 
@@ -229,7 +229,7 @@ class TestUse:
 
     def test_not_once_it_is_refuted(self):
         said = "I don't use it now: it guesses votes worse than always guessing the average."
-        assert describe_use(replace(CLEAR, evidence=0.05, now=IDLE)) == said
+        assert describe_use(replace(CLEAR, e_value=0.05, now=IDLE)) == said
 
     def test_not_without_a_choice(self):
         assert describe_use(CASES["not used"]).startswith("I don't use it: the bot begins one answer only")
