@@ -57,7 +57,7 @@ class Requester:
 def denial_of(requester: Requester, access: AccessSettings, chosen_roles: Collection[int] = ()) -> DenialReason | None:
     """Return the reason why a member may not use the bot in a server, or None.
 
-    Roles that the server chose limit its members further; they do not admit whom the operator refuses.
+    Server roles narrow the operator's rules, never widen them.
     """
     if not allows_server(requester.server_id, access):
         return DenialReason.SERVER
