@@ -229,7 +229,7 @@ def test_show_says_whether_the_base_sees(reactune, config, folders, tmp_path):
     seeing = build_seeing_base(tmp_path / "seeing")
     config.write_text(config.read_text().replace(str(folders[0]), str(seeing)))
     assert json.loads(reactune("base", "show", "--json")[1])["sees"] is True
-    assert "it looks at pictures itself" in " ".join(reactune("base", "show")[1].split())
+    assert "describes pictures itself" in " ".join(reactune("base", "show")[1].split())
 
 
 def test_a_question_that_nobody_answers_changes_nothing(reactune, config, folders):
