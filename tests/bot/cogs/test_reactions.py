@@ -301,7 +301,7 @@ class TestFirstVote:
             await who.react(answer, emoji)
         told = [text for text in place.contents if "your first vote" in text]
         assert sorted(told) == sorted(
-            f"-# <@{who.id}>, thanks for your first vote. Reactions teach me which of my answers people "
+            f"-# <@{who.id}>, thanks for your first vote. Reactions teach me which of my answers members "
             "like. `/myvotes` shows what became of yours."
             for who in (place.ada, place.bo)
         )

@@ -95,7 +95,6 @@ async def test_pages_name_a_command_that_works_where_the_bot_was_called(visitor,
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "argv", [".venv/bin/reactune", "bot"])
     assert "start it with .venv/bin/reactune trainer" in (await visitor.get("/overview/status")).text
-    assert "Start it with .venv/bin/reactune trainer" in (await visitor.post("/rounds")).text
 
 
 async def test_a_running_round_is_followed_and_a_finished_one_kept(visitor, query, rows):

@@ -183,6 +183,7 @@ def calls(
         "read_liked_style": (read_taste_opinions(session, id_, settings),),
         "has_closed_replies": (id_, settings.privacy),
         "read_contest": (id_, settings.votes),
+        "chosen_among": (id_,),
         "judging_answers": (contest_between(session, version, None, settings.votes),),
         "find_round": (round_.id,),
         "last_trained": (id_,),

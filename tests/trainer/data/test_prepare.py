@@ -835,7 +835,8 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
             for answer, value in (("good", Vote.UP), ("bad", Vote.DOWN)):
                 reply = add_reply(session, prompt=f"p{i}", answer=answer, base_revision=tiny_base.revision)
                 vote(session, reply, newcomer, value)
-        in_arena = [add_reply(session, base_revision=tiny_base.revision) for _ in range(4)]
+        asked = {"base_revision": tiny_base.revision, "origin": Origin.ARENA}
+        in_arena = [add_reply(session, **asked) for _ in range(4)]
         add_arena(session, in_arena)
         for reply, value in zip(in_arena, [Vote.UP, *[Vote.DOWN] * 3], strict=True):
             vote(session, reply, newcomer, value)
