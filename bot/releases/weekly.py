@@ -15,7 +15,7 @@ from bot.guards.access import is_quiet
 from bot.localization.sentences import day_of_year, gettext, listing, ngettext
 from bot.releases.announcer import News, NewsChannels
 from bot.services import Services
-from bot.text.taste import describe_counts, name_likings
+from bot.text.taste import describe_counts, describe_liked_so_far
 from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.insights.model_status import Week, read_week, week_trigger
@@ -112,7 +112,7 @@ def describe_week(week: Week) -> str:
     lines = [
         f"🗓️ **{gettext('What you taught me, {begins} to {ends}', **dates)}**",
         _said(week),
-        _liked(week),
+        describe_liked_so_far(week.liked),
         _versions(week),
         _next_step(week),
     ]
@@ -123,12 +123,6 @@ def _said(week: Week) -> str:
     if not week.counts.total:
         return gettext("Nobody voted or chose.")
     return gettext("I got {votes}. Thank you!", votes=describe_counts(week.counts))
-
-
-def _liked(week: Week) -> str:
-    if week.liked:
-        return gettext("Going by everything so far, members like: {liked}.", liked=name_likings(week.liked))
-    return gettext("I can't tell yet what members like.")
 
 
 def _versions(week: Week) -> str:

@@ -115,6 +115,13 @@ def describe_liked(counts: FeedbackCounts, told: Sequence[ShownEffect]) -> str:
     return gettext("After {votes}, members like: {liked}.", votes=counted, liked=name_likings(told))
 
 
+def describe_liked_so_far(told: Sequence[Effect | ShownEffect]) -> str:
+    """Return the same without counting votes, where the taste may lag behind the count beside it."""
+    if told:
+        return gettext("Going by everything so far, members like: {liked}.", liked=name_likings(told))
+    return gettext("I can't tell yet what members like.")
+
+
 def describe_beginning(role: TasteRole, taste: LearnedTaste, *, by_examples: bool, by_rounds: bool) -> str:
     """Return the news that the taste acts from now on; `by_examples` and `by_rounds` tell on what."""
     votes = count_kinds(taste.counts)

@@ -13,7 +13,7 @@ from bot.console.page import Here, get, post
 from bot.console.pages.versions import ShownContest, show_contest, show_decision
 from bot.console.suggestions import suggest_as_visitor
 from bot.errors import UserFacingError
-from bot.text.taste import describe_liked
+from bot.text.taste import describe_liked_so_far
 from storage.conversations.control_tokens import sanitize
 from storage.conversations.prompt_bank import PromptBank, parse_bank
 from storage.database.enums import Basis, Label
@@ -174,7 +174,7 @@ def _learned(here: Here) -> dict[str, object]:
     if taste is None or not here.services.settings.privacy.learn_from_reactions:
         return {"finding": "", "effects": ()}
     effects = shown_effects(taste, likings(taste))
-    return {"finding": describe_liked(taste.counts, effects), "effects": effects}
+    return {"finding": describe_liked_so_far(effects), "effects": effects}
 
 
 async def add_own_prompts(here: Here) -> web.Response:
