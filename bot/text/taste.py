@@ -116,7 +116,7 @@ def describe_liked(counts: FeedbackCounts, told: Sequence[ShownEffect]) -> str:
 
 
 def describe_liked_so_far(told: Sequence[Effect | ShownEffect]) -> str:
-    """Return the same without counting votes, where the taste may lag behind the count beside it."""
+    """Return what members like, for pages that count votes themselves: the taste may lag behind their count."""
     if told:
         return gettext("Going by everything so far, members like: {liked}.", liked=name_likings(told))
     return gettext("I can't tell yet what members like.")

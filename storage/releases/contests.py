@@ -299,6 +299,10 @@ class _Choice(NamedTuple):
     """Ids of all answers among which they chose."""
 
 
+_Question = tuple[int, list[tuple[_Choice, float]]]
+"""A unit, and the choices that are one bet, each with its author's weight."""
+
+
 def find_rival(session: Session, personality_id: int) -> Version | None:
     """Return the version whose answers people compare with the champion's: the newest that waits, or None."""
     champion = read_alias(session, personality_id).version
@@ -523,9 +527,9 @@ def _weigh(
     settled: set[int] = set()
     bets: list[Bet] = []
     tied: list[Bet] = []
-    waiting: dict[tuple[int, ...], deque[tuple[int, list[tuple[_Choice, float]]]]] = defaultdict(deque)
+    waiting: dict[tuple[int, ...], deque[_Question]] = defaultdict(deque)
 
-    def take_first(queue: deque[tuple[int, list[tuple[_Choice, float]]]]) -> bool:
+    def take_first(queue: deque[_Question]) -> bool:
         unit, together = queue[0]
         if unit in settled:
             left_out[LeftOut.REPEATED] += len(together)
@@ -587,9 +591,7 @@ class _Stakes:
         return parts
 
 
-def _questions(
-    choices: Sequence[tuple[_Choice, float]], units: Sequence[int]
-) -> Iterator[tuple[int, list[tuple[_Choice, float]]]]:
+def _questions(choices: Sequence[tuple[_Choice, float]], units: Sequence[int]) -> Iterator[_Question]:
     """Yield (unit, choices) of each decided question, the picks of one arena together, ordered by first choice."""
     together: dict[tuple[str, int], list[tuple[_Choice, float]]] = defaultdict(list)
     unit_of: dict[tuple[str, int], int] = {}

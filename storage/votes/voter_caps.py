@@ -1,9 +1,9 @@
 """The largest share of one person: `votes.max_voter_share` of everything that counts. Pure.
 
 One rule, used in three ways. In a taste and where people compare versions, one of few people may count for more: twice
-an equal share. The comparison applies it to each choice as it comes, since a stake must be known before the choice. In
-a round, another voter would then take weight from others, and more data must never teach less: there everybody may
-carry a few pairs instead (`trainer.data.voters`).
+an equal share. The comparison applies it to each choice as it comes, since a stake must be known before the choice, and
+what is beyond it waits for others' choices. In a round, another voter would then take weight from others, and more data
+must never teach less: there everybody may carry a few pairs instead (`trainer.data.voters`).
 """
 
 from __future__ import annotations
