@@ -118,7 +118,7 @@ class Server:
         self._settings = settings
 
     async def get(self, path: str, timeout_s: float | None = None) -> Any:
-        """Return the reply as JSON, or None; wait `connect_timeout_s` unless told otherwise; raises ServerError."""
+        """Return the reply as JSON, or None. The default time limit is `connect_timeout_s`. Raises ServerError."""
         return await self._call("GET", path, timeout_s or self._settings.connect_timeout_s)
 
     async def post(self, path: str, body: Json, timeout_s: float) -> Any:

@@ -116,7 +116,7 @@ def describe_liked(counts: FeedbackCounts, told: Sequence[ShownEffect]) -> str:
 
 
 def describe_liked_so_far(told: Sequence[Effect | ShownEffect]) -> str:
-    """Return what members like, for pages that count votes themselves: the taste may lag behind their count."""
+    """Return what members like, without a number of votes: the page shows one, and the taste may lag behind it."""
     if told:
         return gettext("Going by everything so far, members like: {liked}.", liked=name_likings(told))
     return gettext("I can't tell yet what members like.")

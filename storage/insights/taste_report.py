@@ -119,7 +119,7 @@ class TasteReport:
     """True if the operator lets reactions teach."""
     counts: FeedbackCounts
     learned: int
-    """Number of votes and choices that the taste has learned from; each thumb of a choice counts as a vote here."""
+    """Number of votes and choices that the taste has learned from. The thumbs of a choice count as votes."""
     since: datetime | None
     """The time of the first vote that counts."""
     e_value: float

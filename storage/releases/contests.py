@@ -300,7 +300,7 @@ class _Choice(NamedTuple):
 
 
 _Question = tuple[int, list[tuple[_Choice, float]]]
-"""A unit, and the choices that are one bet, each with its author's weight."""
+"""The unit that a question belongs to, and the choices that make one bet, each with its author's weight."""
 
 
 def find_rival(session: Session, personality_id: int) -> Version | None:

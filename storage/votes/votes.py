@@ -98,7 +98,7 @@ class VersionVotes:
     by_version: Mapping[int | None, Tally]
     """Votes on each version's answers, by version id; None is the base model."""
     left_out: Mapping[NotOnVersion, int]
-    """Number of votes that are shown on no version, by reason."""
+    """Number of votes that are not in `by_version`, by reason."""
 
     def on(self, version_id: int | None) -> Tally:
         return self.by_version.get(version_id, Tally())

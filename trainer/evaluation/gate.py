@@ -51,7 +51,7 @@ MAX_MOVE = 3.0
 MAX_LENGTH_RATIO = 3.0
 """Largest mean length of an answer, as a multiple of the base's."""
 MAX_OVERSHOOT = 1.0
-"""How far a measure may lie beyond the answers that members liked, in standard deviations of those answers."""
+"""How far a version may go beyond the answers that members liked, in standard deviations of a measure."""
 MAX_SUITE_DROP = 0.1
 """Largest share of a suite's cases that only the base passes, minus those that only the version passes."""
 CONFIDENCE = 0.95

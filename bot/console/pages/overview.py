@@ -85,7 +85,7 @@ async def show_overview(here: Here) -> web.Response:
 
 
 def _read_first_view(session: Session, personality_id: int, settings: Settings) -> dict[str, object]:
-    """Return who answers, what members like, and one message with its old and its new answer, if both are known."""
+    """Return which version answers, what members like, and one message answered before and now, if both are known."""
     taste = read_taste_report(session, personality_id, settings)
     champion = taste.now.champion
     compared = compare_with_before(session, champion) if champion else None

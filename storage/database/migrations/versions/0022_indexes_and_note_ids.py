@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 
 def _never_reuse_note_ids() -> None:
-    """Recreate the table, because SQLite cannot alter it; rows that refer to it would be deleted with the old one."""
+    """Recreate the table, because SQLite cannot alter it. Dropping the old one empties `reply_notes`: keep a copy."""
     op.execute("CREATE TEMPORARY TABLE kept AS SELECT * FROM reply_notes")
     with op.batch_alter_table("member_notes", recreate="always", table_kwargs={"sqlite_autoincrement": True}):
         pass
