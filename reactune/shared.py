@@ -25,7 +25,7 @@ from storage.errors import SettingsError, StorageError
 from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
 from storage.runtime.redaction import redact_secrets
-from storage.runtime.shell import as_called
+from storage.runtime.shell import as_called, say_where_to_type
 from storage.settings.loading import NO_OVERRIDES, load_settings
 from storage.settings.sections import Settings
 
@@ -61,7 +61,7 @@ def show(data: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(data, default=str, ensure_ascii=False))
     else:
-        Console().print(Markdown(as_called(text).replace("\n", "  \n")))
+        Console().print(Markdown(say_where_to_type(as_called(text)).replace("\n", "  \n")))
 
 
 def show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from reactune.shared import AsJson, Config, Personality, look_up, operating, ope
 from storage.insights.taste_report import TasteReport, read_taste_report
 from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.runtime.shell import SLASH_COMMANDS
+from storage.runtime.shell import say_where_to_type
 from storage.taste.acting import switch_taste
 
 
@@ -32,11 +32,7 @@ def show_taste(
         with operating(config, personality, command) as (database, action, personality_id):
             database.call(audited(action, switch_taste), personality_id, on=switch == "on")
     report = look_up(config, personality, lambda session, id_: read_taste_report(session, id_, settings))
-    show_plain(_as_data(report, personality, describe_finding(report)), _on_discord(taste_text(report)), as_json)
-
-
-def _on_discord(text: str) -> str:
-    return f"{text}\n{SLASH_COMMANDS}" if "`/" in text else text
+    show_plain(_as_data(report, personality, describe_finding(report)), say_where_to_type(taste_text(report)), as_json)
 
 
 def _as_data(report: TasteReport, personality: str, finding: str) -> dict[str, Any]:

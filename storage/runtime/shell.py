@@ -15,3 +15,8 @@ def as_called(text: str) -> str:
         return text
     called = Path(sys.argv[0])
     return text.replace("`reactune ", f"`{called if called.stem == 'reactune' else 'python -m reactune'} ")
+
+
+def say_where_to_type(text: str) -> str:
+    """Add a line about Discord's commands if the text names one."""
+    return f"{text}\n{SLASH_COMMANDS}" if "`/" in text else text

@@ -915,6 +915,7 @@ class TestPersonalities:
         code, out, _ = reactune("personality", "import", "out", "--name", "copy")
         assert code == 0
         assert "copy was created with 12 examples. Its adapter is v1. It has not been checked" in out
+        assert "Commands that begin with / are for Discord." in out
         assert "not checked, because it was imported" in reactune("model", "show", "v1", "--personality", "copy")[1]
 
     def test_a_card_file_is_imported_under_its_name(self, reactune, card, tmp_path):
