@@ -20,7 +20,8 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.releases.bases import base_in_use
-from storage.releases.versions import NewVersion, Version, id_of, register
+from storage.releases.promotion import promote, roll_back
+from storage.releases.versions import NewVersion, Version, id_of, read_alias, register
 from storage.votes.votes import Vote
 from tests.seeding import BASE_REVISION, EMOJI, message_of, pseudonyms_of
 
@@ -102,6 +103,21 @@ def add_version(
         "metrics": {},
     }
     return register(session, personality_id, NewVersion(**new | more))
+
+
+def lead(
+    session: Session, *versions: Version | None, by: str = "grace", reason: str = "", override: bool = False
+) -> None:
+    """Make versions the champion of the first personality, one after the other; None is the base."""
+    for version in versions:
+        generation = read_alias(session, 1).generation
+        promote(session, 1, version, expected_generation=generation, by=by, reason=reason, override=override)
+
+
+def go_back(session: Session, *, by: str = "grace", reason: str = "worse") -> str:
+    """Roll the first personality back, and return the name of what answers then."""
+    generation = read_alias(session, 1).generation
+    return roll_back(session, 1, expected_generation=generation, by=by, reason=reason).target
 
 
 def add_arena(session: Session, replies: Sequence[int], **columns: Any) -> int:

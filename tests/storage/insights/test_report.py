@@ -9,10 +9,9 @@ import pytest
 from storage.database.enums import GateVerdict, Origin, PairSource, RoundStatus
 from storage.database.tables import ReplyRow
 from storage.insights.report import read_report, votes_by_day
-from storage.releases.promotion import promote
 from storage.settings.sections import Settings
 from storage.votes.votes import Tally, Vote
-from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
+from tests.past import add_round, add_version, day, lead, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 
 UP, DOWN = Vote.UP, Vote.DOWN
@@ -31,7 +30,7 @@ def test_a_new_installation_has_a_report_of_nothing(session, personality_id):
 def test_approval_is_reported_for_each_version_base_first(session, personality_id):
     first = add_version(session, None)
     second = add_version(session, None, first)
-    promote(session, 1, second, expected_generation=0, by="grace", reason="")
+    lead(session, second)
     vote(session, add_reply(session), ALICE, DOWN)
     reply = add_reply(session, version_id=second.id)
     for user, value in ((ALICE, UP), (BOB, UP), (CAROL, DOWN)):

@@ -25,7 +25,6 @@ from storage.models.personality_imports import ImportRequest, register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
 from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
-from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import (
     Version,
     all_digests,
@@ -39,7 +38,7 @@ from storage.releases.versions import (
 )
 from storage.settings.sections import DataSettings, PrivacySettings, Settings, TrainingSettings
 from storage.training.rounds import claim_round, request_round, set_manifest
-from tests.past import add_round, add_version
+from tests.past import add_round, add_version, go_back, lead
 from tests.storage.together import together
 
 
@@ -106,12 +105,6 @@ def publish(store: AdapterStore, name: str) -> str:
     return digest
 
 
-def crown(session: Session, *versions: Version | None) -> None:
-    for version in versions:
-        generation = read_alias(session, 1).generation
-        promote(session, 1, version, expected_generation=generation, by="grace", reason="nice")
-
-
 def mark(session: Session, *versions: Version) -> None:
     ids = [version.id for version in versions]
     session.execute(update(VersionRow).where(VersionRow.id.in_(ids)).values(trained_on_deleted_data=True))
@@ -158,8 +151,8 @@ class TestReplacedVersions:
     def test_a_version_that_answered_once_stays(self, database: Database, store, settings, add) -> None:
         with database.transaction() as session:
             first = add(session, verdict=WAITS)
-            promote(session, 1, first, expected_generation=0, by="grace", reason="nice", override=True)
-            promote(session, 1, None, expected_generation=1, by="grace", reason="not so nice")
+            lead(session, first, reason="nice", override=True)
+            lead(session, None)
             add(session, verdict=WAITS)
             add(session, verdict=WAITS)
         assert names(withdraw_adapters(database, store, settings)) == ["v2"]
@@ -172,13 +165,13 @@ class TestMarkedVersions:
             second = add(session, first)
             third = add(session, second)
             rebuilt = add(session, first)
-            crown(session, second, third)
+            lead(session, second, third)
             mark(session, second, third)
         copies = open_served_copies(settings.data.directory)
         served = [copies.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
         assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
         with database.transaction() as session:
-            crown(session, rebuilt)
+            lead(session, rebuilt)
         gone = withdraw_adapters(database, store, settings)
         assert names(gone) == ["v2"]  # v3 is last-good now
         assert [has_files(store, v) for v in (first, second, third, rebuilt)] == [True, False, True, True]
@@ -269,7 +262,7 @@ class TestWithdrawnVersions:
     def test_are_neither_promoted_nor_exported(self, database: Database, withdrawn: Version) -> None:
         refused: list[Callable[[Session], object]] = [
             lambda session: ask_gate(session, withdrawn, override=True, reason="why not"),
-            lambda session: crown(session, withdrawn),
+            lambda session: lead(session, withdrawn),
             lambda session: read_provenance(session, read_personality(session, 1), withdrawn, Settings()),
         ]
         for attempt in refused:
@@ -282,7 +275,7 @@ class TestWithdrawnVersions:
         """The check that counts is made under the alias, not on what an admin has read."""
         stale = replace(withdrawn, withdrawn_at=None)
         with pytest.raises(VersionWithdrawn), database.transaction() as session:
-            crown(session, stale)
+            lead(session, stale)
         with database.snapshot() as session:
             assert read_alias(session, 1).generation == 0
 
@@ -297,7 +290,7 @@ class TestWithdrawnVersions:
             first = add(session)
             second = add(session, first)
             third = add(session, second)
-            crown(session, third)
+            lead(session, third)
             mark(session, second, third)
         withdraw_adapters(database, store, settings)
         with database.snapshot() as session:
@@ -308,39 +301,34 @@ class TestWithdrawnVersions:
             first = add(session)
             second = add(session, first)
             third = add(session, second)
-            crown(session, first, third)
+            lead(session, first, third)
             mark(session, second, third)
         assert names(withdraw_adapters(database, store, settings)) == ["v2"]
         with database.transaction() as session:
             # The version that a roll back arrives at makes its parent last-good, were it not for the files.
-            crown(session, None, third)
-            crown(session, None)
-            back(session)
+            lead(session, None, third)
+            lead(session, None)
+            go_back(session)
             assert read_alias(session, 1).target == "v3"
             assert read_alias(session, 1, LAST_GOOD).target == "v1"
-            assert back(session) == "v1"
+            assert go_back(session) == "v1"
 
     def test_a_roll_back_to_the_parent_names_the_one_it_passes_over(self, database: Database, store, settings, add):
         with database.transaction() as session:
             first = add(session)
             second = add(session, first)
             third = add(session, second)
-            crown(session, third)
+            lead(session, third)
             point_last_good_at(session, third)
             mark(session, second, third)
         withdraw_adapters(database, store, settings)
         with database.transaction() as session:
-            assert back(session) == "v1"
+            assert go_back(session) == "v1"
             found = find_version(session, first.id)
             assert found is not None
             assert moves_of(session, found)[0].reason == (
                 "worse (skipped v2, whose files were withdrawn: it learned from data that was later deleted)"
             )
-
-
-def back(session: Session) -> str:
-    generation = read_alias(session, 1).generation
-    return roll_back(session, 1, expected_generation=generation, by="grace", reason="worse").target
 
 
 def point_last_good_at(session: Session, version: Version) -> None:
@@ -357,7 +345,7 @@ class TestOldVersions:
             fourth = add(session, second)
             for _ in range(3):
                 add(session, first)
-            crown(session, fourth)
+            lead(session, fourth)
             others = [add(session, personality="pirate") for _ in range(2)]
         pruning = settings_with(tmp_path, keep=2, when_replaced=False)
         with database.snapshot() as session:
@@ -391,7 +379,7 @@ def test_a_promotion_at_the_same_moment_wins_or_is_refused(database: Database, s
                 withdraw_adapters(database, store, settings)
             else:
                 with database.transaction() as session:
-                    crown(session, version)
+                    lead(session, version)
         except VersionWithdrawn:
             return "refused"
         return "done"

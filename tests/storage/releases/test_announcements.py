@@ -26,12 +26,12 @@ from storage.releases.announcements import (
     unannounced,
 )
 from storage.releases.contests import read_contest
-from storage.releases.promotion import conclude, promote, roll_back
+from storage.releases.promotion import conclude
 from storage.releases.versions import AliasMove, Version, find_version, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
 from storage.wording import SCHEDULE
-from tests.past import add_version, quarantine
+from tests.past import add_version, go_back, lead, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
 from tests.storage.together import together
 
@@ -60,20 +60,7 @@ class Server:
         return add_version(self.session, row.id, parent, personality_id=self.personality_id, verdict=verdict)
 
     def promote(self, to: Version | None, *, override: bool = False) -> None:
-        generation = read_alias(self.session, self.personality_id).generation
-        promote(
-            self.session,
-            self.personality_id,
-            to,
-            expected_generation=generation,
-            by="alice",
-            reason="kinder",
-            override=override,
-        )
-
-    def roll_back(self) -> None:
-        generation = read_alias(self.session, self.personality_id).generation
-        roll_back(self.session, self.personality_id, expected_generation=generation, by="bob", reason="worse")
+        lead(self.session, to, reason="kinder", override=override)
 
     def judge(self, version: Version, *, auto_promote: bool = False, **sides: int) -> None:
         """Let people choose between the version and the champion, and do what that decides."""
@@ -106,7 +93,7 @@ def server(session: Session, personality_id: int) -> Server:
 def test_every_move_of_the_champion_is_news_once_and_in_order(server: Server) -> None:
     assert not server.waiting()
     server.promote(server.add())
-    server.roll_back()
+    go_back(server.session)
     assert server.waiting()
     told = [server.next(), server.next()]
     assert [news.reason for news in told if isinstance(news, AliasMove)] == ["kinder", "worse"]

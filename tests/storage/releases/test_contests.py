@@ -32,7 +32,7 @@ from storage.releases.contests import (
     normalized,
     read_contest,
 )
-from storage.releases.promotion import conclude, promote, roll_back
+from storage.releases.promotion import conclude
 from storage.releases.versions import Version, ask_gate, find_version, id_of, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.sittings.sittings import choose_two
@@ -40,7 +40,7 @@ from storage.statistics import e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
 from tests import past
-from tests.past import add_version
+from tests.past import add_version, go_back, lead
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, ask_twice, choose, vote
 from tests.storage.together import together
 from tests.storage.trail import trail_of
@@ -473,7 +473,7 @@ def test_the_newest_version_that_waits_is_compared(session: Session, personality
 
 def test_versions_before_the_champion_are_not_compared(session: Session, personality_id: int, v1: Version) -> None:
     second = add(session, personality_id)
-    promote(session, personality_id, second, expected_generation=0, by="grace", reason="I know", override=True)
+    lead(session, second, reason="I know", override=True)
     assert find_rival(session, personality_id) is None
 
 
@@ -481,7 +481,7 @@ def test_evidence_against_another_champion_counts_anew(session: Session, persona
     choose(session, v1, None, wins=9)
     contest = contest_of(session, v1)
     other = add(session, personality_id, GateVerdict.PASS)
-    promote(session, personality_id, other, expected_generation=0, by="grace", reason="")
+    lead(session, other)
     assert contest.decision is not None
     assert not conclude(session, contest, contest.decision, RELEASE)
     assert members_of(session, v1, other) == Standing()
@@ -584,12 +584,12 @@ def test_a_version_may_be_as_good_as_a_base_that_people_nearly_always_like(
     assert (contest.is_as_good, contest.decision) == (is_as_good, None), "it is never promoted by itself"
     assert ("as good as base, within ten points" in what_decides(contest, weekly=40)) is is_as_good
     with pytest.raises(GateNotPassed):
-        promote(session, personality_id, v1, expected_generation=0, by="grace", reason="as good")
-    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="as good", override=True)
+        lead(session, v1, reason="as good")
+    lead(session, v1, reason="as good", override=True)
 
 
 def test_only_a_first_version_may_be_as_good(session: Session, personality_id: int, v1: Version) -> None:
-    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="try it", override=True)
+    lead(session, v1, reason="try it", override=True)
     v2 = add(session, personality_id, digit="e")
     choose(session, v2, v1, ties=80)
     assert not contest_of(session, v2).is_as_good
@@ -619,8 +619,8 @@ def test_a_ready_version_is_promoted_if_the_operator_wants_it(
 def test_a_version_that_was_taken_back_is_not_promoted_by_itself(
     session: Session, personality_id: int, v1: Version
 ) -> None:
-    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="I know", override=True)
-    roll_back(session, personality_id, expected_generation=1, by="grace", reason="no, I did not")
+    lead(session, v1, reason="I know", override=True)
+    go_back(session)
     choose(session, v1, None, wins=9)
     assert decide(session, v1, AUTOMATIC)
     assert read_alias(session, personality_id).target == "base"
