@@ -92,7 +92,6 @@ def test_a_reply_is_found_by_each_of_its_messages(session: Session, new: NewRepl
     session.flush()
     for message_id in (501, 502):
         reply = find_by_message(session, message_id)
-        assert reply is not None
         assert (reply.id, reply.message_ids) == (reply_id, (501, 502))
     assert find_by_message(session, 503) is None
     assert find_reply_ids(session, [501, 502, 503]) == {501: reply_id, 502: reply_id}
@@ -140,9 +139,7 @@ def test_the_latest_answer_in_a_channel_is_a_whole_one(session: Session) -> None
     add_reply(session, answer="second", outcome=Outcome.LENGTH)
     add_reply(session, answer="third", outcome=Outcome.CANCELLED)
     add_reply(session, answer="elsewhere", channel_id=CHANNEL + 1)
-    latest = latest_in_channel(session, CHANNEL)
-    assert latest is not None
-    assert latest.answer == "second"
+    assert latest_in_channel(session, CHANNEL).answer == "second"
     assert latest_in_channel(session, CHANNEL + 2) is None
 
 

@@ -91,8 +91,7 @@ def test_a_repository_that_moves_during_the_download_gives_what_was_examined(hub
     offer = examine_base(HUB_ID, settings)
     hub.commit = "d" * 40
     offer.download(lambda _done, _total: None)
-    assert (folder := find_downloaded(HUB_ID)) is not None
-    assert folder.name == COMMIT
+    assert find_downloaded(HUB_ID).name == COMMIT
 
 
 def test_a_downloaded_model_needs_no_hub_and_stays_as_it_is(hub: FakeHub, tmp_path: Path) -> None:

@@ -178,7 +178,6 @@ class TestMarkedVersions:
         assert [copy.exists() for copy in served] == [False, True]
         with database.snapshot() as session:
             row = find_version(session, second.id)
-            assert row is not None
             assert (row.withdrawn_at is not None, row.withdrawn_because) == (
                 True,
                 "it learned from data that was later deleted",
@@ -196,9 +195,7 @@ class TestMarkedVersions:
             parent, idle = add(session), add(session)
             mark(session, parent, idle)
             request_round(session, 1, "grace")
-            round_ = claim_round(session, "here")
-            assert round_ is not None
-            set_manifest(session, round_.id, [], parent_version_id=parent.id, settings={})
+            set_manifest(session, claim_round(session, "here").id, [], parent_version_id=parent.id, settings={})
         assert names(withdraw_adapters(database, store, settings)) == ["v2"]
 
     def test_share_files_with_versions_that_stay(self, database: Database, store, settings, add) -> None:
@@ -388,6 +385,5 @@ def test_a_promotion_at_the_same_moment_wins_or_is_refused(database: Database, s
     with database.snapshot() as session:
         answers = read_alias(session, 1, CHAMPION).version
         row = find_version(session, version.id)
-    assert row is not None
     assert (answers is None) == (row.withdrawn_at is not None)
     assert has_files(store, version) == (answers is not None)

@@ -180,7 +180,6 @@ def test_a_new_binding_replaces_the_old_one_and_says_so(session: Session) -> Non
     keeper, owl = (create_personality(session, name, KEEPER, by="grace") for name in ("keeper", "owl"))
     bind(session, CHANNEL, keeper, guild_id=GUILD, strength=AS_TRAINED, by="grace")
     before = bind(session, CHANNEL, owl, guild_id=GUILD, strength=MAX_STRENGTH, by="bo")
-    assert before is not None
     assert (before.personality_id, before.strength) == (keeper.id, AS_TRAINED)
     (binding,) = list_bindings(session, guild_id=GUILD)
     assert (binding.personality_id, binding.strength, binding.bound_by) == (owl.id, MAX_STRENGTH, "bo")

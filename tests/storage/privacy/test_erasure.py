@@ -115,9 +115,7 @@ def test_samples_of_a_prompt_are_deleted_with_it(session: Session) -> None:
     asked = add_answer(session, Sources({QUESTION: ALICE}, summary=(1, 9)))
     rows = {"personality_id": 1, "base_revision": BASE_REVISION, "version_id": None, "sampling": {}, "seed": 1}
     record_samples(session, [DrawnSample(AskedPrompt("", "", asked), "drawn", is_cut=False)], **rows)
-    sample = find_reply(session, asked + 1)
-    assert sample is not None
-    assert sample.sources == Sources({QUESTION: ALICE}, (1, 9))
+    assert find_reply(session, asked + 1).sources == Sources({QUESTION: ALICE}, (1, 9))
     erase_messages(session, CHANNEL, {QUESTION})
     assert kept(session) == set()
 
@@ -142,7 +140,6 @@ def test_a_round_that_learns_from_it_is_ended_and_a_plan_that_names_it_is_not_wr
     erase_messages(session, CHANNEL, {QUESTION})
     assert names_deleted(session, [pair])
     ended = find_round(session, round_.id)
-    assert ended is not None
     assert (ended.status, "a member deleted data" in ended.reason) == (RoundStatus.INTERRUPTED, True)
 
 
@@ -177,7 +174,6 @@ def test_an_edit_keeps_the_answer_but_excludes_it_from_training(session: Session
     assert note_edit(session, CHANNEL, QUESTION, edited_at) == 0
     session.expire_all()
     found = find_reply(session, before)
-    assert found is not None
     assert (found.basis, found.edited_at) == (None, edited_at)
     assert read_memory(session, CHANNEL).summary == ""
 
@@ -367,9 +363,7 @@ def test_a_departure_is_completed_once_and_not_after_a_return(session: Session) 
     of_member, of_server = departed_before(session, utc_now())
     cancel_departures(session, HOME, {ALICE})
     assert complete_departure(session, of_member) is None
-    erased = complete_departure(session, of_server)
-    assert erased is not None
-    assert erased.replies == 1
+    assert complete_departure(session, of_server).replies == 1
     assert complete_departure(session, of_server) is None
 
 

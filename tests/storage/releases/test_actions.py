@@ -51,7 +51,6 @@ def test_a_promotion_is_done_and_recorded(database: Database, personality_id: in
     assert recorded(database) == ["version promote"]
     with database.snapshot() as session:
         row = session.scalars(select(AliasMoveRow)).first()
-        assert row is not None
         assert (row.moved_by, row.reason) == ("alice (7)", "kinder")
 
 

@@ -66,7 +66,6 @@ class Server:
         """Let people choose between the version and the champion, and do what that decides."""
         choose(self.session, version, read_alias(self.session, self.personality_id).version, **sides)
         contest = read_contest(self.session, self.personality_id, VoteSettings())
-        assert contest is not None
         assert contest.decision is not None
         assert conclude(self.session, contest, contest.decision, ReleaseSettings(auto_promote=auto_promote))
 

@@ -70,8 +70,7 @@ def test_the_champion_waits_for_its_base_and_comes_back_with_it(session: Session
     assert (champion(session, personality_id), champion(session, personality_id, LAST_GOOD)) == ("v1", "base")
     begin_base(session, NEW, by="ann")
     assert champion(session, personality_id) == "v2"
-    assert (previous := previous_base(session)) is not None
-    assert previous.setting == "bundled"
+    assert previous_base(session).setting == "bundled"
 
 
 def test_a_bare_base_that_was_chosen_stays_chosen(session: Session, personality_id: int) -> None:
@@ -102,11 +101,9 @@ def test_an_edited_base_is_noticed_even_if_no_base_was_recorded(session: Session
 def test_a_second_process_with_the_same_base_changes_nothing(session: Session, personality_id: int) -> None:
     begin_base(session, NEW, by="bot")
     assert begin_base(session, NEW, by="another bot") == []
-    assert (used := base_in_use(session)) is not None
-    assert used.begun_by == "bot"
+    assert base_in_use(session).begun_by == "bot"
     begin_base(session, replace(NEW, setting="/models/new"), by="bot")  # the same files in another place
-    assert (previous := previous_base(session)) is not None
-    assert previous.setting == "bundled"
+    assert previous_base(session).setting == "bundled"
 
 
 def test_versions_of_another_base_cannot_lead_or_be_compared(session: Session, personality_id: int) -> None:
@@ -119,8 +116,7 @@ def test_versions_of_another_base_cannot_lead_or_be_compared(session: Session, p
     ):
         lead(session, first)
     begin_base(session, OLD, by="ann")
-    assert (rival := find_rival(session, personality_id)) is not None
-    assert rival.name == "v2"
+    assert find_rival(session, personality_id).name == "v2"
 
 
 @pytest.mark.parametrize("auto_promote", [True, False])

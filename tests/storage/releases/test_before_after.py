@@ -30,7 +30,6 @@ def add(session: Session, personality_id: int, metrics: dict[str, Any], base: st
 
 
 def words(found: BeforeAfter | None) -> set[tuple[str, str]]:
-    assert found is not None
     return {(one.before, one.after) for one in found.answers}
 
 
@@ -69,7 +68,6 @@ def test_other_messages_than_those_of_the_other_version_are_left_out(session: Se
     session.execute(update(VersionRow).where(VersionRow.id == v1.id).values(metrics=metrics))
     session.expire_all()
     found = compare_answers(session, find_version(session, v1.id), v2)
-    assert found is not None
     assert [one.message for one in found.answers] == ["Hi, how are you?"]
 
 

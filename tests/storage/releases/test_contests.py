@@ -272,9 +272,7 @@ def test_the_most_eager_member_does_not_decide_for_everybody(
     assert found.decision is None
     for voter in voters[:2] * 2:
         choose_one(session, v1, voter, better)
-    decision = contest_of(session, v1).decision
-    assert decision is not None
-    assert decision.verdict is verdict
+    assert contest_of(session, v1).decision.verdict is verdict
 
 
 def test_new_accounts_are_not_the_other_people(session: Session, personality_id: int, v1: Version) -> None:

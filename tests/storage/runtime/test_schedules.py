@@ -42,9 +42,7 @@ def test_an_empty_schedule_is_none(text: str) -> None:
     ],
 )
 def test_a_schedule_is_read_as_cron_reads_it(text: str, expected: datetime) -> None:
-    trigger = parse_schedule("arena.schedule", text)
-    assert trigger is not None
-    assert trigger.get_next_fire_time(None, WEDNESDAY_NOON) == expected
+    assert parse_schedule("arena.schedule", text).get_next_fire_time(None, WEDNESDAY_NOON) == expected
 
 
 @pytest.mark.parametrize("text", ["daily", "0 4 * *", "61 4 * * *", "0 4 * * 8", "0 4 * * someday", "0 4 31 2 *"])

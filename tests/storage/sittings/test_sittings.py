@@ -97,7 +97,6 @@ def edit_card(session: Session) -> None:
 def label(session: Session, sitting: Sitting, said: Label) -> int:
     """Label the pair that comes next, and return its id."""
     pair = next_pair(session, sitting)
-    assert pair is not None
     label_pair(session, sitting, pair.id, said, HOME)
     session.flush()
     return pair.id
@@ -329,8 +328,7 @@ def test_nobody_gets_a_prompt_twice(session: Session, sitting: Sitting) -> None:
     assert take_spare(session, again)
     assert not take_spare(session, again)
     assert asked_prompts(session, again) == {"a", "b"}
-    assert (pair := next_pair(session, again)) is not None
-    assert pair.prompt == "b"
+    assert next_pair(session, again).prompt == "b"
 
 
 def test_pairs_that_no_longer_ask_what_matters_are_dropped(session: Session, sitting: Sitting) -> None:
@@ -380,8 +378,7 @@ def test_answers_from_before_the_card_was_edited_are_not_compared(session: Sessi
     draw(session, sitting, "a")
     edit_card(session)
     draw(session, sitting, "b")
-    assert (pair := next_pair(session, sitting)) is not None
-    assert pair.prompt == "b"
+    assert next_pair(session, sitting).prompt == "b"
     drop_outdated(session, sitting)
     assert count_drawn_ahead(session, sitting.id) == 1
 
@@ -402,9 +399,7 @@ def test_a_clock_that_was_set_back_loses_no_pair_of_the_waiting_version(session:
     assert next_pair(session, sitting) is not None
     drop_outdated(session, sitting)
     assert label(session, sitting, Label.SECOND) == pair.id
-    contest = read_contest(session, 1, Settings().votes)
-    assert contest is not None
-    assert len(contest.members.bets) == 1
+    assert len(read_contest(session, 1, Settings().votes).members.bets) == 1
 
 
 def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(session: Session, sitting: Sitting) -> None:
@@ -417,9 +412,7 @@ def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(sessio
     assert read_contest(session, 1, Settings().votes) is None
     assert len(read_taste_opinions(session, 1, Settings()).choices) == 1
     begin_base(session, ConfiguredBase(setting="tiny", name="tiny", revision=BASE_REVISION), by="grace")
-    contest = read_contest(session, 1, Settings().votes)
-    assert contest is not None
-    assert contest.members.wins == 1, "it waits again, with what was chosen"
+    assert read_contest(session, 1, Settings().votes).members.wins == 1, "it waits again, with what was chosen"
 
 
 def test_about_the_same_is_a_choice_without_thumbs(session: Session, sitting: Sitting) -> None:

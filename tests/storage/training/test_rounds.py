@@ -53,21 +53,17 @@ def running(session: Session, personality_id: int, worker: str = WORKER) -> Roun
 
 
 def status(session: Session, round_id: int) -> RoundStatus:
-    found = find_round(session, round_id)
-    assert found is not None
-    return found.status
+    return find_round(session, round_id).status
 
 
 def test_a_round_goes_from_the_request_to_its_end(session: Session, personality_id: int) -> None:
     asked, is_new = request_round(session, personality_id, "alice")
     assert (is_new, asked.status, asked.requested_by, asked.is_open) == (True, RoundStatus.REQUESTED, "alice", True)
     claimed = claim_round(session, WORKER)
-    assert claimed is not None
     assert (claimed.id, claimed.status, claimed.worker) == (asked.id, RoundStatus.RUNNING, WORKER)
     report_progress(session, asked.id, {"step": 3, "steps": 9})
     finish_round(session, asked.id, RoundStatus.PUBLISHED, "v1 is ready", {"loss": 0.3})
     ended = latest_round(session, personality_id)
-    assert ended is not None
     assert (ended.status, ended.reason, ended.metrics) == (RoundStatus.PUBLISHED, "v1 is ready", {"loss": 0.3})
     assert (ended.progress, ended.is_open) == ({"step": 3, "steps": 9}, False)
     assert ended.started_at is not None
@@ -116,16 +112,13 @@ def test_workers_at_once_get_a_round_once(database: Database, personality_id: in
     (winner,) = [claimed for claimed in claims if claimed is not None]
     with database.snapshot() as session:
         stored = find_round(session, asked.id)
-    assert stored is not None
     assert (winner.id, stored.worker) == (asked.id, winner.worker)
 
 
 def test_the_oldest_request_is_claimed_first(session: Session, personality_id: int) -> None:
     first, _ = request_round(session, personality_id, "alice")
     request_round(session, ensure_personality(session, "pirate"), "bob")
-    claimed = claim_round(session, WORKER)
-    assert claimed is not None
-    assert claimed.id == first.id
+    assert claim_round(session, WORKER).id == first.id
 
 
 def test_without_a_request_there_is_nothing_to_claim(session: Session, personality_id: int) -> None:
@@ -257,7 +250,6 @@ def test_a_restarted_trainer_interrupts_the_round_of_its_earlier_life(session: S
     round_ = running(session, personality_id)
     assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
     ended = find_round(session, round_.id)
-    assert ended is not None
     assert (ended.status, ended.is_open) == (RoundStatus.INTERRUPTED, False)
     assert "nothing was published: start a new round" in ended.reason
     assert ended.finished_at is not None

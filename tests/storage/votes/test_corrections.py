@@ -50,10 +50,8 @@ def test_a_correction_counts_until_its_author_replaces_it(session: Session) -> N
     by_bob = add_correction(session, reply_id, "other", author_id=BOB)
     again = add_correction(session, reply_id, "best", author_id=ALICE, basis=None)
     current = current_correction(session, reply_id, ALICE)
-    assert current is not None
     assert (current.id, current.text, current.basis) == (again, "best", None)
     other = current_correction(session, reply_id, BOB)
-    assert other is not None
     assert (other.id, other.basis) == (by_bob, Basis.LOCAL)
 
 
@@ -72,9 +70,7 @@ def test_withdrawing_an_earlier_correction_leaves_the_later_one(session: Session
     earlier = add_correction(session, reply_id, "better", author_id=ALICE)
     later = add_correction(session, reply_id, "best", author_id=ALICE)
     assert withdraw(session, earlier, ALICE) is False
-    current = current_correction(session, reply_id, ALICE)
-    assert current is not None
-    assert current.id == later
+    assert current_correction(session, reply_id, ALICE).id == later
 
 
 def test_one_of_several_simultaneous_corrections_is_valid(database: Database) -> None:
