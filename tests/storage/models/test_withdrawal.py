@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, AdapterStore
 from storage.adapters.shared_store import open_served_copies
 from storage.database.database import Database
-from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict
+from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict, RoundStatus
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, VersionWithdrawn
 from storage.models.base_model import BaseModel
@@ -37,7 +37,6 @@ from storage.releases.versions import (
     starting_point,
 )
 from storage.settings.sections import DataSettings, PrivacySettings, Settings, TrainingSettings
-from storage.training.rounds import claim_round, request_round, set_manifest
 from tests.past import add_round, add_version, go_back, lead
 from tests.storage.together import together
 
@@ -194,8 +193,7 @@ class TestMarkedVersions:
         with database.transaction() as session:
             parent, idle = add(session), add(session)
             mark(session, parent, idle)
-            request_round(session, 1, "grace")
-            set_manifest(session, claim_round(session, "here").id, [], parent_version_id=parent.id, settings={})
+            add_round(session, 0, status=RoundStatus.RUNNING, parent_version_id=parent.id)
         assert names(withdraw_adapters(database, store, settings)) == ["v2"]
 
     def test_share_files_with_versions_that_stay(self, database: Database, store, settings, add) -> None:

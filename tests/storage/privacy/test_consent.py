@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import add_message
 from storage.database.database import Database
-from storage.database.enums import NOBODY, Basis, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import NOBODY, Basis, QuarantineStatus, RoundStatus
 from storage.database.tables import (
     Base,
     CorrectionRow,
@@ -35,12 +35,12 @@ from storage.privacy.consent import (
 from storage.privacy.erasure import Deletion, delete_member
 from storage.releases.versions import Version, list_versions
 from storage.settings.sections import PrivacySettings
-from storage.training.rounds import ManifestPair, claim_round, find_round, finish_round, request_round, set_manifest
+from storage.training.rounds import claim_round, find_round, request_round
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, votes_on
-from tests.past import add_version, quarantine
+from tests.past import add_round, add_version, pair, quarantine
 from tests.seeding import (
     ALICE,
     BASE_REVISION,
@@ -73,17 +73,8 @@ def train_on(
     parent: Version | None = None,
 ) -> Version:
     """Publish a version from a round of (chosen reply, rejected reply, correction) pairs."""
-    personality_id = ensure_personality(session)
-    request_round(session, personality_id, "alice")
-    round_ = claim_round(session, "here")
-    assert round_ is not None
-    manifest = [
-        ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected, chosen, correction)
-        for chosen, rejected, correction in pairs
-    ]
-    set_manifest(session, round_.id, manifest, parent_version_id=parent.id if parent else None, settings={})
-    finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
-    return add_version(session, round_.id, parent, personality_id=personality_id)
+    manifest = [pair(chosen, rejected, correction_id=correction) for chosen, rejected, correction in pairs]
+    return add_version(session, add_round(session, 0, manifest), parent)
 
 
 def marked(session: Session) -> set[str]:
@@ -168,13 +159,13 @@ def test_versions_trained_on_a_member_are_marked(session: Session, link: str) ->
     if link == "withdrawn vote":
         vote(session, touched, ALICE, Vote.UP, added=False)
     correction = add_correction(session, touched, "better", author_id=ALICE if link == "correction" else BOB)
-    pair = {
+    named = {
         "rejected": (good, touched, None),
         "correction": (None, touched, correction),
         "correction of": (None, touched, correction),
     }.get(link, (touched, bad, None))
     train_on(session, [(good, bad, None)])
-    train_on(session, [(good, bad, None), pair])
+    train_on(session, [(good, bad, None), named])
     assert delete_member(session, ALICE).marked == ("v2",)
     session.expire_all()
     assert marked(session) == {"v2"}

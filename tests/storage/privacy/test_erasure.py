@@ -14,9 +14,9 @@ from storage.conversations.replies import NO_SOURCES, Sources, find_reply
 from storage.conversations.summaries import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Scope, Split
+from storage.database.enums import NOBODY, Basis, Origin, RoundStatus, Scope
 from storage.database.tables import DepartureRow, MemberRow, ReplyRow, VoteEventRow
-from storage.members import greet, note_members, read_pseudonyms, take_back_greeting
+from storage.members import greet, note_members, take_back_greeting
 from storage.memory import add_note, list_notes
 from storage.personalities.bindings import BindingPlace, bind
 from storage.personalities.cards import Card
@@ -46,21 +46,15 @@ from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.taste.opinions import read_taste_opinions
 from storage.training.rounds import (
-    ManifestPair,
-    RoundVoter,
-    claim_round,
     find_round,
-    finish_round,
     names_deleted,
-    request_round,
-    set_manifest,
 )
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import suggest
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, votes_on
-from tests.past import add_version
-from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
+from tests.past import add_round, add_version, pair
+from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, read_manifest, vote
 from tests.storage.privacy.test_consent import marked, train_on
 
 pytestmark = pytest.mark.both_databases
@@ -132,14 +126,12 @@ def test_versions_that_learned_from_it_are_marked_and_named(session: Session) ->
 
 def test_a_round_that_learns_from_it_is_ended_and_a_plan_that_names_it_is_not_written(session: Session) -> None:
     asked, other = add_answer(session, Sources({QUESTION: ALICE})), add_reply(session)
-    round_, _ = request_round(session, ensure_personality(session), "test")
-    claim_round(session, "here")
-    pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected_reply_id=other, chosen_reply_id=asked)
-    set_manifest(session, round_.id, [pair], parent_version_id=None, settings={})
-    assert not names_deleted(session, [pair])
+    round_id = add_round(session, 0, [pair(asked, other)], status=RoundStatus.RUNNING)
+    manifest = read_manifest(session, round_id)
+    assert not names_deleted(session, manifest)
     erase_messages(session, CHANNEL, {QUESTION})
-    assert names_deleted(session, [pair])
-    ended = find_round(session, round_.id)
+    assert names_deleted(session, manifest)
+    ended = find_round(session, round_id)
     assert (ended.status, "a member deleted data" in ended.reason) == (RoundStatus.INTERRUPTED, True)
 
 
@@ -259,13 +251,8 @@ def learn_from(session: Session, guild_id: int, user_id: int) -> Version:
     own = create_personality(session, f"own-{guild_id}", Card(), by="test", guild_id=guild_id).id
     voted = add_answer(session, guild_id=guild_id, channel_id=guild_id, speakers=(CAROL,), personality_id=own)
     vote(session, voted, user_id, Vote.UP)
-    request_round(session, own, "test")
-    round_ = claim_round(session, "here")
-    assert round_ is not None
-    voter = RoundVoter(read_pseudonyms(session).of(user_id), share=1.0, influence=0.5)
-    set_manifest(session, round_.id, [], parent_version_id=None, settings={}, voters=[voter])
-    finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
-    return add_version(session, round_.id, personality_id=own)
+    round_id = add_round(session, 0, personality_id=own, voters={user_id: (1.0, 0.5)})
+    return add_version(session, round_id, personality_id=own)
 
 
 def test_whoever_leaves_a_server_marks_no_version_that_learned_from_them_in_another_one(session: Session) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.summaries import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, Basis, Origin, PairSource, RoundStatus, Split
+from storage.database.enums import ArenaStatus, Basis, Origin, RoundStatus
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.members import note_members
 from storage.memory import add_note
@@ -39,11 +39,11 @@ from storage.privacy.retention import (
     report_privacy,
 )
 from storage.settings.sections import PrivacySettings
-from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
+from tests.past import add_round, pair
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, ask_twice, vote
 from tests.storage.privacy.test_consent import train_on
 
@@ -75,7 +75,7 @@ ANSWERS = st.builds(
     days=st.sampled_from([0, KEPT_DAYS + 1, LONGEST_WAIT.days - 1, LONGEST_WAIT.days + 1]),
     basis=st.sampled_from([None, *Basis]),
     named_by=st.sampled_from([None, RoundStatus.PUBLISHED, RoundStatus.REJECTED, RoundStatus.RUNNING]),
-    link=st.sampled_from(["chosen", "rejected", "correction"]),
+    link=st.sampled_from(["chosen_reply_id", "rejected_reply_id", "correction_id"]),
     arena=st.sampled_from([None, None, *ArenaStatus]),
 )
 
@@ -103,27 +103,11 @@ def put(session: Session, old: Old) -> int:
         session.execute(update(ArenaRow).where(ArenaRow.id == arena.id).values(status=old.arena))
         session.add(ArenaAnswerRow(arena_id=arena.id, position=1, reply_id=reply_id))
     if old.named_by is not None:
-        name(session, reply_id, correction, old)
+        named = correction if old.link == "correction_id" else reply_id
+        named_in = [pair(None, None, **{old.link: named})]
+        add_round(session, 0, named_in, personality_id=ensure_personality(session), status=old.named_by)
     session.flush()
     return reply_id
-
-
-def name(session: Session, reply_id: int, correction: int, old: Old) -> None:
-    """Add a round of that status with the answer in its manifest."""
-    pair = ManifestPair(
-        PairSource.SIBLINGS,
-        Split.TRAIN,
-        1.0,
-        rejected_reply_id=reply_id if old.link == "rejected" else None,
-        chosen_reply_id=reply_id if old.link == "chosen" else None,
-        correction_id=correction if old.link == "correction" else None,
-    )
-    round_, _ = request_round(session, ensure_personality(session, f"p{reply_id}"), "test")
-    claim_round(session, "here")
-    set_manifest(session, round_.id, [pair], parent_version_id=None, settings={})
-    assert old.named_by is not None
-    if old.named_by is not RoundStatus.RUNNING:
-        finish_round(session, round_.id, old.named_by, "")
 
 
 def expiry_now(privacy: PrivacySettings = PRIVACY) -> Expiry:

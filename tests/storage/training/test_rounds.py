@@ -47,9 +47,7 @@ WORKER = "here:/data"
 
 def running(session: Session, personality_id: int, worker: str = WORKER) -> Round:
     request_round(session, personality_id, "alice")
-    claimed = claim_round(session, worker)
-    assert claimed is not None
-    return claimed
+    return claim_round(session, worker)
 
 
 def status(session: Session, round_id: int) -> RoundStatus:
