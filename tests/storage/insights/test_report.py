@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from storage.database.enums import GateVerdict, Origin, PairSource, RoundStatus
-from storage.database.tables import ReplyRow
 from storage.insights.report import read_report, votes_by_day
 from storage.settings.sections import Settings
 from storage.votes.votes import Tally, Vote
@@ -77,8 +76,7 @@ class TestVotesByDay:
         assert [d.day for d in days[-2:]] == [datetime(2026, 11, d, tzinfo=UTC).date() for d in (3, 4)]
 
     def test_arenas_and_other_personalities_are_left_out(self, session, personality_id):
-        session.get_one(ReplyRow, reply := add_reply(session)).origin = Origin.ARENA
-        thumb_on(session, 28, reply, ALICE, UP)
+        thumb_on(session, 28, add_reply(session, origin=Origin.ARENA), ALICE, UP)
         assert all(d.votes == Tally() for d in votes_by_day(session, 1, NOW))
         thumb_on(session, 28, add_reply(session), ALICE, UP)
         assert sum(d.votes.up for d in votes_by_day(session, 1, NOW)) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -80,16 +80,14 @@ ANSWERS = st.builds(
 )
 
 
-def age(session: Session, reply_id: int, days: float) -> None:
-    moment = utc_now() - timedelta(days=days)
-    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=moment))
+def ago(days: float) -> datetime:
+    return utc_now() - timedelta(days=days)
 
 
 def put(session: Session, old: Old) -> int:
-    reply_id = add_reply(session, basis=old.basis)
+    reply_id = add_reply(session, basis=old.basis, at=ago(old.days))
     vote(session, reply_id, BOB, Vote.UP)
     correction = add_correction(session, reply_id, "better")
-    age(session, reply_id, old.days)
     if old.arena is not None:
         arena = prepare_arena(
             session,
@@ -140,17 +138,13 @@ def test_old_data_is_deleted_except_what_a_version_was_trained_on(session: Sessi
 
 
 def test_a_version_keeps_its_answers_however_its_round_ended(session: Session) -> None:
-    hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
+    hers, other = (add_reply(session, basis=None, at=ago(100)) for _ in range(2))
     train_on(session, [(hers, other, None)])
-    for reply_id in (hers, other):
-        age(session, reply_id, 100)
     assert prune_all(session) == Pruned()
 
 
 def test_answers_that_a_round_listed_in_the_meantime_are_kept(session: Session) -> None:
-    hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
-    for reply_id in (hers, other):
-        age(session, reply_id, 100)
+    hers, _other = (add_reply(session, basis=None, at=ago(100)) for _ in range(2))
     expiry = expiry_now()
     due = past_replies(session, expiry)
     train_on(session, [(hers, None, None)])
@@ -214,7 +208,7 @@ def test_answers_from_which_the_bot_learns_wait_longer_but_not_for_ever(
     younger, older = answers(session), answers(session)
     for reply_ids, difference in ((younger, -1), (older, 1)):
         for reply_id in reply_ids:
-            age(session, reply_id, days + difference)
+            session.get_one(ReplyRow, reply_id).created_at = ago(days + difference)
     prune_all(session, privacy)
     assert list(session.scalars(select(ReplyRow.id).order_by(ReplyRow.id))) == younger
 
@@ -227,8 +221,7 @@ def test_people_are_told_that_votes_do_not_keep_answers_that_they_do_not_teach()
 
 
 def test_whoever_keeps_everything_longer_keeps_what_teaches_as_long(session: Session) -> None:
-    [kept] = voted(session)
-    age(session, kept, 300)
+    vote(session, add_reply(session, basis=None, at=ago(300)), ALICE, Vote.UP)
     assert prune_all(session, PrivacySettings(retention_days=365)) == Pruned()
 
 
@@ -239,15 +232,11 @@ def test_without_a_retention_limit_nothing_is_deleted() -> None:
 def test_old_summaries_and_join_dates_without_votes_are_deleted(session: Session) -> None:
     for channel_id in (CHANNEL, CHANNEL + 1):
         write_summary(session, channel_id, Memory(), Memory("they spoke", 9, 0, frozenset({ALICE}), 1))
-    session.execute(
-        update(ConversationRow)
-        .where(ConversationRow.channel_id == CHANNEL)
-        .values(updated_at=utc_now() - timedelta(days=31))
-    )
+    session.execute(update(ConversationRow).where(ConversationRow.channel_id == CHANNEL).values(updated_at=ago(31)))
     note_members(session, 1, {ALICE: utc_now(), BOB: utc_now()})
     vote(session, add_reply(session), BOB, Vote.UP)
     session.expire_all()
-    pruned = prune_rest(session, utc_now() - timedelta(days=30))
+    pruned = prune_rest(session, ago(30))
     session.expire_all()
     assert (pruned.summaries, pruned.memberships) == (1, 1)
     assert read_memory(session, CHANNEL) == Memory(forgotten_to=9)
@@ -258,10 +247,9 @@ def test_old_summaries_and_join_dates_without_votes_are_deleted(session: Session
 def test_alerts_that_ended_long_ago_are_deleted(session: Session) -> None:
     record_alerts(session, EVERYBODY, [AlertKind(key, key, "mend it") for key in ("old", "over", "lasting")])
     record_alerts(session, EVERYBODY, [AlertKind("lasting", "lasting", "mend it")])
-    long_ago = utc_now() - timedelta(days=31)
-    session.execute(update(AlertRow).where(AlertRow.key == "old").values(ended_at=long_ago))
-    session.execute(update(AlertRow).values(raised_at=long_ago))
-    prune_rest(session, utc_now() - timedelta(days=30))
+    session.execute(update(AlertRow).where(AlertRow.key == "old").values(ended_at=ago(31)))
+    session.execute(update(AlertRow).values(raised_at=ago(31)))
+    prune_rest(session, ago(30))
     assert sorted(session.scalars(select(AlertRow.key))) == ["lasting", "over"]
 
 
@@ -272,8 +260,8 @@ def test_alerts_that_ended_long_ago_are_deleted(session: Session) -> None:
 def filled(session: Session) -> Session:
     """ALICE asked twice, once beside BOB; she voted, suggested, and wrote a note."""
     own = add_reply(session, prompt="secret of alice", speakers=[ALICE], guild_id=1, basis=None)
-    shared = add_reply(session, prompt="secret of bob", speakers=[ALICE, BOB], author_id=BOB, guild_id=1, basis=None)
-    age(session, shared, 200)
+    of_bob = {"prompt": "secret of bob", "author_id": BOB, "at": ago(200)}
+    shared = add_reply(session, speakers=[ALICE, BOB], guild_id=1, basis=None, **of_bob)
     vote(session, own, ALICE, Vote.UP)
     vote(session, own, ALICE, Vote.UP, added=False)
     add_correction(session, shared, "better of alice", author_id=ALICE)

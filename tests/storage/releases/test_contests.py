@@ -104,10 +104,9 @@ def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id:
     other = add(session, personality_id)
     for pair in ((v1, other), (other, None), (v1, v1), (None, None)):
         compare(session, *ask_twice(session, *pair), ALICE, NEW)
-    early = ask_twice(session, v1, None)
-    session.execute(update(ReplyRow).where(ReplyRow.id.in_(early)).values(created_at=utc_now() - timedelta(days=2)))
+    early = ask_twice(session, v1, None, at=utc_now() - timedelta(days=2))
     weak = ask_twice(session, v1, None)
-    session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
+    session.get_one(ReplyRow, weak[1]).strength = 0.5
     for found in (early, weak):
         compare(session, *found, ALICE, NEW)
     assert members_of(session, v1) == Standing(left_out={LeftOut.OTHER_STRENGTH: 1})
@@ -289,10 +288,7 @@ def test_new_accounts_are_not_the_other_people(session: Session, personality_id:
 
 def test_people_who_voted_long_ago_are_not_waited_for(session: Session, personality_id: int, v1: Version) -> None:
     for voter in (BOB, CAROL, 1_000):
-        reply_id = add_reply(session)
-        vote(session, reply_id, voter, Vote.UP)
-        long_ago = utc_now() - timedelta(days=40)
-        session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=long_ago))
+        vote(session, add_reply(session, at=utc_now() - timedelta(days=40)), voter, Vote.UP)
     for _ in range(9):
         choose_one(session, v1, ALICE, NEW)
     assert members_of(session, v1).verdict is GateVerdict.PASS

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import NOBODY, OPERATOR, Basis, GateVerdict, Label, Origin, Outcome, PairChoice
+from storage.database.enums import NOBODY, OPERATOR, GateVerdict, Label, Origin, Outcome, PairChoice
 from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow, VersionRow
 from storage.errors import SittingConflict
 from storage.members import DIRECT
@@ -46,31 +46,14 @@ from storage.taste.opinions import read_taste_opinions
 from storage.votes.votes import Vote, read_version_votes, votes_on
 from storage.votes.weights import DISCORD_EPOCH
 from tests.past import add_version
-from tests.seeding import ALICE, BASE_REVISION, BOB
+from tests.seeding import ALICE, BASE_REVISION, BOB, new_reply
 from tests.storage.together import together
 
 HOME = (DIRECT, DISCORD_EPOCH)
 
 
 def answer(text: str, origin: Origin = Origin.SITTING, prompt: str = "tea?") -> tuple[NewReply, FinishedReply]:
-    new = NewReply(
-        personality_id=1,
-        version_id=None,
-        base_revision=BASE_REVISION,
-        prompt=f"<|user|>{prompt}<|bot|>",
-        messages=[{"role": "user", "content": prompt}],
-        sampling={},
-        seed=0,
-        prompt_tokens=1,
-        dropped_turns=0,
-        guild_id=None,
-        channel_id=0,
-        author_id=0,
-        source_message_id=None,
-        basis=Basis.PROMPT_BANK,
-        speakers=(),
-        origin=origin,
-    )
+    new = new_reply(prompt, channel_id=NOBODY, origin=origin)
     return new, FinishedReply(answer=text, outcome=Outcome.COMPLETE)
 
 

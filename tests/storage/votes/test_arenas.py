@@ -22,7 +22,7 @@ from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
 from storage.votes.votes import Tally, Vote, read_version_votes, votes_on
 from tests.past import add_version
-from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
+from tests.seeding import ALICE, BOB, CAROL, CHANNEL, new_reply
 from tests.storage.together import together
 
 pytestmark = pytest.mark.both_databases
@@ -47,24 +47,8 @@ def prepare(session: Session, personality_id: int, *, channel_id: int = CHANNEL,
 def rows_of(
     personality_id: int, texts: Sequence[str], version_id: int | None = None
 ) -> list[tuple[NewReply, FinishedReply]]:
-    new = NewReply(
-        personality_id=personality_id,
-        version_id=version_id,
-        base_revision=BASE_REVISION,
-        prompt="<user>Tea or coffee?<bot>",
-        messages=[{"role": "user", "content": "Tea or coffee?"}],
-        sampling={},
-        seed=0,
-        prompt_tokens=3,
-        dropped_turns=0,
-        guild_id=1,
-        channel_id=CHANNEL,
-        author_id=NOBODY,
-        source_message_id=None,
-        basis=Basis.PROMPT_BANK,
-        speakers=(),
-        origin=Origin.ARENA,
-    )
+    of = {"personality_id": personality_id, "version_id": version_id}
+    new = new_reply("Tea or coffee?", guild_id=1, origin=Origin.ARENA, **of)
     return [(new, FinishedReply(text, Outcome.COMPLETE)) for text in texts]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, event, func, select, update
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
@@ -229,8 +229,7 @@ def test_new_members_are_held_back_even_with_old_accounts_that_talk(session: Ses
 
 
 def test_old_silent_members_may_vote_in_an_arena(session: Session, personality_id: int) -> None:
-    reply_id = add_reply(session)
-    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(origin=Origin.ARENA))
+    reply_id = add_reply(session, origin=Origin.ARENA)
     let_vote(session, LURKERS[:6], reply_id)
     assert quarantines(session, personality_id) == []
     new = [account_made(NOON - days(2), number) for number in range(3)]
