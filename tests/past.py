@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.database.enums import PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import PairSource, QuarantineRule, RoundStatus, Split
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
@@ -136,21 +136,13 @@ def quarantine(
     opened: float,
     votes: Collection[tuple[int, int]],
     *,
-    status: QuarantineStatus = QuarantineStatus.OPEN,
     decided: float | None = None,
+    **columns: Any,
 ) -> int:
     """Hold back the votes of (reply, user) from a day on, and return the quarantine's id."""
-    row = QuarantineRow(
-        personality_id=1,
-        rule=QuarantineRule.REPLY,
-        subject_id=1,
-        vote="up",
-        first_vote_at=day(0),
-        last_vote_at=day(0),
-        status=status,
-        opened_at=day(opened),
-        decided_at=None if decided is None else day(decided),
-    )
+    usual = {"personality_id": 1, "rule": QuarantineRule.REPLY, "subject_id": 1, "vote": Vote.UP}
+    times = {"first_vote_at": day(0), "last_vote_at": day(0), "opened_at": day(opened)}
+    row = QuarantineRow(**usual | times | columns, decided_at=None if decided is None else day(decided))
     session.add(row)
     session.flush()
     session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=reply, user_id=user) for reply, user in votes)

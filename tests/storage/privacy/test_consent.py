@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import add_message
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, QuarantineStatus, RoundStatus
 from storage.database.tables import (
-    Base,
     CorrectionRow,
     QuarantinedVoteRow,
     ReplyMessageRow,
@@ -60,10 +59,6 @@ from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
 from trainer.round_context import Learner
-
-
-def count(session: Session, table: type[Base]) -> int:
-    return session.scalar(select(func.count()).select_from(table)) or 0
 
 
 def train_on(
@@ -137,16 +132,16 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
     session.expire_all()
     assert session.scalars(select(ReplyRow.id)).all() == [others]
     assert votes_on(session, others) == {BOB: Vote.DOWN}
-    assert count(session, VoteEventRow) == 1
+    assert session.query(VoteEventRow).count() == 1
     assert session.scalars(select(CorrectionRow.id)).all() == [kept]
-    assert count(session, ReplyMessageRow) == 1
+    assert session.query(ReplyMessageRow).count() == 1
     assert consenting(session, [ALICE, BOB]) == {BOB}
 
 
 def test_deleting_a_stranger_changes_nothing(session: Session) -> None:
     add_reply(session)
     assert delete_member(session, CAROL) == Deletion()
-    assert count(session, ReplyRow) == 1
+    assert session.query(ReplyRow).count() == 1
 
 
 @pytest.mark.parametrize("link", ["chosen", "rejected", "vote", "withdrawn vote", "correction", "correction of"])
@@ -385,7 +380,7 @@ def test_messages_of_an_answer_that_was_just_deleted_are_not_stored(database: Da
     race(database, deletion_of(ALICE), lambda session: add_message(session, hers, 501, CHANNEL, 1))
     race(database, lambda session: add_message(session, his, 502, CHANNEL, 1), deletion_of(BOB))
     with database.snapshot() as session:
-        assert count(session, ReplyRow) == count(session, ReplyMessageRow) == 0
+        assert session.query(ReplyRow).count() == session.query(ReplyMessageRow).count() == 0
 
 
 # Reactions that are still on Discord after a deletion

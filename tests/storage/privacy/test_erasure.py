@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import NO_SOURCES, Sources, find_reply
@@ -198,7 +198,7 @@ def test_a_server_is_deleted_and_others_are_kept(session: Session) -> None:
     assert erase_guild(session, HOME).summaries == 1
     assert kept(session) == {elsewhere}
     assert read_memory(session, CHANNEL + 1).summary == "they spoke"
-    assert session.scalar(select(func.count()).select_from(MemberRow)) == 0
+    assert session.query(MemberRow).count() == 0
 
 
 def test_a_servers_pictures_and_webhooks_are_deleted_with_it(session: Session) -> None:
@@ -362,7 +362,7 @@ def test_deleting_a_departed_members_data_ends_an_agreement(session: Session) ->
     (departure,) = departed_before(session, utc_now())
     complete_departure(session, departure)
     session.expire_all()
-    assert session.scalar(select(func.count()).select_from(VoteEventRow)) == 0
+    assert session.query(VoteEventRow).count() == 0
     assert not agreed.still_holds(read_agreement(session, ensure_personality(session)))
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, latest_in_channel, was_called_into
@@ -132,7 +132,7 @@ def test_an_arena_that_was_stopped_during_preparation_is_not_opened(session: Ses
     assert arenas.stop_arena(session, CHANNEL, "grace").status is ArenaStatus.FAILED
     with pytest.raises(ArenaConflict, match="was stopped"):
         arenas.open_arena(session, arena.id, rows_of(personality_id, ["tea", "coffee"]), utc_now())
-    assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
+    assert session.query(ReplyRow).count() == 0
     assert "stopped by grace" in arenas.find_arena(session, arena.id).reason
 
 

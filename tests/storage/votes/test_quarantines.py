@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, event, func, select
+from sqlalchemy import Connection, event, select
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
@@ -280,7 +280,7 @@ def held_reply(session: Session, personality_id: int) -> int:
 def test_looking_again_changes_nothing(session: Session, personality_id: int, held_reply: int) -> None:
     assert new_bursts(session, personality_id, THREE_IN_TEN_MINUTES) == []
     assert quarantines(session, personality_id) == []
-    assert session.scalar(select(func.count()).select_from(QuarantinedVoteRow)) == 3
+    assert session.query(QuarantinedVoteRow).count() == 3
 
 
 def test_latecomers_are_added_to_an_open_burst(session: Session, personality_id: int, held_reply: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import find_reply_ids
@@ -35,7 +34,7 @@ from storage.votes.votes import (
 )
 from tests.past import add_version, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of
-from tests.storage.conftest import Undone, settings_for
+from tests.storage.conftest import Undone
 from tests.storage.together import together
 
 pytestmark = pytest.mark.both_databases
@@ -70,10 +69,6 @@ def votes_of(database: Database, reply_id: int) -> dict[int, Vote]:
         return votes_on(session, reply_id)
 
 
-def count_events(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(VoteEventRow)) or 0
-
-
 # Emoji
 
 
@@ -104,9 +99,9 @@ def test_the_strongest_emoji_of_a_member_counts(database: Database, reply_id: in
     assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
 
 
-def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, migrated_file: Path) -> None:
+def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, on_sqlite: Database) -> None:
     """A mistake in the settings is mended by mending it, and no reaction is lost by it."""
-    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
+    on_sqlite.call(add_reply)
     own = "<:party:12345678901234567890>"
 
     def read(emoji: dict[str, float], *events: VoteEvent) -> dict[int, Vote]:
@@ -115,8 +110,6 @@ def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, migra
             append(opened, *events)
             return votes_of(opened, 1)
 
-    with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as opened:
-        opened.call(add_reply)
     votes = (set_thumb(1, ALICE, "😂"), set_thumb(1, BOB, "12345678901234567890"))
     assert read({"😂": 1.0, own: 1.0}, *votes) == {ALICE: Vote.UP, BOB: Vote.UP}
     assert read({"😂": -0.5}) == {ALICE: Vote.DOWN}
@@ -314,7 +307,7 @@ def test_votes_depend_only_on_which_reactions_stand(
         tallies = votes.read_version_votes(session, ensure_personality(session)).by_version
         assert tallies.get(None, Tally()) == votes.tally(expected_votes(current).values())
         assert current_thumbs(session, [reply_id]) == current
-        assert count_events(session) == sum(stored) <= len(heard)
+        assert session.query(VoteEventRow).count() == sum(stored) <= len(heard)
 
 
 @given(current=st.sets(thumbs), data=st.data())
@@ -348,7 +341,7 @@ def test_eight_writers_lose_nothing(database: Database) -> None:
     together(8, write)
     with database.snapshot() as session:
         assert sum(len(votes_on(session, reply_id)) for reply_id in replies) == 8 * 6
-        assert count_events(session) == 8 * 6
+        assert session.query(VoteEventRow).count() == 8 * 6
 
 
 def test_writers_of_the_same_thumb_store_it_once(database: Database, reply_id: int) -> None:
@@ -359,7 +352,7 @@ def test_writers_of_the_same_thumb_store_it_once(database: Database, reply_id: i
 
     together(8, write)
     with database.snapshot() as session:
-        assert sum(stored) == count_events(session) == 2
+        assert sum(stored) == session.query(VoteEventRow).count() == 2
     assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
 
 
