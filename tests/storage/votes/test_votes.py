@@ -235,6 +235,13 @@ def test_quarantined_votes_are_in_no_tally(
         assert (found.by_version, found.given) == ({None: tally}, 3)
 
 
+def test_votes_at_another_strength_are_not_the_versions(session: Session, personality_id: int) -> None:
+    version = add_version(session)
+    half, whole = (add_reply(session, version_id=version.id, strength=strength) for strength in (0.5, 1.0))
+    append_events(session, [set_thumb(half, ALICE, "👎"), set_thumb(whole, ALICE, "👍")])
+    assert votes.read_version_votes(session, personality_id).by_version == {version.id: Tally(up=1, down=0)}
+
+
 def test_cancelled_and_withdrawn_votes_are_in_no_tally(database: Database, personality_id: int, reply_id: int) -> None:
     up, dark, down = (set_thumb(reply_id, ALICE, emoji) for emoji in ("👍", "👍🏿", "👎🏽"))
     super_ = set_thumb(reply_id, ALICE, "👎", message=1, burst=True)
