@@ -33,7 +33,7 @@ from storage.votes.votes import Vote
 from storage.wording import SCHEDULE
 from tests.past import add_version, go_back, lead, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
-from tests.storage.together import together
+from tests.storage.together import at_once
 
 
 @dataclass
@@ -154,13 +154,7 @@ def test_one_of_two_bots_announces(database: Database, personality_id: int) -> N
     with database.transaction() as session:
         server = Server(session, personality_id)
         server.promote(server.add())
-    told = []
-
-    def tell(_: int) -> None:
-        with database.transaction() as session:
-            told.append(Server(session, personality_id).next())
-
-    together(4, tell)
+    told = at_once(database, 4, lambda session, _: Server(session, personality_id).next())
     assert len([news for news in told if news is not None]) == 1
 
 

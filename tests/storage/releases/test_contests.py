@@ -42,7 +42,7 @@ from storage.votes.votes import Vote
 from tests import past
 from tests.past import add_version, go_back, lead
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, ask_twice, choose, vote
-from tests.storage.together import together
+from tests.storage.together import at_once
 from tests.storage.trail import trail_of
 
 VOTES = VoteSettings()
@@ -629,18 +629,9 @@ def test_one_of_several_bots_judges(database: Database, personality_id: int, set
         version = add(session, personality_id)
         choose(session, version, None, wins=9)
         contest = contest_of(session, version)
-    judged = []
-
-    def judge(_: int) -> None:
-        assert contest.decision is not None
-        try:
-            with database.transaction() as session:
-                if conclude(session, contest, contest.decision, settings):
-                    judged.append(True)
-        except AliasConflict:
-            pass
-
-    together(4, judge)
-    assert judged == [True]
+    judged = at_once(
+        database, 4, lambda session, _: conclude(session, contest, contest.decision, settings), AliasConflict
+    )
+    assert judged.count(True) == 1
     with database.snapshot() as session:
         assert len(trail_of(session, personality_id)) == settings.auto_promote

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 
 import pytest
 from sqlalchemy import update
@@ -21,6 +21,7 @@ from storage.errors import (
 )
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import (
+    Alias,
     Version,
     failed_checks,
     find_version,
@@ -31,7 +32,7 @@ from storage.releases.versions import (
 )
 from tests.past import add_version, go_back, lead
 from tests.storage.releases.test_versions import add_chain
-from tests.storage.together import together
+from tests.storage.together import at_once
 from tests.storage.trail import trail_of
 
 pytestmark = pytest.mark.both_databases
@@ -219,29 +220,15 @@ def test_one_of_several_simultaneous_promotions_wins_and_the_others_fail(
     admins = 6
     with database.transaction() as session:
         versions = [add_version(session) for _ in range(admins)]
-    won, lost = [], []
-    seen = threading.Barrier(admins)
 
-    def decide(admin: int) -> None:
-        with database.snapshot() as session:
-            generation = read_alias(session, personality_id).generation
-        seen.wait()
-        try:
-            with database.transaction() as session:
-                promote(
-                    session,
-                    personality_id,
-                    versions[admin],
-                    expected_generation=generation,
-                    by=f"admin {admin}",
-                    reason="mine",
-                )
-            won.append(admin)
-        except AliasConflict as conflict:
-            lost.append(conflict.found)
+    def decide(session: Session, admin: int) -> Alias:
+        how = {"expected_generation": 0, "by": f"admin {admin}", "reason": "mine"}
+        return promote(session, personality_id, versions[admin], **how)
 
-    together(admins, decide)
-    assert (len(won), lost) == (1, [1] * (admins - 1))
+    outcomes = at_once(database, admins, decide, AliasConflict)
+    won = [admin for admin, one in enumerate(outcomes) if not isinstance(one, AliasConflict)]
+    assert len(won) == 1
+    assert {one.found for one in outcomes if isinstance(one, AliasConflict)} == {1}
     with database.snapshot() as session:
         assert read_alias(session, personality_id).version == versions[won[0]]
         assert [move.moved_by for move in trail_of(session, personality_id)] == [f"admin {won[0]}"]
@@ -252,21 +239,10 @@ def test_a_promotion_and_a_roll_back_at_once_have_one_winner(database: Database,
     with database.transaction() as session:
         first, second, third = add_chain(session, 3)
         lead(session, first, second)
-    outcomes: list[str] = []
-
-    def decide(admin: int) -> None:
-        try:
-            with database.transaction() as session:
-                if admin == 0:
-                    promote(session, personality_id, third, expected_generation=2, by="alice", reason="better")
-                else:
-                    roll_back(session, personality_id, expected_generation=2, by="bob", reason="worse")
-            outcomes.append("moved")
-        except AliasConflict:
-            outcomes.append("conflict")
-
-    together(2, decide)
-    assert sorted(outcomes) == ["conflict", "moved"]
+    how = {"expected_generation": 2, "by": "alice", "reason": "better"}
+    work = partial(promote, to=third, **how), partial(roll_back, **how)
+    outcomes = at_once(database, 2, lambda session, admin: work[admin](session, personality_id), AliasConflict)
+    assert sorted(isinstance(one, AliasConflict) for one in outcomes) == [False, True]
     with database.snapshot() as session:
         champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
         assert (champion.target, last_good.target) in [("v3", "v2"), ("v1", "base")]

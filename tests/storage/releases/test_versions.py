@@ -20,7 +20,7 @@ from storage.releases.versions import (
     version_named,
 )
 from tests.past import add_version
-from tests.storage.together import together
+from tests.storage.together import at_once
 
 
 def add_chain(session: Session, length: int) -> list[Version]:
@@ -41,11 +41,7 @@ def test_versions_are_numbered_per_personality(session: Session, personality_id:
 
 
 def test_versions_registered_together_get_numbers_of_their_own(database: Database, personality_id: int) -> None:
-    def publish(_: int) -> None:
-        with database.transaction() as session:
-            add_version(session)
-
-    together(4, publish)
+    at_once(database, 4, lambda session, _: add_version(session))
     with database.snapshot() as session:
         assert [v.number for v in list_versions(session, personality_id)] == [4, 3, 2, 1]
 

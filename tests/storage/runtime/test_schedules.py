@@ -76,14 +76,11 @@ def seen_until(database: Database) -> datetime:
 
 
 def test_one_of_several_simultaneous_trainers_gets_the_scheduled_round(database: Database) -> None:
-    told: list[bool] = []
-
-    def trainer(_: int) -> None:
+    def trainer(_: int) -> bool:
         begin(database, ago(days=800))
-        told.append(look(database))
+        return look(database)
 
-    together(4, trainer)
-    assert sorted(told) == [False, False, False, True]
+    assert sorted(together(4, trainer)) == [False, False, False, True]
 
 
 def test_the_latest_look_counts(database: Database) -> None:

@@ -47,7 +47,7 @@ from storage.votes.votes import Vote, read_version_votes, votes_on
 from storage.votes.weights import DISCORD_EPOCH
 from tests.past import add_version
 from tests.seeding import ALICE, BASE_REVISION, BOB, new_reply
-from tests.storage.together import together
+from tests.storage.together import at_once
 
 HOME = (DIRECT, DISCORD_EPOCH)
 
@@ -290,13 +290,7 @@ def test_two_people_at_once_take_two_pairs(database: Database) -> None:
         personality_id = ensure_personality(session)
         draw(session, begin_sitting(session, personality_id, NOBODY), "a", "b", "c", "d")
         sittings = [begin_sitting(session, personality_id, user) for user in (ALICE, BOB)]
-    taken = []
-
-    def take(number: int) -> None:
-        with database.transaction() as session:
-            taken.append(take_spare(session, sittings[number % 2]))
-
-    together(4, take)
+    taken = at_once(database, 4, lambda session, number: take_spare(session, sittings[number % 2]))
     with database.snapshot() as session:
         assert taken == [True] * 4
         assert [count_drawn_ahead(session, sitting.id) for sitting in sittings] == [2, 2]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy.orm import Session
@@ -37,7 +38,7 @@ from storage.training.rounds import (
     stop_showing_progress,
 )
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, read_manifest, read_voters
-from tests.storage.together import together
+from tests.storage.together import at_once, together
 
 pytestmark = pytest.mark.both_databases
 
@@ -85,32 +86,16 @@ def test_personalities_do_not_wait_for_each_other(session: Session, personality_
 
 
 def test_requests_at_once_make_one_round(database: Database, personality_id: int) -> None:
-    answers: list[tuple[int, bool]] = []
-
-    def ask(i: int) -> None:
-        with database.transaction() as session:
-            round_, is_new = request_round(session, personality_id, f"admin {i}")
-        answers.append((round_.id, is_new))
-
-    together(4, ask)
-    assert len({id_ for id_, _ in answers}) == 1
+    answers = at_once(database, 4, lambda session, i: request_round(session, personality_id, f"admin {i}"))
+    assert len({round_.id for round_, _ in answers}) == 1
     assert sorted(is_new for _, is_new in answers) == [False, False, False, True]
 
 
 def test_workers_at_once_get_a_round_once(database: Database, personality_id: int) -> None:
-    with database.transaction() as session:
-        asked, _ = request_round(session, personality_id, "alice")
-    claims: list[Round | None] = []
-
-    def claim(i: int) -> None:
-        with database.transaction() as session:
-            claims.append(claim_round(session, f"worker {i}"))
-
-    together(4, claim)
+    asked, _ = database.call(request_round, personality_id, "alice")
+    claims = at_once(database, 4, lambda session, i: claim_round(session, f"worker {i}"))
     (winner,) = [claimed for claimed in claims if claimed is not None]
-    with database.snapshot() as session:
-        stored = find_round(session, asked.id)
-    assert (winner.id, stored.worker) == (asked.id, winner.worker)
+    assert (winner.id, database.fetch(find_round, asked.id).worker) == (asked.id, winner.worker)
 
 
 def test_the_oldest_request_is_claimed_first(session: Session, personality_id: int) -> None:
@@ -220,20 +205,11 @@ def test_an_unclaimed_round_cannot_continue(session: Session, personality_id: in
 
 
 def test_two_that_end_a_round_at_once_do_it_once(database: Database, personality_id: int) -> None:
-    with database.transaction() as session:
-        round_ = running(session, personality_id)
-    outcomes = []
-
-    def finish(i: int) -> None:
-        try:
-            with database.transaction() as session:
-                finish_round(session, round_.id, [RoundStatus.PUBLISHED, RoundStatus.INTERRUPTED][i], f"by {i}")
-            outcomes.append("ended")
-        except RoundConflict:
-            outcomes.append("conflict")
-
-    together(2, finish)
-    assert sorted(outcomes) == ["conflict", "ended"]
+    round_, ends = database.call(running, personality_id), [RoundStatus.PUBLISHED, RoundStatus.INTERRUPTED]
+    outcomes = at_once(
+        database, 2, lambda session, i: finish_round(session, round_.id, ends[i], f"by {i}"), RoundConflict
+    )
+    assert sorted(isinstance(one, RoundConflict) for one in outcomes) == [False, True]
 
 
 # A trainer that died
@@ -294,13 +270,8 @@ def test_a_round_is_either_renewed_or_ended(database: Database, personality_id: 
         with database.transaction() as session:
             round_ = running(session, personality_id, worker="elsewhere:/data")
             lapse(session, round_.id)
-        outcomes: list[bool] = []
-
-        def act(i: int, round_id: int = round_.id, outcomes: list[bool] = outcomes) -> None:
-            with database.transaction() as session:
-                outcomes.append(renew_lease(session, round_id) if i else bool(interrupt_rounds(session, WORKER)))
-
-        together(2, act)
+        work = partial(interrupt_rounds, worker=WORKER), partial(renew_lease, round_id=round_.id)
+        outcomes = at_once(database, 2, lambda session, i, work=work: bool(work[i](session)))
         assert sorted(outcomes) == [False, True]
         with database.transaction() as session:
             if status(session, round_.id) is RoundStatus.RUNNING:

@@ -23,7 +23,7 @@ from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
 from storage.votes.votes import Tally, Vote, read_version_votes, votes_on
 from tests.past import add_version
 from tests.seeding import ALICE, BOB, CAROL, CHANNEL, new_reply
-from tests.storage.together import together
+from tests.storage.together import at_once
 
 pytestmark = pytest.mark.both_databases
 
@@ -112,19 +112,8 @@ def test_a_channel_has_one_arena_at_a_time(session: Session, personality_id: int
 
 
 def test_one_of_several_simultaneous_arena_starts_wins(database: Database, personality_id: int) -> None:
-    outcomes: list[str] = []
-
-    def start(_: int) -> None:
-        try:
-            with database.transaction() as session:
-                prepare(session, personality_id)
-        except ArenaConflict:
-            outcomes.append("conflict")
-        else:
-            outcomes.append("started")
-
-    together(4, start)
-    assert sorted(outcomes) == ["conflict", "conflict", "conflict", "started"]
+    outcomes = at_once(database, 4, lambda session, _: prepare(session, personality_id), ArenaConflict)
+    assert sorted(isinstance(one, ArenaConflict) for one in outcomes) == [False, True, True, True]
 
 
 def test_an_arena_that_was_stopped_during_preparation_is_not_opened(session: Session, personality_id: int) -> None:
@@ -278,11 +267,7 @@ def test_picks_at_once_leave_each_member_one_vote(database: Database, personalit
     with database.transaction() as session:
         arena = opened(session, personality_id)
 
-    def press(i: int) -> None:
-        with database.transaction() as session:
-            pick(session, arena.id, (ALICE, BOB)[i % 2], i // 2 + 1, REACTED)
-
-    together(6, press)
+    at_once(database, 6, lambda session, i: pick(session, arena.id, (ALICE, BOB)[i % 2], i // 2 + 1, REACTED))
     with database.transaction() as session:
         votes = votes_by_place(session, arena.id)
         assert sum(counts(session, arena.id)) == 2

@@ -30,7 +30,7 @@ from storage.votes.weights import read_weighted_votes
 from tests.past import add_version
 from tests.seeding import ALICE, BOB, add_reply
 from tests.storage.conftest import Undone
-from tests.storage.together import together
+from tests.storage.together import at_once, together
 from tests.storage.votes.test_weights import GUILD, NOON, account_made, add_reply_in, days, vote_at
 
 THREE_IN_TEN_MINUTES = VoteSettings(burst_votes=3, burst_minutes=10)
@@ -394,22 +394,14 @@ def test_one_of_two_simultaneous_decisions_wins(database: Database, personality_
     with database.transaction() as session:
         let_vote(session, LURKERS[:3], add_reply(session))
         (held,) = quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)
-    won: list[int] = []
 
-    def decide_as(admin: int) -> None:
+    def decide_as(session: Session, admin: int) -> Quarantine:
         status = (QuarantineStatus.COUNTED, QuarantineStatus.EXCLUDED)[admin % 2]
-        try:
-            with database.transaction() as session:
-                decide_quarantine(session, held.id, status, f"admin {admin}", "")
-        except QuarantineConflict:
-            return
-        won.append(admin)
+        return decide_quarantine(session, held.id, status, f"admin {admin}", "")
 
-    together(4, decide_as)
-    with database.snapshot() as session:
-        assert [q.decided_by for q in recent_decisions(session, [personality_id])] == [
-            f"admin {admin}" for admin in won
-        ]
+    outcomes = at_once(database, 4, decide_as, QuarantineConflict)
+    (won,) = [one for one in outcomes if not isinstance(one, QuarantineConflict)]
+    assert [q.decided_by for q in database.fetch(recent_decisions, [personality_id])] == [won.decided_by]
 
 
 def test_the_latest_decisions_come_first(session: Session, personality_id: int) -> None:

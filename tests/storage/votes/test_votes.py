@@ -352,12 +352,8 @@ def test_eight_writers_lose_nothing(database: Database) -> None:
 
 
 def test_writers_of_the_same_thumb_store_it_once(database: Database, reply_id: int) -> None:
-    stored = [0] * 8
-
-    def write(writer: int) -> None:
-        stored[writer] = append(database, set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎"))
-
-    together(8, write)
+    thumbs = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
+    stored = together(8, lambda _: append(database, *thumbs))
     with database.snapshot() as session:
         assert sum(stored) == session.query(VoteEventRow).count() == 2
     assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
