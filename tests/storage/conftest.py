@@ -145,8 +145,7 @@ def session(database: Database) -> Iterator[Session]:
 
 @pytest.fixture
 def personality_id(database: Database) -> int:
-    with database.transaction() as session:
-        return ensure_personality(session)
+    return database.call(ensure_personality)
 
 
 @pytest.fixture

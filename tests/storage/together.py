@@ -40,3 +40,20 @@ def at_once(
             return work(session, i)
 
     return together(count, run, refused)
+
+
+def race(database: Database, first: Callable[[Session], object], second: Callable[[Session], object]) -> object:
+    """Begin `second` while `first` is done but not committed; return what `second` returned."""
+    results: list[object] = []
+
+    def follow() -> None:
+        with database.transaction() as session:
+            results.append(second(session))
+
+    thread = threading.Thread(target=follow)
+    with database.transaction() as session:
+        first(session)
+        thread.start()
+        thread.join(timeout=0.3)  # it waits for this transaction, or would overlook what it did
+    thread.join()
+    return results[0]

@@ -154,8 +154,7 @@ def test_a_copy_can_be_searched(lived_in: Database, on_postgres: Database, back_
 
 
 def test_a_target_with_rows_is_refused_and_kept(lived_in: Database, on_postgres: Database) -> None:
-    with on_postgres.transaction() as session:
-        ensure_personality(session, "pirate")
+    on_postgres.call(ensure_personality, "pirate")
     with pytest.raises(CopyRefused, match=r"the target already has rows: use an empty database \(table "):
         copy_rows(lived_in, on_postgres, quietly)
     assert (count_of(on_postgres, ReplyRow), count_of(on_postgres, PersonalityRow)) == (0, 1)

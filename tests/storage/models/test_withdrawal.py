@@ -169,8 +169,7 @@ class TestMarkedVersions:
         copies = open_served_copies(settings.data.directory)
         served = [copies.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
         assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
-        with database.transaction() as session:
-            lead(session, rebuilt)
+        database.call(lead, rebuilt)
         gone = withdraw_adapters(database, store, settings)
         assert names(gone) == ["v2"]  # v3 is last-good now
         assert [has_files(store, v) for v in (first, second, third, rebuilt)] == [True, False, True, True]
@@ -202,8 +201,7 @@ class TestMarkedVersions:
             theirs = add(session, like=mine, personality="pirate")
             mark(session, mine)
         assert withdraw_adapters(database, store, settings) == []
-        with database.transaction() as session:
-            mark(session, theirs)
+        database.call(mark, theirs)
         assert names(withdraw_adapters(database, store, settings)) == ["v1", "v1"]
         assert not has_files(store, mine)
 
@@ -247,8 +245,7 @@ class TestWithdrawnVersions:
             second = add(session, first)
             mark(session, second)
         withdraw_adapters(database, store, settings)
-        with database.snapshot() as session:
-            found = find_version(session, second.id)
+        found = database.fetch(find_version, second.id)
         assert found is not None
         return found
 
@@ -263,16 +260,14 @@ class TestWithdrawnVersions:
         for attempt in refused:
             with pytest.raises(VersionWithdrawn, match=self.REFUSED), database.transaction() as session:
                 attempt(session)
-        with database.snapshot() as session:
-            assert read_alias(session, 1).version is None
+        assert database.fetch(read_alias, 1).version is None
 
     def test_are_not_promoted_by_who_looked_before(self, database: Database, withdrawn: Version, add) -> None:
         """The check that counts is made under the alias, not on what an admin has read."""
         stale = replace(withdrawn, withdrawn_at=None)
         with pytest.raises(VersionWithdrawn), database.transaction() as session:
             lead(session, stale)
-        with database.snapshot() as session:
-            assert read_alias(session, 1).generation == 0
+        assert database.fetch(read_alias, 1).generation == 0
 
     def test_are_not_imported_again(self, database: Database, withdrawn: Version) -> None:
         base = BaseModel("tiny", Path("unused"), "r", "LlamaForCausalLM")
@@ -343,8 +338,7 @@ class TestOldVersions:
             lead(session, fourth)
             others = [add(session, personality="pirate") for _ in range(2)]
         pruning = settings_with(tmp_path, keep=2, when_replaced=False)
-        with database.snapshot() as session:
-            assert names(choose_withdrawals(session, pruning)) == ["v3", "v5"]
+        assert names(database.fetch(choose_withdrawals, pruning)) == ["v3", "v5"]
         gone = withdraw_adapters(database, store, pruning)
         assert [(g.version.name, g.because) for g in gone] == [
             ("v3", "it is older than the newest 2"),

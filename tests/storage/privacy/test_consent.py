@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -54,6 +53,7 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
+from tests.storage.together import race
 from trainer.base import RoundBase
 from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
@@ -320,43 +320,23 @@ def deletion_of(user_id: int) -> Callable[[Session], Deletion]:
     return lambda session: delete_member(session, user_id)
 
 
-def race(database: Database, first: Callable[[Session], object], second: Callable[[Session], object]) -> object:
-    """Begin `second` while `first` is done but not committed; return what `second` returned."""
-    results: list[object] = []
-
-    def follow() -> None:
-        with database.transaction() as session:
-            results.append(second(session))
-
-    thread = threading.Thread(target=follow)
-    with database.transaction() as session:
-        first(session)
-        thread.start()
-        thread.join(timeout=0.3)  # it waits for this transaction, or would overlook what it did
-    thread.join()
-    return results[0]
-
-
 def test_a_plan_under_which_nothing_was_taken_back_is_written(database: Database) -> None:
     write = planner(database)
     with database.transaction() as session:
         give_consent(session, CAROL)
         assert write(session) is True
-    with database.snapshot() as session:
-        assert len(read_manifest(session, 1)) == 2
+    assert len(database.fetch(read_manifest, 1)) == 2
 
 
 def test_a_deletion_reaches_a_round_whose_plan_is_not_committed_yet(database: Database) -> None:
     race(database, planner(database), deletion_of(BOB))
-    with database.snapshot() as session:
-        ended = find_round(session, 1)
+    ended = database.fetch(find_round, 1)
     assert (ended.status, ended.manifest_digest is None) == (RoundStatus.INTERRUPTED, False)
 
 
 def test_a_plan_that_a_deletion_overtakes_is_not_written(database: Database) -> None:
     assert race(database, deletion_of(BOB), planner(database)) is False
-    with database.snapshot() as session:
-        assert read_manifest(session, 1) == []
+    assert database.fetch(read_manifest, 1) == []
 
 
 def sample_of(reply_id: int) -> Callable[[Session], int]:
@@ -422,9 +402,7 @@ def test_a_second_deletion_counts_from_its_own_moment(session: Session) -> None:
 
 
 def test_reactions_read_again_during_a_deletion_do_not_bring_votes_back(database: Database) -> None:
-    with database.transaction() as session:
-        reply = add_reply(session, speakers=[CAROL])
+    reply = database.call(add_reply, speakers=[CAROL])
     race(database, deletion_of(BOB), lambda session: append_events(session, [stand(reply, BOB, reread=True)]))
     race(database, lambda session: append_events(session, [stand(reply, ALICE, reread=True)]), deletion_of(ALICE))
-    with database.snapshot() as session:
-        assert votes_on(session, reply) == {}
+    assert database.fetch(votes_on, reply) == {}

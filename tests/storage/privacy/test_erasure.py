@@ -306,8 +306,7 @@ def test_a_departure_does_not_deadlock_with_the_members_own_deletion(on_postgres
     with on_postgres.transaction() as session:
         add_answer(session)
         note_departure(session, HOME, ALICE)
-    with on_postgres.snapshot() as session:
-        (departure,) = departed_before(session, utc_now())
+    (departure,) = on_postgres.fetch(departed_before, utc_now())
     results: list[object] = []
 
     def complete() -> None:
@@ -382,8 +381,7 @@ def test_votes_by_emoji_are_exported_taken_out_and_deleted_like_others(session: 
 
 
 def test_a_member_is_greeted_once(database: Database) -> None:
-    with database.transaction() as session:
-        assert greet(session, ALICE)
+    assert database.call(greet, ALICE)
     with database.transaction() as session:
         assert not greet(session, ALICE)
         take_back_greeting(session, ALICE)

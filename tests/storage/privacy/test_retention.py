@@ -325,5 +325,4 @@ def test_the_report_counts_by_basis_and_age_and_says_what_was_deleted(filled: Se
 
 
 def test_reports_and_pruning_read_a_database_without_rows(database: Database) -> None:
-    with database.snapshot() as session:
-        assert report_privacy(session, PrivacySettings(), utc_now()).answers == {}
+    assert database.fetch(report_privacy, PrivacySettings(), utc_now()).answers == {}

@@ -31,8 +31,7 @@ OpenFiles = Callable[[Version | None], object]
 
 @pytest.fixture
 def version(database: Database, personality_id: int) -> Version:
-    with database.transaction() as session:
-        return add_version(session)
+    return database.call(add_version)
 
 
 def request(personality_id: int, open_files: OpenFiles = lambda _: None, name: str = "v1") -> ReleaseRequest:
@@ -70,8 +69,7 @@ def test_an_unknown_version_and_one_that_did_not_pass_are_refused_before_files_a
     def open_files(_: Version | None) -> None:
         pytest.fail("its files were opened")
 
-    with database.transaction() as session:
-        add_version(session, verdict=GateVerdict.FAIL)
+    database.call(add_version, verdict=GateVerdict.FAIL)
     with pytest.raises(VersionNotFound):
         promote_version(database, ACTION, request(personality_id, open_files, "v9"))
     with pytest.raises(GateNotPassed):
@@ -116,5 +114,4 @@ def test_changes_while_the_files_were_opened_are_found(
     with pytest.raises(error):
         promote_version(database, ACTION, request(personality_id, open_files))
     assert recorded(database) == []
-    with database.snapshot() as session:
-        assert read_alias(session, personality_id).target == champion
+    assert database.fetch(read_alias, personality_id).target == champion

@@ -633,5 +633,4 @@ def test_one_of_several_bots_judges(database: Database, personality_id: int, set
         database, 4, lambda session, _: conclude(session, contest, contest.decision, settings), AliasConflict
     )
     assert judged.count(True) == 1
-    with database.snapshot() as session:
-        assert len(trail_of(session, personality_id)) == settings.auto_promote
+    assert len(database.fetch(trail_of, personality_id)) == settings.auto_promote

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -38,7 +37,7 @@ from storage.training.rounds import (
     stop_showing_progress,
 )
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, read_manifest, read_voters
-from tests.storage.together import at_once, together
+from tests.storage.together import at_once, race, together
 
 pytestmark = pytest.mark.both_databases
 
@@ -311,23 +310,10 @@ def test_requested_and_ended_rounds_are_left_alone(session: Session, personality
 def test_a_round_that_is_published_while_it_is_taken_for_orphaned_stays_published(
     database: Database, personality_id: int
 ) -> None:
-    with database.transaction() as session:
-        round_ = running(session, personality_id)
-    found: list[Round] = []
-
-    def interrupt() -> None:
-        with database.transaction() as session:
-            found.extend(interrupt_rounds(session, WORKER))
-
-    second = threading.Thread(target=interrupt)
-    with database.transaction() as session:
-        finish_round(session, round_.id, RoundStatus.PUBLISHED, "v1 is ready")
-        second.start()
-        second.join(timeout=0.2)  # it has read the round as running, and waits to write
-    second.join()
-    with database.snapshot() as session:
-        assert status(session, round_.id) is RoundStatus.PUBLISHED
-    assert found == []
+    round_ = database.call(running, personality_id)
+    publish = partial(finish_round, round_id=round_.id, status=RoundStatus.PUBLISHED, reason="v1 is ready")
+    assert race(database, publish, lambda session: interrupt_rounds(session, WORKER)) == []
+    assert database.fetch(status, round_.id) is RoundStatus.PUBLISHED
 
 
 def test_a_round_on_examples_does_not_join_one_on_votes(session: Session, personality_id: int) -> None:

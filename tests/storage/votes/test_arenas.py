@@ -264,8 +264,7 @@ def test_picks_do_not_count_as_approval(session: Session, personality_id: int) -
 
 
 def test_picks_at_once_leave_each_member_one_vote(database: Database, personality_id: int) -> None:
-    with database.transaction() as session:
-        arena = opened(session, personality_id)
+    arena = database.call(opened, personality_id)
 
     at_once(database, 6, lambda session, i: pick(session, arena.id, (ALICE, BOB)[i % 2], i // 2 + 1, REACTED))
     with database.transaction() as session:

@@ -329,8 +329,7 @@ def test_votes_withdrawn_before_they_are_quarantined_are_skipped(database: Datab
         kept, gone = add_reply(session), add_reply(session, author_id=BOB)
         let_vote(session, LURKERS[:4], kept)
         let_vote(session, LURKERS[:3], gone)
-    with database.snapshot() as session:
-        bursts = new_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
+    bursts = database.fetch(new_bursts, personality_id, THREE_IN_TEN_MINUTES)
     with database.transaction() as session:
         session.delete(session.get_one(ReplyRow, gone))
         delete_member(session, LURKERS[0])

@@ -46,8 +46,7 @@ NEITHER = ("🎉",)
 
 @pytest.fixture
 def reply_id(database: Database) -> int:
-    with database.transaction() as session:
-        return add_reply(session)
+    return database.call(add_reply)
 
 
 def set_thumb(reply_id: int, user_id: int, emoji: str, *, message: int = 0, burst: bool = False) -> VoteEvent:
@@ -65,8 +64,7 @@ def append(database: Database, *events: VoteEvent) -> int:
 
 
 def votes_of(database: Database, reply_id: int) -> dict[int, Vote]:
-    with database.snapshot() as session:
-        return votes_on(session, reply_id)
+    return database.fetch(votes_on, reply_id)
 
 
 # Emoji
@@ -363,8 +361,7 @@ def test_of_several_events_those_that_were_stored_are_returned(database: Databas
     """The log, the metrics and the thanks for a first vote name them."""
     standing, new = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
     append(database, standing)
-    with database.transaction() as session:
-        assert append_events(session, [standing, new]) == [new]
+    assert database.call(append_events, [standing, new]) == [new]
 
 
 def test_a_writer_that_takes_a_thumb_away_waits_for_the_one_that_sets_it(database: Database, reply_id: int) -> None:
