@@ -165,9 +165,7 @@ def test_only_its_owner_may_read_a_backup_and_it_names_no_secret(
     make_backup(settings, file, quietly)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with tarfile.open(file) as tar:
-        manifest = tar.extractfile("manifest.json")
-        assert manifest is not None
-        listed = json.load(manifest)
+        listed = json.load(tar.extractfile("manifest.json"))
     assert str(tmp_path) not in json.dumps(listed)
     assert listed["versions"][0]["base_name"] == "tiny"
 
@@ -252,7 +250,6 @@ class TestRestoring:
         within(settings, add_reply)
         restored = restore_backup(settings, file, quietly, replace=True)
         assert within(settings, answers) == 1
-        assert restored.saved is not None
         assert restored.saved.parent == settings.data.directory
         other = place()
         restore_backup(other, restored.saved, quietly)

@@ -114,10 +114,8 @@ def test_processes_that_open_a_new_database_together_all_succeed(postgres: Postg
     ]
     for _ in urls:
         for opener in openers:
-            assert opener.stdout is not None
             opener.stdout.readline()
         for opener in openers:
-            assert opener.stdin is not None
             opener.stdin.write("\n")
             opener.stdin.flush()
     assert [opener.communicate()[1] for opener in openers] == ["", ""]

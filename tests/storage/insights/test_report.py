@@ -101,8 +101,6 @@ class TestRounds:
         )
         add_round(session, 2, status=RoundStatus.FAILED, metrics={"pairs": 3})
         report = read_report(session, 1, NOW, Settings())
-        assert report.curve is not None
         assert (report.curve.round_id, report.curve.losses, report.curve.steps) == (trained, (2.0, 1.0), 9)
-        assert report.gate is not None
         assert (report.gate.round_id, report.gate.verdict) == (trained, GateVerdict.FAIL)
         assert (report.gate.checks[0].name, report.gate.checks[0].outcome) == ("divergence", GateVerdict.FAIL)

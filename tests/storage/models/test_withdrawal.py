@@ -245,9 +245,7 @@ class TestWithdrawnVersions:
             second = add(session, first)
             mark(session, second)
         withdraw_adapters(database, store, settings)
-        found = database.fetch(find_version, second.id)
-        assert found is not None
-        return found
+        return database.fetch(find_version, second.id)
 
     REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was later deleted\)"
 
@@ -309,20 +307,14 @@ class TestWithdrawnVersions:
             second = add(session, first)
             third = add(session, second)
             lead(session, third)
-            point_last_good_at(session, third)
+            move_alias(session, 1, read_alias(session, 1, LAST_GOOD), third, by="grace", reason="")
             mark(session, second, third)
         withdraw_adapters(database, store, settings)
         with database.transaction() as session:
             assert go_back(session) == "v1"
-            found = find_version(session, first.id)
-            assert found is not None
-            assert moves_of(session, found)[0].reason == (
+            assert moves_of(session, first)[0].reason == (
                 "worse (skipped v2, whose files were withdrawn: it learned from data that was later deleted)"
             )
-
-
-def point_last_good_at(session: Session, version: Version) -> None:
-    move_alias(session, 1, read_alias(session, 1, LAST_GOOD), version, by="grace", reason="")
 
 
 class TestOldVersions:

@@ -27,7 +27,6 @@ from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.retention import (
     LONGEST_WAIT,
-    Expiry,
     Pruned,
     count_past,
     describe_retention,
@@ -108,14 +107,8 @@ def put(session: Session, old: Old) -> int:
     return reply_id
 
 
-def expiry_now(privacy: PrivacySettings = PRIVACY) -> Expiry:
-    expiry = read_expiry(privacy)
-    assert expiry is not None
-    return expiry
-
-
 def prune_all(session: Session, privacy: PrivacySettings = PRIVACY) -> Pruned:
-    expiry = expiry_now(privacy)
+    expiry = read_expiry(privacy)
     total = Pruned()
     while due := past_replies(session, expiry, limit=2):
         total += prune_replies(session, expiry, due)
@@ -129,7 +122,7 @@ def test_old_data_is_deleted_except_what_a_version_was_trained_on(session: Sessi
     undo = session.begin_nested()
     ids = [put(session, old) for old in answers]
     gone = {id_ for id_, old in zip(ids, answers, strict=True) if old.goes}
-    assert count_past(session, expiry_now()) == len(gone)
+    assert count_past(session, read_expiry(PRIVACY)) == len(gone)
     pruned = prune_all(session)
     assert (pruned.replies, pruned.votes, pruned.corrections) == (len(gone),) * 3
     assert set(session.scalars(select(ReplyRow.id))) == set(ids) - gone
@@ -145,7 +138,7 @@ def test_a_version_keeps_its_answers_however_its_round_ended(session: Session) -
 
 def test_answers_that_a_round_listed_in_the_meantime_are_kept(session: Session) -> None:
     hers, _other = (add_reply(session, basis=None, at=ago(100)) for _ in range(2))
-    expiry = expiry_now()
+    expiry = read_expiry(PRIVACY)
     due = past_replies(session, expiry)
     train_on(session, [(hers, None, None)])
     assert prune_replies(session, expiry, due).replies == 1
@@ -274,7 +267,6 @@ def filled(session: Session) -> Session:
 def test_stored_data_of_a_member_is_counted(filled: Session) -> None:
     found = summarize_member_data(filled, ALICE)
     assert (found.answers, found.votes, found.suggestions, found.notes, found.documents) == (2, 1, 1, 1, 0)
-    assert found.oldest is not None
     assert (utc_now() - found.oldest).days == 200
     assert found.consents_since is not None
     assert summarize_member_data(filled, 999).oldest is None

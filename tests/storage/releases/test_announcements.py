@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, Split
 from storage.database.tables import (
     AliasMoveRow,
-    RoundPairRow,
     RoundRow,
     VersionRow,
 )
@@ -31,7 +30,7 @@ from storage.releases.versions import AliasMove, Version, find_version, read_ali
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
 from storage.wording import SCHEDULE
-from tests.past import add_version, go_back, lead, quarantine
+from tests.past import add_round, add_version, go_back, lead, pair, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
 from tests.storage.together import at_once
 
@@ -43,21 +42,10 @@ class Server:
 
     def add(self, parent: Version | None = None, verdict: GateVerdict = GateVerdict.PASS, **pairs: int) -> Version:
         """Add a version, made by a round that trained on so many pairs by source, with one more for validation."""
-        row = RoundRow(
-            personality_id=self.personality_id,
-            requested_by="alice",
-            status=RoundStatus.PUBLISHED,
-            gate={"verdict": verdict, "checks": [{"name": "x", "outcome": verdict, "sentence": "it babbles"}]},
-        )
-        self.session.add(row)
-        self.session.flush()
-        splits = [(source, Split.TRAIN) for source, number in pairs.items() for _ in range(number)]
-        splits += [(PairSource.SIBLINGS, Split.VALIDATION)] if pairs else []
-        self.session.add_all(
-            RoundPairRow(round_id=row.id, position=i, source=PairSource(source), split=split, weight=0.5)
-            for i, (source, split) in enumerate(splits)
-        )
-        return add_version(self.session, row.id, parent, personality_id=self.personality_id, verdict=verdict)
+        manifest = [pair(None, None, source=PairSource(source)) for source in pairs for _ in range(pairs[source])]
+        manifest += [pair(None, None, split=Split.VALIDATION)] if pairs else []
+        gate = {"verdict": verdict, "checks": [{"name": "x", "outcome": verdict, "sentence": "it babbles"}]}
+        return add_version(self.session, add_round(self.session, 0, manifest, gate=gate), parent, verdict=verdict)
 
     def promote(self, to: Version | None, *, override: bool = False) -> None:
         lead(self.session, to, reason="kinder", override=override)
@@ -66,7 +54,6 @@ class Server:
         """Let people choose between the version and the champion, and do what that decides."""
         choose(self.session, version, read_alias(self.session, self.personality_id).version, **sides)
         contest = read_contest(self.session, self.personality_id, VoteSettings())
-        assert contest.decision is not None
         assert conclude(self.session, contest, contest.decision, ReleaseSettings(auto_promote=auto_promote))
 
     def waiting(self) -> list[OutboxMessage[Announceable]]:
@@ -77,9 +64,7 @@ class Server:
         return entry.content if entry else None
 
     def story(self) -> PromotionAnnouncement:
-        news = self.next()
-        assert news is not None
-        story = prepare_announcement(self.session, news)
+        story = prepare_announcement(self.session, self.next())
         assert isinstance(story, PromotionAnnouncement)
         return story
 
@@ -120,7 +105,6 @@ def test_a_version_that_people_decided_about_is_news_once(server: Server, sides:
     server.judge(version, **sides)
     news = server.next()
     assert news == find_version(server.session, version.id)
-    assert news is not None
     assert prepare_announcement(server.session, news) == news
     assert server.next() is None
 
@@ -133,7 +117,6 @@ def test_a_promotion_by_what_people_decided_is_news_instead(server: Server) -> N
 def test_an_announcement_that_could_not_be_sent_is_tried_again(server: Server) -> None:
     server.promote(server.add())
     entry = take(server.session, server.waiting())
-    assert entry is not None
     give_back(server.session, entry)
     assert server.next() == entry.content
 

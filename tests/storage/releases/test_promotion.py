@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.database.enums import LAST_GOOD, GateVerdict
-from storage.database.tables import RoundRow, VersionRow
+from storage.database.tables import VersionRow
 from storage.errors import (
     NOT_READY,
     AliasConflict,
@@ -30,7 +30,7 @@ from storage.releases.versions import (
     read_alias,
     version_named,
 )
-from tests.past import add_version, go_back, lead
+from tests.past import add_round, add_version, go_back, lead
 from tests.storage.releases.test_versions import add_chain
 from tests.storage.together import at_once
 from tests.storage.trail import trail_of
@@ -88,20 +88,16 @@ CHECKS = [
 ]
 
 
-def add_doubtful(session: Session, personality_id: int, verdict: GateVerdict = GateVerdict.FAIL) -> Version:
+def add_doubtful(session: Session, verdict: GateVerdict = GateVerdict.FAIL) -> Version:
     """Add a version that the gate did not pass, and the round that says why."""
-    gate = {"verdict": verdict, "checks": CHECKS}
-    row = RoundRow(personality_id=personality_id, requested_by="alice", gate=gate)
-    session.add(row)
-    session.flush()
-    return add_version(session, row.id, verdict=verdict)
+    return add_version(session, add_round(session, 0, gate={"verdict": verdict, "checks": CHECKS}), verdict=verdict)
 
 
 @pytest.mark.parametrize("verdict", [GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE])
 def test_a_version_that_did_not_pass_is_not_promoted_and_the_reasons_are_named(
     session: Session, personality_id: int, verdict: GateVerdict
 ) -> None:
-    doubtful = add_doubtful(session, personality_id, verdict)
+    doubtful = add_doubtful(session, verdict)
     assert find_version(session, doubtful.id) == doubtful
     assert doubtful.verdict is verdict
     with pytest.raises(GateNotPassed) as refusal:
@@ -122,7 +118,7 @@ def test_without_a_round_the_verdict_alone_is_named(session: Session, personalit
 
 
 def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, personality_id: int) -> None:
-    doubtful = add_doubtful(session, personality_id)
+    doubtful = add_doubtful(session)
     lead(session, doubtful, reason="it is only a test", override=True)
     (move,) = trail_of(session, personality_id)
     assert (move.to_version_id, move.overrides_gate, move.reason) == (doubtful.id, True, "it is only a test")
@@ -131,7 +127,7 @@ def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, p
 
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_an_override_without_a_reason_is_refused(session: Session, personality_id: int, reason: str) -> None:
-    doubtful = add_doubtful(session, personality_id)
+    doubtful = add_doubtful(session)
     with pytest.raises(OverrideNeedsReason, match="say why v1 should answer"):
         lead(session, doubtful, reason=reason, override=True)
     assert trail_of(session, personality_id) == []
@@ -144,7 +140,7 @@ def test_no_override_is_noted_if_nothing_is_overridden(session: Session, persona
 
 
 def test_rolling_back_asks_no_gate(session: Session, personality_id: int) -> None:
-    doubtful = add_doubtful(session, personality_id)
+    doubtful = add_doubtful(session)
     lead(session, doubtful, reason="it is only a test", override=True)
     lead(session, add_version(session))
     assert go_back(session) == "v1"

@@ -64,8 +64,6 @@ def test_a_round_goes_from_the_request_to_its_end(session: Session, personality_
     ended = latest_round(session, personality_id)
     assert (ended.status, ended.reason, ended.metrics) == (RoundStatus.PUBLISHED, "v1 is ready", {"loss": 0.3})
     assert (ended.progress, ended.is_open) == ({"step": 3, "steps": 9}, False)
-    assert ended.started_at is not None
-    assert ended.finished_at is not None
     assert asked.requested_at <= ended.started_at <= ended.finished_at
 
 
