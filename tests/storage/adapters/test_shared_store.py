@@ -87,8 +87,8 @@ def cached(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "adapters").iterdir() if not path.name.startswith("."))
 
 
-def unused_since(folder: Path, digest: str, seconds: float) -> None:
-    when = time.time() - seconds
+def leave_unused(folder: Path, digest: str) -> None:
+    when = time.time() - IN_USE_S - 60
     os.utime(folder / "adapters" / digest, (when, when))
 
 
@@ -217,7 +217,7 @@ def test_the_least_recently_used_leave_a_full_cache_unless_they_are_kept(tmp_pat
     store = host(tmp_path, (tmp_path / "shared").as_uri(), cache_bytes=1)
     old, kept, recent = (publish(store, value=value) for value in (1.0, 2.0, 3.0))
     for digest in (old, kept):
-        unused_since(tmp_path, digest, IN_USE_S + 60)
+        leave_unused(tmp_path, digest)
     assert store.prefetch([kept]) == []
     assert cached(tmp_path) == sorted([kept, recent])
     assert store.path(old).is_dir()
@@ -226,7 +226,7 @@ def test_the_least_recently_used_leave_a_full_cache_unless_they_are_kept(tmp_pat
 def test_nothing_leaves_the_cache_that_the_store_lacks(tmp_path: Path) -> None:
     """As after the setting was changed and before the adapters were copied."""
     digest = publish(AdapterStore(tmp_path / "adapters"))
-    unused_since(tmp_path, digest, IN_USE_S + 60)
+    leave_unused(tmp_path, digest)
     host(tmp_path, (tmp_path / "shared").as_uri(), cache_bytes=1).prefetch([])
     assert cached(tmp_path) == [digest]
 

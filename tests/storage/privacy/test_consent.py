@@ -364,8 +364,8 @@ def test_messages_of_an_answer_that_was_just_deleted_are_not_stored(database: Da
 # Reactions that are still on Discord after a deletion
 
 
-def stand(reply_id: int, user_id: int, *, reread: bool, emoji: str = "👍") -> VoteEvent:
-    return VoteEvent(reply_id, Thumb(message_of(reply_id), user_id, emoji), added=True, reread=reread)
+def stand(reply_id: int, user_id: int, *, reread: bool) -> VoteEvent:
+    return VoteEvent(reply_id, Thumb(message_of(reply_id), user_id, "👍"), added=True, reread=reread)
 
 
 def test_votes_deleted_do_not_come_back_when_reactions_are_read_again(session: Session) -> None:

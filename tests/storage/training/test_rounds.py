@@ -212,8 +212,8 @@ def test_two_that_end_a_round_at_once_do_it_once(database: Database, personality
 # A trainer that died
 
 
-def lapse(session: Session, round_id: int, seconds: float = 1.0) -> None:
-    session.get_one(RoundRow, round_id).lease_until = database_now(session) - timedelta(seconds=seconds)
+def lapse(session: Session, round_id: int) -> None:
+    session.get_one(RoundRow, round_id).lease_until = database_now(session) - timedelta(seconds=1)
     session.flush()
 
 
