@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.database.enums import PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import PairSource, QuarantineRule, RoundStatus, Split
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
@@ -20,7 +20,8 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.releases.bases import base_in_use
-from storage.releases.versions import NewVersion, Version, id_of, register
+from storage.releases.promotion import promote, roll_back
+from storage.releases.versions import NewVersion, Version, id_of, read_alias, register
 from storage.votes.votes import Vote
 from tests.seeding import BASE_REVISION, EMOJI, message_of, pseudonyms_of
 
@@ -104,6 +105,21 @@ def add_version(
     return register(session, personality_id, NewVersion(**new | more))
 
 
+def lead(
+    session: Session, *versions: Version | None, by: str = "grace", reason: str = "", override: bool = False
+) -> None:
+    """Make versions the champion of the first personality, one after the other; None is the base."""
+    for version in versions:
+        generation = read_alias(session, 1).generation
+        promote(session, 1, version, expected_generation=generation, by=by, reason=reason, override=override)
+
+
+def go_back(session: Session, *, by: str = "grace", reason: str = "worse") -> str:
+    """Roll the first personality back, and return the name of what answers then."""
+    generation = read_alias(session, 1).generation
+    return roll_back(session, 1, expected_generation=generation, by=by, reason=reason).target
+
+
 def add_arena(session: Session, replies: Sequence[int], **columns: Any) -> int:
     """Add an arena with these answers, in order; `columns` says what is different."""
     usual = {"personality_id": 1, "channel_id": 1, "prompt": "?", "started_by": "me", "closes_at": day(9)}
@@ -120,21 +136,13 @@ def quarantine(
     opened: float,
     votes: Collection[tuple[int, int]],
     *,
-    status: QuarantineStatus = QuarantineStatus.OPEN,
     decided: float | None = None,
+    **columns: Any,
 ) -> int:
     """Hold back the votes of (reply, user) from a day on, and return the quarantine's id."""
-    row = QuarantineRow(
-        personality_id=1,
-        rule=QuarantineRule.REPLY,
-        subject_id=1,
-        vote="up",
-        first_vote_at=day(0),
-        last_vote_at=day(0),
-        status=status,
-        opened_at=day(opened),
-        decided_at=None if decided is None else day(decided),
-    )
+    usual = {"personality_id": 1, "rule": QuarantineRule.REPLY, "subject_id": 1, "vote": Vote.UP}
+    times = {"first_vote_at": day(0), "last_vote_at": day(0), "opened_at": day(opened)}
+    row = QuarantineRow(**usual | times | columns, decided_at=None if decided is None else day(decided))
     session.add(row)
     session.flush()
     session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=reply, user_id=user) for reply, user in votes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,16 +13,14 @@ from sqlalchemy.orm import Session
 
 from bot.demo.community import question, read_community_answers
 from storage.conversations.replies import (
-    NO_SOURCES,
     FinishedReply,
     NewReply,
-    Sources,
     add_message,
     finish_reply,
     start_reply,
 )
 from storage.database.columns import utc_now
-from storage.database.enums import Basis, Origin, Outcome
+from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.rows import read_all
 from storage.database.tables import ReplyRow, RoundPairRow, RoundVoterRow
 from storage.members import Pseudonym, read_pseudonyms
@@ -64,53 +62,49 @@ TOLERANT: Mapping[str, float] = MappingProxyType(
 EMOJI = {Vote.UP: "👍", Vote.DOWN: "👎"}
 
 
+def new_reply(prompt: str, **fields: Any) -> NewReply:
+    """Return what is known of a reply of the base before its first token, asked by nobody; `fields` are different."""
+    plain = {
+        "personality_id": 1,
+        "version_id": None,
+        "base_revision": BASE_REVISION,
+        "messages": [{"role": "user", "content": prompt}],
+        "sampling": {},
+        "seed": 0,
+        "prompt_tokens": 1,
+        "dropped_turns": 0,
+        "guild_id": None,
+        "channel_id": CHANNEL,
+        "author_id": NOBODY,
+        "source_message_id": None,
+        "basis": Basis.PROMPT_BANK,
+        "speakers": (),
+    }
+    return NewReply(prompt=prompt, **plain | fields)
+
+
 def add_reply(
     session: Session,
     *,
     prompt: str = "<|user|>hello<|bot|>",
     answer: str = "hello yourself",
     personality_id: int | None = None,
-    version_id: int | None = None,
-    basis: Basis | None = Basis.LOCAL,
     outcome: Outcome = Outcome.COMPLETE,
-    speakers: Collection[int] = (ALICE,),
-    channel_id: int = CHANNEL,
-    author_id: int = ALICE,
-    base_revision: str = BASE_REVISION,
-    guild_id: int | None = None,
-    origin: Origin = Origin.CHAT,
-    source_message_id: int | None = None,
-    messages: Sequence[dict[str, str]] | None = None,
-    sources: Sources = NO_SOURCES,
+    at: datetime | None = None,
+    **fields: Any,
 ) -> int:
-    """Add a finished reply carried by one message, and return its id; `message_of` gives the message's.
+    """Add a finished reply to ALICE carried by one message, written `at` that moment, and return its id.
 
-    Its `messages` are one with the prompt's text unless given.
+    `message_of` gives the message's; `fields` are those of NewReply.
     """
-    reply_id = start_reply(
-        session,
-        NewReply(
-            personality_id=ensure_personality(session) if personality_id is None else personality_id,
-            version_id=version_id,
-            base_revision=base_revision,
-            prompt=prompt,
-            messages=[{"role": "user", "content": prompt}] if messages is None else messages,
-            sampling={},
-            seed=0,
-            prompt_tokens=1,
-            dropped_turns=0,
-            guild_id=guild_id,
-            channel_id=channel_id,
-            author_id=author_id,
-            source_message_id=source_message_id,
-            basis=basis,
-            speakers=speakers,
-            origin=origin,
-            sources=sources,
-        ),
-    )
+    of_alice = {"basis": Basis.LOCAL, "author_id": ALICE, "speakers": (ALICE,)}
+    whose = ensure_personality(session) if personality_id is None else personality_id
+    new = new_reply(prompt, personality_id=whose, **of_alice | fields)
+    reply_id = start_reply(session, new)
     finish_reply(session, reply_id, FinishedReply(answer=answer, outcome=outcome, answer_tokens=1))
-    add_message(session, reply_id, message_of(reply_id), channel_id, 0)
+    add_message(session, reply_id, message_of(reply_id), new.channel_id, 0)
+    if at is not None:
+        session.get_one(ReplyRow, reply_id).created_at = at
     session.flush()
     return reply_id
 
@@ -167,17 +161,12 @@ def add_correction(
     return suggest(session, reply_id, author_id, text, basis)
 
 
-def add_siblings(
-    session: Session, count: int, *, personality_id: int | None = None, base_revision: str = BASE_REVISION
-) -> None:
+def add_siblings(session: Session, count: int, **fields: Any) -> None:
     """Add `count` prompts with two answers each, one liked and one not: they make `count` pairs."""
     for i in range(count):
         prompt = f"<|user|>question {i}<|bot|>"
         for answer, value in ((f"good answer {i}", Vote.UP), (f"bad reply {i}", Vote.DOWN)):
-            reply_id = add_reply(
-                session, prompt=prompt, answer=answer, personality_id=personality_id, base_revision=base_revision
-            )
-            vote(session, reply_id, BOB, value)
+            vote(session, add_reply(session, prompt=prompt, answer=answer, **fields), BOB, value)
 
 
 def add_taste(session: Session, count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def build_tiny_base(directory: Path, positions: int = 512) -> Path:
     tokenizer.save_pretrained(directory)
     _save_model(directory, tokenizer, positions)
     return directory
+
+
+def change_json(file: Path, **values: object) -> None:
+    """Set values of a JSON file, such as a model's configuration."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def trained_tokenizer(

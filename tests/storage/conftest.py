@@ -97,15 +97,19 @@ def empty_url(new_url: Callable[[], str]) -> str:
     return new_url()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
-    """An open database without rows, on both kinds of server."""
-    if request.param == "postgresql":
-        yield request.getfixturevalue("on_postgres")
-        return
+@pytest.fixture
+def on_sqlite(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
+    """An open SQLite database without rows."""
     shutil.copyfile(migrated_file, tmp_path / "reactune.db")
     with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as opened:
         yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """An open database without rows, on both kinds of server."""
+    found: Database = request.getfixturevalue({"sqlite": "on_sqlite", "postgresql": "on_postgres"}[request.param])
+    return found
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -141,8 +145,7 @@ def session(database: Database) -> Iterator[Session]:
 
 @pytest.fixture
 def personality_id(database: Database) -> int:
-    with database.transaction() as session:
-        return ensure_personality(session)
+    return database.call(ensure_personality)
 
 
 @pytest.fixture

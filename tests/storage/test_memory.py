@@ -90,9 +90,7 @@ def test_forgetting_a_note_deletes_the_answers_that_used_it_and_marks_what_learn
     bees, tea = first.id, second.id
     used = add_answer(session, Sources(notes=frozenset({bees, tea})))
     other = add_answer(session, Sources(notes=frozenset({tea})))
-    reply = find_reply(session, other)
-    assert reply is not None
-    assert reply.sources.notes == {tea}
+    assert find_reply(session, other).sources.notes == {tea}
     version = train_on(session, [(used, other, None)])
     deleted = forget_notes(session, ALICE, HOME, [first.created_at])
     assert (deleted.notes, deleted.replies, deleted.marked) == (1, 1, (version.name,))

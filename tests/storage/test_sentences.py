@@ -98,8 +98,7 @@ def test_the_database_keeps_sentences_in_columns_and_in_json(database: Database,
         notes = {"notes": [TOO_FEW, "typed"]}
         return add_round(session, 1, personality_id=personality_id, reason=TOO_FEW, evidence=notes, gate={})
 
-    with database.transaction() as session:
-        id_ = write(session)
+    id_ = database.call(write)
     with database.transaction() as session:
         row = session.get_one(RoundRow, id_)
         assert row.reason == TOO_FEW

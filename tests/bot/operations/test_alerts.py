@@ -12,13 +12,12 @@ from bot.engine import EngineState
 from bot.operations.alerts import TOKEN, describe_alert, local_alerts
 from bot.operations.health import HealthCheck
 from storage.database.columns import utc_now
-from storage.database.enums import QuarantineRule, QuarantineStatus, RoundStatus
-from storage.database.tables import AlertRow, QuarantinedVoteRow, QuarantineRow
+from storage.database.enums import QuarantineStatus, RoundStatus
+from storage.database.tables import AlertRow, QuarantineRow
 from storage.operations.alerts import Alert, AlertKind, raise_alert
 from storage.runtime.processes import worker_name
 from storage.training.rounds import MEMORY_RAN_OUT
-from storage.votes.votes import Vote
-from tests.past import add_round
+from tests.past import add_round, quarantine
 
 SOON_S = POLL_INTERVAL_S + 1
 FAILED = (
@@ -113,21 +112,7 @@ async def answer_on_hold(place, query):
     for member in (place.ada, place.bo):
         await member.react(answer, "👍")
 
-    def hold_back(session) -> None:
-        row = QuarantineRow(
-            personality_id=1,
-            rule=QuarantineRule.REPLY,
-            subject_id=1,
-            vote=Vote.UP,
-            first_vote_at=utc_now(),
-            last_vote_at=utc_now(),
-        )
-        session.add(row)
-        session.flush()
-        voters = (place.ada.id, place.bo.id)
-        session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=1, user_id=voter) for voter in voters)
-
-    query(hold_back)
+    query(lambda session: quarantine(session, 0, [(1, place.ada.id), (1, place.bo.id)]))
     return answer
 
 

@@ -78,49 +78,30 @@ def test_model_card_is_dropped(store):
     assert not (store.path(digest) / "README.md").exists()
 
 
-@pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "training_args.bin", "run.py"])
+def link(file: Path) -> None:
+    file.symlink_to(file.rename(file.parents[2] / "elsewhere.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        *(
+            (name, lambda file: file.write_bytes(b"\x80\x04"), name)
+            for name in ("adapter_model.bin", "optimizer.pt", "training_args.bin", "run.py")
+        ),
+        (CONFIG_FILE, link, CONFIG_FILE),
+        *((name, Path.unlink, f"has no {name}") for name in (CONFIG_FILE, WEIGHTS_FILE)),
+        (WEIGHTS_FILE, lambda file: os.truncate(file, 40), "truncated"),
+    ],
+)
 @pytest.mark.threat("T62")
-def test_other_formats_are_refused_by_name(store, tmp_path, name):
+def test_other_formats_links_and_incomplete_adapters_are_not_published(store, tmp_path, name, spoil, said):
     with store.stage() as staging:
         fill(staging)
-        (staging / name).write_bytes(b"\x80\x04")
-        with pytest.raises(AdapterError, match=name):
+        spoil(staging / name)
+        with pytest.raises(AdapterError, match=said):
             store.publish(staging)
     assert entries(tmp_path) == []
-
-
-def test_link_to_another_file_is_refused(store, tmp_path):
-    with store.stage() as staging:
-        fill(staging)
-        (staging / CONFIG_FILE).rename(tmp_path / "elsewhere.json")
-        (staging / CONFIG_FILE).symlink_to(tmp_path / "elsewhere.json")
-        with pytest.raises(AdapterError, match=CONFIG_FILE):
-            store.publish(staging)
-
-
-@pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
-def test_incomplete_adapter_is_not_published(store, name):
-    with store.stage() as staging:
-        fill(staging)
-        (staging / name).unlink()
-        with pytest.raises(AdapterError, match=f"has no {name}"):
-            store.publish(staging)
-
-
-def test_weights_cut_short_are_not_published(store):
-    with store.stage() as staging:
-        fill(staging)
-        os.truncate(staging / WEIGHTS_FILE, 40)
-        with pytest.raises(AdapterError, match="truncated"):
-            store.publish(staging)
-
-
-@pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
-def test_missing_file_is_named(store, name):
-    digest = publish(store)
-    (store.path(digest) / name).unlink()
-    with pytest.raises(AdapterError, match=f"{name} is missing"):
-        store.path(digest)
 
 
 def test_missing_adapter_is_reported_with_a_remedy(store):
@@ -131,15 +112,6 @@ def test_missing_adapter_is_reported_with_a_remedy(store):
 @pytest.mark.parametrize("digest", ["../../etc", "", "ABC", "0" * 63])
 def test_a_name_that_is_not_a_digest_is_refused(store, digest):
     with pytest.raises(AdapterError, match="not an adapter digest"):
-        store.path(digest)
-
-
-@pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
-def test_truncated_file_is_refused_even_after_it_was_used(store, name):
-    digest = publish(store)
-    path = store.path(digest) / name
-    os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(AdapterError, match=f"{name} was"):
         store.path(digest)
 
 
@@ -155,13 +127,25 @@ def test_altered_file_of_the_same_size_is_refused(store, tmp_path, name):
         AdapterStore(tmp_path / "adapters").path(digest)
 
 
+def become_a_folder(file: Path) -> None:
+    """Reading it is an OSError, for root too."""
+    file.unlink()
+    file.mkdir()
+
+
 @pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
-def test_an_unreadable_file_is_refused(store, name):
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (Path.unlink, "{name} is missing"),
+        (lambda file: os.truncate(file, file.stat().st_size - 1), "{name} was"),
+        (become_a_folder, "a file cannot be read"),
+    ],
+)
+def test_a_missing_cut_or_unreadable_file_is_refused_even_after_it_was_used(store, name, spoil, said):
     digest = publish(store)
-    path = store.path(digest) / name
-    path.unlink()
-    path.mkdir()  # reading a folder is an OSError, for root too
-    with pytest.raises(AdapterError, match="a file cannot be read"):
+    spoil(store.path(digest) / name)
+    with pytest.raises(AdapterError, match=said.format(name=name)):
         store.path(digest)
 
 

@@ -87,8 +87,8 @@ def cached(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "adapters").iterdir() if not path.name.startswith("."))
 
 
-def unused_since(folder: Path, digest: str, seconds: float) -> None:
-    when = time.time() - seconds
+def leave_unused(folder: Path, digest: str) -> None:
+    when = time.time() - IN_USE_S - 60
     os.utime(folder / "adapters" / digest, (when, when))
 
 
@@ -123,11 +123,9 @@ def test_publishing_again_writes_nothing_and_mends_what_is_damaged(bucket: Any, 
 
 
 def test_two_hosts_that_publish_the_same_at_once_both_succeed(bucket: Any, tmp_path: Path) -> None:
-    digests: list[str] = []
-    together(2, lambda i: digests.append(publish(host(tmp_path / str(i)))))
-    assert len(digests) == 2
-    assert len(set(digests)) == 1
-    assert host(tmp_path / "bot").path(digests[0]).is_dir()
+    digest, other = together(2, lambda i: publish(host(tmp_path / str(i))))
+    assert digest == other
+    assert host(tmp_path / "bot").path(digest).is_dir()
 
 
 def test_a_half_upload_and_a_damaged_object_are_refused(bucket: Any, tmp_path: Path) -> None:
@@ -170,9 +168,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(tmp_path: Path) -> None:
 def test_processes_of_one_host_fetch_at_once(tmp_path: Path) -> None:
     url = (tmp_path / "shared").as_uri()
     digest = publish(host(tmp_path / "trainer", url))
-    found: list[Path] = []
-    together(3, lambda _: found.append(host(tmp_path / "bot", url).path(digest)))
-    assert len(found) == 3
+    assert len(together(3, lambda _: host(tmp_path / "bot", url).path(digest))) == 3
     assert cached(tmp_path / "bot") == [digest]
 
 
@@ -221,7 +217,7 @@ def test_the_least_recently_used_leave_a_full_cache_unless_they_are_kept(tmp_pat
     store = host(tmp_path, (tmp_path / "shared").as_uri(), cache_bytes=1)
     old, kept, recent = (publish(store, value=value) for value in (1.0, 2.0, 3.0))
     for digest in (old, kept):
-        unused_since(tmp_path, digest, IN_USE_S + 60)
+        leave_unused(tmp_path, digest)
     assert store.prefetch([kept]) == []
     assert cached(tmp_path) == sorted([kept, recent])
     assert store.path(old).is_dir()
@@ -230,7 +226,7 @@ def test_the_least_recently_used_leave_a_full_cache_unless_they_are_kept(tmp_pat
 def test_nothing_leaves_the_cache_that_the_store_lacks(tmp_path: Path) -> None:
     """As after the setting was changed and before the adapters were copied."""
     digest = publish(AdapterStore(tmp_path / "adapters"))
-    unused_since(tmp_path, digest, IN_USE_S + 60)
+    leave_unused(tmp_path, digest)
     host(tmp_path, (tmp_path / "shared").as_uri(), cache_bytes=1).prefetch([])
     assert cached(tmp_path) == [digest]
 

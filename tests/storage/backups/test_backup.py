@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from storage.adapters.stores import open_store
@@ -27,10 +27,10 @@ from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
-from storage.releases.versions import NewVersion, register
 from storage.runtime.processes import BOT, TRAINER, last_heartbeat, record_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, DataSettings, Settings
 from storage.votes.votes import Vote, votes_on
+from tests.past import add_version
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, CAROL, add_reply, vote
 from tests.storage.adapters.test_folder_store import full_disk, publish
@@ -77,9 +77,7 @@ def live_in(settings: Settings) -> str:
 
     def work(session: Session) -> None:
         ensure_personality(session)
-        named: dict[str, Any] = {"digest": digest, "base_name": "tiny", "base_revision": "0" * 16, "metrics": {}}
-        version = register(session, 1, NewVersion(parent_id=None, round_id=None, **named))
-        vote(session, add_reply(session, version_id=version.id), BOB, Vote.UP)
+        vote(session, add_reply(session, version_id=add_version(session, digest=digest).id), BOB, Vote.UP)
 
     within(settings, work)
     return digest
@@ -97,7 +95,7 @@ def repack(file: Path, change: Callable[[list[tuple[str, bytes]]], list[tuple[st
 
 
 def answers(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(ReplyRow)) or 0
+    return session.query(ReplyRow).count()
 
 
 def test_a_backup_is_written_to_a_memory_stick(
@@ -167,9 +165,7 @@ def test_only_its_owner_may_read_a_backup_and_it_names_no_secret(
     make_backup(settings, file, quietly)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with tarfile.open(file) as tar:
-        manifest = tar.extractfile("manifest.json")
-        assert manifest is not None
-        listed = json.load(manifest)
+        listed = json.load(tar.extractfile("manifest.json"))
     assert str(tmp_path) not in json.dumps(listed)
     assert listed["versions"][0]["base_name"] == "tiny"
 
@@ -254,7 +250,6 @@ class TestRestoring:
         within(settings, add_reply)
         restored = restore_backup(settings, file, quietly, replace=True)
         assert within(settings, answers) == 1
-        assert restored.saved is not None
         assert restored.saved.parent == settings.data.directory
         other = place()
         restore_backup(other, restored.saved, quietly)

@@ -30,13 +30,6 @@ from tests.storage.conftest import TEMPLATE, settings_for
 
 
 @pytest.fixture
-def on_sqlite(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
-    shutil.copyfile(migrated_file, tmp_path / "source.db")
-    with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'source.db'}"))) as database:
-        yield database
-
-
-@pytest.fixture
 def back_on_sqlite(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
     shutil.copyfile(migrated_file, tmp_path / "back.db")
     with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'back.db'}"))) as database:
@@ -115,7 +108,7 @@ def add_passage(session: Session, words: str) -> int:
 
 def count_of(database: Database, row: type[Base]) -> int:
     with database.snapshot() as session:
-        return session.scalar(select(func.count()).select_from(row)) or 0
+        return session.query(row).count()
 
 
 def test_rows_added_after_a_copy_do_not_collide(
@@ -161,8 +154,7 @@ def test_a_copy_can_be_searched(lived_in: Database, on_postgres: Database, back_
 
 
 def test_a_target_with_rows_is_refused_and_kept(lived_in: Database, on_postgres: Database) -> None:
-    with on_postgres.transaction() as session:
-        ensure_personality(session, "pirate")
+    on_postgres.call(ensure_personality, "pirate")
     with pytest.raises(CopyRefused, match=r"the target already has rows: use an empty database \(table "):
         copy_rows(lived_in, on_postgres, quietly)
     assert (count_of(on_postgres, ReplyRow), count_of(on_postgres, PersonalityRow)) == (0, 1)

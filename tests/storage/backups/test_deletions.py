@@ -31,14 +31,12 @@ from storage.database.tables import (
     NoteOptOutRow,
     OptOutRow,
     PseudonymKeyRow,
-    QuarantinedVoteRow,
-    QuarantineRow,
     ReplyRow,
     ReplySourceRow,
     VersionRow,
     VoteEventRow,
 )
-from storage.knowledge.documents import NewDocument, add_document, remove_document
+from storage.knowledge.documents import remove_document
 from storage.members import greet, note_members
 from storage.memory import add_note, allow_questions, note_question
 from storage.operations.console_sessions import begin_session
@@ -53,13 +51,15 @@ from storage.privacy.erasure import (
 )
 from storage.privacy.ownership import naming_members
 from storage.privacy.retention import complete_departure, departed_before, note_departure
-from storage.settings.sections import KnowledgeSettings, Settings
+from storage.settings.sections import Settings
 from storage.sittings.sittings import begin_sitting
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause, suggest, withdraw
 from storage.votes.votes import Vote
+from tests.past import quarantine
 from tests.seeding import ALICE, BOB, add_reply, message_of, vote
 from tests.storage.backups.test_backup import place, quietly, within
+from tests.storage.knowledge.test_documents import add as add_document
 from tests.storage.privacy.test_consent import train_on
 
 __all__ = ["place"]  # a fixture
@@ -81,17 +81,7 @@ def live(session: Session) -> None:
     give_cause(session, other, ALICE, Cause.WRONG_FACT)
     compare(session, other, third, ALICE, Better.FIRST)
     suggest(session, other, ALICE, "better", Basis.LIVE_CHAT)
-    burst = QuarantineRow(
-        personality_id=whose,
-        rule=QuarantineRule.AUTHOR,
-        subject_id=ALICE,
-        vote="down",
-        first_vote_at=utc_now(),
-        last_vote_at=utc_now(),
-    )
-    session.add(burst)
-    session.flush()
-    session.add(QuarantinedVoteRow(quarantine_id=burst.id, reply_id=other, user_id=ALICE))
+    quarantine(session, 0, [(other, ALICE)], rule=QuarantineRule.AUTHOR, subject_id=ALICE)
     add_note(session, ALICE, HOME, "likes tea")
     add_note(session, BOB, HOME, "likes coffee")
     note_question(session, ALICE, "I keep bees")
@@ -105,25 +95,9 @@ def live(session: Session) -> None:
     bind(
         session, BindingPlace(Scope.CHANNEL, 11), read_personality(session, whose), guild_id=HOME, strength=1.0, by="x"
     )
-    add_document(session, document(), KnowledgeSettings())
+    of_alice = {"kind": DocumentKind.MESSAGE, "speakers": [ALICE], "sources": {QUESTION: 11}}
+    add_document(session, "what ALICE said", title="What ALICE said", guild_id=HOME, **of_alice)
     train_on(session, [(other, third, None)])
-
-
-def document() -> NewDocument:
-    return NewDocument(
-        guild_id=HOME,
-        channel_id=None,
-        personality_id=None,
-        title="What ALICE said",
-        kind=DocumentKind.MESSAGE,
-        link="https://discord.com/channels/71/11/5000",
-        media_type="text/markdown",
-        text="what ALICE said",
-        chunks=[],
-        speakers=[ALICE],
-        added_by="grace",
-        sources={QUESTION: 11},
-    )
 
 
 def complete_departures(session: Session) -> None:
@@ -265,11 +239,8 @@ def count_rows(session: Session) -> dict[str, int]:
 
 @pytest.mark.both_databases
 def test_a_note_with_the_id_of_a_deleted_one_does_not_bring_that_back(settings: Settings, file: Path) -> None:
-    def replace_note(session: Session) -> None:
-        forget_notes(session, BOB, HOME)
-        add_note(session, BOB, HOME, "likes water")
-
-    within(settings, replace_note)
+    within(settings, lambda session: forget_notes(session, BOB, HOME))
+    within(settings, lambda session: add_note(session, BOB, HOME, "likes water"))
     restore_backup(settings, file, quietly, replace=True)
     assert within(settings, lambda session: rows(session, MemberNoteRow.text)) == ["likes tea"]
 
@@ -281,7 +252,6 @@ def test_a_restore_that_is_undone_loses_nothing(settings: Settings, file: Path) 
     within(settings, lambda session: vote(session, 2, BOB, Vote.UP))
     before = within(settings, lambda session: (rows(session, ReplyRow.answer), rows(session, VoteEventRow.user_id)))
     saved = restore_backup(settings, file, quietly, replace=True).saved
-    assert saved is not None
     within(settings, lambda session: forget_notes(session, ALICE, HOME))
     restore_backup(settings, saved, quietly, replace=True)
     after = within(settings, lambda session: (rows(session, ReplyRow.answer), rows(session, VoteEventRow.user_id)))

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import (
     FinishedReply,
     NewReply,
-    Reply,
     abandon_reply,
     add_message,
     count_siblings,
@@ -60,18 +59,12 @@ def new(personality_id: int) -> NewReply:
     )
 
 
-def found(session: Session, reply_id: int) -> Reply:
-    reply = find_reply(session, reply_id)
-    assert reply is not None
-    return reply
-
-
 def test_a_reply_is_kept_as_it_was_asked_and_answered(session: Session, new: NewReply) -> None:
     before = utc_now()
     reply_id = start_reply(session, new)
-    assert found(session, reply_id).outcome is Outcome.STREAMING
+    assert find_reply(session, reply_id).outcome is Outcome.STREAMING
     finish_reply(session, reply_id, FinishedReply("All good!", Outcome.COMPLETE, answer_tokens=4, total_s=1.5))
-    reply = found(session, reply_id)
+    reply = find_reply(session, reply_id)
     for field in ("prompt", "messages", "prompt_tokens", "dropped_turns", "guild_id", "author_id", "basis"):
         assert getattr(reply, field) == getattr(new, field)
     assert (reply.answer, reply.outcome, reply.speakers) == ("All good!", Outcome.COMPLETE, (ALICE, BOB))
@@ -82,7 +75,7 @@ def test_a_reply_is_kept_as_it_was_asked_and_answered(session: Session, new: New
 def test_an_answer_with_a_zero_byte_is_stored_without_it(session: Session, new: NewReply) -> None:
     reply_id = start_reply(session, new)
     finish_reply(session, reply_id, FinishedReply("odd\0 answer", Outcome.COMPLETE))
-    assert found(session, reply_id).answer == "odd answer"
+    assert find_reply(session, reply_id).answer == "odd answer"
 
 
 def test_a_reply_is_found_by_each_of_its_messages(session: Session, new: NewReply) -> None:
@@ -92,7 +85,6 @@ def test_a_reply_is_found_by_each_of_its_messages(session: Session, new: NewRepl
     session.flush()
     for message_id in (501, 502):
         reply = find_by_message(session, message_id)
-        assert reply is not None
         assert (reply.id, reply.message_ids) == (reply_id, (501, 502))
     assert find_by_message(session, 503) is None
     assert find_reply_ids(session, [501, 502, 503]) == {501: reply_id, 502: reply_id}
@@ -131,7 +123,10 @@ def test_only_unfinished_replies_are_interrupted(session: Session, new: NewReply
     assert find_unfinished(session) == [cut]
     interrupt_reply(session, cut)
     session.expire_all()
-    assert (found(session, cut).outcome, found(session, done).outcome) == (Outcome.INTERRUPTED, Outcome.COMPLETE)
+    assert (find_reply(session, cut).outcome, find_reply(session, done).outcome) == (
+        Outcome.INTERRUPTED,
+        Outcome.COMPLETE,
+    )
     assert find_unfinished(session) == []
 
 
@@ -140,9 +135,7 @@ def test_the_latest_answer_in_a_channel_is_a_whole_one(session: Session) -> None
     add_reply(session, answer="second", outcome=Outcome.LENGTH)
     add_reply(session, answer="third", outcome=Outcome.CANCELLED)
     add_reply(session, answer="elsewhere", channel_id=CHANNEL + 1)
-    latest = latest_in_channel(session, CHANNEL)
-    assert latest is not None
-    assert latest.answer == "second"
+    assert latest_in_channel(session, CHANNEL).answer == "second"
     assert latest_in_channel(session, CHANNEL + 2) is None
 
 
@@ -164,13 +157,13 @@ def test_siblings_share_prompt_place_and_question(session: Session, new: NewRepl
         replace(new, personality_id=ensure_personality(session, "pirate")),
     ):
         start_reply(session, other)
-    assert count_siblings(session, found(session, first), new.prompt) == 2
+    assert count_siblings(session, find_reply(session, first), new.prompt) == 2
 
 
 def test_siblings_without_a_question_are_counted_too(session: Session, new: NewReply) -> None:
     first = start_reply(session, replace(new, source_message_id=None))
     start_reply(session, replace(new, source_message_id=None))
-    assert count_siblings(session, found(session, first), new.prompt) == 2
+    assert count_siblings(session, find_reply(session, first), new.prompt) == 2
 
 
 def test_the_newest_complete_replies_of_a_channel_come_newest_first(session: Session) -> None:
@@ -191,7 +184,10 @@ def test_an_answer_whose_start_may_have_failed_is_ended_by_its_seed(session: Ses
     begun, other = (start_reply(session, replace(new, seed=seed)) for seed in (1, 2))
     abandon_reply(session, CHANNEL, 1)
     session.expire_all()
-    assert (found(session, begun).outcome, found(session, other).outcome) == (Outcome.FAILED, Outcome.STREAMING)
+    assert (find_reply(session, begun).outcome, find_reply(session, other).outcome) == (
+        Outcome.FAILED,
+        Outcome.STREAMING,
+    )
 
 
 def test_noting_a_message_twice_is_noting_it_once(session: Session, new: NewReply) -> None:
@@ -199,7 +195,7 @@ def test_noting_a_message_twice_is_noting_it_once(session: Session, new: NewRepl
     for _ in range(2):
         add_message(session, reply_id, 5, CHANNEL, 0)
         session.flush()
-    assert found(session, reply_id).message_ids == (5,)
+    assert find_reply(session, reply_id).message_ids == (5,)
 
 
 def test_direct_messages_with_answers_are_found_the_latest_first(session: Session) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +30,7 @@ from storage.personalities.personalities import ensure_personality, find_persona
 from storage.training.rounds import shown_rounds
 from tests.postgres import PostgresServer
 from tests.storage.conftest import TEMPLATE, settings_for
+from tests.storage.together import race
 
 pytestmark = pytest.mark.both_databases
 
@@ -112,10 +114,8 @@ def test_processes_that_open_a_new_database_together_all_succeed(postgres: Postg
     ]
     for _ in urls:
         for opener in openers:
-            assert opener.stdout is not None
             opener.stdout.readline()
         for opener in openers:
-            assert opener.stdin is not None
             opener.stdin.write("\n")
             opener.stdin.flush()
     assert [opener.communicate()[1] for opener in openers] == ["", ""]
@@ -133,8 +133,7 @@ async def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
 
     with pytest.raises(RuntimeError, match="boom"):
         await database.run(work)
-    with database.snapshot() as session:
-        assert find_personality(session, "pirate") is None
+    assert database.fetch(find_personality, "pirate") is None
 
 
 def test_a_snapshot_neither_waits_for_a_writer_nor_sees_its_work(database: Database) -> None:
@@ -142,8 +141,7 @@ def test_a_snapshot_neither_waits_for_a_writer_nor_sees_its_work(database: Datab
         ensure_personality(writer, "pirate")
         with database.snapshot() as reader:
             assert find_personality(reader, "pirate") is None
-    with database.snapshot() as reader:
-        assert find_personality(reader, "pirate") is not None
+    assert database.fetch(find_personality, "pirate") is not None
 
 
 def test_a_snapshot_reads_one_state(database: Database) -> None:
@@ -155,21 +153,10 @@ def test_a_snapshot_reads_one_state(database: Database) -> None:
 
 
 def test_two_processes_that_start_together_create_one_personality(database: Database) -> None:
-    ids: list[int] = []
-
-    def create() -> None:
-        with database.transaction() as session:
-            ids.append(ensure_personality(session, "pirate"))
-
-    second = threading.Thread(target=create)
-    with database.transaction() as session:
-        first = ensure_personality(session, "pirate")
-        second.start()
-        second.join(timeout=0.2)  # it looks, finds nothing, and waits for this transaction to create its own
-    second.join()
-    assert ids == [first]
+    create = partial(ensure_personality, name="pirate")
+    second = race(database, create, create)  # it looks, finds nothing, and waits before it creates its own
     with database.snapshot() as session:
-        assert session.scalars(select(PersonalityRow.id)).all() == [first]
+        assert session.scalars(select(PersonalityRow.id)).all() == [second]
 
 
 async def test_work_runs_off_the_event_loop(database: Database) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from storage.database.enums import NOBODY, Cause, Origin
@@ -89,21 +89,15 @@ def test_they_are_found_by_channel_and_cause(session: Session, replies: list[int
     assert ids(session, 1, cause=Cause.TOO_LONG, before_id=elsewhere) == [replies[0]]
 
 
-def test_they_are_found_by_their_days(session: Session, replies: list[int]) -> None:
-    noon = datetime(2026, 5, 10, 12, tzinfo=UTC)
-    for days, reply_id in enumerate(replies):
-        _move(session, reply_id, noon + timedelta(days=days))
+def test_they_are_found_by_their_days(session: Session, personality_id: int) -> None:
+    replies = [add_reply(session, at=datetime(2026, 5, day, 12, tzinfo=UTC)) for day in range(10, 15)]
     assert ids(session, since=date(2026, 5, 13)) == [replies[4], replies[3]]
     assert ids(session, until=date(2026, 5, 11)) == [replies[1], replies[0]]
     assert ids(session, since=date(2026, 5, 12), until=date(2026, 5, 12)) == [replies[2]]
     assert ids(session, since=date(2027, 1, 1)) == ids(session, until=date.min) == []
-    _move(session, replies[2], datetime(2026, 5, 12, 23, 59, 59, 999_999, UTC))
+    session.get_one(ReplyRow, replies[2]).created_at = datetime(2026, 5, 12, 23, 59, 59, 999_999, UTC)
     assert ids(session, since=date(2026, 5, 12), until=date(2026, 5, 12)) == [replies[2]]
     assert ids(session, until=date.max) == replies[::-1]
-
-
-def _move(session: Session, reply_id: int, to: datetime) -> None:
-    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=to))
 
 
 def test_answers_in_other_channels_are_neither_listed_nor_opened(session: Session, replies: list[int]) -> None:

@@ -18,7 +18,6 @@ from storage.members import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
-from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
 from storage.taste.opinions import read_taste_opinions
 from storage.training.feedback import read_replies
@@ -27,7 +26,7 @@ from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import give_cause
 from storage.votes.votes import Tally, Vote, votes_on
 from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
-from tests.past import add_arena, add_round, add_version, day, pair, quarantine, thumb_on
+from tests.past import add_arena, add_round, add_version, day, lead, pair, quarantine, thumb_on
 from tests.seeding import (
     ALICE,
     BASE_REVISION,
@@ -232,7 +231,7 @@ class TestVoteOutcomes:
         assert (use.round_id, use.role, use.vote) == (first_round, PairRole.CHOSEN, UP)
         assert (use.version, use.verdict, use.champion) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE, None)
         assert disliked.uses[0].role is PairRole.REJECTED
-        promote(session, 1, second, expected_generation=0, by="grace", reason="")
+        lead(session, second)
         assert outcomes(session, ALICE)[0].uses[0].champion == "v2"
 
     def test_a_vote_given_after_the_round_was_not_in_it(self, session, replies):

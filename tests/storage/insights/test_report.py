@@ -7,12 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from storage.database.enums import GateVerdict, Origin, PairSource, RoundStatus
-from storage.database.tables import ReplyRow
 from storage.insights.report import read_report, votes_by_day
-from storage.releases.promotion import promote
 from storage.settings.sections import Settings
 from storage.votes.votes import Tally, Vote
-from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
+from tests.past import add_round, add_version, day, lead, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 
 UP, DOWN = Vote.UP, Vote.DOWN
@@ -31,7 +29,7 @@ def test_a_new_installation_has_a_report_of_nothing(session, personality_id):
 def test_approval_is_reported_for_each_version_base_first(session, personality_id):
     first = add_version(session, None)
     second = add_version(session, None, first)
-    promote(session, 1, second, expected_generation=0, by="grace", reason="")
+    lead(session, second)
     vote(session, add_reply(session), ALICE, DOWN)
     reply = add_reply(session, version_id=second.id)
     for user, value in ((ALICE, UP), (BOB, UP), (CAROL, DOWN)):
@@ -78,8 +76,7 @@ class TestVotesByDay:
         assert [d.day for d in days[-2:]] == [datetime(2026, 11, d, tzinfo=UTC).date() for d in (3, 4)]
 
     def test_arenas_and_other_personalities_are_left_out(self, session, personality_id):
-        session.get_one(ReplyRow, reply := add_reply(session)).origin = Origin.ARENA
-        thumb_on(session, 28, reply, ALICE, UP)
+        thumb_on(session, 28, add_reply(session, origin=Origin.ARENA), ALICE, UP)
         assert all(d.votes == Tally() for d in votes_by_day(session, 1, NOW))
         thumb_on(session, 28, add_reply(session), ALICE, UP)
         assert sum(d.votes.up for d in votes_by_day(session, 1, NOW)) == 1
@@ -104,8 +101,6 @@ class TestRounds:
         )
         add_round(session, 2, status=RoundStatus.FAILED, metrics={"pairs": 3})
         report = read_report(session, 1, NOW, Settings())
-        assert report.curve is not None
         assert (report.curve.round_id, report.curve.losses, report.curve.steps) == (trained, (2.0, 1.0), 9)
-        assert report.gate is not None
         assert (report.gate.round_id, report.gate.verdict) == (trained, GateVerdict.FAIL)
         assert (report.gate.checks[0].name, report.gate.checks[0].outcome) == ("divergence", GateVerdict.FAIL)

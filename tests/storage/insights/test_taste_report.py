@@ -8,12 +8,11 @@ from bot.text.taste import SWITCHED_OFF, describe_finding, describe_now, taste_t
 from storage.database.enums import Basis, Origin
 from storage.insights.taste_report import read_answering_now, read_taste_report
 from storage.releases.bases import ConfiguredBase, record_base
-from storage.releases.promotion import promote
 from storage.settings.sections import GenerationSettings, PrivacySettings, Settings
 from storage.taste.acting import switch_taste
 from storage.taste.likings import Sureness
 from storage.votes.votes import FeedbackCounts, Vote
-from tests.past import add_arena, add_version
+from tests.past import add_arena, add_version, lead
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, add_taste, vote
 from tests.storage.taste.test_orders import END, try_order
 
@@ -100,8 +99,7 @@ def test_the_examples_that_the_base_follows_are_told_until_a_version_answers(ses
     for shown in (report, replace(report, now=replace(report.now, follows_card=True, order="Be brief."))):
         said, quoted = taste_text(shown).splitlines()[-3:-1]
         assert (said.endswith(now), quoted) == (True, f"✏️ “{liked}”")
-    version = add_version(session, None)
-    promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
+    lead(session, add_version(session, None))
     assert read_taste_report(session, personality_id, SETTINGS).now.liked == ()
 
 
@@ -132,6 +130,5 @@ def test_the_order_that_the_base_follows_is_told_until_a_version_answers(session
     told = f"I follow one order, because it brings what members like: “{END}”"
     assert told in taste_text(report)
     assert told in describe_now(read_answering_now(session, personality_id, SETTINGS))
-    version = add_version(session, None)
-    promote(session, personality_id, version, expected_generation=0, by="ann", reason="", override=True)
+    lead(session, add_version(session, None))
     assert read_taste_report(session, personality_id, SETTINGS).now.order == ""

@@ -8,9 +8,8 @@ from storage.database.tables import VersionRow
 from storage.insights.model_status import VersionMark, newest_after, read_version_tree
 from storage.releases.base_change import begin_base
 from storage.releases.bases import ConfiguredBase
-from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import read_alias
-from tests.past import add_version
+from tests.past import add_version, go_back, lead
 from tests.seeding import BASE_REVISION, OTHER_REVISION
 
 
@@ -20,12 +19,6 @@ def drawn(session):
 
 def marks(session):
     return {node.name: list(node.marks) for node in read_version_tree(session, 1) if node.marks}
-
-
-def move(session, to=None):
-    """Promote a version, or roll back."""
-    how = {"expected_generation": read_alias(session, 1).generation, "by": "alice", "reason": ""}
-    return promote(session, 1, to, **how) if to else roll_back(session, 1, **how)
 
 
 def test_siblings_stand_below_their_parent_the_newest_first_and_a_chain_stays_in_its_column(session, personality_id):
@@ -40,9 +33,8 @@ def test_siblings_stand_below_their_parent_the_newest_first_and_a_chain_stays_in
 def test_it_says_who_answers_what_is_compared_and_what_was_taken_back(session, personality_id):
     v1, v2 = (add_version(session, None) for _ in range(2))
     assert marks(session) == {"base": [VersionMark.CHAMPION]}
-    move(session, v1)
-    move(session, v2)
-    move(session)
+    lead(session, v1, v2)
+    go_back(session)
     assert marks(session) == {"v1": [VersionMark.CHAMPION], "v2": [VersionMark.ROLLED_BACK]}
     v3 = add_version(session, None)
     waits = session.get_one(VersionRow, v3.id)
@@ -50,7 +42,7 @@ def test_it_says_who_answers_what_is_compared_and_what_was_taken_back(session, p
     session.flush()
     assert marks(session)["v3"] == [VersionMark.COMPARED]
     waits.withdrawn_at = utc_now()
-    move(session, v2)
+    lead(session, v2)
     assert marks(session) == {
         "v2": [VersionMark.CHAMPION],
         "v3": [VersionMark.WITHDRAWN],
@@ -61,13 +53,12 @@ def test_a_champion_whose_base_was_left_was_not_rolled_back(session, personality
     old = ConfiguredBase(setting="old", name="old", revision=BASE_REVISION)
     new = ConfiguredBase(setting="new", name="new", revision=OTHER_REVISION)
     begin_base(session, old, by="grace")
-    move(session, add_version(session, None))
+    lead(session, add_version(session, None))
     begin_base(session, new, by="grace")
     assert marks(session) == {"base": [VersionMark.CHAMPION]}
     v2, v3 = (add_version(session, None, digest=digest * 64) for digest in "ab")
-    move(session, v2)
-    move(session, v3)
-    move(session)
+    lead(session, v2, v3)
+    go_back(session)
     begin_base(session, old, by="grace")
     assert marks(session) == {"v1": [VersionMark.CHAMPION], "v3": [VersionMark.ROLLED_BACK]}
 
@@ -78,8 +69,8 @@ def test_a_version_is_no_longer_decided_on_once_it_was_rolled_back_withdrawn_or_
 
     v1 = add_version(session, None)
     assert newest() == v1
-    move(session, v1)
-    move(session)
+    lead(session, v1)
+    go_back(session)
     assert newest() is None, "v1 was rolled back"
     v2 = add_version(session, None)
     assert newest() == v2

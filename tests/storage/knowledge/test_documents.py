@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import DocumentKind
@@ -48,26 +48,14 @@ def add(
     session: Session,
     *texts: str,
     title: str = "Rules",
-    guild_id: int = GUILD,
-    channel_id: int | None = None,
-    personality_id: int | None = None,
-    speakers: Collection[int] = (),
     settings: KnowledgeSettings = SETTINGS,
+    **fields: Any,
 ) -> int:
-    new = NewDocument(
-        guild_id=guild_id,
-        channel_id=channel_id,
-        personality_id=personality_id,
-        title=title,
-        kind=DocumentKind.TEXT,
-        link="",
-        media_type="text/plain",
-        text="\n\n".join(texts),
-        chunks=[NewChunk(title, text) for text in texts],
-        speakers=speakers,
-        added_by="grace (1)",
-    )
-    return add_document(session, new, settings)
+    """Add a document with these passages; `fields` are those of NewDocument."""
+    plain = {"guild_id": GUILD, "channel_id": None, "personality_id": None, "kind": DocumentKind.TEXT, "link": ""}
+    content = {"text": "\n\n".join(texts), "chunks": [NewChunk(title, text) for text in texts]}
+    who = {"media_type": "text/plain", "speakers": (), "added_by": "grace (1)"}
+    return add_document(session, NewDocument(title=title, **plain | content | who | fields), settings)
 
 
 def embed(session: Session, encoder: WordEncoder, limit: int = 1_000) -> int:
@@ -163,7 +151,6 @@ def test_shared_words_raise_a_passage(session: Session) -> None:
     add(session, "Nobody may bring peanuts because one allergic member sits beside us", "An automobile")
     embed(session, encoder)
     by_word, by_meaning = look_up(session, "peanuts", encoder)[0], look_up(session, "car", encoder)[0]
-    assert by_word.similarity is not None
     assert by_word.relevance == pytest.approx(by_word.similarity + WORDS_WEIGHT)
     assert by_meaning.relevance == by_meaning.similarity
 
@@ -216,7 +203,7 @@ def test_a_removed_document_keeps_only_its_title(session: Session) -> None:
     assert ask(session, "dogs", encoder, index=index)
     assert remove_document(session, GUILD, id_).title == "House rules"
     assert ask(session, "dogs", encoder, index=index) == []
-    assert session.scalar(select(func.count()).select_from(ChunkRow)) == 0
+    assert session.query(ChunkRow).count() == 0
     assert session.get_one(DocumentRow, id_).text == ""
     assert titles_of(session, [id_]) == [("House rules", "")]
     assert list_documents(session, GUILD) == []

@@ -12,6 +12,8 @@ from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 
+pytestmark = pytest.mark.usefixtures("personality_id")
+
 GUILD = 7
 
 
@@ -24,7 +26,6 @@ def wrong(session: Session, *members: int, cause: Cause = Cause.WRONG_FACT, guil
     return reply_id
 
 
-@pytest.mark.usefixtures("personality_id")
 def test_gaps_are_the_wrong_facts_of_the_server_newest_first(session: Session) -> None:
     first, second = wrong(session, ALICE, BOB), wrong(session, CAROL)
     wrong(session, ALICE, cause=Cause.TOO_LONG)
@@ -34,14 +35,12 @@ def test_gaps_are_the_wrong_facts_of_the_server_newest_first(session: Session) -
     assert found[1].messages == [{"role": "user", "content": "<|user|>hello<|bot|>"}]
 
 
-@pytest.mark.usefixtures("personality_id")
 def test_a_withdrawn_thumb_closes_its_gap(session: Session) -> None:
     reply_id = wrong(session, ALICE)
     vote(session, reply_id, ALICE, Vote.DOWN, added=False)
     assert open_gaps(session, GUILD) == []
 
 
-@pytest.mark.usefixtures("personality_id")
 def test_a_settled_gap_opens_again_when_another_member_reports_it(session: Session) -> None:
     reply_id = wrong(session, ALICE)
     settle_gaps(session, [reply_id], "grace")
@@ -51,7 +50,6 @@ def test_a_settled_gap_opens_again_when_another_member_reports_it(session: Sessi
     assert [(gap.reply_id, gap.members) for gap in open_gaps(session, GUILD)] == [(reply_id, 1)]
 
 
-@pytest.mark.usefixtures("personality_id")
 def test_an_old_gap_is_found_below_many_newer_ones_and_withdrawn_reports_hide_none(session: Session) -> None:
     oldest = wrong(session, ALICE)
     newer = [wrong(session, BOB) for _ in range(MOST_READ)]
@@ -61,7 +59,6 @@ def test_an_old_gap_is_found_below_many_newer_ones_and_withdrawn_reports_hide_no
     assert open_gaps(session, GUILD)[-1].reply_id == oldest
 
 
-@pytest.mark.usefixtures("personality_id")
 def test_gaps_are_read_and_counted_in_visible_channels_only(session: Session) -> None:
     seen, hidden = wrong(session, ALICE, BOB), wrong(session, CAROL)
     channels = {reply_id: session.get_one(ReplyRow, reply_id) for reply_id in (seen, hidden)}

@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.database.tables import ReplyRow
 from storage.members import Memberships, note_members
 from tests.seeding import ALICE, BOB, CAROL, add_reply
 
@@ -19,8 +17,7 @@ DAY = timedelta(days=1)
 
 def ask(session: Session, author_id: int, guild_id: int, at: datetime) -> None:
     """Let a member ask something at that moment."""
-    reply_id = add_reply(session, guild_id=guild_id, author_id=author_id, speakers=(author_id,))
-    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=at))
+    add_reply(session, guild_id=guild_id, author_id=author_id, speakers=(author_id,), at=at)
 
 
 @pytest.mark.both_databases

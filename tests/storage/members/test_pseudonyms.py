@@ -14,12 +14,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import NOBODY
+from storage.database.enums import NOBODY, RoundStatus
 from storage.database.tables import PseudonymKeyRow, RoundVoterRow
 from storage.members import Pseudonyms, read_pseudonyms, without_mentions
 from storage.privacy.erasure import delete_member
-from storage.training.rounds import RoundVoter, claim_round, request_round, set_manifest
-from tests.seeding import ALICE, BOB
+from tests.past import add_round
+from tests.seeding import ALICE, BOB, pseudonyms_of
 
 KEY = bytes(range(32))
 
@@ -57,14 +57,9 @@ def test_there_is_one_key_and_never_a_second(database: Database) -> None:
 
 
 def test_deleting_a_member_finds_their_part_in_rounds(session: Session, personality_id: int) -> None:
-    request_round(session, personality_id, "grace")
-    round_ = claim_round(session, "here")
-    assert round_ is not None
-    of = read_pseudonyms(session).of
-    voters = [RoundVoter(of(ALICE), 0.5, 0.5), RoundVoter(of(BOB), 0.5, 0.5)]
-    set_manifest(session, round_.id, [], parent_version_id=None, settings={}, voters=voters)
+    add_round(session, 0, status=RoundStatus.RUNNING, voters={ALICE: (0.5, 0.5), BOB: (0.5, 0.5)})
     delete_member(session, ALICE)
-    assert session.scalars(select(RoundVoterRow.pseudonym)).all() == [of(BOB)]
+    assert session.scalars(select(RoundVoterRow.pseudonym)).all() == pseudonyms_of(session, BOB)
 
 
 @pytest.mark.parametrize(

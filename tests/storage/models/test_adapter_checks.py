@@ -16,6 +16,7 @@ from storage.errors import AdapterError
 from storage.models.adapter_checks import servable_config
 from storage.models.base_model import BaseModel
 from storage.models.effect import METADATA_KEY, EffectRecord, write_effect
+from tests.tiny_model import change_json
 
 
 @pytest.fixture
@@ -31,21 +32,16 @@ def refusal(folder: Path, base: BaseModel) -> str:
     return str(refused.value)
 
 
-def edit_config(folder: Path, **changes: object) -> None:
-    path = folder / CONFIG_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 def test_plain_peft_output_for_the_base_of_that_name_can_be_served(adapter: Path, base: BaseModel) -> None:
-    edit_config(adapter, revision=None, base_model_name_or_path=f"/somewhere/{base.name}")
+    change_json(adapter / CONFIG_FILE, revision=None, base_model_name_or_path=f"/somewhere/{base.name}")
     config = servable_config(adapter, base)
     assert (config["base_model_name_or_path"], config["revision"]) == (base.name, base.revision)
 
 
 def test_an_adapter_for_another_base_is_refused(adapter: Path, base: BaseModel) -> None:
-    edit_config(adapter, revision="f" * 16)
+    change_json(adapter / CONFIG_FILE, revision="f" * 16)
     assert f"was trained on tiny ({'f' * 16}), not on tiny ({base.revision})" in refusal(adapter, base)
-    edit_config(adapter, revision=None, base_model_name_or_path="other/model")
+    change_json(adapter / CONFIG_FILE, revision=None, base_model_name_or_path="other/model")
     assert "was trained on other/model (no revision)" in refusal(adapter, base)
 
 
@@ -85,12 +81,12 @@ def test_an_adapter_of_another_architecture_is_refused(adapter: Path, base: Base
 def test_an_adapter_that_is_not_plain_lora_is_refused(
     adapter: Path, base: BaseModel, changes: dict[str, object], said: str
 ) -> None:
-    edit_config(adapter, **changes)
+    change_json(adapter / CONFIG_FILE, **changes)
     assert said in refusal(adapter, base)
 
 
 def test_all_linear_layers_are_written_out_by_name(adapter: Path, base: BaseModel) -> None:
-    edit_config(adapter, target_modules="all-linear")
+    change_json(adapter / CONFIG_FILE, target_modules="all-linear")
     assert "model.layers.0.self_attn.q_proj" in servable_config(adapter, base)["target_modules"]
 
 

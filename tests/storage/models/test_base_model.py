@@ -14,7 +14,7 @@ from storage.models.base_model import load_model, load_tokenizer, resolve_base_m
 from storage.models.base_offer import examine_base
 from storage.models.conversion import run_steps
 from storage.settings.sections import ModelSettings, Settings
-from tests.tiny_model import build_tiny_base
+from tests.tiny_model import build_tiny_base, change_json
 
 
 @pytest.fixture
@@ -129,8 +129,7 @@ def test_mistrals_second_copy_of_the_weights_is_not_read(folder, tmp_path):
     ],
 )
 def test_weights_that_are_quantised_already_resolve_for_a_server_and_are_not_loaded(folder, tmp_path, written, method):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": written}))
+    change_json(folder / "config.json", quantization_config=written)
     base = resolve_base_model(str(folder), tmp_path / "data")
     said = rf'quantised already \({method}\), which only a remote server can serve \(model.engine = "remote"\)'
     with pytest.raises(BaseModelError, match=said):
@@ -146,8 +145,7 @@ def test_broken_config_is_refused(folder, tmp_path, content):
 
 def test_chat_template_inside_the_tokenizer_config_counts(folder, tmp_path):
     (folder / "chat_template.jinja").unlink()
-    path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{{ messages }}"}))
+    change_json(folder / "tokenizer_config.json", chat_template="{{ messages }}")
     assert resolve_base_model(str(folder), tmp_path / "data").path == folder
 
 
@@ -248,7 +246,6 @@ def test_bundled_model_survives_a_kill_and_converts_once(tmp_path, capfd, bundle
                 os.link(file, folder / file.name)
 
     first = subprocess.Popen([sys.executable, "-c", CONVERT, tmp_path], stdout=subprocess.PIPE, text=True)
-    assert first.stdout is not None
     assert any("weights" in line for line in first.stdout)
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
@@ -282,11 +279,9 @@ def test_a_data_folder_that_cannot_be_used_is_refused_in_a_sentence(folder, tmp_
 
 @pytest.mark.threat("T66")
 def test_a_model_that_needs_its_own_code_is_refused(folder, tmp_path):
-    config = json.loads((folder / "config.json").read_text())
-    own = config | {"auto_map": {"AutoConfig": "configuration_evil.EvilConfig"}}
-    (folder / "config.json").write_text(json.dumps(own))
+    change_json(folder / "config.json", auto_map={"AutoConfig": "configuration_evil.EvilConfig"})
     assert resolve_base_model(str(folder), tmp_path / "data").architecture == "LlamaForCausalLM"
-    (folder / "config.json").write_text(json.dumps(own | {"model_type": "evil"}))
+    change_json(folder / "config.json", model_type="evil")
     with pytest.raises(BaseModelError, match=r"needs custom Python code \(auto_map in config.json\)"):
         resolve_base_model(str(folder), tmp_path / "data")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from storage.models.base_offer import examine_base
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.families import FAMILIES, build_family
-from tests.tiny_model import build_tiny_base
+from tests.tiny_model import build_tiny_base, change_json
 
 
 @pytest.fixture
@@ -55,8 +54,7 @@ def test_a_sound_folder_is_offered(folder: Path, settings: Settings) -> None:
 def test_what_transformers_cannot_load_is_refused_unless_a_server_answers(
     folder: Path, settings: Settings, changes: dict[str, object], said: str
 ) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
+    change_json(folder / "config.json", **changes)
     with pytest.raises(BaseModelError, match=said):
         examine_base(str(folder), settings)
 
@@ -67,7 +65,6 @@ def test_each_family_can_be_loaded(family: str, tmp_path: Path) -> None:
 
 
 def test_a_server_may_load_what_transformers_cannot(folder: Path, settings: Settings) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
+    change_json(folder / "config.json", hidden_size=64)
     served = settings.model_copy(update={"model": settings.model.model_copy(update={"engine": "remote"})})
     assert examine_base(str(folder), served).name == "tiny"

@@ -79,7 +79,6 @@ def _train(base: BaseModel, shown: list[Demonstration], folder: Path, *, rate: f
     settings = TrainingSettings(learning_rate=rate, epochs=epochs, batch_size=2, patience=0, min_steps=0)
     train_adapter(TrainingJob(SFT, TrainingSplit(tuple(shown), ()), settings, base, folder), lambda _progress: None)
     effect = read_effect(folder)
-    assert effect is not None
     changes = [now - before for now, before in zip(effect.version, effect.base, strict=True)]
     size = (sum(change**2 for change in changes) / len(changes)) ** 0.5
     return Version(AdapterRef(seal(folder), folder), size)
@@ -116,16 +115,13 @@ def options(
         kept_graphs=2,
     )
     effect = read_effect(versions["small"].adapter.path)
-    assert effect is not None
     measured = BaseEffect(effect.tokens, tuple(_log_probabilities(load_pipeline(plain), effect.tokens)))
     write_verdict(verdict_file(plain.folder, plain.dtype), GraphVerdict(recipe=request.param, effect=measured))
     return plain
 
 
 def _layer(name: str) -> int:
-    found = LAYER.search(name)
-    assert found is not None
-    return int(found[1])
+    return int(LAYER.search(name)[1])
 
 
 def _scaled(weights: Weights, factor: Callable[[str], float]) -> Weights:

@@ -41,7 +41,6 @@ def test_turns_are_marked_and_the_system_speaks_before_the_first_member(data):
 def test_the_judge_of_coherence_stays_as_it_came_with_or_without_its_name(data):
     said: list[str] = []
     before = resolve_coherence_model("gemma3-270m", data, said.append)
-    assert before is not None
     assert resolve_coherence_model("", data, said.append) == before
     assert (before.name, [before.path], said) == ("gemma3-270m", [*data.glob("base/gemma3-270m-*/")], [])
     files = {path.name: path.read_bytes() for path in before.path.iterdir()}

@@ -15,6 +15,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.errors import AdapterError
 from storage.models.base_model import BaseModel
 from storage.models.gguf import gguf_name, write_gguf
+from tests.tiny_model import change_json
 
 HEADS, HEAD_SIZE = 4, 8
 
@@ -49,11 +50,10 @@ def test_every_tensor_is_there_and_queries_are_reordered(adapter: AdapterRef, ba
 
 
 def test_strength_and_rank_stabilisation_are_in_the_scale(adapter: AdapterRef, base: BaseModel, tmp_path: Path) -> None:
-    shutil.copytree(adapter.path, tmp_path / "stable")
-    config = json.loads((adapter.path / "adapter_config.json").read_text()) | {"use_rslora": True, "lora_alpha": 8}
-    (tmp_path / "stable" / "adapter_config.json").write_text(json.dumps(config))
-    write_gguf(AdapterRef("cd" * 32, tmp_path / "stable", strength=0.5), base, tmp_path / "a.gguf")
-    assert read(tmp_path / "a.gguf")[0] == 8 * config["r"] ** 0.5 * 0.5
+    folder = shutil.copytree(adapter.path, tmp_path / "stable")
+    change_json(folder / "adapter_config.json", use_rslora=True, lora_alpha=8, r=4)
+    write_gguf(AdapterRef("cd" * 32, folder, strength=0.5), base, tmp_path / "a.gguf")
+    assert read(tmp_path / "a.gguf")[0] == 8 * 4**0.5 * 0.5
 
 
 def test_queries_of_other_architectures_keep_their_order(adapter: AdapterRef, base: BaseModel, tmp_path: Path) -> None:
@@ -73,11 +73,10 @@ def test_queries_of_other_architectures_keep_their_order(adapter: AdapterRef, ba
 def test_an_adapter_that_llama_cpp_does_not_support_is_refused(
     adapter: AdapterRef, base: BaseModel, tmp_path: Path, change: dict[str, object], sentence: str
 ) -> None:
-    shutil.copytree(adapter.path, tmp_path / "odd")
-    config = json.loads((adapter.path / "adapter_config.json").read_text()) | change
-    (tmp_path / "odd" / "adapter_config.json").write_text(json.dumps(config))
+    folder = shutil.copytree(adapter.path, tmp_path / "odd")
+    change_json(folder / "adapter_config.json", **change)
     with pytest.raises(AdapterError, match=sentence):
-        write_gguf(AdapterRef("cd" * 32, tmp_path / "odd"), base, tmp_path / "a.gguf")
+        write_gguf(AdapterRef("cd" * 32, folder), base, tmp_path / "a.gguf")
     assert not list(tmp_path.glob("*.gguf"))
 
 

@@ -16,7 +16,7 @@ from storage.models.base_offer import examine_base, require_disk_space
 from storage.models.hub import download, find_downloaded, find_on_hub
 from storage.settings.sections import DataSettings, ModelSettings, Settings
 from tests.hub import COMMIT, TOKEN, FakeHub, serving_hub
-from tests.tiny_model import build_tiny_base
+from tests.tiny_model import build_tiny_base, change_json
 
 HUB_ID = "ann/tiny"
 
@@ -91,8 +91,7 @@ def test_a_repository_that_moves_during_the_download_gives_what_was_examined(hub
     offer = examine_base(HUB_ID, settings)
     hub.commit = "d" * 40
     offer.download(lambda _done, _total: None)
-    assert (folder := find_downloaded(HUB_ID)) is not None
-    assert folder.name == COMMIT
+    assert find_downloaded(HUB_ID).name == COMMIT
 
 
 def test_a_downloaded_model_needs_no_hub_and_stays_as_it_is(hub: FakeHub, tmp_path: Path) -> None:
@@ -168,11 +167,6 @@ def test_a_hub_that_is_switched_off_says_which_variable_does_it(
         examine_base(HUB_ID, settings)
 
 
-def change_config(hub: FakeHub, **values: object) -> None:
-    path = hub.folders[HUB_ID] / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
 def spoil(hub: FakeHub, how: str) -> None:
     folder = hub.folders[HUB_ID]
     weights = folder / "model.safetensors"
@@ -181,17 +175,17 @@ def spoil(hub: FakeHub, how: str) -> None:
     elif how == "gguf":
         weights.rename(folder / "model.gguf")
     elif how == "quantised":
-        change_config(hub, quantization_config={"quant_method": "awq"})
+        change_json(folder / "config.json", quantization_config={"quant_method": "awq"})
     elif how == "no text model":
-        change_config(hub, model_type="qwen2_5_vl")
+        change_json(folder / "config.json", model_type="qwen2_5_vl")
     elif how == "unknown":
-        change_config(hub, model_type="llama9")
+        change_json(folder / "config.json", model_type="llama9")
     elif how == "no template":
         (folder / "chat_template.jinja").unlink()
     elif how == "broken template":
         (folder / "chat_template.jinja").write_text("{{ messages.nowhere.content }}")
     elif how == "custom code":
-        change_config(hub, auto_map={"AutoModel": "x.Y"}, model_type="unheard-of")
+        change_json(folder / "config.json", auto_map={"AutoModel": "x.Y"}, model_type="unheard-of")
     elif how == "missing shard":
         index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from storage.adapters.folder_store import WEIGHTS_FILE, AdapterStore
-from storage.database.database import Database, open_database
-from storage.database.enums import GateVerdict, RoundStatus
+from storage.database.database import Database
+from storage.database.enums import GateVerdict
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
 from storage.models.adapter_checks import largest_export, require_base
@@ -39,10 +38,8 @@ from storage.models.personality_imports import (
 )
 from storage.personalities.cards import Card, CardFile, Example
 from storage.personalities.personalities import create_personality, personality_named
-from storage.releases.versions import NewVersion, register
 from storage.settings.sections import Settings
-from tests.past import add_round
-from tests.storage.conftest import settings_for
+from tests.past import add_round, add_version
 
 LIMIT = 10_000_000
 AS_COPY = ImportRequest("grace", "bundled", "copy")
@@ -51,12 +48,9 @@ GATE = {"verdict": "pass", "checks": [{"name": "retention", "outcome": "pass", "
 
 
 @pytest.fixture
-def database(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
+def database(on_sqlite: Database) -> Database:
     """What is exported is files: one kind of database tells it all."""
-    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
-    opened = open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))
-    yield opened
-    opened.close()
+    return on_sqlite
 
 
 @pytest.fixture
@@ -68,27 +62,10 @@ def origin(database: Database, store: AdapterStore, trained: Path, base: BaseMod
     with database.transaction() as session:
         keeper = create_personality(session, "keeper", KEEPER, by="grace")
         evidence = {"pairs_by_source": {"siblings": 9, "correction": 3}, "votes": 40}
-        round_id = add_round(
-            session,
-            1,
-            personality_id=keeper.id,
-            status=RoundStatus.PUBLISHED,
-            metrics={"pairs": 12},
-            evidence=evidence,
-            gate=GATE,
-        )
-        version = register(
-            session,
-            keeper.id,
-            NewVersion(
-                digest=digest,
-                base_name=base.name,
-                base_revision=base.revision,
-                parent_id=None,
-                round_id=round_id,
-                metrics={},
-            ),
-        )
+        whose = {"personality_id": keeper.id}
+        round_id = add_round(session, 1, metrics={"pairs": 12}, evidence=evidence, gate=GATE, **whose)
+        of_base = {"base_name": base.name, "base_revision": base.revision}
+        version = add_version(session, round_id, digest=digest, **of_base, **whose)
         return read_provenance(session, keeper, version, Settings())
 
 
@@ -155,7 +132,6 @@ def test_an_imported_adapter_is_a_version_that_no_gate_has_judged(
     with database.transaction() as session:
         imported = register_import(session, KEEPER, "d" * 64, base, AS_COPY)
         assert imported.is_new
-        assert imported.version is not None
         assert (imported.version.name, imported.version.verdict) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE)
         changed = CardFile(Card(system_prompt="x"))
         again = register_card(session, changed, "x.toml", AS_COPY)
@@ -219,7 +195,6 @@ def test_an_import_of_what_learned_from_deleted_data_says_so(
         session.get_one(VersionRow, origin.versions[0].id).trained_on_deleted_data = True
         digest = origin.versions[0].digest
         imported = register_import(session, KEEPER, digest, base, AS_COPY)
-    assert imported.version is not None
     assert imported.version.trained_on_deleted_data
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, AdapterStore
 from storage.adapters.shared_store import open_served_copies
 from storage.database.database import Database
-from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict
+from storage.database.enums import CHAMPION, LAST_GOOD, GateVerdict, RoundStatus
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, VersionWithdrawn
 from storage.models.base_model import BaseModel
@@ -25,7 +25,6 @@ from storage.models.personality_imports import ImportRequest, register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
 from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
-from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import (
     Version,
     all_digests,
@@ -38,8 +37,7 @@ from storage.releases.versions import (
     starting_point,
 )
 from storage.settings.sections import DataSettings, PrivacySettings, Settings, TrainingSettings
-from storage.training.rounds import claim_round, request_round, set_manifest
-from tests.past import add_round, add_version
+from tests.past import add_round, add_version, go_back, lead
 from tests.storage.together import together
 
 
@@ -106,12 +104,6 @@ def publish(store: AdapterStore, name: str) -> str:
     return digest
 
 
-def crown(session: Session, *versions: Version | None) -> None:
-    for version in versions:
-        generation = read_alias(session, 1).generation
-        promote(session, 1, version, expected_generation=generation, by="grace", reason="nice")
-
-
 def mark(session: Session, *versions: Version) -> None:
     ids = [version.id for version in versions]
     session.execute(update(VersionRow).where(VersionRow.id.in_(ids)).values(trained_on_deleted_data=True))
@@ -158,8 +150,8 @@ class TestReplacedVersions:
     def test_a_version_that_answered_once_stays(self, database: Database, store, settings, add) -> None:
         with database.transaction() as session:
             first = add(session, verdict=WAITS)
-            promote(session, 1, first, expected_generation=0, by="grace", reason="nice", override=True)
-            promote(session, 1, None, expected_generation=1, by="grace", reason="not so nice")
+            lead(session, first, reason="nice", override=True)
+            lead(session, None)
             add(session, verdict=WAITS)
             add(session, verdict=WAITS)
         assert names(withdraw_adapters(database, store, settings)) == ["v2"]
@@ -172,20 +164,18 @@ class TestMarkedVersions:
             second = add(session, first)
             third = add(session, second)
             rebuilt = add(session, first)
-            crown(session, second, third)
+            lead(session, second, third)
             mark(session, second, third)
         copies = open_served_copies(settings.data.directory)
         served = [copies.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
         assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
-        with database.transaction() as session:
-            crown(session, rebuilt)
+        database.call(lead, rebuilt)
         gone = withdraw_adapters(database, store, settings)
         assert names(gone) == ["v2"]  # v3 is last-good now
         assert [has_files(store, v) for v in (first, second, third, rebuilt)] == [True, False, True, True]
         assert [copy.exists() for copy in served] == [False, True]
         with database.snapshot() as session:
             row = find_version(session, second.id)
-            assert row is not None
             assert (row.withdrawn_at is not None, row.withdrawn_because) == (
                 True,
                 "it learned from data that was later deleted",
@@ -202,10 +192,7 @@ class TestMarkedVersions:
         with database.transaction() as session:
             parent, idle = add(session), add(session)
             mark(session, parent, idle)
-            request_round(session, 1, "grace")
-            round_ = claim_round(session, "here")
-            assert round_ is not None
-            set_manifest(session, round_.id, [], parent_version_id=parent.id, settings={})
+            add_round(session, 0, status=RoundStatus.RUNNING, parent_version_id=parent.id)
         assert names(withdraw_adapters(database, store, settings)) == ["v2"]
 
     def test_share_files_with_versions_that_stay(self, database: Database, store, settings, add) -> None:
@@ -214,8 +201,7 @@ class TestMarkedVersions:
             theirs = add(session, like=mine, personality="pirate")
             mark(session, mine)
         assert withdraw_adapters(database, store, settings) == []
-        with database.transaction() as session:
-            mark(session, theirs)
+        database.call(mark, theirs)
         assert names(withdraw_adapters(database, store, settings)) == ["v1", "v1"]
         assert not has_files(store, mine)
 
@@ -259,32 +245,27 @@ class TestWithdrawnVersions:
             second = add(session, first)
             mark(session, second)
         withdraw_adapters(database, store, settings)
-        with database.snapshot() as session:
-            found = find_version(session, second.id)
-        assert found is not None
-        return found
+        return database.fetch(find_version, second.id)
 
     REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was later deleted\)"
 
     def test_are_neither_promoted_nor_exported(self, database: Database, withdrawn: Version) -> None:
         refused: list[Callable[[Session], object]] = [
             lambda session: ask_gate(session, withdrawn, override=True, reason="why not"),
-            lambda session: crown(session, withdrawn),
+            lambda session: lead(session, withdrawn),
             lambda session: read_provenance(session, read_personality(session, 1), withdrawn, Settings()),
         ]
         for attempt in refused:
             with pytest.raises(VersionWithdrawn, match=self.REFUSED), database.transaction() as session:
                 attempt(session)
-        with database.snapshot() as session:
-            assert read_alias(session, 1).version is None
+        assert database.fetch(read_alias, 1).version is None
 
     def test_are_not_promoted_by_who_looked_before(self, database: Database, withdrawn: Version, add) -> None:
         """The check that counts is made under the alias, not on what an admin has read."""
         stale = replace(withdrawn, withdrawn_at=None)
         with pytest.raises(VersionWithdrawn), database.transaction() as session:
-            crown(session, stale)
-        with database.snapshot() as session:
-            assert read_alias(session, 1).generation == 0
+            lead(session, stale)
+        assert database.fetch(read_alias, 1).generation == 0
 
     def test_are_not_imported_again(self, database: Database, withdrawn: Version) -> None:
         base = BaseModel("tiny", Path("unused"), "r", "LlamaForCausalLM")
@@ -297,7 +278,7 @@ class TestWithdrawnVersions:
             first = add(session)
             second = add(session, first)
             third = add(session, second)
-            crown(session, third)
+            lead(session, third)
             mark(session, second, third)
         withdraw_adapters(database, store, settings)
         with database.snapshot() as session:
@@ -308,43 +289,32 @@ class TestWithdrawnVersions:
             first = add(session)
             second = add(session, first)
             third = add(session, second)
-            crown(session, first, third)
+            lead(session, first, third)
             mark(session, second, third)
         assert names(withdraw_adapters(database, store, settings)) == ["v2"]
         with database.transaction() as session:
             # The version that a roll back arrives at makes its parent last-good, were it not for the files.
-            crown(session, None, third)
-            crown(session, None)
-            back(session)
+            lead(session, None, third)
+            lead(session, None)
+            go_back(session)
             assert read_alias(session, 1).target == "v3"
             assert read_alias(session, 1, LAST_GOOD).target == "v1"
-            assert back(session) == "v1"
+            assert go_back(session) == "v1"
 
     def test_a_roll_back_to_the_parent_names_the_one_it_passes_over(self, database: Database, store, settings, add):
         with database.transaction() as session:
             first = add(session)
             second = add(session, first)
             third = add(session, second)
-            crown(session, third)
-            point_last_good_at(session, third)
+            lead(session, third)
+            move_alias(session, 1, read_alias(session, 1, LAST_GOOD), third, by="grace", reason="")
             mark(session, second, third)
         withdraw_adapters(database, store, settings)
         with database.transaction() as session:
-            assert back(session) == "v1"
-            found = find_version(session, first.id)
-            assert found is not None
-            assert moves_of(session, found)[0].reason == (
+            assert go_back(session) == "v1"
+            assert moves_of(session, first)[0].reason == (
                 "worse (skipped v2, whose files were withdrawn: it learned from data that was later deleted)"
             )
-
-
-def back(session: Session) -> str:
-    generation = read_alias(session, 1).generation
-    return roll_back(session, 1, expected_generation=generation, by="grace", reason="worse").target
-
-
-def point_last_good_at(session: Session, version: Version) -> None:
-    move_alias(session, 1, read_alias(session, 1, LAST_GOOD), version, by="grace", reason="")
 
 
 class TestOldVersions:
@@ -357,11 +327,10 @@ class TestOldVersions:
             fourth = add(session, second)
             for _ in range(3):
                 add(session, first)
-            crown(session, fourth)
+            lead(session, fourth)
             others = [add(session, personality="pirate") for _ in range(2)]
         pruning = settings_with(tmp_path, keep=2, when_replaced=False)
-        with database.snapshot() as session:
-            assert names(choose_withdrawals(session, pruning)) == ["v3", "v5"]
+        assert names(database.fetch(choose_withdrawals, pruning)) == ["v3", "v5"]
         gone = withdraw_adapters(database, store, pruning)
         assert [(g.version.name, g.because) for g in gone] == [
             ("v3", "it is older than the newest 2"),
@@ -385,21 +354,16 @@ def test_a_promotion_at_the_same_moment_wins_or_is_refused(database: Database, s
         version = add(session)
         mark(session, version)
 
-    def act(which: int) -> str:
-        try:
-            if which:
-                withdraw_adapters(database, store, settings)
-            else:
-                with database.transaction() as session:
-                    crown(session, version)
-        except VersionWithdrawn:
-            return "refused"
-        return "done"
+    def act(which: int) -> None:
+        if which:
+            withdraw_adapters(database, store, settings)
+            return
+        with database.transaction() as session:
+            lead(session, version)
 
-    together(2, act)
+    together(2, act, VersionWithdrawn)
     with database.snapshot() as session:
         answers = read_alias(session, 1, CHAMPION).version
         row = find_version(session, version.id)
-    assert row is not None
     assert (answers is None) == (row.withdrawn_at is not None)
     assert has_files(store, version) == (answers is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 from sqlalchemy.orm import Session
 
@@ -71,18 +72,14 @@ def test_one_bots_silence_does_not_end_the_trouble_of_another(session):
 
 
 def test_one_of_several_bots_announces(database: Database):
-    found: list[tuple[str, bool]] = []
-
-    def look(_: int) -> None:
+    def look(_: int) -> list[tuple[str, bool]]:
         with database.transaction() as session:
             record_alerts(session, EVERYBODY, [DISK])
         with database.transaction() as session:
-            found.extend(told(session) if alerts_to_announce(session) else [])
+            return told(session) if alerts_to_announce(session) else []
 
-    together(4, look)
-    with database.transaction() as session:
-        found.extend(told(session))
-        assert session.query(AlertRow).count() == 1
+    found = [*chain(*together(4, look)), *database.call(told)]
+    assert database.fetch(lambda session: session.query(AlertRow).count()) == 1
     assert found == [("disk", False)]
 
 

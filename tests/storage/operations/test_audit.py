@@ -20,8 +20,7 @@ def test_lines_come_back_whole_and_newest_first(database):
     with database.transaction() as session:
         record_action(session, AuditedAction("grace (7)", "version promote", "v1", "why not", 7, HERE))
         record_action(session, AuditedAction("x" * 99, "votes decide", "\0" + "y" * 999), AuditOutcome.REFUSED, "no")
-    with database.snapshot() as session:
-        newest, oldest = read_trail(session, AuditQuery(9))
+    newest, oldest = database.fetch(read_trail, AuditQuery(9))
     assert (newest.outcome, newest.note, newest.actor, newest.subject) == (
         AuditOutcome.REFUSED,
         "no",

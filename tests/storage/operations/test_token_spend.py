@@ -35,8 +35,7 @@ def test_nothing_is_lost_where_several_add_at_once(database: Database) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, range(40)))
-    with database.snapshot() as session:
-        assert spent_on(session, TODAY) == Spend(40, 400, 40)
+    assert database.fetch(spent_on, TODAY) == Spend(40, 400, 40)
 
 
 def test_a_reached_limit_is_reported() -> None:

@@ -34,7 +34,6 @@ def portrait(kind: str, seed: int = 0, size: tuple[int, int] = (60, 90), text: b
 
 
 def opened(png: bytes | None) -> Image.Image:
-    assert png is not None
     picture = Image.open(io.BytesIO(png), formats=("PNG",))
     picture.load()
     return picture

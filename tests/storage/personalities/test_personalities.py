@@ -38,7 +38,7 @@ from storage.personalities.personalities import (
 )
 from storage.releases.versions import read_alias
 from storage.settings.sections import PersonalitySettings, Settings
-from tests.storage.together import together
+from tests.storage.together import at_once
 
 pytestmark = pytest.mark.both_databases
 
@@ -76,19 +76,11 @@ def test_two_personalities_never_share_a_name(session: Session) -> None:
 
 
 def test_two_admins_who_take_a_name_at_once_one_wins(database: Database) -> None:
-    outcomes: list[str] = []
+    def create(session: Session, admin: int) -> None:
+        create_personality(session, "keeper", KEEPER, by=str(admin))
 
-    def create(admin: int) -> None:
-        try:
-            with database.transaction() as session:
-                create_personality(session, "keeper", KEEPER, by=str(admin))
-        except PersonalityConflict:
-            outcomes.append("refused")
-        else:
-            outcomes.append("made")
-
-    together(2, create)
-    assert sorted(outcomes) == ["made", "refused"]
+    outcomes = at_once(database, 2, create, PersonalityConflict)
+    assert sorted(isinstance(one, PersonalityConflict) for one in outcomes) == [False, True]
 
 
 def test_a_bad_name_makes_nothing(session: Session) -> None:
@@ -180,7 +172,6 @@ def test_a_new_binding_replaces_the_old_one_and_says_so(session: Session) -> Non
     keeper, owl = (create_personality(session, name, KEEPER, by="grace") for name in ("keeper", "owl"))
     bind(session, CHANNEL, keeper, guild_id=GUILD, strength=AS_TRAINED, by="grace")
     before = bind(session, CHANNEL, owl, guild_id=GUILD, strength=MAX_STRENGTH, by="bo")
-    assert before is not None
     assert (before.personality_id, before.strength) == (keeper.id, AS_TRAINED)
     (binding,) = list_bindings(session, guild_id=GUILD)
     assert (binding.personality_id, binding.strength, binding.bound_by) == (owl.id, MAX_STRENGTH, "bo")

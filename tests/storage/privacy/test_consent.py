@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import add_message
 from storage.database.database import Database
-from storage.database.enums import NOBODY, Basis, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import NOBODY, Basis, QuarantineStatus, RoundStatus
 from storage.database.tables import (
-    Base,
     CorrectionRow,
     QuarantinedVoteRow,
     ReplyMessageRow,
@@ -35,12 +33,12 @@ from storage.privacy.consent import (
 from storage.privacy.erasure import Deletion, delete_member
 from storage.releases.versions import Version, list_versions
 from storage.settings.sections import PrivacySettings
-from storage.training.rounds import ManifestPair, claim_round, find_round, finish_round, request_round, set_manifest
+from storage.training.rounds import claim_round, find_round, request_round
 from storage.training.samples import AskedPrompt, DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, votes_on
-from tests.past import add_version, quarantine
+from tests.past import add_round, add_version, pair, quarantine
 from tests.seeding import (
     ALICE,
     BASE_REVISION,
@@ -55,15 +53,12 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
+from tests.storage.together import race
 from trainer.base import RoundBase
 from trainer.data.plan import make_plan
 from trainer.data.prepare import write_plan
 from trainer.data.survey import survey_votes
 from trainer.round_context import Learner
-
-
-def count(session: Session, table: type[Base]) -> int:
-    return session.scalar(select(func.count()).select_from(table)) or 0
 
 
 def train_on(
@@ -73,17 +68,8 @@ def train_on(
     parent: Version | None = None,
 ) -> Version:
     """Publish a version from a round of (chosen reply, rejected reply, correction) pairs."""
-    personality_id = ensure_personality(session)
-    request_round(session, personality_id, "alice")
-    round_ = claim_round(session, "here")
-    assert round_ is not None
-    manifest = [
-        ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected, chosen, correction)
-        for chosen, rejected, correction in pairs
-    ]
-    set_manifest(session, round_.id, manifest, parent_version_id=parent.id if parent else None, settings={})
-    finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
-    return add_version(session, round_.id, parent, personality_id=personality_id)
+    manifest = [pair(chosen, rejected, correction_id=correction) for chosen, rejected, correction in pairs]
+    return add_version(session, add_round(session, 0, manifest), parent)
 
 
 def marked(session: Session) -> set[str]:
@@ -146,16 +132,16 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
     session.expire_all()
     assert session.scalars(select(ReplyRow.id)).all() == [others]
     assert votes_on(session, others) == {BOB: Vote.DOWN}
-    assert count(session, VoteEventRow) == 1
+    assert session.query(VoteEventRow).count() == 1
     assert session.scalars(select(CorrectionRow.id)).all() == [kept]
-    assert count(session, ReplyMessageRow) == 1
+    assert session.query(ReplyMessageRow).count() == 1
     assert consenting(session, [ALICE, BOB]) == {BOB}
 
 
 def test_deleting_a_stranger_changes_nothing(session: Session) -> None:
     add_reply(session)
     assert delete_member(session, CAROL) == Deletion()
-    assert count(session, ReplyRow) == 1
+    assert session.query(ReplyRow).count() == 1
 
 
 @pytest.mark.parametrize("link", ["chosen", "rejected", "vote", "withdrawn vote", "correction", "correction of"])
@@ -168,13 +154,13 @@ def test_versions_trained_on_a_member_are_marked(session: Session, link: str) ->
     if link == "withdrawn vote":
         vote(session, touched, ALICE, Vote.UP, added=False)
     correction = add_correction(session, touched, "better", author_id=ALICE if link == "correction" else BOB)
-    pair = {
+    named = {
         "rejected": (good, touched, None),
         "correction": (None, touched, correction),
         "correction of": (None, touched, correction),
     }.get(link, (touched, bad, None))
     train_on(session, [(good, bad, None)])
-    train_on(session, [(good, bad, None), pair])
+    train_on(session, [(good, bad, None), named])
     assert delete_member(session, ALICE).marked == ("v2",)
     session.expire_all()
     assert marked(session) == {"v2"}
@@ -211,7 +197,6 @@ def test_manifests_forget_deleted_rows(session: Session) -> None:
     version = train_on(session, [(good, hers, None), (None, good, correction)])
     delete_member(session, ALICE)
     session.expire_all()
-    assert version.round_id is not None
     first, second = read_manifest(session, version.round_id)
     assert (first.chosen_reply_id, first.rejected_reply_id) == (good, None)
     assert (second.correction_id, second.rejected_reply_id) == (None, good)
@@ -319,7 +304,6 @@ def planner(database: Database) -> Callable[[Session], object]:
         add_siblings(session, 2)
         request_round(session, ensure_personality(session), "test")
         round_ = claim_round(session, "here")
-    assert round_ is not None
     base = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
     settings = tiny_settings(Path("unused"))
     with database.snapshot() as session:
@@ -334,44 +318,23 @@ def deletion_of(user_id: int) -> Callable[[Session], Deletion]:
     return lambda session: delete_member(session, user_id)
 
 
-def race(database: Database, first: Callable[[Session], object], second: Callable[[Session], object]) -> object:
-    """Begin `second` while `first` is done but not committed; return what `second` returned."""
-    results: list[object] = []
-
-    def follow() -> None:
-        with database.transaction() as session:
-            results.append(second(session))
-
-    thread = threading.Thread(target=follow)
-    with database.transaction() as session:
-        first(session)
-        thread.start()
-        thread.join(timeout=0.3)  # it waits for this transaction, or would overlook what it did
-    thread.join()
-    return results[0]
-
-
 def test_a_plan_under_which_nothing_was_taken_back_is_written(database: Database) -> None:
     write = planner(database)
     with database.transaction() as session:
         give_consent(session, CAROL)
         assert write(session) is True
-    with database.snapshot() as session:
-        assert len(read_manifest(session, 1)) == 2
+    assert len(database.fetch(read_manifest, 1)) == 2
 
 
 def test_a_deletion_reaches_a_round_whose_plan_is_not_committed_yet(database: Database) -> None:
     race(database, planner(database), deletion_of(BOB))
-    with database.snapshot() as session:
-        ended = find_round(session, 1)
-    assert ended is not None
+    ended = database.fetch(find_round, 1)
     assert (ended.status, ended.manifest_digest is None) == (RoundStatus.INTERRUPTED, False)
 
 
 def test_a_plan_that_a_deletion_overtakes_is_not_written(database: Database) -> None:
     assert race(database, deletion_of(BOB), planner(database)) is False
-    with database.snapshot() as session:
-        assert read_manifest(session, 1) == []
+    assert database.fetch(read_manifest, 1) == []
 
 
 def sample_of(reply_id: int) -> Callable[[Session], int]:
@@ -395,14 +358,14 @@ def test_messages_of_an_answer_that_was_just_deleted_are_not_stored(database: Da
     race(database, deletion_of(ALICE), lambda session: add_message(session, hers, 501, CHANNEL, 1))
     race(database, lambda session: add_message(session, his, 502, CHANNEL, 1), deletion_of(BOB))
     with database.snapshot() as session:
-        assert count(session, ReplyRow) == count(session, ReplyMessageRow) == 0
+        assert session.query(ReplyRow).count() == session.query(ReplyMessageRow).count() == 0
 
 
 # Reactions that are still on Discord after a deletion
 
 
-def stand(reply_id: int, user_id: int, *, reread: bool, emoji: str = "👍") -> VoteEvent:
-    return VoteEvent(reply_id, Thumb(message_of(reply_id), user_id, emoji), added=True, reread=reread)
+def stand(reply_id: int, user_id: int, *, reread: bool) -> VoteEvent:
+    return VoteEvent(reply_id, Thumb(message_of(reply_id), user_id, "👍"), added=True, reread=reread)
 
 
 def test_votes_deleted_do_not_come_back_when_reactions_are_read_again(session: Session) -> None:
@@ -437,9 +400,7 @@ def test_a_second_deletion_counts_from_its_own_moment(session: Session) -> None:
 
 
 def test_reactions_read_again_during_a_deletion_do_not_bring_votes_back(database: Database) -> None:
-    with database.transaction() as session:
-        reply = add_reply(session, speakers=[CAROL])
+    reply = database.call(add_reply, speakers=[CAROL])
     race(database, deletion_of(BOB), lambda session: append_events(session, [stand(reply, BOB, reread=True)]))
     race(database, lambda session: append_events(session, [stand(reply, ALICE, reread=True)]), deletion_of(ALICE))
-    with database.snapshot() as session:
-        assert votes_on(session, reply) == {}
+    assert database.fetch(votes_on, reply) == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.summaries import Memory, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import ArenaStatus, Basis, Origin, PairSource, RoundStatus, Split
+from storage.database.enums import ArenaStatus, Basis, Origin, RoundStatus
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.members import note_members
 from storage.memory import add_note
@@ -27,7 +27,6 @@ from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.retention import (
     LONGEST_WAIT,
-    Expiry,
     Pruned,
     count_past,
     describe_retention,
@@ -39,11 +38,11 @@ from storage.privacy.retention import (
     report_privacy,
 )
 from storage.settings.sections import PrivacySettings
-from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
 from storage.votes.comparisons import Better, compare
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
+from tests.past import add_round, pair
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, ask_twice, vote
 from tests.storage.privacy.test_consent import train_on
 
@@ -75,21 +74,19 @@ ANSWERS = st.builds(
     days=st.sampled_from([0, KEPT_DAYS + 1, LONGEST_WAIT.days - 1, LONGEST_WAIT.days + 1]),
     basis=st.sampled_from([None, *Basis]),
     named_by=st.sampled_from([None, RoundStatus.PUBLISHED, RoundStatus.REJECTED, RoundStatus.RUNNING]),
-    link=st.sampled_from(["chosen", "rejected", "correction"]),
+    link=st.sampled_from(["chosen_reply_id", "rejected_reply_id", "correction_id"]),
     arena=st.sampled_from([None, None, *ArenaStatus]),
 )
 
 
-def age(session: Session, reply_id: int, days: float) -> None:
-    moment = utc_now() - timedelta(days=days)
-    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=moment))
+def ago(days: float) -> datetime:
+    return utc_now() - timedelta(days=days)
 
 
 def put(session: Session, old: Old) -> int:
-    reply_id = add_reply(session, basis=old.basis)
+    reply_id = add_reply(session, basis=old.basis, at=ago(old.days))
     vote(session, reply_id, BOB, Vote.UP)
     correction = add_correction(session, reply_id, "better")
-    age(session, reply_id, old.days)
     if old.arena is not None:
         arena = prepare_arena(
             session,
@@ -103,37 +100,15 @@ def put(session: Session, old: Old) -> int:
         session.execute(update(ArenaRow).where(ArenaRow.id == arena.id).values(status=old.arena))
         session.add(ArenaAnswerRow(arena_id=arena.id, position=1, reply_id=reply_id))
     if old.named_by is not None:
-        name(session, reply_id, correction, old)
+        named = correction if old.link == "correction_id" else reply_id
+        named_in = [pair(None, None, **{old.link: named})]
+        add_round(session, 0, named_in, personality_id=ensure_personality(session), status=old.named_by)
     session.flush()
     return reply_id
 
 
-def name(session: Session, reply_id: int, correction: int, old: Old) -> None:
-    """Add a round of that status with the answer in its manifest."""
-    pair = ManifestPair(
-        PairSource.SIBLINGS,
-        Split.TRAIN,
-        1.0,
-        rejected_reply_id=reply_id if old.link == "rejected" else None,
-        chosen_reply_id=reply_id if old.link == "chosen" else None,
-        correction_id=correction if old.link == "correction" else None,
-    )
-    round_, _ = request_round(session, ensure_personality(session, f"p{reply_id}"), "test")
-    claim_round(session, "here")
-    set_manifest(session, round_.id, [pair], parent_version_id=None, settings={})
-    assert old.named_by is not None
-    if old.named_by is not RoundStatus.RUNNING:
-        finish_round(session, round_.id, old.named_by, "")
-
-
-def expiry_now(privacy: PrivacySettings = PRIVACY) -> Expiry:
-    expiry = read_expiry(privacy)
-    assert expiry is not None
-    return expiry
-
-
 def prune_all(session: Session, privacy: PrivacySettings = PRIVACY) -> Pruned:
-    expiry = expiry_now(privacy)
+    expiry = read_expiry(privacy)
     total = Pruned()
     while due := past_replies(session, expiry, limit=2):
         total += prune_replies(session, expiry, due)
@@ -147,7 +122,7 @@ def test_old_data_is_deleted_except_what_a_version_was_trained_on(session: Sessi
     undo = session.begin_nested()
     ids = [put(session, old) for old in answers]
     gone = {id_ for id_, old in zip(ids, answers, strict=True) if old.goes}
-    assert count_past(session, expiry_now()) == len(gone)
+    assert count_past(session, read_expiry(PRIVACY)) == len(gone)
     pruned = prune_all(session)
     assert (pruned.replies, pruned.votes, pruned.corrections) == (len(gone),) * 3
     assert set(session.scalars(select(ReplyRow.id))) == set(ids) - gone
@@ -156,18 +131,14 @@ def test_old_data_is_deleted_except_what_a_version_was_trained_on(session: Sessi
 
 
 def test_a_version_keeps_its_answers_however_its_round_ended(session: Session) -> None:
-    hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
+    hers, other = (add_reply(session, basis=None, at=ago(100)) for _ in range(2))
     train_on(session, [(hers, other, None)])
-    for reply_id in (hers, other):
-        age(session, reply_id, 100)
     assert prune_all(session) == Pruned()
 
 
 def test_answers_that_a_round_listed_in_the_meantime_are_kept(session: Session) -> None:
-    hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
-    for reply_id in (hers, other):
-        age(session, reply_id, 100)
-    expiry = expiry_now()
+    hers, _other = (add_reply(session, basis=None, at=ago(100)) for _ in range(2))
+    expiry = read_expiry(PRIVACY)
     due = past_replies(session, expiry)
     train_on(session, [(hers, None, None)])
     assert prune_replies(session, expiry, due).replies == 1
@@ -230,7 +201,7 @@ def test_answers_from_which_the_bot_learns_wait_longer_but_not_for_ever(
     younger, older = answers(session), answers(session)
     for reply_ids, difference in ((younger, -1), (older, 1)):
         for reply_id in reply_ids:
-            age(session, reply_id, days + difference)
+            session.get_one(ReplyRow, reply_id).created_at = ago(days + difference)
     prune_all(session, privacy)
     assert list(session.scalars(select(ReplyRow.id).order_by(ReplyRow.id))) == younger
 
@@ -243,8 +214,7 @@ def test_people_are_told_that_votes_do_not_keep_answers_that_they_do_not_teach()
 
 
 def test_whoever_keeps_everything_longer_keeps_what_teaches_as_long(session: Session) -> None:
-    [kept] = voted(session)
-    age(session, kept, 300)
+    vote(session, add_reply(session, basis=None, at=ago(300)), ALICE, Vote.UP)
     assert prune_all(session, PrivacySettings(retention_days=365)) == Pruned()
 
 
@@ -255,15 +225,11 @@ def test_without_a_retention_limit_nothing_is_deleted() -> None:
 def test_old_summaries_and_join_dates_without_votes_are_deleted(session: Session) -> None:
     for channel_id in (CHANNEL, CHANNEL + 1):
         write_summary(session, channel_id, Memory(), Memory("they spoke", 9, 0, frozenset({ALICE}), 1))
-    session.execute(
-        update(ConversationRow)
-        .where(ConversationRow.channel_id == CHANNEL)
-        .values(updated_at=utc_now() - timedelta(days=31))
-    )
+    session.execute(update(ConversationRow).where(ConversationRow.channel_id == CHANNEL).values(updated_at=ago(31)))
     note_members(session, 1, {ALICE: utc_now(), BOB: utc_now()})
     vote(session, add_reply(session), BOB, Vote.UP)
     session.expire_all()
-    pruned = prune_rest(session, utc_now() - timedelta(days=30))
+    pruned = prune_rest(session, ago(30))
     session.expire_all()
     assert (pruned.summaries, pruned.memberships) == (1, 1)
     assert read_memory(session, CHANNEL) == Memory(forgotten_to=9)
@@ -274,10 +240,9 @@ def test_old_summaries_and_join_dates_without_votes_are_deleted(session: Session
 def test_alerts_that_ended_long_ago_are_deleted(session: Session) -> None:
     record_alerts(session, EVERYBODY, [AlertKind(key, key, "mend it") for key in ("old", "over", "lasting")])
     record_alerts(session, EVERYBODY, [AlertKind("lasting", "lasting", "mend it")])
-    long_ago = utc_now() - timedelta(days=31)
-    session.execute(update(AlertRow).where(AlertRow.key == "old").values(ended_at=long_ago))
-    session.execute(update(AlertRow).values(raised_at=long_ago))
-    prune_rest(session, utc_now() - timedelta(days=30))
+    session.execute(update(AlertRow).where(AlertRow.key == "old").values(ended_at=ago(31)))
+    session.execute(update(AlertRow).values(raised_at=ago(31)))
+    prune_rest(session, ago(30))
     assert sorted(session.scalars(select(AlertRow.key))) == ["lasting", "over"]
 
 
@@ -288,8 +253,8 @@ def test_alerts_that_ended_long_ago_are_deleted(session: Session) -> None:
 def filled(session: Session) -> Session:
     """ALICE asked twice, once beside BOB; she voted, suggested, and wrote a note."""
     own = add_reply(session, prompt="secret of alice", speakers=[ALICE], guild_id=1, basis=None)
-    shared = add_reply(session, prompt="secret of bob", speakers=[ALICE, BOB], author_id=BOB, guild_id=1, basis=None)
-    age(session, shared, 200)
+    of_bob = {"prompt": "secret of bob", "author_id": BOB, "at": ago(200)}
+    shared = add_reply(session, speakers=[ALICE, BOB], guild_id=1, basis=None, **of_bob)
     vote(session, own, ALICE, Vote.UP)
     vote(session, own, ALICE, Vote.UP, added=False)
     add_correction(session, shared, "better of alice", author_id=ALICE)
@@ -302,7 +267,6 @@ def filled(session: Session) -> Session:
 def test_stored_data_of_a_member_is_counted(filled: Session) -> None:
     found = summarize_member_data(filled, ALICE)
     assert (found.answers, found.votes, found.suggestions, found.notes, found.documents) == (2, 1, 1, 1, 0)
-    assert found.oldest is not None
     assert (utc_now() - found.oldest).days == 200
     assert found.consents_since is not None
     assert summarize_member_data(filled, 999).oldest is None
@@ -353,5 +317,4 @@ def test_the_report_counts_by_basis_and_age_and_says_what_was_deleted(filled: Se
 
 
 def test_reports_and_pruning_read_a_database_without_rows(database: Database) -> None:
-    with database.snapshot() as session:
-        assert report_privacy(session, PrivacySettings(), utc_now()).answers == {}
+    assert database.fetch(report_privacy, PrivacySettings(), utc_now()).answers == {}

@@ -21,9 +21,9 @@ from storage.errors import (
     VersionWithdrawn,
 )
 from storage.operations.audit import AuditedAction
-from storage.releases.promotion import ReleaseRequest, promote, promote_version, roll_back_champion
+from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
 from storage.releases.versions import Version, read_alias
-from tests.storage.releases.test_versions import add
+from tests.past import add_version, lead
 
 ACTION = AuditedAction("alice (7)", "version promote", "version: v1", "kinder")
 OpenFiles = Callable[[Version | None], object]
@@ -31,8 +31,7 @@ OpenFiles = Callable[[Version | None], object]
 
 @pytest.fixture
 def version(database: Database, personality_id: int) -> Version:
-    with database.transaction() as session:
-        return add(session, personality_id)
+    return database.call(add_version)
 
 
 def request(personality_id: int, open_files: OpenFiles = lambda _: None, name: str = "v1") -> ReleaseRequest:
@@ -51,7 +50,6 @@ def test_a_promotion_is_done_and_recorded(database: Database, personality_id: in
     assert recorded(database) == ["version promote"]
     with database.snapshot() as session:
         row = session.scalars(select(AliasMoveRow)).first()
-        assert row is not None
         assert (row.moved_by, row.reason) == ("alice (7)", "kinder")
 
 
@@ -71,8 +69,7 @@ def test_an_unknown_version_and_one_that_did_not_pass_are_refused_before_files_a
     def open_files(_: Version | None) -> None:
         pytest.fail("its files were opened")
 
-    with database.transaction() as session:
-        add(session, personality_id, verdict=GateVerdict.FAIL)
+    database.call(add_version, verdict=GateVerdict.FAIL)
     with pytest.raises(VersionNotFound):
         promote_version(database, ACTION, request(personality_id, open_files, "v9"))
     with pytest.raises(GateNotPassed):
@@ -95,7 +92,7 @@ def withdraw(session: Session) -> None:
 
 
 def promote_another(session: Session) -> None:
-    promote(session, 1, add(session, 1), expected_generation=0, by="bob", reason="")
+    lead(session, add_version(session))
 
 
 @pytest.mark.usefixtures("version")
@@ -117,5 +114,4 @@ def test_changes_while_the_files_were_opened_are_found(
     with pytest.raises(error):
         promote_version(database, ACTION, request(personality_id, open_files))
     assert recorded(database) == []
-    with database.snapshot() as session:
-        assert read_alias(session, personality_id).target == champion
+    assert database.fetch(read_alias, personality_id).target == champion

@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, Split
 from storage.database.tables import (
     AliasMoveRow,
-    RoundPairRow,
     RoundRow,
     VersionRow,
 )
@@ -26,14 +25,14 @@ from storage.releases.announcements import (
     unannounced,
 )
 from storage.releases.contests import read_contest
-from storage.releases.promotion import conclude, promote, roll_back
+from storage.releases.promotion import conclude
 from storage.releases.versions import AliasMove, Version, find_version, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
 from storage.wording import SCHEDULE
-from tests.past import add_version, quarantine
+from tests.past import add_round, add_version, go_back, lead, pair, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, choose, vote
-from tests.storage.together import together
+from tests.storage.together import at_once
 
 
 @dataclass
@@ -43,44 +42,18 @@ class Server:
 
     def add(self, parent: Version | None = None, verdict: GateVerdict = GateVerdict.PASS, **pairs: int) -> Version:
         """Add a version, made by a round that trained on so many pairs by source, with one more for validation."""
-        row = RoundRow(
-            personality_id=self.personality_id,
-            requested_by="alice",
-            status=RoundStatus.PUBLISHED,
-            gate={"verdict": verdict, "checks": [{"name": "x", "outcome": verdict, "sentence": "it babbles"}]},
-        )
-        self.session.add(row)
-        self.session.flush()
-        splits = [(source, Split.TRAIN) for source, number in pairs.items() for _ in range(number)]
-        splits += [(PairSource.SIBLINGS, Split.VALIDATION)] if pairs else []
-        self.session.add_all(
-            RoundPairRow(round_id=row.id, position=i, source=PairSource(source), split=split, weight=0.5)
-            for i, (source, split) in enumerate(splits)
-        )
-        return add_version(self.session, row.id, parent, personality_id=self.personality_id, verdict=verdict)
+        manifest = [pair(None, None, source=PairSource(source)) for source in pairs for _ in range(pairs[source])]
+        manifest += [pair(None, None, split=Split.VALIDATION)] if pairs else []
+        gate = {"verdict": verdict, "checks": [{"name": "x", "outcome": verdict, "sentence": "it babbles"}]}
+        return add_version(self.session, add_round(self.session, 0, manifest, gate=gate), parent, verdict=verdict)
 
     def promote(self, to: Version | None, *, override: bool = False) -> None:
-        generation = read_alias(self.session, self.personality_id).generation
-        promote(
-            self.session,
-            self.personality_id,
-            to,
-            expected_generation=generation,
-            by="alice",
-            reason="kinder",
-            override=override,
-        )
-
-    def roll_back(self) -> None:
-        generation = read_alias(self.session, self.personality_id).generation
-        roll_back(self.session, self.personality_id, expected_generation=generation, by="bob", reason="worse")
+        lead(self.session, to, reason="kinder", override=override)
 
     def judge(self, version: Version, *, auto_promote: bool = False, **sides: int) -> None:
         """Let people choose between the version and the champion, and do what that decides."""
         choose(self.session, version, read_alias(self.session, self.personality_id).version, **sides)
         contest = read_contest(self.session, self.personality_id, VoteSettings())
-        assert contest is not None
-        assert contest.decision is not None
         assert conclude(self.session, contest, contest.decision, ReleaseSettings(auto_promote=auto_promote))
 
     def waiting(self) -> list[OutboxMessage[Announceable]]:
@@ -91,9 +64,7 @@ class Server:
         return entry.content if entry else None
 
     def story(self) -> PromotionAnnouncement:
-        news = self.next()
-        assert news is not None
-        story = prepare_announcement(self.session, news)
+        story = prepare_announcement(self.session, self.next())
         assert isinstance(story, PromotionAnnouncement)
         return story
 
@@ -106,7 +77,7 @@ def server(session: Session, personality_id: int) -> Server:
 def test_every_move_of_the_champion_is_news_once_and_in_order(server: Server) -> None:
     assert not server.waiting()
     server.promote(server.add())
-    server.roll_back()
+    go_back(server.session)
     assert server.waiting()
     told = [server.next(), server.next()]
     assert [news.reason for news in told if isinstance(news, AliasMove)] == ["kinder", "worse"]
@@ -134,7 +105,6 @@ def test_a_version_that_people_decided_about_is_news_once(server: Server, sides:
     server.judge(version, **sides)
     news = server.next()
     assert news == find_version(server.session, version.id)
-    assert news is not None
     assert prepare_announcement(server.session, news) == news
     assert server.next() is None
 
@@ -147,7 +117,6 @@ def test_a_promotion_by_what_people_decided_is_news_instead(server: Server) -> N
 def test_an_announcement_that_could_not_be_sent_is_tried_again(server: Server) -> None:
     server.promote(server.add())
     entry = take(server.session, server.waiting())
-    assert entry is not None
     give_back(server.session, entry)
     assert server.next() == entry.content
 
@@ -168,13 +137,7 @@ def test_one_of_two_bots_announces(database: Database, personality_id: int) -> N
     with database.transaction() as session:
         server = Server(session, personality_id)
         server.promote(server.add())
-    told = []
-
-    def tell(_: int) -> None:
-        with database.transaction() as session:
-            told.append(Server(session, personality_id).next())
-
-    together(4, tell)
+    told = at_once(database, 4, lambda session, _: Server(session, personality_id).next())
     assert len([news for news in told if news is not None]) == 1
 
 

@@ -15,11 +15,11 @@ from storage.personalities.personalities import ensure_personality
 from storage.releases.base_change import begin_base, describe_bases_used
 from storage.releases.bases import ConfiguredBase, base_in_use, previous_base
 from storage.releases.contests import find_rival
-from storage.releases.promotion import promote, release_passed, roll_back
+from storage.releases.promotion import release_passed
 from storage.releases.versions import Version, moves_of, read_alias
 from storage.settings.sections import ReleaseSettings, Settings, TrainingSettings, VoteSettings
 from storage.votes.votes import Vote
-from tests.past import add_version
+from tests.past import add_version, go_back, lead
 from tests.seeding import BOB, add_reply, vote
 
 OLD = ConfiguredBase(setting="bundled", name="SmolLM2", revision="a" * 16)
@@ -47,18 +47,13 @@ def version_of(
     )
 
 
-def lead(session: Session, personality_id: int, version: Version | None) -> None:
-    generation = read_alias(session, personality_id).generation
-    promote(session, personality_id, version, expected_generation=generation, by="ann", reason="")
-
-
 def champion(session: Session, personality_id: int, alias: str = CHAMPION) -> str:
     return read_alias(session, personality_id, alias).target
 
 
 def test_the_champion_waits_for_its_base_and_comes_back_with_it(session: Session, personality_id: int) -> None:
     first = version_of(session, personality_id, OLD)
-    lead(session, personality_id, first)
+    lead(session, first)
     (moved,) = begin_base(session, NEW, by="ann")
     assert (moved.before, moved.after) == ("v1", "base")
     assert champion(session, personality_id) == "base"
@@ -70,48 +65,45 @@ def test_the_champion_waits_for_its_base_and_comes_back_with_it(session: Session
         f"org/new ({NEW.revision})",
     )
 
-    lead(session, personality_id, version_of(session, personality_id, NEW))
+    lead(session, version_of(session, personality_id, NEW))
     begin_base(session, OLD, by="ann")
     assert (champion(session, personality_id), champion(session, personality_id, LAST_GOOD)) == ("v1", "base")
     begin_base(session, NEW, by="ann")
     assert champion(session, personality_id) == "v2"
-    assert (previous := previous_base(session)) is not None
-    assert previous.setting == "bundled"
+    assert previous_base(session).setting == "bundled"
 
 
 def test_a_bare_base_that_was_chosen_stays_chosen(session: Session, personality_id: int) -> None:
-    lead(session, personality_id, version_of(session, personality_id, OLD))
-    roll_back(session, personality_id, expected_generation=1, by="ann", reason="")
+    lead(session, version_of(session, personality_id, OLD))
+    go_back(session)
     begin_base(session, NEW, by="ann")
     begin_base(session, OLD, by="ann")
     assert champion(session, personality_id) == "base"
 
 
 def test_where_the_bare_base_leads_on_both_there_is_nothing_to_roll_back(session: Session, personality_id: int) -> None:
-    lead(session, personality_id, version_of(session, personality_id, OLD))
-    lead(session, personality_id, None)
+    lead(session, version_of(session, personality_id, OLD))
+    lead(session, None)
     begin_base(session, NEW, by="ann")
     assert champion(session, personality_id, LAST_GOOD) == "base"
     with pytest.raises(NothingToRollBack):
-        roll_back(session, personality_id, expected_generation=2, by="ann", reason="")
+        go_back(session)
 
 
 def test_an_edited_base_is_noticed_even_if_no_base_was_recorded(session: Session) -> None:
     personality_id = ensure_personality(session)
-    lead(session, personality_id, version_of(session, personality_id, OLD))
+    lead(session, version_of(session, personality_id, OLD))
     assert begin_base(session, OLD, by="start") == []
-    lead(session, personality_id, version_of(session, personality_id, OLD, GateVerdict.PASS))
+    lead(session, version_of(session, personality_id, OLD, GateVerdict.PASS))
     assert [move.after for move in begin_base(session, NEW, by="start")] == ["base"]
 
 
 def test_a_second_process_with_the_same_base_changes_nothing(session: Session, personality_id: int) -> None:
     begin_base(session, NEW, by="bot")
     assert begin_base(session, NEW, by="another bot") == []
-    assert (used := base_in_use(session)) is not None
-    assert used.begun_by == "bot"
+    assert base_in_use(session).begun_by == "bot"
     begin_base(session, replace(NEW, setting="/models/new"), by="bot")  # the same files in another place
-    assert (previous := previous_base(session)) is not None
-    assert previous.setting == "bundled"
+    assert previous_base(session).setting == "bundled"
 
 
 def test_versions_of_another_base_cannot_lead_or_be_compared(session: Session, personality_id: int) -> None:
@@ -122,10 +114,9 @@ def test_versions_of_another_base_cannot_lead_or_be_compared(session: Session, p
     with pytest.raises(
         VersionOfOtherBase, match=r"v1 was trained on the base SmolLM2 \(a+\), but org/new \(b+\) answers"
     ):
-        lead(session, personality_id, first)
+        lead(session, first)
     begin_base(session, OLD, by="ann")
-    assert (rival := find_rival(session, personality_id)) is not None
-    assert rival.name == "v2"
+    assert find_rival(session, personality_id).name == "v2"
 
 
 @pytest.mark.parametrize("auto_promote", [True, False])
@@ -142,7 +133,7 @@ def test_a_version_whose_base_was_left_while_it_trained_waits_for_it(
 
 def test_old_champions_keep_their_files(session: Session, personality_id: int) -> None:
     first, *_ = (version_of(session, personality_id, OLD) for _ in range(3))
-    lead(session, personality_id, first)
+    lead(session, first)
     begin_base(session, NEW, by="ann")
     for _ in range(2):
         version_of(session, personality_id, NEW, GateVerdict.NOT_ENOUGH_EVIDENCE)

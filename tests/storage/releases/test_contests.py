@@ -32,7 +32,7 @@ from storage.releases.contests import (
     normalized,
     read_contest,
 )
-from storage.releases.promotion import conclude, promote, roll_back
+from storage.releases.promotion import conclude
 from storage.releases.versions import Version, ask_gate, find_version, id_of, read_alias
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.sittings.sittings import choose_two
@@ -40,9 +40,9 @@ from storage.statistics import e_value
 from storage.votes.comparisons import Better, compare
 from storage.votes.votes import Vote
 from tests import past
-from tests.past import add_version
+from tests.past import add_version, go_back, lead
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, ask_twice, choose, vote
-from tests.storage.together import together
+from tests.storage.together import at_once
 from tests.storage.trail import trail_of
 
 VOTES = VoteSettings()
@@ -73,14 +73,11 @@ def score(session: Session, version: Version) -> tuple[int, int, int, int]:
 
 
 def contest_of(session: Session, version: Version) -> Contest:
-    contest = read_contest(session, version.personality_id, VOTES)
-    assert contest is not None
-    return contest
+    return read_contest(session, version.personality_id, VOTES)
 
 
 def decide(session: Session, version: Version, settings: ReleaseSettings = RELEASE) -> bool:
     contest = contest_of(session, version)
-    assert contest.decision is not None
     return conclude(session, contest, contest.decision, settings)
 
 
@@ -104,10 +101,9 @@ def test_only_pairs_of_exactly_these_two_count(session: Session, personality_id:
     other = add(session, personality_id)
     for pair in ((v1, other), (other, None), (v1, v1), (None, None)):
         compare(session, *ask_twice(session, *pair), ALICE, NEW)
-    early = ask_twice(session, v1, None)
-    session.execute(update(ReplyRow).where(ReplyRow.id.in_(early)).values(created_at=utc_now() - timedelta(days=2)))
+    early = ask_twice(session, v1, None, at=utc_now() - timedelta(days=2))
     weak = ask_twice(session, v1, None)
-    session.execute(update(ReplyRow).where(ReplyRow.id == weak[1]).values(strength=0.5))
+    session.get_one(ReplyRow, weak[1]).strength = 0.5
     for found in (early, weak):
         compare(session, *found, ALICE, NEW)
     assert members_of(session, v1) == Standing(left_out={LeftOut.OTHER_STRENGTH: 1})
@@ -272,9 +268,7 @@ def test_the_most_eager_member_does_not_decide_for_everybody(
     assert found.decision is None
     for voter in voters[:2] * 2:
         choose_one(session, v1, voter, better)
-    decision = contest_of(session, v1).decision
-    assert decision is not None
-    assert decision.verdict is verdict
+    assert contest_of(session, v1).decision.verdict is verdict
 
 
 def test_new_accounts_are_not_the_other_people(session: Session, personality_id: int, v1: Version) -> None:
@@ -291,10 +285,7 @@ def test_new_accounts_are_not_the_other_people(session: Session, personality_id:
 
 def test_people_who_voted_long_ago_are_not_waited_for(session: Session, personality_id: int, v1: Version) -> None:
     for voter in (BOB, CAROL, 1_000):
-        reply_id = add_reply(session)
-        vote(session, reply_id, voter, Vote.UP)
-        long_ago = utc_now() - timedelta(days=40)
-        session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=long_ago))
+        vote(session, add_reply(session, at=utc_now() - timedelta(days=40)), voter, Vote.UP)
     for _ in range(9):
         choose_one(session, v1, ALICE, NEW)
     assert members_of(session, v1).verdict is GateVerdict.PASS
@@ -421,7 +412,6 @@ def test_where_too_few_members_vote_an_admin_decides(session: Session, v1: Versi
         choose_as_admin(session, v1, NEW)
     contest = contest_of(session, v1)
     assert contest.has_few_members
-    assert contest.decision is not None
     assert contest.decision.reason == "people prefer v1 to base: 9 to 0 in blind comparisons, by 1 member"
     assert decide(session, v1)
     for _ in range(9):
@@ -473,7 +463,7 @@ def test_the_newest_version_that_waits_is_compared(session: Session, personality
 
 def test_versions_before_the_champion_are_not_compared(session: Session, personality_id: int, v1: Version) -> None:
     second = add(session, personality_id)
-    promote(session, personality_id, second, expected_generation=0, by="grace", reason="I know", override=True)
+    lead(session, second, reason="I know", override=True)
     assert find_rival(session, personality_id) is None
 
 
@@ -481,7 +471,7 @@ def test_evidence_against_another_champion_counts_anew(session: Session, persona
     choose(session, v1, None, wins=9)
     contest = contest_of(session, v1)
     other = add(session, personality_id, GateVerdict.PASS)
-    promote(session, personality_id, other, expected_generation=0, by="grace", reason="")
+    lead(session, other)
     assert contest.decision is not None
     assert not conclude(session, contest, contest.decision, RELEASE)
     assert members_of(session, v1, other) == Standing()
@@ -584,12 +574,12 @@ def test_a_version_may_be_as_good_as_a_base_that_people_nearly_always_like(
     assert (contest.is_as_good, contest.decision) == (is_as_good, None), "it is never promoted by itself"
     assert ("as good as base, within ten points" in what_decides(contest, weekly=40)) is is_as_good
     with pytest.raises(GateNotPassed):
-        promote(session, personality_id, v1, expected_generation=0, by="grace", reason="as good")
-    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="as good", override=True)
+        lead(session, v1, reason="as good")
+    lead(session, v1, reason="as good", override=True)
 
 
 def test_only_a_first_version_may_be_as_good(session: Session, personality_id: int, v1: Version) -> None:
-    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="try it", override=True)
+    lead(session, v1, reason="try it", override=True)
     v2 = add(session, personality_id, digit="e")
     choose(session, v2, v1, ties=80)
     assert not contest_of(session, v2).is_as_good
@@ -619,8 +609,8 @@ def test_a_ready_version_is_promoted_if_the_operator_wants_it(
 def test_a_version_that_was_taken_back_is_not_promoted_by_itself(
     session: Session, personality_id: int, v1: Version
 ) -> None:
-    promote(session, personality_id, v1, expected_generation=0, by="grace", reason="I know", override=True)
-    roll_back(session, personality_id, expected_generation=1, by="grace", reason="no, I did not")
+    lead(session, v1, reason="I know", override=True)
+    go_back(session)
     choose(session, v1, None, wins=9)
     assert decide(session, v1, AUTOMATIC)
     assert read_alias(session, personality_id).target == "base"
@@ -635,18 +625,8 @@ def test_one_of_several_bots_judges(database: Database, personality_id: int, set
         version = add(session, personality_id)
         choose(session, version, None, wins=9)
         contest = contest_of(session, version)
-    judged = []
-
-    def judge(_: int) -> None:
-        assert contest.decision is not None
-        try:
-            with database.transaction() as session:
-                if conclude(session, contest, contest.decision, settings):
-                    judged.append(True)
-        except AliasConflict:
-            pass
-
-    together(4, judge)
-    assert judged == [True]
-    with database.snapshot() as session:
-        assert len(trail_of(session, personality_id)) == settings.auto_promote
+    judged = at_once(
+        database, 4, lambda session, _: conclude(session, contest, contest.decision, settings), AliasConflict
+    )
+    assert judged.count(True) == 1
+    assert len(database.fetch(trail_of, personality_id)) == settings.auto_promote

@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 from storage.database.enums import GateVerdict, TrainingSource
 from storage.releases.contests import find_rival
 from storage.releases.pair_share import FIRST_CHOICES, first_choices_left, read_pair_share
-from storage.releases.promotion import promote
 from storage.votes.comparisons import Better, compare
-from tests.past import add_round, add_version
+from tests.past import add_round, add_version, lead
 from tests.seeding import ALICE, ask_twice
 
 
@@ -46,7 +45,7 @@ def test_after_the_first_round_the_share_is_that_of_the_settings(session: Sessio
 @pytest.mark.parametrize("source", [TrainingSource.EXAMPLES, None], ids=["made from examples", "imported"])
 def test_choices_come_first_after_a_starter_too(session: Session, personality_id: int, share, source) -> None:
     starter = add_version(session, add_round(session, 0, learns_from=source) if source else None)
-    promote(session, personality_id, starter, expected_generation=0, by="grace", reason="ours")
+    lead(session, starter)
     compare(session, *ask_twice(session, starter, starter), ALICE, Better.FIRST)
     session.flush()
     assert (share(), first_choices_left(session, personality_id)) == (0.2, FIRST_CHOICES - 1)

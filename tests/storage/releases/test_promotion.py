@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 
 import pytest
 from sqlalchemy import update
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database
 from storage.database.enums import LAST_GOOD, GateVerdict
-from storage.database.tables import RoundRow, VersionRow
+from storage.database.tables import VersionRow
 from storage.errors import (
     NOT_READY,
     AliasConflict,
@@ -21,6 +21,7 @@ from storage.errors import (
 )
 from storage.releases.promotion import promote, roll_back
 from storage.releases.versions import (
+    Alias,
     Version,
     failed_checks,
     find_version,
@@ -29,58 +30,47 @@ from storage.releases.versions import (
     read_alias,
     version_named,
 )
-from tests.storage.releases.test_versions import add, add_chain
-from tests.storage.together import together
+from tests.past import add_round, add_version, go_back, lead
+from tests.storage.releases.test_versions import add_chain
+from tests.storage.together import at_once
 from tests.storage.trail import trail_of
 
 pytestmark = pytest.mark.both_databases
 
 
-def make_champion(session: Session, personality_id: int, to: Version | None) -> None:
-    generation = read_alias(session, personality_id).generation
-    promote(session, personality_id, to, expected_generation=generation, by="alice", reason="sounds better")
-
-
-def back(session: Session, personality_id: int) -> str:
-    generation = read_alias(session, personality_id).generation
-    return roll_back(session, personality_id, expected_generation=generation, by="bob", reason="worse").target
-
-
 def test_promotion_moves_the_champion_and_remembers_the_one_before(session: Session, personality_id: int) -> None:
-    first, second = add_chain(session, personality_id, 2)
-    make_champion(session, personality_id, first)
-    make_champion(session, personality_id, second)
+    first, second = add_chain(session, 2)
+    lead(session, first, second)
     assert read_alias(session, personality_id).version == second
     assert read_alias(session, personality_id, LAST_GOOD).version == first
 
 
 def test_the_base_can_be_promoted(session: Session, personality_id: int) -> None:
-    version = add(session, personality_id)
-    make_champion(session, personality_id, version)
-    make_champion(session, personality_id, None)
+    version = add_version(session)
+    lead(session, version, None)
     assert read_alias(session, personality_id).target == "base"
     assert read_alias(session, personality_id, LAST_GOOD).version == version
 
 
 def test_promoting_the_champion_changes_nothing(session: Session, personality_id: int) -> None:
-    version = add(session, personality_id)
-    make_champion(session, personality_id, version)
+    version = add_version(session)
+    lead(session, version)
     # Marked by a deletion since `version` was read: it is still the same version.
     session.execute(update(VersionRow).values(trained_on_deleted_data=True))
     with pytest.raises(AlreadyChampion, match="v1 is already in use: nothing was changed"):
-        make_champion(session, personality_id, version)
+        lead(session, version)
     assert len(trail_of(session, personality_id)) == 1
 
 
 def test_promoting_the_base_where_it_answers_changes_nothing(session: Session, personality_id: int) -> None:
     with pytest.raises(AlreadyChampion, match="base is already in use"):
-        make_champion(session, personality_id, None)
+        lead(session, None)
 
 
 def test_every_move_leaves_a_line(session: Session, personality_id: int) -> None:
-    version = add(session, personality_id)
-    make_champion(session, personality_id, version)
-    back(session, personality_id)
+    version = add_version(session)
+    lead(session, version, by="alice", reason="sounds better")
+    go_back(session, by="bob")
     newest, oldest = trail_of(session, personality_id)
     assert (oldest.generation, oldest.from_version_id, oldest.to_version_id) == (1, None, version.id)
     assert (oldest.moved_by, oldest.reason) == ("alice", "sounds better")
@@ -98,29 +88,20 @@ CHECKS = [
 ]
 
 
-def add_doubtful(session: Session, personality_id: int, verdict: GateVerdict = GateVerdict.FAIL) -> Version:
+def add_doubtful(session: Session, verdict: GateVerdict = GateVerdict.FAIL) -> Version:
     """Add a version that the gate did not pass, and the round that says why."""
-    gate = {"verdict": verdict, "checks": CHECKS}
-    row = RoundRow(personality_id=personality_id, requested_by="alice", gate=gate)
-    session.add(row)
-    session.flush()
-    return add(session, personality_id, verdict=verdict, round_id=row.id)
-
-
-def override(session: Session, personality_id: int, to: Version | None, reason: str = "it is only a test") -> None:
-    generation = read_alias(session, personality_id).generation
-    promote(session, personality_id, to, expected_generation=generation, by="alice", reason=reason, override=True)
+    return add_version(session, add_round(session, 0, gate={"verdict": verdict, "checks": CHECKS}), verdict=verdict)
 
 
 @pytest.mark.parametrize("verdict", [GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE])
 def test_a_version_that_did_not_pass_is_not_promoted_and_the_reasons_are_named(
     session: Session, personality_id: int, verdict: GateVerdict
 ) -> None:
-    doubtful = add_doubtful(session, personality_id, verdict)
+    doubtful = add_doubtful(session, verdict)
     assert find_version(session, doubtful.id) == doubtful
     assert doubtful.verdict is verdict
     with pytest.raises(GateNotPassed) as refusal:
-        make_champion(session, personality_id, doubtful)
+        lead(session, doubtful)
     said = NOT_READY[verdict]
     assert str(refusal.value) == (
         f"v1 is not ready ({said}: answers moved 4.2 nats per token; 5 pairs were held out, 8 are needed): "
@@ -130,15 +111,15 @@ def test_a_version_that_did_not_pass_is_not_promoted_and_the_reasons_are_named(
 
 
 def test_without_a_round_the_verdict_alone_is_named(session: Session, personality_id: int) -> None:
-    doubtful = add(session, personality_id, verdict=GateVerdict.FAIL)
+    doubtful = add_version(session, verdict=GateVerdict.FAIL)
     assert failed_checks(session, doubtful) == []
     with pytest.raises(GateNotPassed, match=r"v1 is not ready \(it failed a check\): "):
-        make_champion(session, personality_id, doubtful)
+        lead(session, doubtful)
 
 
 def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, personality_id: int) -> None:
-    doubtful = add_doubtful(session, personality_id)
-    override(session, personality_id, doubtful)
+    doubtful = add_doubtful(session)
+    lead(session, doubtful, reason="it is only a test", override=True)
     (move,) = trail_of(session, personality_id)
     assert (move.to_version_id, move.overrides_gate, move.reason) == (doubtful.id, True, "it is only a test")
     assert moves_of(session, doubtful) == [move]
@@ -146,23 +127,23 @@ def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, p
 
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_an_override_without_a_reason_is_refused(session: Session, personality_id: int, reason: str) -> None:
-    doubtful = add_doubtful(session, personality_id)
+    doubtful = add_doubtful(session)
     with pytest.raises(OverrideNeedsReason, match="say why v1 should answer"):
-        override(session, personality_id, doubtful, reason)
+        lead(session, doubtful, reason=reason, override=True)
     assert trail_of(session, personality_id) == []
 
 
 def test_no_override_is_noted_if_nothing_is_overridden(session: Session, personality_id: int) -> None:
-    override(session, personality_id, add(session, personality_id))
-    override(session, personality_id, None, reason="")
+    lead(session, add_version(session), reason="it is only a test", override=True)
+    lead(session, None, override=True)
     assert [move.overrides_gate for move in trail_of(session, personality_id)] == [False, False]
 
 
 def test_rolling_back_asks_no_gate(session: Session, personality_id: int) -> None:
-    doubtful = add_doubtful(session, personality_id)
-    override(session, personality_id, doubtful)
-    make_champion(session, personality_id, add(session, personality_id))
-    assert back(session, personality_id) == "v1"
+    doubtful = add_doubtful(session)
+    lead(session, doubtful, reason="it is only a test", override=True)
+    lead(session, add_version(session))
+    assert go_back(session) == "v1"
 
 
 # Rolling back
@@ -171,13 +152,12 @@ def test_rolling_back_asks_no_gate(session: Session, personality_id: int) -> Non
 def test_roll_back_from_a_champion_that_was_called_good_walks_to_its_parent(
     session: Session, personality_id: int
 ) -> None:
-    first, second = add_chain(session, personality_id, 2)
-    make_champion(session, personality_id, first)
-    make_champion(session, personality_id, second)
+    first, second = add_chain(session, 2)
+    lead(session, first, second)
     move_alias(
         session, personality_id, read_alias(session, personality_id, LAST_GOOD), second, by="alice", reason="it is good"
     )
-    assert back(session, personality_id) == "v1"
+    assert go_back(session) == "v1"
 
 
 @pytest.mark.parametrize(
@@ -205,23 +185,23 @@ def test_roll_backs_undo_the_last_promotion_and_then_walk_to_the_base(
     session: Session, personality_id: int, promoted: str, answers: list[str]
 ) -> None:
     """v2 continues v1, and v3 continues v2."""
-    add_chain(session, personality_id, 3)
+    add_chain(session, 3)
     for name in promoted.split():
         if name == "back":
-            back(session, personality_id)
+            go_back(session)
         else:
-            make_champion(session, personality_id, version_named(session, personality_id, name))
-    assert [back(session, personality_id) for _ in answers] == answers
+            lead(session, version_named(session, personality_id, name))
+    assert [go_back(session) for _ in answers] == answers
     with pytest.raises(NothingToRollBack, match="the base model is already in use"):
-        back(session, personality_id)
+        go_back(session)
 
 
 # Two admins at once
 
 
 def test_a_move_from_a_stale_view_is_refused(session: Session, personality_id: int) -> None:
-    first, second = add_chain(session, personality_id, 2)
-    make_champion(session, personality_id, first)
+    first, second = add_chain(session, 2)
+    lead(session, first)
     with pytest.raises(AliasConflict) as conflict:
         promote(session, personality_id, second, expected_generation=0, by="bob", reason="stale")
     assert (conflict.value.expected, conflict.value.found) == (0, 1)
@@ -235,30 +215,16 @@ def test_one_of_several_simultaneous_promotions_wins_and_the_others_fail(
 ) -> None:
     admins = 6
     with database.transaction() as session:
-        versions = [add(session, personality_id) for _ in range(admins)]
-    won, lost = [], []
-    seen = threading.Barrier(admins)
+        versions = [add_version(session) for _ in range(admins)]
 
-    def decide(admin: int) -> None:
-        with database.snapshot() as session:
-            generation = read_alias(session, personality_id).generation
-        seen.wait()
-        try:
-            with database.transaction() as session:
-                promote(
-                    session,
-                    personality_id,
-                    versions[admin],
-                    expected_generation=generation,
-                    by=f"admin {admin}",
-                    reason="mine",
-                )
-            won.append(admin)
-        except AliasConflict as conflict:
-            lost.append(conflict.found)
+    def decide(session: Session, admin: int) -> Alias:
+        how = {"expected_generation": 0, "by": f"admin {admin}", "reason": "mine"}
+        return promote(session, personality_id, versions[admin], **how)
 
-    together(admins, decide)
-    assert (len(won), lost) == (1, [1] * (admins - 1))
+    outcomes = at_once(database, admins, decide, AliasConflict)
+    won = [admin for admin, one in enumerate(outcomes) if not isinstance(one, AliasConflict)]
+    assert len(won) == 1
+    assert {one.found for one in outcomes if isinstance(one, AliasConflict)} == {1}
     with database.snapshot() as session:
         assert read_alias(session, personality_id).version == versions[won[0]]
         assert [move.moved_by for move in trail_of(session, personality_id)] == [f"admin {won[0]}"]
@@ -267,24 +233,12 @@ def test_one_of_several_simultaneous_promotions_wins_and_the_others_fail(
 
 def test_a_promotion_and_a_roll_back_at_once_have_one_winner(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
-        first, second, third = add_chain(session, personality_id, 3)
-        for version in (first, second):
-            make_champion(session, personality_id, version)
-    outcomes: list[str] = []
-
-    def decide(admin: int) -> None:
-        try:
-            with database.transaction() as session:
-                if admin == 0:
-                    promote(session, personality_id, third, expected_generation=2, by="alice", reason="better")
-                else:
-                    roll_back(session, personality_id, expected_generation=2, by="bob", reason="worse")
-            outcomes.append("moved")
-        except AliasConflict:
-            outcomes.append("conflict")
-
-    together(2, decide)
-    assert sorted(outcomes) == ["conflict", "moved"]
+        first, second, third = add_chain(session, 3)
+        lead(session, first, second)
+    how = {"expected_generation": 2, "by": "alice", "reason": "better"}
+    work = partial(promote, to=third, **how), partial(roll_back, **how)
+    outcomes = at_once(database, 2, lambda session, admin: work[admin](session, personality_id), AliasConflict)
+    assert sorted(isinstance(one, AliasConflict) for one in outcomes) == [False, True]
     with database.snapshot() as session:
         champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
         assert (champion.target, last_good.target) in [("v3", "v2"), ("v1", "base")]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import NOBODY, OPERATOR, Basis, GateVerdict, Label, Origin, Outcome, PairChoice
+from storage.database.enums import NOBODY, OPERATOR, GateVerdict, Label, Origin, Outcome, PairChoice
 from storage.database.tables import ComparisonRow, ReplyRow, SittingPairRow, SittingRow, VersionRow
 from storage.errors import SittingConflict
 from storage.members import DIRECT
@@ -46,31 +46,14 @@ from storage.taste.opinions import read_taste_opinions
 from storage.votes.votes import Vote, read_version_votes, votes_on
 from storage.votes.weights import DISCORD_EPOCH
 from tests.past import add_version
-from tests.seeding import ALICE, BASE_REVISION, BOB
-from tests.storage.together import together
+from tests.seeding import ALICE, BASE_REVISION, BOB, new_reply
+from tests.storage.together import at_once
 
 HOME = (DIRECT, DISCORD_EPOCH)
 
 
 def answer(text: str, origin: Origin = Origin.SITTING, prompt: str = "tea?") -> tuple[NewReply, FinishedReply]:
-    new = NewReply(
-        personality_id=1,
-        version_id=None,
-        base_revision=BASE_REVISION,
-        prompt=f"<|user|>{prompt}<|bot|>",
-        messages=[{"role": "user", "content": prompt}],
-        sampling={},
-        seed=0,
-        prompt_tokens=1,
-        dropped_turns=0,
-        guild_id=None,
-        channel_id=0,
-        author_id=0,
-        source_message_id=None,
-        basis=Basis.PROMPT_BANK,
-        speakers=(),
-        origin=origin,
-    )
+    new = new_reply(prompt, channel_id=NOBODY, origin=origin)
     return new, FinishedReply(answer=text, outcome=Outcome.COMPLETE)
 
 
@@ -97,7 +80,6 @@ def edit_card(session: Session) -> None:
 def label(session: Session, sitting: Sitting, said: Label) -> int:
     """Label the pair that comes next, and return its id."""
     pair = next_pair(session, sitting)
-    assert pair is not None
     label_pair(session, sitting, pair.id, said, HOME)
     session.flush()
     return pair.id
@@ -308,13 +290,7 @@ def test_two_people_at_once_take_two_pairs(database: Database) -> None:
         personality_id = ensure_personality(session)
         draw(session, begin_sitting(session, personality_id, NOBODY), "a", "b", "c", "d")
         sittings = [begin_sitting(session, personality_id, user) for user in (ALICE, BOB)]
-    taken = []
-
-    def take(number: int) -> None:
-        with database.transaction() as session:
-            taken.append(take_spare(session, sittings[number % 2]))
-
-    together(4, take)
+    taken = at_once(database, 4, lambda session, number: take_spare(session, sittings[number % 2]))
     with database.snapshot() as session:
         assert taken == [True] * 4
         assert [count_drawn_ahead(session, sitting.id) for sitting in sittings] == [2, 2]
@@ -329,8 +305,7 @@ def test_nobody_gets_a_prompt_twice(session: Session, sitting: Sitting) -> None:
     assert take_spare(session, again)
     assert not take_spare(session, again)
     assert asked_prompts(session, again) == {"a", "b"}
-    assert (pair := next_pair(session, again)) is not None
-    assert pair.prompt == "b"
+    assert next_pair(session, again).prompt == "b"
 
 
 def test_pairs_that_no_longer_ask_what_matters_are_dropped(session: Session, sitting: Sitting) -> None:
@@ -380,8 +355,7 @@ def test_answers_from_before_the_card_was_edited_are_not_compared(session: Sessi
     draw(session, sitting, "a")
     edit_card(session)
     draw(session, sitting, "b")
-    assert (pair := next_pair(session, sitting)) is not None
-    assert pair.prompt == "b"
+    assert next_pair(session, sitting).prompt == "b"
     drop_outdated(session, sitting)
     assert count_drawn_ahead(session, sitting.id) == 1
 
@@ -402,9 +376,7 @@ def test_a_clock_that_was_set_back_loses_no_pair_of_the_waiting_version(session:
     assert next_pair(session, sitting) is not None
     drop_outdated(session, sitting)
     assert label(session, sitting, Label.SECOND) == pair.id
-    contest = read_contest(session, 1, Settings().votes)
-    assert contest is not None
-    assert len(contest.members.bets) == 1
+    assert len(read_contest(session, 1, Settings().votes).members.bets) == 1
 
 
 def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(session: Session, sitting: Sitting) -> None:
@@ -417,9 +389,7 @@ def test_what_was_chosen_of_one_base_teaches_and_is_no_verdict_on_another(sessio
     assert read_contest(session, 1, Settings().votes) is None
     assert len(read_taste_opinions(session, 1, Settings()).choices) == 1
     begin_base(session, ConfiguredBase(setting="tiny", name="tiny", revision=BASE_REVISION), by="grace")
-    contest = read_contest(session, 1, Settings().votes)
-    assert contest is not None
-    assert contest.members.wins == 1, "it waits again, with what was chosen"
+    assert read_contest(session, 1, Settings().votes).members.wins == 1, "it waits again, with what was chosen"
 
 
 def test_about_the_same_is_a_choice_without_thumbs(session: Session, sitting: Sitting) -> None:

@@ -166,27 +166,20 @@ def test_measures_are_deleted_with_the_answer(session: Session) -> None:
     assert session.scalars(select(ReplyMeasuresRow.reply_id)).all() == [others]
 
 
+DAMAGED = [b"", b"torn", pack_numbers([1.0]), pack_numbers([float("nan")] * len(MEASURES))]
+OLDER = update(ReplyMeasuresRow).values(revision="an older", numbers=pack_numbers([1.0] * len(MEASURES)))
+
+
 @pytest.mark.parametrize(
     "change",
-    [update(ReplyMeasuresRow).values(revision="an older"), delete(ReplyMeasuresRow)],
-    ids=["by another set", "not at all"],
+    [OLDER, delete(ReplyMeasuresRow), *(update(ReplyMeasuresRow).values(numbers=numbers) for numbers in DAMAGED)],
+    ids=["by another set", "not at all", *map(repr, DAMAGED)],
 )
-def test_answers_measured_by_an_earlier_release_are_measured_again(
+def test_answers_without_sound_measures_of_this_release_are_measured_again(
     session: Session, personality_id: int, change: Update | Delete
 ) -> None:
     answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
-    session.execute(update(ReplyMeasuresRow).values(numbers=pack_numbers([1.0])))
     session.execute(change)
-    found = read_taste_data(session, read_taste_opinions(session, personality_id, EVERYONE))
-    assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
-
-
-@pytest.mark.parametrize(
-    "numbers", [b"", b"torn", pack_numbers([1.0]), pack_numbers([float("nan")] * len(MEASURES))], ids=repr
-)
-def test_damaged_measures_are_taken_again(session: Session, personality_id: int, numbers: bytes) -> None:
-    answer_and_vote(session, [SHORT, LONG], BOB, Vote.UP, 0)
-    session.execute(update(ReplyMeasuresRow).values(numbers=numbers))
     found = read_taste_data(session, read_taste_opinions(session, personality_id, EVERYONE))
     assert found.thumbs.x == pytest.approx(style_of([SHORT, LONG]))
 

@@ -38,7 +38,6 @@ def read(session: Session, personality_id: int, settings: Settings = EVERYONE) -
 
 
 def share_of_questions(style: LikedStyle | None) -> float:
-    assert style is not None
     return float(style.raw_mean[NAMES.index("question at the end")])
 
 
@@ -51,7 +50,6 @@ def test_liked_are_answers_with_more_likes_than_dislikes(session: Session, perso
     vote(session, add_reply(session, answer=TELLS), CAROL, Vote.DOWN)
     add_reply(session, answer=TELLS)
     found = read(session, personality_id)
-    assert found is not None
     assert (found.answers, share_of_questions(found)) == (2, 1.0)
 
 
@@ -59,7 +57,6 @@ def test_what_was_chosen_is_liked(session: Session, personality_id: int) -> None
     first, second = add_reply(session, answer=ASKS), add_reply(session, answer=TELLS)
     compare(session, first, second, CAROL, Better.SECOND)
     found = read(session, personality_id)
-    assert found is not None
     assert (found.answers, share_of_questions(found)) == (1, 0.0)
 
 

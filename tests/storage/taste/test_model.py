@@ -350,8 +350,8 @@ def random_answers(count: int) -> Floats:
     return np.random.default_rng(13).normal(size=(count, len(MEASURES)))
 
 
-def extremes(count: int) -> Floats:
-    return np.where(np.random.default_rng(14).random((count, len(MEASURES))) < 0.5, FARTHEST, -FARTHEST)
+def extremes() -> Floats:
+    return np.where(np.random.default_rng(14).random((200, len(MEASURES))) < 0.5, FARTHEST, -FARTHEST)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def extremes(count: int) -> Floats:
         (np.full((10_000, len(MEASURES)), FARTHEST), [0, 1] * 5_000),
         (random_answers(200), [1] * 200),
         (random_answers(200), [0] * 200),
-        (extremes(200), extremes(200)[:, 0] > 0),
+        (extremes(), extremes()[:, 0] > 0),
         (np.zeros((200, len(MEASURES))), [0, 1] * 100),
     ],
     ids=[

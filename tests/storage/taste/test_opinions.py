@@ -115,15 +115,17 @@ def test_a_withdrawn_vote_and_both_thumbs_are_no_opinion(session: Session, perso
     assert read(session, personality_id) == NOTHING
 
 
-def test_votes_of_young_accounts_count_less_and_those_of_new_ones_not_at_all(
-    session: Session, personality_id: int
+@pytest.mark.parametrize("votes", [True, False], ids=["votes", "suggestions"])
+def test_votes_and_suggestions_of_young_accounts_count_less_and_those_of_new_ones_not_at_all(
+    session: Session, personality_id: int, *, votes: bool
 ) -> None:
-    reply_id, half, new = add_reply(session), account(15.01), account(0)
-    for user_id in (half, new):
-        vote(session, reply_id, user_id, Vote.UP)
-    ((liked, weight),) = opinions(session, personality_id, Settings()).values()
-    assert liked
-    assert weight == pytest.approx(0.5, abs=0.01)
+    reply_id = add_reply(session)
+    for user_id in (account(15.01), account(0)):
+        if votes:
+            vote(session, reply_id, user_id, Vote.UP)
+        else:
+            add_correction(session, reply_id, "better", author_id=user_id)
+    assert list(opinions(session, personality_id, Settings()).values()) == [(votes, pytest.approx(0.5, abs=0.01))]
 
 
 @pytest.mark.parametrize(
@@ -293,17 +295,6 @@ def test_a_suggestion_is_a_dislike_of_what_it_would_replace(session: Session, pe
 def test_a_withdrawn_suggestion_is_no_opinion(session: Session, personality_id: int) -> None:
     withdraw(session, add_correction(session, add_reply(session), "better"), BOB)
     assert read(session, personality_id) == NOTHING
-
-
-def test_a_suggestion_of_a_young_account_counts_less_and_of_a_new_one_not_at_all(
-    session: Session, personality_id: int
-) -> None:
-    reply_id = add_reply(session)
-    for user_id in (account(15.01), account(0)):
-        add_correction(session, reply_id, "better", author_id=user_id)
-    ((liked, weight),) = opinions(session, personality_id, Settings()).values()
-    assert not liked
-    assert weight == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("value", Vote)

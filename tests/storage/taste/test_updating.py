@@ -89,16 +89,14 @@ def replies(session: Session) -> list[int]:
     return reply_ids
 
 
-def update_after(
-    session: Session, personality_id: int, change: Callable[[], int], settings: Settings = EVERYONE
-) -> tuple[KnownTaste, KnownTaste]:
+def update_after(session: Session, personality_id: int, change: Callable[[], int]) -> tuple[KnownTaste, KnownTaste]:
     """Return the taste that is updated after the change of votes on an answer, and the one learned from all rows."""
-    before = learn_all(session, personality_id, settings)
+    before = learn_all(session, personality_id, EVERYONE)
     reply_id = change()
     session.flush()
     session.expire_all()
-    updated = learn_votes_on(session, personality_id, settings, before, {reply_id})
-    return updated, learn_all(session, personality_id, settings)
+    updated = learn_votes_on(session, personality_id, EVERYONE, before, {reply_id})
+    return updated, learn_all(session, personality_id, EVERYONE)
 
 
 def test_a_new_vote_is_added_without_reading_the_others(
@@ -114,30 +112,19 @@ def test_a_new_vote_is_added_without_reading_the_others(
     assert (len(updated.taste.data), updated.taste.data.voters) == (26, 3)
 
 
-def vote_anew(session: Session, _personality_id: int, replies: list[int]) -> int:
-    vote_at(session, replies[27], CAROL, Vote.UP, later(40))
-    return replies[27]
+Change = Callable[[Session, int, list[int]], int]
+"""Changes something about an answer, and returns its id."""
 
 
-def vote_too(session: Session, _personality_id: int, replies: list[int]) -> int:
-    vote_at(session, replies[3], CAROL, Vote.DOWN, later(40))
-    return replies[3]
+def voting(place: int, *votes: tuple[int, Vote, int, bool]) -> Change:
+    """Return a change by these votes on the answer: (member, vote, minute, whether it is added)."""
 
+    def change(session: Session, _personality_id: int, replies: list[int]) -> int:
+        for user_id, value, minute, added in votes:
+            vote_at(session, replies[place], user_id, value, later(minute), added=added)
+        return replies[place]
 
-def withdraw(session: Session, _personality_id: int, replies: list[int]) -> int:
-    vote_at(session, replies[4], ALICE, Vote.UP, later(40), added=False)
-    return replies[4]
-
-
-def turn(session: Session, personality_id: int, replies: list[int]) -> int:
-    withdraw(session, personality_id, replies)
-    vote_at(session, replies[4], ALICE, Vote.DOWN, later(41))
-    return replies[4]
-
-
-def vote_before(session: Session, _personality_id: int, replies: list[int]) -> int:
-    vote_at(session, replies[27], CAROL, Vote.UP, later(-5))
-    return replies[27]
+    return change
 
 
 def vote_in_quarantine(session: Session, personality_id: int, replies: list[int]) -> int:
@@ -163,22 +150,22 @@ def opt_out(session: Session, _personality_id: int, replies: list[int]) -> int:
     return replies[3]
 
 
-CHANGES = [
-    vote_anew,
-    vote_too,
-    withdraw,
-    turn,
-    vote_before,
-    vote_in_quarantine,
-    vote_after_a_suggestion,
-    pick_in_an_arena,
-    opt_out,
-]
+CHANGES: dict[str, Change] = {
+    "a vote on another answer": voting(27, (CAROL, Vote.UP, 40, True)),
+    "another vote on an answer": voting(3, (CAROL, Vote.DOWN, 40, True)),
+    "a vote taken back": voting(4, (ALICE, Vote.UP, 40, False)),
+    "a vote turned": voting(4, (ALICE, Vote.UP, 40, False), (ALICE, Vote.DOWN, 41, True)),
+    "a vote from before": voting(27, (CAROL, Vote.UP, -5, True)),
+    "a vote in quarantine": vote_in_quarantine,
+    "a vote after a suggestion": vote_after_a_suggestion,
+    "a pick in an arena": pick_in_an_arena,
+    "an opt-out": opt_out,
+}
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_after_any_change_the_taste_is_the_one_of_all_rows(
-    session: Session, personality_id: int, replies: list[int], change: Callable[[Session, int, list[int]], int]
+    session: Session, personality_id: int, replies: list[int], change: Change
 ) -> None:
     updated, whole = update_after(session, personality_id, lambda: change(session, personality_id, replies))
     assert updated.taste.opinions == whole.taste.opinions

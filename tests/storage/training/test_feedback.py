@@ -17,7 +17,15 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import PrivacySettings, Settings, VoteSettings
-from storage.training.feedback import RatedReply, Texts, look_ahead, read_corrections, read_replies, read_texts
+from storage.training.feedback import (
+    RatedReply,
+    Texts,
+    WrittenCorrection,
+    look_ahead,
+    read_corrections,
+    read_replies,
+    read_texts,
+)
 from storage.training.trainable import TrainingScope
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
@@ -41,12 +49,19 @@ GUILD = 7
 PROMPT = "<|user|>hello<|bot|>"
 CLOSED = PrivacySettings()
 PERMITTED = PrivacySettings(discord_training_permission=True)
-VOTES = VoteSettings()
 
 
 def read(session: Session, personality_id: int, privacy: PrivacySettings = CLOSED) -> list[RatedReply]:
     counted = read_weighted_votes(session, personality_id, VoteSettings()).by_reply
     return read_replies(session, TrainingScope(personality_id, privacy, BASE_REVISION), counted)
+
+
+def corrections(session: Session, personality_id: int, privacy: PrivacySettings = CLOSED) -> list[WrittenCorrection]:
+    return read_corrections(session, TrainingScope(personality_id, privacy, BASE_REVISION), VoteSettings())
+
+
+def texts_of(session: Session, personality_id: int, privacy: PrivacySettings = CLOSED, **wanted: list[int]) -> Texts:
+    return read_texts(session, TrainingScope(personality_id, privacy, BASE_REVISION), render=render_plainly, **wanted)
 
 
 def ballots(session: Session, votes: dict[int, Vote]) -> tuple[WeightedVote, ...]:
@@ -73,9 +88,7 @@ def test_answers_come_with_the_votes_that_stand(session: Session, personality_id
         RatedReply(liked, digest_prompt(PROMPT), votes=ballots(session, {ALICE: Vote.UP, BOB: Vote.DOWN})),
         RatedReply(sibling, digest_prompt(PROMPT)),
     ]
-    texts = read_texts(
-        session, TrainingScope(personality_id, CLOSED, BASE_REVISION), render=render_plainly, replies=[liked, sibling]
-    )
+    texts = texts_of(session, personality_id, replies=[liked, sibling])
     assert texts == Texts({digest_prompt(PROMPT): PROMPT}, {liked: "liked", sibling: "sibling"})
 
 
@@ -84,11 +97,9 @@ def test_answers_without_a_basis_are_never_read(session: Session, personality_id
     vote(session, reply, ALICE, Vote.UP)
     correction = add_correction(session, reply, "better")
     for privacy in (CLOSED, PERMITTED):
-        scope = TrainingScope(personality_id, privacy, BASE_REVISION)
-        found = read_texts(session, scope, render=render_plainly, replies=[reply], corrections=[correction])
-        assert found == Texts()
+        assert texts_of(session, personality_id, privacy, replies=[reply], corrections=[correction]) == Texts()
         assert read(session, personality_id, privacy) == []
-        assert read_corrections(session, TrainingScope(personality_id, privacy, BASE_REVISION), VOTES) == []
+        assert corrections(session, personality_id, privacy) == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.STREAMING, Outcome.TIMEOUT, Outcome.CANCELLED, Outcome.FAILED])
@@ -103,7 +114,7 @@ def test_another_personality_keeps_its_own_evidence(session: Session, personalit
     vote(session, reply, ALICE, Vote.UP)
     add_correction(session, reply, "better")
     assert read(session, personality_id) == []
-    assert read_corrections(session, TrainingScope(personality_id, CLOSED, BASE_REVISION), VOTES) == []
+    assert corrections(session, personality_id) == []
     assert ids(read(session, other)) == [reply]
 
 
@@ -135,14 +146,11 @@ def test_a_correction_needs_its_own_basis(session: Session, personality_id: int)
     reply = add_reply(session, basis=Basis.PROMPT_BANK)
     add_correction(session, reply, "no basis", author_id=ALICE, basis=None)
     live = add_correction(session, reply, "in live chat", author_id=BOB, basis=Basis.LIVE_CHAT)
-    assert read_corrections(session, TrainingScope(personality_id, PERMITTED, BASE_REVISION), VOTES) == []
+    assert corrections(session, personality_id, PERMITTED) == []
     give_consent(session, BOB)
     session.flush()
-    assert [
-        correction.id
-        for correction in read_corrections(session, TrainingScope(personality_id, PERMITTED, BASE_REVISION), VOTES)
-    ] == [live]
-    assert read_corrections(session, TrainingScope(personality_id, CLOSED, BASE_REVISION), VOTES) == []
+    assert [correction.id for correction in corrections(session, personality_id, PERMITTED)] == [live]
+    assert corrections(session, personality_id) == []
 
 
 def test_a_withdrawn_correction_is_not_read(session: Session, personality_id: int) -> None:
@@ -150,7 +158,7 @@ def test_a_withdrawn_correction_is_not_read(session: Session, personality_id: in
     correction = add_correction(session, reply, "better", author_id=BOB)
     assert withdraw(session, correction, BOB)
     session.flush()
-    assert read_corrections(session, TrainingScope(personality_id, CLOSED, BASE_REVISION), VOTES) == []
+    assert corrections(session, personality_id) == []
 
 
 def test_prompts_of_another_base_are_rendered_anew(session: Session, personality_id: int) -> None:
@@ -158,9 +166,7 @@ def test_prompts_of_another_base_are_rendered_anew(session: Session, personality
     reply = add_reply(session, prompt=f"<|user|>ask <@{ALICE}><|bot|>", messages=said, base_revision=OTHER_REVISION)
     vote(session, reply, CAROL, Vote.UP)
     (read_back,) = read(session, personality_id)
-    texts = read_texts(
-        session, TrainingScope(personality_id, CLOSED, BASE_REVISION), render=render_plainly, replies=[reply]
-    )
+    texts = texts_of(session, personality_id, replies=[reply])
     assert texts.prompts == {read_back.prompt: "[user] ask @somebody\n"}
 
 
@@ -171,7 +177,7 @@ def test_a_prompt_of_another_base_without_its_messages_cannot_be_rendered(
     vote(session, reply, CAROL, Vote.UP)
     add_correction(session, reply, "better")
     assert read(session, personality_id) == []
-    assert read_corrections(session, TrainingScope(personality_id, CLOSED, BASE_REVISION), VOTES) == []
+    assert corrections(session, personality_id) == []
 
 
 def test_votes_of_new_accounts_weigh_little_and_come_to_nothing_at_first(session: Session, personality_id: int) -> None:
@@ -198,11 +204,9 @@ def test_an_answer_shows_its_version_its_end_and_its_round(session: Session, per
 
 def test_a_correction_names_its_author(session: Session, personality_id: int) -> None:
     correction = add_correction(session, add_reply(session), "better", author_id=CAROL)
-    (found,) = read_corrections(session, TrainingScope(personality_id, CLOSED, BASE_REVISION), VOTES)
+    (found,) = corrections(session, personality_id)
     assert (found.id, found.text, found.weight) == (correction, None, 1.0)
-    texts = read_texts(
-        session, TrainingScope(personality_id, CLOSED, BASE_REVISION), render=render_plainly, corrections=[correction]
-    )
+    texts = texts_of(session, personality_id, corrections=[correction])
     assert texts.corrections == {correction: "better"}
     assert [found.author] == pseudonyms_of(session, CAROL)
 
@@ -213,9 +217,7 @@ def test_a_correction_weighs_what_a_vote_of_its_author_would(session: Session, p
     note_members(session, GUILD, {young: utc_now() - timedelta(days=8), newcomer: utc_now() - timedelta(days=3.5)})
     for reply, author_id in ((outside, young), (here, young), (here, newcomer), (here, stranger), (outside, stranger)):
         add_correction(session, reply, "better", author_id=author_id)
-    weights = [
-        found.weight for found in read_corrections(session, TrainingScope(personality_id, CLOSED, BASE_REVISION), VOTES)
-    ]
+    weights = [found.weight for found in corrections(session, personality_id)]
     assert weights == pytest.approx([0.5, 0.5, 0.5, 0.0, 1.0], abs=1e-3)
 
 
@@ -241,6 +243,6 @@ def test_deleted_data_is_not_evidence(session: Session, personality_id: int) -> 
     add_correction(session, reply, "better", author_id=BOB)
     delete_member(session, BOB)
     assert [reply.votes for reply in read(session, personality_id)] == [ballots(session, {ALICE: Vote.UP})]
-    assert read_corrections(session, TrainingScope(personality_id, CLOSED, BASE_REVISION), VOTES) == []
+    assert corrections(session, personality_id) == []
     delete_member(session, CAROL)
     assert read(session, personality_id) == []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy.orm import Session
@@ -37,7 +37,7 @@ from storage.training.rounds import (
     stop_showing_progress,
 )
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, read_manifest, read_voters
-from tests.storage.together import together
+from tests.storage.together import at_once, race, together
 
 pytestmark = pytest.mark.both_databases
 
@@ -47,31 +47,23 @@ WORKER = "here:/data"
 
 def running(session: Session, personality_id: int, worker: str = WORKER) -> Round:
     request_round(session, personality_id, "alice")
-    claimed = claim_round(session, worker)
-    assert claimed is not None
-    return claimed
+    return claim_round(session, worker)
 
 
 def status(session: Session, round_id: int) -> RoundStatus:
-    found = find_round(session, round_id)
-    assert found is not None
-    return found.status
+    return find_round(session, round_id).status
 
 
 def test_a_round_goes_from_the_request_to_its_end(session: Session, personality_id: int) -> None:
     asked, is_new = request_round(session, personality_id, "alice")
     assert (is_new, asked.status, asked.requested_by, asked.is_open) == (True, RoundStatus.REQUESTED, "alice", True)
     claimed = claim_round(session, WORKER)
-    assert claimed is not None
     assert (claimed.id, claimed.status, claimed.worker) == (asked.id, RoundStatus.RUNNING, WORKER)
     report_progress(session, asked.id, {"step": 3, "steps": 9})
     finish_round(session, asked.id, RoundStatus.PUBLISHED, "v1 is ready", {"loss": 0.3})
     ended = latest_round(session, personality_id)
-    assert ended is not None
     assert (ended.status, ended.reason, ended.metrics) == (RoundStatus.PUBLISHED, "v1 is ready", {"loss": 0.3})
     assert (ended.progress, ended.is_open) == ({"step": 3, "steps": 9}, False)
-    assert ended.started_at is not None
-    assert ended.finished_at is not None
     assert asked.requested_at <= ended.started_at <= ended.finished_at
 
 
@@ -91,41 +83,22 @@ def test_personalities_do_not_wait_for_each_other(session: Session, personality_
 
 
 def test_requests_at_once_make_one_round(database: Database, personality_id: int) -> None:
-    answers: list[tuple[int, bool]] = []
-
-    def ask(i: int) -> None:
-        with database.transaction() as session:
-            round_, is_new = request_round(session, personality_id, f"admin {i}")
-        answers.append((round_.id, is_new))
-
-    together(4, ask)
-    assert len({id_ for id_, _ in answers}) == 1
+    answers = at_once(database, 4, lambda session, i: request_round(session, personality_id, f"admin {i}"))
+    assert len({round_.id for round_, _ in answers}) == 1
     assert sorted(is_new for _, is_new in answers) == [False, False, False, True]
 
 
 def test_workers_at_once_get_a_round_once(database: Database, personality_id: int) -> None:
-    with database.transaction() as session:
-        asked, _ = request_round(session, personality_id, "alice")
-    claims: list[Round | None] = []
-
-    def claim(i: int) -> None:
-        with database.transaction() as session:
-            claims.append(claim_round(session, f"worker {i}"))
-
-    together(4, claim)
+    asked, _ = database.call(request_round, personality_id, "alice")
+    claims = at_once(database, 4, lambda session, i: claim_round(session, f"worker {i}"))
     (winner,) = [claimed for claimed in claims if claimed is not None]
-    with database.snapshot() as session:
-        stored = find_round(session, asked.id)
-    assert stored is not None
-    assert (winner.id, stored.worker) == (asked.id, winner.worker)
+    assert (winner.id, database.fetch(find_round, asked.id).worker) == (asked.id, winner.worker)
 
 
 def test_the_oldest_request_is_claimed_first(session: Session, personality_id: int) -> None:
     first, _ = request_round(session, personality_id, "alice")
     request_round(session, ensure_personality(session, "pirate"), "bob")
-    claimed = claim_round(session, WORKER)
-    assert claimed is not None
-    assert claimed.id == first.id
+    assert claim_round(session, WORKER).id == first.id
 
 
 def test_without_a_request_there_is_nothing_to_claim(session: Session, personality_id: int) -> None:
@@ -229,27 +202,18 @@ def test_an_unclaimed_round_cannot_continue(session: Session, personality_id: in
 
 
 def test_two_that_end_a_round_at_once_do_it_once(database: Database, personality_id: int) -> None:
-    with database.transaction() as session:
-        round_ = running(session, personality_id)
-    outcomes = []
-
-    def finish(i: int) -> None:
-        try:
-            with database.transaction() as session:
-                finish_round(session, round_.id, [RoundStatus.PUBLISHED, RoundStatus.INTERRUPTED][i], f"by {i}")
-            outcomes.append("ended")
-        except RoundConflict:
-            outcomes.append("conflict")
-
-    together(2, finish)
-    assert sorted(outcomes) == ["conflict", "ended"]
+    round_, ends = database.call(running, personality_id), [RoundStatus.PUBLISHED, RoundStatus.INTERRUPTED]
+    outcomes = at_once(
+        database, 2, lambda session, i: finish_round(session, round_.id, ends[i], f"by {i}"), RoundConflict
+    )
+    assert sorted(isinstance(one, RoundConflict) for one in outcomes) == [False, True]
 
 
 # A trainer that died
 
 
-def lapse(session: Session, round_id: int, seconds: float = 1.0) -> None:
-    session.get_one(RoundRow, round_id).lease_until = database_now(session) - timedelta(seconds=seconds)
+def lapse(session: Session, round_id: int) -> None:
+    session.get_one(RoundRow, round_id).lease_until = database_now(session) - timedelta(seconds=1)
     session.flush()
 
 
@@ -257,7 +221,6 @@ def test_a_restarted_trainer_interrupts_the_round_of_its_earlier_life(session: S
     round_ = running(session, personality_id)
     assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
     ended = find_round(session, round_.id)
-    assert ended is not None
     assert (ended.status, ended.is_open) == (RoundStatus.INTERRUPTED, False)
     assert "nothing was published: start a new round" in ended.reason
     assert ended.finished_at is not None
@@ -304,13 +267,8 @@ def test_a_round_is_either_renewed_or_ended(database: Database, personality_id: 
         with database.transaction() as session:
             round_ = running(session, personality_id, worker="elsewhere:/data")
             lapse(session, round_.id)
-        outcomes: list[bool] = []
-
-        def act(i: int, round_id: int = round_.id, outcomes: list[bool] = outcomes) -> None:
-            with database.transaction() as session:
-                outcomes.append(renew_lease(session, round_id) if i else bool(interrupt_rounds(session, WORKER)))
-
-        together(2, act)
+        work = partial(interrupt_rounds, worker=WORKER), partial(renew_lease, round_id=round_.id)
+        outcomes = at_once(database, 2, lambda session, i, work=work: bool(work[i](session)))
         assert sorted(outcomes) == [False, True]
         with database.transaction() as session:
             if status(session, round_.id) is RoundStatus.RUNNING:
@@ -350,23 +308,10 @@ def test_requested_and_ended_rounds_are_left_alone(session: Session, personality
 def test_a_round_that_is_published_while_it_is_taken_for_orphaned_stays_published(
     database: Database, personality_id: int
 ) -> None:
-    with database.transaction() as session:
-        round_ = running(session, personality_id)
-    found: list[Round] = []
-
-    def interrupt() -> None:
-        with database.transaction() as session:
-            found.extend(interrupt_rounds(session, WORKER))
-
-    second = threading.Thread(target=interrupt)
-    with database.transaction() as session:
-        finish_round(session, round_.id, RoundStatus.PUBLISHED, "v1 is ready")
-        second.start()
-        second.join(timeout=0.2)  # it has read the round as running, and waits to write
-    second.join()
-    with database.snapshot() as session:
-        assert status(session, round_.id) is RoundStatus.PUBLISHED
-    assert found == []
+    round_ = database.call(running, personality_id)
+    publish = partial(finish_round, round_id=round_.id, status=RoundStatus.PUBLISHED, reason="v1 is ready")
+    assert race(database, publish, lambda session: interrupt_rounds(session, WORKER)) == []
+    assert database.fetch(status, round_.id) is RoundStatus.PUBLISHED
 
 
 def test_a_round_on_examples_does_not_join_one_on_votes(session: Session, personality_id: int) -> None:

@@ -56,16 +56,13 @@ def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: in
     assert record(session, drawn(reply, "one"), drawn(reply, "two", is_cut=True), version_id=version.id) == 2
     first, second = samples(session, personality_id)
     original = find_reply(session, reply)
-    assert original is not None
     assert (first.prompt, said(session, personality_id, first)) == (digest_prompt(original.prompt), ["one"])
     assert (first.is_cut, second.is_cut) == (False, True)
     row = session.get_one(ReplyRow, first.id)
     assert row.version_id == version.id
     assert (row.origin, row.outcome, row.author_id) == (Origin.SAMPLE, Outcome.COMPLETE, NOBODY)
     assert (row.basis, row.base_revision, row.sampling, row.seed) == (Basis.LOCAL, BASE_REVISION, SAMPLING, 17)
-    stored = find_reply(session, first.id)
-    assert stored is not None
-    assert sorted(stored.speakers) == [ALICE, BOB]
+    assert sorted(find_reply(session, first.id).speakers) == [ALICE, BOB]
 
 
 def test_no_member_sees_a_sample(session: Session, personality_id: int) -> None:
@@ -73,9 +70,7 @@ def test_no_member_sees_a_sample(session: Session, personality_id: int) -> None:
     record(session, drawn(reply))
     carried = session.scalars(select(ReplyMessageRow.reply_id)).all()
     assert carried == [reply]
-    latest = latest_in_channel(session, CHANNEL)
-    assert latest is not None
-    assert latest.id == reply
+    assert latest_in_channel(session, CHANNEL).id == reply
 
 
 def test_samples_of_a_reply_deleted_in_the_meantime_are_dropped(session: Session, personality_id: int) -> None:
@@ -90,7 +85,7 @@ def test_a_sample_goes_with_the_words_it_answers(session: Session, personality_i
     reply = add_reply(session, speakers=(ALICE, BOB))
     record(session, drawn(reply), drawn(reply))
     delete_member(session, BOB)
-    assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
+    assert session.query(ReplyRow).count() == 0
 
 
 def test_a_sample_of_live_chat_needs_the_same_consent(session: Session, personality_id: int) -> None:
@@ -118,7 +113,6 @@ def test_answers_to_the_prompt_bank_belong_to_nobody(session: Session, personali
     asked = AskedPrompt("<|user|>Tea?<|bot|>", digest, messages=({"role": "user", "content": "Tea?"},))
     assert record(session, DrawnSample(asked, "Yes.", is_cut=False), DrawnSample(asked, "", is_cut=False)) == 2
     row = session.scalars(select(ReplyRow).order_by(ReplyRow.id)).first()
-    assert row is not None
     assert (row.basis, row.origin, row.author_id, row.guild_id) == (Basis.PROMPT_BANK, Origin.SAMPLE, NOBODY, None)
     assert (row.prompt, row.messages) == ("<|user|>Tea?<|bot|>", [{"role": "user", "content": "Tea?"}])
     assert count_answers(session, personality_id, BASE_REVISION, None, [digest, "x"]) == {digest: 2}

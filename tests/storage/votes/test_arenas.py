@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, latest_in_channel, was_called_into
@@ -22,8 +22,8 @@ from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
 from storage.votes.votes import Tally, Vote, read_version_votes, votes_on
 from tests.past import add_version
-from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
-from tests.storage.together import together
+from tests.seeding import ALICE, BOB, CAROL, CHANNEL, new_reply
+from tests.storage.together import at_once
 
 pytestmark = pytest.mark.both_databases
 
@@ -47,24 +47,8 @@ def prepare(session: Session, personality_id: int, *, channel_id: int = CHANNEL,
 def rows_of(
     personality_id: int, texts: Sequence[str], version_id: int | None = None
 ) -> list[tuple[NewReply, FinishedReply]]:
-    new = NewReply(
-        personality_id=personality_id,
-        version_id=version_id,
-        base_revision=BASE_REVISION,
-        prompt="<user>Tea or coffee?<bot>",
-        messages=[{"role": "user", "content": "Tea or coffee?"}],
-        sampling={},
-        seed=0,
-        prompt_tokens=3,
-        dropped_turns=0,
-        guild_id=1,
-        channel_id=CHANNEL,
-        author_id=NOBODY,
-        source_message_id=None,
-        basis=Basis.PROMPT_BANK,
-        speakers=(),
-        origin=Origin.ARENA,
-    )
+    of = {"personality_id": personality_id, "version_id": version_id}
+    new = new_reply("Tea or coffee?", guild_id=1, origin=Origin.ARENA, **of)
     return [(new, FinishedReply(text, Outcome.COMPLETE)) for text in texts]
 
 
@@ -128,19 +112,8 @@ def test_a_channel_has_one_arena_at_a_time(session: Session, personality_id: int
 
 
 def test_one_of_several_simultaneous_arena_starts_wins(database: Database, personality_id: int) -> None:
-    outcomes: list[str] = []
-
-    def start(_: int) -> None:
-        try:
-            with database.transaction() as session:
-                prepare(session, personality_id)
-        except ArenaConflict:
-            outcomes.append("conflict")
-        else:
-            outcomes.append("started")
-
-    together(4, start)
-    assert sorted(outcomes) == ["conflict", "conflict", "conflict", "started"]
+    outcomes = at_once(database, 4, lambda session, _: prepare(session, personality_id), ArenaConflict)
+    assert sorted(isinstance(one, ArenaConflict) for one in outcomes) == [False, True, True, True]
 
 
 def test_an_arena_that_was_stopped_during_preparation_is_not_opened(session: Session, personality_id: int) -> None:
@@ -148,7 +121,7 @@ def test_an_arena_that_was_stopped_during_preparation_is_not_opened(session: Ses
     assert arenas.stop_arena(session, CHANNEL, "grace").status is ArenaStatus.FAILED
     with pytest.raises(ArenaConflict, match="was stopped"):
         arenas.open_arena(session, arena.id, rows_of(personality_id, ["tea", "coffee"]), utc_now())
-    assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
+    assert session.query(ReplyRow).count() == 0
     assert "stopped by grace" in arenas.find_arena(session, arena.id).reason
 
 
@@ -291,14 +264,9 @@ def test_picks_do_not_count_as_approval(session: Session, personality_id: int) -
 
 
 def test_picks_at_once_leave_each_member_one_vote(database: Database, personality_id: int) -> None:
-    with database.transaction() as session:
-        arena = opened(session, personality_id)
+    arena = database.call(opened, personality_id)
 
-    def press(i: int) -> None:
-        with database.transaction() as session:
-            pick(session, arena.id, (ALICE, BOB)[i % 2], i // 2 + 1, REACTED)
-
-    together(6, press)
+    at_once(database, 6, lambda session, i: pick(session, arena.id, (ALICE, BOB)[i % 2], i // 2 + 1, REACTED))
     with database.transaction() as session:
         votes = votes_by_place(session, arena.id)
         assert sum(counts(session, arena.id)) == 2

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, event, func, select, update
+from sqlalchemy import Connection, event, select
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
@@ -30,7 +30,7 @@ from storage.votes.weights import read_weighted_votes
 from tests.past import add_version
 from tests.seeding import ALICE, BOB, add_reply
 from tests.storage.conftest import Undone
-from tests.storage.together import together
+from tests.storage.together import at_once, together
 from tests.storage.votes.test_weights import GUILD, NOON, account_made, add_reply_in, days, vote_at
 
 THREE_IN_TEN_MINUTES = VoteSettings(burst_votes=3, burst_minutes=10)
@@ -229,8 +229,7 @@ def test_new_members_are_held_back_even_with_old_accounts_that_talk(session: Ses
 
 
 def test_old_silent_members_may_vote_in_an_arena(session: Session, personality_id: int) -> None:
-    reply_id = add_reply(session)
-    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(origin=Origin.ARENA))
+    reply_id = add_reply(session, origin=Origin.ARENA)
     let_vote(session, LURKERS[:6], reply_id)
     assert quarantines(session, personality_id) == []
     new = [account_made(NOON - days(2), number) for number in range(3)]
@@ -281,7 +280,7 @@ def held_reply(session: Session, personality_id: int) -> int:
 def test_looking_again_changes_nothing(session: Session, personality_id: int, held_reply: int) -> None:
     assert new_bursts(session, personality_id, THREE_IN_TEN_MINUTES) == []
     assert quarantines(session, personality_id) == []
-    assert session.scalar(select(func.count()).select_from(QuarantinedVoteRow)) == 3
+    assert session.query(QuarantinedVoteRow).count() == 3
 
 
 def test_latecomers_are_added_to_an_open_burst(session: Session, personality_id: int, held_reply: int) -> None:
@@ -330,8 +329,7 @@ def test_votes_withdrawn_before_they_are_quarantined_are_skipped(database: Datab
         kept, gone = add_reply(session), add_reply(session, author_id=BOB)
         let_vote(session, LURKERS[:4], kept)
         let_vote(session, LURKERS[:3], gone)
-    with database.snapshot() as session:
-        bursts = new_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
+    bursts = database.fetch(new_bursts, personality_id, THREE_IN_TEN_MINUTES)
     with database.transaction() as session:
         session.delete(session.get_one(ReplyRow, gone))
         delete_member(session, LURKERS[0])
@@ -395,22 +393,14 @@ def test_one_of_two_simultaneous_decisions_wins(database: Database, personality_
     with database.transaction() as session:
         let_vote(session, LURKERS[:3], add_reply(session))
         (held,) = quarantine_found(session, personality_id, THREE_IN_TEN_MINUTES)
-    won: list[int] = []
 
-    def decide_as(admin: int) -> None:
+    def decide_as(session: Session, admin: int) -> Quarantine:
         status = (QuarantineStatus.COUNTED, QuarantineStatus.EXCLUDED)[admin % 2]
-        try:
-            with database.transaction() as session:
-                decide_quarantine(session, held.id, status, f"admin {admin}", "")
-        except QuarantineConflict:
-            return
-        won.append(admin)
+        return decide_quarantine(session, held.id, status, f"admin {admin}", "")
 
-    together(4, decide_as)
-    with database.snapshot() as session:
-        assert [q.decided_by for q in recent_decisions(session, [personality_id])] == [
-            f"admin {admin}" for admin in won
-        ]
+    outcomes = at_once(database, 4, decide_as, QuarantineConflict)
+    (won,) = [one for one in outcomes if not isinstance(one, QuarantineConflict)]
+    assert [q.decided_by for q in database.fetch(recent_decisions, [personality_id])] == [won.decided_by]
 
 
 def test_the_latest_decisions_come_first(session: Session, personality_id: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import find_reply_ids
@@ -35,7 +34,7 @@ from storage.votes.votes import (
 )
 from tests.past import add_version, quarantine
 from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of
-from tests.storage.conftest import Undone, settings_for
+from tests.storage.conftest import Undone
 from tests.storage.together import together
 
 pytestmark = pytest.mark.both_databases
@@ -47,8 +46,7 @@ NEITHER = ("🎉",)
 
 @pytest.fixture
 def reply_id(database: Database) -> int:
-    with database.transaction() as session:
-        return add_reply(session)
+    return database.call(add_reply)
 
 
 def set_thumb(reply_id: int, user_id: int, emoji: str, *, message: int = 0, burst: bool = False) -> VoteEvent:
@@ -66,12 +64,7 @@ def append(database: Database, *events: VoteEvent) -> int:
 
 
 def votes_of(database: Database, reply_id: int) -> dict[int, Vote]:
-    with database.snapshot() as session:
-        return votes_on(session, reply_id)
-
-
-def count_events(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(VoteEventRow)) or 0
+    return database.fetch(votes_on, reply_id)
 
 
 # Emoji
@@ -104,9 +97,9 @@ def test_the_strongest_emoji_of_a_member_counts(database: Database, reply_id: in
     assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
 
 
-def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, migrated_file: Path) -> None:
+def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, on_sqlite: Database) -> None:
     """A mistake in the settings is mended by mending it, and no reaction is lost by it."""
-    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
+    on_sqlite.call(add_reply)
     own = "<:party:12345678901234567890>"
 
     def read(emoji: dict[str, float], *events: VoteEvent) -> dict[int, Vote]:
@@ -115,8 +108,6 @@ def test_what_an_emoji_says_is_decided_when_votes_are_read(tmp_path: Path, migra
             append(opened, *events)
             return votes_of(opened, 1)
 
-    with closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as opened:
-        opened.call(add_reply)
     votes = (set_thumb(1, ALICE, "😂"), set_thumb(1, BOB, "12345678901234567890"))
     assert read({"😂": 1.0, own: 1.0}, *votes) == {ALICE: Vote.UP, BOB: Vote.UP}
     assert read({"😂": -0.5}) == {ALICE: Vote.DOWN}
@@ -242,6 +233,13 @@ def test_quarantined_votes_are_in_no_tally(
         assert (found.by_version, found.given) == ({None: tally}, 3)
 
 
+def test_votes_at_another_strength_are_not_the_versions(session: Session, personality_id: int) -> None:
+    version = add_version(session)
+    half, whole = (add_reply(session, version_id=version.id, strength=strength) for strength in (0.5, 1.0))
+    append_events(session, [set_thumb(half, ALICE, "👎"), set_thumb(whole, ALICE, "👍")])
+    assert votes.read_version_votes(session, personality_id).by_version == {version.id: Tally(up=1, down=0)}
+
+
 def test_cancelled_and_withdrawn_votes_are_in_no_tally(database: Database, personality_id: int, reply_id: int) -> None:
     up, dark, down = (set_thumb(reply_id, ALICE, emoji) for emoji in ("👍", "👍🏿", "👎🏽"))
     super_ = set_thumb(reply_id, ALICE, "👎", message=1, burst=True)
@@ -314,7 +312,7 @@ def test_votes_depend_only_on_which_reactions_stand(
         tallies = votes.read_version_votes(session, ensure_personality(session)).by_version
         assert tallies.get(None, Tally()) == votes.tally(expected_votes(current).values())
         assert current_thumbs(session, [reply_id]) == current
-        assert count_events(session) == sum(stored) <= len(heard)
+        assert session.query(VoteEventRow).count() == sum(stored) <= len(heard)
 
 
 @given(current=st.sets(thumbs), data=st.data())
@@ -348,18 +346,14 @@ def test_eight_writers_lose_nothing(database: Database) -> None:
     together(8, write)
     with database.snapshot() as session:
         assert sum(len(votes_on(session, reply_id)) for reply_id in replies) == 8 * 6
-        assert count_events(session) == 8 * 6
+        assert session.query(VoteEventRow).count() == 8 * 6
 
 
 def test_writers_of_the_same_thumb_store_it_once(database: Database, reply_id: int) -> None:
-    stored = [0] * 8
-
-    def write(writer: int) -> None:
-        stored[writer] = append(database, set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎"))
-
-    together(8, write)
+    thumbs = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
+    stored = together(8, lambda _: append(database, *thumbs))
     with database.snapshot() as session:
-        assert sum(stored) == count_events(session) == 2
+        assert sum(stored) == session.query(VoteEventRow).count() == 2
     assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
 
 
@@ -367,8 +361,7 @@ def test_of_several_events_those_that_were_stored_are_returned(database: Databas
     """The log, the metrics and the thanks for a first vote name them."""
     standing, new = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
     append(database, standing)
-    with database.transaction() as session:
-        assert append_events(session, [standing, new]) == [new]
+    assert database.call(append_events, [standing, new]) == [new]
 
 
 def test_a_writer_that_takes_a_thumb_away_waits_for_the_one_that_sets_it(database: Database, reply_id: int) -> None:

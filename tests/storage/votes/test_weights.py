@@ -17,7 +17,6 @@ from storage.database.enums import Basis, QuarantineStatus
 from storage.database.tables import (
     CorrectionRow,
     MemberRow,
-    ReplyRow,
     VoteEventRow,
 )
 from storage.members import note_members, read_talkers, strangers
@@ -64,9 +63,7 @@ def account_made(moment: datetime, number: int = 0) -> int:
 
 def add_reply_in(session: Session, guild_id: int | None = GUILD, at: datetime = NOON, **more: Any) -> int:
     """Add an answer in a server, written at that moment."""
-    reply_id = add_reply(session, **more)
-    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(guild_id=guild_id, created_at=at))
-    return reply_id
+    return add_reply(session, guild_id=guild_id, at=at, **more)
 
 
 def vote_at(
