@@ -59,7 +59,8 @@ def test_a_setting_is_found_or_added_where_it_belongs(tmp_path: Path, before: st
     if before:
         file.write_bytes(before.encode())
     write_setting(file, "model", "base", "b")
-    assert file.read_bytes().decode() == after
+    # tomlkit 0.15.3 keeps the quotes of the value before.
+    assert file.read_bytes().decode().replace("'", '"') == after.replace("'", '"')
 
 
 @pytest.mark.parametrize("value", [True, 3, [1456074443980800001, 1456074443980800002], []])
