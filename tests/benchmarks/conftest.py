@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_model import build_tiny_base
+from tests.tiny_model import build_tiny_base, save_adapter
 
 
 @pytest.fixture
@@ -25,3 +25,13 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_encoder: None) -> N
         monkeypatch.setenv(f"REACTUNE_{name}", str(value))
     monkeypatch.setattr("tests.benchmarks.community.HELD_OUT_PROMPTS", 3)
     monkeypatch.setattr("bot.chat.tastes.REST", 0.0)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return build_tiny_base(tmp_path / "base")
+
+
+@pytest.fixture
+def starter(base: Path, tmp_path: Path) -> Path:
+    return save_adapter(base, tmp_path / "starter", seed=1).path

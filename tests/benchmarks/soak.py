@@ -27,12 +27,13 @@ from bot.chat.prompting import Turn, to_messages
 from bot.engine import Engine, Finish, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
+from storage.conversations.prompt_bank import read_bank
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.settings.sections import Settings
 from tests.benchmarks.apart import held_bytes, memory_mib
 from tests.benchmarks.disturbance import family
 from tests.benchmarks.report import notes, report
-from tests.benchmarks.serving import STARTER, adapter_in, running_engine, script, settings_in
+from tests.benchmarks.serving import STARTER, adapter_in, running_engine, settings_in
 from tests.benchmarks.serving_load import Crowd, Load, request_of
 from tests.benchmarks.serving_sitting import warm_up
 
@@ -139,7 +140,8 @@ class Soak(Crowd):
     def __init__(
         self, engine: Engine, settings: Settings, adapters: Sequence[AdapterRef | None], answers: int, seed: int
     ) -> None:
-        talk = [said[:TURNS] for said in script()]
+        said = [prompt.text for prompt in read_bank("").prompts]
+        talk = [said[start : start + TURNS] for start in range(0, len(said), TURNS)]
         load = Load(CHATS, window_s=FOREVER_S, drain_s=TIMEOUT_S + GRACE_S, think_s=0.0, seed=seed)
         super().__init__(engine, settings, talk, lambda chat: adapters[chat % len(adapters)], load)
         self._versions = len(adapters)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import soak
 from tests.benchmarks.soak import Sample, grown
 
 
@@ -22,3 +27,17 @@ def test_growth_from_the_second_to_the_last_quarter_is_named() -> None:
     assert grown(samples([800.0, 1000.0, 1010.0, 1040.0], threads=100)) == []
     assert grown(samples([800.0, 1000.0, 1030.0, 1060.0], threads=100)) == ["memory_mib"]
     assert grown(samples([800.0, 1000.0, 1000.0, 1000.0], threads=20)) == ["threads"]
+
+
+@pytest.mark.slow
+def test_a_soak_outlives_crashes_and_loses_no_answer(base: Path, starter: Path) -> None:
+    # Answers long enough for a kill to meet some, and a seed with which many ask at once, early.
+    found = soak.run(answers=120, base=str(base), starter=starter, new_tokens=128, seed=5)
+    rows, summary = found["rows"], found["summary"]
+    assert [row["answers"] for row in rows] == list(range(3, 121, 3))
+    assert summary["answered"] >= 120
+    assert (summary["kills"], summary["lost"], summary["timed_out"]) == (3, 0, 0)
+    assert summary["failed"] <= 3 * 8
+    assert summary["cancelled"] > 0
+    assert summary["refused"] > 0
+    assert not [problem for problem in summary["problems"] if "answers" in problem]

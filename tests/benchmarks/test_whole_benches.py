@@ -8,20 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import console, knowledge, loop, serving, soak, startup, training, votes
-from tests.tiny_model import build_tiny_base, save_adapter
+from tests.benchmarks import console, knowledge, loop, serving, startup, training, votes
 
 pytestmark = pytest.mark.bench
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return build_tiny_base(tmp_path / "base")
-
-
-@pytest.fixture
-def starter(base: Path, tmp_path: Path) -> Path:
-    return save_adapter(base, tmp_path / "starter", seed=1).path
 
 
 def parts_of(report: dict[str, Any], *more: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -173,16 +162,3 @@ def test_serving_reports_ours_next_to_plain_generate(base: Path, starter: Path) 
     (beside,) = [row for row in rows if row["what"] == "with a busy neighbour"]
     assert (beside["engine"], beside["adapters"], beside["chats"]) == ("openvino", 1, 1)
     assert all(row["answers_per_s"] > 0 for row in rows if row["what"] == "chats")
-
-
-def test_a_soak_outlives_crashes_and_loses_no_answer(base: Path, starter: Path) -> None:
-    pytest.importorskip("chitchat_dataset")
-    # Answers long enough for each kill to meet some, and a seed with which many ask at once, early.
-    rows, summary = parts_of(soak.run(answers=120, base=str(base), starter=starter, new_tokens=128, seed=1))
-    assert [row["answers"] for row in rows] == list(range(3, 121, 3))
-    assert summary["answered"] >= 120
-    assert (summary["kills"], summary["lost"], summary["timed_out"]) == (3, 0, 0)
-    assert 0 < summary["failed"] <= 3 * 8
-    assert summary["cancelled"] > 0
-    assert summary["refused"] > 0
-    assert not [problem for problem in summary["problems"] if "answers" in problem]
