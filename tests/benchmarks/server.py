@@ -64,7 +64,7 @@ from tests.benchmarks.night import HOME
 from tests.benchmarks.people import likes, say
 from tests.benchmarks.report import report
 from tests.benchmarks.served import Served, served_bot
-from tests.benchmarks.server_policies import Policy, RealModel, StandIn, served_answers
+from tests.benchmarks.server_policies import SERVED_ANSWERS, Policy, RealModel, StandIn, stored_answers
 
 CHOOSING_SHARE = 0.5
 """Of the blind pairs that are shown, those that somebody chooses in."""
@@ -294,7 +294,7 @@ class _Server:
         self._likes = cache(lambda one: profile.taste(one.message, one.text))
         self._leniency = [self._random.gauss(0, 1) for _ in range(profile.members)]
         self._activity = [1 / rank for rank in range(1, profile.members + 1)]
-        self._known = [one for answers in served_answers().values() for one in answers]
+        self._known = [one for answers in stored_answers(SERVED_ANSWERS).values() for one in answers]
         """Answers of the base."""
         self._intercept = self._find_intercept()
         self._good = [one.text for one in self._known if self._likes(one) >= 0.5]

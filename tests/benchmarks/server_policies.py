@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.demo.community import Answered, read_community_answers
+from bot.demo.community import read_community_answers
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
@@ -50,9 +50,11 @@ Floats = NDArray[Any]
 
 SERVED_ANSWERS = Path(__file__).with_name("served_answers.jsonl")
 """Four answers of the bundled base to each of 200 prompts of the bank, as members are served it with the default card
-and settings, 30 November 2026: 58 % short, 28 % with a question at the end, 15 % warm, 96 % calm, 7 % of middle length.
-Without the card's examples it answers at more length: 25, 26, 28, 78 and 25 %.
+and settings, 4 December 2026: 61 % short, 8 % with a question at the end, 30 % warm, 73 % calm, 6 % of middle length.
+`record_answers.py` writes both files.
 """
+PLAIN_ANSWERS = Path(__file__).with_name("plain_answers.jsonl")
+"""As many without the card's examples, as a version answers: 19, 24, 33, 74 and 29 %."""
 REACH = 4
 """Answers to other messages among those of which a stand-in's version, or its base beside liked answers, gives one, as
 both say what the base seldom says to a message, and only four of its answers are stored."""
@@ -99,20 +101,10 @@ class Policy(Protocol):
 
 
 @cache
-def served_answers(*, is_judged: bool = False) -> dict[str, tuple[Served, ...]]:
-    """Return the served answers to one half of the messages, by message."""
-    return _by_message(read_community_answers(SERVED_ANSWERS)[is_judged::2])
-
-
-@cache
-def _plain_answers() -> tuple[tuple[Served, ...], ...]:
-    """Return the demo community's answers, which the base gave without examples, to messages that are not judged."""
-    found = _by_message(read_community_answers())
-    return tuple(said for message, said in found.items() if message not in served_answers(is_judged=True))
-
-
-def _by_message(answered: Sequence[Answered]) -> dict[str, tuple[Served, ...]]:
-    return {one.message: tuple(Served(one.message, text) for text in one.answers if text) for one in answered}
+def stored_answers(path: Path, *, is_judged: bool = False) -> dict[str, tuple[Served, ...]]:
+    """Return the answers of SERVED_ANSWERS or PLAIN_ANSWERS to one half of the messages, by message."""
+    half = read_community_answers(path)[is_judged::2]
+    return {one.message: tuple(Served(one.message, text) for text in one.answers if text) for one in half}
 
 
 @cache
@@ -128,7 +120,7 @@ def _style_of(answer: str) -> Floats:
 class StandIn:
     """Answers from the pool; a version prefers some of them by the weights that its round's pairs teach a regression.
 
-    That is what DPO does to a model's log-probabilities.
+    That is what DPO does to a model's log-probabilities. A version is shown no examples, so its answers are plain ones.
     """
 
     def __init__(self, database: Database, settings: Settings, personality_id: int) -> None:
@@ -145,21 +137,24 @@ class StandIn:
         self._known = known
 
     def messages(self, *, is_judged: bool) -> Sequence[str]:
-        return tuple(served_answers(is_judged=is_judged))
+        return tuple(stored_answers(SERVED_ANSWERS, is_judged=is_judged))
 
     def draw(self, version: Version | None, message: str, number: int, chance: random.Random) -> list[Served]:
         if version is not None:
-            weights, answers = SHARPNESS * self._weights[version.id], _within_reach(message, chance)
+            weights, answers = SHARPNESS * self._weights[version.id], _within_reach(PLAIN_ANSWERS, message, chance)
             utilities = {one: float(_style_of(one.text) @ weights) + _gumbel(chance) for one in answers}
             return sorted(answers, key=utilities.__getitem__, reverse=True)[:number]
         if self._known is not None and self._known.taste.may_teach and self._trained_on:
             return _draw_beside_liked(self._known.taste, message, number, chance)
-        answers = _half_of(message)[message]
+        answers = _half_of(SERVED_ANSWERS, message)[message]
         return chance.sample(answers, min(number, len(answers)))
 
     def draw_to_teach(self, message: str, chance: random.Random) -> list[Served]:
-        """The plain ones are to another message: few messages have stored answers of both kinds."""
-        return [*chance.sample(_half_of(message)[message], 2), *chance.sample(chance.choice(_plain_answers()), 2)]
+        return [
+            one
+            for path in (PLAIN_ANSWERS, SERVED_ANSWERS)
+            for one in chance.sample(_half_of(path, message)[message], EACH // 2)
+        ]
 
     def fit_share(self, version: Version | None) -> None:
         return None
@@ -215,29 +210,30 @@ class StandIn:
         self, taste: LearnedTaste, version: Version | None, number: int, chance: random.Random
     ) -> Iterator[Served]:
         message = chance.choice(self.messages(is_judged=False))
+        plain = _half_of(PLAIN_ANSWERS, message)[message]
         for place in range(number):
             if version is not None:
                 yield from self.draw(version, message, 1, chance)
             elif place % 2:
                 yield from _draw_beside_liked(taste, message, 1, chance)
             else:
-                yield chance.choice(chance.choice(_plain_answers()))
+                yield plain[place // 2 % len(plain)]
 
 
-def _half_of(message: str) -> dict[str, tuple[Served, ...]]:
-    return served_answers(is_judged=message in served_answers(is_judged=True))
+def _half_of(path: Path, message: str) -> dict[str, tuple[Served, ...]]:
+    return stored_answers(path, is_judged=message in stored_answers(path, is_judged=True))
 
 
-def _within_reach(message: str, chance: random.Random) -> list[Served]:
+def _within_reach(path: Path, message: str, chance: random.Random) -> list[Served]:
     """Return the answers to the message and some to others of its half."""
-    half = _half_of(message)
+    half = _half_of(path, message)
     others = chance.sample([other for other in half if other != message], REACH)
     return [*half[message], *(chance.choice(half[other]) for other in others)]
 
 
 def _draw_beside_liked(taste: LearnedTaste, message: str, number: int, chance: random.Random) -> list[Served]:
     """Return different answers, each the best of some by the taste."""
-    left, drawn = _within_reach(message, chance), []
+    left, drawn = _within_reach(SERVED_ANSWERS, message, chance), []
     while left and len(drawn) < number:
         some = chance.sample(left, min(DRAWN_BESIDE_EXAMPLES, len(left)))
         scores = taste.posterior.score(np.array([_style_of(one.text) for one in some]))
