@@ -1,4 +1,4 @@
-"""Stores reactions in the order in which they arrive, and retries until they are stored."""
+"""Stores reactions, and picks in arenas, in the order in which they arrive, and retries until they are stored."""
 
 from __future__ import annotations
 
@@ -332,6 +332,8 @@ def _events(session: Session, reply_id: int, observation: Observation) -> Iterat
 
 
 class PickQueue:
+    """Stores members' picks in arenas one after another."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self._order = asyncio.Lock()  # tasks get it in the order in which they asked

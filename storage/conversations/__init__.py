@@ -1,1 +1,1 @@
-"""Replies with everything needed to reproduce them, and summaries of conversations."""
+"""Replies with everything needed to reproduce them, summaries of conversations, and the prompt bank."""

@@ -1,1 +1,1 @@
-"""Reports across tables: lineage, vote outcomes, approval, traces, privacy."""
+"""Reports across tables: state and versions, lineage, vote outcomes, answers, taste, the report."""

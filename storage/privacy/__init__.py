@@ -1,1 +1,1 @@
-"""Consent, members' notes, deletion, retention, and the data of one member."""
+"""Consent, whose a row is, deletion, retention, and the data of one member."""

@@ -1,1 +1,1 @@
-"""Versions, promotion and their announcements."""
+"""Versions, their promotion, people's choices between them, and announcements."""

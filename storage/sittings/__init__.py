@@ -1,1 +1,1 @@
-"""People's teaching in the console: sittings, in which they label pairs of answers, and talks."""
+"""Sittings, in which people compare pairs of answers (`/choose` and the console), and talks of the playground."""

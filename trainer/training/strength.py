@@ -1,9 +1,9 @@
 """The strength of an adapter: the share of its learned change that it keeps. It is searched in two places.
 
 `choose_strength` asks people's validation pairs how strong the change should be, before anything is judged; its answer
-may also be more than all of it. `MILDER` asks the gate, only if the version fails a check, how much of that it allows.
-Neither replaces the other: pairs do not show broken, long or repeated answers, and the checks set limits but do not
-say which strength people prefer.
+may also be more than all of it. `RoundJudge.mend` asks the gate, only if the version fails a check, how much of that it
+allows. Neither replaces the other: pairs do not show broken, long or repeated answers, and the checks set limits but
+do not say which strength people prefer.
 """
 
 from __future__ import annotations
