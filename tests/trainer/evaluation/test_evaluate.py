@@ -30,7 +30,13 @@ from trainer.evaluation.context import ServedContext
 from trainer.evaluation.evaluate import evaluate, load_evaluation_models
 from trainer.evaluation.gate import decide
 from trainer.evaluation.measures import OTHERS, ScoredPassage, mean_divergence
-from trainer.evaluation.model_measurements import NEUTRAL_MESSAGES, CoherenceScorer, Evaluator, ServedMessage
+from trainer.evaluation.model_measurements import (
+    FIT_ANSWERS,
+    NEUTRAL_MESSAGES,
+    CoherenceScorer,
+    Evaluator,
+    ServedMessage,
+)
 from trainer.evaluation.results import Evaluation
 from trainer.evaluation.sampling import Sample
 from trainer.evaluation.suites import Case, Suite
@@ -225,6 +231,7 @@ def test_findings_about_the_base_are_kept_for_later_rounds_and_equal_seeds_give_
     (file,) = findings(tmp_path)
     kept = json.loads(file.read_text())
     assert sum(kept["answers"]["tokens"]) / MESSAGES == usual.answer_tokens_base
+    assert len(kept["answers"]["fits"]) == FIT_ANSWERS * MESSAGES
     file.write_text(json.dumps(kept | {"answers": kept["answers"] | {"tokens": [11] * MESSAGES}}))
     assert judged(base, adapter, tmp_path, report=again.append).answer_tokens_base == 11
     assert findings(tmp_path) == [file]
@@ -236,8 +243,8 @@ def test_findings_about_the_base_are_kept_for_later_rounds_and_equal_seeds_give_
     ]
     assert list(dict.fromkeys(each.phase for each in again)) == of_version
     for phase, steps in (
-        (Phase.ANSWERING, MESSAGES + CASES),
-        (Phase.COHERENCE, (2 + OTHERS) * MESSAGES),
+        (Phase.ANSWERING, FIT_ANSWERS * MESSAGES + CASES),
+        (Phase.COHERENCE, MESSAGES + (1 + OTHERS) * FIT_ANSWERS * MESSAGES),
         (Phase.DIVERGENCE, MESSAGES),
     ):
         counted = [each for each in first if each.phase is phase]
