@@ -1,4 +1,4 @@
-"""Stores reactions, and picks in arenas, in the order in which they arrive, and retries until they are stored."""
+"""Stores reactions and arena picks in the order of arrival, and retries until they are stored."""
 
 from __future__ import annotations
 
@@ -332,7 +332,7 @@ def _events(session: Session, reply_id: int, observation: Observation) -> Iterat
 
 
 class PickQueue:
-    """Stores members' picks in arenas one after another."""
+    """Stores arena picks one at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

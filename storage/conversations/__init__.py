@@ -1,1 +1,1 @@
-"""Replies with everything needed to reproduce them, summaries of conversations, and the prompt bank."""
+"""Replies and what it takes to reproduce them, summaries of conversations, and the prompt bank."""

@@ -1,1 +1,1 @@
-"""Reports across tables: state and versions, lineage, vote outcomes, answers, taste, the report."""
+"""Read models across tables: the state, versions and their history, votes, answers, the taste, and the report."""

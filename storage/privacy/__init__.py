@@ -1,1 +1,1 @@
-"""Consent, whose a row is, deletion, retention, and the data of one member."""
+"""Consent, the owner of each row, deletion, retention, and one member's data."""

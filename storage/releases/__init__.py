@@ -1,1 +1,1 @@
-"""Versions, their promotion, people's choices between them, and announcements."""
+"""Versions: promoting them, comparing them by people's choices, and announcing them."""

@@ -18,5 +18,5 @@ def as_called(text: str) -> str:
 
 
 def say_where_to_type(text: str) -> str:
-    """Add a line about Discord's commands if the text names one."""
+    """Return the text, with a line that says where to type slash commands if it names one."""
     return f"{text}\n{SLASH_COMMANDS}" if "`/" in text else text

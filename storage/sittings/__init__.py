@@ -1,1 +1,1 @@
-"""Sittings, in which people compare pairs of answers (`/choose` and the console), and talks of the playground."""
+"""Pairs of answers that people compare in `/choose` and the console, and conversations in the playground."""

@@ -31,13 +31,13 @@ def test_growth_from_the_second_to_the_last_quarter_is_named() -> None:
 
 @pytest.mark.slow
 def test_a_soak_outlives_crashes_and_loses_no_answer(base: Path, starter: Path) -> None:
-    # Answers long enough for a kill to meet some, and a seed with which many ask at once, early.
+    # Answers long enough for each kill to meet some, and a seed with which many ask at once, early.
     found = soak.run(answers=120, base=str(base), starter=starter, new_tokens=128, seed=5)
     rows, summary = found["rows"], found["summary"]
     assert [row["answers"] for row in rows] == list(range(3, 121, 3))
     assert summary["answered"] >= 120
     assert (summary["kills"], summary["lost"], summary["timed_out"]) == (3, 0, 0)
-    assert summary["failed"] <= 3 * 8
+    assert 0 < summary["failed"] <= 3 * 8
     assert summary["cancelled"] > 0
     assert summary["refused"] > 0
     assert not [problem for problem in summary["problems"] if "answers" in problem]

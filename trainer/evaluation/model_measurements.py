@@ -66,7 +66,7 @@ MAX_ANSWER_TOKENS = 48
 """Maximum number of tokens of an answer that are judged."""
 MAX_CASE_TOKENS = 32
 FIT_ANSWERS = 3
-"""Answers to each neutral message whose fit is read, because one says little.
+"""Number of answers to each neutral message of which the fit is measured: a single one is too noisy.
 
 With one, the mean fit of the bundled base's 24 answers was 0.87, 0.76, 0.84 and 0.76 with four seeds.
 """
@@ -119,7 +119,7 @@ class Answers(AnswerLosses):
     cut: tuple[bool, ...]
     """For each answer, whether it reached generation.max_new_tokens without an end."""
     fits: tuple[Fit, ...]
-    """The fit of each answer to its message, under the coherence model; then that of more answers to the same ones."""
+    """How well each answer fits its message under the coherence model, then further answers to the same messages."""
 
     def __add__(self, other: Answers) -> Answers:
         return Answers(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -305,7 +305,7 @@ class Evaluator:
     def _judge(
         self, messages: Sequence[ServedMessage], samples: Sequence[Sample], judging: Phase, *, only_fit: int = 0
     ) -> tuple[Answers, list[Sample]]:
-        """Judge the answers; of the last `only_fit` only their fit."""
+        """Judge the answers; the last `only_fit` of them only for their fit."""
         begun = [first_tokens(sample, MAX_ANSWER_TOKENS, self._sampler.chat) for sample in samples]
         exchanges = [(served.message, sample.text) for served, sample in zip(messages, begun, strict=True)]
         judged = len(samples) - only_fit
