@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from transformers.utils import logging as transformers_logging
 
 from bot.engine import Engine, Finish
 from bot.engine.remote.engine import RemoteEngine
@@ -24,38 +23,20 @@ from tests.bot.engine.test_engine import finished, request
 
 pytestmark = pytest.mark.slow
 
-LONGEST_S = 20.0
+LONGEST_START_S = 120.0
 
 
 @pytest.fixture(scope="module")
 def address(base: BaseModel) -> Iterator[str]:
-    from transformers.cli.serve import Serve
-
-    class Tidy(Serve):
-        """Closes its event loop at the end, which transformers leaves open."""
-
-        def start_server(self) -> None:
-            self._thread = threading.Thread(target=self.server.run, name="transformers serve")
-            self._thread.start()
-
-    verbosity, port = transformers_logging.get_verbosity(), _free_port()
-    server: Any = Tidy(
-        force_model=str(base.path),
-        host="127.0.0.1",
-        port=port,
-        device="cpu",
-        dtype="float32",
-        log_level="error",
-        continuous_batching=False,
-        reasoning="auto",
-        non_blocking=True,
-    )
-    try:
-        _wait_for(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill_server()
-        transformers_logging.set_verbosity(verbosity)
+    port = _free_port()
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(base.path)]
+    options = ["--port", str(port), "--device", "cpu", "--dtype", "float32", "--log-level", "error"]
+    with subprocess.Popen([*command, *options]) as server:
+        try:
+            _wait_for(server, port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
 
 
 def _free_port() -> int:
@@ -64,14 +45,14 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
-    deadline = time.perf_counter() + LONGEST_S
-    while time.perf_counter() < deadline:
+def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.perf_counter() + LONGEST_START_S
+    while time.perf_counter() < deadline and server.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.02)
-    raise TimeoutError("transformers serve did not start")
+        time.sleep(0.1)
+    raise RuntimeError("transformers serve did not start")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
@@ -99,4 +100,5 @@ async def test_a_menu_opens_beside_its_message_and_moves_nothing(page, world):
     before = await message.bounding_box()
     await message.locator(".menu > summary").click()
     await expect(message.get_by_role("link", name="Reply")).to_be_in_viewport()
-    assert await message.bounding_box() == before
+    # Chromium scrolls in fractions of a pixel, and rounds them when it draws again.
+    assert await message.bounding_box() == pytest.approx(before, abs=0.5)
