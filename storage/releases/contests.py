@@ -15,7 +15,7 @@ from functools import cached_property
 from math import ceil
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, or_, select, union
+from sqlalchemy import and_, func, or_, select, union
 from sqlalchemy.orm import Session, aliased, load_only
 
 from storage import sentences
@@ -23,6 +23,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import GateVerdict
 from storage.database.rows import count_rows, read_first, unindexed
 from storage.database.tables import (
+    AliasMoveRow,
     ArenaAnswerRow,
     ArenaRow,
     ComparisonRow,
@@ -304,16 +305,23 @@ _Question = tuple[int, list[tuple[_Choice, float]]]
 
 
 def find_rival(session: Session, personality_id: int) -> Version | None:
-    """Return the version whose answers people compare with the champion's: the newest that waits, or None."""
+    """Return the version whose answers people compare with the champion's: the newest that waits, or None.
+
+    Versions older than one that people prefer are not compared any more, unless that one was rolled back.
+    """
     champion = read_alias(session, personality_id).version
+    of_now = (VersionRow.personality_id == personality_id, VersionRow.withdrawn_at.is_(None), of_base_in_use(session))
+    led = select(AliasMoveRow.to_version_id).where(AliasMoveRow.to_version_id.is_not(None))
+    preferred = select(func.max(VersionRow.number)).where(
+        *of_now, VersionRow.verdict == GateVerdict.PASS, VersionRow.decided_at.is_not(None), VersionRow.id.not_in(led)
+    )
     waiting = (
         select(VersionRow)
         .where(
-            VersionRow.personality_id == personality_id,
+            *of_now,
             VersionRow.verdict == GateVerdict.NOT_ENOUGH_EVIDENCE,
-            VersionRow.withdrawn_at.is_(None),
             VersionRow.number > (champion.number if champion else 0),
-            of_base_in_use(session),
+            VersionRow.number > func.coalesce(preferred.scalar_subquery(), 0),
         )
         .order_by(VersionRow.number.desc())
     )

@@ -461,6 +461,18 @@ def test_the_newest_version_that_waits_is_compared(session: Session, personality
     assert find_rival(session, personality_id) == v1
 
 
+def test_while_people_prefer_a_newer_version_no_older_one_is_compared(
+    session: Session, personality_id: int, v1: Version
+) -> None:
+    second = add(session, personality_id)
+    choose(session, second, None, wins=9)
+    assert decide(session, second)
+    assert find_rival(session, personality_id) is None
+    lead(session, find_version(session, second.id))
+    go_back(session)
+    assert find_rival(session, personality_id) == v1
+
+
 def test_versions_before_the_champion_are_not_compared(session: Session, personality_id: int, v1: Version) -> None:
     second = add(session, personality_id)
     lead(session, second, reason="I know", override=True)
