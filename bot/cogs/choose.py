@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,7 +13,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.arenas.board import fit_fairly
-from bot.background import retry_until_available
+from bot.background import Pause, retry_until_available
 from bot.chat.taste_news import tell_privately
 from bot.errors import UserFacingError
 from bot.guards.interactions import BotCog, PersistentButton
@@ -46,8 +47,11 @@ from storage.wording import gettext_noop
 
 PAIRS = 10
 """Pairs in a row before their lessons are shown."""
-WAIT_S, LOOK_EVERY_S = 10.0, 0.2
-"""Longest wait for a pair if none was drawn ahead, and the pause between two checks."""
+WAIT_S, LONGEST_WAIT_S, LOOK_EVERY_S = 3.0, 600.0, 0.2
+"""Wait for a pair before the person reads that it is being drawn, the longest wait, and the pause between two checks.
+
+Discord takes edits of a private message for 15 minutes.
+"""
 RENEW_S = 300.0
 """Pause between two checks whether the pairs for the next person are outdated, as after a round."""
 AROUND_CHARS = 200
@@ -58,7 +62,7 @@ BUTTONS = {
     Label.BOTH_GOOD: gettext_noop("Both good"),
     Label.BOTH_BAD: gettext_noop("Both bad"),
 }
-STILL_DRAWING = gettext_noop("I'm still preparing answers to compare. Please try again in a minute.")
+STILL_DRAWING = gettext_noop("I'm preparing answers to compare. They will appear here.")
 OPTED_OUT = gettext_noop(
     "You don't want me to learn from you, so your choices would not count. `/privacy` changes that."
 )
@@ -88,27 +92,41 @@ class Choose(BotCog):
 
     async def show_pair(self, interaction: discord.Interaction, personality_id: int, done: int) -> None:
         """Show the person's next pair in their message, or why there is none now."""
-        sitting, spares, pair = await self.services.database.run(_sit_down, personality_id, interaction.user.id)
+        sitting, spares = await self.services.database.run(_sit_down, personality_id, interaction.user.id)
         self.drawer.keep_ahead(sitting)
         self.drawer.keep_ahead(spares)
-        pair, problem = (pair, None) if pair else await self._wait_for_pair(sitting)
-        if pair is not None:
-            taste = self.services.tastes.of(personality_id)
-            news = await tell_privately(self.services, personality_id, interaction.user.id, taste)
-            view = self._pair_view(pair, done, news)
+        if found := await self._wait_for_pair(sitting, WAIT_S, asyncio.sleep):
+            await self._show(interaction, sitting, done, found)
         else:
-            view = _text_view(problem or gettext(STILL_DRAWING), MorePairsButton(personality_id, done))
-        await interaction.edit_original_response(view=view)
+            view = _text_view(gettext(STILL_DRAWING), MorePairsButton(personality_id, done))
+            await interaction.edit_original_response(view=view)
+            later = self._show_once_drawn(interaction, sitting, done)
+            self.services.tasks.restart(later, f"show the next pair of sitting {sitting.id}")
 
-    async def _wait_for_pair(self, sitting: Sitting) -> tuple[SittingPair | None, str | None]:
-        """Return the pair, or why none could be drawn; neither of the two if that takes long."""
-        for _ in range(round(WAIT_S / LOOK_EVERY_S)):
-            if pair := await self.services.database.read(next_pair, sitting):
-                return pair, None
-            if problem := self.drawer.take_problem(sitting):
-                return None, problem
-            await asyncio.sleep(LOOK_EVERY_S)
-        return None, None
+    async def _show_once_drawn(self, interaction: discord.Interaction, sitting: Sitting, done: int) -> None:
+        if found := await self._wait_for_pair(sitting, LONGEST_WAIT_S, self.services.tasks.pause):
+            await self._show(interaction, sitting, done, found)
+
+    async def _wait_for_pair(self, sitting: Sitting, longest_s: float, pause: Pause) -> SittingPair | str | None:
+        """Return the pair, or why none could be drawn; None if that takes longer."""
+        give_up_s = time.monotonic() + longest_s
+        while True:
+            if found := await self.services.database.read(next_pair, sitting) or self.drawer.take_problem(sitting):
+                return found
+            if time.monotonic() >= give_up_s:
+                return None
+            await pause(LOOK_EVERY_S)
+
+    async def _show(
+        self, interaction: discord.Interaction, sitting: Sitting, done: int, found: SittingPair | str
+    ) -> None:
+        if isinstance(found, str):
+            view = _text_view(found, MorePairsButton(sitting.personality_id, done))
+        else:
+            taste = self.services.tastes.of(sitting.personality_id)
+            news = await tell_privately(self.services, sitting.personality_id, interaction.user.id, taste)
+            view = self._pair_view(found, done, news)
+        await interaction.edit_original_response(view=view)
 
     def _pair_view(self, pair: SittingPair, done: int, news: Sequence[str]) -> discord.ui.LayoutView:
         output = self.services.settings.output
@@ -141,12 +159,11 @@ class Choose(BotCog):
         await interaction.edit_original_response(view=view)
 
 
-def _sit_down(session: Session, personality_id: int, user_id: int) -> tuple[Sitting, Sitting, SittingPair | None]:
-    """Return the person's sitting, that of spares for the next person, and the pair that comes next if one is drawn."""
+def _sit_down(session: Session, personality_id: int, user_id: int) -> tuple[Sitting, Sitting]:
+    """Return the person's sitting, and that of spares for the next person."""
     if has_opted_out(session, user_id):
         raise UserFacingError(OPTED_OUT)
-    sitting, spares = (begin_sitting(session, personality_id, whose) for whose in (user_id, NOBODY))
-    return sitting, spares, next_pair(session, sitting)
+    return begin_sitting(session, personality_id, user_id), begin_sitting(session, personality_id, NOBODY)
 
 
 def _answer(label: Label, text: str) -> discord.ui.Container[discord.ui.LayoutView]:

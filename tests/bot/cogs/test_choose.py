@@ -234,12 +234,13 @@ async def test_a_broken_or_busy_engine_is_said_and_the_button_tries_again(place,
     assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
 
 
-async def test_who_is_faster_than_the_engine_reads_that_pairs_are_being_drawn(place, monkeypatch):
+async def test_who_is_faster_than_the_engine_reads_so_and_the_pair_follows_by_itself(place, env, monkeypatch):
     with monkeypatch.context() as hurried:
         hurried.setattr("bot.cogs.choose.WAIT_S", 0.0)
         shown = await choose(place)
     assert said(shown) == STILL_DRAWING
-    assert "1 of 10" in said(await press(place.ada, shown, "Try again"))
+    await env.advance_time(5)
+    assert "1 of 10" in said(shown)
 
 
 async def test_nobody_waits_for_one_personality_because_pairs_of_another_are_being_drawn(
