@@ -101,7 +101,7 @@ class Choose(BotCog):
             view = _text_view(gettext(STILL_DRAWING), MorePairsButton(personality_id, done))
             await interaction.edit_original_response(view=view)
             later = self._show_once_drawn(interaction, sitting, done)
-            self.services.tasks.restart(later, f"show the next pair of sitting {sitting.id}")
+            self.services.tasks.restart(later, f"show answers to compare {sitting.id}")
 
     async def _show_once_drawn(self, interaction: discord.Interaction, sitting: Sitting, done: int) -> None:
         if found := await self._wait_for_pair(sitting, LONGEST_WAIT_S, self.services.tasks.pause):
