@@ -193,7 +193,8 @@ def openvino_reads(configured: Configured, prompt: str, tokens: list[int], most:
 
 
 def sampler_reads(configured: Configured, prompt: str, tokens: list[int], most: int) -> tuple[str, Any, int]:
-    answer = SampledAnswer(configured.chat, prompt, most, configured.settings.generation.max_thought_tokens)
+    generation = configured.settings.generation.model_copy(update={"max_new_tokens": most})
+    answer = SampledAnswer(configured.chat, prompt, generation, configured.renderer.room, seed=1)
     while not answer.is_done:
         answer.push(tokens.pop(0))
     sample = answer.sample()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from random import Random
+from typing import Any, Protocol
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
+from storage.models.answer_stream import ThoughtRoom
 from storage.models.base_model import BaseModel, load_adapter, load_on_device
 from storage.models.chat_format import ChatFormat
 from storage.models.hardware import serving_format, silence_transformers, training_format
@@ -22,9 +25,6 @@ from storage.settings.sections import GenerationSettings, Settings, TrainingSett
 from trainer.base import RoundBase, expected_tokens
 from trainer.progress import Advance, keep_quiet
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 BATCH_PROMPTS = 64
 BATCH_TOKENS = 32_768
 """Maximum number of tokens in a batch, including answers and padding: 4 GiB of keys and values for an 8B model. Halved
@@ -33,8 +33,6 @@ NO_WINDOW = 2**31
 """The window when only the model's own positions limit an answer."""
 GRAPH_PROMPTS = 32
 """Prompts that a graph answers at once; halved for each earlier round in which memory ran out."""
-CANDIDATES = 256
-"""Likeliest tokens that are searched for the nucleus first; if it is larger, the whole vocabulary is sorted."""
 
 log = logging.getLogger(__name__)
 
@@ -148,56 +146,32 @@ class Sampler:
     ) -> list[Sample]:
         import torch
 
-        lengths = [len(self.chat.token_ids(prompt)) for prompt in prompts]
-        answers: dict[int, Sample] = {}
-        with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
-            torch.manual_seed(seed)
-            expected = expected_tokens(self.chat, generation)
-            for batch in split_by_memory(lengths, expected, max(1, BATCH_TOKENS >> self._memory_failures)):
-                found = self._answer_batch([prompts[i] for i in batch], generation, len(answers), advance)
-                answers.update(zip(batch, found, strict=True))
-                advance(len(answers))
-        return [answers[i] for i in range(len(prompts))]
-
-    def _answer_batch(
-        self, prompts: Sequence[str], generation: GenerationSettings, done: int, advance: Advance
-    ) -> list[Sample]:
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
-
-        inputs = self.tokenizer(
-            list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
-        ).to(self.model.device)
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        width, expected = ids.shape[1], expected_tokens(self.chat, generation)
         room = self.chat.thought_room(generation.max_thought_tokens, self._window)
-        thoughts = [room.beside(int(tokens), generation.max_new_tokens) for tokens in mask.sum(-1)]
+        expected = expected_tokens(self.chat, generation)
         answers = [
-            SampledAnswer(self.chat, prompt, generation.max_new_tokens, longest_thought)
-            for prompt, longest_thought in zip(prompts, thoughts, strict=True)
+            SampledAnswer(self.chat, prompt, generation, room, seed + place) for place, prompt in enumerate(prompts)
         ]
-
-        def count_tokens(ids: Tensor, logits: Tensor) -> Tensor:
-            advance(done + len(prompts) * min(1.0, (ids.shape[1] - width) / expected))
-            return logits
-
-        def are_done(ids: Tensor, _logits: Tensor) -> Tensor:
-            for answer, token in zip(answers, ids[:, -1].tolist(), strict=True):
-                answer.push(token)
-            return torch.tensor([answer.is_done for answer in answers], device=ids.device)
-
-        self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=GenerationConfig(
-                max_new_tokens=generation.max_new_tokens + max(thoughts),
-                do_sample=False,  # the last processor leaves one token to choose
-                pad_token_id=self.tokenizer.pad_token_id,
-            ),
-            logits_processor=LogitsProcessorList([count_tokens, *_processors(generation, width)]),
-            stopping_criteria=StoppingCriteriaList([are_done]),
-        )
+        done = 0
+        with torch.inference_mode(), silence_transformers():
+            lengths = [len(answer.prompt_ids) for answer in answers]
+            for batch in split_by_memory(lengths, expected, max(1, BATCH_TOKENS >> self._memory_failures)):
+                advance(done)
+                self._decode([answers[place] for place in batch], expected, done, advance)
+                done += len(batch)
+        advance(done)
         return [answer.sample() for answer in answers]
+
+    def _decode(self, batch: Sequence[SampledAnswer], expected: int, done: int, advance: Advance) -> None:
+        from storage.models.decoding import decode
+
+        steps = itertools.count(1)
+
+        def push(newest: Sequence[tuple[int, int]]) -> None:
+            for place, token in newest:
+                batch[place].push(token)
+            advance(done + len(batch) * min(1.0, next(steps) / expected))
+
+        decode(self.model, batch, push)
 
 
 def split_by_memory(lengths: Sequence[int], answer_tokens: int, most_tokens: int = BATCH_TOKENS) -> list[list[int]]:
@@ -233,26 +207,23 @@ class GraphSampler:
     ) -> list[Sample]:
         if not prompts:
             return []
-        asked = [self._chat.token_ids(prompt) for prompt in prompts]
-        expected = expected_tokens(self._chat, generation)
-        pipeline = self._load(max(map(len, asked)) + expected)
         room = self._chat.thought_room(generation.max_thought_tokens, self._base.window)
-        thoughts = [room.beside(len(ids), generation.max_new_tokens) for ids in asked]
-        running = {
-            place: pipeline.add_request(place, _tensor(ids), self._config(generation, thoughts[place], seed + place))
-            for place, ids in enumerate(asked)
-        }
         answers = [
-            SampledAnswer(self._chat, prompt, generation.max_new_tokens, longest_thought)
-            for prompt, longest_thought in zip(prompts, thoughts, strict=True)
+            SampledAnswer(self._chat, prompt, generation, room, seed + place) for place, prompt in enumerate(prompts)
         ]
+        expected = expected_tokens(self._chat, generation)
+        pipeline = self._load(max(len(answer.prompt_ids) for answer in answers) + expected)
+        running = {
+            place: pipeline.add_request(place, _tensor(answer.prompt_ids), self._config(answer))
+            for place, answer in enumerate(answers)
+        }
         while running:
             pipeline.step()
             for place, handle in list(running.items()):
                 if _read_tokens(handle, answers[place]):
                     del running[place]
-            unfinished = sum(min(1.0, answers[place].tokens / expected) for place in running)
-            advance(len(asked) - len(running) + unfinished)
+            unfinished = sum(min(1.0, len(answers[place].generated_ids) / expected) for place in running)
+            advance(len(answers) - len(running) + unfinished)
         return [answer.sample() for answer in answers]
 
     def _load(self, tokens: int) -> Any:
@@ -262,13 +233,13 @@ class GraphSampler:
             self._pipeline, self._longest = load_pipeline(self._options(tokens)), tokens
         return self._pipeline
 
-    def _config(self, generation: GenerationSettings, longest_thought: int, seed: int) -> Any:
+    def _config(self, answer: SampledAnswer) -> Any:
         return generation_config(
-            temperature=generation.temperature,
-            top_p=generation.top_p,
-            presence_penalty=generation.presence_penalty,
-            max_new_tokens=generation.max_new_tokens + longest_thought,
-            seed=seed,
+            temperature=answer.sampling.temperature,
+            top_p=answer.sampling.top_p,
+            presence_penalty=answer.sampling.presence_penalty,
+            max_new_tokens=answer.max_tokens,
+            seed=answer.seed,
             end_ids=self._chat.end_ids,
         )
 
@@ -287,7 +258,7 @@ class GraphSampler:
         )
 
 
-def _tensor(ids: list[int]) -> Any:
+def _tensor(ids: Sequence[int]) -> Any:
     """Return the tokens as a row, (1, T)."""
     import numpy as np
     import openvino as ov
@@ -312,25 +283,32 @@ def _read_tokens(handle: Any, answer: SampledAnswer) -> bool:
 class SampledAnswer:
     """An answer that is sampled token by token; tokens after its end are ignored."""
 
-    def __init__(self, chat: ChatFormat, prompt: str, max_new_tokens: int, max_thought_tokens: int) -> None:
+    def __init__(
+        self, chat: ChatFormat, prompt: str, generation: GenerationSettings, room: ThoughtRoom, seed: int
+    ) -> None:
+        self.prompt_ids = chat.token_ids(prompt)
+        self.sampling = generation
+        self.seed = seed
+        self.random = Random(seed)
+        max_thought_tokens = room.beside(len(self.prompt_ids), generation.max_new_tokens)
+        self.max_tokens = generation.max_new_tokens + max_thought_tokens
+        self.generated_ids: list[int] = []
+        """Tokens so far, including a thought and the token that ends the answer."""
+        self._has_ended = False
         self._chat = chat
-        self._prompt_ids = chat.token_ids(chat.context_of(prompt))
-        self._stream = chat.stream(prompt, max_new_tokens, max_thought_tokens)
-        self._end: int | None = None
-        self.tokens = 0
-        """Number of tokens so far, including a thought's."""
+        self._context_ids = chat.token_ids(chat.context_of(prompt))
+        self._stream = chat.stream(prompt, generation.max_new_tokens, max_thought_tokens)
 
     @property
     def is_done(self) -> bool:
-        return self._end is not None or self._stream.is_at_limit
+        return self._has_ended or self._stream.is_at_limit
 
     def push(self, token: int) -> None:
         if self.is_done:
             return
-        self.tokens += 1
-        if token in self._chat.end_ids:
-            self._end = token
-        else:
+        self.generated_ids.append(token)
+        self._has_ended = token in self._chat.end_ids
+        if not self._has_ended:
             self._stream.push(token)
 
     def sample(self) -> Sample:
@@ -340,9 +318,9 @@ class SampledAnswer:
         """
         self._stream.flush()
         text = self._chat.decode(self._stream.answer_ids).strip()
-        end = () if self._end is None or self._stream.is_silent else (self._end,)
+        end = tuple(self.generated_ids[-1:]) if self._has_ended and not self._stream.is_silent else ()
         answer_ids = (*self._stream.answer_ids, *end)
-        return Sample(text, is_cut=not end, prompt_ids=tuple(self._prompt_ids), answer_ids=answer_ids)
+        return Sample(text, is_cut=not end, prompt_ids=tuple(self._context_ids), answer_ids=answer_ids)
 
 
 def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:
@@ -351,37 +329,3 @@ def first_tokens(sample: Sample, most: int, chat: ChatFormat) -> Sample:
         return sample
     kept = sample.answer_ids[:most]
     return Sample(chat.decode([*kept]).strip(), is_cut=True, prompt_ids=sample.prompt_ids, answer_ids=kept)
-
-
-def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:
-    def penalise(ids: Any, logits: Any) -> Any:
-        return _penalise(logits, ids[:, prompt_width:], generation.presence_penalty)
-
-    def choose(_ids: Any, logits: Any) -> Any:
-        return _choose(logits, generation.temperature, generation.top_p)
-
-    processors = ((penalise, generation.presence_penalty), (choose, generation.temperature > 0))
-    return [processor for processor, is_wanted in processors if is_wanted]
-
-
-def _penalise(logits: Tensor, answer_ids: Tensor, penalty: float) -> Tensor:
-    """Return the logits, (B, V), less the penalty for every token in the answer, (B, T)."""
-    import torch
-
-    return logits - penalty * torch.zeros_like(logits).scatter_(1, answer_ids, 1.0)
-
-
-def _choose(logits: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Sample a token from each row's nucleus and return logits, (B, V), that leave only that token.
-
-    `generate` would sort the whole vocabulary and draw from it, which takes two fifths of a step on a CPU.
-    """
-    import torch
-
-    probabilities = (logits.float() / temperature).softmax(-1)
-    best, tokens = probabilities.topk(min(CANDIDATES, logits.shape[-1]))
-    if (best.sum(-1) < top_p).any():
-        best, tokens = probabilities.sort(descending=True)
-    before = best.cumsum(-1) - best
-    drawn = torch.multinomial(best.where(before < top_p, 0), 1)
-    return torch.full_like(logits, -torch.inf).scatter_(-1, tokens.gather(-1, drawn), 0)

@@ -98,7 +98,7 @@ def test_progress_counts_answers(sampler: Sampler) -> None:
     seen: list[float] = []
     two_words = GREEDY.model_copy(update={"max_new_tokens": 2})
     sampler.answer([SHORT] * (BATCH_PROMPTS + 3), two_words, seed=1, advance=seen.append)
-    assert seen == [0, BATCH_PROMPTS / 2, *[BATCH_PROMPTS] * 2, BATCH_PROMPTS + 1.5, BATCH_PROMPTS + 3]
+    assert seen == [0, BATCH_PROMPTS / 2, *[BATCH_PROMPTS] * 2, BATCH_PROMPTS + 1.5, *[BATCH_PROMPTS + 3] * 2]
     assert sampler.answer([], two_words, seed=1) == []
 
 
