@@ -14,7 +14,7 @@ CANDIDATES = 256
 """Number of most likely tokens to search for the nucleus: sorting the vocabulary takes two fifths of a CPU's step."""
 
 
-class Sampling(Protocol):
+class TokenSampling(Protocol):
     @property
     def temperature(self) -> float:
         """0 is greedy."""
@@ -43,7 +43,7 @@ class Row(Protocol):
         ...
 
     @property
-    def sampling(self) -> Sampling: ...
+    def sampling(self) -> TokenSampling: ...
 
     @property
     def random(self) -> Random: ...

@@ -721,7 +721,7 @@ def test_data_deleted_while_answers_are_drawn_is_not_trained_on(
 
     hers, others = seed(database, write)
     when = during_sampling(lambda: seed(database, lambda session: delete_member(session, CAROL)))
-    more = ranking.pairs.model_copy(update={"ranked_prompts": 16})
+    more = ranking.pairs.model_copy(update={"ranked_prompts": 32})
     plan = planned(prepare(ranking.model_copy(update={"pairs": more}), when=when))
     with database.snapshot() as session:
         left = session.execute(select(ReplyRow.id, ReplyRow.basis)).all()
