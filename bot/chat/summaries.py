@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from bot.chat.conversation import HistoryReader, SpokenMessage, own_ids, spoken_messages
 from bot.chat.prompting import ChatMessage, Turn
 from bot.discord_errors import DISCORD_ERRORS
-from bot.engine import GenerationRequest, Sampling, written
+from bot.engine import SUMMARIES_LANE, GenerationRequest, Sampling, written
 from bot.errors import BotError
 from bot.services import Services
 from storage.conversations.control_tokens import sanitize
@@ -24,8 +24,6 @@ from storage.privacy.consent import erased_since
 
 log = logging.getLogger(__name__)
 
-LANE = -1
-"""Summaries take turns with the personalities' answers: at most one summary per round of turns."""
 MAX_TOKENS = 120
 MAX_SUMMARY_CHARS = 1_200
 TURNS_AT_ONCE = 12
@@ -94,7 +92,7 @@ class Summaries:
     async def _ask(self, summary: str, turns: Sequence[Turn]) -> str:
         prompt = await self._engine.render(summary_prompt(summary, turns))
         generation = self._engine.submit(
-            GenerationRequest(prompt=prompt.text, seed=0, sampling=SAMPLING, adapter=None, lane=LANE)
+            GenerationRequest(prompt=prompt.text, seed=0, sampling=SAMPLING, adapter=None, lane=SUMMARIES_LANE)
         )
         # If it writes nothing, the previous summary stays.
         return " ".join((await written(generation)).split())[:MAX_SUMMARY_CHARS]

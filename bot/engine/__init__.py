@@ -40,7 +40,18 @@ class GenerationRequest:
     adapter: AdapterRef | None
     """The version's adapter; None is the base model."""
     lane: int = 0
-    """Requests in the same lane wait for each other; lanes take turns, so that a busy one never starves another."""
+    """Requests in the same lane wait for each other; lanes take turns, so that a busy one never starves another.
+
+    A personality's answers have its id as their lane.
+    """
+
+
+SUMMARIES_LANE = -1
+
+
+def pairs_lane(personality_id: int) -> int:
+    """Return the lane in which a personality's pairs for `/choose` are drawn, so that members do not wait for them."""
+    return SUMMARIES_LANE - personality_id
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from storage.errors import StorageError
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.contests import read_contest
 from storage.releases.promotion import conclude
-from storage.releases.versions import note_evidence
+from storage.releases.versions import note_contest
 from storage.votes.quarantines import quarantine_bursts
 
 log = logging.getLogger(__name__)
@@ -56,5 +56,5 @@ class Judge:
             if await database.run(conclude, contest, contest.decision, settings.release):
                 log.info("%s: %s", contest.rival.name, contest.decision.reason)
                 await self._services.release_watcher.poll()
-        elif contest.numbers != contest.rival.evidence:
-            await database.run(note_evidence, contest.rival, contest.numbers)
+        elif contest.numbers != contest.rival.contest:
+            await database.run(note_contest, contest.rival, contest.numbers)

@@ -11,7 +11,7 @@ from bot.arenas.answers import ArenaFailed, DrawnAnswer, draw_answers, open_usab
 from bot.arenas.prompts import render_bank_prompt
 from bot.chat.ask import Prompts
 from bot.chat.rendering import render_with_examples
-from bot.engine import RenderedPrompt
+from bot.engine import RenderedPrompt, pairs_lane
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.releases.resolver import Release
@@ -136,8 +136,7 @@ class PairDrawer:
         else:
             asked = await self._to_teach(personality, prompts.plain, *contenders)
         generation = tuned(services.settings.generation, personality.card)
-        # In a lane of its own: members take turns with it.
-        drawn = await draw_answers(services.engine, asked, generation, lane=-personality.id)
+        drawn = await draw_answers(services.engine, asked, generation, lane=pairs_lane(personality.id))
         if is_contest and len(drawn) < len(contenders):
             raise ArenaFailed("both versions gave the same answers")
         texts = [answer.finished.answer for answer in drawn]

@@ -47,7 +47,7 @@ def details_hint(version: str) -> str:
 
 def with_reason(said: str, version: Version) -> str:
     """Return what is said about a version, with people's reason if there is one."""
-    reason = version.evidence.get("reason")
+    reason = version.contest.get("reason")
     return reasoned(said, translated(reason)) if reason else said
 
 
@@ -151,7 +151,7 @@ def describe_measurements(details: VersionDetails) -> list[str]:
     if round_:
         who = name_actor(round_.requested_by)
         lines.append(gettext("Round {round}, requested by {who}", round=str(round_.id), who=who))
-        lines += describe_votes(round_.evidence)
+        lines += describe_votes(round_.learned_from)
     return [*filter(None, lines)]
 
 
@@ -199,7 +199,7 @@ def _decision(version: Version) -> str:
         ready = with_reason(gettext("{version} is ready", version=f"**{name}**"), version)
         return f"✓ {ready}. {promote_hint(name)}."
     dropped = with_reason(gettext("{version} was dropped", version=f"**{name}**"), version)
-    stays = gettext("{version} stays.", version=version.evidence["champion"])
+    stays = gettext("{version} stays.", version=version.contest["champion"])
     return f"✗ {dropped}. {stays} {details_hint(name)}."
 
 
@@ -261,8 +261,8 @@ def _override(promotion: PromotionAnnouncement) -> str:
 
 def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
     reasons = [*map(gettext, failed_checks)]
-    if version.verdict is not GateVerdict.FAIL and "reason" in version.evidence:
-        reasons.append(translated(version.evidence["reason"]))
+    if version.verdict is not GateVerdict.FAIL and "reason" in version.contest:
+        reasons.append(translated(version.contest["reason"]))
     return reasoned(outcome_words(version), "; ".join(reasons)) if reasons else outcome_words(version)
 
 
@@ -276,7 +276,7 @@ def outcome_words(version: Version) -> str:
         if version.round_id
         else gettext("not checked, because it was imported; members' choices decide"),
     }
-    decided = by_people if "reason" in version.evidence else {}
+    decided = by_people if "reason" in version.contest else {}
     return decided.get(version.verdict, by_gate[version.verdict])
 
 

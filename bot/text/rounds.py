@@ -68,13 +68,13 @@ def describe_round(round_: Round) -> str:
     ]
     if round_.status is RoundStatus.RUNNING:
         lines.append(f"`{bar(round_.progress.get('share', 0.0))}` {describe_progress(round_.progress)}")
-        lines += describe_notes(round_.evidence)
+        lines += describe_notes(round_.learned_from)
     if changes := describe_changes(round_.metrics):
         lines.append(changes)
     if round_.reason:
         lines.append(sentence(gettext(round_.reason)))
     if not round_.is_open:
-        lines += describe_votes(round_.evidence)
+        lines += describe_votes(round_.learned_from)
     return "\n".join(lines)
 
 
@@ -101,29 +101,29 @@ def describe_first_version(personality: str, examples: int) -> str:
     )
 
 
-def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
+def describe_votes(learned_from: Mapping[str, Any]) -> list[str]:
     """Return a round's number of votes, the votes that the rules removed, and notes for admins, one line each."""
     lines = []
     # Earlier rounds noted the number of given votes alone.
-    counts = FeedbackCounts(**evidence.get("counts", {"votes": evidence.get("votes", 0)}))
+    counts = FeedbackCounts(**learned_from.get("counts", {"votes": learned_from.get("votes", 0)}))
     if counts.total:
-        shares = evidence.get("removed_shares", {}).items()
+        shares = learned_from.get("removed_shares", {}).items()
         removed = [
             f"{percent(share)} ({gettext(RULES.get(rule, rule))})"
             for rule, share in shares
             if share >= LEAST_SHOWN_SHARE
         ]
         parts = [describe_counts(counts)]
-        behind = evidence.get("voters", 0)
+        behind = learned_from.get("voters", 0)
         parts.append(ngettext("{count} member behind its pairs", "{count} members behind its pairs", behind))
         parts += [gettext("the rules removed {shares}", shares=", ".join(removed))] if removed else []
         lines.append(gettext("**Votes when the round began:** {votes}", votes="; ".join(parts)))
-    return [*lines, *describe_notes(evidence)]
+    return [*lines, *describe_notes(learned_from)]
 
 
-def describe_notes(evidence: Mapping[str, Any]) -> list[str]:
+def describe_notes(learned_from: Mapping[str, Any]) -> list[str]:
     """Return the notes for admins."""
-    return [sentence(gettext(note)) for note in evidence.get("notes", ())]
+    return [sentence(gettext(note)) for note in learned_from.get("notes", ())]
 
 
 def describe_progress(progress: Mapping[str, Any]) -> str:

@@ -113,7 +113,7 @@ def _next_version(status: ModelStatus, viewer_id: int | None) -> str:
     else:
         dropped = gettext("{version} was dropped", version=newest.name)
         failed = gettext("{version} failed the checks", version=newest.name)
-        said, then = dropped if newest.evidence else failed, details_hint(newest.name)
+        said, then = dropped if newest.contest else failed, details_hint(newest.name)
     return gettext("**Next version:** {news}", news=f"{with_reason(said, newest)}. {then}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from bot.localization.sentences import day, gettext, in_quotes, listing, ngettext, percent, reasoned, sentence
 from bot.text.sanitize import escape_inline, quote_plainly
 from storage.insights.taste_report import AnsweringNow, ShownEffect, TasteReport
+from storage.statistics import DECISIVE
 from storage.taste.acting import TasteRole
 from storage.taste.gain import CandidateGain
 from storage.taste.learning import FEWEST, REFUTED, UNJUDGED, LearnedTaste
@@ -15,8 +16,6 @@ from storage.votes.votes import FeedbackCounts
 from storage.wording import gettext_noop, shorten
 
 QUOTE_CHARS = 110
-CLEAR_E_VALUE = 20.0
-"""E-value from which chance is a poor explanation: it reaches this at most once in twenty times."""
 MOST_E_VALUE = 1_000
 """E-value from which its size says nothing more."""
 MOST_IN_NEWS = 3
@@ -224,7 +223,7 @@ def use_and_reason(report: TasteReport) -> tuple[str, str]:
         )
     clearly = gettext_noop("it guesses votes clearly better than always guessing the average")
     as_well = gettext_noop("it guesses votes at least as well as always guessing the average")
-    return gettext("I use it to choose answers"), gettext(clearly if report.e_value >= CLEAR_E_VALUE else as_well)
+    return gettext("I use it to choose answers"), gettext(clearly if report.e_value >= DECISIVE else as_well)
 
 
 def _why_it_may_not(report: TasteReport) -> str:

@@ -180,7 +180,7 @@ class VersionRow(Base):
     round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
-    evidence: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
+    contest: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
     """People's choices between it and the champion at the last look, and the reason if they decided."""
     decided_at: Mapped[datetime | None]
     """The time when people's choices made it ready, or dropped it."""
@@ -514,8 +514,8 @@ class RoundRow(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     manifest_digest: Mapped[str | None] = mapped_column(String(64))
-    evidence: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
-    """The votes in numbers: pairs by source, votes removed by rules, and notes; no names or ids."""
+    learned_from: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
+    """What it learned from, in numbers: pairs by source, votes removed by rules, and notes; no names or ids."""
     gate: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
     """The gate's verdict and its checks, each with an outcome and a sentence."""
     progress_channel_id: Mapped[int | None] = mapped_column(BigInteger)

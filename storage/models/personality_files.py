@@ -132,8 +132,8 @@ def _made_from(round_: Round) -> str:
     metrics = round_.metrics
     if round_.learns_from is TrainingSource.EXAMPLES:
         return f"{count(metrics.get('pairs', 0), 'example answer')} from the card"
-    sources = _sources(round_.evidence.get("pairs_by_source", {}))
-    votes = count(round_.evidence.get("votes", 0), "vote")
+    sources = _sources(round_.learned_from.get("pairs_by_source", {}))
+    votes = count(round_.learned_from.get("votes", 0), "vote")
     return f"{count(metrics.get('pairs', 0), 'pair')}{sources}, from {votes}"
 
 

@@ -229,5 +229,5 @@ def conclude(session: Session, contest: Contest, decision: Decision, settings: R
     if promotes:
         make_champion(session, version.personality_id, champion, version, by=CHOICES, reason=decision.reason)
     # A promotion is announced with the same reason.
-    evidence = contest.numbers | {"reason": decision.reason}
-    return settle_verdict(session, version, decision.verdict, evidence, announced=promotes)
+    contest_numbers = contest.numbers | {"reason": decision.reason}
+    return settle_verdict(session, version, decision.verdict, contest_numbers, announced=promotes)

@@ -45,7 +45,7 @@ class Version:
     withdrawn_at: datetime | None = None
     """The time when its files were deleted."""
     withdrawn_because: str = ""
-    evidence: dict[str, Any] = field(default_factory=dict)
+    contest: dict[str, Any] = field(default_factory=dict)
     """People's choices between it and the champion and, once they decided, the reason."""
     decided_at: datetime | None = None
 
@@ -141,13 +141,13 @@ def register(session: Session, personality_id: int, new: NewVersion) -> Version:
     return from_row(Version, row)
 
 
-def note_evidence(session: Session, version: Version, evidence: dict[str, Any]) -> None:
+def note_contest(session: Session, version: Version, contest: dict[str, Any]) -> None:
     """Store people's choices so far."""
-    session.execute(update(VersionRow).where(VersionRow.id == version.id).values(evidence=evidence))
+    session.execute(update(VersionRow).where(VersionRow.id == version.id).values(contest=contest))
 
 
 def settle_verdict(
-    session: Session, version: Version, verdict: GateVerdict, evidence: dict[str, Any], *, announced: bool
+    session: Session, version: Version, verdict: GateVerdict, contest: dict[str, Any], *, announced: bool
 ) -> bool:
     """Settle the verdict on a version that waits for people's choices; return False if it no longer waits.
 
@@ -157,7 +157,7 @@ def settle_verdict(
     settled = session.execute(
         update(VersionRow)
         .where(VersionRow.id == version.id, waits)
-        .values(verdict=verdict, evidence=evidence, decided_at=utc_now(), announced=announced)
+        .values(verdict=verdict, contest=contest, decided_at=utc_now(), announced=announced)
     )
     notify(session)
     return changed_rows(settled) == 1
@@ -338,7 +338,7 @@ def failed_checks(session: Session, version: Version) -> list[str]:
     """Return the gate's sentences about the checks that the version failed, and people's choices against it."""
     gate = session.scalar(select(RoundRow.gate).where(RoundRow.id == version.round_id)) or {}
     failed = [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
-    dropped = version.verdict is GateVerdict.FAIL and version.evidence.get("reason")
+    dropped = version.verdict is GateVerdict.FAIL and version.contest.get("reason")
     return [*failed, dropped] if dropped else failed
 
 

@@ -57,7 +57,7 @@ class Round:
     progress: dict[str, Any]
     metrics: dict[str, Any]
     manifest_digest: str | None
-    evidence: dict[str, Any]
+    learned_from: dict[str, Any]
     gate: dict[str, Any]
     progress_channel_id: int | None
     progress_message_id: int | None
@@ -155,7 +155,7 @@ def set_manifest(
     digest: str | None = None,
     parent_version_id: int | None,
     settings: dict[str, Any],
-    evidence: dict[str, Any] | None = None,
+    learned_from: dict[str, Any] | None = None,
     voters: Sequence[RoundVoter] = (),
 ) -> str:
     """Store the running round's training data and the voters behind it, and return the manifest's digest.
@@ -171,7 +171,7 @@ def set_manifest(
         parent_version_id=parent_version_id,
         settings=settings,
         manifest_digest=digest,
-        evidence=evidence or {},
+        learned_from=learned_from or {},
     )
     return digest
 

@@ -412,8 +412,8 @@ class _Server:
             self._versions[version.id] = Candidacy(
                 version=version.name,
                 day=self._day,
-                votes=round_.evidence["votes"],
-                pairs=sum(round_.evidence["pairs_by_source"].values()),
+                votes=round_.learned_from["votes"],
+                pairs=sum(round_.learned_from["pairs_by_source"].values()),
                 strength=round_.metrics.get("strength", 1.0),
                 utility=self._utility(version),
                 utility_before=self._utility(champion),

@@ -174,7 +174,7 @@ class StandIn:
             request_round(session, self._personality, SCHEDULE)
             round_ = claim_round(session, "here")
             assert round_ is not None, "the round was just asked for"
-            set_manifest(session, round_.id, [], parent_version_id=None, settings={}, evidence=plan.evidence)
+            set_manifest(session, round_.id, [], parent_version_id=None, settings={}, learned_from=plan.learned_from)
             finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
             version = add_version(
                 session,

@@ -97,7 +97,7 @@ def prepare(url: str, tell: TellRow) -> None:
             {
                 "value": round(time.perf_counter() - began_s, 2),
                 "cpu_s": round(time.process_time() - began_cpu_s, 2),
-                "pairs": plan.evidence["pairs_by_source"],
+                "pairs": plan.learned_from["pairs_by_source"],
             }
         )
 

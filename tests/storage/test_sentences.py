@@ -96,14 +96,15 @@ def test_a_word_of_ours_that_somebody_typed_stays(written: str) -> None:
 def test_the_database_keeps_sentences_in_columns_and_in_json(database: Database, personality_id: int) -> None:
     def write(session: Session) -> int:
         notes = {"notes": [TOO_FEW, "typed"]}
-        return add_round(session, 1, personality_id=personality_id, reason=TOO_FEW, evidence=notes, gate={})
+        return add_round(session, 1, personality_id=personality_id, reason=TOO_FEW, learned_from=notes, gate={})
 
     id_ = database.call(write)
     with database.transaction() as session:
         row = session.get_one(RoundRow, id_)
         assert row.reason == TOO_FEW
-        assert row.evidence == {"notes": [TOO_FEW, "typed"]}
-        assert [in_german(row.reason), *map(in_german, row.evidence["notes"])] == [TOO_FEW_IN_GERMAN] * 2 + ["typed"]
+        assert row.learned_from == {"notes": [TOO_FEW, "typed"]}
+        notes = map(in_german, row.learned_from["notes"])
+        assert [in_german(row.reason), *notes] == [TOO_FEW_IN_GERMAN] * 2 + ["typed"]
 
 
 def test_a_row_of_an_earlier_release_is_plain_english(database: Database, personality_id: int) -> None:

@@ -54,7 +54,7 @@ def prepare_examples(context: RoundContext, round_: Round) -> TrainingSet | Skip
                 "demonstration": settings.demonstration.model_dump(mode="json"),
                 "gate": settings.gate.model_dump(mode="json"),
             },
-            evidence={"examples": len(card.examples)},
+            learned_from={"examples": len(card.examples)},
         )
     training = as_demonstrated(settings.training, settings.demonstration)
     split = split_examples(card, settings.chat.system_prompt, context.base.chat, training)
@@ -118,7 +118,7 @@ def training_set_of(
     plan: TrainingPlan, settings: TrainingSettings, against_flattery: Sequence[PreferencePair] = ()
 ) -> TrainingSet:
     """Return the training set of a plan from votes, with pairs of our own beside it."""
-    by_source = plan.evidence["pairs_by_source"]
+    by_source = plan.learned_from["pairs_by_source"]
     train, validation = (
         tuple(example_of(pair, plan.prompts[pair.prompt]) for pair in pairs) for pairs in (plan.train, plan.validation)
     )

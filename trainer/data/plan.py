@@ -46,7 +46,7 @@ class TrainingPlan:
     prompts: Mapping[str, str]
     """Rendered prompts by digest."""
     voters: tuple[RoundVoter, ...]
-    evidence: dict[str, Any]
+    learned_from: dict[str, Any]
     start: StartingPoint
 
     @property
@@ -83,7 +83,7 @@ def make_plan(survey: Survey, settings: Settings, fits: Fits) -> TrainingPlan:
         validation=tuple(validation),
         prompts=of_people.prompts | of_taste.prompts,
         voters=round_voters(capped, ranked, _influential(of_people, most), survey.taste_weights, moved),
-        evidence=_evidence(uncapped, capped, survey, by_taste=bool(ranked or moved))
+        learned_from=_learned_from(uncapped, capped, survey, by_taste=bool(ranked or moved))
         | {
             "pairs_by_source": dict(Counter(pair.source for pair in train)),
             "notes": list(notes),
@@ -136,7 +136,9 @@ def _rank(prompt: str) -> int:
     return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big")
 
 
-def _evidence(uncapped: Sequence[Pair], capped: Sequence[Pair], survey: Survey, *, by_taste: bool) -> dict[str, Any]:
+def _learned_from(
+    uncapped: Sequence[Pair], capped: Sequence[Pair], survey: Survey, *, by_taste: bool
+) -> dict[str, Any]:
     """Return numbers, without names, that admins should know about the votes behind the round."""
     votes = survey.votes
     before, after = (sum(pair.weight for pair in pairs) for pairs in (uncapped, capped))

@@ -112,7 +112,7 @@ def candidate_waits(database: Database, personality_id: int, settings: Settings)
             "their decision or {days} days",
             **values,
         )
-    learned = FeedbackCounts(**made_by.evidence.get("counts", {}))
+    learned = FeedbackCounts(**made_by.learned_from.get("counts", {}))
     enough = GROWN * (learned.votes + learned.choices)
     if said >= enough:
         return None
@@ -158,7 +158,7 @@ def write_plan(
         plan.manifest,
         parent_version_id=id_of(plan.start.starter),
         settings=deciding,
-        evidence=plan.evidence,
+        learned_from=plan.learned_from,
         voters=plan.voters,
     )
     return True
@@ -178,12 +178,12 @@ def _too_few(plan: TrainingPlan, survey: Survey, needed: int, privacy: PrivacySe
         live_chat = [LIVE_CHAT_IS_USED]
     elif survey.has_closed_replies:
         live_chat = [LIVE_CHAT_IS_NOT_USED]
-    return sentences.joined("; ", [found, *live_chat, *_lost_weight(plan), *plan.evidence["notes"]])
+    return sentences.joined("; ", [found, *live_chat, *_lost_weight(plan), *plan.learned_from["notes"]])
 
 
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
     """Yield a sentence on the share of the votes' weight that rules removed, if it is large."""
-    removed = plan.evidence["removed_shares"].items()
+    removed = plan.learned_from["removed_shares"].items()
     parts = [
         sentences.Sentence(
             "{share} ({rule})", share=sentences.Figure(share, ".0%"), rule=sentences.Sentence(RULES.get(rule, rule))
@@ -195,7 +195,7 @@ def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
         yield sentences.counted(
             "{count} vote so far, of which the rules removed {shares}",
             "{count} votes so far, of which the rules removed {shares}",
-            plan.evidence["votes"],
+            plan.learned_from["votes"],
             shares=reduce(
                 lambda first, then: sentences.Sentence("{first} and {second}", first=first, second=then), parts
             ),

@@ -132,7 +132,7 @@ def produce_version(settings: Settings, database: Database, round_id: int, train
 
 def _of_our_own(context: RoundContext, plan: TrainingPlan) -> tuple[PreferencePair, ...]:
     """Return pairs against flattery if the taste ranked answers: what it likes may go along with flattery."""
-    if PairSource.TASTE not in plan.evidence["pairs_by_source"]:
+    if PairSource.TASTE not in plan.learned_from["pairs_by_source"]:
         return ()
     context.make_room()
     pairs = pairs_against_flattery(context.serving, context.serving.open(None), context.report)

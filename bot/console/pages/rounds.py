@@ -100,7 +100,7 @@ def _shown(
 ) -> ShownRound:
     curve, gate = curve_of(one.id, one.metrics), gate_of(one.id, one.gate)
     learned = f"It learned from {describe_pairs(pairs.by_source, pairs.validation)}." if pairs else ""
-    details = [learned, describe_metrics(one.metrics), describe_details(one.metrics), *describe_votes(one.evidence)]
+    details = [learned, describe_metrics(one.metrics), describe_details(one.metrics), *describe_votes(one.learned_from)]
     return ShownRound(
         round=one,
         headline=HEADLINES[one.status],
@@ -110,7 +110,7 @@ def _shown(
         changes=describe_changes(one.metrics),
         compared=compared,
         contest=contest if contest and version and contest.version == version.name else None,
-        details=describe_notes(one.evidence) if one.is_open else [*filter(None, details)],
+        details=describe_notes(one.learned_from) if one.is_open else [*filter(None, details)],
         curve=(lay_out_curve(curve.losses), _describe_losses(curve)) if curve else None,
         gate=describe_gate(gate) if gate else None,
         checks=[(SIGNS[check.outcome][0], check) for check in gate.checks] if gate else [],

@@ -76,7 +76,7 @@ def show_decision(session: Session, here: Here) -> str:
     """Return what people decided about the newest version; empty if they did not, or if it answers already."""
     champion = read_alias(session, here.personality.id).version
     newest = newest_after(session, here.personality.id, champion)
-    return sentence(f"{newest.name}: {describe_verdict(newest)}") if newest and "reason" in newest.evidence else ""
+    return sentence(f"{newest.name}: {describe_verdict(newest)}") if newest and "reason" in newest.contest else ""
 
 
 async def show_versions(here: Here) -> web.Response:

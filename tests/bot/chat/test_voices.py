@@ -249,9 +249,9 @@ class TestRestart:
         query(leave_unfinished)
         await kill(answer)
         assert named.last.content == f"{line}I promised you gold.\n{TRY_AGAIN}"
-        evidence = query(lambda session: read_taste_opinions(session, 1, settings))
-        assert [vote.liked for vote in evidence.opinions] == [True]
-        assert len(query(lambda session: read_taste_data(session, evidence))) == 0
+        read = query(lambda session: read_taste_opinions(session, 1, settings))
+        assert [vote.liked for vote in read.opinions] == [True]
+        assert len(query(lambda session: read_taste_data(session, read))) == 0
         await named.bo.send(named.channel, "What did you promise?", reply_to=named.last)
         assert "What did you promise?" in engine.requests[-1].prompt
         assert "gold" not in engine.requests[-1].prompt

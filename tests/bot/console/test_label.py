@@ -81,7 +81,7 @@ async def test_while_a_version_waits_the_page_compares_it_and_counts_what_is_lef
     begun = await visitor.post("/label")
     assert "v1 against base, blind v1 leads 5 to 1" in begun.text
     assert 'max="14" value="6"' in begun.html
-    decided = {"verdict": GateVerdict.PASS, "evidence": {"reason": "people prefer v1 to base: 13 to 1"}}
+    decided = {"verdict": GateVerdict.PASS, "contest": {"reason": "people prefer v1 to base: 13 to 1"}}
     query(lambda session: session.execute(update(VersionRow).values(**decided)))
     desk = await visitor.get("/label/desk")
     assert "v1: ✓ is ready: people prefer v1 to base: 13 to 1." in desk.text

@@ -41,7 +41,7 @@ async def test_what_a_proxy_answers_in_place_of_the_bot_is_said_until_the_bot_an
 async def test_a_running_round_is_followed_to_its_end_and_its_details_stay_open(page, query):
     query(lambda session: request_round(session, 1, "ada"))
     query(lambda session: claim_round(session, "here"))
-    query(lambda session: session.execute(update(RoundRow).values(evidence={"notes": ["few pairs."]})))
+    query(lambda session: session.execute(update(RoundRow).values(learned_from={"notes": ["few pairs."]})))
     await page.goto("/rounds")
     await page.get_by_text("Details").click()
     await page.route("**/rounds/newest", lambda route: route.fulfill(status=502), times=1)

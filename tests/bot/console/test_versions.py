@@ -11,7 +11,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import OPERATOR, AuditOutcome, GateVerdict, RoundStatus
 from storage.database.tables import AuditRow, VersionRow
 from storage.releases.contests import read_contest
-from storage.releases.versions import note_evidence, read_alias
+from storage.releases.versions import note_contest, read_alias
 from storage.settings.sections import VoteSettings
 from storage.training.rounds import claim_round, finish_round, request_round
 from storage.votes.comparisons import Better, compare
@@ -42,7 +42,7 @@ class TestList:
 
         def chosen(session):
             choose(session, v1, None, wins=5, losses=1)
-            note_evidence(session, v1, read_contest(session, 1, VoteSettings()).numbers)
+            note_contest(session, v1, read_contest(session, 1, VoteSettings()).numbers)
 
         query(chosen)
         text = (await visitor.get("/versions")).text
@@ -91,7 +91,7 @@ class TestList:
     async def test_why_a_version_is_ready_is_said(self, visitor, add_version, query):
         add_version(1.0)
         decided = {"wins": 9, "losses": 0, "reason": "people prefer v1 to base: 9 to 0"}
-        query(lambda session: session.execute(update(VersionRow).values(evidence=decided)))
+        query(lambda session: session.execute(update(VersionRow).values(contest=decided)))
         assert "is ready: people prefer v1 to base: 9 to 0" in (await visitor.get("/versions")).text
 
     async def test_the_tree_is_drawn_and_told(self, visitor, release, add_version):

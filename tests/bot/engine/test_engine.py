@@ -11,7 +11,17 @@ import pytest
 import pytest_asyncio
 
 from bot.chat.prompting import ChatMessage
-from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
+from bot.engine import (
+    SUMMARIES_LANE,
+    Completion,
+    Engine,
+    Finish,
+    Generation,
+    GenerationFailed,
+    GenerationRequest,
+    Sampling,
+    pairs_lane,
+)
 from bot.engine.openvino import worker_process
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine as start_chosen_engine
@@ -283,6 +293,12 @@ async def test_a_busy_lane_neither_starves_nor_fills_the_queue_of_another(
     running.cancel()
     await asyncio.gather(*readers)
     assert order == ["other", "crowd", "crowd", "crowd", "crowd"]
+
+
+def test_answers_pairs_and_summaries_wait_in_lanes_of_their_own() -> None:
+    personalities = range(1, 20)
+    lanes = [SUMMARIES_LANE, *personalities, *map(pairs_lane, personalities)]
+    assert len(set(lanes)) == len(lanes)
 
 
 async def test_a_broken_adapter_fails_its_own_request_only(

@@ -162,14 +162,14 @@ class TestTrain:
 
     async def test_the_outcome_shows_used_and_unused_votes(self, place, env, query):
         await place.grace.slash(place.channel, "version train")
-        evidence = {
+        learned_from = {
             "votes": 1200,
             "voters": 1,
             "removed_shares": {"quarantine": 0.25, "account age": 0.001},
             "notes": ["training uses only members' own comparisons until there are 6 more votes or choices"],
         }
         round_ = query(lambda session: claim_round(session, "host"))
-        query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
+        query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, learned_from=learned_from))
         query(lambda s: finish_round(s, round_.id, RoundStatus.PUBLISHED, "v1 learned", METRICS))
         await env.advance_time(1.5)
         assert (

@@ -378,8 +378,8 @@ class TestVoteOutcomes:
             picked: silence or TasteUse.COUNTS,
             unpicked: silence or TasteUse.NO_PICK,
         }
-        evidence = read_taste_opinions(session, personality_id, Settings(privacy=privacy))
-        counted = {opinion.reply_id for opinion in evidence.opinions} | {choice.chosen for choice in evidence.choices}
+        read = read_taste_opinions(session, personality_id, Settings(privacy=privacy))
+        counted = {opinion.reply_id for opinion in read.opinions} | {choice.chosen for choice in read.choices}
         assert counted == {reply_id for reply_id, use in uses.items() if use is TasteUse.COUNTS}
 
     def test_votes_on_deleted_answers_are_gone(self, session, replies):

@@ -61,9 +61,9 @@ def origin(database: Database, store: AdapterStore, trained: Path, base: BaseMod
         digest = store.publish(staging)
     with database.transaction() as session:
         keeper = create_personality(session, "keeper", KEEPER, by="grace")
-        evidence = {"pairs_by_source": {"siblings": 9, "correction": 3}, "votes": 40}
+        learned_from = {"pairs_by_source": {"siblings": 9, "correction": 3}, "votes": 40}
         whose = {"personality_id": keeper.id}
-        round_id = add_round(session, 1, metrics={"pairs": 12}, evidence=evidence, gate=GATE, **whose)
+        round_id = add_round(session, 1, metrics={"pairs": 12}, learned_from=learned_from, gate=GATE, **whose)
         of_base = {"base_name": base.name, "base_revision": base.revision}
         version = add_version(session, round_id, digest=digest, **of_base, **whose)
         return read_provenance(session, keeper, version, Settings())

@@ -538,8 +538,8 @@ def test_a_version_that_people_prefer_is_ready_and_needs_no_override(
     ready = find_version(session, v1.id)
     assert ready
     assert ready.verdict is GateVerdict.PASS
-    assert ready.evidence["reason"] == "people prefer v1 to base: 9 to 0 in blind comparisons, by 5 members"
-    assert (ready.evidence["wins"], ready.evidence["champion"]) == (9, "base")
+    assert ready.contest["reason"] == "people prefer v1 to base: 9 to 0 in blind comparisons, by 5 members"
+    assert (ready.contest["wins"], ready.contest["champion"]) == (9, "base")
     assert ready.decided_at is not None
     assert not ask_gate(session, ready, override=False, reason="")
     assert read_alias(session, personality_id).target == "base"

@@ -139,8 +139,8 @@ def test_both_good_and_both_bad_are_votes_too_but_no_approval_in_chat(
 def test_a_skipped_pair_says_nothing(session: Session, sitting: Sitting) -> None:
     draw(session, sitting, "tea?")
     label(session, sitting, Label.SKIPPED)
-    evidence = read_taste_opinions(session, 1, Settings())
-    assert (evidence.choices, evidence.opinions) == ((), ())
+    read = read_taste_opinions(session, 1, Settings())
+    assert (read.choices, read.opinions) == ((), ())
     assert (read_progress(session, sitting.id).labelled, read_progress(session, sitting.id).useful) == (1, 0)
 
 
@@ -167,8 +167,8 @@ def test_the_last_label_can_be_taken_back(session: Session, sitting: Sitting, sa
     undo_label(session, sitting)
     session.flush()
     assert next_pair(session, sitting).id == pair_id
-    evidence = read_taste_opinions(session, 1, Settings())
-    assert (len(evidence.choices), evidence.opinions) == (1, ())
+    read = read_taste_opinions(session, 1, Settings())
+    assert (len(read.choices), read.opinions) == (1, ())
     label(session, sitting, Label.SECOND)
     assert [choice.shares for choice in read_taste_opinions(session, 1, Settings()).choices] == [[1, 0], [0, 1]]
 

@@ -149,13 +149,13 @@ def test_the_digest_tells_every_part_of_a_pair() -> None:
 def test_a_round_shows_its_evidence_its_voters_and_its_gate(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id)
     voters = [RoundVoter(ALICE, 0.3, 0.1), RoundVoter(BOB, 0.2, 0.4), RoundVoter(CAROL, 0.0, 0.4)]
-    evidence = {"votes": 12, "notes": ["few voters"]}
-    set_manifest(session, round_.id, [], parent_version_id=None, settings={}, evidence=evidence, voters=voters)
+    learned_from = {"votes": 12, "notes": ["few voters"]}
+    set_manifest(session, round_.id, [], parent_version_id=None, settings={}, learned_from=learned_from, voters=voters)
     gate = {"verdict": "fail", "checks": [{"name": "numbers", "outcome": "fail", "sentence": "not a number"}]}
     finish_round(session, round_.id, RoundStatus.REJECTED, "broken", {"loss": None}, gate=gate)
     session.expire_all()
     stored = require_round(session, round_.id)
-    assert (stored.evidence, stored.gate, stored.metrics) == (evidence, gate, {"loss": None})
+    assert (stored.learned_from, stored.gate, stored.metrics) == (learned_from, gate, {"loss": None})
     assert [voter.pseudonym for voter in read_voters(session, round_.id)] == [BOB, CAROL, ALICE]
     assert sorted(read_voters(session, round_.id), key=lambda voter: voter.pseudonym) == voters
 

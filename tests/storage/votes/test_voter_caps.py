@@ -127,11 +127,11 @@ def test_thumbs_and_choices_of_one_voter_count_together(session: Session, person
         first, second = add_reply(session, prompt=f"{i}"), add_reply(session, prompt=f"{i}", origin=Origin.ALTERNATIVE)
         compare(session, first, second, BOB, Better.FIRST)
     session.flush()
-    evidence = read_taste_opinions(session, personality_id, Settings())
+    read = read_taste_opinions(session, personality_id, Settings())
     (bob,) = pseudonyms_of(session, BOB)
-    assert [one.weight for one in (*evidence.opinions, *evidence.choices)] == [1.0] * 75
-    assert evidence.factors == {bob: counted([30.0, *[5.0] * 9])[0] / 30}
-    data = read_taste_data(session, evidence)
-    lowered = evidence.factors[bob]
+    assert [one.weight for one in (*read.opinions, *read.choices)] == [1.0] * 75
+    assert read.factors == {bob: counted([30.0, *[5.0] * 9])[0] / 30}
+    data = read_taste_data(session, read)
+    lowered = read.factors[bob]
     assert sorted(data.thumbs.weight.tolist()) == [lowered] * 10 + [1.0] * 45
     assert data.choices.weight.tolist() == [lowered] * 20

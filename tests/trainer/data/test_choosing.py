@@ -62,10 +62,10 @@ def test_a_round_reads_the_texts_of_no_more_pairs_than_it_may_train_on(database:
             add_reply(session, prompt="bank", answer=answer, origin=Origin.SAMPLE)
     bank = AskedPrompt("bank", digest_prompt("bank"))
     full, read_for_full = plan(database, bank, max_pairs=4)
-    assert full.evidence["pairs_by_source"].keys() == {PairSource.SIBLINGS, PairSource.CORRECTION, PairSource.TASTE}
+    assert full.learned_from["pairs_by_source"].keys() == {PairSource.SIBLINGS, PairSource.CORRECTION, PairSource.TASTE}
     assert len(read_for_full) <= 2 * (4 + 1)
     whole, read_for_whole = plan(database, bank, max_pairs=100)
-    assert whole.evidence["pairs_by_source"] == {
+    assert whole.learned_from["pairs_by_source"] == {
         PairSource.SIBLINGS: 20 + MAX_PAIRS_PER_PROMPT,  # those on the answers that taught the taste
         PairSource.CORRECTION: 20,
         PairSource.TASTE: 1,

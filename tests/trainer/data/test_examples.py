@@ -121,7 +121,7 @@ def test_a_card_becomes_a_first_version_that_needs_no_choices_of_members(
     [version] = versions(database)
     assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
     assert ended.reason == "v1 learned from 13 example answers and passed the checks; promote it to use it"
-    assert (ended.manifest_digest, ended.evidence) == (card.digest, {"examples": 16})
+    assert (ended.manifest_digest, ended.learned_from) == (card.digest, {"examples": 16})
     assert "people" not in {check["name"] for check in ended.gate["checks"]}
     assert describe_metrics(ended.metrics).startswith(
         "13 example answers trained on · 3 for validation · 100% of them likelier than before · strength 1"

@@ -148,7 +148,7 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
         (PairSource.CORRECTED_SAMPLE, None, 11, 5): 0.5,
         (PairSource.CHOICE, 21, 20, None): 0.5,
     }
-    assert plan.evidence["pairs_by_source"] == {
+    assert plan.learned_from["pairs_by_source"] == {
         "siblings": 1,
         "correction": 1,
         "corrected sample": 1,
@@ -160,11 +160,11 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
 
 def test_a_taste_that_knows_too_little_ranks_nothing_and_the_round_says_why() -> None:
     plan = plan_of(survey(siblings(1), ranked=fresh(4)))
-    assert plan.evidence["pairs_by_source"] == {"siblings": 1}
-    assert plan.evidence["notes"] == [
+    assert plan.learned_from["pairs_by_source"] == {"siblings": 1}
+    assert plan.learned_from["notes"] == [
         "training uses only members' own comparisons until there are 10 more votes or choices"
     ]
-    assert plan_of(survey(siblings(1)), settings(pairs={"ranked_prompts": 0})).evidence["notes"] == []
+    assert plan_of(survey(siblings(1)), settings(pairs={"ranked_prompts": 0})).learned_from["notes"] == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_taste_that_may_not_teach_ranks_nothing_and_the_round_says_why(judged:
     unsure = replace(known, bettor=replace(known.bettor, **judged))
     plan = plan_of(survey([], taste=unsure, ranked=fresh(4)))
     assert plan.manifest == []
-    assert plan.evidence["notes"] == [why]
+    assert plan.learned_from["notes"] == [why]
     assert plan_of(survey([], taste=known, ranked=fresh(4))).manifest
 
 
@@ -242,7 +242,7 @@ def test_a_pair_that_votes_and_taste_agree_on_weighs_more_and_one_that_they_do_n
     assert weights.keys() == {2, 6}
     assert weights[2] > 0.9
     assert 0.3 < weights[6] < 2 / 3, "a taste that sees no difference leaves less to one vote"
-    assert "1 pair from people's votes left out, because all other votes say the opposite" in plan.evidence["notes"]
+    assert "1 pair from people's votes left out, because all other votes say the opposite" in plan.learned_from["notes"]
     alone = plan_of(survey(answers))
     assert [round(pair.weight, 3) for pair in alone.train] == [0.667] * 3
 
@@ -279,7 +279,7 @@ def test_a_full_round_keeps_room_for_the_taste_and_the_surest_pairs_of_people() 
     unknown = [answer for i in range(5, 9) for answer in voted_siblings(SHORT[i % 4], SHORT[(i + 1) % 4], i)]
     found = survey([*agreed, *unknown], taste=taste_for_short_answers(60), ranked=fresh(8))
     plan = plan_of(found, settings(max_pairs=8))
-    assert plan.evidence["pairs_by_source"] == {"siblings": 6, "taste": 2}
+    assert plan.learned_from["pairs_by_source"] == {"siblings": 6, "taste": 2}
     assert {2, 4, 6, 8} < {pair.chosen.reply_id for pair in plan.train}
 
 
@@ -303,13 +303,13 @@ def test_light_pairs_take_no_place_from_heavier_ones_however_new_they_are() -> N
 def test_what_is_too_long_is_left_out_while_planning_and_others_take_its_place() -> None:
     plan = plan_of(survey(siblings(6)), settings(max_pairs=3), lambda pair: pair.prompt != "prompt 6")
     assert [pair.chosen.reply_id for pair in plan.train] == [10, 8, 6]
-    assert "1 pair longer than training.max_tokens = 768 left out" in plan.evidence["notes"]
+    assert "1 pair longer than training.max_tokens = 768 left out" in plan.learned_from["notes"]
 
 
 def test_without_votes_there_is_an_empty_plan() -> None:
     plan = plan_of(survey([]))
     assert (plan.manifest, plan.pairs, plan.voters) == ([], 0, ())
-    assert plan.evidence["removed_shares"] == {"voter cap": 0.0}
+    assert plan.learned_from["removed_shares"] == {"voter cap": 0.0}
 
 
 # Validation
@@ -381,8 +381,8 @@ def test_no_voter_of_a_large_round_carries_more_than_allowed() -> None:
     plan = plan_of(survey(answers), settings(max_voter_share=0.1))
     assert max(voter.share for voter in plan.voters) <= 0.1 + 1e-9
     assert sum(voter.share for voter in plan.voters) == pytest.approx(1)
-    assert plan.evidence["removed_shares"]["voter cap"] == pytest.approx(1 - weight(plan.train) / (300 * 2 / 3))
-    assert plan.evidence["voters"] == 202
+    assert plan.learned_from["removed_shares"]["voter cap"] == pytest.approx(1 - weight(plan.train) / (300 * 2 / 3))
+    assert plan.learned_from["voters"] == 202
 
 
 def test_everybody_behind_the_taste_is_a_voter_of_the_round() -> None:
@@ -392,7 +392,7 @@ def test_everybody_behind_the_taste_is_a_voter_of_the_round() -> None:
     assert sum(shares.values()) == pytest.approx(1)
     assert shares[CAT] == pytest.approx(3 * shares[DAN])
     assert shares[ANN] == pytest.approx(shares[BEN])
-    assert plan.evidence["voters"] == 4
+    assert plan.learned_from["voters"] == 4
 
 
 def test_everybody_behind_the_taste_that_weighed_votes_is_a_voter_of_the_round() -> None:
@@ -402,28 +402,28 @@ def test_everybody_behind_the_taste_that_weighed_votes_is_a_voter_of_the_round()
     assert voters[CAT].influence == pytest.approx(3 * voters[DAN].influence)
     assert 0 < voters[DAN].influence < 0.25
     assert sum(voter.share for voter in plan.voters) == pytest.approx(voters[ANN].share + voters[BEN].share)
-    assert plan.evidence["voters"] == 4
+    assert plan.learned_from["voters"] == 4
 
 
 def test_suggestions_of_new_accounts_teach_nothing_and_the_round_says_so() -> None:
     answers = [rated(1, prompt="p"), rated(2, prompt="q"), rated(3, prompt="r")]
     plan = plan_of(survey(answers, [written(1, 1, weight=0.0), written(2, 2, weight=0.0), written(3, 3)]))
     assert [pair.chosen.correction_id for pair in plan.train] == [3]
-    assert "2 suggested answers by new accounts or new members not counted" in plan.evidence["notes"]
+    assert "2 suggested answers by new accounts or new members not counted" in plan.learned_from["notes"]
 
 
 def test_a_champion_that_learned_from_deleted_data_is_named() -> None:
     marked = Version(3, 1, 3, "d" * 64, "tiny", "0" * 16, None, 1, {}, GateVerdict.PASS, True, NOW)
     plan = plan_of(survey(siblings(1), start=StartingPoint(None, marked)))
     note = "v3 learned from data that was later deleted; this round learns without it"
-    assert plan.evidence["notes"][0] == note
+    assert plan.learned_from["notes"][0] == note
 
 
 def test_the_evidence_has_numbers_and_no_names() -> None:
     removed = {"account age": 2.0, "membership": 0.0, "quarantine": 4.0}
     answers = [rated(2, up=[987_654_321]), rated(3, down=[123_456_789])]
     plan = plan_of(survey(answers, removed=removed), settings(pairs={"ranked_prompts": 0}))
-    assert plan.evidence == {
+    assert plan.learned_from == {
         "votes": 8,
         "counts": {"votes": 2, "choices": 0, "others": 0, "people": 0},
         "removed_shares": {"account age": 0.25, "quarantine": 0.5, "voter cap": 0.0},
@@ -431,7 +431,7 @@ def test_the_evidence_has_numbers_and_no_names() -> None:
         "pairs_by_source": {"siblings": 1},
         "notes": [],
     }
-    told = json.dumps(plan.evidence)
+    told = json.dumps(plan.learned_from)
     assert "987654321" not in told
     assert "123456789" not in told
 

@@ -191,7 +191,7 @@ def test_the_manifest_holds_all_of_the_plan(
         manifest, voters = read_manifest(session, round_.id), read_voters(session, round_.id)
     assert manifest == plan.manifest
     assert round_.manifest_digest == digest_manifest(plan.manifest)
-    assert round_.evidence == plan.evidence
+    assert round_.learned_from == plan.learned_from
     assert sorted(voters, key=lambda voter: voter.pseudonym) == sorted(plan.voters, key=lambda voter: voter.pseudonym)
     assert {entry.source for entry in manifest} >= {PairSource.SIBLINGS, PairSource.CORRECTION}
     assert {entry.split for entry in manifest} == {Split.TRAIN}
@@ -221,7 +221,7 @@ def test_single_thumbs_make_pairs_of_the_champions_answers_to_members_and_bank_p
     seed(database, lambda session: add_lone_votes(session, tiny_base))
     phases: list[Phase] = []
     plan = planned(prepare(ranking, when=lambda progress: phases.append(progress.phase)))
-    assert set(plan.evidence["pairs_by_source"]) == {"taste"}
+    assert set(plan.learned_from["pairs_by_source"]) == {"taste"}
     assert set(phases) == {Phase.SAMPLING}
     with database.snapshot() as session:
         rows = session.scalars(select(ReplyRow).where(ReplyRow.origin == Origin.SAMPLE)).all()
@@ -403,7 +403,7 @@ def test_a_choice_between_the_base_with_examples_and_a_version_makes_a_pair(
     contests = seed(database, lambda session: {add_contest(session, tiny_base, message)[::-1] for message in messages})
     plan = planned(prepare())
     assert {(pair.chosen.reply_id, pair.rejected.reply_id) for pair in plan.train} == contests
-    assert set(plan.evidence["pairs_by_source"]) == {PairSource.CHOICE}
+    assert set(plan.learned_from["pairs_by_source"]) == {PairSource.CHOICE}
     chat = load_chat_format(tiny_base.path, {})
     learned = {chat.render([{"role": "user", "content": message}]) for message in messages}
     assert {plan.prompts[pair.prompt] for pair in plan.train} == learned, "a version is asked without examples"
@@ -594,7 +594,7 @@ def test_members_vote_while_a_round_reads_their_votes(
     round_ = start(database, personality)
     before(database, "FROM vote_events", lambda: seed(bot, lambda session: vote(session, 1, CAROL, Vote.UP)))
     plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
-    assert planned(plan).evidence["votes"] == 9
+    assert planned(plan).learned_from["votes"] == 9
 
 
 def test_members_vote_while_a_round_is_planned_again(
@@ -633,7 +633,7 @@ def test_consent_given_during_a_round_waits_for_the_next_round(
     context = context_of(database, settings, tiny_base, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, consent_and_vote))
     plan = prepare_votes(context, round_)
-    assert planned(plan).evidence["votes"] == 8, "another plan would have seen the ninth"
+    assert planned(plan).learned_from["votes"] == 8, "another plan would have seen the ninth"
 
 
 def test_a_suggestion_withdrawn_between_plan_and_manifest_is_not_learned_from(
@@ -679,7 +679,7 @@ def test_votes_held_back_between_plan_and_manifest_do_not_count(
     round_ = start(database, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, push))
     plan = prepare_votes(context_of(database, settings, tiny_base, personality), round_)
-    assert planned(plan).evidence["pairs_by_source"] == {"siblings": 3}
+    assert planned(plan).learned_from["pairs_by_source"] == {"siblings": 3}
     with database.snapshot() as session:
         assert pushed not in {entry.chosen_reply_id for entry in read_manifest(session, round_.id)}
 
@@ -771,7 +771,7 @@ def test_a_version_is_marked_if_somebody_is_deleted_whose_taste_weighed_the_vote
     revision, few = tiny_base.revision, settings.pairs.model_copy(update={"ranked_prompts": 0})
     seed(database, write)
     plan = planned(prepare(settings.model_copy(update={"pairs": few})))
-    assert plan.evidence["pairs_by_source"] == {"siblings": 8}
+    assert plan.learned_from["pairs_by_source"] == {"siblings": 8}
     round_id = last_round(database, personality).id
     version = seed(database, lambda session: add_version(session, round_id, personality_id=personality))
     assert seed(database, lambda session: delete_member(session, BOB)).marked == (version.name,)
@@ -811,8 +811,8 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
     seed(database, write)
     plan = planned(prepare())
     assert "pushed" not in plan.prompts.values()
-    assert plan.evidence["votes"] == 12
-    assert plan.evidence["removed_shares"]["quarantine"] == pytest.approx(6 / 12)
+    assert plan.learned_from["votes"] == 12
+    assert plan.learned_from["removed_shares"]["quarantine"] == pytest.approx(6 / 12)
 
     def count_them(session: Session) -> None:
         (found,) = open_quarantines(session, [personality])
@@ -821,7 +821,7 @@ def test_bursts_are_quarantined_before_a_round_reads_the_votes(
     seed(database, count_them)
     plan = planned(prepare())
     assert "pushed" in plan.prompts.values()
-    assert "quarantine" not in plan.evidence["removed_shares"]
+    assert "quarantine" not in plan.learned_from["removed_shares"]
 
 
 def test_a_round_without_votes_that_count_says_what_became_of_them(
@@ -878,7 +878,7 @@ def test_a_scheduled_round_needs_something_new(
 def add_compared_version(session: Session, personality: int, days: float) -> Version:
     """Add a version of that age that learned from 3 votes and 5 choices and waits for people's choices."""
     counts = {"votes": 3, "choices": 5}
-    round_id = add_round(session, 0, personality_id=personality, evidence={"counts": counts})
+    round_id = add_round(session, 0, personality_id=personality, learned_from={"counts": counts})
     version = add_version(session, round_id, personality_id=personality, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
     made_at = utc_now() - timedelta(days=days)
     session.execute(update(VersionRow).where(VersionRow.id == version.id).values(created_at=made_at))
@@ -932,7 +932,7 @@ def test_votes_that_no_taste_learns_from_end_the_wait_too(
     seed(database, write)
     privacy = settings.privacy.model_copy(update={"learn_from_reactions": False})
     plan = planned(prepare(settings.model_copy(update={"privacy": privacy}), requested_by="schedule"))
-    assert plan.evidence["counts"] == {"votes": 16, "choices": 0, "others": 0, "people": 1}
+    assert plan.learned_from["counts"] == {"votes": 16, "choices": 0, "others": 0, "people": 1}
 
 
 @pytest.mark.parametrize("question", [{}, {"prompt": "hi"}], ids=["other questions", "the same question"])

@@ -74,7 +74,7 @@ def planned(session: Session, settings: Settings, base: BaseModel) -> tuple[str 
     survey = survey_votes(session, learner_of(settings, base, ensure_personality(session)))
     plan = make_plan(survey, settings, lambda _pair: True)
     pairs = {(line.chosen_reply_id or 0, line.rejected_reply_id or 0) for line in plan.manifest}
-    return (plan.start.starter.name if plan.start.starter else None), pairs, plan.evidence["notes"]
+    return (plan.start.starter.name if plan.start.starter else None), pairs, plan.learned_from["notes"]
 
 
 def test_every_round_learns_all_that_stands_from_the_base(

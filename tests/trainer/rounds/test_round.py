@@ -208,12 +208,12 @@ def test_a_round_shows_how_it_used_the_votes(database: Database, revision: str, 
 
     seed(database, write)
     ended = run()
-    evidence = ended.evidence
-    assert set(evidence) == {"votes", "counts", "removed_shares", "voters", "pairs_by_source", "notes"}
-    assert (evidence["votes"], evidence["voters"]) == (12, 2)
-    assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
+    learned_from = ended.learned_from
+    assert set(learned_from) == {"votes", "counts", "removed_shares", "voters", "pairs_by_source", "notes"}
+    assert (learned_from["votes"], learned_from["voters"]) == (12, 2)
+    assert sum(learned_from["pairs_by_source"].values()) == ended.metrics["pairs"]
     assert "from answers to the same question" in ended.reason
-    told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
+    told = json.dumps([learned_from, ended.gate, ended.metrics, ended.settings])
     for member in (BOB, CAROL):
         assert re.search(rf"(?<![\d.]){member}(?![\d.])", told) is None
     with database.snapshot() as session:
