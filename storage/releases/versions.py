@@ -335,9 +335,14 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
 
 
 def failed_checks(session: Session, version: Version) -> list[str]:
-    """Return the gate's sentences about the checks that the version failed, and people's choices against it."""
+    """Return the gate's sentences about the checks that the version failed, and people's choices against it.
+
+    When the round ended nobody had compared the version. The check that says so no longer holds once somebody has.
+    """
     gate = session.scalar(select(RoundRow.gate).where(RoundRow.id == version.round_id)) or {}
-    failed = [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
+    is_compared = any(version.contest.get(outcome) for outcome in ("wins", "losses", "ties"))
+    settled = {GateVerdict.PASS, GateVerdict.NOT_ENOUGH_EVIDENCE} if is_compared else {GateVerdict.PASS}
+    failed = [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] not in settled]
     dropped = version.verdict is GateVerdict.FAIL and version.contest.get("reason")
     return [*failed, dropped] if dropped else failed
 

@@ -27,6 +27,7 @@ from storage.releases.versions import (
     find_version,
     move_alias,
     moves_of,
+    note_contest,
     read_alias,
     version_named,
 )
@@ -108,6 +109,21 @@ def test_a_version_that_did_not_pass_is_not_promoted_and_the_reasons_are_named(
         "to use it anyway, repeat with override and a reason"
     )
     assert trail_of(session, personality_id) == []
+
+
+def test_a_refusal_does_not_say_that_nobody_compared_a_version_once_somebody_has(
+    session: Session, personality_id: int
+) -> None:
+    nobody_yet = {"name": "people", "outcome": "not enough evidence", "sentence": "members have not compared it yet"}
+    round_id = add_round(session, 0, gate={"verdict": "not enough evidence", "checks": [nobody_yet]})
+    waiting = add_version(session, round_id, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+    assert failed_checks(session, waiting) == ["members have not compared it yet"]
+    note_contest(session, waiting, {"wins": 9, "losses": 7, "ties": 0})
+    compared = find_version(session, waiting.id)
+    assert compared is not None
+    assert failed_checks(session, compared) == []
+    with pytest.raises(GateNotPassed, match=r"v1 is not ready \(members have not decided yet\): "):
+        lead(session, compared)
 
 
 def test_without_a_round_the_verdict_alone_is_named(session: Session, personality_id: int) -> None:
