@@ -19,7 +19,8 @@ def show_taste(
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     switch: Annotated[
-        Literal["on", "off"] | None, typer.Option("--switch", help="Whether what members like acts on the personality.")
+        Literal["on", "off"] | None,
+        typer.Option("--switch", help="Whether the personality follows what members like."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -19,7 +19,8 @@ from storage.settings.loading import overriding_place, variable_name
 T = TypeVar("T")
 
 NO_TERMINAL = (
-    "reactune init asks questions, and this is no terminal: run it in one, or set the bot up by hand (README, Host it)"
+    "reactune init asks questions, but this isn't a terminal: "
+    "run it in one, or set the bot up by hand (README, Host it)"
 )
 
 

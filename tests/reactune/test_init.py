@@ -282,7 +282,7 @@ def write_card(folder: Path, examples: int) -> None:
 
 def test_without_a_terminal_one_sentence_says_what_to_do(folder, capsys):
     assert run_init() == 2
-    assert "this is no terminal: run it in one" in capsys.readouterr().err
+    assert "this isn't a terminal: run it in one" in capsys.readouterr().err
 
 
 def test_a_discord_that_cannot_be_reached_is_said(api, keys, folder, monkeypatch, capsys):

@@ -131,7 +131,7 @@ async def show_likings(here: Here) -> web.Response:
         taste=taste,
         finding=describe_finding(taste),
         use=describe_use(taste),
-        evidence=describe_e_value(taste.e_value),
+        certainty=describe_e_value(taste.e_value),
         now=describe_now(taste.now),
         unknown=describe_unknown(taste),
     )

@@ -69,7 +69,7 @@ async def test_the_guide_leads_from_the_first_message_to_the_first_promotion(cha
     round_id = query(lambda session: request_round(session, 1, "grace")[0].id)
     assert "A new version is being trained" in guide(await channel.look("ada"))
     query(lambda session: setattr(session.get(RoundRow, round_id), "status", RoundStatus.SKIPPED))
-    assert "No new version waits" in guide(await channel.look("ada"))
+    assert "No new version was made" in guide(await channel.look("ada"))
 
     version = waiting(0.5)
     assert guide(await channel.look("ada")).startswith("6 of 8 v1 is made. Is it better?")
@@ -112,7 +112,7 @@ async def test_after_a_version_that_failed_the_guide_leads_back_to_training(chan
     add_version(0.5, GateVerdict.FAIL)
     await channel.browser.get("/channel/ada/lounge/learned")
     shown = guide(await channel.look("ada"))
-    assert "No new version waits" in shown
+    assert "No new version was made" in shown
     assert shown.endswith("Train as grace /choose ✕")
 
 
