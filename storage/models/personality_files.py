@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import FILES, AdapterStore
-from storage.database.enums import SOURCE_WORDS, PairSource, TrainingSource
+from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource, TrainingSource
 from storage.errors import ExportRefused
 from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.personalities import cards, personalities
@@ -24,6 +24,11 @@ from storage.wording import count
 CARD_FILE = "card.toml"
 README_FILE = "README.md"
 
+OUTCOMES = {
+    GateVerdict.PASS: "passed",
+    GateVerdict.FAIL: "failed",
+    GateVerdict.NOT_ENOUGH_EVIDENCE: "being compared",
+}
 USE = """\
 ```python
 from peft import PeftModel
@@ -148,5 +153,5 @@ def _measured(round_: Round | None) -> Sequence[str]:
     gate: Mapping[str, Any] = round_.gate if round_ else {}
     if not gate:
         return ["It was not measured here."]
-    checks = [f"- {check['name']}: {check['sentence']} ({check['outcome']})" for check in gate["checks"]]
-    return [f"The checks: **{gate['verdict']}**.", "", *checks]
+    checks = [f"- {check['name']}: {check['sentence']} ({OUTCOMES[check['outcome']]})" for check in gate["checks"]]
+    return [f"The checks: **{OUTCOMES[gate['verdict']]}**.", "", *checks]

@@ -98,7 +98,7 @@ def test_the_model_card_says_base_lineage_data_numbers_and_licence(export: Path,
     assert (
         "- **v1**, from base: 12 pairs (9 from answers to the same question, 3 from suggestions), from 40 votes" in text
     )
-    assert "- retention: the loss is 1.010 (pass)" in text
+    assert "- retention: the loss is 1.010 (passed)" in text
     assert base.revision in text
     assert "System prompt: *You keep a lighthouse.*" in text
     assert "grace" not in text
