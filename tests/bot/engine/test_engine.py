@@ -295,7 +295,7 @@ async def test_a_busy_lane_neither_starves_nor_fills_the_queue_of_another(
     assert order == ["other", "crowd", "crowd", "crowd", "crowd"]
 
 
-def test_answers_pairs_and_summaries_wait_in_lanes_of_their_own() -> None:
+async def test_answers_pairs_and_summaries_wait_in_lanes_of_their_own() -> None:
     personalities = range(1, 20)
     lanes = [SUMMARIES_LANE, *personalities, *map(pairs_lane, personalities)]
     assert len(set(lanes)) == len(lanes)

@@ -174,6 +174,9 @@ def test_a_database_of_schema_21_becomes_like_a_new_one_and_keeps_every_row(new_
     before = read(engine)
     engine.dispose()
     assert before["reply_notes"]
+    for table, name in (("rounds", "learned_from"), ("versions", "contest")):
+        for row in before[table].values():
+            row[name] = row.pop("evidence")
     with closing(open_database(settings_for(old))) as upgraded, closing(open_database(settings_for(new))) as created:
         assert definitions(upgraded.engine) == definitions(created.engine)
         assert read(upgraded.engine) == before
@@ -181,6 +184,8 @@ def test_a_database_of_schema_21_becomes_like_a_new_one_and_keeps_every_row(new_
 
 def return_to_21(connection: Connection) -> None:
     connection.execute(text("UPDATE alembic_version SET version_num = '21'"))
+    connection.execute(text("ALTER TABLE rounds RENAME COLUMN learned_from TO evidence"))
+    connection.execute(text("ALTER TABLE versions RENAME COLUMN contest TO evidence"))
     connection.execute(text("DROP INDEX ix_replies_author"))
     connection.execute(text("DROP INDEX ix_rounds_shown"))
     if connection.dialect.name == "sqlite":
