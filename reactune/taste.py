@@ -20,7 +20,7 @@ def show_taste(
     personality: Personality = DEFAULT_PERSONALITY,
     switch: Annotated[
         Literal["on", "off"] | None,
-        typer.Option("--switch", help="Whether the personality follows what members like."),
+        typer.Option("--switch", help="Let the personality follow what members like, or stop that."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -278,7 +278,9 @@ async def read_post(request: web.Request) -> MultiMapping[Any]:
     try:
         return await request.post()
     except (UnicodeDecodeError, LookupError) as error:
-        raise ConsoleRefusal("That form isn't valid text. Reload the page and try again.", status=400) from error
+        raise ConsoleRefusal(
+            "The form could not be read as text. Reload the page and try again.", status=400
+        ) from error
 
 
 async def show_link(request: web.Request) -> web.StreamResponse:

@@ -47,10 +47,11 @@ class GenerationRequest:
 
 
 SUMMARIES_LANE = -1
+"""Summaries take turns with the personalities' answers: at most one summary per round of turns."""
 
 
 def pairs_lane(personality_id: int) -> int:
-    """Return the lane in which a personality's pairs for `/choose` are drawn, so that members do not wait for them."""
+    """Return the lane of a personality's pairs for `/choose`; it takes turns with the lane of its answers."""
     return SUMMARIES_LANE - personality_id
 
 

@@ -515,7 +515,7 @@ class RoundRow(Base):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     manifest_digest: Mapped[str | None] = mapped_column(String(64))
     learned_from: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
-    """What it learned from, in numbers: pairs by source, votes removed by rules, and notes; no names or ids."""
+    """Counts of pairs by source and of votes that rules removed, and notes about them; no names or ids."""
     gate: Mapped[dict[str, Any]] = mapped_column(SentenceJson, default=dict)
     """The gate's verdict and its checks, each with an outcome and a sentence."""
     progress_channel_id: Mapped[int | None] = mapped_column(BigInteger)

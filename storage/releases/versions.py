@@ -337,7 +337,7 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
 def failed_checks(session: Session, version: Version) -> list[str]:
     """Return the gate's sentences about the checks that the version failed, and people's choices against it.
 
-    When the round ended nobody had compared the version. The check that says so no longer holds once somebody has.
+    When the round ended, nobody had compared the version. Once somebody has, the check that says so is out of date.
     """
     gate = session.scalar(select(RoundRow.gate).where(RoundRow.id == version.round_id)) or {}
     is_compared = any(version.contest.get(outcome) for outcome in ("wins", "losses", "ties"))

@@ -67,7 +67,7 @@ TRAINING = GuideStep(
 )
 NO_VERSION = replace(
     TRAIN,
-    words="No new version was made; Versions, Rounds says why. More pairs usually help; then train again.",
+    words="No new version was made. Versions, Rounds says why. More pairs usually help; then train again.",
     says="/choose",
 )
 JUDGE = "{version} is made. Is it better? Ten pairs show its answers beside today's, without names. {done} of 10 done."

@@ -1,4 +1,4 @@
-"""Names that say what a row holds: what a round learned from, and people's choices about a version."""
+"""Rename both columns called `evidence`: rounds have `learned_from`, versions have `contest`."""
 
 from __future__ import annotations
 
